@@ -1,0 +1,45 @@
+.DEFAULT_GOAL := help
+VENV ?= .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+STAMP_DEV := $(VENV)/.installed-dev
+
+.PHONY: help run test test-all check format bench clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(VENV)/bin/python:
+	python3 -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+
+$(STAMP): $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PY) -m pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(STAMP_DEV): $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PY) -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@ $(STAMP)
+
+run: $(STAMP)  ## install, then answer one real premise and hypothesis
+	@$(VENV)/bin/debertav3 nli \
+	  "I first thought that I liked the movie, but upon second thought it was actually disappointing." \
+	  "The movie was good."
+
+test: $(STAMP_DEV)  ## install, then run the tests (under 10 minutes on 2 cores)
+	$(PY) -m pytest -m "not slow and not gpu and not hub"
+
+test-all: $(STAMP_DEV)  ## every test that this machine can run
+	$(PY) -m pytest
+
+check: $(STAMP_DEV)  ## lint, format and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: $(STAMP_DEV)  ## rewrite files in the project's format
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+clean:  ## remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,34 @@
+"""DeBERTaV3, whole: models, pre-training, fine-tuning and fast answers.
+
+Names are imported on first use, so that ``import debertav3`` stays instant and light backends never load torch.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "DebertaV2Model": ".models",
+    "DebertaV2ForSequenceClassification": ".models",
+    "DebertaV2ForTokenClassification": ".models",
+    "DebertaV2ForQuestionAnswering": ".models",
+    "DebertaV2ForMultipleChoice": ".models",
+    "DebertaV2ForMaskedLM": ".models",
+    "DebertaV2ForReplacedTokenDetection": ".models",
+    "DebertaV3Tokenizer": ".tokenization",
+    "Predictor": ".inference.predictor",
+    "UserError": ".errors",
+}
+
+__all__ = sorted([*_PUBLIC, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

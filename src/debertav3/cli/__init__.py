@@ -1,0 +1,44 @@
+"""The ``debertav3`` command. Each command stands in the module of its name; heavy imports stay inside functions.
+
+stdout carries answers only. Bad input ends in one line on stderr and exit code 2.
+"""
+
+import os
+import sys
+
+import typer
+
+from ..errors import UserError
+
+app = typer.Typer(
+    name="debertav3",
+    help="DeBERTaV3: entailment, zero-shot labels, entities, answers, fine-tuning and checkpoints.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _register() -> None:
+    from . import doctor, finetune, info, nli, predict, tokenizer  # each adds its commands to ``app``
+
+    for module in (nli, predict, finetune, doctor, info, tokenizer):
+        module.register(app)
+
+
+def main() -> None:
+    """Run the command line; the entry point of the ``debertav3`` script."""
+    _register()
+    try:
+        app()
+    except UserError as error:
+        print(f"debertav3: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("debertav3: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our stdout (``| head``) has left: nothing is wrong, and nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

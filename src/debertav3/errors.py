@@ -1,0 +1,15 @@
+"""The one exception for what a caller can mend: bad input, with a message a person can act on."""
+
+
+class UserError(ValueError):
+    """Bad input. The message says what was got, what is needed and what to do, in one line.
+
+    The command line prints it to stderr without a traceback and exits with code 2.
+    """
+
+
+class MissingExtraError(UserError, ImportError):
+    """A feature needs a package that is not installed."""
+
+    def __init__(self, *, feature: str, package: str, extra: str) -> None:
+        super().__init__(f"{feature} needs the package {package!r}, which is not installed. Run: pip install 'debertav3[{extra}]'")
