@@ -1,0 +1,149 @@
+"""How good predictions are: small pure functions over numpy arrays and strings.
+
+Labels are integer ids; a confusion matrix has one row per true label and one column per predicted label, so
+matrices of parts of a data set add up to the matrix of the whole.
+"""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_DROP_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def confusion_matrix(gold: Sequence[int], predicted: Sequence[int], *, num_labels: int) -> IntArray:
+    """Count pairs of true and predicted label: ``(num_labels, num_labels)``, rows are the true labels."""
+    counts = np.zeros((num_labels, num_labels), dtype=np.int64)
+    np.add.at(counts, (np.asarray(gold, dtype=np.int64), np.asarray(predicted, dtype=np.int64)), 1)
+    return counts
+
+
+def accuracy(confusion: IntArray) -> float:
+    """Share of right predictions; 0 where there are none at all."""
+    return float(np.trace(confusion) / max(int(confusion.sum()), 1))
+
+
+def label_scores(confusion: IntArray) -> dict[str, npt.NDArray[np.float64]]:
+    """Per label: ``precision``, ``recall``, ``f1`` and ``support`` (number of true examples).
+
+    A ratio with nothing below the line is 0, as in scikit-learn with ``zero_division=0``.
+    """
+    right = np.diag(confusion).astype(np.float64)
+    predicted, support = confusion.sum(axis=0), confusion.sum(axis=1)
+    return {
+        "precision": right / np.maximum(predicted, 1),
+        "recall": right / np.maximum(support, 1),
+        "f1": 2 * right / np.maximum(predicted + support, 1),
+        "support": support.astype(np.float64),
+    }
+
+
+def macro_f1(confusion: IntArray) -> float:
+    """Plain mean of the F1 of all labels that are true or predicted at least once."""
+    seen = (confusion.sum(axis=0) + confusion.sum(axis=1)) > 0
+    return float(label_scores(confusion)["f1"][seen].mean()) if seen.any() else 0.0
+
+
+def normalize_answer(text: str) -> str:
+    """Lower case without punctuation, articles and repeated white space: SQuAD's official normal form."""
+    text = _ARTICLES.sub(" ", text.lower().translate(_DROP_PUNCTUATION))
+    return " ".join(text.split())
+
+
+def exact_match(prediction: str, answers: Collection[str]) -> float:
+    """1.0 if the prediction equals a gold answer in SQuAD's normal form, else 0.0.
+
+    Args:
+        prediction: the answer given; empty for "no answer".
+        answers: the gold answers. A question without any is answered right only by "".
+    """
+    return float(any(normalize_answer(prediction) == normalize_answer(gold) for gold in _gold(answers)))
+
+
+def answer_f1(prediction: str, answers: Collection[str]) -> float:
+    """Word overlap with the best gold answer, 0 to 1, in SQuAD's normal form; arguments as `exact_match`."""
+    words = normalize_answer(prediction).split()
+    return max(_overlap_f1(words, normalize_answer(gold).split()) for gold in _gold(answers))
+
+
+def _gold(answers: Collection[str]) -> list[str]:
+    return [answer for answer in answers if normalize_answer(answer)] or [""]
+
+
+def _overlap_f1(predicted: list[str], gold: list[str]) -> float:
+    if not predicted or not gold:
+        return float(predicted == gold)
+    common = sum((Counter(predicted) & Counter(gold)).values())
+    if common == 0:
+        return 0.0
+    precision, recall = common / len(predicted), common / len(gold)  # the official script's order of rounding
+    return 2 * precision * recall / (precision + recall)
+
+
+Entity = tuple[int, int, str]
+"""First and end character (or word) and the type."""
+
+
+def count_entities(gold: Iterable[Entity], predicted: Iterable[Entity]) -> dict[str, IntArray]:
+    """Per type ``[right, predicted, gold]``; an entity is right if both ends and the type are."""
+    gold, predicted = set(gold), set(predicted)
+    counts: dict[str, IntArray] = {}
+    for column, entities in enumerate((gold & predicted, predicted, gold)):
+        for _, _, kind in entities:
+            counts.setdefault(kind, np.zeros(3, dtype=np.int64))[column] += 1
+    return counts
+
+
+def entity_scores(counts: Mapping[str, IntArray]) -> dict[str, float]:
+    """``precision``, ``recall`` and ``f1`` over the entities of all types (CoNLL's micro average).
+
+    Args:
+        counts: sums of what `count_entities` returned.
+    """
+    right, predicted, gold = sum(counts.values(), start=np.zeros(3, dtype=np.int64)).tolist()
+    return {
+        "precision": right / max(predicted, 1),
+        "recall": right / max(gold, 1),
+        "f1": 2 * right / max(predicted + gold, 1),
+    }
+
+
+def tag_entities(tags: Sequence[str]) -> list[Entity]:
+    """Read the entities off BIO or IO tags, one tag per word; positions count words.
+
+    A stray ``I-X`` begins an entity and a tag without prefix counts as ``I-``, as in the CoNLL script.
+    """
+    entities: list[Entity] = []
+    start, open_kind = 0, ""
+    for place, tag in enumerate([*tags, "O"]):
+        is_begin, kind = split_tag(tag)
+        if open_kind and (is_begin or kind != open_kind):
+            entities.append((start, place, open_kind))
+            open_kind = ""
+        if kind and not open_kind:
+            start, open_kind = place, kind
+    return entities
+
+
+def split_tag(tag: str) -> tuple[bool, str]:
+    """Whether a tag begins an entity, and its type; the type of ``O`` is empty."""
+    if tag == "O":
+        return False, ""
+    if tag[:2] in ("B-", "I-"):
+        return tag[0] == "B", tag[2:]
+    return False, tag
+
+
+def pearson(gold: Sequence[float], predicted: Sequence[float]) -> float:
+    """Linear correlation, -1 to 1; 0 where one side does not vary."""
+    x, y = np.asarray(gold, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
+    x, y = x - x.mean(), y - y.mean()
+    norm = float(np.sqrt((x * x).sum() * (y * y).sum()))
+    return float((x * y).sum() / norm) if norm > 0 else 0.0
