@@ -1,0 +1,341 @@
+"""Model sizes: configurations by name; exact counts of parameters and operations from a configuration alone.
+
+Standard library only, so that ``debertav3 info`` answers without torch. The counts equal those of the real
+modules (tests/unit/test_sizes.py). Published figures: README and model cards of microsoft/DeBERTa.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import DebertaV2Config
+
+_V3: dict[str, Any] = {
+    "model_type": "deberta-v2",
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 0,
+    "initializer_range": 0.02,
+    "layer_norm_eps": 1e-7,
+    "relative_attention": True,
+    "max_relative_positions": -1,
+    "position_buckets": 256,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+    "pos_att_type": ["p2c", "c2p"],
+    "position_biased_input": False,
+    "pad_token_id": 0,
+    "pooler_hidden_act": "gelu",
+    "pooler_dropout": 0,
+    "legacy": False,  # the official masked-LM head; transformers' default builds one that no checkpoint fills
+    "vocab_size": 128100,  # 128,000 pieces, [MASK] and 99 unused rows
+}
+
+
+def _v3(*, layers: int, width: int, heads: int, **other: Any) -> dict[str, Any]:
+    """Describe a V3 model: the feed-forward part has four times the width, and ``other`` overrides."""
+    return {
+        **_V3,
+        "num_hidden_layers": layers,
+        "hidden_size": width,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * width,
+        "pooler_hidden_size": width,
+        **other,
+    }
+
+
+_V2 = {"conv_kernel_size": 3, "conv_act": "gelu"}  # V2 = V3's layout + a convolution beside the first layer
+
+SIZES: dict[str, dict[str, Any]] = {
+    # Position arithmetic as in every released V3 model; the vocabulary is whatever its own tokenizer has.
+    "nano": _v3(layers=6, width=192, heads=3, vocab_size=12032),
+    "xsmall": _v3(layers=12, width=384, heads=6),
+    "small": _v3(layers=6, width=768, heads=12),
+    "base": _v3(layers=12, width=768, heads=12),
+    "large": _v3(layers=24, width=1024, heads=16),
+    "mdeberta-base": _v3(layers=12, width=768, heads=12, vocab_size=251000),
+    "v2-xlarge": _v3(layers=24, width=1536, heads=24, **_V2),
+    "v2-xxlarge": _v3(layers=48, width=1536, heads=24, **_V2),
+}
+"""Raw configurations by name. Take a copy with :func:`raw_config`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishedSize:
+    """What the authors' model card or README says, in millions of parameters."""
+
+    backbone: int
+    embedding: int | None
+    """``None``: the source gives no such figure."""
+    hub_name: str
+
+
+PUBLISHED: dict[str, PublishedSize] = {
+    "xsmall": PublishedSize(backbone=22, embedding=48, hub_name="microsoft/deberta-v3-xsmall"),
+    "small": PublishedSize(backbone=44, embedding=98, hub_name="microsoft/deberta-v3-small"),
+    "base": PublishedSize(backbone=86, embedding=98, hub_name="microsoft/deberta-v3-base"),
+    "large": PublishedSize(backbone=304, embedding=131, hub_name="microsoft/deberta-v3-large"),
+    "mdeberta-base": PublishedSize(backbone=86, embedding=190, hub_name="microsoft/mdeberta-v3-base"),
+    "v2-xlarge": PublishedSize(backbone=710, embedding=None, hub_name="microsoft/deberta-v2-xlarge"),
+    "v2-xxlarge": PublishedSize(backbone=1320, embedding=None, hub_name="microsoft/deberta-v2-xxlarge"),
+}
+
+DTYPE_BYTES = {"fp32": 4, "fp16/bf16": 2, "int8": 1}
+
+
+def raw_config(size: str, **overrides: Any) -> dict[str, Any]:
+    """Return a copy of the named size's configuration, as a ``config.json`` would hold it.
+
+    Args:
+        size: a key of :data:`SIZES`.
+        overrides: keys to set on top, e.g. ``vocab_size=8000``. A new ``hidden_size`` also sets the pooler's.
+
+    Raises:
+        UserError: if there is no such size.
+    """
+    if size not in SIZES:
+        near = difflib.get_close_matches(size, SIZES, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UserError(f"unknown model size {size!r}: known sizes are {', '.join(SIZES)}.{hint}")
+    raw = {**SIZES[size], **overrides}
+    if "hidden_size" in overrides and "pooler_hidden_size" not in overrides:
+        raw["pooler_hidden_size"] = raw["hidden_size"]
+    return raw
+
+
+def config_for(size: str, **overrides: Any) -> DebertaV2Config:
+    """Return the named size as transformers' configuration; arguments and errors as :func:`raw_config`."""
+    from transformers import DebertaV2Config
+
+    return DebertaV2Config(**raw_config(size, **overrides))
+
+
+_ABSENT: dict[str, Any] = {
+    # What transformers takes for a key that a config.json leaves out.
+    "vocab_size": 128100,
+    "hidden_size": 1536,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 24,
+    "intermediate_size": 6144,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 0,
+    "relative_attention": False,
+    "max_relative_positions": -1,
+    "position_buckets": -1,
+    "norm_rel_ebd": "none",
+    "share_att_key": False,
+    "pos_att_type": (),
+    "position_biased_input": True,
+    "conv_kernel_size": 0,
+    "conv_groups": 1,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncoderShape:
+    """The numbers of a configuration that decide how many parameters and operations there are."""
+
+    vocab_size: int
+    width: int
+    embedding_width: int
+    layers: int
+    heads: int
+    head_width: int
+    feed_forward: int
+    positions: int
+    """Length of the absolute position table, in tokens."""
+    types: int
+    relative_rows: int
+    """Rows of the relative table; 0 without relative attention."""
+    relative_norm: bool
+    position_projections: int
+    """Projections of the relative table that are not shared with the content's: 0, 1 or 2 per layer."""
+    position_terms: int
+    """How many of c2p and p2c are scored."""
+    absolute_input: bool
+    """Whether absolute positions are added to the input embeddings."""
+    convolution_kernel: int
+    convolution_groups: int
+
+    @classmethod
+    def from_raw(cls, raw: Mapping[str, Any]) -> EncoderShape:
+        """Read a checked raw configuration; keys that it leaves out get transformers' meaning."""
+        full = {**_ABSENT, **raw}
+        terms = full["pos_att_type"] or ()
+        if isinstance(terms, str):
+            terms = [term.strip() for term in terms.lower().split("|")]
+        relative = bool(full["relative_attention"])
+        scored = {"c2p", "p2c"} & set(terms) if relative else set()
+        distance = full["max_relative_positions"]
+        span = full["position_buckets"]
+        if span < 1:
+            span = distance if distance >= 1 else full["max_position_embeddings"]
+        width, heads = full["hidden_size"], full["num_attention_heads"]
+        return cls(
+            vocab_size=full["vocab_size"],
+            width=width,
+            embedding_width=raw.get("embedding_size") or width,
+            layers=full["num_hidden_layers"],
+            heads=heads,
+            head_width=raw.get("attention_head_size") or width // heads,
+            feed_forward=full["intermediate_size"],
+            positions=full["max_position_embeddings"],
+            types=full["type_vocab_size"],
+            relative_rows=2 * span if relative else 0,
+            relative_norm="layer_norm" in full["norm_rel_ebd"].lower(),
+            position_projections=0 if full["share_att_key"] else len(scored),
+            position_terms=len(scored),
+            absolute_input=bool(full["position_biased_input"]),
+            convolution_kernel=full["conv_kernel_size"],
+            convolution_groups=full["conv_groups"],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParameterCount:
+    """Parameters by part; a tied matrix is counted once."""
+
+    word_embeddings: int
+    position_table: int
+    """The absolute position table: at the input, or kept for the enhanced mask decoder only."""
+    other_embeddings: int
+    """Token types, the projection of a narrower embedding, and the embeddings' LayerNorm."""
+    layers: int
+    relative_table: int
+    """With its LayerNorm."""
+    convolution: int
+    head: int
+
+    @property
+    def backbone(self) -> int:
+        """Everything but the word embeddings: how the model cards count."""
+        return self.total - self.word_embeddings
+
+    @property
+    def total(self) -> int:
+        """All parameters."""
+        return (
+            self.word_embeddings
+            + self.position_table
+            + self.other_embeddings
+            + self.layers
+            + self.relative_table
+            + self.convolution
+            + self.head
+        )
+
+
+def _linear(inputs: int, outputs: int) -> int:
+    return inputs * outputs + outputs
+
+
+def _pooled(shape: EncoderShape, labels: int) -> int:
+    return _linear(shape.width, shape.width) + _linear(shape.width, labels)
+
+
+def _replaced_token(shape: EncoderShape) -> int:
+    return 2 * shape.width + _linear(shape.width, shape.width) + _linear(shape.width, 1)
+
+
+def _masked_lm(shape: EncoderShape) -> int:
+    # The output matrix is the word embedding itself; only its bias is new.
+    return _linear(shape.width, shape.embedding_width) + 2 * shape.embedding_width + shape.vocab_size
+
+
+HEADS: dict[str, Callable[[EncoderShape, int], int]] = {
+    "encoder": lambda shape, labels: 0,
+    "sequence-classification": _pooled,
+    "multiple-choice": lambda shape, labels: _pooled(shape, 1),
+    "token-classification": lambda shape, labels: _linear(shape.width, labels),
+    "question-answering": lambda shape, labels: _linear(shape.width, 2),
+    "masked-lm": lambda shape, labels: _masked_lm(shape),
+    "replaced-token-detection": lambda shape, labels: _replaced_token(shape),
+}
+"""Parameters of each head, from the encoder's shape and the number of labels."""
+
+
+def count_parameters(
+    raw: Mapping[str, Any],
+    *,
+    head: str = "encoder",
+    num_labels: int = 2,
+    with_position_table: bool | None = None,
+) -> ParameterCount:
+    """Count the parameters of a model from its configuration alone.
+
+    Args:
+        raw: a configuration, e.g. ``SIZES["base"]`` or a checked ``config.json``.
+        head: a key of :data:`HEADS`.
+        num_labels: classes of a classification head.
+        with_position_table: count the absolute position table even where the input does not use it (the
+            enhanced mask decoder reads it). ``None``: only where input or head use it.
+
+    Raises:
+        UserError: if there is no such head.
+    """
+    if head not in HEADS:
+        raise UserError(f"unknown head {head!r}: known heads are {', '.join(HEADS)}")
+    shape = EncoderShape.from_raw(raw)
+    width, inner = shape.width, shape.heads * shape.head_width
+    attention = (3 + shape.position_projections) * _linear(width, inner) + _linear(inner, width)
+    layer_norm = 2 * width
+    feed_forward = _linear(width, shape.feed_forward) + _linear(shape.feed_forward, width)
+    keeps_positions = shape.absolute_input if with_position_table is None else with_position_table
+    kernel = shape.convolution_kernel
+    return ParameterCount(
+        word_embeddings=shape.vocab_size * shape.embedding_width,
+        position_table=shape.positions * shape.embedding_width if keeps_positions else 0,
+        other_embeddings=shape.types * shape.embedding_width
+        + (shape.embedding_width * width if shape.embedding_width != width else 0)
+        + layer_norm,
+        layers=shape.layers * (attention + feed_forward + 2 * layer_norm),
+        relative_table=shape.relative_rows * width + (layer_norm if shape.relative_norm else 0),
+        convolution=width * width // shape.convolution_groups * kernel + width + layer_norm
+        if kernel > 0
+        else 0,
+        head=HEADS[head](shape, num_labels),
+    )
+
+
+def count_released(raw: Mapping[str, Any]) -> ParameterCount:
+    """Count a V3 discriminator as its authors released it: encoder, position table and replaced-token head.
+
+    Counted so, the backbone rounds to the published 22, 44, 86 and 304 million; the bare encoder does not
+    (21, 43, 85 and 303).
+    """
+    return count_parameters(raw, head="replaced-token-detection", with_position_table=True)
+
+
+def flops_per_token(raw: Mapping[str, Any], *, length: int) -> int:
+    """Count the operations of the encoder's forward pass for one token of a text of ``length`` tokens.
+
+    Matrix products only, a multiplication and its addition as 2; no softmax, LayerNorm, activation or table
+    look-up, no head, and not the projection of the relative table, which depends on no text. Each position
+    term is the product with as many rows of the relative table as a text of this length can meet.
+
+    Raises:
+        UserError: if ``length`` is not positive.
+    """
+    if length < 1:
+        raise UserError(f"length is counted in tokens and must be at least 1; got {length}")
+    shape = EncoderShape.from_raw(raw)
+    width, inner = shape.width, shape.heads * shape.head_width
+    rows_met = min(2 * length - 1, shape.relative_rows)
+    per_layer = (
+        4 * width * inner  # query, key, value, output
+        + 2 * width * shape.feed_forward
+        + 2 * length * inner  # scores and the weighted sum of values
+        + shape.position_terms * rows_met * inner
+    )
+    convolution = shape.convolution_kernel * width * width // shape.convolution_groups
+    projection = shape.embedding_width * width if shape.embedding_width != width else 0
+    return 2 * (shape.layers * per_layer + convolution + projection)
