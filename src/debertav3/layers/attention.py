@@ -1,0 +1,188 @@
+"""Disentangled self-attention (DeBERTa, arXiv:2006.03654, section 3.1).
+
+Official file: ``deberta/disentangled_attention.py``.
+
+Content and position are scored apart: content to content, content to position (c2p) and position to content
+(p2c). This module projects; ``attention_backends`` scores.
+
+Shape letters: B batch, L tokens, N heads, H head width, D hidden size (N * H), R rows of the relative table.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from .attention_backends import ExpandedTables, RelativeTables, Tables, choose, eager_attention
+from .config import EncoderConfig
+from .relative_position import RelativePositions
+
+
+@dataclass(frozen=True, slots=True)
+class RelativeEmbeddings:
+    """The relative table that all layers share.
+
+    Args:
+        table_RD: ``(R, D)``, after its LayerNorm where the model has one.
+        version: changes whenever the weights behind the table change; None if they cannot be watched or need
+            gradients.
+    """
+
+    table_RD: Tensor
+    version: tuple[int, ...] | None
+
+
+def weights_version(*modules: nn.Module) -> tuple[int, ...] | None:
+    """Numbers for the present state of parameters: they change when these are trained, loaded or moved.
+
+    Returns:
+        None where the state cannot be watched: while gradients are on, for adapters and other wrapped layers,
+        and for parameters made in inference mode. Writing through ``parameter.data`` escapes autograd's
+        counter: call ``eval()`` after.
+    """
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return None
+    version: list[int] = []
+    for module in modules:
+        if (
+            type(module) not in (nn.Linear, nn.Embedding, nn.LayerNorm)
+            or module._forward_hooks
+            or module._forward_pre_hooks
+        ):
+            return None
+        for parameter in module.parameters(recurse=False):
+            if parameter.is_inference():
+                return None
+            version += (id(parameter), parameter.data_ptr(), parameter._version)
+    return tuple(version)
+
+
+class DisentangledSelfAttention(nn.Module):
+    """Self-attention whose scores keep content and relative position apart.
+
+    Attribute names are those of the released checkpoints.
+
+    Args:
+        config: sizes and which position terms there are.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_attention_heads
+        self.head_width = config.head_width
+        self.scale = config.scale
+        self.attention_dropout_prob = config.attention_probs_dropout_prob
+        self.backend = "auto"
+        width = config.hidden_size
+        self.query_proj = nn.Linear(width, width)
+        self.key_proj = nn.Linear(width, width)
+        self.value_proj = nn.Linear(width, width)
+        self.has_c2p = config.relative_attention and config.has_c2p
+        self.has_p2c = config.relative_attention and config.has_p2c
+        self.shares_projections = config.share_att_key
+        if not config.share_att_key:
+            if self.has_c2p:
+                self.pos_key_proj = nn.Linear(width, width)
+            if self.has_p2c:
+                self.pos_query_proj = nn.Linear(width, width)
+        self.pos_dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.positions = RelativePositions(
+            num_buckets=config.num_buckets,
+            max_distance=config.max_distance,
+            span=config.span,
+            long_inputs=config.long_inputs,
+        )
+        self._cached: tuple[tuple[int, ...], RelativeTables, ExpandedTables] | None = None
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        mask: Tensor | None,
+        relative: RelativeEmbeddings | None,
+        query_states: Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Let every token look at the others.
+
+        Args:
+            hidden_states: ``(B, L, D)``, source of keys and values, and of queries unless ``query_states`` is
+                given.
+            mask: bool, broadcastable to ``(B, N, L, L)``, True where query i may see key j; None for
+                everywhere.
+            relative: the relative table; None without relative attention.
+            query_states: ``(B, L, D)``, source of the queries (the enhanced mask decoder).
+            output_attentions: whether to return the attention weights.
+
+        Returns:
+            The context ``(B, L, D)``, and the weights ``(B, N, L, L)`` or None.
+        """
+        q_BNLH = self._heads(self.query_proj(hidden_states if query_states is None else query_states))
+        k_BNLH = self._heads(self.key_proj(hidden_states))
+        v_BNLH = self._heads(self.value_proj(hidden_states))
+        attend = choose(self.backend, output_attentions=output_attentions)
+        tables = self._tables(relative, hidden_states.shape[1], expanded=attend is not eager_attention)
+
+        # Scores and softmax stay in fp32: fp16 scores overflow, and bf16 ones are coarser than the
+        # differences they make.
+        with torch.autocast(hidden_states.device.type, enabled=False):
+            context_BNLH, weights = attend(
+                _at_least_fp32(q_BNLH),
+                _at_least_fp32(k_BNLH),
+                _at_least_fp32(v_BNLH),
+                tables,
+                mask,
+                scale=self.scale,
+                dropout_prob=self.attention_dropout_prob if self.training else 0.0,
+                output_attentions=output_attentions,
+            )
+        return context_BNLH.transpose(1, 2).flatten(2).to(v_BNLH.dtype), weights
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch between training and inference; forgets the projected table."""
+        self._cached = None
+        return super().train(mode)
+
+    def project_table(self, table_RD: Tensor) -> RelativeTables:
+        """Project the ``(R, D)`` table: the keys that c2p reads and the queries that p2c reads, in fp32."""
+        table_RD = self.pos_dropout(table_RD)
+        key_NRH, query_NRH = (
+            None if proj is None else self._table_heads(proj(table_RD)) for proj in self._table_projections()
+        )
+        return RelativeTables(self.positions, key_NRH, query_NRH)
+
+    def _tables(self, relative: RelativeEmbeddings | None, length: int, *, expanded: bool) -> Tables | None:
+        """The projected table: anew each time in training, once per state of the weights in inference."""
+        projections = [proj for proj in self._table_projections() if proj is not None]
+        if relative is None or not projections:
+            return None
+        own = weights_version(*projections)
+        if own is None or relative.version is None:
+            self._cached = None
+            return self.project_table(relative.table_RD)
+        version = (*relative.version, *own, torch.is_autocast_enabled(relative.table_RD.device.type))
+        if self._cached is None or self._cached[0] != version:
+            tables = self.project_table(relative.table_RD)
+            capacity = self.positions.max_distance
+            by_offset = ExpandedTables(
+                tables.offset_keys(capacity), tables.offset_queries(capacity), capacity
+            )
+            self._cached = (version, tables, by_offset)
+        _, tables, by_offset = self._cached
+        return by_offset if expanded and length <= by_offset.capacity else tables
+
+    def _table_projections(self) -> tuple[nn.Module | None, nn.Module | None]:
+        """What projects the relative table to the keys of c2p and to the queries of p2c."""
+        if self.shares_projections:
+            return self.key_proj if self.has_c2p else None, self.query_proj if self.has_p2c else None
+        return self.pos_key_proj if self.has_c2p else None, self.pos_query_proj if self.has_p2c else None
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, self.head_width)).transpose(1, 2)
+
+    def _table_heads(self, x_RD: Tensor) -> Tensor:
+        return _at_least_fp32(x_RD.unflatten(-1, (self.num_heads, self.head_width)).transpose(0, 1))
+
+
+def _at_least_fp32(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -1,0 +1,255 @@
+"""The encoder (official files ``deberta/bert.py`` and ``deberta/disentangled_attention.py``).
+
+Attribute names are those of the released checkpoints (``attention.self.query_proj``, ``LayerNorm``,
+``rel_embeddings``), also where they are not ours: a checkpoint loads without conversion.
+
+Shape letters: B batch, L tokens, D hidden size, N heads.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+from .activations import ACTIVATION
+from .attention import DisentangledSelfAttention, RelativeEmbeddings, weights_version
+from .config import EncoderConfig
+
+
+class ResidualOutput(nn.Module):
+    """Dense, dropout, add the residual, LayerNorm: the end of attention and of the feed-forward part."""
+
+    def __init__(self, input_size: int, config: EncoderConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(input_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        """``(B, L, input_size)`` and ``(B, L, D)`` to ``(B, L, D)``."""
+        return self.LayerNorm(self.dropout(self.dense(x)) + residual)
+
+
+class Attention(nn.Module):
+    """Disentangled self-attention with its output projection."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.self = DisentangledSelfAttention(config)
+        self.output = ResidualOutput(config.hidden_size, config)
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        mask: Tensor | None,
+        relative: RelativeEmbeddings | None,
+        query_states: Tensor | None,
+        output_attentions: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        """See ``DisentangledSelfAttention.forward``; the residual is the source of the queries."""
+        context, weights = self.self(hidden_states, mask, relative, query_states, output_attentions)
+        return self.output(context, hidden_states if query_states is None else query_states), weights
+
+
+class Intermediate(nn.Module):
+    """The widening half of the feed-forward part."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.activation = ACTIVATION[config.hidden_act]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, L, D)`` to ``(B, L, intermediate_size)``."""
+        return self.activation(self.dense(x))
+
+
+class Layer(nn.Module):
+    """One transformer layer."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.attention = Attention(config)
+        self.intermediate = Intermediate(config)
+        self.output = ResidualOutput(config.intermediate_size, config)
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        mask: Tensor | None,
+        relative: RelativeEmbeddings | None,
+        query_states: Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return ``(B, L, D)`` and the attention weights or None; see ``DisentangledSelfAttention``."""
+        attended, weights = self.attention(hidden_states, mask, relative, query_states, output_attentions)
+        return self.output(self.intermediate(attended), attended), weights
+
+
+class Convolution(nn.Module):
+    """V2's convolution over the input, added to the first layer's output."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(
+            config.hidden_size,
+            config.hidden_size,
+            config.conv_kernel_size,
+            padding=(config.conv_kernel_size - 1) // 2,
+            groups=config.conv_groups,
+        )
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.activation = ACTIVATION[config.conv_act]
+
+    def forward(self, embedded: Tensor, first_output: Tensor, padding_mask: Tensor | None) -> Tensor:
+        """Add the convolved embeddings to the first layer's output; padding comes out as zero.
+
+        Args:
+            embedded: ``(B, L, D)``, the encoder's input.
+            first_output: ``(B, L, D)``, the first layer's output.
+            padding_mask: ``(B, L)`` bool, True for real tokens; None where all are.
+        """
+        x = self.conv(embedded.transpose(1, 2)).transpose(1, 2)
+        if padding_mask is None:
+            return self.LayerNorm(first_output + self.activation(self.dropout(x)))
+        x = x.masked_fill(~padding_mask.unsqueeze(-1), 0.0)
+        x = self.LayerNorm(first_output + self.activation(self.dropout(x)))
+        return x * padding_mask.unsqueeze(-1).to(x.dtype)
+
+
+@dataclass(slots=True)
+class AttentionMasks:
+    """What a caller's ``attention_mask`` means to the parts of the model.
+
+    Args:
+        padding: ``(B, L)`` bool, True for real tokens; None where all are.
+        pairs: bool, broadcastable to ``(B, N, L, L)``, True where query i may see key j; None for everywhere.
+    """
+
+    padding: Tensor | None
+    pairs: Tensor | None
+
+    @classmethod
+    def read(cls, attention_mask: Tensor | None) -> "AttentionMasks":
+        """Understand a mask of 0/1 numbers or bools.
+
+        Args:
+            attention_mask: ``(B, L)`` for padding, ``(B, L, L)`` for packed sequences (query i, key j) or
+                ``(B, 1, L, L)``.
+
+        Raises:
+            UserError: for another number of dimensions.
+        """
+        if attention_mask is None:
+            return cls(None, None)
+        mask = attention_mask if attention_mask.dtype == torch.bool else attention_mask > 0
+        match mask.dim():
+            case 2:
+                return cls(mask, mask[:, None, None, :])
+            case 3:
+                return cls(mask.any(-2), mask[:, None])
+            case 4 if mask.shape[1] == 1 and mask.shape[2] == 1:
+                return cls(mask[:, 0, 0], mask)
+            case 4 if mask.shape[1] == 1:
+                return cls(mask[:, 0].any(-2), mask)
+        raise UserError(
+            f"attention_mask has shape {tuple(mask.shape)}; need (batch, tokens), (batch, tokens, tokens) or "
+            "(batch, 1, tokens, tokens)"
+        )
+
+
+@dataclass(slots=True)
+class EncoderOutput:
+    """What the encoder returns."""
+
+    last_hidden_state: Tensor
+    """``(B, L, D)``."""
+    hidden_states: list[Tensor] = field(default_factory=list)
+    """The input and every layer's output, ``(B, L, D)`` each, where asked for."""
+    attentions: list[Tensor] = field(default_factory=list)
+    """Every layer's attention weights, ``(B, N, L, L)`` each, where asked for."""
+
+
+class Encoder(nn.Module):
+    """The stack of layers with the relative table that they share.
+
+    Args:
+        config: sizes and options.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.has_relative_attention = config.relative_attention
+        self.normalizes_relative_table = config.normalizes_relative_table
+        if config.relative_attention:
+            self.rel_embeddings = nn.Embedding(2 * config.span, config.hidden_size)
+        if config.normalizes_relative_table:
+            self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.conv = Convolution(config) if config.conv_kernel_size else None
+        # transformers' gradient_checkpointing_enable() sets both.
+        self.gradient_checkpointing = False
+        self._gradient_checkpointing_func: Callable[..., Any] | None = None
+
+    def relative_embeddings(self) -> RelativeEmbeddings | None:
+        """The relative table ``(R, D)`` as the layers read it; None without relative attention."""
+        if not self.has_relative_attention:
+            return None
+        table = self.rel_embeddings.weight
+        if not self.normalizes_relative_table:
+            return RelativeEmbeddings(table, weights_version(self.rel_embeddings))
+        return RelativeEmbeddings(self.LayerNorm(table), weights_version(self.rel_embeddings, self.LayerNorm))
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        masks: AttentionMasks,
+        *,
+        num_layers: int | None = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> EncoderOutput:
+        """Run the layers.
+
+        Args:
+            hidden_states: ``(B, L, D)``, the embeddings.
+            masks: which tokens are real, and which may see which.
+            num_layers: how many layers to run; None for all.
+            output_hidden_states: whether to keep the input and every layer's output.
+            output_attentions: whether to keep every layer's attention weights.
+        """
+        output = EncoderOutput(hidden_states)
+        if output_hidden_states:
+            output.hidden_states.append(hidden_states)
+        relative = self.relative_embeddings()
+        x = hidden_states
+        for number, layer in enumerate(self.layer[:num_layers]):
+            x, weights = self.run_layer(layer, x, masks, relative, output_attentions=output_attentions)
+            if number == 0 and self.conv is not None:
+                x = self.conv(hidden_states, x, masks.padding)
+            if output_hidden_states:
+                output.hidden_states.append(x)
+            if weights is not None:
+                output.attentions.append(weights)
+        output.last_hidden_state = x
+        return output
+
+    def run_layer(
+        self,
+        layer: nn.Module,
+        hidden_states: Tensor,
+        masks: AttentionMasks,
+        relative: RelativeEmbeddings | None,
+        *,
+        query_states: Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run one layer, without keeping its inner activations where gradient checkpointing is on."""
+        arguments = (hidden_states, masks.pairs, relative, query_states, output_attentions)
+        if self.gradient_checkpointing and self.training and self._gradient_checkpointing_func is not None:
+            return self._gradient_checkpointing_func(layer.__call__, *arguments)
+        return layer(*arguments)

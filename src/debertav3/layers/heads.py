@@ -1,0 +1,184 @@
+"""What stands on the encoder: pooler, masked LM with the enhanced mask decoder, replaced token detection.
+
+Official files: ``apps/models/masked_language_model.py``, ``apps/models/replaced_token_detection_model.py``,
+``deberta/pooling.py``.
+
+Shape letters: B batch, L tokens, D hidden size, V vocabulary, M masked tokens.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import UserError
+from .activations import ACTIVATION
+from .config import EncoderConfig
+from .encoder import AttentionMasks, Encoder
+
+
+class ContextPooler(nn.Module):
+    """A text's vector: the first token's state through a dense layer."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.pooler_hidden_size, config.pooler_hidden_size)
+        self.dropout = nn.Dropout(config.pooler_dropout)
+        self.activation = ACTIVATION[config.pooler_hidden_act]
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """``(B, L, D)`` to ``(B, D)``."""
+        return self.activation(self.dense(self.dropout(hidden_states[:, 0])))
+
+
+class EnhancedMaskDecoder:
+    """Absolute positions enter just before the prediction of words (DeBERTa, arXiv:2006.03654, section 3.2).
+
+    It has no weights of its own: the last layer runs twice, its keys and values are the output of the layer
+    before it, and its first queries are that output plus the absolute position embeddings. The last layer's
+    ordinary output is never needed, so it is not computed.
+
+    Args:
+        encoder: the encoder whose last layer is run.
+        position_embeddings: the absolute position table.
+    """
+
+    NUM_STEPS = 2
+
+    def __init__(self, encoder: Encoder, position_embeddings: nn.Embedding) -> None:
+        width = encoder.layer[-1].output.dense.out_features
+        if position_embeddings.embedding_dim != width:
+            raise UserError(
+                f"the enhanced mask decoder adds positions to hidden states; got embedding_size "
+                f"{position_embeddings.embedding_dim}, need hidden_size {width}"
+            )
+        self.encoder = encoder
+        self.position_embeddings = position_embeddings
+
+    def __call__(self, states: Tensor, masks: AttentionMasks, position_ids: Tensor | None = None) -> Tensor:
+        """Decode.
+
+        Args:
+            states: ``(B, L, D)``, the output of the second-to-last layer.
+            masks: as given to the encoder.
+            position_ids: ``(B, L)`` or ``(1, L)`` int64; None means 0 .. L-1.
+
+        Returns:
+            ``(B, L, D)``, for the masked LM head.
+
+        Raises:
+            UserError: for more tokens than there are absolute positions.
+        """
+        length, available = states.shape[1], self.position_embeddings.num_embeddings
+        if position_ids is None:
+            if length > available:
+                raise UserError(
+                    f"the enhanced mask decoder has {available} positions; got {length} tokens: cut the text"
+                )
+            position_ids = torch.arange(length, device=states.device)[None]
+        relative = self.encoder.relative_embeddings()
+        query = states + self.position_embeddings(position_ids)
+        for _ in range(self.NUM_STEPS):
+            query, _ = self.encoder.run_layer(
+                self.encoder.layer[-1], states, masks, relative, query_states=query
+            )
+        return query
+
+
+class MaskedLMHead(nn.Module):
+    """The official head, ``lm_predictions.lm_head``: a transform, then times the word embeddings."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.embedding_size)
+        self.LayerNorm = nn.LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+        self.activation = ACTIVATION[config.hidden_act]
+
+    def forward(self, states: Tensor, word_embeddings: Tensor) -> Tensor:
+        """``(..., D)`` states and ``(V, embedding_size)`` word embeddings to ``(..., V)`` logits.
+
+        Give only the masked tokens, ``(M, D)``, where only those are wanted: this product is the dearest of
+        the model.
+        """
+        return F.linear(self.LayerNorm(self.activation(self.dense(states))), word_embeddings, self.bias)
+
+
+class MaskedLMPredictions(nn.Module):
+    """Holds the official head under its checkpoint name."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.lm_head = MaskedLMHead(config)
+
+    def forward(self, states: Tensor, word_embeddings: Tensor) -> Tensor:
+        """See ``MaskedLMHead.forward``."""
+        return self.lm_head(states, word_embeddings)
+
+
+class LegacyTransform(nn.Module):
+    """Dense, activation and LayerNorm of transformers' first masked LM head."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.embedding_size)
+        self.LayerNorm = nn.LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
+        self.activation = ACTIVATION[config.hidden_act]
+
+    def forward(self, states: Tensor) -> Tensor:
+        """``(B, L, D)`` to ``(B, L, embedding_size)``."""
+        return self.LayerNorm(self.activation(self.dense(states)))
+
+
+class LegacyPredictions(nn.Module):
+    """transformers' first head, ``cls.predictions``; no official checkpoint trained it."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.transform = LegacyTransform(config)
+        self.decoder = nn.Linear(config.embedding_size, config.vocab_size)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+
+    def forward(self, states: Tensor) -> Tensor:
+        """``(B, L, D)`` to ``(B, L, V)`` logits."""
+        return self.decoder(self.transform(states))
+
+
+class LegacyMaskedLMHead(nn.Module):
+    """Holds transformers' first head under its checkpoint name, so that its files still open."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.predictions = LegacyPredictions(config)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """``(B, L, D)`` to ``(B, L, V)`` logits."""
+        return self.predictions(states)
+
+
+class ReplacedTokenHead(nn.Module):
+    """Says of each token whether it was replaced (DeBERTaV3, arXiv:2111.09543, section 3.1).
+
+    Official keys: ``mask_predictions.*``. The first token's state is added to every token's; no dropout.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.classifier = nn.Linear(config.hidden_size, 1)
+        self.activation = ACTIVATION[config.hidden_act]
+
+    def forward(self, hidden_states: Tensor, context: Tensor | None = None) -> Tensor:
+        """Logits, positive for "replaced".
+
+        Args:
+            hidden_states: ``(B, L, D)``.
+            context: ``(B, L, D)``, the state of each token's own [CLS] for packed sequences; None for the
+                first token's.
+
+        Returns:
+            ``(B, L)``.
+        """
+        context = hidden_states[:, :1] if context is None else context
+        x = self.activation(self.dense(self.LayerNorm(hidden_states + context)))
+        return self.classifier(x).squeeze(-1)

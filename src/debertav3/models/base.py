@@ -1,0 +1,174 @@
+"""What all the models share, and the encoder itself."""
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from transformers import DebertaV2Config, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.utils.generic import can_return_tuple
+
+from ..errors import UserError
+from ..layers.attention import DisentangledSelfAttention
+from ..layers.attention_backends import choose
+from ..layers.config import EncoderConfig
+from ..layers.embeddings import Embeddings, Perturbation
+from ..layers.encoder import AttentionMasks, Encoder
+from ..layers.heads import LegacyPredictions, MaskedLMHead
+
+# What official pre-training files carry besides the encoder; a head that does not use it may leave it unread.
+_PRETRAINING_KEYS = [r"position_embeddings", r"lm_predictions\.", r"mask_predictions\.", r"\._weight$"]
+
+
+class DebertaV2PreTrainedModel(PreTrainedModel):
+    """What all the models share: initial weights, attention backend, and a complete ``config.json``."""
+
+    config: DebertaV2Config
+    config_class = DebertaV2Config
+    base_model_prefix = "deberta"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _no_split_modules: ClassVar[list[str]] = ["Layer"]
+    _keys_to_ignore_on_load_unexpected = _PRETRAINING_KEYS
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Weights N(0, initializer_range), biases 0 (official ``deberta/bert.py``)."""
+        super()._init_weights(module)
+        if isinstance(module, MaskedLMHead | LegacyPredictions):
+            init.zeros_(module.bias)
+
+    def set_attention_backend(self, name: str) -> None:
+        """Choose how attention is computed in every layer.
+
+        Args:
+            name: ``"auto"``, ``"sdpa"``, ``"strided"`` or ``"eager"``; see ``layers/attention_backends.py``.
+
+        Raises:
+            UserError: if there is no such backend.
+        """
+        choose(name, output_attentions=False)
+        for module in self.modules():
+            if isinstance(module, DisentangledSelfAttention):
+                module.backend = name
+
+    def set_attn_implementation(self, attn_implementation: Any, **kwargs: Any) -> None:
+        """Transformers' switch: ``"eager"`` is the written-out reference, ``"sdpa"`` our fast choice."""
+        super().set_attn_implementation(attn_implementation, **kwargs)
+        self.set_attention_backend("eager" if self.config._attn_implementation == "eager" else "auto")
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
+        """Save as transformers does, with a ``config.json`` that leaves nothing to a reader's defaults."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        _complete_saved_config(self.config, Path(save_directory) / "config.json")
+
+
+def _complete_saved_config(config: DebertaV2Config, path: Path) -> None:
+    """Write the keys that transformers leaves out where they equal its defaults, or does not declare."""
+    if not path.is_file():  # another process of a distributed run saves
+        return
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    defaults = {
+        "id2label": {str(number): label for number, label in config.id2label.items()},
+        "label2id": config.label2id,
+        "pooler_hidden_size": config.hidden_size,
+        "pooler_hidden_act": config.pooler_hidden_act,
+        "position_buckets": -1,
+        "norm_rel_ebd": "none",
+        "share_att_key": False,
+    }
+    complete = defaults | saved
+    if complete != saved:
+        temporary = path.with_name(".config.json.tmp")
+        temporary.write_text(json.dumps(complete, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        temporary.replace(path)
+
+
+class DebertaV2Model(DebertaV2PreTrainedModel):
+    """The encoder: tokens in, one vector per token out.
+
+    Args:
+        config: transformers' own config.
+        keeps_positions: whether to have the absolute position table although the input does not use it.
+    """
+
+    def __init__(self, config: DebertaV2Config, *, keeps_positions: bool = False) -> None:
+        super().__init__(config)
+        self.encoder_config = EncoderConfig.from_dict(config.to_dict())
+        self.embeddings = Embeddings(self.encoder_config, keeps_positions=keeps_positions)
+        self.encoder = Encoder(self.encoder_config)
+        self.post_init()
+        if config._attn_implementation == "eager":
+            self.set_attention_backend("eager")
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The word embeddings."""
+        return self.embeddings.word_embeddings
+
+    def set_input_embeddings(self, new_embeddings: nn.Module) -> None:
+        """Replace the word embeddings."""
+        self.embeddings.word_embeddings = new_embeddings
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        perturbation: Perturbation | None = None,
+        num_layers: int | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutput:
+        """Encode.
+
+        Args:
+            input_ids: ``(B, L)`` int64; or give ``inputs_embeds``.
+            attention_mask: 0/1 or bool, ``(B, L)`` for padding or ``(B, L, L)`` for packed sequences; None
+                for no padding.
+            token_type_ids: ``(B, L)`` int64; read only by models that have token types.
+            position_ids: ``(B, L)`` int64; read only by models that add absolute positions.
+            inputs_embeds: ``(B, L, embedding_size)`` in place of ``input_ids``.
+            output_attentions: whether to return ``(B, N, L, L)`` attention weights of every layer.
+            output_hidden_states: whether to return the embeddings and every layer's output.
+            perturbation: SiFT's, on the embeddings.
+            num_layers: how many layers to run; None for all.
+            kwargs: accepted for transformers' callers, and unused.
+
+        Raises:
+            UserError: unless exactly one of ``input_ids`` and ``inputs_embeds`` is given.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise UserError("give either input_ids or inputs_embeds, and not both")
+        masks = AttentionMasks.read(attention_mask)
+        embedded = self.embeddings(
+            input_ids=input_ids,
+            inputs_embeds=inputs_embeds,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            mask=masks.padding,
+            perturbation=perturbation,
+        )
+        output = self.encoder(
+            embedded,
+            masks,
+            num_layers=num_layers,
+            output_hidden_states=chosen(output_hidden_states, self.config.output_hidden_states),
+            output_attentions=chosen(output_attentions, self.config.output_attentions),
+        )
+        return BaseModelOutput(
+            last_hidden_state=output.last_hidden_state,
+            hidden_states=tuple(output.hidden_states) or None,
+            attentions=tuple(output.attentions) or None,
+        )
+
+
+def chosen(asked: bool | None, default: bool) -> bool:
+    """What the caller asked for, or the config's default."""
+    return default if asked is None else asked

@@ -1,0 +1,190 @@
+"""Heads of pre-training: masked words, and replaced token detection."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import DebertaV2Config
+from transformers.modeling_outputs import BaseModelOutput, MaskedLMOutput, ModelOutput
+from transformers.utils.generic import can_return_tuple
+
+from ..layers.encoder import AttentionMasks
+from ..layers.heads import EnhancedMaskDecoder, LegacyMaskedLMHead, MaskedLMPredictions, ReplacedTokenHead
+from .base import DebertaV2Model, DebertaV2PreTrainedModel, chosen
+from .losses import cross_entropy
+
+logger = logging.getLogger(__name__)
+
+
+class DebertaV2ForMaskedLM(DebertaV2PreTrainedModel):
+    """The words behind [MASK], with the enhanced mask decoder.
+
+    The head is the official one (``lm_predictions.*``). Files that hold transformers' first head instead
+    (``cls.*``) open with that head, and files without absolute positions open without the enhanced mask
+    decoder; both are logged.
+
+    Args:
+        config: transformers' own config; its ``legacy`` is set by ``has_legacy_head``, never read
+            (transformers' default is True also for official files, which have the official head).
+        has_legacy_head: whether to build transformers' first head.
+    """
+
+    def __init__(self, config: DebertaV2Config, *, has_legacy_head: bool = False) -> None:
+        super().__init__(config)
+        config.legacy = has_legacy_head
+        self.has_legacy_head = has_legacy_head
+        self.deberta = DebertaV2Model(config, keeps_positions=not has_legacy_head)
+        sizes = self.deberta.encoder_config
+        # V2 and V1 files that add positions to the input have no enhanced mask decoder (official code).
+        self.uses_enhanced_mask_decoder = not (has_legacy_head or config.position_biased_input)
+        if has_legacy_head:
+            self.cls = LegacyMaskedLMHead(sizes)
+            self._tied_weights_keys = {
+                "cls.predictions.decoder.bias": "cls.predictions.bias",
+                "cls.predictions.decoder.weight": "deberta.embeddings.word_embeddings.weight",
+            }
+        else:
+            self.lm_predictions = MaskedLMPredictions(sizes)
+        self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
+        """Open a checkpoint with the head that it holds."""
+        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        if not model.has_legacy_head and any(
+            key.startswith("cls.predictions.") for key in info["unexpected_keys"]
+        ):
+            logger.warning(
+                "the masked LM head is transformers' first one (cls.predictions), without mask decoder"
+            )
+            return cls.from_pretrained(
+                *args, output_loading_info=output_loading_info, has_legacy_head=True, **kwargs
+            )
+        if model.uses_enhanced_mask_decoder and any(
+            "position_embeddings" in key for key in info["missing_keys"]
+        ):
+            logger.warning(
+                "no absolute position embeddings in the file: predicting without enhanced mask decoder"
+            )
+            model.uses_enhanced_mask_decoder = False
+            del model.deberta.embeddings.position_embeddings
+        return (model, info) if output_loading_info else model
+
+    def get_output_embeddings(self) -> nn.Module | None:
+        """The product with the vocabulary: a module of its own only in the legacy head."""
+        return self.cls.predictions.decoder if self.has_legacy_head else None
+
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
+        """Replace the legacy head's product; the official head reads the word embeddings themselves."""
+        if self.has_legacy_head:
+            self.cls.predictions.decoder = new_embeddings
+            self.cls.predictions.bias = new_embeddings.bias
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Module:
+        """Resize the vocabulary, the official head's bias with it (new words get bias 0)."""
+        embeddings = super().resize_token_embeddings(*args, **kwargs)
+        if not self.has_legacy_head:
+            head = self.lm_predictions.lm_head
+            kept = head.bias.data[: self.config.vocab_size]
+            head.bias = nn.Parameter(F.pad(kept, (0, self.config.vocab_size - kept.shape[0])))
+        return embeddings
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> MaskedLMOutput:
+        """Predict words; inputs as ``DebertaV2Model.forward``.
+
+        - labels: ``(B, L)`` int64, -100 for tokens that do not count.
+
+        Returns:
+            ``logits`` ``(B, L, V)``, and ``loss``, the mean over counted tokens, where labels are given.
+        """
+        outputs, states = self._states(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs
+        )
+        words = self.deberta.embeddings.word_embeddings.weight
+        logits = self.cls(states) if self.has_legacy_head else self.lm_predictions(states, words)
+        loss = None if labels is None else cross_entropy(logits.view(-1, logits.shape[-1]), labels.view(-1))
+        return MaskedLMOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+    def _states(self, *inputs: Tensor | None, **kwargs: Any) -> tuple[BaseModelOutput, Tensor]:
+        """The encoder's outputs and the ``(B, L, D)`` states that the head reads."""
+        if not self.uses_enhanced_mask_decoder:
+            outputs = self.deberta(*inputs, **kwargs)
+            return outputs, outputs.last_hidden_state
+        wants_all = chosen(kwargs.pop("output_hidden_states", None), self.config.output_hidden_states)
+        wants_weights = chosen(kwargs.get("output_attentions"), self.config.output_attentions)
+        num_layers = None if wants_all or wants_weights else self.config.num_hidden_layers - 1
+        outputs = self.deberta(
+            *inputs, output_hidden_states=num_layers is None, num_layers=num_layers, **kwargs
+        )
+        before_last = outputs.last_hidden_state if num_layers is not None else outputs.hidden_states[-2]
+        if not wants_all:
+            outputs.hidden_states = None
+        _, attention_mask, _, position_ids, _ = inputs
+        decoder = EnhancedMaskDecoder(self.deberta.encoder, self.deberta.embeddings.position_embeddings)
+        return outputs, decoder(before_last, AttentionMasks.read(attention_mask), position_ids)
+
+
+@dataclass
+class ReplacedTokenDetectionOutput(ModelOutput):
+    """What ``DebertaV2ForReplacedTokenDetection`` returns."""
+
+    loss: Tensor | None = None
+    """Mean over real tokens, where labels are given."""
+    logits: Tensor | None = None
+    """``(B, L)``, positive for "replaced"."""
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class DebertaV2ForReplacedTokenDetection(DebertaV2PreTrainedModel):
+    """Which tokens were replaced: DeBERTaV3's discriminator with its head (``mask_predictions.*``)."""
+
+    def __init__(self, config: DebertaV2Config) -> None:
+        super().__init__(config)
+        self.deberta = DebertaV2Model(config, keeps_positions=True)
+        self.mask_predictions = ReplacedTokenHead(self.deberta.encoder_config)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> ReplacedTokenDetectionOutput:
+        """Detect; inputs as ``DebertaV2Model.forward``.
+
+        Padding does not count in the loss.
+
+        - labels: ``(B, L)``, 1 for replaced, 0 for original, negative for tokens that do not count.
+        """
+        outputs = self.deberta(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs
+        )
+        logits = self.mask_predictions(outputs.last_hidden_state)
+        loss = None
+        if labels is not None:
+            padding = AttentionMasks.read(attention_mask).padding
+            counted = labels >= 0 if padding is None else (labels >= 0) & padding
+            loss = F.binary_cross_entropy_with_logits(logits[counted].float(), labels[counted].float())
+        return ReplacedTokenDetectionOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )

@@ -1,0 +1,222 @@
+"""Heads for tasks: a label of a text, of every token, an answer's span, the best of several choices.
+
+All ``forward`` methods take the inputs of ``DebertaV2Model.forward``; keyword arguments that they do not name
+go on to it.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import DebertaV2Config
+from transformers.modeling_outputs import (
+    MultipleChoiceModelOutput,
+    QuestionAnsweringModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
+from transformers.utils.generic import can_return_tuple
+
+from ..errors import UserError
+from ..layers.heads import ContextPooler
+from .base import DebertaV2Model, DebertaV2PreTrainedModel
+from .losses import cross_entropy, inside
+
+
+class DebertaV2ForSequenceClassification(DebertaV2PreTrainedModel):
+    """A label, several labels or a number for a text or a pair of texts."""
+
+    def __init__(self, config: DebertaV2Config) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.deberta = DebertaV2Model(config)
+        sizes = self.deberta.encoder_config
+        self.pooler = ContextPooler(sizes)
+        self.dropout = nn.Dropout(sizes.cls_dropout)
+        self.classifier = nn.Linear(sizes.pooler_hidden_size, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> SequenceClassifierOutput:
+        """Classify; inputs as ``DebertaV2Model.forward``.
+
+        - labels: ``(B,)`` class numbers (negative: ignored) or targets, ``(B, num_labels)`` for several
+          labels.
+
+        Returns:
+            ``logits`` ``(B, num_labels)``, and ``loss``, the mean over examples, where labels are given.
+        """
+        outputs = self.deberta(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs
+        )
+        logits = self.classifier(self.dropout(self.pooler(outputs.last_hidden_state)))
+        loss = None if labels is None else self._loss(logits, labels)
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        kind = self.config.problem_type
+        if kind is None:
+            is_class_number = labels.dim() == 1 or labels.shape[-1] == 1
+            kind = "regression" if self.num_labels == 1 else "single_label_classification"
+            if kind == "single_label_classification" and not is_class_number:
+                return F.cross_entropy(logits.float(), labels.float())  # shares of each class
+        if kind == "regression":
+            return F.mse_loss(logits.view(labels.shape).to(labels.dtype), labels)
+        if kind == "multi_label_classification":
+            return F.binary_cross_entropy_with_logits(logits, labels)
+        return cross_entropy(logits, labels.long().view(-1))
+
+
+class DebertaV2ForTokenClassification(DebertaV2PreTrainedModel):
+    """A label for every token."""
+
+    def __init__(self, config: DebertaV2Config) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.deberta = DebertaV2Model(config)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> TokenClassifierOutput:
+        """Label tokens; inputs as ``DebertaV2Model.forward``.
+
+        - labels: ``(B, L)`` int64, -100 for tokens that do not count.
+
+        Returns:
+            ``logits`` ``(B, L, num_labels)``, and ``loss``, the mean over counted tokens, where labels are
+            given.
+        """
+        outputs = self.deberta(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs
+        )
+        logits = self.classifier(self.dropout(outputs.last_hidden_state))
+        loss = None if labels is None else cross_entropy(logits.view(-1, self.num_labels), labels.view(-1))
+        return TokenClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
+class DebertaV2ForQuestionAnswering(DebertaV2PreTrainedModel):
+    """The start and the end of an answer."""
+
+    def __init__(self, config: DebertaV2Config) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.deberta = DebertaV2Model(config)
+        self.qa_outputs = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+        **kwargs: Any,
+    ) -> QuestionAnsweringModelOutput:
+        """Score every token as start and as end; inputs as ``DebertaV2Model.forward``.
+
+        - start_positions: ``(B,)`` int64; positions outside the text do not count.
+        - end_positions: ``(B,)`` int64.
+
+        Returns:
+            ``start_logits`` and ``end_logits``, ``(B, L)`` each, and ``loss``, the mean of both, where
+            positions are given.
+        """
+        outputs = self.deberta(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs
+        )
+        start_logits, end_logits = self.qa_outputs(outputs.last_hidden_state).unbind(-1)
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            losses = [
+                cross_entropy(logits, inside(positions.view(-1), logits.shape[1]))
+                for logits, positions in ((start_logits, start_positions), (end_logits, end_positions))
+            ]
+            loss = (losses[0] + losses[1]) / 2
+        return QuestionAnsweringModelOutput(
+            loss=loss,
+            start_logits=start_logits.contiguous(),
+            end_logits=end_logits.contiguous(),
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+class DebertaV2ForMultipleChoice(DebertaV2PreTrainedModel):
+    """The best of several continuations."""
+
+    def __init__(self, config: DebertaV2Config) -> None:
+        super().__init__(config)
+        self.deberta = DebertaV2Model(config)
+        sizes = self.deberta.encoder_config
+        self.pooler = ContextPooler(sizes)
+        self.dropout = nn.Dropout(sizes.cls_dropout)
+        self.classifier = nn.Linear(sizes.pooler_hidden_size, 1)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> MultipleChoiceModelOutput:
+        """Score choices; inputs as ``DebertaV2Model.forward`` with one more dimension, C choices.
+
+        - input_ids: ``(B, C, L)`` int64.
+        - attention_mask: ``(B, C, L)``.
+        - token_type_ids: ``(B, C, L)`` int64.
+        - position_ids: ``(B, C, L)`` int64.
+        - inputs_embeds: ``(B, C, L, embedding_size)``.
+        - labels: ``(B,)`` int64, the number of the right choice.
+
+        Returns:
+            ``logits`` ``(B, C)``, and ``loss``, the mean over examples, where labels are given.
+        """
+        given = input_ids if input_ids is not None else inputs_embeds
+        if given is None:
+            raise UserError("give either input_ids or inputs_embeds, and not both")
+        num_choices = given.shape[1]
+        flat = [
+            None if x is None else x.flatten(0, 1)
+            for x in (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        ]
+        outputs = self.deberta(*flat, **kwargs)
+        logits = self.classifier(self.dropout(self.pooler(outputs.last_hidden_state))).view(-1, num_choices)
+        return MultipleChoiceModelOutput(
+            loss=None if labels is None else cross_entropy(logits, labels),
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
