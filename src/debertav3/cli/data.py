@@ -1,0 +1,90 @@
+"""``debertav3 data``: corpora for pre-training. Other modules add their commands to ``data_app``."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+data_app = typer.Typer(help="Prepare and check data.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the ``data`` group."""
+    app.add_typer(data_app, name="data")
+
+
+@data_app.command("prepare")
+def prepare_command(
+    inputs: Annotated[
+        list[str],
+        typer.Option(
+            "--input", help="File, folder or datasets:NAME[:CONFIG][:SPLIT]; may be given several times."
+        ),
+    ],
+    tokenizer: Annotated[str, typer.Option(help="Folder or Hub name of the tokenizer.")],
+    out: Annotated[Path, typer.Option(help="Folder for the shards; an unfinished one is gone on with.")],
+    text_column: Annotated[
+        str, typer.Option(help="Key of the text in JSONL, Parquet and data sets.")
+    ] = "text",
+    txt_documents: Annotated[
+        str, typer.Option(help="In .txt, a document is a 'block' between blank lines or each 'line'.")
+    ] = "block",
+    clean: Annotated[
+        str,
+        typer.Option(help="'none', 'light' (spacing, rubbish) or 'gopher' (and Gopher's English filters)."),
+    ] = "none",
+    dedup: Annotated[str, typer.Option(help="'none', 'exact' or 'minhash' (near duplicates).")] = "none",
+    heldout_share: Annotated[
+        float, typer.Option(help="Share of documents, by hash, kept for validation.")
+    ] = 0.005,
+    unit_mib: Annotated[int, typer.Option(help="Largest share of a file for one task, in MiB.")] = 64,
+    workers: Annotated[int, typer.Option(help="Tasks at a time.")] = 1,
+    executor: Annotated[str, typer.Option(help="Where tasks run: local, slurm or ray.")] = "local",
+    slurm_partition: Annotated[str, typer.Option(help="Partition, for slurm.")] = "",
+    slurm_time: Annotated[str, typer.Option(help="Time limit of a task, for slurm.")] = "08:00:00",
+) -> None:
+    """Turn raw text into token shards for `debertav3 pretrain`.
+
+    Reads .txt and .jsonl (also .gz and .zst), .parquet and data sets by name.
+
+    Example: debertav3 data prepare --input corpus/ --tokenizer models/nano --out shards --dedup exact
+        --workers 2
+
+    Prints the statistics as JSON. Lines and files that cannot be read are listed with their place in
+    OUT/problems.jsonl. Run again with the same arguments, it does only what is unfinished.
+    """
+    from ..data.prepare import ExecutorConfig, PrepareConfig, prepare
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    config = PrepareConfig(
+        inputs=tuple(inputs),
+        tokenizer=tokenizer,
+        text_column=text_column,
+        txt_documents=txt_documents,
+        clean=clean,
+        dedup=dedup,
+        heldout_share=heldout_share,
+        unit_mib=unit_mib,
+    )
+    place = ExecutorConfig(
+        kind=executor, workers=workers, slurm_partition=slurm_partition, slurm_time=slurm_time
+    )
+    index = prepare(config, out, place)
+    if index is None:
+        typer.echo(f"handed to {executor}; {out / 'index.json'} appears when all is done", err=True)
+        return
+    for problem in first_problems(out):
+        typer.echo(problem, err=True)
+    print(json.dumps({"fingerprint": index["fingerprint"], **index["statistics"]}))
+
+
+def first_problems(out: Path, most: int = 10) -> list[str]:
+    """The first lines of ``problems.jsonl``, for people."""
+    with open(out / "problems.jsonl", encoding="utf-8") as stream:
+        rows = [json.loads(line) for line in stream]
+    lines = [f"not read: {row['place']}: {row['reason']}" for row in rows[:most]]
+    if len(rows) > most:
+        lines.append(f"... and {len(rows) - most} more in {out / 'problems.jsonl'}")
+    return lines

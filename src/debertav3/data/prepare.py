@@ -1,0 +1,304 @@
+"""``debertav3 data prepare``: raw text to token shards, in stages run by datatrove's executors.
+
+Every stage is a list of tasks that each leave a mark when they are complete, so a relaunch with the same
+arguments does only what is unfinished. The work is split into units once (``plan.json``), and a relaunch with
+other inputs or settings is refused.
+"""
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+from tqdm import tqdm
+
+from ..errors import MissingExtraError, UserError
+from ..tokenization import DebertaV3Tokenizer
+from .documents import Unit, plan_units
+from .shards import FORMAT, INDEX_NAME, SPLITS, read_index, token_dtype, write_json
+
+log = logging.getLogger(__name__)
+
+Stage = tuple[str, list[Any], int]
+CLEANING = ("none", "light", "gopher")
+DEDUPLICATION = ("none", "exact", "minhash")
+EXECUTORS = ("local", "slurm", "ray")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """What ``data prepare`` makes of its inputs."""
+
+    inputs: tuple[str, ...]
+    """Files, folders or ``datasets:NAME[:CONFIG][:SPLIT]``."""
+    tokenizer: str
+    """Folder or Hub name of the tokenizer."""
+    text_column: str = "text"
+    txt_documents: str = "block"
+    """In .txt files a document is a ``"block"`` between blank lines or each ``"line"``."""
+    clean: str = "none"
+    """``"none"``, ``"light"`` (see `clean_text`) or ``"gopher"`` (light, then Gopher's filters)."""
+    dedup: str = "none"
+    """``"none"``, ``"exact"`` or ``"minhash"`` (near duplicates)."""
+    heldout_share: float = 0.005
+    """Share of the documents, by hash, that training never sees."""
+    unit_mib: int = 64
+    """Largest share of a file for one task, in MiB."""
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("clean", CLEANING),
+            ("dedup", DEDUPLICATION),
+            ("txt_documents", ("block", "line")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise UserError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
+        if not 0 <= self.heldout_share < 1:
+            raise UserError(f"heldout_share must be at least 0 and below 1; got {self.heldout_share}")
+        if self.unit_mib < 1:
+            raise UserError(f"unit_mib must be at least 1; got {self.unit_mib}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorConfig:
+    """Where the tasks run."""
+
+    kind: str = "local"
+    workers: int = 1
+    """Tasks at a time."""
+    slurm_time: str = "08:00:00"
+    slurm_partition: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in EXECUTORS:
+            raise UserError(f"the executor must be one of {', '.join(EXECUTORS)}; got {self.kind!r}")
+        if self.kind == "slurm" and not self.slurm_partition:
+            raise UserError("the slurm executor needs --slurm-partition")
+        if self.workers < 1:
+            raise UserError(f"workers must be at least 1; got {self.workers}")
+
+
+def prepare(config: PrepareConfig, out: Path, executor: ExecutorConfig) -> dict[str, Any] | None:
+    """Write token shards to ``out``, or go on where an earlier call stopped.
+
+    Returns:
+        The index, or None if the tasks were handed to Slurm or Ray and will write it later.
+
+    Raises:
+        UserError: for unusable input, for a folder that was begun with other settings, or if tasks failed (a
+            full disk): the same call then does only the rest.
+    """
+    try:
+        units = _plan(config, out)
+        if (out / INDEX_NAME).is_file():
+            log.info("%s is complete already", out)
+            return read_index(out)
+        stages = _stages(config, out, units)
+        if executor.kind != "local":
+            _submit(stages, out, executor)
+            return None
+        for stage in stages:
+            _run_locally(stage, out, executor.workers)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {out}: {error}. Mend that and run the same command again: it goes on"
+        ) from error
+    return read_index(out)
+
+
+def _plan(config: PrepareConfig, out: Path) -> list[Unit]:
+    """Split the inputs, save tokenizer and plan; or check that an earlier plan is the same."""
+    units = plan_units(config.inputs, unit_bytes=config.unit_mib << 20)
+    tokenizer = DebertaV3Tokenizer.from_pretrained(config.tokenizer)
+    out.mkdir(parents=True, exist_ok=True)
+    plan = {
+        "config": json.loads(json.dumps(asdict(config))),
+        "units": [asdict(unit) for unit in units],
+        "sizes": {unit.source: _size_and_time(unit.source) for unit in units},
+    }
+    path = out / "plan.json"
+    if path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        changed = [key for key in plan if plan[key] != before.get(key)]
+        if changed:
+            raise UserError(
+                f"{out} was begun with other inputs or settings ({', '.join(changed)} differ): use a new one"
+            )
+    else:
+        if any(out.iterdir()):
+            raise UserError(f"{out} is not empty and was not begun by data prepare: choose a new folder")
+        write_json(path, plan)
+    tokenizer.save_pretrained(str(out / "tokenizer"))
+    return units
+
+
+def _size_and_time(source: str) -> list[int] | None:
+    path = Path(source)
+    if not path.exists():
+        return None
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _stages(config: PrepareConfig, out: Path, units: list[Unit]) -> list[Stage]:
+    try:
+        from . import steps
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(feature="data prepare", package=str(error.name), extra="pretrain") from error
+
+    def read(problems: Path | None) -> list[Any]:
+        reader = steps.ReadUnit(
+            units=units,
+            text_column=config.text_column,
+            blank_line_ends_document=config.txt_documents == "block",
+            clean=config.clean != "none",
+            problems=problems,
+        )
+        return [reader, *(steps.gopher_filters() if config.clean == "gopher" else [])]
+
+    stages: list[Stage] = []
+    filters = []
+    if config.dedup != "none":
+        find = steps.exact_stages if config.dedup == "exact" else steps.minhash_stages
+        stages, drop = find(read(None), out / "stages" / config.dedup, len(units))
+        filters = [drop]
+    write = steps.WriteShard(out=out, tokenizer=out / "tokenizer", heldout_share=config.heldout_share)
+    stages.append(("tokenize", [*read(out / "stages" / "problems"), *filters, write], len(units)))
+    stages.append(("index", [WriteIndex(out)], 1))
+    return stages
+
+
+def _stage_folder(out: Path, name: str) -> Path:
+    return out / "stages" / "tasks" / name
+
+
+def _run_locally(stage: Stage, out: Path, workers: int) -> None:
+    from .steps import PatientExecutor, datatrove_log
+
+    datatrove_log.disable("datatrove")  # its summaries would go to our stderr
+    name, pipeline, tasks = stage
+    folder = _stage_folder(out, name)
+    executor = PatientExecutor(
+        pipeline=pipeline,
+        tasks=tasks,
+        workers=min(workers, tasks),
+        logging_dir=str(folder),
+        skip_completed=True,
+    )
+    with _progress(name, folder / "completions", tasks):
+        executor.run()
+    left = executor.get_incomplete_ranks()
+    if left:
+        raise UserError(
+            f"stage {name!r}: {len(left)} of {tasks} tasks failed, for the reasons above. "
+            "Mend that and run the same command again: finished tasks are kept"
+        )
+
+
+def _submit(stages: list[Stage], out: Path, config: ExecutorConfig) -> None:
+    """Hand the stages to Slurm or Ray, each waiting for the one before."""
+    from datatrove.executor import RayPipelineExecutor, SlurmPipelineExecutor
+
+    before = None
+    for name, pipeline, tasks in stages:
+        common: dict[str, Any] = {
+            "pipeline": pipeline,
+            "tasks": tasks,
+            "workers": config.workers,
+            "logging_dir": str(_stage_folder(out, name)),
+            "depends": before,
+        }
+        if config.kind == "slurm":
+            before = SlurmPipelineExecutor(
+                time=config.slurm_time,
+                partition=config.slurm_partition,
+                job_name=f"debertav3-{name}",
+                **common,
+            )
+        else:
+            before = RayPipelineExecutor(**common)
+    if before is not None:
+        before.run()
+
+
+@contextmanager
+def _progress(name: str, completions: Path, tasks: int) -> Iterator[None]:
+    """A bar of finished tasks on stderr."""
+    done = Event()
+
+    def watch() -> None:
+        with tqdm(total=tasks, desc=name, unit="task", disable=None) as bar:
+            while True:
+                stopped = done.wait(0.5)
+                finished = len(list(completions.iterdir())) if completions.is_dir() else 0
+                bar.update(finished - bar.n)
+                if stopped:
+                    return
+
+    thread = Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@dataclass
+class WriteIndex:
+    """The last stage, one task: gathers what the tasks found into ``index.json`` and ``problems.jsonl``."""
+
+    out: Path
+
+    def __call__(self, data: Any, rank: int, world_size: int) -> None:
+        """Gather and write."""
+        from .steps import read_json_files
+
+        tokenizer = DebertaV3Tokenizer.from_pretrained(str(self.out / "tokenizer"))
+        facts = read_json_files(self.out / "stages" / "facts")
+        problems = [row for rows in read_json_files(self.out / "stages" / "problems") for row in rows]
+        temporary = self.out / "problems.jsonl.tmp"
+        temporary.write_text(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in problems), encoding="utf-8"
+        )
+        temporary.replace(self.out / "problems.jsonl")
+
+        counts: Counter[str] = Counter()
+        lengths: Counter[int] = Counter()
+        for row in facts:
+            counts.update(row["counts"])
+            lengths.update({int(bits): number for bits, number in row["lengths"].items()})
+        splits = {split: [row[split] for row in facts] for split in SPLITS}
+        statistics: dict[str, Any] = {
+            f"{split}_{what}": sum(shard[what] for shard in splits[split])
+            for split in SPLITS
+            for what in ("num_tokens", "num_documents")
+        }
+        statistics.update(
+            characters=counts["characters"],
+            unknown_tokens=counts["unknown_tokens"],
+            empty_documents=counts["empty_documents"],
+            problems=len(problems),
+            documents_of_at_most_tokens={str(2**bits - 1): lengths[bits] for bits in sorted(lengths)},
+        )
+        vocabulary = (self.out / "tokenizer" / "spm.model").read_bytes()
+        identity = [
+            FORMAT,
+            hashlib.sha256(vocabulary).hexdigest(),
+            *(row[split]["sha256"] for row in facts for split in SPLITS),
+        ]
+        index = {
+            "format": FORMAT,
+            "vocab_size": len(tokenizer),
+            "dtype": token_dtype(len(tokenizer)).str,
+            "fingerprint": hashlib.sha256("\n".join(identity).encode()).hexdigest(),
+            "statistics": statistics,
+            "splits": splits,
+        }
+        write_json(self.out / INDEX_NAME, index)
