@@ -183,6 +183,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
+        self.hidden_size = config.hidden_size
         self.layer = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.has_relative_attention = config.relative_attention
         self.normalizes_relative_table = config.normalizes_relative_table

@@ -45,7 +45,7 @@ class EnhancedMaskDecoder:
     NUM_STEPS = 2
 
     def __init__(self, encoder: Encoder, position_embeddings: nn.Embedding) -> None:
-        width = encoder.layer[-1].output.dense.out_features
+        width = encoder.hidden_size
         if position_embeddings.embedding_dim != width:
             raise UserError(
                 f"the enhanced mask decoder adds positions to hidden states; got embedding_size "

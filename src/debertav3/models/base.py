@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DebertaV2Config, PreTrainedModel
+from transformers import DebertaV2Config, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.generic import can_return_tuple
@@ -26,12 +26,11 @@ _PRETRAINING_KEYS = [r"position_embeddings", r"lm_predictions\.", r"mask_predict
 class DebertaV2PreTrainedModel(PreTrainedModel):
     """What all the models share: initial weights, attention backend, and a complete ``config.json``."""
 
-    config: DebertaV2Config
     config_class = DebertaV2Config
     base_model_prefix = "deberta"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
-    _no_split_modules: ClassVar[list[str]] = ["Layer"]
+    _no_split_modules = {"Layer"}  # noqa: RUF012 -- transformers: not a ClassVar
     _keys_to_ignore_on_load_unexpected = _PRETRAINING_KEYS
 
     @torch.no_grad()
@@ -55,9 +54,11 @@ class DebertaV2PreTrainedModel(PreTrainedModel):
             if isinstance(module, DisentangledSelfAttention):
                 module.backend = name
 
-    def set_attn_implementation(self, attn_implementation: Any, **kwargs: Any) -> None:
+    def set_attn_implementation(
+        self, attn_implementation: str | dict[Any, Any], *args: Any, **kwargs: Any
+    ) -> None:
         """Transformers' switch: ``"eager"`` is the written-out reference, ``"sdpa"`` our fast choice."""
-        super().set_attn_implementation(attn_implementation, **kwargs)
+        super().set_attn_implementation(attn_implementation, *args, **kwargs)
         self.set_attention_backend("eager" if self.config._attn_implementation == "eager" else "auto")
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
@@ -66,16 +67,16 @@ class DebertaV2PreTrainedModel(PreTrainedModel):
         _complete_saved_config(self.config, Path(save_directory) / "config.json")
 
 
-def _complete_saved_config(config: DebertaV2Config, path: Path) -> None:
+def _complete_saved_config(config: PreTrainedConfig, path: Path) -> None:
     """Write the keys that transformers leaves out where they equal its defaults, or does not declare."""
     if not path.is_file():  # another process of a distributed run saves
         return
     saved = json.loads(path.read_text(encoding="utf-8"))
     defaults = {
-        "id2label": {str(number): label for number, label in config.id2label.items()},
+        "id2label": {str(number): label for number, label in (config.id2label or {}).items()},
         "label2id": config.label2id,
-        "pooler_hidden_size": config.hidden_size,
-        "pooler_hidden_act": config.pooler_hidden_act,
+        "pooler_hidden_size": saved["hidden_size"],
+        "pooler_hidden_act": saved.get("pooler_hidden_act", "gelu"),
         "position_buckets": -1,
         "norm_rel_ebd": "none",
         "share_att_key": False,
@@ -110,7 +111,7 @@ class DebertaV2Model(DebertaV2PreTrainedModel):
 
     def set_input_embeddings(self, new_embeddings: nn.Module) -> None:
         """Replace the word embeddings."""
-        self.embeddings.word_embeddings = new_embeddings
+        self.embeddings.word_embeddings = new_embeddings  # type: ignore[assignment]
 
     @can_return_tuple
     def forward(
@@ -169,6 +170,6 @@ class DebertaV2Model(DebertaV2PreTrainedModel):
         )
 
 
-def chosen(asked: bool | None, default: bool) -> bool:
+def chosen(asked: bool | None, default: bool | None) -> bool:
     """What the caller asked for, or the config's default."""
-    return default if asked is None else asked
+    return bool(default if asked is None else asked)

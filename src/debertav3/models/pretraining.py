@@ -52,7 +52,8 @@ class DebertaV2ForMaskedLM(DebertaV2PreTrainedModel):
     @classmethod
     def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
         """Open a checkpoint with the head that it holds."""
-        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        opened: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        model, info = opened
         if not model.has_legacy_head and any(
             key.startswith("cls.predictions.") for key in info["unexpected_keys"]
         ):
@@ -82,9 +83,11 @@ class DebertaV2ForMaskedLM(DebertaV2PreTrainedModel):
             self.cls.predictions.decoder = new_embeddings
             self.cls.predictions.bias = new_embeddings.bias
 
-    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Module:
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any
+    ) -> nn.Embedding:
         """Resize the vocabulary, the official head's bias with it (new words get bias 0)."""
-        embeddings = super().resize_token_embeddings(*args, **kwargs)
+        embeddings = super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
         if not self.has_legacy_head:
             head = self.lm_predictions.lm_head
             kept = head.bias.data[: self.config.vocab_size]

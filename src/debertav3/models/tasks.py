@@ -28,12 +28,12 @@ class DebertaV2ForSequenceClassification(DebertaV2PreTrainedModel):
 
     def __init__(self, config: DebertaV2Config) -> None:
         super().__init__(config)
-        self.num_labels = config.num_labels
+        self.num_labels = len(config.id2label or {})
         self.deberta = DebertaV2Model(config)
         sizes = self.deberta.encoder_config
         self.pooler = ContextPooler(sizes)
         self.dropout = nn.Dropout(sizes.cls_dropout)
-        self.classifier = nn.Linear(sizes.pooler_hidden_size, config.num_labels)
+        self.classifier = nn.Linear(sizes.pooler_hidden_size, self.num_labels)
         self.post_init()
 
     @can_return_tuple
@@ -83,10 +83,10 @@ class DebertaV2ForTokenClassification(DebertaV2PreTrainedModel):
 
     def __init__(self, config: DebertaV2Config) -> None:
         super().__init__(config)
-        self.num_labels = config.num_labels
+        self.num_labels = len(config.id2label or {})
         self.deberta = DebertaV2Model(config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(config.hidden_size, self.num_labels)
         self.post_init()
 
     @can_return_tuple
@@ -123,9 +123,9 @@ class DebertaV2ForQuestionAnswering(DebertaV2PreTrainedModel):
 
     def __init__(self, config: DebertaV2Config) -> None:
         super().__init__(config)
-        self.num_labels = config.num_labels
+        self.num_labels = len(config.id2label or {})
         self.deberta = DebertaV2Model(config)
-        self.qa_outputs = nn.Linear(config.hidden_size, config.num_labels)
+        self.qa_outputs = nn.Linear(config.hidden_size, self.num_labels)
         self.post_init()
 
     @can_return_tuple
