@@ -276,8 +276,8 @@ def count_parameters(
         raw: a configuration, e.g. ``SIZES["base"]`` or a checked ``config.json``.
         head: a key of :data:`HEADS`.
         num_labels: classes of a classification head.
-        with_position_table: count the absolute position table even where the input does not use it (the
-            enhanced mask decoder reads it). ``None``: only where input or head use it.
+        with_position_table: whether there is an absolute position table although the input does not use it.
+            ``None``: where this package's models have it, which is with the two heads of pre-training.
 
     Raises:
         UserError: if there is no such head.
@@ -289,7 +289,9 @@ def count_parameters(
     attention = (3 + shape.position_projections) * _linear(width, inner) + _linear(inner, width)
     layer_norm = 2 * width
     feed_forward = _linear(width, shape.feed_forward) + _linear(shape.feed_forward, width)
-    keeps_positions = shape.absolute_input if with_position_table is None else with_position_table
+    keeps_positions = with_position_table
+    if keeps_positions is None:
+        keeps_positions = shape.absolute_input or head in ("masked-lm", "replaced-token-detection")
     kernel = shape.convolution_kernel
     return ParameterCount(
         word_embeddings=shape.vocab_size * shape.embedding_width,
@@ -312,7 +314,7 @@ def count_released(raw: Mapping[str, Any]) -> ParameterCount:
     Counted so, the backbone rounds to the published 22, 44, 86 and 304 million; the bare encoder does not
     (21, 43, 85 and 303).
     """
-    return count_parameters(raw, head="replaced-token-detection", with_position_table=True)
+    return count_parameters(raw, head="replaced-token-detection")
 
 
 def flops_per_token(raw: Mapping[str, Any], *, length: int) -> int:

@@ -38,7 +38,7 @@ VARIANTS = {
     "no-table-norm": {"norm_rel_ebd": "none"},
     "convolution": {"conv_kernel_size": 3, "conv_act": "gelu"},
     "grouped-convolution": {"conv_kernel_size": 5, "conv_groups": 2},
-    "wide-heads": {"attention_head_size": 12},
+    "explicit-head-width": {"attention_head_size": 12},
 }
 HEAD_CLASSES = {
     "sequence-classification": "DebertaV2ForSequenceClassification",
@@ -46,6 +46,7 @@ HEAD_CLASSES = {
     "token-classification": "DebertaV2ForTokenClassification",
     "question-answering": "DebertaV2ForQuestionAnswering",
     "masked-lm": "DebertaV2ForMaskedLM",
+    "replaced-token-detection": "DebertaV2ForReplacedTokenDetection",
 }
 
 
@@ -88,15 +89,21 @@ def test_every_variant_has_transformers_parameter_count(change: dict) -> None:
 
 
 @pytest.mark.parametrize(("head", "name"), HEAD_CLASSES.items(), ids=list(HEAD_CLASSES))
-def test_every_head_has_transformers_parameter_count(head: str, name: str) -> None:
+def test_every_head_has_our_models_parameter_count(head: str, name: str) -> None:
     import torch
     import transformers
 
-    config = transformers.DebertaV2Config(**TINY, num_labels=2 if head == "question-answering" else 5)
-    with torch.device("meta"):
-        model = getattr(transformers, name)(config)
-    count = count_parameters(TINY, head=head, num_labels=5)
-    assert count.total == sum(weight.numel() for weight in model.parameters())
+    from debertav3 import models
+
+    num_labels = 2 if head == "question-answering" else 5
+    for change in VARIANTS.values():
+        raw = {**TINY, **change}
+        if head == "masked-lm" and "embedding_size" in change:
+            continue  # the enhanced mask decoder adds positions to hidden states, so it needs equal widths
+        with torch.device("meta"):
+            model = getattr(models, name)(transformers.DebertaV2Config(**raw, num_labels=num_labels))
+        count = count_parameters(raw, head=head, num_labels=num_labels)
+        assert count.total == sum(weight.numel() for weight in model.parameters())
 
 
 def test_flops_are_twice_the_multiplications_of_a_model_small_enough_to_count_by_hand() -> None:

@@ -1,0 +1,186 @@
+"""``config.json`` read strictly: what changes the maths must be right, and nothing in it may name code."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+from ..layers.config import MATHS_KEYS, EncoderConfig
+from .files import member, read_json
+
+if TYPE_CHECKING:
+    from transformers import DebertaV2Config
+
+MODEL_TYPE = "deberta-v2"  # also of V3 and mDeBERTa
+
+_OTHER_KEYS = frozenset(
+    {
+        "architectures",
+        "bos_token_id",
+        "eos_token_id",
+        "finetuning_task",
+        "id2label",
+        "label2id",
+        "legacy",
+        "model_type",
+        "num_labels",
+        "problem_type",
+        "tie_word_embeddings",
+    }
+)
+"""Keys besides those that change the maths which a model is built with. All others are left in the file: an
+unknown key would become an attribute of transformers' configuration, where some of them choose code to run
+(``_attn_implementation_internal``, CVE-2026-4372) or files to read."""
+
+_CODE_KEYS = ("auto_map", "custom_pipelines")
+
+_COUNTS = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "conv_groups",
+    "embedding_size",
+    "attention_head_size",
+    "pooler_hidden_size",
+)
+_AT_LEAST_ZERO = ("type_vocab_size", "conv_kernel_size", "pad_token_id")
+_MAX_COUNT = 2**31 - 1
+_PROBABILITIES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "pooler_dropout", "cls_dropout")
+_PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read and check the ``config.json`` of a checkpoint folder.
+
+    Returns:
+        The keys that decide what the model computes and what its labels mean. ``id2label`` has whole numbers
+        as keys, and ``label2id`` is its inverse; all else is as it stands in the file.
+
+    Raises:
+        UserError: if the file is missing or not JSON, describes another kind of model or one with its own
+            code, misspells a key that changes the maths, or has a value of the wrong type.
+    """
+    path = member(folder, "config.json")
+    if not path.is_file():
+        raise UserError(
+            f"{folder} has no config.json: it is no checkpoint folder, or the download is incomplete"
+        )
+    raw = read_json(path)
+    try:
+        return checked(raw)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def checked(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Check a raw configuration and return the part of it that :func:`read_config` describes.
+
+    Raises:
+        UserError: as :func:`read_config`.
+    """
+    _check_kind(raw)
+    for key in (*_COUNTS, *_AT_LEAST_ZERO):
+        least = 0 if key in _AT_LEAST_ZERO else 1
+        value = raw.get(key)
+        if isinstance(value, int) and not least <= value <= _MAX_COUNT:
+            raise UserError(f"{key} is {value}; need a whole number from {least} to {_MAX_COUNT}")
+    for key in _PROBABILITIES:
+        value = raw.get(key)
+        if isinstance(value, int | float) and not 0 <= value < 1:
+            raise UserError(f"{key} is {value}; need a probability, at least 0 and below 1")
+    config = EncoderConfig.from_dict(raw)
+    if config.pad_token_id is not None and config.pad_token_id >= config.vocab_size:
+        raise UserError(
+            f"pad_token_id is {config.pad_token_id}; need less than vocab_size ({config.vocab_size})"
+        )
+    if config.conv_kernel_size and config.hidden_size % config.conv_groups:
+        raise UserError(
+            f"conv_groups is {config.conv_groups}; need a divisor of hidden_size ({config.hidden_size})"
+        )
+    if config.layer_norm_eps < 0:
+        raise UserError(f"layer_norm_eps is {config.layer_norm_eps}; need at least 0")
+    names = _read_labels(raw)
+    _check_other_keys(raw, names)
+    kept = {key: value for key, value in raw.items() if key in MATHS_KEYS or key in _OTHER_KEYS}
+    if names is not None:
+        kept |= {"id2label": names, "label2id": {name: number for number, name in names.items()}}
+    return kept
+
+
+def _check_kind(raw: Mapping[str, Any]) -> None:
+    for key in _CODE_KEYS:
+        if raw.get(key):
+            raise UserError(f"{key} asks for code from the checkpoint, which is never run; remove that key")
+    if raw.get("quantization_config"):
+        raise UserError("quantization_config: quantised weights are not read; use the original checkpoint")
+    kind = raw.get("model_type")
+    if kind == "deberta":
+        raise UserError(
+            "model_type is 'deberta' (DeBERTa v1: other weights, another tokenizer); need 'deberta-v2' "
+            "(V2, V3, mDeBERTa). Open v1 with transformers.AutoModel"
+        )
+    if kind != MODEL_TYPE:
+        raise UserError(f"model_type is {kind!r}; need {MODEL_TYPE!r} (DeBERTa V2, V3 and mDeBERTa have it)")
+
+
+def _read_labels(raw: Mapping[str, Any]) -> dict[int, str] | None:
+    """The class names by number; whole numbers as names, and as strings, are in use and understood."""
+    names, ids = raw.get("id2label"), raw.get("label2id")
+    if names is None:
+        if ids is not None:
+            raise UserError("label2id stands without id2label; add id2label, the names by number")
+        return None
+    try:
+        by_number = {int(number): str(name) for number, name in names.items() if isinstance(name, str | int)}
+        numbers = {str(name): int(number) for name, number in (ids or {}).items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(
+            'id2label must be {"0": "entailment", "1": ...} and label2id {"entailment": 0, ...}'
+        ) from error
+    if len(by_number) != len(names) or sorted(by_number) != list(range(len(names))):
+        raise UserError('id2label must name every class from 0 on: {"0": "entailment", "1": ...}')
+    if any(by_number.get(number) != name for name, number in numbers.items()):
+        raise UserError("id2label and label2id contradict each other; correct the one that is wrong")
+    return by_number
+
+
+def _check_other_keys(raw: Mapping[str, Any], names: Mapping[int, str] | None) -> None:
+    count = raw.get("num_labels")
+    if count is not None and (type(count) is not int or count < 1 or (names and len(names) != count)):
+        raise UserError(f"num_labels is {count!r}; need the number of classes that id2label names")
+    for key in ("legacy", "tie_word_embeddings"):
+        if not isinstance(raw.get(key, True), bool):
+            raise UserError(f"{key} is {raw[key]!r}; need true or false")
+    if (problem := raw.get("problem_type")) is not None and problem not in _PROBLEMS:
+        raise UserError(f"problem_type is {problem!r}; need one of {', '.join(_PROBLEMS)}")
+    classes = raw.get("architectures")
+    if classes is not None and not (isinstance(classes, list) and all(isinstance(c, str) for c in classes)):
+        raise UserError(f"architectures is {classes!r}; need a list of class names")
+    for key in ("bos_token_id", "eos_token_id"):
+        if (value := raw.get(key)) is not None and type(value) is not int:
+            raise UserError(f"{key} is {value!r}; need a whole number or null")
+
+
+def build_config(raw: Mapping[str, Any], **overrides: Any) -> "DebertaV2Config":
+    """Build transformers' configuration from a checked raw one.
+
+    Args:
+        raw: as from :func:`read_config`.
+        overrides: keys to set on top, e.g. ``num_labels=3`` or ``id2label={...}``, which
+            replace the file's labels.
+
+    Raises:
+        UserError: if an override is not a key of the configuration or has the wrong type.
+    """
+    from transformers import DebertaV2Config
+
+    merged = dict(raw)
+    if overrides.keys() & {"num_labels", "id2label", "label2id"}:
+        for key in ("num_labels", "id2label", "label2id"):
+            merged.pop(key, None)
+    if unknown := overrides.keys() - MATHS_KEYS - _OTHER_KEYS:
+        raise UserError(f"{sorted(unknown)[0]!r} is not a key of the configuration")
+    return DebertaV2Config(**checked({**merged, **overrides, "model_type": MODEL_TYPE}))

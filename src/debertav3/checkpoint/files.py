@@ -1,0 +1,361 @@
+"""The files of a checkpoint folder, read as hostile input: where they are, and what may be opened at all.
+
+A folder is data. Nothing in it names code to run, a file outside it, or a size that is not checked against
+the file first. Only safetensors and, with ``weights_only=True``, ``.bin`` files are read.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""Names of the weights, in the order in which they are looked for; each may be split, with an index."""
+
+GENERATOR_WEIGHTS = ("generator.safetensors", "pytorch_model.generator.bin")
+"""The generator's weights where they stand beside the discriminator's; the second is the official name."""
+
+MAX_JSON_BYTES = 64 << 20  # a real index of a split checkpoint is below 1 MiB
+MAX_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
+MAX_DIMENSIONS = 16
+
+DTYPE_BYTES = {
+    "F64": 8,
+    "F32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "I64": 8,
+    "I32": 4,
+    "I16": 2,
+    "I8": 1,
+    "U8": 1,
+    "BOOL": 1,
+}
+"""Bytes per number of the dtypes that are read, by their name in safetensors."""
+
+_TORCH_NAMES = {
+    "torch.float64": "F64",
+    "torch.float32": "F32",
+    "torch.float16": "F16",
+    "torch.bfloat16": "BF16",
+    "torch.int64": "I64",
+    "torch.int32": "I32",
+    "torch.int16": "I16",
+    "torch.int8": "I8",
+    "torch.uint8": "U8",
+    "torch.bool": "BOOL",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """What a file says of one tensor, without its numbers."""
+
+    dtype: str
+    """As in safetensors: ``F32``, ``F16``, ``BF16``, ..."""
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.shape)
+
+
+def locate(path_or_name: str | os.PathLike[str]) -> Path:
+    """Return the folder of a checkpoint: a local one, or a Hub repository's after a download.
+
+    Raises:
+        UserError: if there is no such folder, or the Hub has no such repository or cannot be reached.
+    """
+    path = Path(path_or_name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise UserError(f"{path} is a file; a checkpoint is a folder with config.json and model.safetensors")
+    name = os.fspath(path_or_name)
+    if name.count("/") != 1 or name.startswith((".", "~", "/")) or name.endswith("/"):
+        raise UserError(
+            f"no folder {name}: give a checkpoint folder, or a Hub name such as microsoft/deberta-v3-base"
+        )
+    return _download(name)
+
+
+_NEEDED = ["*.json", "spm.model", "model*.safetensors", "generator.safetensors"]
+_NEEDED_BIN = ["pytorch_model*.bin", "pytorch_model*.bin.index.json"]
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=_NEEDED))
+        if not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(name, allow_patterns=[*_NEEDED, *_NEEDED_BIN]))
+    except GatedRepoError as error:
+        raise UserError(
+            f"the Hub repository {name} is gated: ask for access, then run: hf auth login"
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise UserError(
+            f"neither a local folder nor a Hub repository is named {name}: check the spelling"
+        ) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise UserError(
+            f"no folder {name}, and the Hub could not be reached for a repository of that name: "
+            "give a local folder, or try again with a network"
+        ) from error
+    return folder
+
+
+def member(folder: Path, name: str) -> Path:
+    """Return the path of a file directly inside ``folder``, refusing any way out of it.
+
+    Raises:
+        UserError: if ``name`` is a path rather than a file name, or a link that leaves the folder.
+    """
+    if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
+        raise UserError(f"{folder}: refusing the file name {name!r}: weights must stand in the folder itself")
+    path = folder / name
+    target, root = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
+    if not target.is_relative_to(root) and not target.is_relative_to(_hub_blobs(root)):
+        raise UserError(f"refusing {path}: it is a link that leaves its folder; copy the file itself there")
+    return path
+
+
+def _hub_blobs(folder: Path) -> Path:
+    """The Hub's cache links from ``snapshots/REVISION/`` to ``blobs/``; for other folders: the folder."""
+    return folder.parent.parent / "blobs" if folder.parent.name == "snapshots" else folder
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object strictly: no NaN, no key twice, no more than 64 MiB.
+
+    Raises:
+        UserError: if it is anything else.
+    """
+
+    def refuse_constant(text: str) -> None:
+        raise ValueError(f"{text} is not JSON")
+
+    def refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError("a key stands twice in one object")
+        return found
+
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise UserError(f"{path} has {path.stat().st_size:,} bytes; a file of this kind has a few thousand")
+    try:
+        content = json.loads(
+            path.read_bytes().decode("utf-8"), parse_constant=refuse_constant, object_pairs_hook=refuse_twice
+        )
+    except RecursionError as error:
+        raise UserError(f"{path} is nested too deeply to be a real one") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}): restore or re-download it") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__}; need a JSON object {{...}}")
+    return content
+
+
+def find_weights(folder: Path) -> list[Path]:
+    """Return the weight files of a checkpoint folder, in a fixed order.
+
+    Raises:
+        UserError: if there are none, an index names one that is missing, or one lies outside the folder.
+    """
+    for name in WEIGHTS:
+        path = member(folder, name)
+        if path.is_file():
+            return [path]
+        index = member(folder, f"{name}.index.json")
+        if index.is_file():
+            return _from_index(folder, index, suffix=path.suffix)
+    others = sorted(
+        p.name for p in folder.iterdir() if p.suffix in {".h5", ".msgpack", ".ot", ".pt", ".pth", ".ckpt"}
+    )
+    found = f" (found {', '.join(others)}, which are not read)" if others else ""
+    raise UserError(f"{folder} has no weights: need {' or '.join(WEIGHTS)}{found}")
+
+
+def _from_index(folder: Path, index: Path, *, suffix: str) -> list[Path]:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise UserError(f"{index} has no weight_map: restore or re-download it")
+    names = set()
+    for key, name in weight_map.items():
+        if not isinstance(name, str) or not name.endswith(suffix):
+            raise UserError(f"{index}: {key} is said to be in {name!r}; need the name of a {suffix} file")
+        names.add(name)
+    paths = [member(folder, name) for name in sorted(names)]
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"{index} names {path.name}, which is missing: the download is incomplete")
+    return paths
+
+
+def find_generator(folder: Path) -> Path | None:
+    """Return the generator's weights if they stand in the discriminator's folder under a known name."""
+    for name in GENERATOR_WEIGHTS:
+        if (path := member(folder, name)).is_file():
+            return path
+    return None
+
+
+def read_header(path: Path) -> dict[str, StoredTensor]:
+    """Read and check what a safetensors file says of its tensors, without reading them.
+
+    Raises:
+        UserError: if the file is truncated, damaged, or says anything that its length contradicts.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if size < 8 or length > min(size - 8, MAX_HEADER_BYTES):
+            raise _damaged(path, f"it has {size:,} bytes, fewer than its header announces")
+        text = stream.read(length)
+    try:
+        header = json.loads(text.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, "its header is not JSON") from error
+    if not isinstance(header, dict):
+        raise _damaged(path, "its header is not a JSON object")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise _damaged(path, "its metadata is not a table of strings")
+    spans = []
+    tensors = {}
+    for name, entry in header.items():
+        tensors[name], span = _checked_entry(path, name, entry)
+        spans.append(span)
+    end = 0
+    for first, last in sorted(spans):
+        if first != end:
+            raise _damaged(path, "its tensors overlap or leave gaps")
+        end = last
+    if end != size - 8 - length:
+        raise _damaged(path, f"its tensors need {8 + length + end:,} bytes and the file has {size:,}")
+    return tensors
+
+
+def _checked_entry(path: Path, name: str, entry: Any) -> tuple[StoredTensor, tuple[int, int]]:
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise _damaged(path, f"the header's entry for {name!r} is not a tensor")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
+        raise UserError(f"{path}: {name} is stored as {dtype!r}; this package reads {', '.join(DTYPE_BYTES)}")
+    if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
+        raise _damaged(path, f"the shape or place of {name!r} is not made of whole numbers")
+    stored = StoredTensor(dtype, tuple(shape))
+    if offsets[1] - offsets[0] != stored.size * DTYPE_BYTES[dtype]:
+        raise _damaged(path, f"the size of {name!r} contradicts its shape")
+    return stored, (offsets[0], offsets[1])
+
+
+def _are_counts(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) <= MAX_DIMENSIONS
+        and all(type(number) is int and 0 <= number < 1 << 63 for number in value)
+    )
+
+
+def _damaged(path: Path, why: str) -> UserError:
+    return UserError(f"{path} is damaged or cut short: {why}; copy or download it again")
+
+
+def read_tensors(paths: Iterable[Path], *, only: Iterable[str] | None = None) -> "dict[str, torch.Tensor]":
+    """Read the tensors of weight files onto the CPU, in the dtype in which they are stored.
+
+    Args:
+        paths: safetensors or ``.bin`` files, as from :func:`find_weights`.
+        only: names to read; ``None`` reads all.
+
+    Raises:
+        UserError: if a file is damaged, holds anything but tensors, or two files hold the same name.
+    """
+    wanted = None if only is None else set(only)
+    tensors: dict[str, torch.Tensor] = {}
+    for path in paths:
+        part = _read_safetensors(path, wanted) if path.suffix == ".safetensors" else _read_bin(path, wanted)
+        if twice := tensors.keys() & part.keys():
+            raise UserError(
+                f"{path} repeats {sorted(twice)[0]}, which another file of the checkpoint has already"
+            )
+        tensors.update(part)
+    return tensors
+
+
+def _read_safetensors(path: Path, wanted: set[str] | None) -> "dict[str, torch.Tensor]":
+    from safetensors import SafetensorError, safe_open
+
+    names = read_header(path)  # first: our check is stricter than the library's
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return {name: file.get_tensor(name) for name in names if wanted is None or name in wanted}
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _read_bin(path: Path, wanted: set[str] | None) -> "dict[str, torch.Tensor]":
+    import pickle
+
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"refusing {path}: it holds more than tensors, or is damaged; convert a file that you trust to "
+            "safetensors, or download it again"
+        ) from error
+    except (
+        RuntimeError,
+        ValueError,
+        EOFError,
+        OSError,
+        KeyError,
+        TypeError,
+        IndexError,
+        AttributeError,
+    ) as error:
+        raise _damaged(path, "torch cannot read it") from error
+    if not isinstance(content, Mapping):
+        raise UserError(f"{path} holds a {type(content).__name__}; need a table of tensors by name")
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+            raise UserError(f"{path}: {name!r} is not an ordinary tensor; need a table of tensors by name")
+        if str(value.dtype) not in _TORCH_NAMES:
+            raise UserError(f"{path}: {name} is stored as {value.dtype}; need real or whole numbers")
+    return {name: value for name, value in content.items() if wanted is None or name in wanted}
+
+
+def read_headers(paths: Iterable[Path]) -> dict[str, StoredTensor]:
+    """Return what the weight files say of their tensors. A ``.bin`` file has to be read whole for it.
+
+    Raises:
+        UserError: as :func:`read_header` and :func:`read_tensors`.
+    """
+    stored: dict[str, StoredTensor] = {}
+    for path in paths:
+        if path.suffix == ".safetensors":
+            stored.update(read_header(path))
+        else:
+            for name, tensor in _read_bin(path, None).items():
+                stored[name] = StoredTensor(_TORCH_NAMES[str(tensor.dtype)], tuple(tensor.shape))
+    return stored
