@@ -1,0 +1,144 @@
+"""Texts to logits: what all tasks share between a person's input and the answer."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..data.spans import SpanDecoding, decode_spans
+from ..errors import UserError
+from .backends import HEAD_OF_TASK, Backend
+from .batching import Encoding, run_batches
+from .inputs import InputEncoder, MaskedText, Text
+from .words import Span
+
+if TYPE_CHECKING:
+    from ..tokenization.tokenizer import DebertaV3Tokenizer
+
+FloatArray = npt.NDArray[np.float32]
+
+DEFAULT_MAX_LENGTH = 512
+
+
+class TokenLogits(NamedTuple):
+    """What a head for tokens says of one text."""
+
+    text: str
+    offsets: list[Span]
+    """Characters of every token, without special tokens."""
+    logits: FloatArray
+    """``(tokens, labels)``, or ``(tokens,)`` for a head with one output."""
+
+
+class Engine:
+    """A tokenizer and a backend that belong together.
+
+    Args:
+        tokenizer: the checkpoint's tokenizer.
+        backend: what computes the logits.
+        max_length: most tokens of one input; None takes the checkpoint's.
+        batch_tokens: most tokens of a batch, padding included; None takes the backend's.
+        show_progress: a bar on stderr; None shows one on terminals for many inputs.
+        place: what to call the checkpoint in messages.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokenizer: "DebertaV3Tokenizer",
+        backend: Backend,
+        max_length: int | None = None,
+        batch_tokens: int | None = None,
+        show_progress: bool | None = None,
+        place: str = "this checkpoint",
+    ) -> None:
+        if batch_tokens is not None and batch_tokens < 1:
+            raise UserError(f"batch_tokens must be at least 1, got {batch_tokens}.")
+        self.tokenizer = tokenizer
+        self.backend = backend
+        self.batch_tokens = batch_tokens
+        self.show_progress = show_progress
+        self.place = place
+        known = backend.config.get("max_position_embeddings") or DEFAULT_MAX_LENGTH
+        self.inputs = InputEncoder(tokenizer, max_length=max_length or min(tokenizer.model_max_length, known))
+
+    def require(self, task: str) -> None:
+        """Refuse a task that needs another head.
+
+        Raises:
+            UserError: if it does.
+        """
+        needed = HEAD_OF_TASK[task]
+        if self.backend.head != needed:
+            raise UserError(
+                f"{task} needs a {needed} head; {self.place} was opened with its {self.backend.head} head. "
+                f"Give a checkpoint fine-tuned for {task}."
+            )
+
+    def sequences(self, texts: Sequence[Text]) -> FloatArray:
+        """Logits of texts and pairs: ``(texts, labels)``."""
+        outputs = self._run(self.inputs.texts(texts))
+        return np.stack([one["logits"] for one in outputs]) if outputs else np.empty((0, 0), np.float32)
+
+    def tokens(self, texts: Sequence[str]) -> list[TokenLogits]:
+        """Logits of every token of texts of any length."""
+        windowed = self.inputs.windowed(texts)
+        outputs = iter(self._run([encoding for one in windowed for encoding in one.encodings]))
+        return [
+            TokenLogits(one.text, one.offsets, one.join([next(outputs)["logits"] for _ in one.encodings]))
+            for one in windowed
+        ]
+
+    def spans(
+        self,
+        questions: Sequence[str],
+        contexts: Sequence[str],
+        *,
+        n_best: int,
+        max_answer_tokens: int,
+        overlap: int,
+    ) -> list[SpanDecoding]:
+        """The best spans for each question in its context, of any length: see `decode_spans`."""
+        asked = self.inputs.questions(questions, contexts, overlap=overlap)
+        encodings = [
+            Encoding(window.input_ids, window.token_type_ids) for one in asked for window in one.windows
+        ]
+        outputs = iter(self._run(encodings))
+        decodings = []
+        for one in asked:
+            own = [next(outputs) for _ in one.windows]
+            decodings.append(
+                decode_spans(
+                    one.windows,
+                    [logits["start_logits"] for logits in own],
+                    [logits["end_logits"] for logits in own],
+                    offsets=one.offsets,
+                    text=one.context,
+                    n_best=n_best,
+                    max_answer_tokens=max_answer_tokens,
+                )
+            )
+        return decodings
+
+    def masks(self, texts: Sequence[str]) -> Iterator[tuple[int, MaskedText, FloatArray]]:
+        """For each text its place, the text and ``(masks, vocabulary)`` logits, in the order of computation.
+
+        They come one by one, since those of one mask fill half a megabyte.
+        """
+        masked = self.inputs.masked(texts)
+        for place, outputs in self._stream([one.encoding for one in masked]):
+            yield place, masked[place], outputs["logits"]
+
+    def _stream(self, encodings: Sequence[Encoding]) -> Iterator[tuple[int, dict[str, FloatArray]]]:
+        return run_batches(
+            self.backend,
+            encodings,
+            pad_id=self.tokenizer.pad_token_id,
+            batch_tokens=self.batch_tokens,
+            show_progress=self.show_progress,
+        )
+
+    def _run(self, encodings: Sequence[Encoding]) -> list[dict[str, FloatArray]]:
+        """Logits of every input, in the order of the inputs."""
+        return [outputs for _, outputs in sorted(self._stream(encodings), key=lambda pair: pair[0])]

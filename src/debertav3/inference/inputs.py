@@ -1,0 +1,236 @@
+"""Texts to encoder inputs: checked, each different text tokenized once, long ones cut or laid in windows."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..data.spans import Window, question_windows, token_windows, widest_context
+from ..errors import UserError
+from .answers import Vocabulary
+from .batching import Encoding, Packer
+from .words import Span
+
+if TYPE_CHECKING:
+    from ..tokenization.tokenizer import DebertaV3Tokenizer
+
+logger = logging.getLogger(__name__)
+
+Text = str | tuple[str, str]
+"""One text or a pair."""
+
+WINDOW_OVERLAP = 128
+"""Tokens that the windows of a long text share (BERT's figure for SQuAD)."""
+
+
+class WindowedText(NamedTuple):
+    """One text for a head that answers for every token."""
+
+    text: str
+    offsets: list[Span]
+    """Characters of every token, without special tokens."""
+    slices: list[slice]
+    """Which tokens each window holds."""
+    encodings: list[Encoding]
+    """The windows as encoder inputs."""
+
+    def join(self, window_logits: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+        """Logits of every token, ``(tokens, ...)``, each from the window that sees most around it."""
+        whole = [logits[1:-1] for logits in window_logits]  # without [CLS] and [SEP]
+        if len(whole) == 1:
+            return whole[0]
+        chosen = widest_context(self.slices, len(self.offsets))
+        rows = [
+            whole[window][token - self.slices[window].start] for token, window in enumerate(chosen.tolist())
+        ]
+        return np.stack(rows)
+
+
+class Question(NamedTuple):
+    """One question over the windows of its context."""
+
+    context: str
+    offsets: list[Span]
+    windows: list[Window]
+
+
+class MaskedText(NamedTuple):
+    """One text with masks."""
+
+    text: str
+    masks: list[Span]
+    """Characters of each mask."""
+    encoding: Encoding
+
+
+class InputEncoder:
+    """Makes encoder inputs of texts.
+
+    Args:
+        tokenizer: text to ids.
+        max_length: most tokens of one input, special tokens included.
+    """
+
+    def __init__(self, tokenizer: "DebertaV3Tokenizer", *, max_length: int) -> None:
+        self.tokenizer = tokenizer
+        self.packer = Packer(
+            cls_id=tokenizer.cls_token_id, sep_id=tokenizer.sep_token_id, max_length=max_length
+        )
+
+    @property
+    def max_length(self) -> int:
+        """Most tokens of one input, special tokens included."""
+        return self.packer.max_length
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The pieces of the tokenizer."""
+        specials = self.tokenizer.specials
+        pieces = self.tokenizer.convert_ids_to_tokens(list(range(len(self.tokenizer))))
+        return Vocabulary(pieces, sorted(specials.ids.values()))
+
+    def texts(self, texts: Sequence[Text]) -> list[Encoding]:
+        """Texts and pairs, cut to the length limit; how many were cut is logged."""
+        unique = dict.fromkeys(
+            part for text in texts for part in ((text,) if isinstance(text, str) else text)
+        )
+        ids = dict(zip(unique, self.tokenizer.encode_batch(list(unique)), strict=True))
+        before = self.packer.num_truncated
+        encodings = [
+            self.packer.single(ids[text])
+            if isinstance(text, str)
+            else self.packer.pair(ids[text[0]], ids[text[1]])
+            for text in texts
+        ]
+        if cut := self.packer.num_truncated - before:
+            logger.warning(
+                "%d of %d inputs had more than %d tokens and were cut", cut, len(texts), self.max_length
+            )
+        return encodings
+
+    def windowed(self, texts: Sequence[str]) -> list[WindowedText]:
+        """Texts of any length, long ones in overlapping windows."""
+        size = self.max_length - 2
+        result = []
+        for text, (ids, offsets) in zip(
+            texts, self.tokenizer.encode_batch_with_offsets(list(texts)), strict=True
+        ):
+            slices = token_windows(len(ids), size=size, overlap=min(WINDOW_OVERLAP, size // 2))
+            result.append(
+                WindowedText(text, offsets, slices, [self.packer.single(ids[part]) for part in slices])
+            )
+        return result
+
+    def questions(self, questions: Sequence[str], contexts: Sequence[str], *, overlap: int) -> list[Question]:
+        """Questions over contexts of any length; each different context is tokenized once."""
+        question_ids = self.tokenizer.encode_batch(list(questions))
+        unique = list(dict.fromkeys(contexts))
+        encoded = dict(zip(unique, self.tokenizer.encode_batch_with_offsets(unique), strict=True))
+        result = []
+        for ids, context in zip(question_ids, contexts, strict=True):
+            context_ids, offsets = encoded[context]
+            windows = question_windows(
+                ids,
+                context_ids,
+                cls_id=self.packer.cls_id,
+                sep_id=self.packer.sep_id,
+                max_length=self.max_length,
+                overlap=overlap,
+            )
+            result.append(Question(context, offsets, windows))
+        return result
+
+    def masked(self, texts: Sequence[str]) -> list[MaskedText]:
+        """Texts with the mask token in them; other special tokens in a text are plain text.
+
+        Raises:
+            UserError: if a text has no mask, or is too long.
+        """
+        return [self._masked(text) for text in texts]
+
+    def _masked(self, text: str) -> MaskedText:
+        mask = self.tokenizer.mask_token
+        parts = text.split(mask)
+        if len(parts) == 1:
+            raise UserError(f"no {mask} in {shortened(text)}. Put {mask} where a word is to be found.")
+        ids: list[int] = []
+        positions, masks, place = [], [], 0
+        for number, part in enumerate(parts):
+            if number:
+                masks.append((place, place + len(mask)))
+                place += len(mask)
+                positions.append(len(ids) + 1)  # [CLS] comes first
+                ids.append(self.tokenizer.mask_token_id)
+            ids += self._continued(part) if number else self.tokenizer.encode(part)
+            place += len(part)
+        if len(ids) > self.max_length - 2:
+            raise UserError(
+                f"{shortened(text)} has {len(ids)} tokens; need at most {self.max_length - 2}. Cut it."
+            )
+        encoding = self.packer.single(ids)._replace(masked_positions=tuple(positions))
+        return MaskedText(text, masks, encoding)
+
+    def _continued(self, part: str) -> list[int]:
+        """Ids of text that follows a mask: without the word mark that the tokenizer puts before any text."""
+        ids = self.tokenizer.encode(part)
+        if not ids or part[0].isspace():
+            return ids
+        first = self.tokenizer.convert_ids_to_tokens([ids[0]])[0].removeprefix("▁")
+        if not first:
+            return ids[1:]
+        bare = self.tokenizer.convert_tokens_to_ids([first])[0]
+        return ids if bare == self.tokenizer.unk_token_id else [bare, *ids[1:]]
+
+
+def check_text(text: object, *, what: str) -> str:
+    """Refuse what is no text, or only white space.
+
+    Raises:
+        UserError: naming ``what``.
+    """
+    if not isinstance(text, str):
+        raise UserError(f"{what} must be a text, got {type(text).__name__}.")
+    if not text.strip():
+        raise UserError(f"{what} is empty. Give a text with at least one character besides white space.")
+    return text
+
+
+def check_texts(texts: Iterable[object], *, what: str) -> list[str]:
+    """`check_text` for each of many."""
+    return [check_text(text, what=f"{what} {number}") for number, text in enumerate(texts)]
+
+
+def check_pair(pair: object, *, what: str) -> tuple[str, str]:
+    """Refuse what is no pair of texts.
+
+    Raises:
+        UserError: naming ``what``.
+    """
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise UserError(f"{what} must be two texts, such as (premise, hypothesis); got {shortened(pair)}.")
+    first, second = pair
+    return check_text(first, what=f"first text of {what}"), check_text(second, what=f"second text of {what}")
+
+
+def labels_per_text(labels: list[str] | list[list[str]], *, num_texts: int) -> list[list[str]]:
+    """The candidate labels of each text, from one list for all or a list for each.
+
+    Raises:
+        UserError: if a text has no labels, or one is no text.
+    """
+    is_shared = bool(labels) and all(isinstance(label, str) for label in labels)
+    per_text: list[Any] = [labels] * num_texts if is_shared else list(labels)
+    if len(per_text) != num_texts or not all(isinstance(own, list) and own for own in per_text):
+        raise UserError(
+            f"labels must be a list of texts, or one such list for each of the {num_texts} texts, none empty."
+        )
+    return [check_texts(own, what="label") for own in per_text]
+
+
+def shortened(value: object) -> str:
+    """A value on one line of at most 60 characters, for messages."""
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."

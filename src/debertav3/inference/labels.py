@@ -1,0 +1,115 @@
+"""What the outputs of a head mean: always taken by name, never by position.
+
+Public NLI checkpoints come in at least three orders (entailment first, in the middle, last), so a position
+says nothing.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import UserError
+
+ENTAILMENT, NEUTRAL, CONTRADICTION = "entailment", "neutral", "contradiction"
+NOT_ENTAILMENT = "not_entailment"
+NLI_LABELS = (ENTAILMENT, NEUTRAL, CONTRADICTION)
+TWO_WAY_LABELS = (ENTAILMENT, NOT_ENTAILMENT)
+
+_UNNAMED = re.compile(r"LABEL_\d+", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class NLIColumns:
+    """Which output of an NLI head is which."""
+
+    names: tuple[str, ...]
+    """`NLI_LABELS` or `TWO_WAY_LABELS`: always in this order."""
+    columns: tuple[int, ...]
+    """The output of each name."""
+
+    @property
+    def against(self) -> str:
+        """The name that speaks against entailment: ``contradiction`` or ``not_entailment``."""
+        return self.names[-1]
+
+    def column(self, name: str) -> int:
+        """The output called ``name``."""
+        return self.columns[self.names.index(name)]
+
+
+def label_names(config: Mapping[str, Any]) -> list[str]:
+    """Names of a head's outputs in the order of the outputs, from ``id2label`` of a ``config.json``."""
+    named = {int(number): str(name) for number, name in (config.get("id2label") or {}).items()}
+    count = config.get("num_labels") or len(named) or 2  # transformers' own default
+    return [named.get(number, f"LABEL_{number}") for number in range(count)]
+
+
+def given_labels(labels: Sequence[str], *, have: Sequence[str]) -> list[str]:
+    """Check names that a person gives for a head's outputs.
+
+    Args:
+        labels: one name for each output, in the order of the outputs.
+        have: the names in the checkpoint.
+
+    Raises:
+        UserError: if the number is wrong, or a name is empty or given twice.
+    """
+    names = [label.strip() for label in labels]
+    if len(names) != len(have):
+        raise UserError(
+            f"got {len(names)} labels ({', '.join(names)}); this head has {len(have)} outputs. "
+            "Name each one, in their order."
+        )
+    if "" in names or len(set(names)) < len(names):
+        raise UserError(f"labels must be different and not empty; got {', '.join(map(repr, names))}.")
+    return names
+
+
+def nli_columns(labels: Sequence[str], *, place: str) -> NLIColumns:
+    """Find entailment, neutral and contradiction (or not_entailment) among a head's outputs.
+
+    Args:
+        labels: names of the outputs; case, spaces and hyphens do not matter.
+        place: the checkpoint, for messages.
+
+    Raises:
+        UserError: if the names are not known, as with ``LABEL_0``: a guessed order gives wrong answers.
+    """
+    plain = [plain_label(label) for label in labels]
+    for names in (NLI_LABELS, TWO_WAY_LABELS):
+        if sorted(plain) == sorted(names):
+            return NLIColumns(names, tuple(plain.index(name) for name in names))
+    kind = "does not name its labels" if all(map(_UNNAMED.fullmatch, labels)) else "is not an NLI head"
+    raise UserError(
+        f"{place} {kind}: got {', '.join(labels)}; need entailment, neutral, contradiction (or entailment, "
+        "not_entailment). If you know the order, say it, such as --labels entailment,neutral,contradiction"
+    )
+
+
+def is_nli(labels: Sequence[str]) -> bool:
+    """Whether the names are those of an NLI head."""
+    return sorted(map(plain_label, labels)) in (sorted(NLI_LABELS), sorted(TWO_WAY_LABELS))
+
+
+def plain_label(label: str) -> str:
+    """Lower case, with ``_`` for spaces and hyphens."""
+    return re.sub(r"[\s\-]+", "_", label.strip().lower())
+
+
+def find_label(label: object, names: Sequence[str]) -> int:
+    """The id of a true label as data files write it: a name in any case, a number, true or false.
+
+    A number is first looked for among the names, then taken as an id.
+
+    Raises:
+        UserError: if it is none of the labels.
+    """
+    if isinstance(label, str | bool | int):
+        plain = [plain_label(name) for name in names]
+        wanted = plain_label(str(label))
+        if wanted in plain:
+            return plain.index(wanted)
+        if isinstance(label, int) and 0 <= label < len(names):
+            return int(label)
+    raise UserError(f"unknown label {label!r}. This model knows: {', '.join(names)}.")

@@ -1,0 +1,138 @@
+"""The backend that runs our own models in torch, on any device that torch knows."""
+
+import importlib.util
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+
+from .. import models
+from ..checkpoint.configuration import read_config
+from ..checkpoint.files import locate
+from ..checkpoint.opening import open_model
+from ..errors import UserError
+from .backends import HEAD_OF_ARCHITECTURE, MASKED_LM, SPANS, Batch, Logits, head_for
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+logger = logging.getLogger(__name__)
+
+DEVICES = ("cuda", "npu", "xpu", "mps", "cpu")
+"""Kinds of device, in the order in which ``auto`` looks for them; npu is Ascend's, through ``torch_npu``."""
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+_CPU_BATCH_TOKENS = 1024
+_ACCELERATOR_BATCH_TOKENS = 32768
+
+_CLASSES = {head: getattr(models, name) for name, head in HEAD_OF_ARCHITECTURE.items()}
+
+
+class TorchBackend:
+    """One of our models in evaluation mode: see `Backend`.
+
+    Args:
+        model: the model, on its device.
+        head: what it predicts, one of the values of `HEAD_OF_TASK`.
+    """
+
+    name = "torch"
+
+    def __init__(self, model: "PreTrainedModel", *, head: str) -> None:
+        self.model = model.eval()
+        self.head = head
+        self.device = model.device
+        self.config: Mapping[str, Any] = model.config.to_dict()
+        self.batch_tokens = _CPU_BATCH_TOKENS if self.device.type == "cpu" else _ACCELERATOR_BATCH_TOKENS
+
+    @classmethod
+    def open(cls, path_or_name: str | Path, *, task: str | None, device: str, dtype: str) -> Self:
+        """Load a checkpoint with the head that it names or the task needs.
+
+        Args:
+            path_or_name: a local folder or a Hub name.
+            task: see `head_for`.
+            device: ``auto``, or a device by torch's name, such as ``cuda:1``.
+            dtype: one of `DTYPES`.
+
+        Raises:
+            UserError: if the checkpoint, the device or the dtype cannot be used.
+        """
+        if dtype not in DTYPES:
+            raise UserError(f"unknown dtype {dtype!r}. Choose one of: {', '.join(DTYPES)}.")
+        place = choose_device(device)
+        folder = locate(path_or_name)
+        head = head_for(read_config(folder), task=task, place=str(path_or_name))
+        opened = open_model(folder, head=_CLASSES[head], dtype=DTYPES[dtype])
+        return cls(opened.model.to(place), head=head)
+
+    def run(self, batch: Batch) -> Logits:
+        """Compute the logits of one batch: see `Backend.run`.
+
+        Raises:
+            UserError: if the device has not enough memory.
+        """
+        try:
+            return self._run(batch)
+        except torch.OutOfMemoryError as error:
+            size = " x ".join(map(str, batch["input_ids"].shape))
+            raise UserError(
+                f"{self.device} has not enough memory for a batch of {size} tokens. "
+                "Lower batch_tokens or max_length."
+            ) from error
+
+    def _run(self, batch: Batch) -> Logits:
+        tensors = {name: torch.from_numpy(array).to(self.device) for name, array in batch.items()}
+        positions = tensors.pop("masked_positions", None)
+        with torch.inference_mode():
+            output = self.model(**tensors)
+            if self.head == SPANS:
+                return {"start_logits": _numpy(output.start_logits), "end_logits": _numpy(output.end_logits)}
+            logits = output.logits
+            if self.head == MASKED_LM and positions is not None:
+                rows = torch.arange(len(positions), device=self.device)[:, None]
+                logits = logits[rows, positions]
+            return {"logits": _numpy(logits)}
+
+
+def _numpy(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.float().cpu().numpy()
+
+
+def choose_device(name: str) -> torch.device:
+    """Find the device of that name, or with ``auto`` the first of `DEVICES` that is there.
+
+    Raises:
+        UserError: if the name is unknown, or the device is not there.
+    """
+    if name == "auto":
+        return torch.device(next(kind for kind in DEVICES if _count(kind)))
+    kind, _, number = name.partition(":")
+    if kind not in DEVICES or (number and not number.isdecimal()):
+        raise UserError(
+            f"unknown device {name!r}. Choose auto or one of: {', '.join(DEVICES)} (cuda:1 for the second)."
+        )
+    count = _count(kind)
+    if int(number or 0) >= count:
+        there = ", ".join(other for other in DEVICES if _count(other))
+        found = f"torch finds {count} of that kind" if count else f"torch finds none; it finds {there}"
+        raise UserError(f"device {name!r} cannot be used: {found}. Choose another, or auto.")
+    return torch.device(name)
+
+
+def _count(kind: str) -> int:
+    """How many devices of a kind torch can use."""
+    if kind == "cpu":
+        return 1
+    if kind == "mps":
+        return int(torch.backends.mps.is_available())
+    if kind == "npu":
+        if importlib.util.find_spec("torch_npu") is None:
+            return 0
+        importlib.import_module("torch_npu")  # adds torch.npu
+    module = getattr(torch, kind)
+    return module.device_count() if module.is_available() else 0
