@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
+Numbers = Sequence[float] | npt.NDArray[np.floating]
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _DROP_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -141,9 +142,32 @@ def split_tag(tag: str) -> tuple[bool, str]:
     return False, tag
 
 
-def pearson(gold: Sequence[float], predicted: Sequence[float]) -> float:
+def matthews_corrcoef(confusion: IntArray) -> float:
+    """Correlation of true and predicted labels, -1 to 1, for two or more labels; 0 if one side is constant.
+
+    Gorodkin's R_K, which for two labels is Matthews' coefficient (CoLA's metric).
+    """
+    counts = confusion.astype(np.float64)
+    total, right = counts.sum(), np.trace(counts)
+    predicted, gold = counts.sum(axis=0), counts.sum(axis=1)
+    norm = np.sqrt((total**2 - predicted @ predicted) * (total**2 - gold @ gold))
+    return float((right * total - predicted @ gold) / norm) if norm > 0 else 0.0
+
+
+def pearson(gold: Numbers, predicted: Numbers) -> float:
     """Linear correlation, -1 to 1; 0 where one side does not vary."""
     x, y = np.asarray(gold, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
     x, y = x - x.mean(), y - y.mean()
     norm = float(np.sqrt((x * x).sum() * (y * y).sum()))
     return float((x * y).sum() / norm) if norm > 0 else 0.0
+
+
+def spearman(gold: Numbers, predicted: Numbers) -> float:
+    """Correlation of ranks, -1 to 1; equal values share the mean of their ranks."""
+    return pearson(_ranks(gold), _ranks(predicted))
+
+
+def _ranks(values: Numbers) -> npt.NDArray[np.float64]:
+    _, place, count = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+    last = np.cumsum(count)
+    return (last - (count - 1) / 2)[place]

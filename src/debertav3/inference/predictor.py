@@ -1,7 +1,7 @@
 """``Predictor``: text in, answers out. The one user API of inference; imports neither torch nor transformers.
 
-Every method takes one input or a list, and gives one answer or a list in the same order. A list is a
-``list``; a pair is a ``tuple``.
+Every method takes one input or a ``list``, and gives one answer or a list in the same order; a pair is a
+``tuple``.
 """
 
 from collections.abc import Sequence
@@ -86,8 +86,8 @@ class Predictor:
 
         Args:
             path_or_name: a local folder or a Hub name.
-            task: ``nli``, ``classify``, ``zero-shot``, ``rerank``, ``ner``, ``qa``, ``fill-mask`` or ``rtd``.
-                Only pre-training checkpoints need it, since they hold two heads; else it is a check.
+            task: a key of `backends.HEAD_OF_TASK`. Only pre-training checkpoints need it, since they hold two
+                heads; else it is a check.
             device: ``auto`` takes the first of cuda, npu, xpu, mps and cpu that is there.
             dtype: ``fp32`` (the default), ``bf16`` or ``fp16``.
             backend: ``auto`` or ``torch``.
@@ -115,6 +115,11 @@ class Predictor:
     def nli_columns(self) -> NLIColumns:
         """Which output is entailment, and so on; a `UserError` if the labels are not known by name."""
         return nli_columns(self.labels, place=self.engine.place)
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether several labels of the head may hold at once."""
+        return self.engine.backend.config.get("problem_type") == "multi_label_classification"
 
     @overload
     def nli(self, pairs: tuple[str, str]) -> dict[str, float]: ...
@@ -157,9 +162,8 @@ class Predictor:
         for number, text in enumerate(texts):
             check = check_pair if isinstance(text, tuple | list) else check_text
             checked.append(check(text, what=f"text {number}"))
-        is_multi_label = self.engine.backend.config.get("problem_type") == "multi_label_classification"
         return [
-            answers.classification(row, self.labels, is_multi_label=is_multi_label)
+            answers.classification(row, self.labels, is_multi_label=self.is_multi_label)
             for row in self.engine.sequences(checked)
         ]
 
@@ -337,11 +341,11 @@ class Predictor:
             max_answer_tokens=max_answer_tokens,
             overlap=overlap,
         )
-        found_answers: list[Answer] = [
+        result: list[Answer] = [
             answers.answer(decoding, text, null_threshold=null_threshold)
             for decoding, text in zip(decodings, contexts, strict=True)
         ]
-        return found_answers if isinstance(question, list) else found_answers[0]
+        return result if isinstance(question, list) else result[0]
 
     @overload
     def fill_mask(self, texts: str, *, top_k: int = ...) -> list[list[Filled]]: ...

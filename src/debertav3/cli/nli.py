@@ -1,0 +1,43 @@
+"""``debertav3 nli``: one premise, one hypothesis, one line of JSON."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from .predict import BackendName, Device, Dtype, HeadLabels, label_list
+
+
+def register(app: typer.Typer) -> None:
+    app.command("nli")(nli)
+
+
+def nli(
+    premise: Annotated[str, typer.Argument(help="What is given.")],
+    hypothesis: Annotated[str, typer.Argument(help="What may follow from it.")],
+    model: Annotated[
+        str | None, typer.Option(help="Checkpoint folder or Hub name.", show_default="the nano model")
+    ] = None,
+    labels: HeadLabels = None,
+    device: Device = "auto",
+    dtype: Dtype = "fp32",
+    backend: BackendName = "auto",
+) -> None:
+    """Say in percent whether a premise entails a hypothesis.
+
+    Example: debertav3 nli "A man is asleep on a bench." "Nobody is awake."
+    """
+    from ..inference.default_model import default_model
+    from ..inference.inputs import check_text
+    from ..inference.predictor import Predictor
+
+    pair = (check_text(premise, what="the premise"), check_text(hypothesis, what="the hypothesis"))
+    predictor = Predictor.from_pretrained(
+        model or default_model(),
+        task="nli",
+        device=device,
+        dtype=dtype,
+        backend=backend,
+        labels=label_list(labels),
+    )
+    print(json.dumps({name: round(100 * share, 1) for name, share in predictor.nli(pair).items()}))

@@ -1,0 +1,192 @@
+"""``debertav3 predict`` and ``debertav3 evaluate``: one task over the rows of a JSONL file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from ..inference.file_tasks import AnswerOptions, FileTask
+
+TaskName = Annotated[
+    str, typer.Argument(help="nli, classify, zero-shot, rerank, ner, qa, fill-mask or rtd.", metavar="TASK")
+]
+ModelName = Annotated[str, typer.Option(help="Checkpoint folder or Hub name.")]
+HeadLabels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        help="What the head's outputs mean, in their order, for checkpoints that do not say: "
+        "entailment,neutral,contradiction. For zero-shot: the labels to choose from, where rows bring none.",
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cuda, cuda:1, npu, xpu, mps or cpu.")]
+Dtype = Annotated[str, typer.Option(help="fp32, bf16 or fp16.")]
+BackendName = Annotated[str, typer.Option(help="auto or torch.")]
+BatchTokens = Annotated[
+    int | None,
+    typer.Option(help="Most tokens of a batch, padding included.", show_default="by device", min=1),
+]
+MaxLength = Annotated[
+    int | None, typer.Option(help="Most tokens of one input.", show_default="the checkpoint's", min=8)
+]
+NLILabels = Annotated[
+    str | None,
+    typer.Option(help="zero-shot, rerank: what the outputs of the NLI head mean, as --labels of nli."),
+]
+Template = Annotated[
+    str, typer.Option(help="zero-shot: the hypothesis, with {} for the label.", show_default=True)
+]
+MultiLabel = Annotated[bool, typer.Option("--multi-label", help="zero-shot: several labels may hold.")]
+Aggregation = Annotated[str, typer.Option(help="ner: first, average, max or simple.")]
+TopK = Annotated[int, typer.Option(help="fill-mask: candidates for each mask.", min=1)]
+NBest = Annotated[int, typer.Option(help="qa: candidates for each question.", min=1)]
+NullThreshold = Annotated[
+    str, typer.Option(help='qa: logits by which "no answer" must lead to win; none always answers.')
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("predict")(predict)
+    app.command("evaluate")(evaluate)
+
+
+def predict(
+    task: TaskName,
+    model: ModelName,
+    source: Annotated[Path, typer.Option("--input", help="Rows as JSON lines, plain or .gz.")],
+    target: Annotated[
+        Path, typer.Option("--output", help="Gets every row in order, with prediction and scores.")
+    ],
+    metrics: Annotated[Path | None, typer.Option(help="Gets the metrics of labelled rows as JSON.")] = None,
+    labels: HeadLabels = None,
+    nli_labels: NLILabels = None,
+    backend: BackendName = "auto",
+    device: Device = "auto",
+    dtype: Dtype = "fp32",
+    batch_tokens: BatchTokens = None,
+    max_length: MaxLength = None,
+    template: Template = "This example is {}.",
+    multi_label: MultiLabel = False,
+    aggregation: Aggregation = "first",
+    top_k: TopK = 5,
+    n_best: NBest = 1,
+    null_threshold: NullThreshold = "0",
+) -> None:
+    """Answer every row of a file; docs/prediction.md says which fields each task reads.
+
+    Example: debertav3 predict nli --model models/nano --input pairs.jsonl --output answers.jsonl
+    """
+    from ..inference.file_tasks import AnswerOptions
+    from ..inference.files import predict_file
+
+    options = AnswerOptions(
+        candidate_labels=_candidates(task, labels),
+        template=template,
+        multi_label=multi_label,
+        aggregation=aggregation,
+        top_k=top_k,
+        n_best=n_best,
+        null_threshold=_threshold(null_threshold),
+    )
+    opened = _open(
+        task,
+        source,
+        options,
+        model=model,
+        labels=_head_labels(task, labels, nli_labels),
+        backend=backend,
+        device=device,
+        dtype=dtype,
+        batch_tokens=batch_tokens,
+        max_length=max_length,
+    )
+    predict_file(opened, source, target, metrics=metrics)
+
+
+def evaluate(
+    task: TaskName,
+    model: ModelName,
+    data: Annotated[Path, typer.Option(help="Labelled rows as JSON lines, plain or .gz.")],
+    metrics: Annotated[Path | None, typer.Option(help="Also write the metrics to this file.")] = None,
+    labels: HeadLabels = None,
+    nli_labels: NLILabels = None,
+    backend: BackendName = "auto",
+    device: Device = "auto",
+    dtype: Dtype = "fp32",
+    batch_tokens: BatchTokens = None,
+    max_length: MaxLength = None,
+    template: Template = "This example is {}.",
+    multi_label: MultiLabel = False,
+    aggregation: Aggregation = "first",
+    null_threshold: NullThreshold = "0",
+) -> None:
+    """Score a checkpoint on labelled rows and print the metrics as JSON.
+
+    Example: debertav3 evaluate nli --model models/nano --data dev.jsonl.gz --metrics metrics.json
+    """
+    from ..data.jsonl import atomic_write
+    from ..inference.file_tasks import AnswerOptions
+    from ..inference.files import evaluate_file, to_json
+
+    options = AnswerOptions(
+        candidate_labels=_candidates(task, labels),
+        template=template,
+        multi_label=multi_label,
+        aggregation=aggregation,
+        null_threshold=_threshold(null_threshold),
+    )
+    opened = _open(
+        task,
+        data,
+        options,
+        model=model,
+        labels=_head_labels(task, labels, nli_labels),
+        backend=backend,
+        device=device,
+        dtype=dtype,
+        batch_tokens=batch_tokens,
+        max_length=max_length,
+    )
+    report = to_json(evaluate_file(opened, data))
+    if metrics is not None:
+        with atomic_write(metrics) as file:
+            file.write(report)
+    print(report, end="")
+
+
+def _open(task: str, source: Path, options: "AnswerOptions", *, model: str, **loading: Any) -> "FileTask":
+    """Load the model for a task over a file; a wrong name of either is told before anything is loaded."""
+    from ..inference.file_tasks import FILE_TASKS
+    from ..inference.predictor import Predictor
+
+    if task not in FILE_TASKS:
+        raise UserError(f"unknown task {task!r}. Choose one of: {', '.join(FILE_TASKS)}.")
+    if not source.is_file():
+        raise UserError(f"{source} is no file. Give the path of a JSONL file.")
+    return FILE_TASKS[task](Predictor.from_pretrained(model, task=task, **loading), options)
+
+
+def label_list(text: str | None) -> list[str] | None:
+    """Labels written with commas."""
+    return None if text is None else [label.strip() for label in text.split(",")]
+
+
+def _candidates(task: str, labels: str | None) -> tuple[str, ...] | None:
+    found = label_list(labels) if task == "zero-shot" else None
+    return tuple(found) if found else None
+
+
+def _head_labels(task: str, labels: str | None, nli_labels: str | None) -> list[str] | None:
+    return label_list(nli_labels if task == "zero-shot" else labels or nli_labels)
+
+
+def _threshold(text: str) -> float | None:
+    if text == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"--null-threshold must be a number or none, got {text!r}.") from None

@@ -1,0 +1,364 @@
+"""The eight tasks over rows of files: what a row must hold, what comes back, how it is scored.
+
+A task here reads rows, asks the `Predictor`, and says which scorer compares the answers with the truth.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from ..data.scores import tag_entities
+from ..errors import UserError
+from . import rows
+from .labels import find_label
+from .predictor import TEMPLATE, Predictor
+from .rows import Example, Fields
+from .scoring import (
+    AnswerScorer,
+    EntityScorer,
+    LabelScorer,
+    NLIScorer,
+    RankScorer,
+    Scorer,
+    SetScorer,
+    ValueScorer,
+)
+from .words import join_words
+
+LIKELY = 0.5
+"""From which probability on a label of several, or a word as replaced, is told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerOptions:
+    """What can be asked of a task besides the input; each task reads its own."""
+
+    candidate_labels: tuple[str, ...] | None = None
+    """zero-shot: labels of rows that bring none."""
+    template: str = TEMPLATE
+    """zero-shot: the hypothesis."""
+    multi_label: bool = False
+    """zero-shot: whether several labels may hold."""
+    aggregation: str = "first"
+    """ner: one of `entities.AGGREGATIONS`."""
+    top_k: int = 5
+    """fill-mask: candidates for each mask."""
+    n_best: int = 1
+    """qa: candidates for each question."""
+    null_threshold: float | None = 0.0
+    """qa: by how many logits "no answer" must lead; None always answers."""
+
+
+class Result(NamedTuple):
+    """What one row gets."""
+
+    prediction: Any
+    scores: Any
+    scored: Any
+    """The prediction in the form of the scorer."""
+
+
+class FileTask(ABC):
+    """One task over rows.
+
+    Args:
+        predictor: what answers.
+        options: what is asked.
+    """
+
+    name: ClassVar[str]
+    """What the command line calls it."""
+
+    def __init__(self, predictor: Predictor, options: AnswerOptions) -> None:
+        self.predictor = predictor
+        self.options = options
+        self.scorer: Scorer = self.make_scorer()
+
+    @abstractmethod
+    def make_scorer(self) -> Scorer:
+        """What compares answers with the truth."""
+
+    @abstractmethod
+    def read(self, fields: Fields) -> Example:
+        """Check one row.
+
+        Raises:
+            UserError: naming the field that is wrong; the caller adds file and line.
+        """
+
+    @abstractmethod
+    def answer(self, examples: Sequence[Example]) -> list[Result]:
+        """Answer many rows, in their order."""
+
+
+class NLITask(FileTask):
+    """premise and hypothesis; one label."""
+
+    name = "nli"
+
+    def make_scorer(self) -> Scorer:
+        """Labels by name, two-way where one side is."""
+        return NLIScorer(self.predictor.nli_columns.names)
+
+    def read(self, fields: Fields) -> Example:
+        """See `FileTask.read`."""
+        pair = rows.texts_of(fields, rows.PAIR_FIELDS)
+        gold = rows.gold_of(fields)
+        label = None if gold is None else rows.nli_label(gold, self.predictor.nli_columns.names)
+        return Example(pair, label, rows.length_of(pair))
+
+    def answer(self, examples: Sequence[Example]) -> list[Result]:
+        """The likeliest label and the probabilities of all."""
+        results = []
+        for scores in self.predictor.nli([example.inputs for example in examples]):
+            best = max(scores, key=lambda name: scores[name])
+            results.append(Result(best, scores, best))
+        return results
+
+
+class ClassifyTask(FileTask):
+    """A text or a pair; a label, several, or a number, as the head has them."""
+
+    name = "classify"
+
+    def make_scorer(self) -> Scorer:
+        """By the kind of head."""
+        if self._is_regression:
+            return ValueScorer()
+        return SetScorer() if self._is_multi_label else LabelScorer(self.predictor.labels)
+
+    @property
+    def _is_multi_label(self) -> bool:
+        return self.predictor.is_multi_label
+
+    @property
+    def _is_regression(self) -> bool:
+        return len(self.predictor.labels) == 1 and not self._is_multi_label
+
+    def read(self, fields: Fields) -> Example:
+        """See `FileTask.read`."""
+        texts = rows.texts_of(fields, rows.TEXT_FIELDS)
+        gold, labels = rows.gold_of(fields), self.predictor.labels
+        truth: Any = None
+        if gold is not None and self._is_regression:
+            truth = rows.number(gold)
+        elif gold is not None:
+            truth = rows.label_set(gold, labels) if self._is_multi_label else labels[find_label(gold, labels)]
+        return Example(texts if len(texts) == 2 else texts[0], truth, rows.length_of(texts))
+
+    def answer(self, examples: Sequence[Example]) -> list[Result]:
+        """The likeliest label, the likely labels, or the number."""
+        results = []
+        for one in self.predictor.classify([example.inputs for example in examples]):
+            prediction: Any = one["score"] if self._is_regression else one["label"]
+            if self._is_multi_label:
+                prediction = [name for name, score in one["scores"].items() if score >= LIKELY]
+            results.append(Result(prediction, one["scores"], prediction))
+        return results
+
+
+class ZeroShotTask(FileTask):
+    """text, and labels in the row or for all rows; the best label, or the likely ones."""
+
+    name = "zero-shot"
+
+    def make_scorer(self) -> Scorer:
+        """One label, or several."""
+        return SetScorer() if self.options.multi_label else LabelScorer(self.options.candidate_labels or ())
+
+    def read(self, fields: Fields) -> Example:
+        """See `FileTask.read`."""
+        (text,) = rows.texts_of(fields, [("text",), ("sentence",)])
+        shared = self.options.candidate_labels
+        is_own = "labels" in fields or shared is None
+        labels = rows.text_list(fields, "labels") if is_own else list(shared or ())
+        if len(set(labels)) < len(labels):
+            raise UserError(f"labels must differ from each other; got {', '.join(labels)}.")
+        gold = rows.gold_of(fields)
+        truth: Any = None
+        if gold is not None:
+            is_many = self.options.multi_label
+            truth = rows.label_set(gold, labels) if is_many else labels[find_label(gold, labels)]
+        return Example((text, labels), truth, len(labels) * len(text) + rows.length_of(labels))
+
+    def answer(self, examples: Sequence[Example]) -> list[Result]:
+        """The labels by score."""
+        found = self.predictor.zero_shot(
+            [example.inputs[0] for example in examples],
+            [example.inputs[1] for example in examples],
+            multi_label=self.options.multi_label,
+            template=self.options.template,
+        )
+        results = []
+        for one in found:
+            scores = dict(zip(one["labels"], one["scores"], strict=True))
+            likely = [label for label, score in scores.items() if score >= LIKELY]
+            prediction = likely if self.options.multi_label else one["labels"][0]
+            results.append(Result(prediction, scores, prediction))
+        return results
+
+
+class RerankTask(FileTask):
+    """query and texts; the places of the texts, best first."""
+
+    name = "rerank"
+
+    def make_scorer(self) -> Scorer:
+        """How high the right texts stand."""
+        return RankScorer()
+
+    def read(self, fields: Fields) -> Example:
+        """See `FileTask.read`."""
+        query, texts = rows.text_of(fields, "query"), rows.text_list(fields, "texts")
+        gold = rows.gold_of(fields)
+        truth = None if gold is None else rows.right_places(gold, count=len(texts))
+        return Example((query, texts), truth, len(query) * len(texts) + rows.length_of(texts))
+
+    def answer(self, examples: Sequence[Example]) -> list[Result]:
+        """The ranking, and each text's score in the order of the row."""
+        rankings = self.predictor.rerank(
+            [example.inputs[0] for example in examples], [example.inputs[1] for example in examples]
+        )
+        results = []
+        for ranked in rankings:
+            order = [one["index"] for one in ranked]
+            scores = [one["score"] for one in sorted(ranked, key=lambda one: one["index"])]
+            results.append(Result(order, scores, order))
+        return results
+
+
+class NERTask(FileTask):
+    """text, or tokens; entities with their characters, or a tag for each token."""
+
+    name = "ner"
+
+    def make_scorer(self) -> Scorer:
+        """Whole entities."""
+        return EntityScorer()
+
+    def read(self, fields: Fields) -> Example:
+        """See `FileTask.read`."""
+        gold = rows.gold_of(fields)
+        if "tokens" not in fields:
+            text = rows.text_of(fields, "text")
+            truth = None if gold is None else rows.entity_list(gold, kind_field="entity_group")
+            return Example(text, truth, len(text))
+        words = fields["tokens"]
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise UserError(f"field 'tokens' must be a list of texts; got {rows.shortened(words)}.")
+        text = rows.check_text(join_words(words)[0], what="field 'tokens'")
+        truth = None if gold is None else tag_entities(rows.tag_list(gold, count=len(words)))
+        return Example(words, truth, len(text))
+
+    def answer(self, examples: Sequence[Example]) -> list[Result]:
+        """Entities of texts, tags of tokens."""
+        texts = [example.inputs for example in examples if isinstance(example.inputs, str)]
+        word_lists = [example.inputs for example in examples if not isinstance(example.inputs, str)]
+        of_texts = iter(self.predictor.ner(texts, aggregation=self.options.aggregation))
+        of_words = iter(
+            self.predictor.tag(word_lists, aggregation=self.options.aggregation) if word_lists else []
+        )
+        results = []
+        for example in examples:
+            if isinstance(example.inputs, str):
+                entities = next(of_texts)
+                scored = [(one["start"], one["end"], one["entity_group"]) for one in entities]
+                results.append(Result(entities, [one["score"] for one in entities], scored))
+            else:
+                tagged = next(of_words)
+                tags = [one["entity"] for one in tagged]
+                results.append(Result(tags, [one["score"] for one in tagged], tag_entities(tags)))
+        return results
+
+
+class QATask(FileTask):
+    """question and context; the answer, empty where there is none."""
+
+    name = "qa"
+
+    def make_scorer(self) -> Scorer:
+        """SQuAD's."""
+        return AnswerScorer()
+
+    def read(self, fields: Fields) -> Example:
+        """See `FileTask.read`."""
+        pair = rows.texts_of(fields, [("question", "context")])
+        return Example(pair, rows.gold_answers(fields), rows.length_of(pair))
+
+    def answer(self, examples: Sequence[Example]) -> list[Result]:
+        """The answer, and its place and probabilities."""
+        found = self.predictor.qa(
+            [example.inputs[0] for example in examples],
+            [example.inputs[1] for example in examples],
+            n_best=self.options.n_best,
+            null_threshold=self.options.null_threshold,
+        )
+        results = []
+        for one in found:
+            scores = {key: value for key, value in one.items() if key != "answer"}
+            results.append(Result(one["answer"], scores, one["answer"]))
+        return results
+
+
+class FillMaskTask(FileTask):
+    """text with [MASK]; the likeliest word for each mask."""
+
+    name = "fill-mask"
+
+    def make_scorer(self) -> Scorer:
+        """The words of all masks together as one label."""
+        return SetScorer()
+
+    def read(self, fields: Fields) -> Example:
+        """See `FileTask.read`."""
+        text, gold = rows.text_of(fields, "text"), rows.gold_of(fields)
+        self.predictor.engine.inputs.masked([text])  # a row without mask is told of before any is computed
+        words = gold if isinstance(gold, list) else [gold]
+        truth = None if gold is None else [f"{place} {word}" for place, word in enumerate(words)]
+        return Example(text, truth, len(text))
+
+    def answer(self, examples: Sequence[Example]) -> list[Result]:
+        """The best word of each mask, and the candidates."""
+        results = []
+        for masks in self.predictor.fill_mask(
+            [example.inputs for example in examples], top_k=self.options.top_k
+        ):
+            best = [candidates[0]["token_str"] for candidates in masks]
+            scores = [
+                [{"token_str": one["token_str"], "score": one["score"]} for one in candidates]
+                for candidates in masks
+            ]
+            results.append(Result(best, scores, [f"{place} {word}" for place, word in enumerate(best)]))
+        return results
+
+
+class RTDTask(FileTask):
+    """text; the words that look wrong."""
+
+    name = "rtd"
+
+    def make_scorer(self) -> Scorer:
+        """Whole words."""
+        return EntityScorer()
+
+    def read(self, fields: Fields) -> Example:
+        """See `FileTask.read`."""
+        text, gold = rows.text_of(fields, "text"), rows.gold_of(fields)
+        return Example(text, None if gold is None else rows.entity_list(gold, kind_field=None), len(text))
+
+    def answer(self, examples: Sequence[Example]) -> list[Result]:
+        """The likely replaced words, and every word's probability."""
+        results = []
+        for words in self.predictor.rtd([example.inputs for example in examples]):
+            wrong = [word for word in words if word["score"] >= LIKELY]
+            scored = [(word["start"], word["end"], "word") for word in wrong]
+            results.append(Result(wrong, [word["score"] for word in words], scored))
+        return results
+
+
+FILE_TASKS: dict[str, type[FileTask]] = {
+    task.name: task
+    for task in (NLITask, ClassifyTask, ZeroShotTask, RerankTask, NERTask, QATask, FillMaskTask, RTDTask)
+}
+"""Every task by name."""

@@ -1,0 +1,207 @@
+"""Scores that grow row by row, so that a file of any size is scored in flat memory.
+
+Shares and F1 run from 0 to 1.
+"""
+
+from array import array
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..data import scores
+from ..data.scores import Entity
+from .labels import ENTAILMENT, NOT_ENTAILMENT
+
+
+class Scorer(Protocol):
+    """Compares answers with the truth, one at a time."""
+
+    def add(self, gold: Any, predicted: Any) -> None:
+        """Take in one labelled row."""
+        ...
+
+    def result(self) -> dict[str, Any]:
+        """The metrics of all rows so far; called only after at least one."""
+        ...
+
+
+class LabelScorer:
+    """One label a row: accuracy, macro F1, Matthews' coefficient, a row for each label, the confusion matrix.
+
+    Args:
+        names: labels in the order of the report; others are added as they come.
+    """
+
+    def __init__(self, names: Sequence[str] = ()) -> None:
+        self.names = list(names)
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    def add(self, gold: str, predicted: str) -> None:
+        """Take in one row."""
+        self.counts[gold, predicted] += 1
+
+    def result(self) -> dict[str, Any]:
+        """The metrics so far."""
+        names = list(dict.fromkeys([*self.names, *(name for pair in self.counts for name in pair)]))
+        number = {name: place for place, name in enumerate(names)}
+        confusion = np.zeros((len(names), len(names)), dtype=np.int64)
+        for (gold, predicted), count in self.counts.items():
+            confusion[number[gold], number[predicted]] += count
+        per_label = scores.label_scores(confusion)
+        return {
+            "accuracy": scores.accuracy(confusion),
+            "macro_f1": scores.macro_f1(confusion),
+            "matthews_corrcoef": scores.matthews_corrcoef(confusion),
+            "per_label": {
+                name: {
+                    "precision": float(per_label["precision"][place]),
+                    "recall": float(per_label["recall"][place]),
+                    "f1": float(per_label["f1"][place]),
+                    "support": int(per_label["support"][place]),
+                }
+                for place, name in enumerate(names)
+            },
+            "confusion": {"labels": names, "gold_by_predicted": confusion.tolist()},
+        }
+
+
+class NLIScorer:
+    """`LabelScorer` for entailment, also where the data have two labels and the model three, or the reverse.
+
+    There all but entailment counts as not_entailment, on both sides.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.inner = LabelScorer(names)
+        self.gold_names: set[str] = set()
+
+    def add(self, gold: str, predicted: str) -> None:
+        """Take in one row."""
+        self.gold_names.add(gold)
+        self.inner.add(gold, predicted)
+
+    def result(self) -> dict[str, Any]:
+        """The metrics so far."""
+        if (NOT_ENTAILMENT in self.inner.names) == (self.gold_names <= {ENTAILMENT, NOT_ENTAILMENT}):
+            return self.inner.result()
+        return self._two_way().result()
+
+    def _two_way(self) -> LabelScorer:
+        merged = LabelScorer((ENTAILMENT, NOT_ENTAILMENT))
+        for (gold, predicted), count in self.inner.counts.items():
+            sides = [name if name == ENTAILMENT else NOT_ENTAILMENT for name in (gold, predicted)]
+            merged.counts[sides[0], sides[1]] += count
+        return merged
+
+
+class SetScorer:
+    """Any number of labels a row: share of rows with all of them right, and F1 over all labels."""
+
+    def __init__(self) -> None:
+        self.num_rows = self.num_right = 0
+        self.common = self.predicted = self.gold = 0
+
+    def add(self, gold: Collection[str], predicted: Collection[str]) -> None:
+        """Take in one row."""
+        self.num_rows += 1
+        self.num_right += set(gold) == set(predicted)
+        self.common += len(set(gold) & set(predicted))
+        self.predicted += len(set(predicted))
+        self.gold += len(set(gold))
+
+    def result(self) -> dict[str, Any]:
+        """The metrics so far."""
+        return {
+            "accuracy": self.num_right / self.num_rows,
+            "micro_f1": 2 * self.common / max(self.predicted + self.gold, 1),
+        }
+
+
+class ValueScorer:
+    """One number a row: correlations and mean squared error."""
+
+    def __init__(self) -> None:
+        self.gold, self.predicted = array("d"), array("d")
+
+    def add(self, gold: float, predicted: float) -> None:
+        """Take in one row."""
+        self.gold.append(gold)
+        self.predicted.append(predicted)
+
+    def result(self) -> dict[str, Any]:
+        """The metrics so far."""
+        gold, predicted = np.asarray(self.gold), np.asarray(self.predicted)
+        return {
+            "pearson": scores.pearson(gold, predicted),
+            "spearman": scores.spearman(gold, predicted),
+            "mean_squared_error": float(((gold - predicted) ** 2).mean()),
+        }
+
+
+class EntityScorer:
+    """Entities of a row, right if both ends and the type are: precision, recall, F1, also by type."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, scores.IntArray] = {}
+
+    def add(self, gold: Iterable[Entity], predicted: Iterable[Entity]) -> None:
+        """Take in one row."""
+        for kind, counts in scores.count_entities(gold, predicted).items():
+            self.counts[kind] = self.counts.get(kind, np.zeros(3, dtype=np.int64)) + counts
+
+    def result(self) -> dict[str, Any]:
+        """The metrics so far."""
+        per_type = {kind: scores.entity_scores({kind: self.counts[kind]}) for kind in sorted(self.counts)}
+        return {**scores.entity_scores(self.counts), "per_type": per_type}
+
+
+class AnswerScorer:
+    """Answers to questions: exact match and word F1 as in SQuAD's official script.
+
+    Both also stand for questions with and without an answer apart.
+    """
+
+    def __init__(self) -> None:
+        self.sums = {True: np.zeros(3), False: np.zeros(3)}  # by "has an answer": exact, F1, questions
+
+    def add(self, gold: Sequence[str], predicted: str) -> None:
+        """Take in one row."""
+        one = [scores.exact_match(predicted, gold), scores.answer_f1(predicted, gold), 1]
+        self.sums[any(gold)] += one
+
+    def result(self) -> dict[str, Any]:
+        """The metrics so far."""
+        result: dict[str, Any] = {}
+        total = self.sums[True] + self.sums[False]
+        for prefix, (exact, f1, count) in (
+            ("", total),
+            ("answerable_", self.sums[True]),
+            ("unanswerable_", self.sums[False]),
+        ):
+            if count:
+                result |= {f"{prefix}exact_match": float(exact / count), f"{prefix}f1": float(f1 / count)}
+        return result
+
+
+class RankScorer:
+    """Rankings: how often the best text is a right one, and the mean of 1 / rank of the first right one."""
+
+    def __init__(self) -> None:
+        self.num_rows = self.num_right = 0
+        self.reciprocal_ranks = 0.0
+
+    def add(self, gold: Collection[int], predicted: Sequence[int]) -> None:
+        """Take in the places of the right texts, and the places of all texts with the best first."""
+        rank = next((rank for rank, place in enumerate(predicted, start=1) if place in gold), None)
+        self.num_rows += 1
+        self.num_right += rank == 1
+        self.reciprocal_ranks += 1 / rank if rank else 0.0
+
+    def result(self) -> dict[str, Any]:
+        """The metrics so far."""
+        return {
+            "accuracy": self.num_right / self.num_rows,
+            "mean_reciprocal_rank": self.reciprocal_ranks / self.num_rows,
+        }
