@@ -119,6 +119,31 @@ def config_for(size: str, **overrides: Any) -> DebertaV2Config:
     return DebertaV2Config(**raw_config(size, **overrides))
 
 
+_OF_SIZE = (
+    "num_hidden_layers",
+    "hidden_size",
+    "num_attention_heads",
+    "intermediate_size",
+    "conv_kernel_size",
+)
+
+
+def size_of(raw: Mapping[str, Any]) -> str | None:
+    """Return the name of the size that a configuration has, whatever its vocabulary; ``None`` for none.
+
+    Base and mDeBERTa base differ in the vocabulary alone, so there it decides.
+    """
+    full = {**_ABSENT, **raw}
+    found = [
+        name
+        for name, preset in SIZES.items()
+        if all({**_ABSENT, **preset}[key] == full[key] for key in _OF_SIZE)
+    ]
+    if len(found) > 1:
+        found.sort(key=lambda name: abs(SIZES[name]["vocab_size"] - full["vocab_size"]))
+    return found[0] if found else None
+
+
 _ABSENT: dict[str, Any] = {
     # What transformers takes for a key that a config.json leaves out.
     "vocab_size": 128100,

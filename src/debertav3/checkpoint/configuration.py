@@ -47,7 +47,9 @@ _COUNTS = (
     "pooler_hidden_size",
 )
 _AT_LEAST_ZERO = ("type_vocab_size", "conv_kernel_size", "pad_token_id")
-_MAX_COUNT = 2**31 - 1
+_AT_LEAST_MINUS_ONE = ("position_buckets", "max_relative_positions")
+_MAX_COUNT = 2**24  # far beyond any real model, and small enough that no product of sizes overflows
+_MAX_KERNEL = 999
 _PROBABILITIES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "pooler_dropout", "cls_dropout")
 _PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
 
@@ -82,11 +84,11 @@ def checked(raw: Mapping[str, Any]) -> dict[str, Any]:
         UserError: as :func:`read_config`.
     """
     _check_kind(raw)
-    for key in (*_COUNTS, *_AT_LEAST_ZERO):
-        least = 0 if key in _AT_LEAST_ZERO else 1
-        value = raw.get(key)
-        if isinstance(value, int) and not least <= value <= _MAX_COUNT:
-            raise UserError(f"{key} is {value}; need a whole number from {least} to {_MAX_COUNT}")
+    for least, names in ((1, _COUNTS), (0, _AT_LEAST_ZERO), (-1, _AT_LEAST_MINUS_ONE)):
+        for key in names:
+            value, most = raw.get(key), _MAX_KERNEL if key == "conv_kernel_size" else _MAX_COUNT
+            if isinstance(value, int) and not least <= value <= most:
+                raise UserError(f"{key} is {value}; need a whole number from {least} to {most}")
     for key in _PROBABILITIES:
         value = raw.get(key)
         if isinstance(value, int | float) and not 0 <= value < 1:

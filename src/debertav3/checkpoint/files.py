@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """Names of the weights, in the order in which they are looked for; each may be split, with an index."""
 
-GENERATOR_WEIGHTS = ("generator.safetensors", "pytorch_model.generator.bin")
-"""The generator's weights where they stand beside the discriminator's; the second is the official name."""
+GENERATOR = "generator"
+"""Our folder for the generator inside a discriminator's folder."""
+
+OFFICIAL_GENERATOR = "pytorch_model.generator.bin"
+"""The generator's weights in the official folders of V3 xsmall, small and large; base has none."""
 
 MAX_JSON_BYTES = 64 << 20  # a real index of a split checkpoint is below 1 MiB
 MAX_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
@@ -69,8 +72,12 @@ class StoredTensor:
         return math.prod(self.shape)
 
 
-def locate(path_or_name: str | os.PathLike[str]) -> Path:
+def locate(path_or_name: str | os.PathLike[str], *, with_generator: bool = False) -> Path:
     """Return the folder of a checkpoint: a local one, or a Hub repository's after a download.
+
+    Args:
+        path_or_name: a folder, or a Hub name such as ``microsoft/deberta-v3-base``.
+        with_generator: whether to download the generator too.
 
     Raises:
         UserError: if there is no such folder, or the Hub has no such repository or cannot be reached.
@@ -85,14 +92,14 @@ def locate(path_or_name: str | os.PathLike[str]) -> Path:
         raise UserError(
             f"no folder {name}: give a checkpoint folder, or a Hub name such as microsoft/deberta-v3-base"
         )
-    return _download(name)
+    return _download(name, [*_NEEDED, OFFICIAL_GENERATOR, f"{GENERATOR}/*"] if with_generator else _NEEDED)
 
 
-_NEEDED = ["*.json", "spm.model", "model*.safetensors", "generator.safetensors"]
-_NEEDED_BIN = ["pytorch_model*.bin", "pytorch_model*.bin.index.json"]
+_NEEDED = ["*.json", "spm.model", "model*.safetensors"]
+_NEEDED_BIN = ["pytorch_model.bin", "pytorch_model-*.bin"]
 
 
-def _download(name: str) -> Path:
+def _download(name: str, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -103,9 +110,9 @@ def _download(name: str) -> Path:
     )
 
     try:
-        folder = Path(snapshot_download(name, allow_patterns=_NEEDED))
-        if not any(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(name, allow_patterns=[*_NEEDED, *_NEEDED_BIN]))
+        folder = Path(snapshot_download(name, allow_patterns=patterns))
+        if not any(folder.glob("model*.safetensors")):
+            folder = Path(snapshot_download(name, allow_patterns=[*patterns, *_NEEDED_BIN]))
     except GatedRepoError as error:
         raise UserError(
             f"the Hub repository {name} is gated: ask for access, then run: hf auth login"
@@ -209,12 +216,12 @@ def _from_index(folder: Path, index: Path, *, suffix: str) -> list[Path]:
     return paths
 
 
-def find_generator(folder: Path) -> Path | None:
-    """Return the generator's weights if they stand in the discriminator's folder under a known name."""
-    for name in GENERATOR_WEIGHTS:
-        if (path := member(folder, name)).is_file():
-            return path
-    return None
+def find_generator(folder: Path) -> list[Path]:
+    """Return the weight files of the generator that a discriminator's folder holds; none if it holds none."""
+    if (path := member(folder, OFFICIAL_GENERATOR)).is_file():
+        return [path]
+    inner = member(folder, GENERATOR)
+    return find_weights(inner) if inner.is_dir() else []
 
 
 def read_header(path: Path) -> dict[str, StoredTensor]:
@@ -279,40 +286,28 @@ def _damaged(path: Path, why: str) -> UserError:
     return UserError(f"{path} is damaged or cut short: {why}; copy or download it again")
 
 
-def read_tensors(paths: Iterable[Path], *, only: Iterable[str] | None = None) -> "dict[str, torch.Tensor]":
-    """Read the tensors of weight files onto the CPU, in the dtype in which they are stored.
-
-    Args:
-        paths: safetensors or ``.bin`` files, as from :func:`find_weights`.
-        only: names to read; ``None`` reads all.
+def read_safetensors(path: Path, only: Iterable[str] | None = None) -> "dict[str, torch.Tensor]":
+    """Read tensors onto the CPU in their stored dtype: those named in ``only``, or all.
 
     Raises:
-        UserError: if a file is damaged, holds anything but tensors, or two files hold the same name.
+        UserError: if the file is damaged or changes while it is read.
     """
-    wanted = None if only is None else set(only)
-    tensors: dict[str, torch.Tensor] = {}
-    for path in paths:
-        part = _read_safetensors(path, wanted) if path.suffix == ".safetensors" else _read_bin(path, wanted)
-        if twice := tensors.keys() & part.keys():
-            raise UserError(
-                f"{path} repeats {sorted(twice)[0]}, which another file of the checkpoint has already"
-            )
-        tensors.update(part)
-    return tensors
-
-
-def _read_safetensors(path: Path, wanted: set[str] | None) -> "dict[str, torch.Tensor]":
     from safetensors import SafetensorError, safe_open
 
-    names = read_header(path)  # first: our check is stricter than the library's
+    names = read_header(path) if only is None else only  # our check is stricter than the library's
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            return {name: file.get_tensor(name) for name in names if wanted is None or name in wanted}
+            return {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise _damaged(path, str(error)) from error
 
 
-def _read_bin(path: Path, wanted: set[str] | None) -> "dict[str, torch.Tensor]":
+def read_bin(path: Path) -> "dict[str, torch.Tensor]":
+    """Read all tensors of a ``.bin`` file onto the CPU, running nothing that the file says.
+
+    Raises:
+        UserError: if the file is damaged, or holds anything but tensors.
+    """
     import pickle
 
     import torch
@@ -342,20 +337,9 @@ def _read_bin(path: Path, wanted: set[str] | None) -> "dict[str, torch.Tensor]":
             raise UserError(f"{path}: {name!r} is not an ordinary tensor; need a table of tensors by name")
         if str(value.dtype) not in _TORCH_NAMES:
             raise UserError(f"{path}: {name} is stored as {value.dtype}; need real or whole numbers")
-    return {name: value for name, value in content.items() if wanted is None or name in wanted}
+    return dict(content)
 
 
-def read_headers(paths: Iterable[Path]) -> dict[str, StoredTensor]:
-    """Return what the weight files say of their tensors. A ``.bin`` file has to be read whole for it.
-
-    Raises:
-        UserError: as :func:`read_header` and :func:`read_tensors`.
-    """
-    stored: dict[str, StoredTensor] = {}
-    for path in paths:
-        if path.suffix == ".safetensors":
-            stored.update(read_header(path))
-        else:
-            for name, tensor in _read_bin(path, None).items():
-                stored[name] = StoredTensor(_TORCH_NAMES[str(tensor.dtype)], tuple(tensor.shape))
-    return stored
+def describe(tensor: "torch.Tensor") -> StoredTensor:
+    """Return of a tensor what a file would say of it."""
+    return StoredTensor(_TORCH_NAMES[str(tensor.dtype)], tuple(tensor.shape))

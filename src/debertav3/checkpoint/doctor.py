@@ -1,0 +1,285 @@
+"""The checkpoint doctor: what a checkpoint is, whether it is sound, and what to do about each fault."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from .. import models
+from ..errors import UserError
+from ..sizes import EncoderShape, size_of
+from ..tokenization import DebertaV3Tokenizer
+from . import files, keys
+from .configuration import build_config, read_config
+from .diagnosis import Diagnosis, Fault
+from .opening import expected_shapes, has_default_names
+from .sanity import look_at_table, looks_untrained, row_zero_ratio
+from .weights import Weights
+
+CLASSES: dict[str, type[PreTrainedModel]] = {
+    head: getattr(models, name) for name, head in keys.CLASS_HEADS.items()
+}
+"""Our class for each head."""
+
+NLI_NAMES = {"entailment", "neutral", "contradiction"}
+
+
+def examine(path_or_name: str | Path) -> Diagnosis:
+    """Examine a checkpoint folder or Hub name.
+
+    Raises:
+        UserError: if there is no checkpoint, or its configuration or weights cannot be read at all.
+    """
+    folder = files.locate(path_or_name)
+    if _is_v1(folder):
+        return _v1(str(path_or_name))
+    raw = read_config(folder)
+    weights = Weights(folder)
+    diagnosis = Diagnosis(
+        path=str(path_or_name),
+        family=family_of(raw),
+        size=size_of(raw),
+        heads=keys.heads_of(weights.stored),
+        parameters=sum(tensor.size for tensor in weights.stored.values()),
+        dtypes=weights.dtypes,
+        stale=keys.stale_keys(weights.stored),
+    )
+    _examine_keys(diagnosis, raw, weights.stored)
+    _examine_labels(diagnosis, raw, weights.stored)
+    _examine_numbers(diagnosis, raw, weights)
+    _examine_tokenizer(diagnosis, raw, folder)
+    _add_notes(diagnosis)
+    return diagnosis
+
+
+def family_of(raw: Mapping[str, Any]) -> str:
+    """Return the layout that a checked configuration describes."""
+    shape = EncoderShape.from_raw(raw)
+    if shape.convolution_kernel:
+        return "DeBERTa V2 (with convolution)"
+    buckets_and_norm = raw.get("position_buckets", -1) > 0 and shape.relative_norm
+    if (
+        buckets_and_norm
+        and shape.position_terms == 2
+        and not (shape.position_projections or shape.absolute_input)
+    ):
+        return "DeBERTaV3"
+    return "variant of DeBERTa V2"
+
+
+def _is_v1(folder: Path) -> bool:
+    path = files.member(folder, "config.json")
+    return path.is_file() and files.read_json(path).get("model_type") == "deberta"
+
+
+def _v1(path: str) -> Diagnosis:
+    return Diagnosis(
+        path=path,
+        family="DeBERTa v1",
+        size=None,
+        faults=[
+            Fault(
+                "DeBERTa v1 has other layers and another tokenizer than V2 and V3",
+                "open it with transformers.AutoModel, or use a V2 or V3 checkpoint",
+            )
+        ],
+    )
+
+
+def _examine_keys(
+    diagnosis: Diagnosis, raw: Mapping[str, Any], stored: Mapping[str, files.StoredTensor]
+) -> None:
+    wanted = _wanted_shapes(diagnosis, raw, stored)
+    optional = keys.table_key("position_embeddings")
+    diagnosis.missing = sorted(name for name in wanted if name not in stored and name != optional)
+    diagnosis.unexpected = sorted(
+        name
+        for name in stored
+        if name not in wanted and not (name.startswith(keys.BODY) and keys.is_expendable(name))
+    )
+    other_shape = sorted(n for n in wanted if n in stored and stored[n].shape != wanted[n])
+    if keys.has_only_delta(stored):
+        diagnosis.add_fault(
+            f"only the difference {keys.delta_key('word_embeddings')} to a generator's word embeddings "
+            "is stored, so other loaders start with random embeddings",
+            "use the complete file, or add the generator (generator/ or pytorch_model.generator.bin) and "
+            "continue from it with debertav3 pretrain --from",
+        )
+    elif diagnosis.missing:
+        diagnosis.add_fault(
+            f"{len(diagnosis.missing)} tensors are missing: {_some(diagnosis.missing)}",
+            "download the checkpoint again, or correct config.json if it describes another model",
+        )
+    if diagnosis.unexpected:
+        diagnosis.add_fault(
+            f"{len(diagnosis.unexpected)} tensors are unexpected: {_some(diagnosis.unexpected)}",
+            "correct config.json if it describes another model; otherwise they are ignored, remove them",
+        )
+    for name in other_shape:
+        diagnosis.add_fault(
+            f"{name} has shape {list(stored[name].shape)}, and config.json makes it {list(wanted[name])}",
+            "correct config.json: the weights are what was trained",
+        )
+
+
+def _wanted_shapes(
+    diagnosis: Diagnosis, raw: Mapping[str, Any], stored: Mapping[str, files.StoredTensor]
+) -> dict[str, tuple[int, ...]]:
+    """The tensors that the configured encoder and the heads found should have."""
+    layers, configured = keys.count_layers(stored), EncoderShape.from_raw(raw).layers
+    if layers != configured:
+        diagnosis.add_fault(
+            f"config.json says num_hidden_layers = {configured}, the weights have {layers}",
+            "correct config.json, or download the weights again",
+        )
+    # The layers that are there: a configuration may claim any number.
+    config = build_config({**raw, "num_hidden_layers": max(layers, 1)})
+    wanted: dict[str, tuple[int, ...]] = {}
+    for head in diagnosis.heads or ["encoder"]:
+        arguments = {"has_legacy_head": True} if head == "legacy-masked-lm" else {}
+        kind = CLASSES[head.removeprefix("legacy-")]
+        wanted |= expected_shapes(kind, config, **arguments)
+    return wanted
+
+
+def _examine_labels(
+    diagnosis: Diagnosis, raw: Mapping[str, Any], stored: Mapping[str, files.StoredTensor]
+) -> None:
+    declared = [keys.CLASS_HEADS[name] for name in raw.get("architectures") or () if name in keys.CLASS_HEADS]
+    pooled = {"sequence-classification", "multiple-choice"}
+    found = {*diagnosis.heads, "encoder", *(pooled if pooled & {*diagnosis.heads} else ())}
+    for head in declared:
+        if head not in found and f"legacy-{head}" not in found:
+            diagnosis.add_fault(
+                f"config.json says the head is {head}, and the weights have none",
+                "use the original file, or fine-tune: a new head answers at random",
+            )
+    classifier = stored.get("classifier.weight")
+    if classifier is None or "multiple-choice" in declared:
+        return
+    names = raw.get("id2label")
+    if names is None and classifier.shape[0] != 1:
+        names = {number: f"LABEL_{number}" for number in range(classifier.shape[0])}
+    if names is None:
+        return
+    diagnosis.labels = [names[number] for number in sorted(names)]
+    if len(names) > 1 and has_default_names(names):
+        diagnosis.add_fault(
+            f"the {len(names)} classes have no names ({_some(diagnosis.labels)}): their order is unknown",
+            'write them into config.json as id2label, e.g. {"0": "entailment", ...}, or give --labels',
+        )
+
+
+def _examine_numbers(diagnosis: Diagnosis, raw: Mapping[str, Any], weights: Weights) -> None:
+    initial = raw.get("initializer_range", 0.02) or 0.02
+    groups: dict[str, dict[str, torch.Tensor]] = {}
+    broken = []
+    for name in weights.stored:
+        tensor = weights.read([name])[name]
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            broken.append(name)
+        if name == keys.table_key("word_embeddings"):
+            diagnosis.embeddings = look_at_table(tensor, initializer_range=initial)
+        elif name == f"{keys.BODY}encoder.rel_embeddings.weight" and tensor.dim() == 2:
+            diagnosis.relative_row_zero = row_zero_ratio(tensor)
+        if group := _trained_together(name):
+            groups.setdefault(group, {})[name] = tensor
+    if broken:
+        diagnosis.add_fault(
+            f"NaN or infinite numbers in {len(broken)} tensors: {_some(broken)}",
+            "training diverged or the file was written in too low a precision; use an earlier checkpoint",
+        )
+    for group, tensors in groups.items():
+        if looks_untrained(tensors, initializer_range=initial):
+            diagnosis.untrained.append(group)
+            diagnosis.add_fault(
+                f"{group} looks untrained: its biases are 0 and its weights as freshly drawn",
+                "fine-tune before predicting; a new head answers at random",
+            )
+    _examine_embeddings(diagnosis)
+
+
+def _trained_together(name: str) -> str | None:
+    """The part of the model that a tensor belongs to, where that part can look untrained."""
+    if match := keys.LAYER.match(name):
+        return None if match.group(1) != "0" else "the encoder"
+    head = name.split(".")[0] + "."
+    if head in _HEAD_PARTS:
+        return f"the head's {head.rstrip('.')}"
+    return None
+
+
+_HEAD_PARTS = {prefix.split(".")[0] + "." for prefixes in keys.HEAD_PREFIXES.values() for prefix in prefixes}
+
+
+def _examine_embeddings(diagnosis: Diagnosis) -> None:
+    look = diagnosis.embeddings
+    if look is None:
+        return
+    if look.looks_random:
+        diagnosis.add_fault(
+            f"the word embeddings look random: spread {look.std:.4f} as at the start, rows equally long, "
+            "average cosine 0",
+            "the embeddings were lost on the way (perhaps stored as _weight only); use the original file",
+        )
+    zero = [row for row in look.zero_rows if row != 0]  # row 0 is [PAD], which many loaders keep at zero
+    if len(zero) > look.rows // 10:
+        diagnosis.add_fault(
+            f"{len(zero):,} of {look.rows:,} word embeddings are all zero",
+            "the embeddings were lost on the way; use the original file",
+        )
+    elif zero:
+        diagnosis.notes.append(f"{len(zero):,} word embeddings besides [PAD] are all zero (unused rows?)")
+
+
+def _examine_tokenizer(diagnosis: Diagnosis, raw: Mapping[str, Any], folder: Path) -> None:
+    try:
+        for name in ("spm.model", "tokenizer.json"):
+            files.member(folder, name)
+        tokenizer = DebertaV3Tokenizer.from_pretrained(folder)
+    except UserError as error:
+        diagnosis.add_fault(
+            f"no usable tokenizer: {error}",
+            "copy spm.model and tokenizer_config.json from the checkpoint's origin into the folder",
+        )
+        return
+    diagnosis.tokenizer = next(n for n in ("spm.model", "tokenizer.json") if (folder / n).is_file())
+    diagnosis.tokenizer_size = len(tokenizer)
+    vocab_size = EncoderShape.from_raw(raw).vocab_size
+    if len(tokenizer) > vocab_size:
+        diagnosis.add_fault(
+            f"the tokenizer has {len(tokenizer):,} ids and the model {vocab_size:,} embeddings",
+            "use the tokenizer that the model was trained with",
+        )
+    elif len(tokenizer) < vocab_size:
+        diagnosis.notes.append(f"{vocab_size - len(tokenizer):,} embeddings are beyond the tokenizer's ids")
+    pad = raw.get("pad_token_id", 0)
+    if pad is not None and tokenizer.pad_token_id != pad:
+        diagnosis.add_fault(
+            f"[PAD] is {tokenizer.pad_token_id} in the tokenizer and {pad} in config.json",
+            "correct pad_token_id in config.json, or use the tokenizer that the model was trained with",
+        )
+
+
+def _add_notes(diagnosis: Diagnosis) -> None:
+    for name in diagnosis.stale:
+        diagnosis.notes.append(f"{name} stands beside its delta _weight, and is one training step older")
+    halves = {"F16", "BF16"} & diagnosis.dtypes.keys()
+    if halves:
+        diagnosis.notes.append("stored in half precision; opens in fp32 unless a dtype is asked for")
+    labels = [name.lower() for name in diagnosis.labels or ()]
+    if set(labels) == NLI_NAMES:
+        diagnosis.notes.append(f"NLI label order: {', '.join(labels)}")
+    if diagnosis.relative_row_zero is not None:
+        diagnosis.notes.append(
+            f"row 0 of the relative table has {diagnosis.relative_row_zero:.2f} of the usual norm; official "
+            "training never reads it, and neither do we with long_inputs = clamp"
+        )
+
+
+def _some(names: Iterable[str], limit: int = 3) -> str:
+    names = list(names)
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
