@@ -1,0 +1,84 @@
+"""Scores of a dev set: pure functions, each named as it is keyed in ``metrics.json``.
+
+For classification both arguments are label ids, for regression real numbers; both have shape ``(N,)``.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..data import scores
+from ..errors import MissingExtraError
+
+Array = npt.NDArray[Any]
+Metric = Callable[[Array, Array], float]
+
+
+def accuracy(predictions: Array, labels: Array) -> float:
+    """Share of right predictions, 0 to 1."""
+    return float(np.mean(predictions == labels))
+
+
+def f1(predictions: Array, labels: Array) -> float:
+    """F1 of label 1, as GLUE scores MRPC and QQP; 0 where label 1 is neither predicted nor true."""
+    right = float(np.sum((predictions == 1) & (labels == 1)))
+    total = float(np.sum(predictions == 1) + np.sum(labels == 1))
+    return 2 * right / total if total else 0.0
+
+
+def macro_f1(predictions: Array, labels: Array) -> float:
+    """Plain mean of the F1 of all labels that occur."""
+    return scores.macro_f1(_confusion(predictions, labels))
+
+
+def matthews_corrcoef(predictions: Array, labels: Array) -> float:
+    """Matthews' correlation, -1 to 1, for any number of labels; 0 where one side is constant."""
+    table = _confusion(predictions, labels).astype(np.float64)
+    total, right = table.sum(), np.trace(table)
+    gold, guessed = table.sum(axis=1), table.sum(axis=0)
+    spread = (total**2 - guessed @ guessed) * (total**2 - gold @ gold)
+    return float((right * total - gold @ guessed) / np.sqrt(spread)) if spread > 0 else 0.0
+
+
+def pearson(predictions: Array, labels: Array) -> float:
+    """Linear correlation, -1 to 1; 0 where one side is constant."""
+    return scores.pearson(labels.tolist(), predictions.tolist())
+
+
+def spearman(predictions: Array, labels: Array) -> float:
+    """Correlation of ranks (ties share their mean rank), -1 to 1; 0 where one side is constant."""
+    return scores.pearson(_ranks(labels).tolist(), _ranks(predictions).tolist())
+
+
+def mean_squared_error(predictions: Array, labels: Array) -> float:
+    """Mean of the squared differences."""
+    return float(np.mean((predictions - labels) ** 2))
+
+
+def _ranks(values: Array) -> npt.NDArray[np.float64]:
+    try:
+        from scipy.stats import rankdata
+    except ImportError as error:
+        raise MissingExtraError(feature="Spearman's correlation", package="scipy", extra="train") from error
+    return np.asarray(rankdata(values), dtype=np.float64)
+
+
+def per_label(predictions: Array, labels: Array, *, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Precision, recall, F1 and number of true examples of each label, by name."""
+    table = _confusion(predictions, labels, num_labels=len(names))
+    columns = scores.label_scores(table)
+    return {name: {key: float(column[i]) for key, column in columns.items()} for i, name in enumerate(names)}
+
+
+def confusion(predictions: Array, labels: Array, *, num_labels: int) -> list[list[int]]:
+    """Counts of (true label, predicted label) as rows of lists."""
+    table: list[list[int]] = _confusion(predictions, labels, num_labels=num_labels).tolist()
+    return table
+
+
+def _confusion(predictions: Array, labels: Array, *, num_labels: int | None = None) -> scores.IntArray:
+    """Rows are true labels, columns predicted ones; as many as occur, if ``num_labels`` is None."""
+    num_labels = num_labels or int(max(predictions.max(), labels.max())) + 1
+    return scores.confusion_matrix(labels.tolist(), predictions.tolist(), num_labels=num_labels)

@@ -1,0 +1,62 @@
+"""What is needed to repeat a run: settings, data sums, versions, commit, command."""
+
+import importlib.metadata
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import __version__
+from .checkpoints import file_sha256
+from .config import FinetuneConfig
+
+_PACKAGES = ("torch", "transformers", "accelerate", "sentencepiece", "numpy", "safetensors")
+
+
+def run_record(
+    config: FinetuneConfig, *, labels: tuple[str, ...], rows: Mapping[str, int], device: str
+) -> dict[str, Any]:
+    """Return the content of ``run.json``.
+
+    Args:
+        config: the resolved settings.
+        labels: class names in id order.
+        rows: labelled rows of each data file.
+        device: what the run was computed on.
+    """
+    return {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "config": config.to_dict(),
+        "labels": list(labels),
+        "data": {path: {"rows": count, "sha256": file_sha256(Path(path))} for path, count in rows.items()},
+        "seed": config.seed,
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "versions": {
+            "debertav3": __version__,
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        },
+        "git_commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    """Commit of the checkout that this package runs from; None if it was installed otherwise."""
+    folder = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,344 @@
+"""The Hugging Face Trainer with an exact order of data, atomic checkpoints, and no step on NaN."""
+
+import logging
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer import TRAINER_STATE_NAME
+
+from ..errors import UserError
+from . import checkpoints
+from .batches import EncodedDataset, LengthBucketSampler, PaddingCollator
+from .config import FinetuneConfig
+from .losses import LossFunction
+
+logger = logging.getLogger(__name__)
+
+MAX_BAD_STEPS = 10
+"""So many steps in a row without a finite gradient end the run."""
+
+
+class FinetuneTrainer(Trainer):
+    """Trains on encoded examples.
+
+    Args:
+        model: an HF model whose output has ``logits``.
+        config: the run.
+        args: from :func:`training_arguments`.
+        collator: makes batches.
+        loss: what is minimised.
+        train_dataset: encoded training examples.
+        dev_dataset: encoded dev examples, or None.
+        compute_metrics: from predictions to the scores by which checkpoints are chosen.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        config: FinetuneConfig,
+        args: TrainingArguments,
+        collator: PaddingCollator,
+        loss: LossFunction,
+        train_dataset: EncodedDataset,
+        dev_dataset: EncodedDataset | None,
+        compute_metrics: Callable[[Any], dict[str, float]] | None,
+    ) -> None:
+        self.config = config
+        self.skipped_steps = 0
+        self._bad_steps_in_a_row = 0
+        self._staging: Path | None = None
+        self.train_sampler = LengthBucketSampler(
+            train_dataset.lengths,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            is_grouped=config.length_grouping,
+        )
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=collator,
+            train_dataset=train_dataset,
+            eval_dataset=dev_dataset,
+            compute_loss_func=loss,
+            compute_metrics=compute_metrics,
+        )
+        self.remove_callback(PrinterCallback)  # it prints to stdout
+        self.stop_signal = StopOnSignal()
+        self.add_callback(EpochOrder(self.train_sampler))
+        self.add_callback(self.stop_signal)
+        self.add_callback(ProgressBar())
+        if config.save_every_steps is not None:
+            self.add_callback(SaveEvery(config.save_every_steps))
+        if config.early_stopping_patience is not None:
+            self.add_callback(EarlyStoppingCallback(config.early_stopping_patience))
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthBucketSampler:
+        return self.train_sampler
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """As the Trainer's; a loss that is not finite makes every gradient NaN, so all processes see it."""
+        result = super().compute_loss(model, inputs, *args, **kwargs)
+        if not model.training:
+            return result
+        loss, outputs = result if isinstance(result, tuple) else (result, None)
+        loss = loss * torch.where(torch.isfinite(loss.detach()), 1.0, torch.nan)
+        return loss if outputs is None else (loss, outputs)
+
+    def _clip_grad_norm(self, model: nn.Module) -> Tensor:
+        """Clip, and turn a step without a finite gradient into no step at all."""
+        norm = super()._clip_grad_norm(model)
+        if torch.isfinite(norm):
+            self._bad_steps_in_a_row = 0
+            return norm
+        model.zero_grad(set_to_none=True)  # AdamW leaves a parameter without gradient as it is
+        self.skipped_steps += 1
+        self._bad_steps_in_a_row += 1
+        step = self.state.global_step + 1
+        logger.warning("step %d: loss or gradient is not finite; the step is skipped", step)
+        if self._bad_steps_in_a_row >= MAX_BAD_STEPS:
+            raise UserError(
+                f"training stopped at step {step}: {MAX_BAD_STEPS} steps in a row had no finite gradient. "
+                "Lower learning_rate, raise warmup_steps, or set precision=fp32."
+            )
+        return norm
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return super()._get_output_dir(trial) if self._staging is None else str(self._staging)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Let the Trainer write into a folder aside, then publish it whole.
+
+        Raises:
+            UserError: if the disk is full or not writable; the previous checkpoint is still there.
+        """
+        folder = Path(self._get_output_dir(trial))
+        name = f"checkpoint-{self.state.global_step}"
+        staging = folder / checkpoints.STAGING
+        try:
+            if self.args.should_save:
+                shutil.rmtree(staging, ignore_errors=True)
+                staging.mkdir(parents=True)
+            self.accelerator.wait_for_everyone()
+            self._staging = staging
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                self._name_best(staging / name, folder / name)
+                checkpoints.publish(staging / name, folder / name)
+                checkpoints.remove_older(folder, keep=1, best=self.state.best_model_checkpoint)
+        except (
+            OSError,
+            RuntimeError,
+            SafetensorError,
+        ) as error:  # torch.save reports a full disk as RuntimeError
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"the checkpoint of step {self.state.global_step} cannot be written to {folder}: {reason}. "
+                "Make room and --resume."
+            ) from error
+        finally:
+            self._staging = None
+            if self.args.should_save:
+                shutil.rmtree(staging, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+
+    def _name_best(self, staged: Path, final: Path) -> None:
+        """Record the best checkpoint under the name that it will have."""
+        if self.state.best_model_checkpoint == str(staged):
+            self.state.best_model_checkpoint = str(final)
+            self.state.save_to_json(str(staged / TRAINER_STATE_NAME))
+
+
+def training_arguments(
+    config: FinetuneConfig, *, folder: Path, has_dev: bool, best_metric: str
+) -> TrainingArguments:
+    """Translate a run into the Trainer's words.
+
+    Args:
+        config: the run.
+        folder: for checkpoints.
+        has_dev: whether there is a dev set to evaluate on.
+        best_metric: name of the score that selects the best checkpoint.
+
+    Raises:
+        UserError: if the batch size cannot be split over the devices.
+    """
+    num_processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun
+    micro = config.micro_batch_size or max(1, config.batch_size // num_processes)
+    if config.batch_size % (micro * num_processes):
+        raise UserError(
+            f"batch_size {config.batch_size} is no multiple of {num_processes} processes x {micro} examples. "
+            "Choose batch_size as a multiple of micro_batch_size x processes."
+        )
+    every = config.eval_every_steps
+    strategy = "epoch" if every is None else "steps"
+    return TrainingArguments(
+        output_dir=str(folder),
+        seed=config.seed,
+        per_device_train_batch_size=micro,
+        per_device_eval_batch_size=config.eval_batch_size,
+        gradient_accumulation_steps=config.batch_size // (micro * num_processes),
+        num_train_epochs=config.epochs,
+        max_steps=config.max_steps or -1,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.schedule,
+        warmup_steps=config.warmup_steps,
+        weight_decay=config.weight_decay,
+        adam_beta1=config.adam_beta1,
+        adam_beta2=config.adam_beta2,
+        adam_epsilon=config.adam_epsilon,
+        max_grad_norm=config.max_grad_norm,
+        bf16=config.precision == "bf16",
+        fp16=config.precision == "fp16",
+        eval_strategy=strategy if has_dev else "no",
+        save_strategy=strategy,
+        eval_steps=every,
+        save_steps=every or 500,
+        load_best_model_at_end=config.keep_best and has_dev,
+        metric_for_best_model=best_metric if has_dev else None,
+        greater_is_better=True if has_dev else None,
+        logging_steps=config.log_every_steps,
+        report_to=list(config.report_to) or "none",
+        use_cpu=not torch.accelerator.is_available(),  # bf16 on a CPU must be asked for
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+
+class EpochOrder(TrainerCallback):
+    """Tells the sampler which epoch begins."""
+
+    def __init__(self, sampler: LengthBucketSampler) -> None:
+        self.sampler = sampler
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Called before the epoch's data loader is opened, also when a run is resumed within an epoch."""
+        self.sampler.epoch = int(state.epoch or 0)
+
+
+class SaveEvery(TrainerCallback):
+    """Asks for a checkpoint every so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Called after each optimiser step."""
+        if state.global_step % self.steps == 0:
+            control.should_save = True
+
+
+class StopOnSignal(TrainerCallback):
+    """On SIGTERM: finish the step, save, stop."""
+
+    def __init__(self) -> None:
+        self.is_stopped = False
+        self._previous: Any = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Install the handler."""
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
+            self._previous = signal.signal(signal.SIGTERM, self._note)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Called after each optimiser step."""
+        if self.is_stopped:
+            control.should_save = True
+            control.should_training_stop = True
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Give the signal back."""
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.is_stopped = True
+
+
+class ProgressBar(TrainerCallback):
+    """One bar on stderr with the last loss, learning rate and dev score."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+        self._shown: dict[str, str] = {}
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Open the bar."""
+        if state.is_world_process_zero:
+            self._bar = tqdm(
+                total=state.max_steps, initial=state.global_step, desc="train", unit="step", mininterval=1.0
+            )
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Move on by a step."""
+        if self._bar is not None:
+            self._bar.update(state.global_step - self._bar.n)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Show what was logged."""
+        if self._bar is None or logs is None:
+            return
+        if "loss" in logs:
+            self._shown |= {"loss": f"{logs['loss']:.4f}", "lr": f"{logs['learning_rate']:.1e}"}
+        dev = {key.removeprefix("eval_"): value for key, value in logs.items() if key.startswith("eval_")}
+        if dev:
+            scores = ", ".join(
+                f"{key} {value:.4f}"
+                for key, value in dev.items()
+                if not key.endswith(("_per_second", "runtime"))
+            )
+            tqdm.write(
+                f"step {state.global_step} (epoch {logs.get('epoch', 0):.2f}): dev {scores}",
+                file=self._bar.fp,
+            )
+        self._bar.set_postfix(self._shown, refresh=False)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.close()
