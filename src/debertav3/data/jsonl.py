@@ -46,18 +46,11 @@ def read_jsonl(path: str | Path) -> Iterator[Row]:
             ) from None
         except json.JSONDecodeError as error:
             reason = f"{error.msg} at column {error.colno}"
-            raise UserError(
-                f"{place} is not valid JSON ({reason}). Each line must be one JSON object."
-            ) from None
+            raise UserError(f"{place} is not valid JSON ({reason}). {_NEEDED}") from None
         except RecursionError:
-            raise UserError(
-                f"{place} is nested too deeply to read. Each line must be one JSON object."
-            ) from None
+            raise UserError(f"{place} is nested too deeply to read. {_NEEDED}") from None
         if not isinstance(fields, dict):
-            kind = type(fields).__name__
-            raise UserError(
-                f"{place} holds a JSON {kind}. Each line must be one JSON object, such as {{...}}."
-            )
+            raise UserError(f"{place} holds a JSON {type(fields).__name__}. {_NEEDED}")
         yield Row(number, fields)
 
 
@@ -112,21 +105,20 @@ def atomic_write(path: str | Path) -> Iterator[IO[str]]:
         raise UserError(f"{path} is not an ordinary file. Give another path for the output.")
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file = _create(part, compress=target.suffix == ".gz")
-        except OSError as error:
-            raise UserError(f"{path} cannot be written: {error.strerror}.") from None
-        try:
-            with file:
-                yield file
-            with part.open("ab") as written:
-                os.fsync(written.fileno())
-            part.replace(target)
-        except OSError as error:
-            if error.errno not in _DISK_ERRORS:
-                raise
-            raise UserError(f"{path} cannot be written: {error.strerror}. Nothing was kept.") from None
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = _create(part, compress=target.suffix == ".gz")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}.") from None
+    try:
+        with file:
+            yield file
+        with part.open("ab") as written:
+            os.fsync(written.fileno())
+        part.replace(target)
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        raise UserError(f"{path} cannot be written: {error.strerror}. Nothing was kept.") from None
     finally:
         part.unlink(missing_ok=True)
 

@@ -199,7 +199,7 @@ def decode_spans(
 
 def _sums(starts: FloatArray, ends: FloatArray, width: int) -> FloatArray:
     """``[i, k] = starts[i] + ends[i + k]``, minus infinity past the end: ``(tokens, width)``."""
-    padded = np.concatenate([ends, np.full(width - 1, -np.inf)])
+    padded = np.concatenate([ends, np.full(width, -np.inf)])
     return starts[:, None] + np.lib.stride_tricks.sliding_window_view(padded, width)[: len(starts)]
 
 

@@ -1,0 +1,109 @@
+"""JSONL: what is read says where it is wrong, and what is written is whole or absent."""
+
+import gzip
+import json
+import os
+import resource
+from pathlib import Path
+
+import pytest
+
+from debertav3.data.jsonl import Row, atomic_write, json_line, read_jsonl, write_json
+from debertav3.errors import UserError
+
+ROWS = [{"text": "caf\u00e9"}, {"text": "b", "n": [1, None]}]
+LINES = b'{"text": "caf\xc3\xa9"}\n\n{"text": "b", "n": [1, null]}'
+
+
+@pytest.mark.parametrize(
+    "content", [LINES, gzip.compress(LINES), b"\xef\xbb\xbf" + LINES], ids=["plain", "gzip", "bom"]
+)
+def test_rows_come_with_their_line_numbers(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "rows"
+    path.write_bytes(content)
+    assert list(read_jsonl(path)) == [Row(1, ROWS[0]), Row(3, ROWS[1])]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"a": 1,}', "line 2 is not valid JSON"),
+        (b"[1, 2]", "line 2 holds a JSON list"),
+        (b'{"a": "\xff"}', r"line 2 is not UTF-8 text \(byte 8\)"),
+        (b"[" * 100_000, "line 2 is nested too deeply"),
+    ],
+    ids=["malformed", "no-object", "latin-1", "deep"],
+)
+def test_a_bad_line_is_named(tmp_path: Path, line: bytes, message: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a": 1}\n' + line + b"\n")
+    with pytest.raises(UserError, match=message):
+        list(read_jsonl(path))
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        list(read_jsonl(tmp_path / "none.jsonl"))
+    with pytest.raises(UserError, match="is a folder"):
+        list(read_jsonl(tmp_path))
+
+
+def test_a_gzip_file_cut_short_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl.gz"
+    path.write_bytes(gzip.compress((LINES + b"\n") * 1000)[:-20])
+    with pytest.raises(UserError, match="damaged gzip"):
+        list(read_jsonl(path))
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "new/folder/out.jsonl.gz"])
+def test_what_is_written_reads_back(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with atomic_write(path) as file:
+        file.writelines(map(json_line, ROWS))
+        assert not path.exists()
+    assert [row.fields for row in read_jsonl(path)] == ROWS
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_half_a_surrogate_pair_is_written_as_an_escape() -> None:
+    assert json_line({"a": "\u00e9"}) == '{"a": "\u00e9"}\n'
+    assert json.loads(json_line({"a": "\ud800"})) == {"a": "\ud800"}
+    json_line({"a": "\ud800"}).encode("utf-8")
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    write_json(path, {"old": 1})
+    with pytest.raises(RuntimeError), atomic_write(path) as file:
+        file.write("half")
+        raise RuntimeError
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert os.listdir(tmp_path) == ["out.json"]
+
+
+def test_a_full_disk_is_one_clear_line_and_nothing_is_left(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))  # the kernel's own "file too large"
+    try:
+        with pytest.raises(UserError, match="cannot be written"), atomic_write(tmp_path / "out") as file:
+            file.write("x" * (2 << 20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_error_of_the_block_itself_is_not_called_a_write_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "out"):
+        (tmp_path / "other").read_text()
+
+
+def test_links_are_written_through_and_folders_refused(tmp_path: Path) -> None:
+    (tmp_path / "real").touch()
+    (tmp_path / "link").symlink_to("real")
+    write_json(tmp_path / "link", {"a": 1})
+    assert (tmp_path / "link").is_symlink()
+    assert json.loads((tmp_path / "real").read_text()) == {"a": 1}
+    with pytest.raises(UserError, match="not an ordinary file"), atomic_write(tmp_path):
+        pass
+    with pytest.raises(UserError, match="cannot be written"), atomic_write(tmp_path / "real" / "below"):
+        pass

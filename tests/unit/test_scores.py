@@ -1,0 +1,94 @@
+"""Scores equal scikit-learn's, scipy's and the official SQuAD script's."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from debertav3.data import scores
+
+CASES = [
+    ([0, 1, 2, 2, 1], [0, 2, 2, 2, 1]),
+    ([0, 0, 0], [1, 1, 1]),
+    ([1, 1, 0], [1, 1, 0]),
+    (
+        np.random.default_rng(0).integers(0, 4, 200).tolist(),
+        np.random.default_rng(1).integers(0, 4, 200).tolist(),
+    ),
+]
+
+
+@pytest.mark.parametrize(("gold", "predicted"), CASES, ids=["mixed", "all-wrong", "all-right", "random"])
+def test_label_scores_equal_scikit_learn(gold: list[int], predicted: list[int]) -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    confusion = scores.confusion_matrix(gold, predicted, num_labels=4)
+    np.testing.assert_array_equal(confusion, metrics.confusion_matrix(gold, predicted, labels=range(4)))
+    assert scores.accuracy(confusion) == pytest.approx(metrics.accuracy_score(gold, predicted))
+    assert scores.macro_f1(confusion) == pytest.approx(metrics.f1_score(gold, predicted, average="macro"))
+    assert scores.matthews_corrcoef(confusion) == pytest.approx(metrics.matthews_corrcoef(gold, predicted))
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(
+        gold, predicted, labels=range(4), zero_division=0
+    )
+    ours = scores.label_scores(confusion)
+    for name, theirs in (("precision", precision), ("recall", recall), ("f1", f1), ("support", support)):
+        np.testing.assert_allclose(ours[name], theirs)
+
+
+def test_correlations_equal_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    generator = np.random.default_rng(2)
+    gold, predicted = generator.normal(size=50), generator.integers(0, 5, 50).astype(float)
+    assert scores.pearson(gold, predicted) == pytest.approx(stats.pearsonr(gold, predicted).statistic)
+    assert scores.spearman(gold, predicted) == pytest.approx(stats.spearmanr(gold, predicted).statistic)
+    assert scores.pearson([1, 1], [1, 2]) == 0.0
+
+
+@pytest.mark.parametrize("system", ["bert_single", "nlnet_single"])
+def test_answers_score_as_the_official_script_says(data_folder: Path, system: str) -> None:
+    squad = data_folder / "squad"
+    predictions = json.loads((squad / "metric-parity" / f"predictions_{system}.json").read_text())
+    expected = json.loads((squad / "metric-parity" / f"expected_{system}.json").read_text())
+    articles = json.loads((squad / "dev-v2.0-slice.json").read_text())["data"]
+    questions = [qa for article in articles for paragraph in article["paragraphs"] for qa in paragraph["qas"]]
+    exact, f1 = [], []
+    for question in questions:
+        answers = [answer["text"] for answer in question["answers"]]
+        exact.append(scores.exact_match(predictions[question["id"]], answers))
+        f1.append(scores.answer_f1(predictions[question["id"]], answers))
+    assert len(questions) == expected["total"]
+    assert 100.0 * sum(exact) / len(exact) == expected["exact"]  # to the last digit
+    assert 100.0 * sum(f1) / len(f1) == expected["f1"]
+
+
+def test_answers_of_nothing_but_articles_count_as_empty() -> None:
+    assert scores.normalize_answer("The  cat, an A!") == "cat"
+    assert scores.exact_match("", ["the"]) == 1.0
+    assert scores.answer_f1("cat", []) == 0.0
+    assert scores.answer_f1("", []) == 1.0
+    assert scores.answer_f1("black cat", ["dog", "the cat"]) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("tags", "entities"),
+    [
+        ("B-A I-A O I-B", [(0, 2, "A"), (3, 4, "B")]),
+        ("B-A B-A", [(0, 1, "A"), (1, 2, "A")]),
+        ("I-A I-B I-B", [(0, 1, "A"), (1, 3, "B")]),
+        ("A A O A", [(0, 2, "A"), (3, 4, "A")]),
+        ("O O", []),
+        ("", []),
+        ("B-creative-work I-creative-work", [(0, 2, "creative-work")]),
+    ],
+)
+def test_entities_of_tags(tags: str, entities: list[scores.Entity]) -> None:
+    assert scores.tag_entities(tags.split()) == entities
+
+
+def test_entity_scores_count_only_whole_entities() -> None:
+    gold = [(0, 2, "A"), (3, 4, "B")]
+    predicted = [(0, 2, "A"), (3, 5, "B"), (7, 8, "A")]
+    counts = scores.count_entities(gold, predicted)
+    assert {kind: count.tolist() for kind, count in counts.items()} == {"A": [1, 2, 1], "B": [0, 1, 1]}
+    assert scores.entity_scores(counts) == {"precision": 1 / 3, "recall": 1 / 2, "f1": 2 / 5}
+    assert scores.entity_scores({}) == {"precision": 0.0, "recall": 0.0, "f1": 0.0}
