@@ -1,4 +1,4 @@
-"""Contract: a checkpoint opens as what it holds or not at all, and what is saved opens in stock transformers."""
+"""Contract: a checkpoint opens as what it holds or not at all; what is saved opens in stock transformers."""
 
 import json
 from pathlib import Path
@@ -68,6 +68,10 @@ def first_output(model: Any, kind: str) -> torch.Tensor:
         return model(**inputs(kind))[0]
 
 
+def assert_equal_outputs(model: Any, other: Any, kind: str) -> None:
+    torch.testing.assert_close(first_output(model, kind), first_output(other, kind), atol=1e-5, rtol=1e-5)
+
+
 def change_config(folder: Path, **changes: Any) -> None:
     path = folder / "config.json"
     raw = json.loads(path.read_text())
@@ -80,18 +84,13 @@ def change_weights(folder: Path, change: Any) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-# --- both ways -----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind", HEADS)
 def test_we_open_what_transformers_saves_with_equal_outputs(kind: str, tmp_path: Path) -> None:
     stock = save_stock(tmp_path, kind)
     opened = open_model(tmp_path, head=our_class(kind))
     assert opened.report.fresh == () and opened.report.unused == ()
     assert not opened.model.training
-    torch.testing.assert_close(
-        first_output(opened.model, kind), first_output(stock, kind), atol=1e-5, rtol=1e-5
-    )
+    assert_equal_outputs(opened.model, stock, kind)
 
 
 @pytest.mark.parametrize("kind", HEADS)
@@ -102,9 +101,7 @@ def test_transformers_opens_what_we_save_with_equal_outputs(kind: str, tmp_path:
     stock_class = getattr(transformers, f"DebertaV2{kind}")
     stock, info = stock_class.from_pretrained(tmp_path / "ours", output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]
-    torch.testing.assert_close(
-        first_output(ours, kind), first_output(stock.eval(), kind), atol=1e-5, rtol=1e-5
-    )
+    assert_equal_outputs(ours, stock.eval(), kind)
 
 
 def test_saved_config_leaves_nothing_to_defaults(tmp_path: Path) -> None:
@@ -119,12 +116,7 @@ def test_saved_config_leaves_nothing_to_defaults(tmp_path: Path) -> None:
 def test_legacy_masked_lm_head_opens_with_equal_outputs(tmp_path: Path) -> None:
     stock = save_stock(tmp_path, "ForMaskedLM", legacy=True)
     opened = open_model(tmp_path, head=models.DebertaV2ForMaskedLM)
-    torch.testing.assert_close(
-        first_output(opened.model, "ForMaskedLM"), first_output(stock, "ForMaskedLM"), atol=1e-5, rtol=1e-5
-    )
-
-
-# --- dtype ---------------------------------------------------------------------------------------------------
+    assert_equal_outputs(opened.model, stock, "ForMaskedLM")
 
 
 def test_half_precision_file_opens_in_fp32_unless_asked(tmp_path: Path) -> None:
@@ -136,12 +128,9 @@ def test_half_precision_file_opens_in_fp32_unless_asked(tmp_path: Path) -> None:
     assert {weight.dtype for weight in as_asked.model.parameters()} == {torch.bfloat16}
 
 
-# --- heads ---------------------------------------------------------------------------------------------------
-
-
 def test_missing_head_is_refused_for_prediction_and_made_for_training(tmp_path: Path) -> None:
     save_stock(tmp_path, "Model")
-    with pytest.raises(UserError, match="no head, only an encoder.*fine-tune it first"):
+    with pytest.raises(UserError, match=r"no head, only an encoder.*fine-tune it first"):
         open_model(tmp_path, head=models.DebertaV2ForSequenceClassification)
     opened = open_model(
         tmp_path, head=models.DebertaV2ForSequenceClassification, new_head=True, id2label=NAMES
@@ -195,9 +184,6 @@ def test_other_heads_are_reported_as_unused(tmp_path: Path) -> None:
     )
 
 
-# --- names ---------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("stored", "official"),
     [
@@ -229,12 +215,7 @@ def test_first_official_files_with_bert_prefix_open(tmp_path: Path) -> None:
     change_weights(tmp_path, lambda t: {k.replace("deberta.", "bert."): v for k, v in t.items()})
     opened = open_model(tmp_path, head=models.DebertaV2ForSequenceClassification)
     kind = "ForSequenceClassification"
-    torch.testing.assert_close(
-        first_output(opened.model, kind), first_output(stock, kind), atol=1e-5, rtol=1e-5
-    )
-
-
-# --- files ---------------------------------------------------------------------------------------------------
+    assert_equal_outputs(opened.model, stock, kind)
 
 
 def test_bin_file_opens(tmp_path: Path) -> None:
@@ -263,9 +244,6 @@ def test_hub_cache_links_are_followed(tmp_path: Path) -> None:
         path.rename(blobs / str(number))
         path.symlink_to(Path("../../blobs") / str(number))
     open_model(snapshot, head=models.DebertaV2ForSequenceClassification)
-
-
-# --- one clear line ------------------------------------------------------------------------------------------
 
 
 def break_folder(folder: Path, fault: str) -> None:
@@ -387,7 +365,7 @@ def test_two_names_for_one_tensor_are_refused(tmp_path: Path) -> None:
 def test_whole_numbers_are_no_weights(tmp_path: Path) -> None:
     save_stock(tmp_path)
     change_weights(tmp_path, lambda t: {**t, "classifier.bias": torch.zeros(3, dtype=torch.int8)})
-    with pytest.raises(UserError, match="classifier.bias is stored as I8; need real numbers"):
+    with pytest.raises(UserError, match=r"classifier\.bias is stored as I8; need real numbers"):
         open_model(tmp_path, head=models.DebertaV2ForSequenceClassification)
 
 
@@ -395,9 +373,6 @@ def test_number_names_and_string_numbers_of_labels_are_understood(tmp_path: Path
     save_stock(tmp_path)
     change_config(tmp_path, id2label={"0": 0, "1": 1, "2": 2}, label2id={"0": "0", "1": "1", "2": "2"})
     assert read_config(tmp_path)["id2label"] == {0: "0", 1: "1", 2: "2"}
-
-
-# --- saving whole or not at all ------------------------------------------------------------------------------
 
 
 class FailingTokenizer:

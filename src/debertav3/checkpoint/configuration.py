@@ -84,8 +84,8 @@ def checked(raw: Mapping[str, Any]) -> dict[str, Any]:
         UserError: as :func:`read_config`.
     """
     _check_kind(raw)
-    for least, names in ((1, _COUNTS), (0, _AT_LEAST_ZERO), (-1, _AT_LEAST_MINUS_ONE)):
-        for key in names:
+    for least, sizes in ((1, _COUNTS), (0, _AT_LEAST_ZERO), (-1, _AT_LEAST_MINUS_ONE)):
+        for key in sizes:
             value, most = raw.get(key), _MAX_KERNEL if key == "conv_kernel_size" else _MAX_COUNT
             if isinstance(value, int) and not least <= value <= most:
                 raise UserError(f"{key} is {value}; need a whole number from {least} to {most}")

@@ -102,19 +102,33 @@ def expected_shapes(
     return shapes
 
 
-def check_body(folder: Path, raw: Mapping[str, Any], stored: Mapping[str, files.StoredTensor]) -> None:
+def check_body(
+    folder: Path,
+    raw: Mapping[str, Any],
+    stored: Mapping[str, files.StoredTensor],
+    *,
+    delta_suffices: bool = False,
+) -> None:
     """Check that the configuration describes these tensors, before any memory is taken on its word.
+
+    Args:
+        folder: for the message.
+        raw: a checked configuration.
+        stored: tensors by their official names.
+        delta_suffices: whether Δ may stand for the word embeddings, as beside a generator.
 
     Raises:
         UserError: if the number of layers or the size of the word embeddings differ, or only Δ is stored.
     """
     shape = EncoderShape.from_raw(raw)
-    if keys.has_only_delta(stored):
+    only_delta = keys.has_only_delta(stored)
+    if only_delta and not delta_suffices:
         raise UserError(
             f"{folder} holds only the difference {keys.delta_key('word_embeddings')} to a generator's word "
             "embeddings, not the embeddings themselves: use a complete file, or add the generator's"
         )
-    words = stored.get(keys.table_key("word_embeddings"))
+    key = keys.delta_key if only_delta else keys.table_key
+    words = stored.get(key("word_embeddings"))
     if words is None:
         raise UserError(f"{folder} has no word embeddings: its weights are not those of a DeBERTa model")
     if words.shape != (shape.vocab_size, shape.embedding_width):
@@ -159,14 +173,8 @@ def _compare(
     for name in usable:
         if stored[name].dtype not in ("F64", "F32", "F16", "BF16"):
             raise UserError(f"{folder}: {name} is stored as {stored[name].dtype}; need real numbers")
-    optional = keys.table_key("position_embeddings")  # read by the enhanced mask decoder alone
-    absent = sorted(wanted.keys() - usable - {optional})
-    body = [name for name in absent if name.startswith(keys.BODY)]
-    surplus = sorted(stored.keys() - wanted.keys())
-    surplus_body = [name for name in surplus if not keys.is_expendable(name)]
-    if body or surplus_body:
-        raise UserError(f"{folder}: {_disagreement(body, surplus_body, stored, wanted)}")
-    fresh = {name for name in wanted if name in absent}
+    check_encoder(folder, wanted, stored)
+    fresh = {name for name in wanted if not name.startswith(keys.BODY) and name not in usable}
     modules = {name.split(".")[0] for name in fresh}  # half a head is no head
     if relabelled or _has_pooler(stored) != _has_pooler(wanted):  # a classifier of texts is none of tokens
         modules.add("classifier")
@@ -181,10 +189,35 @@ def _compare(
         folder=folder,
         stored_dtypes=weights.dtypes,
         fresh=tuple(sorted(fresh)),
-        unused=tuple(surplus),
+        unused=tuple(sorted(stored.keys() - wanted.keys())),
         stale=tuple(name for name in keys.stale_keys(stored) if name in usable),
     )
     return usable - fresh, report
+
+
+def check_encoder(
+    folder: Path, wanted: Mapping[str, tuple[int, ...]], stored: Mapping[str, files.StoredTensor]
+) -> None:
+    """Check that the stored encoder is the wanted one, tensor by tensor; heads are not looked at.
+
+    Raises:
+        UserError: if a tensor is missing, has another shape, or has no place in the wanted encoder.
+    """
+    optional = keys.table_key("position_embeddings")  # read by the enhanced mask decoder alone
+    missing = [
+        name
+        for name in sorted(wanted)
+        if name.startswith(keys.BODY)
+        and name != optional
+        and (name not in stored or stored[name].shape != wanted[name])
+    ]
+    surplus = [
+        name
+        for name in sorted(stored.keys() - wanted.keys())
+        if not keys.is_expendable(name) and name != keys.table_key("word_embeddings")
+    ]
+    if missing or surplus:
+        raise UserError(f"{folder}: {_disagreement(missing, surplus, stored, wanted)}")
 
 
 def _has_pooler(names: Iterable[str]) -> bool:

@@ -17,9 +17,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import UserError
+from ..models import DebertaV2Model
 from . import files, keys
 from .configuration import build_config, checked, read_config
-from .opening import check_body
+from .opening import check_body, check_encoder, expected_shapes
 from .saving import SavesItself, complete_config, replacing_folder
 from .weights import Weights
 
@@ -108,8 +109,8 @@ def open_trio(path_or_name: str | Path, *, generator: str | Path | None = None) 
     config = read_config(folder)
     weights = Weights(folder)
     given, given_config = _open_generator(folder, config, generator)
-    if given is None or not keys.has_only_delta(weights.stored):
-        check_body(folder, config, weights.stored)
+    check_body(folder, config, weights.stored, delta_suffices=given is not None)
+    _check_encoder(folder, config, weights)
     discriminator = weights.read()
     tables = {}
     for name in keys.TABLES:
@@ -153,12 +154,20 @@ def _open_generator(
     weights = Weights(place, paths)
     own_config = own_config or checked({**config, "num_hidden_layers": keys.count_layers(weights.stored)})
     check_body(paths[0].parent, own_config, weights.stored)
+    _check_encoder(paths[0].parent, own_config, weights)
     if own_config.get("hidden_size") != config.get("hidden_size"):
         raise UserError(
             f"{paths[0]}: the generator is {own_config.get('hidden_size')} wide and the discriminator "
             f"{config.get('hidden_size')}; sharing embeddings needs equal widths"
         )
     return weights.read(), own_config
+
+
+def _check_encoder(folder: Path, config: Mapping[str, Any], weights: Weights) -> None:
+    """Refuse a network whose encoder is not whole; the shared tables are looked after by :func:`_repair`."""
+    wanted = expected_shapes(DebertaV2Model, build_config(config))
+    tables = {keys.table_key(table) for table in keys.TABLES}
+    check_encoder(folder, {name: wanted[name] for name in wanted.keys() - tables}, weights.stored)
 
 
 def _repair(
