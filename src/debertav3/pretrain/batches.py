@@ -1,0 +1,142 @@
+"""Batches of numpy samples as tensors, and the loader that feeds one process."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ..data.samples import Batch, PretrainingData, segment_layout
+from ..data.windows import PADDING
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedBatch:
+    """Masked samples as tensors. Shape letters: B samples, L tokens, M masked tokens of the batch.
+
+    Attributes:
+        input_ids: ``(B, L)`` int64, masked.
+        positions: ``(M,)`` int64, masked places in the flat batch.
+        targets: ``(M,)`` int64, what stood there.
+        uniforms: ``(M,)`` float32 in [0, 1), for drawing the generator's tokens.
+        real: ``(B, L)`` bool, True for real tokens; None where there is no padding.
+        pairs: ``(B, L, L)`` bool, True within a segment; None where each sample is one full segment.
+        position_ids: ``(B, L)`` int64, counted within the segment; None as above.
+        cls_places: ``(B, L)`` int64, the place of each token's own [CLS] in its row; None as above.
+    """
+
+    input_ids: Tensor
+    positions: Tensor
+    targets: Tensor
+    uniforms: Tensor
+    real: Tensor | None
+    pairs: Tensor | None
+    position_ids: Tensor | None
+    cls_places: Tensor | None
+
+    @classmethod
+    def from_numpy(cls, batch: Batch) -> "MaskedBatch":
+        """Take over a batch; segments become masks."""
+        real = pairs = position_ids = cls_places = None
+        if batch.segment_ids is not None:
+            segments = torch.from_numpy(batch.segment_ids)
+            starts, offsets = segment_layout(batch.segment_ids)
+            position_ids, cls_places = torch.from_numpy(offsets), torch.from_numpy(starts)
+            real = segments != PADDING
+            pairs = (segments[:, :, None] == segments[:, None, :]) & real[:, None, :]
+        return cls(
+            input_ids=torch.from_numpy(batch.input_ids),
+            positions=torch.from_numpy(batch.positions),
+            targets=torch.from_numpy(batch.targets),
+            # 1 - 2**-24 is the largest float32 below 1: rounding up to 1 would draw past the last token.
+            uniforms=torch.from_numpy(batch.uniforms).float().clamp_(max=1 - 2**-24),
+            real=real,
+            pairs=pairs,
+            position_ids=position_ids,
+            cls_places=cls_places,
+        )
+
+    def to(self, device: torch.device) -> "MaskedBatch":
+        """The same on another device."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "MaskedBatch":
+        """Called by the loader where it pins."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "MaskedBatch":
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return replace(self, **{name: change(value) for name, value in values if value is not None})
+
+    @property
+    def num_masked(self) -> int:
+        """Masked tokens."""
+        return self.targets.numel()
+
+    @property
+    def num_real(self) -> int:
+        """Real tokens, special tokens counted."""
+        return self.input_ids.numel() if self.real is None else int(self.real.sum())
+
+    def filled_with(self, tokens: Tensor) -> Tensor:
+        """``input_ids`` with ``(M,)`` tokens at the masked places, ``(B, L)``."""
+        filled = self.input_ids.clone()
+        filled.view(-1)[self.positions] = tokens
+        return filled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """Which samples of a global batch are one process's.
+
+    Attributes:
+        global_batch: samples of one optimiser step over all processes.
+        micro_batch: samples of one forward pass.
+        rank: number of this process.
+        world_size: how many processes there are.
+    """
+
+    global_batch: int
+    micro_batch: int
+    rank: int = 0
+    world_size: int = 1
+
+    def indices(self, step: int) -> list[list[int]]:
+        """Global sample indices of this process in ``step`` (counted from 0), by micro-batch.
+
+        Every process takes a contiguous stretch; over all processes a step has exactly the samples
+        ``step * global_batch ... (step + 1) * global_batch - 1``.
+        """
+        per_rank = self.global_batch // self.world_size
+        first = step * self.global_batch + self.rank * per_rank
+        return [
+            list(range(start, min(start + self.micro_batch, first + per_rank)))
+            for start in range(first, first + per_rank, self.micro_batch)
+        ]
+
+
+class StepDataset(Dataset[list[MaskedBatch]]):
+    """Item ``n`` is what this process needs in step ``n``: its micro-batches."""
+
+    def __init__(self, data: PretrainingData, share: Share) -> None:
+        self.data = data
+        self.share = share
+
+    def __getitem__(self, step: int) -> list[MaskedBatch]:
+        """The micro-batches of ``step``."""
+        return [MaskedBatch.from_numpy(self.data.batch(indices)) for indices in self.share.indices(step)]
+
+
+def load_steps(
+    data: PretrainingData, share: Share, *, first_step: int, last_step: int, num_workers: int
+) -> Iterator[list[MaskedBatch]]:
+    """Micro-batches for the steps ``first_step ... last_step - 1``, whatever ``num_workers``."""
+    loader = DataLoader(
+        StepDataset(data, share),
+        sampler=range(first_step, last_step),
+        batch_size=None,
+        num_workers=num_workers,
+        pin_memory=torch.cuda.is_available(),
+    )
+    return iter(loader)

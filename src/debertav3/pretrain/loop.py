@@ -1,0 +1,240 @@
+"""The order of training, logging, validating, saving and stopping. Knows no loss."""
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from ..errors import UserError
+from .batches import MaskedBatch
+from .diagnostics import derived
+from .optimization import StepEngine, distance, parameter_copies
+from .state import CheckpointStore
+
+log = logging.getLogger(__name__)
+
+
+class TrainStep(Protocol):
+    """Forward, backward and optimiser of one step."""
+
+    engines: dict[str, StepEngine]
+
+    def __call__(self, batches: Sequence[MaskedBatch], step: int) -> Mapping[str, Tensor]:
+        """Train; returns sums over the micro-batches of this process, and norms."""
+
+    def evaluate(self, batch: MaskedBatch) -> Mapping[str, Tensor]:
+        """Sums over a held-out batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """When what happens; all in optimiser steps."""
+
+    total_steps: int
+    log_every_steps: int = 20
+    save_every_steps: int = 500
+    validate_every_steps: int = 500
+    max_skipped_steps: int = 10
+    """Steps with gradients that are not finite, in a row, after which the run stops."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("total_steps", "log_every_steps", "save_every_steps", "validate_every_steps"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1; got {getattr(self, name)}")
+
+
+class SignalFlag:
+    """Set by SIGTERM, so that the loop can end between two steps."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Listen to SIGTERM within the block."""
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self.is_set = True
+
+        before = signal.signal(signal.SIGTERM, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+class Loop:
+    """Runs a step until the end, or until told to stop.
+
+    Args:
+        step: what one step does.
+        load: micro-batches for the steps from a first one on.
+        config: when what happens.
+        store: of checkpoints.
+        accelerator: processes.
+        facts: what every checkpoint says besides (seed, fingerprint of the data).
+        write: takes the figures of a log line; called in the first process only.
+        validate: figures on held-out text; called in every process.
+        started: called once with the number of steps that are done already.
+    """
+
+    def __init__(
+        self,
+        step: TrainStep,
+        load: Callable[[int], Iterator[list[MaskedBatch]]],
+        *,
+        config: LoopConfig,
+        store: CheckpointStore,
+        accelerator: Accelerator,
+        facts: Mapping[str, Any],
+        write: Callable[[dict[str, Any]], None],
+        validate: Callable[[], dict[str, float]],
+        started: Callable[[int], None],
+    ) -> None:
+        self.step = step
+        self.load = load
+        self.config = config
+        self.store = store
+        self.accelerator = accelerator
+        self.facts = dict(facts)
+        self.write = write
+        self.validate = validate
+        self.started = started
+        self.sums: dict[str, Tensor | float] = {}
+        self.steps_in_sums = 0
+        self.skipped_in_a_row = 0
+        self._clock = time.perf_counter()
+
+    def run(self, *, resume: bool) -> bool:
+        """Train. Returns True at the end, False if SIGTERM ended it early (a checkpoint is saved)."""
+        flag = SignalFlag()
+        done = self._restore() if resume else 0
+        self.started(done)
+        batches = self.load(done)
+        self._clock = time.perf_counter()
+        with flag.listening():
+            for number in range(done, self.config.total_steps):
+                self._train_one(number, next(batches))
+                stop = self._any_process(flag.is_set)
+                self._after(number + 1, stop)
+                if stop and number + 1 < self.config.total_steps:
+                    log.info("stopped by SIGTERM after step %d; checkpoint saved", number + 1)
+                    return False
+        return True
+
+    def _train_one(self, number: int, batches: list[MaskedBatch]) -> None:
+        # One seed per step and process: dropout repeats exactly after a resume, with no state to save.
+        torch.manual_seed(_mix_seed(self.config.seed, number, self.accelerator.process_index))
+        is_logged = (number + 1) % self.config.log_every_steps == 0
+        trained = [p for engine in self.step.engines.values() for p in engine.trained] if is_logged else []
+        before = parameter_copies(trained)
+        moved = [batch.to(self.accelerator.device) for batch in batches]
+        figures = self.step(moved, number)
+        for name, value in figures.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.double()
+        self.steps_in_sums += 1
+        self._watch_skipped(number, figures)
+        if is_logged:
+            self._log(number + 1, {"update_norm": float(distance(trained, before))})
+
+    def _watch_skipped(self, number: int, figures: Mapping[str, Tensor]) -> None:
+        if any(bool(value) for name, value in figures.items() if name.endswith("_skipped")):
+            self.skipped_in_a_row += 1
+            log.warning("step %d left out: a gradient is not finite", number + 1)
+        else:
+            self.skipped_in_a_row = 0
+        if self.skipped_in_a_row >= self.config.max_skipped_steps:
+            raise UserError(
+                f"{self.skipped_in_a_row} steps in a row had gradients that are not finite. Lower the "
+                "learning rate, use precision no or bf16, and go on with --resume from the last checkpoint"
+            )
+
+    def _after(self, step: int, stop: bool) -> None:
+        is_last = step == self.config.total_steps
+        if step % self.config.validate_every_steps == 0 or is_last:
+            figures = self.validate()
+            self._write({"step": step, **{f"heldout_{name}": value for name, value in figures.items()}})
+        if step % self.config.save_every_steps == 0 or is_last or stop:
+            self._save(step)
+
+    def _log(self, step: int, more: Mapping[str, float]) -> None:
+        sums = self._over_processes()
+        seconds = time.perf_counter() - self._clock
+        steps = self.steps_in_sums
+        figures = derived(sums)
+        for engine in self.step.engines.values():
+            figures[f"{engine.name}_gradient_norm"] = sums[f"{engine.name}_gradient_norm"] / steps
+            figures[f"{engine.name}_skipped_steps"] = sums[f"{engine.name}_skipped"]
+        engine = next(iter(self.step.engines.values()))
+        figures["learning_rate"] = engine.optimizer.param_groups[0]["lr"]
+        figures.update(more)
+        self._write({"step": step, **figures, "seconds_per_step": seconds / steps})
+        self.sums, self.steps_in_sums = {}, 0
+        self._clock = time.perf_counter()
+
+    def _over_processes(self) -> dict[str, float]:
+        """Sums over tokens added up over processes; norms are equal everywhere."""
+        figures = {}
+        for name, value in self.sums.items():
+            tensor = torch.as_tensor(value)
+            is_norm = name.endswith(("_norm", "_skipped"))
+            figures[name] = float(tensor if is_norm else self.accelerator.reduce(tensor, "sum"))
+        return figures
+
+    def _write(self, figures: dict[str, Any]) -> None:
+        if self.accelerator.is_main_process:
+            self.write(figures)
+
+    def _save(self, step: int) -> None:
+        state = {
+            **self.facts,
+            "step": step,
+            "window": self._over_processes(),
+            "steps_in_window": self.steps_in_sums,
+        }
+        if self.accelerator.is_main_process:
+            self.store.save(self.step.engines, state)
+        self.accelerator.wait_for_everyone()
+
+    def _restore(self) -> int:
+        """Load the newest complete checkpoint, if there is one; returns the steps it has done."""
+        newest = self.store.newest()
+        if newest is None:
+            return 0
+        state = self.store.restore(self.step.engines, newest)
+        for name, value in self.facts.items():
+            if state.get(name) != value:
+                raise UserError(
+                    f"{newest} was made with {name} = {state.get(name)!r}, not {value!r}: resume with the "
+                    "same, or choose another --out"
+                )
+        if self.accelerator.is_main_process:
+            self.sums = dict(state["window"])
+        else:
+            self.sums = {name: 0.0 for name in state["window"]}
+        self.steps_in_sums = state["steps_in_window"]
+        log.info("going on from %s", newest)
+        return int(state["step"])
+
+    def _any_process(self, flag: bool) -> bool:
+        if self.accelerator.num_processes == 1:
+            return flag
+        tensor = torch.tensor(float(flag), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(tensor, "sum") > 0)
+
+
+def _mix_seed(seed: int, step: int, rank: int) -> int:
+    """A seed for each step and process, by SplitMix64's finaliser."""
+    x = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB) % 2**64
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EB % 2**64
+    return int(x ^ (x >> 31))

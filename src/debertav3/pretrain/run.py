@@ -1,0 +1,311 @@
+"""One pre-training run: data, networks, step and loop put together; what it leaves in its folder.
+
+``DIR`` gets ``run.json`` (configuration, versions, fingerprint of the data), ``metrics.jsonl``,
+``checkpoints/``, ``report.html`` and, at the end, ``encoder/``, ``discriminator/`` and ``generator/``.
+"""
+
+import json
+import logging
+import math
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from tqdm import tqdm
+
+from ..data.samples import PretrainingData, open_windows, special_ids, vocabulary_of
+from ..data.shards import TokenShards, write_json
+from ..errors import UserError
+from ..tokenization import DebertaV3Tokenizer
+from .batches import MaskedBatch, Share, load_steps
+from .diagnostics import derived, embedding_cosines
+from .loop import Loop, LoopConfig, TrainStep
+from .mlm import MaskedLanguageModel
+from .networks import Networks, build_networks, export
+from .optimization import StepEngine
+from .report import write_report
+from .rtd import JointNetworks, JointStep, MLMStep, ReplacedTokenDetector, TwoPhaseStep, add
+from .settings import PretrainConfig
+from .state import CheckpointStore
+
+log = logging.getLogger(__name__)
+
+_PACKAGES = ("debertav3", "torch", "transformers", "accelerate", "sentencepiece", "numpy")
+
+
+def pretrain(
+    config: PretrainConfig, data: Path, out: Path, *, resume: bool, start: Path | None = None
+) -> bool:
+    """Run, or go on with, one pre-training.
+
+    Args:
+        config: of the run.
+        data: folder that ``debertav3 data prepare`` wrote.
+        out: the run's folder.
+        resume: go on from the newest complete checkpoint, if there is one.
+        start: checkpoint folder whose weights to start from; None for fresh ones.
+
+    Returns:
+        True if the run came to its end, False if SIGTERM ended it early.
+
+    Raises:
+        UserError: if ``out`` holds another run, or cannot be gone on with.
+    """
+    accelerator = Accelerator(mixed_precision=choose_precision(config.precision))
+    _check_batch(config, accelerator.num_processes)
+    shards = TokenShards(data)
+    tokenizer = DebertaV3Tokenizer.from_pretrained(data / "tokenizer")
+    store = CheckpointStore(out / "checkpoints", keep=config.keep_checkpoints)
+    if accelerator.is_main_process:
+        _begin(config, shards, out, store, resume=resume, start=start)
+    accelerator.wait_for_everyone()
+    networks = build_networks(config, len(tokenizer))
+    step = build_step(config, networks, accelerator)
+    train, heldout = _open_data(config, shards, tokenizer), _open_heldout(config, data, tokenizer)
+    share = Share(
+        global_batch=config.global_batch,
+        micro_batch=config.micro_batch,
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+    )
+
+    def load(first_step: int) -> Iterator[list[MaskedBatch]]:
+        return load_steps(
+            train, share, first_step=first_step, last_step=config.steps, num_workers=config.loader_workers
+        )
+
+    def validate() -> dict[str, float]:
+        figures = evaluate(step, heldout, config, accelerator) if heldout is not None else {}
+        return {**figures, **_cosines(networks)}
+
+    with MetricsLog(out, config, is_main=accelerator.is_main_process) as metrics:
+        loop = Loop(
+            step,
+            load,
+            config=_loop_config(config),
+            store=store,
+            accelerator=accelerator,
+            facts={"config": config.identity(), "fingerprint": shards.fingerprint},
+            write=metrics.write,
+            validate=validate,
+            started=metrics.forget_after,
+        )
+        finished = loop.run(resume=resume)
+    if accelerator.is_main_process:
+        export(networks, config.size, out, tokenizer)
+        write_report(out)
+    accelerator.end_training()
+    return finished
+
+
+def choose_precision(wanted: str) -> str:
+    """What ``"auto"`` means here: bf16 where the device multiplies in it, else fp32."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    chosen = "bf16" if torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported() else "no"
+    log.info("precision auto: %s", chosen)
+    return chosen
+
+
+def build_step(config: PretrainConfig, networks: Networks, accelerator: Accelerator) -> TrainStep:
+    """The step of the objective and mode, with its optimizers."""
+    trained: tuple[nn.Module | None, ...] = (networks.generator, networks.discriminator)
+    for model in trained:
+        if model is not None:
+            _arm(model, config)
+
+    def engine(model: nn.Module, name: str, *, is_discriminator: bool = False) -> StepEngine:
+        optimizer = config.optimizer_config(is_discriminator=is_discriminator)
+        return StepEngine(model, optimizer, total_steps=config.steps, accelerator=accelerator, name=name)
+
+    generator = MaskedLanguageModel(networks.generator)
+    if networks.discriminator is None:
+        return MLMStep(engine(generator, "generator"))
+    discriminator = ReplacedTokenDetector(networks.discriminator)
+    if config.mode == "joint":
+        joint = JointNetworks(generator, discriminator, config.temperature)
+        return JointStep(engine(joint, "joint"), rtd_weight=config.rtd_weight)
+    return TwoPhaseStep(
+        engine(generator, "generator"),
+        engine(discriminator, "discriminator", is_discriminator=True),
+        rtd_weight=config.rtd_weight,
+        temperature=config.temperature,
+    )
+
+
+def _arm(model: Any, config: PretrainConfig) -> None:
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    if config.compile:
+        for layer in model.deberta.encoder.layer:
+            layer.compile()
+    model.train()
+
+
+@torch.no_grad()
+def evaluate(
+    step: TrainStep, heldout: PretrainingData, config: PretrainConfig, accelerator: Accelerator
+) -> dict[str, float]:
+    """Losses and scores on held-out windows: always the same windows, masks and draws."""
+    models = [engine.model for engine in step.engines.values()]
+    for model in models:
+        model.eval()
+    number = min(config.validation_windows, len(heldout))
+    mine = range(accelerator.process_index, number, accelerator.num_processes)
+    sums: dict[str, torch.Tensor] = {}
+    for first in range(0, len(mine), config.micro_batch):
+        batch = MaskedBatch.from_numpy(heldout.batch(mine[first : first + config.micro_batch]))
+        add(sums, {k: v.double() for k, v in step.evaluate(batch.to(accelerator.device)).items()})
+    for model in models:
+        model.train()
+    return derived({name: float(accelerator.reduce(value, "sum")) for name, value in sums.items()})
+
+
+def _cosines(networks: Networks) -> dict[str, float]:
+    discriminator = networks.discriminator
+    return embedding_cosines(
+        networks.generator.deberta.embeddings, discriminator.deberta.embeddings if discriminator else None
+    )
+
+
+def _open_data(config: PretrainConfig, shards: TokenShards, tokenizer: DebertaV3Tokenizer) -> PretrainingData:
+    windows = open_windows(
+        shards, packing=config.packing, length=config.length, special=special_ids(tokenizer)
+    )
+    return PretrainingData(windows, vocabulary_of(tokenizer), config.masking_config(), seed=config.seed)
+
+
+def _open_heldout(
+    config: PretrainConfig, data: Path, tokenizer: DebertaV3Tokenizer
+) -> PretrainingData | None:
+    shards = TokenShards(data, "heldout")
+    if shards.num_tokens < config.length:
+        log.warning("%s holds no held-out window of %d tokens: nothing to validate on", data, config.length)
+        return None
+    windows = open_windows(
+        shards, packing=config.packing, length=config.length, special=special_ids(tokenizer)
+    )
+    return PretrainingData(
+        windows, vocabulary_of(tokenizer), config.masking_config(), seed=config.seed, shuffled=False
+    )
+
+
+def _loop_config(config: PretrainConfig) -> LoopConfig:
+    return LoopConfig(
+        total_steps=config.steps,
+        log_every_steps=config.log_every_steps,
+        save_every_steps=config.save_every_steps,
+        validate_every_steps=config.validate_every_steps,
+        max_skipped_steps=config.max_skipped_steps,
+        seed=config.seed,
+    )
+
+
+def _check_batch(config: PretrainConfig, num_processes: int) -> None:
+    if config.global_batch % num_processes:
+        raise UserError(
+            f"global_batch ({config.global_batch}) must be a multiple of the {num_processes} processes"
+        )
+
+
+def _begin(
+    config: PretrainConfig,
+    shards: TokenShards,
+    out: Path,
+    store: CheckpointStore,
+    *,
+    resume: bool,
+    start: Path | None,
+) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    if not resume and (out / "run.json").exists():
+        raise UserError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
+    store.clean()
+    run = {
+        "config": asdict(config),
+        "start": None if start is None else str(start),
+        "data": {"folder": str(shards.folder.resolve()), "fingerprint": shards.fingerprint},
+        "tokens": shards.num_tokens,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in _PACKAGES},
+        },
+    }
+    write_json(out / "run.json", run)
+
+
+class MetricsLog:
+    """``metrics.jsonl``, TensorBoard where it is installed, and the progress bar; only the first process has them.
+
+    Args:
+        out: the run's folder.
+        config: of the run.
+        is_main: whether this is the first process.
+    """
+
+    def __init__(self, out: Path, config: PretrainConfig, *, is_main: bool) -> None:
+        self.path = out / "metrics.jsonl"
+        self.config = config
+        self.is_main = is_main
+        self.tokens_per_step = config.global_batch * config.length
+
+    def __enter__(self) -> "MetricsLog":
+        self._bar: Any = tqdm(total=self.config.steps, unit="step", disable=None if self.is_main else True)
+        self._stream: Any = None
+        self._board: Any = None
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+        for sink in (self._stream, self._board):
+            if sink is not None:
+                sink.close()
+
+    def forget_after(self, step: int) -> None:
+        """Begin at ``step``: what a lost stretch of the run had written beyond it is taken back."""
+        if not self.is_main:
+            return
+        if self.path.exists():
+            rows = [line for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True)]
+            kept = [line for line in rows if line.endswith("\n") and json.loads(line)["step"] <= step]
+            temporary = self.path.with_suffix(".tmp")
+            temporary.write_text("".join(kept), encoding="utf-8")
+            temporary.replace(self.path)
+        self._stream = self.path.open("a", encoding="utf-8", buffering=1)
+        self._board = _open_board(self.path.parent / "tensorboard", step)
+        self._bar.update(step - self._bar.n)
+
+    def write(self, figures: Mapping[str, Any]) -> None:
+        """Write one line of figures."""
+        step, row = figures["step"], dict(figures)
+        if seconds := row.get("seconds_per_step"):
+            row["tokens_per_second"] = self.tokens_per_step / seconds
+            row["hours_left"] = (self.config.steps - step) * seconds / 3600
+        row = {
+            name: value for name, value in row.items() if not isinstance(value, float) or math.isfinite(value)
+        }
+        self._stream.write(json.dumps(row) + "\n")
+        if self._board is not None:
+            for name, value in row.items():
+                self._board.add_scalar(name, value, step)
+        self._bar.update(step - self._bar.n)
+        shown = {name: f"{row[name]:.4g}" for name in ("mlm_loss", "rtd_loss", "rtd_f1") if name in row}
+        if shown:
+            self._bar.set_postfix(shown)
+            log.info("step %d: %s", step, ", ".join(f"{name} {value}" for name, value in shown.items()))
+
+
+def _open_board(folder: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=step + 1)

@@ -1,0 +1,208 @@
+"""``PretrainConfig``: everything a run can be told, recipes by model size, and ``--set key=value``."""
+
+import contextlib
+import difflib
+import typing
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import yaml
+
+from ..data.masking import MaskingConfig
+from ..errors import UserError
+from .optimization import OptimizerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """A pre-training run. Defaults are those of the paper's base model; `recipe` gives those of a size."""
+
+    size: str = "base"
+    """Which model, see `debertav3.sizes`."""
+    objective: str = "rtd"
+    """``"rtd"`` or ``"mlm"`` (with the enhanced mask decoder)."""
+    sharing: str = "gdes"
+    """``"gdes"``, ``"nes"`` or ``"es"``."""
+    mode: str = "two-phase"
+    """``"two-phase"`` (official) or ``"joint"``; ES needs joint."""
+    generator_layers: int | None = None
+    """Depth of the generator; None for half of the discriminator's, at its width."""
+
+    steps: int = 500_000
+    global_batch: int = 8192
+    """Windows of one optimiser step, over all processes and micro-batches."""
+    micro_batch: int = 32
+    """Windows of one forward pass: the lever for memory."""
+    length: int = 512
+    """Tokens of a window."""
+    packing: str = "documents"
+    """``"documents"`` (segments with block masks) or ``"stream"`` (official: cut every length - 2 tokens)."""
+    masking: str = "windowed"
+    """``"windowed"`` (official), ``"unbiased"``, ``"whole-word"`` or ``"ngram"``."""
+    mask_prob: float = 0.15
+    temperature: float = 1.0
+    """Of the generator's draws."""
+    rtd_weight: float = 50.0
+    """The paper's lambda."""
+
+    learning_rate: float = 6e-4
+    discriminator_learning_rate: float | None = None
+    """None for the same."""
+    warmup_steps: int = 10_000
+    beta1: float = 0.9
+    beta2: float = 0.98
+    epsilon: float = 1e-6
+    weight_decay: float = 0.01
+    max_gradient_norm: float = 1.0
+    dropout: float = 0.1
+    """Of hidden states and attention in pre-training; the exported config keeps the size's own."""
+
+    precision: str = "auto"
+    """``"no"`` (fp32), ``"bf16"``, ``"fp16"``, or ``"auto"``: bf16 where the device computes in it."""
+    compile: bool = False
+    """Compile the layers with torch.compile: minutes at the start, faster steps after."""
+    gradient_checkpointing: bool = False
+    """About a third more computation for much less memory."""
+    seed: int = 0
+    loader_workers: int = 0
+    """Processes that make batches beside each training process."""
+
+    log_every_steps: int = 20
+    validate_every_steps: int = 500
+    validation_windows: int = 256
+    """Held-out windows to validate on, the same each time."""
+    save_every_steps: int = 500
+    keep_checkpoints: int = 2
+    max_skipped_steps: int = 10
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise UserError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
+        if self.objective == "rtd" and self.sharing == "es" and self.mode != "joint":
+            raise UserError(
+                "embedding sharing (es) lets both losses train the shared table, which two phases cannot do "
+                "(the official default silently throws the discriminator's part away): add --set mode=joint"
+            )
+        if self.global_batch < 1 or self.micro_batch < 1:
+            raise UserError("global_batch and micro_batch must be at least 1")
+        if not self.temperature > 0:
+            raise UserError(f"temperature must be above 0; got {self.temperature}")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"dropout must be at least 0 and below 1; got {self.dropout}")
+
+    def masking_config(self) -> MaskingConfig:
+        """How tokens are masked: always [MASK] for RTD, 80/10/10 for MLM, as officially."""
+        return MaskingConfig(
+            strategy=self.masking, mask_prob=self.mask_prob, always_mask=self.objective == "rtd"
+        )
+
+    def optimizer_config(self, *, is_discriminator: bool = False) -> OptimizerConfig:
+        """The optimizer of the generator (or the only one), or of the discriminator."""
+        rate = self.learning_rate
+        if is_discriminator and self.discriminator_learning_rate is not None:
+            rate = self.discriminator_learning_rate
+        return OptimizerConfig(
+            learning_rate=rate,
+            warmup_steps=self.warmup_steps,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            epsilon=self.epsilon,
+            weight_decay=self.weight_decay,
+            max_gradient_norm=self.max_gradient_norm,
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change between a run and its resumption; how often to log may."""
+        return {name: value for name, value in asdict(self).items() if name not in _MAY_CHANGE}
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "objective": ("rtd", "mlm"),
+    "sharing": ("gdes", "nes", "es"),
+    "mode": ("two-phase", "joint"),
+    "packing": ("documents", "stream"),
+    "precision": ("auto", "no", "bf16", "fp16"),
+}
+
+_MAY_CHANGE = frozenset(
+    {
+        "micro_batch",
+        "precision",
+        "compile",
+        "gradient_checkpointing",
+        "loader_workers",
+        "log_every_steps",
+        "validate_every_steps",
+        "validation_windows",
+        "save_every_steps",
+        "keep_checkpoints",
+        "max_skipped_steps",
+    }
+)
+
+# DeBERTaV3, arXiv:2111.09543, table 14: batch 8192, 500k steps, warm-up 10k; rate 3e-4 for large, else 6e-4.
+_RECIPES: dict[str, dict[str, Any]] = {
+    "xsmall": {},
+    "small": {},
+    "base": {},
+    "large": {"learning_rate": 3e-4, "gradient_checkpointing": True, "micro_batch": 16},
+    "mdeberta-base": {},
+    # Ours, for two processor cores and a few hours; a model this small needs no dropout and a high rate.
+    "nano": {
+        "steps": 12_000,
+        "global_batch": 64,
+        "micro_batch": 64,
+        "length": 128,
+        "packing": "stream",
+        "masking": "unbiased",
+        "learning_rate": 2e-3,
+        "warmup_steps": 500,
+        "dropout": 0.0,
+        "save_every_steps": 200,
+        "validate_every_steps": 500,
+    },
+}
+
+
+def recipe(size: str) -> PretrainConfig:
+    """The configuration of a size; V2 sizes get large's."""
+    return PretrainConfig(size=size, **_RECIPES.get(size, _RECIPES["large"]))
+
+
+def with_overrides(config: PretrainConfig, assignments: Sequence[str]) -> PretrainConfig:
+    """Apply ``key=value`` strings.
+
+    Raises:
+        UserError: for a key that does not exist (with the nearest one), or a value of the wrong type.
+    """
+    types = typing.get_type_hints(PretrainConfig)
+    names = [field.name for field in fields(PretrainConfig)]
+    changes: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise UserError(f"--set needs key=value; got {assignment!r}")
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(names)}"
+            raise UserError(f"--set: there is no {name!r}.{hint}")
+        changes[name] = _read_value(name, text, types[name])
+    return replace(config, **changes)
+
+
+def _read_value(name: str, text: str, wanted: Any) -> Any:
+    allowed = typing.get_args(wanted) or (wanted,)
+    value = yaml.safe_load(text)
+    if isinstance(value, str) and float in allowed:
+        with contextlib.suppress(ValueError):  # YAML reads 3e-4 as a string
+            value = float(value)
+    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if str in allowed and not isinstance(value, str):
+        value = text  # precision=no is a word here, not False
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        kinds = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in allowed)
+        raise UserError(f"--set {name}: need {kinds}; got {text!r}")
+    return value

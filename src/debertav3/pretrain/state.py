@@ -1,0 +1,171 @@
+"""Atomic checkpoints of a run, and exact resume.
+
+A checkpoint is a folder ``step-N`` that appears by one rename when everything in it, ``manifest.json`` last,
+is on disk. What is not complete is never seen: the newest folder whose every file has the size and SHA-256 of
+its manifest is the one to go on from, and a damaged one is reported and passed over. Only safetensors and
+JSON are written.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..errors import UserError
+from .optimization import StepEngine
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+STATE = "state.json"
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+class CheckpointStore:
+    """The checkpoints of one run.
+
+    Args:
+        folder: ``DIR/checkpoints``.
+        keep: how many of the newest to keep; at least 1.
+    """
+
+    def __init__(self, folder: Path, *, keep: int) -> None:
+        if keep < 1:
+            raise UserError(f"keep_checkpoints must be at least 1; got {keep}")
+        self.folder = folder
+        self.keep = keep
+
+    def save(self, engines: Mapping[str, StepEngine], state: Mapping[str, Any]) -> Path:
+        """Write a checkpoint of ``state["step"]`` and rotate old ones. Call in one process only."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        final = self.folder / f"step-{state['step']:09d}"
+        temporary = self.folder / f".tmp-{final.name}"
+        for leftover in (temporary, final):
+            if leftover.exists():
+                shutil.rmtree(leftover)
+        temporary.mkdir()
+        for name, engine in engines.items():
+            save_file(_model_tensors(engine), temporary / f"{name}.safetensors")
+            save_file(_optimizer_tensors(engine), temporary / f"{name}-optimizer.safetensors")
+        full = {**state, "scaler": _scaler_state(engines)}
+        (temporary / STATE).write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")
+        files = {path.name: _facts(path) for path in sorted(temporary.iterdir())}
+        (temporary / MANIFEST).write_text(json.dumps(files, indent=1) + "\n", encoding="utf-8")
+        for path in (*temporary.iterdir(), temporary):
+            _flush(path)
+        os.replace(temporary, final)
+        _flush(self.folder)
+        self._rotate()
+        return final
+
+    def newest(self) -> Path | None:
+        """The newest complete checkpoint, or None."""
+        for folder in self._newest_first():
+            fault = find_fault(folder)
+            if fault is None:
+                return folder
+            log.warning("checkpoint %s is damaged (%s): trying the one before", folder, fault)
+        return None
+
+    def restore(self, engines: Mapping[str, StepEngine], folder: Path) -> dict[str, Any]:
+        """Load a checkpoint into the engines and return its state."""
+        state: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        for name, engine in engines.items():
+            if not (folder / f"{name}.safetensors").is_file():
+                raise UserError(
+                    f"{folder} is of another kind of run: it has no {name}. Use the same objective and mode, "
+                    "or another --out"
+                )
+            model = engine.accelerator.unwrap_model(engine.model)
+            model.load_state_dict(load_file(folder / f"{name}.safetensors"), strict=True)
+            _load_optimizer(engine, load_file(folder / f"{name}-optimizer.safetensors"))
+            if engine.accelerator.scaler is not None and state["scaler"] is not None:
+                engine.accelerator.scaler.load_state_dict(state["scaler"])
+        return state
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*"), reverse=True) if self.folder.is_dir() else []
+
+    def _rotate(self) -> None:
+        for old in self._newest_first()[self.keep :]:
+            # Renamed first: a crash in the middle must not leave half a folder under a checkpoint's name.
+            doomed = old.with_name(f".old-{old.name}")
+            os.replace(old, doomed)
+            shutil.rmtree(doomed)
+
+    def clean(self) -> None:
+        """Remove what a crash left behind. Call in one process only, before the first save."""
+        if self.folder.is_dir():
+            for leftover in (*self.folder.glob(".tmp-*"), *self.folder.glob(".old-*")):
+                shutil.rmtree(leftover)
+
+
+def find_fault(folder: Path) -> str | None:
+    """What is wrong with a checkpoint, or None if every file is what its manifest says."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        for name, facts in manifest.items():
+            if _facts(folder / name) != facts:
+                return f"{name} is not what was written"
+    except (OSError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    with open(path, "rb") as stream:
+        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _model_tensors(engine: StepEngine) -> dict[str, Tensor]:
+    model = engine.accelerator.unwrap_model(engine.model)
+    # Tied tables appear under several names in one module; safetensors wants each name its own memory.
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def _named_parameters(engine: StepEngine) -> Iterator[tuple[str, Tensor]]:
+    model = engine.accelerator.unwrap_model(engine.model)
+    return ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
+
+
+def _optimizer_tensors(engine: StepEngine) -> dict[str, Tensor]:
+    tensors = {}
+    for name, parameter in _named_parameters(engine):
+        for moment, value in engine.optimizer.state.get(parameter, {}).items():
+            tensors[f"{moment}.{name}"] = torch.as_tensor(value).detach().cpu().clone()
+    return tensors
+
+
+def _load_optimizer(engine: StepEngine, tensors: Mapping[str, Tensor]) -> None:
+    optimizer = engine.optimizer.optimizer
+    for name, parameter in _named_parameters(engine):
+        if f"step.{name}" in tensors:
+            step, first, second = (tensors[f"{moment}.{name}"] for moment in _MOMENTS)
+            optimizer.state[parameter] = {
+                "step": step.to(parameter.device),
+                "exp_avg": first.to(parameter.device),
+                "exp_avg_sq": second.to(parameter.device),
+            }
+
+
+def _scaler_state(engines: Mapping[str, StepEngine]) -> dict[str, Any] | None:
+    for engine in engines.values():
+        if engine.accelerator.scaler is not None:
+            return dict(engine.accelerator.scaler.state_dict())
+    return None
