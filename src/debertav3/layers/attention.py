@@ -8,8 +8,9 @@ Content and position are scored apart: content to content, content to position (
 Shape letters: B batch, L tokens, N heads, H head width, D hidden size (N * H), R rows of the relative table.
 """
 
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,21 +20,19 @@ from .config import EncoderConfig
 from .relative_position import RelativePositions
 
 
-@dataclass(frozen=True, slots=True)
-class RelativeEmbeddings:
-    """The relative table that all layers share.
-
-    Args:
-        table_RD: ``(R, D)``, after its LayerNorm where the model has one.
-        version: changes whenever the weights behind the table change; None if they cannot be watched or need
-            gradients.
-    """
-
-    table_RD: Tensor
-    version: tuple[int, ...] | None
+Version = tuple[int, ...] | None
 
 
-def weights_version(*modules: nn.Module) -> tuple[int, ...] | None:
+class RelativeEmbeddings(NamedTuple):
+    """The relative table that all layers share."""
+
+    table_RD: Tensor | None
+    """``(R, D)``, after its LayerNorm where the model has one; None without relative attention."""
+    version: Version
+    """Changes whenever the weights behind the table change; None if they cannot be watched or need gradients."""
+
+
+def weights_version(*modules: nn.Module) -> Version:
     """Numbers for the present state of parameters: they change when these are trained, loaded or moved.
 
     Returns:
@@ -93,13 +92,14 @@ class DisentangledSelfAttention(nn.Module):
             span=config.span,
             long_inputs=config.long_inputs,
         )
-        self._cached: tuple[tuple[int, ...], RelativeTables, ExpandedTables] | None = None
+        self._cached: tuple[tuple[Any, ...], RelativeTables, ExpandedTables] | None = None
 
     def forward(
         self,
         hidden_states: Tensor,
         mask: Tensor | None,
-        relative: RelativeEmbeddings | None,
+        table_RD: Tensor | None,
+        table_version: Version = None,
         query_states: Tensor | None = None,
         output_attentions: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
@@ -110,7 +110,8 @@ class DisentangledSelfAttention(nn.Module):
                 given.
             mask: bool, broadcastable to ``(B, N, L, L)``, True where query i may see key j; None for
                 everywhere.
-            relative: the relative table; None without relative attention.
+            table_RD: ``(R, D)``, the relative table; None without relative attention.
+            table_version: see ``RelativeEmbeddings``.
             query_states: ``(B, L, D)``, source of the queries (the enhanced mask decoder).
             output_attentions: whether to return the attention weights.
 
@@ -121,11 +122,13 @@ class DisentangledSelfAttention(nn.Module):
         k_BNLH = self._heads(self.key_proj(hidden_states))
         v_BNLH = self._heads(self.value_proj(hidden_states))
         attend = choose(self.backend, output_attentions=output_attentions)
-        tables = self._tables(relative, hidden_states.shape[1], expanded=attend is not eager_attention)
+        tables = self._tables(
+            table_RD, table_version, hidden_states.shape[1], expanded=attend is not eager_attention
+        )
 
         # Scores and softmax stay in fp32: fp16 scores overflow, and bf16 ones are coarser than the
         # differences they make.
-        with torch.autocast(hidden_states.device.type, enabled=False):
+        with _autocast_off(hidden_states.device.type):
             context_BNLH, weights = attend(
                 _at_least_fp32(q_BNLH),
                 _at_least_fp32(k_BNLH),
@@ -143,6 +146,11 @@ class DisentangledSelfAttention(nn.Module):
         self._cached = None
         return super().train(mode)
 
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        """Move or convert the parameters; forgets the projected table."""
+        self._cached = None
+        return super()._apply(fn, recurse)
+
     def project_table(self, table_RD: Tensor) -> RelativeTables:
         """Project the ``(R, D)`` table: the keys that c2p reads and the queries that p2c reads, in fp32."""
         table_RD = self.pos_dropout(table_RD)
@@ -151,24 +159,27 @@ class DisentangledSelfAttention(nn.Module):
         )
         return RelativeTables(self.positions, key_NRH, query_NRH)
 
-    def _tables(self, relative: RelativeEmbeddings | None, length: int, *, expanded: bool) -> Tables | None:
+    def _tables(
+        self, table_RD: Tensor | None, table_version: Version, length: int, *, expanded: bool
+    ) -> Tables | None:
         """The projected table: anew each time in training, once per state of the weights in inference."""
         projections = [proj for proj in self._table_projections() if proj is not None]
-        if relative is None or not projections:
+        if table_RD is None or not projections:
             return None
         own = weights_version(*projections)
-        if own is None or relative.version is None:
+        if self.training or own is None or table_version is None:  # training without gradients has dropout too
             self._cached = None
-            return self.project_table(relative.table_RD)
-        version = (*relative.version, *own, torch.is_autocast_enabled(relative.table_RD.device.type))
-        if self._cached is None or self._cached[0] != version:
-            tables = self.project_table(relative.table_RD)
+            return self.project_table(table_RD)
+        version = (*table_version, *own, _autocast_dtype(table_RD.device.type))
+        cached = self._cached  # one read: another thread may clear it meanwhile
+        if cached is None or cached[0] != version:
+            tables = self.project_table(table_RD)
             capacity = self.positions.max_distance
             by_offset = ExpandedTables(
                 tables.offset_keys(capacity), tables.offset_queries(capacity), capacity
             )
-            self._cached = (version, tables, by_offset)
-        _, tables, by_offset = self._cached
+            cached = self._cached = (version, tables, by_offset)
+        _, tables, by_offset = cached
         return by_offset if expanded and length <= by_offset.capacity else tables
 
     def _table_projections(self) -> tuple[nn.Module | None, nn.Module | None]:
@@ -186,3 +197,15 @@ class DisentangledSelfAttention(nn.Module):
 
 def _at_least_fp32(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def _autocast_off(device_type: str) -> AbstractContextManager[Any]:
+    if torch.amp.is_autocast_available(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()  # the meta device has none
+
+
+def _autocast_dtype(device_type: str) -> torch.dtype | None:
+    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
+        return torch.get_autocast_dtype(device_type)
+    return None

@@ -6,16 +6,14 @@ Attribute names are those of the released checkpoints (``attention.self.query_pr
 Shape letters: B batch, L tokens, D hidden size, N heads.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .activations import ACTIVATION
-from .attention import DisentangledSelfAttention, RelativeEmbeddings, weights_version
+from .activations import ACTIVATION, activate
+from .attention import DisentangledSelfAttention, RelativeEmbeddings, Version, weights_version
 from .config import EncoderConfig
 
 
@@ -30,7 +28,8 @@ class ResidualOutput(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
         """``(B, L, input_size)`` and ``(B, L, D)`` to ``(B, L, D)``."""
-        return self.LayerNorm(self.dropout(self.dense(x)) + residual)
+        x = self.dropout(self.dense(x))
+        return self.LayerNorm(x + residual if torch.is_grad_enabled() else x.add_(residual))
 
 
 class Attention(nn.Module):
@@ -45,12 +44,15 @@ class Attention(nn.Module):
         self,
         hidden_states: Tensor,
         mask: Tensor | None,
-        relative: RelativeEmbeddings | None,
+        table_RD: Tensor | None,
+        table_version: Version,
         query_states: Tensor | None,
         output_attentions: bool,
     ) -> tuple[Tensor, Tensor | None]:
         """See ``DisentangledSelfAttention.forward``; the residual is the source of the queries."""
-        context, weights = self.self(hidden_states, mask, relative, query_states, output_attentions)
+        context, weights = self.self(
+            hidden_states, mask, table_RD, table_version, query_states, output_attentions
+        )
         return self.output(context, hidden_states if query_states is None else query_states), weights
 
 
@@ -60,15 +62,18 @@ class Intermediate(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.activation = ACTIVATION[config.hidden_act]
+        self.activation = config.hidden_act
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, L, D)`` to ``(B, L, intermediate_size)``."""
-        return self.activation(self.dense(x))
+        return activate(self.activation, self.dense(x))
 
 
 class Layer(nn.Module):
-    """One transformer layer."""
+    """One transformer layer.
+
+    Give ``forward`` its tensors by position: gradient checkpointing may look for them there only.
+    """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -80,12 +85,15 @@ class Layer(nn.Module):
         self,
         hidden_states: Tensor,
         mask: Tensor | None,
-        relative: RelativeEmbeddings | None,
+        table_RD: Tensor | None,
+        table_version: Version = None,
         query_states: Tensor | None = None,
         output_attentions: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """Return ``(B, L, D)`` and the attention weights or None; see ``DisentangledSelfAttention``."""
-        attended, weights = self.attention(hidden_states, mask, relative, query_states, output_attentions)
+        attended, weights = self.attention(
+            hidden_states, mask, table_RD, table_version, query_states, output_attentions
+        )
         return self.output(self.intermediate(attended), attended), weights
 
 
@@ -179,12 +187,13 @@ class Encoder(nn.Module):
 
     Args:
         config: sizes and options.
+        layer_class: what makes a layer; ``models/`` gives one that supports gradient checkpointing.
     """
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, *, layer_class: type[Layer] = Layer) -> None:
         super().__init__()
         self.hidden_size = config.hidden_size
-        self.layer = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.layer = nn.ModuleList(layer_class(config) for _ in range(config.num_hidden_layers))
         self.has_relative_attention = config.relative_attention
         self.normalizes_relative_table = config.normalizes_relative_table
         if config.relative_attention:
@@ -192,14 +201,11 @@ class Encoder(nn.Module):
         if config.normalizes_relative_table:
             self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.conv = Convolution(config) if config.conv_kernel_size else None
-        # transformers' gradient_checkpointing_enable() sets both.
-        self.gradient_checkpointing = False
-        self._gradient_checkpointing_func: Callable[..., Any] | None = None
 
-    def relative_embeddings(self) -> RelativeEmbeddings | None:
-        """The relative table ``(R, D)`` as the layers read it; None without relative attention."""
+    def relative_embeddings(self) -> RelativeEmbeddings:
+        """The relative table as the layers read it."""
         if not self.has_relative_attention:
-            return None
+            return RelativeEmbeddings(None, None)
         table = self.rel_embeddings.weight
         if not self.normalizes_relative_table:
             return RelativeEmbeddings(table, weights_version(self.rel_embeddings))
@@ -229,7 +235,7 @@ class Encoder(nn.Module):
         relative = self.relative_embeddings()
         x = hidden_states
         for number, layer in enumerate(self.layer[:num_layers]):
-            x, weights = self.run_layer(layer, x, masks, relative, output_attentions=output_attentions)
+            x, weights = layer(x, masks.pairs, *relative, None, output_attentions)
             if number == 0 and self.conv is not None:
                 x = self.conv(hidden_states, x, masks.padding)
             if output_hidden_states:
@@ -238,19 +244,3 @@ class Encoder(nn.Module):
                 output.attentions.append(weights)
         output.last_hidden_state = x
         return output
-
-    def run_layer(
-        self,
-        layer: nn.Module,
-        hidden_states: Tensor,
-        masks: AttentionMasks,
-        relative: RelativeEmbeddings | None,
-        *,
-        query_states: Tensor | None = None,
-        output_attentions: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Run one layer, without keeping its inner activations where gradient checkpointing is on."""
-        arguments = (hidden_states, masks.pairs, relative, query_states, output_attentions)
-        if self.gradient_checkpointing and self.training and self._gradient_checkpointing_func is not None:
-            return self._gradient_checkpointing_func(layer.__call__, *arguments)
-        return layer(*arguments)

@@ -21,7 +21,12 @@ class ContextPooler(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.pooler_hidden_size, config.pooler_hidden_size)
+        if config.pooler_hidden_size != config.hidden_size:
+            raise UserError(
+                f"config: pooler_hidden_size is {config.pooler_hidden_size}; the pooler reads hidden states, "
+                f"so it must be hidden_size ({config.hidden_size})"
+            )
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
         self.dropout = nn.Dropout(config.pooler_dropout)
         self.activation = ACTIVATION[config.pooler_hidden_act]
 
@@ -78,9 +83,7 @@ class EnhancedMaskDecoder:
         relative = self.encoder.relative_embeddings()
         query = states + self.position_embeddings(position_ids)
         for _ in range(self.NUM_STEPS):
-            query, _ = self.encoder.run_layer(
-                self.encoder.layer[-1], states, masks, relative, query_states=query
-            )
+            query, _ = self.encoder.layer[-1](states, masks.pairs, *relative, query)
         return query
 
 
