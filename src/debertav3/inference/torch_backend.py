@@ -28,6 +28,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _CPU_BATCH_TOKENS = 1024
 _ACCELERATOR_BATCH_TOKENS = 32768
+_MASKED_LM_SHARE = 8  # smaller batches: the logits of one token over 128,000 words are half a megabyte
 
 _CLASSES = {head: getattr(models, name) for name, head in HEAD_OF_ARCHITECTURE.items()}
 
@@ -48,6 +49,8 @@ class TorchBackend:
         self.device = model.device
         self.config: Mapping[str, Any] = model.config.to_dict()
         self.batch_tokens = _CPU_BATCH_TOKENS if self.device.type == "cpu" else _ACCELERATOR_BATCH_TOKENS
+        if head == MASKED_LM:
+            self.batch_tokens //= _MASKED_LM_SHARE
 
     @classmethod
     def open(cls, path_or_name: str | Path, *, task: str | None, device: str, dtype: str) -> Self:
