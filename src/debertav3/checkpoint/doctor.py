@@ -191,27 +191,26 @@ def _examine_numbers(diagnosis: Diagnosis, raw: Mapping[str, Any], weights: Weig
             f"NaN or infinite numbers in {len(broken)} tensors: {_some(broken)}",
             "training diverged or the file was written in too low a precision; use an earlier checkpoint",
         )
-    for group, tensors in groups.items():
-        if looks_untrained(tensors, initializer_range=initial):
-            diagnosis.untrained.append(group)
-            diagnosis.add_fault(
-                f"{group} looks untrained: its biases are 0 and its weights as freshly drawn",
-                "fine-tune before predicting; a new head answers at random",
-            )
+    diagnosis.untrained = sorted(
+        group for group, tensors in groups.items() if looks_untrained(tensors, initializer_range=initial)
+    )
+    if diagnosis.untrained:
+        diagnosis.add_fault(
+            f"{' and '.join(diagnosis.untrained)} look untrained: biases 0, weights as freshly drawn",
+            "fine-tune before predicting; what is untrained answers at random",
+        )
     _examine_embeddings(diagnosis)
 
 
 def _trained_together(name: str) -> str | None:
     """The part of the model that a tensor belongs to, where that part can look untrained."""
     if match := keys.LAYER.match(name):
-        return None if match.group(1) != "0" else "the encoder"
-    head = name.split(".")[0] + "."
-    if head in _HEAD_PARTS:
-        return f"the head's {head.rstrip('.')}"
-    return None
+        return "encoder" if match.group(1) == "0" else None
+    part = name.split(".")[0]
+    return part if part in _HEAD_PARTS else None
 
 
-_HEAD_PARTS = {prefix.split(".")[0] + "." for prefixes in keys.HEAD_PREFIXES.values() for prefix in prefixes}
+_HEAD_PARTS = {prefix.split(".")[0] for prefixes in keys.HEAD_PREFIXES.values() for prefix in prefixes}
 
 
 def _examine_embeddings(diagnosis: Diagnosis) -> None:
@@ -272,10 +271,11 @@ def _add_notes(diagnosis: Diagnosis) -> None:
     labels = [name.lower() for name in diagnosis.labels or ()]
     if set(labels) == NLI_NAMES:
         diagnosis.notes.append(f"NLI label order: {', '.join(labels)}")
-    if diagnosis.relative_row_zero is not None:
+    ratio = diagnosis.relative_row_zero
+    if ratio is not None and not 0.5 < ratio < 2:
         diagnosis.notes.append(
-            f"row 0 of the relative table has {diagnosis.relative_row_zero:.2f} of the usual norm; official "
-            "training never reads it, and neither do we with long_inputs = clamp"
+            f"row 0 of the relative table has {ratio:.2f} of the usual norm; training never reads it, so "
+            "keep long_inputs at clamp for texts beyond the trained length"
         )
 
 

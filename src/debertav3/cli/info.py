@@ -1,0 +1,145 @@
+"""``debertav3 info``: how large a model is and what it costs, from its configuration alone."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+LABEL_WIDTH = 16
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(info)
+
+
+def info(
+    model: Annotated[
+        str, typer.Argument(metavar="SIZE-or-PATH", help="A size such as xsmall, a folder, or a Hub name.")
+    ],
+    length: Annotated[int, typer.Option(help="Tokens of the text for which operations are counted.")] = 128,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Print layers, width, vocabulary, parameters, bytes and operations of a model.
+
+    Example: debertav3 info xsmall --length 512
+    """
+    facts = describe(model, length=length)
+    print(json.dumps(facts, indent=2, ensure_ascii=False) if as_json else render(facts))
+
+
+def describe(model: str, *, length: int) -> dict[str, Any]:
+    """Return everything that ``info`` prints.
+
+    Raises:
+        UserError: if ``model`` is neither a size nor a checkpoint, or its configuration is not valid.
+    """
+    from ..sizes import SIZES, raw_config, size_of
+
+    if model in SIZES:
+        return _facts(raw_config(model), name=model, head=None, length=length)
+    if Path(model).exists() or "/" in model:
+        raw, head = _read_checkpoint(model)
+        return {"path": model, **_facts(raw, name=size_of(raw), head=head, length=length)}
+    return _facts(raw_config(model), name=model, head=None, length=length)  # says which sizes there are
+
+
+def _read_checkpoint(path: str) -> tuple[dict[str, Any], str]:
+    """A checkpoint's configuration, and its head by the class that the configuration names."""
+    from ..checkpoint.configuration import read_config
+    from ..checkpoint.files import locate
+    from ..checkpoint.keys import CLASS_HEADS
+
+    raw = read_config(locate(path))
+    heads = [CLASS_HEADS[name] for name in raw.get("architectures") or () if name in CLASS_HEADS]
+    return raw, heads[0] if heads else "encoder"
+
+
+def _facts(raw: Mapping[str, Any], *, name: str | None, head: str | None, length: int) -> dict[str, Any]:
+    from ..sizes import (
+        DTYPE_BYTES,
+        PUBLISHED,
+        SIZES,
+        EncoderShape,
+        count_parameters,
+        flops_per_token,
+    )
+
+    shape = EncoderShape.from_raw(raw)
+    labels = len(raw.get("id2label") or (0, 1))
+    if head is None:  # the head that the authors pre-trained with
+        head = "masked-lm" if shape.convolution_kernel else "replaced-token-detection"
+    count = count_parameters(raw, head=head, num_labels=labels)
+    is_released = name in PUBLISHED and SIZES[name]["vocab_size"] == shape.vocab_size
+    published = PUBLISHED[name] if name and is_released else None
+    return {
+        "size": name,
+        "layers": shape.layers,
+        "width": shape.width,
+        "heads": shape.heads,
+        "feed_forward": shape.feed_forward,
+        "positions": shape.positions,
+        "relative_rows": shape.relative_rows,
+        "vocabulary": shape.vocab_size,
+        "head": head,
+        "parameters": {
+            "backbone": count.backbone,
+            "embedding": count.word_embeddings,
+            "total": count.total,
+            "encoder_only_backbone": count_parameters(raw).backbone,
+        },
+        "published_millions": published
+        and {"backbone": published.backbone, "embedding": published.embedding, "source": published.hub_name},
+        "bytes": {dtype: count.total * size for dtype, size in DTYPE_BYTES.items()},
+        "flops_per_token": {"length": length, "forward": flops_per_token(raw, length=length)},
+    }
+
+
+def render(facts: Mapping[str, Any]) -> str:
+    """Lay the facts out for a terminal."""
+    parameters, published = facts["parameters"], facts["published_millions"]
+    flops = facts["flops_per_token"]
+    width, heads = facts["width"], facts["heads"]
+    rows = [
+        ("layers", f"{facts['layers']}"),
+        ("width", f"{width}, feed-forward {facts['feed_forward']}"),
+        ("heads", f"{heads} of {width // heads}"),
+        ("positions", f"{facts['positions']} tokens, relative table of {facts['relative_rows']} rows"),
+        ("vocabulary", f"{facts['vocabulary']:,}"),
+        ("parameters", _in_millions(parameters, published)),
+        ("exactly", f"{parameters['backbone']:,} backbone, with the head ({facts['head']})"),
+        ("", f"{parameters['encoder_only_backbone']:,} of them in the bare encoder"),
+        ("", f"{parameters['embedding']:,} word embeddings"),
+        ("", f"{parameters['total']:,} together"),
+    ]
+    rows.append(("bytes", ", ".join(f"{_mebibytes(n)} {dtype}" for dtype, n in facts["bytes"].items())))
+    rows.append(
+        (
+            "operations",
+            f"{flops['forward'] / 1e6:,.1f} MFLOP per token, forward, in a text of {flops['length']}",
+        )
+    )
+    rows.append(("", "(matrix products of the encoder, a multiplication and its addition as 2)"))
+    title = facts.get("path") or f"size {facts['size']}"
+    if facts.get("path") and facts["size"]:
+        title += f" (size {facts['size']})"
+    return "\n".join([title, "", *(f"  {label:<{LABEL_WIDTH}}{text}" for label, text in rows)])
+
+
+def _in_millions(parameters: Mapping[str, int], published: Mapping[str, Any] | None) -> str:
+    """Backbone and embedding as the authors publish them, or rounded where they do not."""
+    backbone, embedding = _millions(parameters["backbone"]), _millions(parameters["embedding"])
+    if not published:
+        return f"{backbone} backbone + {embedding} embedding"
+    if published["embedding"]:
+        embedding = f"{published['embedding']}M"
+    return f"{published['backbone']}M backbone + {embedding} embedding (published: {published['source']})"
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.0f}M" if count >= 9.5e6 else f"{count / 1e6:.1f}M"
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB"
