@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 import debertav3
 from debertav3 import DebertaV3Tokenizer, Predictor, cli
-from debertav3.inference import default_model, files
+from debertav3.inference import default_model, file_tasks, files
 from tiny_models import save, tiny_model
 
 NLI = {0: "contradiction", 1: "entailment", 2: "neutral"}
@@ -253,6 +254,24 @@ def test_every_task_answers_its_rows(
         assert len(found[0]["prediction"]) == len(found[0]["tokens"])
     if task == "rtd":
         assert len(found[0]["scores"]) == 4
+
+
+def test_the_rows_of_the_guide_are_answered(
+    debertav3_command: Command, model: Maker, tmp_path: Path, repository: Path
+) -> None:
+    guide = (repository / "docs" / "prediction.md").read_text("utf-8")
+    examples = re.findall(r"### `([a-z-]+)`\n\n```json\n(.+)\n```", guide)
+    assert [task for task, _ in examples] == list(file_tasks.FILE_TASKS)
+    for task, line in examples:
+        class_name, config, *_ = CASES.get(task, CASES["classify"])
+        source, target, metrics = tmp_path / "in.jsonl", tmp_path / "out.jsonl", tmp_path / "m.json"
+        source.write_text(line, encoding="utf-8")
+        outcome = debertav3_command(
+            "predict", task, "--model", model(class_name, **config), "--input", source, "--output", target,
+            "--metrics", metrics,
+        )  # fmt: skip
+        assert outcome.code == 0, outcome.err
+        assert json.loads(metrics.read_text())["labelled"] == 1
 
 
 BAD_ROWS = {
