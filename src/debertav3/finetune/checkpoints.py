@@ -12,8 +12,6 @@ import re
 import shutil
 from pathlib import Path
 
-from ..errors import UserError
-
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
@@ -92,24 +90,6 @@ def file_sha256(path: Path) -> str:
         while block := file.read(_READ_BYTES):
             digest.update(block)
     return digest.hexdigest()
-
-
-def install_files(staged: Path, target: Path) -> None:
-    """Move finished files into ``target``, each by a rename on the same file system, and remove ``staged``.
-
-    Raises:
-        UserError: if the target cannot be written.
-    """
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        for file in sorted(path for path in staged.iterdir() if path.is_file()):
-            _flush(file)
-            file.replace(target / file.name)
-        _flush(target)
-    except OSError as error:
-        raise UserError(f"{target} cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:

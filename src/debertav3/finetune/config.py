@@ -56,6 +56,8 @@ class FinetuneConfig:
     """Dropout before the classifier; here and in the next two None means what the model's config says."""
     hidden_dropout: float | None = None
     attention_dropout: float | None = None
+    initializer_range: float | None = None
+    """Standard deviation of new weights, for a model from scratch; None means what its size says."""
 
     precision: str = "auto"
     """``fp32``, or autocast to ``bf16`` or ``fp16``; auto: bf16 where CUDA has it, else fp32."""
@@ -98,6 +100,7 @@ class FinetuneConfig:
             "classifier_dropout": self.classifier_dropout is None or 0 <= self.classifier_dropout < 1,
             "hidden_dropout": self.hidden_dropout is None or 0 <= self.hidden_dropout < 1,
             "attention_dropout": self.attention_dropout is None or 0 <= self.attention_dropout < 1,
+            "initializer_range": self.initializer_range is None or self.initializer_range > 0,
             "precision": self.precision in PRECISIONS,
             "eval_batch_size": self.eval_batch_size >= 1,
             "eval_every_steps": self.eval_every_steps is None or self.eval_every_steps >= 1,

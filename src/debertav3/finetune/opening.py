@@ -1,35 +1,31 @@
 """From a size or a checkpoint to a model with the task's head and its tokenizer."""
 
-import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 
+from ..checkpoint import open_model as open_checkpoint
+from ..checkpoint.configuration import read_config
+from ..checkpoint.files import locate, read_json
 from ..errors import UserError
 from ..models import DebertaV2ForSequenceClassification
-from ..sizes import SIZES, raw_config
-from ..tokenization.tokenizer import DebertaV3Tokenizer
+from ..sizes import SIZES, config_for
+from ..tokenization import DebertaV3Tokenizer
 from .config import FinetuneConfig
 
-logger = logging.getLogger(__name__)
-
 _SHAPE = ("num_hidden_layers", "hidden_size", "conv_kernel_size")
+_ROW_MULTIPLE = 64
+"""Rows of a new word embedding come in multiples of this, which suits matrix products."""
 
 
 def size_of(model: str) -> str | None:
     """Name a model's size from its name, a local ``config.json`` or its Hub name; None if it has none."""
     if model in SIZES:
         return model
-    file = Path(model) / "config.json"
-    if file.is_file():
-        try:
-            raw = json.loads(file.read_text(encoding="utf-8"))
-        except (ValueError, UnicodeDecodeError) as error:
-            raise UserError(f"{file} is not valid JSON: {error}") from error
+    if (Path(model) / "config.json").is_file():
+        raw = read_json(Path(model) / "config.json")
         if raw.get("model_type") != "deberta-v2":
             return None
         shape = [raw.get(key, 0) for key in _SHAPE]
@@ -59,7 +55,7 @@ def open_tokenizer(config: FinetuneConfig) -> DebertaV3Tokenizer:
 
 def open_model(
     config: FinetuneConfig, tokenizer: DebertaV3Tokenizer, labels: Sequence[str]
-) -> PreTrainedModel:
+) -> DebertaV2ForSequenceClassification:
     """Build the model from scratch or load a checkpoint, in fp32, with a head for the labels.
 
     A head in the checkpoint that has just these labels is kept, in its own order; any other is replaced.
@@ -77,41 +73,28 @@ def open_model(
         "hidden_dropout_prob": config.hidden_dropout,
         "attention_probs_dropout_prob": config.attention_dropout,
     }
-    changed = {key: value for key, value in settings.items() if value is not None}
+    changed: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
     if config.model in SIZES:
-        from transformers import DebertaV2Config
+        rows = -(-len(tokenizer) // _ROW_MULTIPLE) * _ROW_MULTIPLE
+        if config.initializer_range is not None:
+            changed["initializer_range"] = config.initializer_range
+        built = config_for(config.model, vocab_size=rows, **_label_names(labels), **changed)
+        return DebertaV2ForSequenceClassification(built)
+    stored = read_config(locate(config.model)).get("id2label") or {}
+    if sorted(name.lower() for name in stored.values()) != sorted(labels):
+        changed |= _label_names(labels)
+    opened = open_checkpoint(
+        config.model, head=DebertaV2ForSequenceClassification, dtype=torch.float32, new_head=True, **changed
+    )
+    return opened.model
 
-        rows = -(-len(tokenizer) // 64) * 64  # whole multiples of 64 rows suit matrix products
-        raw = raw_config(config.model, vocab_size=max(rows, len(tokenizer)), **changed)
-        return DebertaV2ForSequenceClassification(DebertaV2Config(**raw, **_label_names(labels)))
-    return _load(config.model, labels, changed)
 
-
-def _load(model: str, labels: Sequence[str], changed: dict[str, Any]) -> PreTrainedModel:
-    from transformers import DebertaV2Config
-
-    try:
-        stored = DebertaV2Config.from_pretrained(model)
-        names = _label_names(labels)
-        if sorted(map(str.lower, (stored.id2label or {}).values())) == sorted(labels):
-            names = {"id2label": {key: name.lower() for key, name in (stored.id2label or {}).items()}}
-            names["label2id"] = {name: key for key, name in names["id2label"].items()}
-        loaded = DebertaV2ForSequenceClassification.from_pretrained(
-            model, dtype=torch.float32, ignore_mismatched_sizes=True, **names, **changed
-        )
-    except (OSError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"--model {model} cannot be opened: {reason}") from error
-    assert isinstance(loaded, PreTrainedModel)
-    return loaded
+def label_order(model: DebertaV2ForSequenceClassification) -> tuple[str, ...]:
+    """The task's labels in the order of the model's outputs."""
+    names: dict[int, str] = model.config.id2label or {}  # type: ignore[assignment]
+    return tuple(names[index].lower() for index in sorted(names))
 
 
 def _label_names(labels: Sequence[str]) -> dict[str, Any]:
-    if not labels:
-        return {"id2label": {0: "score"}, "label2id": {"score": 0}}
-    return {
-        "id2label": dict(enumerate(labels)),
-        "label2id": {name: index for index, name in enumerate(labels)},
-    }
+    names = list(labels) or ["score"]
+    return {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}

@@ -13,19 +13,20 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from safetensors import SafetensorError
-from transformers import PreTrainedModel
 from transformers.trainer_utils import TrainOutput
 
+from ..checkpoint import save_model
+from ..checkpoint.quiet import quiet_transformers
 from ..data.jsonl import write_json
 from ..errors import UserError
-from ..tokenization.tokenizer import DebertaV3Tokenizer
+from ..models import DebertaV2ForSequenceClassification
+from ..tokenization import DebertaV3Tokenizer
 from . import checkpoints, metrics
 from .batches import EncodedDataset, PaddingCollator, encode_examples
 from .config import FinetuneConfig
 from .examples import Example, check_labels, choose_labels, read_examples, take_balanced, warn_of_overlap
 from .losses import LossFunction, classification_loss, regression_loss
-from .opening import open_model, open_tokenizer, size_of
+from .opening import label_order, open_model, open_tokenizer, size_of
 from .recipes import recipe
 from .records import run_record
 from .task import Task
@@ -116,8 +117,9 @@ def run(config: FinetuneConfig, out: Path, *, resume: bool = False) -> dict[str,
     prepared = _prepare(config, data, model=model, tokenizer=tokenizer, folder=folder)
     trainer = prepared.trainer
     write_json(folder / _SETTINGS, config.to_dict())
-    trained = trainer.train(resume_from_checkpoint=str(start_from) if start_from else None)
-    if trainer.stop_signal.is_stopped:
+    with quiet_transformers():
+        trained = trainer.train(resume_from_checkpoint=str(start_from) if start_from else None)
+    if trainer.saves.is_stopped:
         step = trainer.state.global_step
         logger.warning(
             "stopped by SIGTERM at step %d; the same command with --resume goes on from there", step
@@ -127,7 +129,10 @@ def run(config: FinetuneConfig, out: Path, *, resume: bool = False) -> dict[str,
     if trainer.is_world_process_zero():
         device = str(trainer.args.device)
         record = run_record(config, labels=prepared.labels, rows=data.rows, device=device)
-        _finish(out, model=model, tokenizer=tokenizer, report=report, record=record)
+        with quiet_transformers():
+            save_model(model, out, tokenizer)
+        write_json(out / "metrics.json", report)
+        write_json(out / "run.json", record)  # comes last, so a folder that has it is complete
         if not config.keep_checkpoints:
             shutil.rmtree(folder)
     return report
@@ -146,11 +151,15 @@ class _Prepared:
 
 
 def _prepare(
-    config: FinetuneConfig, data: Data, *, model: PreTrainedModel, tokenizer: DebertaV3Tokenizer, folder: Path
+    config: FinetuneConfig,
+    data: Data,
+    *,
+    model: DebertaV2ForSequenceClassification,
+    tokenizer: DebertaV3Tokenizer,
+    folder: Path,
 ) -> _Prepared:
     task = find_task(config.task)
-    names: dict[int, str] = model.config.id2label or {}  # type: ignore[assignment]
-    labels = tuple(names[index] for index in range(len(data.labels)))
+    labels = label_order(model) if data.labels else ()
 
     def encoded(examples: Sequence[Example], name: str) -> EncodedDataset:
         return encode_examples(
@@ -265,25 +274,3 @@ def _dev_report(prepared: _Prepared, dataset: EncodedDataset) -> dict[str, Any]:
     report["per_label"] = metrics.per_label(predictions, gold, names=labels)
     report["confusion"] = metrics.confusion(predictions, gold, num_labels=len(labels))
     return report
-
-
-def _finish(
-    out: Path,
-    *,
-    model: PreTrainedModel,
-    tokenizer: DebertaV3Tokenizer,
-    report: dict[str, Any],
-    record: dict[str, Any],
-) -> None:
-    """Write the result; ``run.json`` comes last, so a folder that has it is complete."""
-    staging = out / ".writing"
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        staging.mkdir(parents=True)
-        model.save_pretrained(staging)
-        tokenizer.save_pretrained(staging)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{out} cannot be written: {' '.join(str(error).split())}") from error
-    checkpoints.install_files(staging, out)
-    write_json(out / "metrics.json", report)
-    write_json(out / "run.json", record)

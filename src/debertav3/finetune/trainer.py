@@ -83,12 +83,10 @@ class FinetuneTrainer(Trainer):
             compute_metrics=compute_metrics,
         )
         self.remove_callback(PrinterCallback)  # it prints to stdout
-        self.stop_signal = StopOnSignal()
+        self.saves = ExtraSaves(config.save_every_steps, evaluates_epochs=config.eval_every_steps is None)
         self.add_callback(EpochOrder(self.train_sampler))
-        self.add_callback(self.stop_signal)
+        self.add_callback(self.saves)
         self.add_callback(ProgressBar())
-        if config.save_every_steps is not None:
-            self.add_callback(SaveEvery(config.save_every_steps))
         if config.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(config.early_stopping_patience))
 
@@ -240,31 +238,29 @@ class EpochOrder(TrainerCallback):
         self.sampler.epoch = int(state.epoch or 0)
 
 
-class SaveEvery(TrainerCallback):
-    """Asks for a checkpoint every so many steps."""
+class ExtraSaves(TrainerCallback):
+    """Saves between evaluations: every so many steps, and on SIGTERM, after which the run stops.
 
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
+    Where an evaluation is due after the last step of an epoch, its own checkpoint is left to do both, so that a
+    resumed run has seen just the evaluations that the unbroken one has.
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Called after each optimiser step."""
-        if state.global_step % self.steps == 0:
-            control.should_save = True
+    Args:
+        every: steps between checkpoints; None for none.
+        evaluates_epochs: whether each epoch ends in an evaluation.
+    """
 
-
-class StopOnSignal(TrainerCallback):
-    """On SIGTERM: finish the step, save, stop."""
-
-    def __init__(self) -> None:
+    def __init__(self, every: int | None, *, evaluates_epochs: bool) -> None:
+        self.every = every
+        self.evaluates_epochs = evaluates_epochs
         self.is_stopped = False
+        self._steps_per_epoch = 1
         self._previous: Any = None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Install the handler."""
+        """Count the steps of an epoch and install the signal's handler."""
+        self._steps_per_epoch = max(1, len(kwargs["train_dataloader"]) // args.gradient_accumulation_steps)
         if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
             self._previous = signal.signal(signal.SIGTERM, self._note)
 
@@ -272,9 +268,18 @@ class StopOnSignal(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Called after each optimiser step."""
-        if self.is_stopped:
+        is_due = self.every is not None and state.global_step % self.every == 0
+        if (is_due or self.is_stopped) and not self._ends_epoch(state):
             control.should_save = True
+        if self.is_stopped:
             control.should_training_stop = True
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Called also where an epoch is broken off: then there is nothing to evaluate."""
+        if self.is_stopped and not self._ends_epoch(state):
+            control.should_evaluate = control.should_save = control.should_log = False
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -282,6 +287,10 @@ class StopOnSignal(TrainerCallback):
         """Give the signal back."""
         if self._previous is not None:
             signal.signal(signal.SIGTERM, self._previous)
+
+    def _ends_epoch(self, state: TrainerState) -> bool:
+        is_last = state.global_step % self._steps_per_epoch == 0 or state.global_step >= state.max_steps
+        return self.evaluates_epochs and is_last
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.is_stopped = True

@@ -1,0 +1,329 @@
+"""``debertav3 finetune`` end to end on a tiny model: it learns, its folder answers, a broken run goes on bit for bit."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+
+from debertav3 import DebertaV2ForSequenceClassification
+from debertav3.errors import UserError
+from debertav3.finetune import checkpoints
+from debertav3.finetune import run as running
+from debertav3.finetune import trainer as training
+from debertav3.finetune.config import FinetuneConfig
+from debertav3.sizes import config_for
+from debertav3.tokenization import DebertaV3Tokenizer
+
+ANIMALS = ("dog", "cat", "horse", "bird", "fish", "cow", "sheep", "mouse")
+
+
+def nli_rows(count: int, *, seed: int) -> list[dict[str, str]]:
+    """Pairs whose label one word of the hypothesis gives away, so that a tiny model learns them in a few steps."""
+    draw = random.Random(seed)
+    forms = {
+        "entailment": "Some {} sleeps.",
+        "neutral": "The {} may sleep.",
+        "contradiction": "No {} sleeps.",
+    }
+    rows = []
+    for number in range(count):
+        label = tuple(forms)[number % 3]
+        animal = draw.choice(ANIMALS)
+        rows.append(
+            {
+                "premise": f"A {animal} sleeps here, {number}.",
+                "hypothesis": forms[label].format(animal),
+                "label": label,
+            }
+        )
+    return rows
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory, nano: Path) -> Path:
+    """A checkpoint without a trained head, with nano's tokenizer."""
+    folder = tmp_path_factory.mktemp("tiny")
+    tokenizer = DebertaV3Tokenizer.from_pretrained(nano)
+    torch.manual_seed(0)
+    config = config_for(
+        "nano",
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        initializer_range=0.2,
+    )
+    DebertaV2ForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("data")
+    return write_jsonl(folder / "train.jsonl", nli_rows(64, seed=1)), write_jsonl(
+        folder / "dev.jsonl", nli_rows(32, seed=2)
+    )
+
+
+Configure = Callable[..., FinetuneConfig]
+
+
+@pytest.fixture
+def configure(tiny: Path, files: tuple[Path, Path]) -> Configure:
+    def make(**changes: Any) -> FinetuneConfig:
+        settings = {
+            "train": (str(files[0]),),
+            "dev": (str(files[1]),),
+            "batch_size": 8,
+            "epochs": 4.0,
+            "learning_rate": 5e-3,
+            "log_every_steps": 4,
+            **changes,
+        }
+        return FinetuneConfig(task="nli", model=str(tiny), **settings)
+
+    return make
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def test_a_run_learns_and_leaves_a_folder_that_answers(
+    configure: Configure, tmp_path: Path, capfd: Any
+) -> None:
+    out = tmp_path / "out"
+    report = running.run(configure(), out)
+    assert report is not None
+    losses = [entry["loss"] for entry in report["history"] if "loss" in entry]
+    assert losses[-1] < 0.5 * losses[0]
+    assert report["accuracy"] > 0.9
+    (dev,) = report["dev"].values()
+    assert dev["majority_baseline"]["accuracy"] < 0.4
+    assert sum(map(sum, dev["confusion"])) == dev["examples"] == 32
+    assert sum(entry["support"] for entry in dev["per_label"].values()) == 32
+
+    assert capfd.readouterr().out == ""  # stdout carries answers only
+    assert json.loads((out / "metrics.json").read_text(encoding="utf-8"))["accuracy"] == report["accuracy"]
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    assert (
+        FinetuneConfig(task="nli", model="x").with_values(record["config"], source="run.json") == configure()
+    )
+    assert record["labels"] == ["entailment", "neutral", "contradiction"]
+    assert record["versions"]["torch"] == torch.__version__
+    assert not list(out.glob(".*"))
+    assert not (out / "checkpoints").exists()
+
+    stock = transformers.AutoModelForSequenceClassification.from_pretrained(out).eval()
+    ours = DebertaV2ForSequenceClassification.from_pretrained(out).eval()
+    tokenizer = DebertaV3Tokenizer.from_pretrained(out)
+    batch = tokenizer("A dog sleeps here.", "No dog sleeps.", return_tensors="pt")
+    with torch.inference_mode():
+        logits = ours(**batch).logits
+        torch.testing.assert_close(logits, stock(**batch).logits, atol=1e-5, rtol=1e-5)
+    assert ours.config.id2label[int(logits.argmax())] == "contradiction"
+
+
+def test_equal_seeds_give_equal_weights(configure: Configure, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        running.run(configure(epochs=1.0, seed=seed), tmp_path / name)
+    first, again, other = (weights(tmp_path / name) for name in "abc")
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not all(torch.equal(first[key], other[key]) for key in first)
+
+
+def test_accumulated_micro_batches_equal_one_batch(configure: Configure, tmp_path: Path) -> None:
+    dropout = {"classifier_dropout": 0.0, "hidden_dropout": 0.0, "attention_dropout": 0.0}
+    for name, micro in (("whole", None), ("parts", 2)):
+        running.run(configure(max_steps=4, micro_batch_size=micro, **dropout), tmp_path / name)
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    for key in whole:
+        torch.testing.assert_close(parts[key], whole[key], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("stop_at", [3, 8, 11], ids=["within-first", "at-epoch-end", "within-second"])
+def test_a_resumed_run_ends_with_the_same_weights(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
+) -> None:
+    settings = {"epochs": 2.0, "save_every_steps": 1}
+    straight = running.run(configure(**settings), tmp_path / "straight")
+
+    class Crash(Exception):
+        pass
+
+    save = training.FinetuneTrainer._save_checkpoint
+
+    def save_then_crash(self: training.FinetuneTrainer, model: Any, trial: Any) -> None:
+        save(self, model, trial)
+        if self.state.global_step == stop_at:
+            raise Crash
+
+    monkeypatch.setattr(training.FinetuneTrainer, "_save_checkpoint", save_then_crash)
+    with pytest.raises(Crash):
+        running.run(configure(**settings), tmp_path / "broken")
+    monkeypatch.undo()
+    resumed = running.run(configure(**settings), tmp_path / "broken", resume=True)
+
+    assert straight is not None
+    assert resumed is not None
+    assert resumed["dev"] == straight["dev"]
+    ends = weights(tmp_path / "straight"), weights(tmp_path / "broken")
+    assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
+
+
+def test_resuming_with_other_settings_is_refused(configure: Configure, tmp_path: Path) -> None:
+    folder = tmp_path / "out" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "settings.json").write_text(json.dumps(configure().to_dict()), encoding="utf-8")
+    with pytest.raises(UserError, match=r"changed: epochs \(was 4.0, now 9.0\)"):
+        running.run(configure(epochs=9.0), tmp_path / "out", resume=True)
+
+
+def test_a_folder_with_a_run_is_not_written_over(configure: Configure, tmp_path: Path) -> None:
+    running.run(configure(max_steps=1), tmp_path / "out")
+    before = (tmp_path / "out" / "run.json").read_bytes()
+    with pytest.raises(UserError, match="already holds a run"):
+        running.run(configure(max_steps=1), tmp_path / "out")
+    with pytest.raises(UserError, match="finished run"):
+        running.run(configure(max_steps=1), tmp_path / "out", resume=True)
+    assert (tmp_path / "out" / "run.json").read_bytes() == before
+
+
+def test_steps_without_a_finite_gradient_are_skipped_and_ten_end_the_run(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute = transformers.Trainer.compute_loss
+
+    def sometimes_nan(bad: set[int]) -> Any:
+        def loss(self: Any, *args: Any, **kwargs: Any) -> Any:
+            value = compute(self, *args, **kwargs)
+            is_bad = self.model.training and self.state.global_step in bad
+            return value + float("nan") if is_bad else value
+
+        return loss
+
+    monkeypatch.setattr(transformers.Trainer, "compute_loss", sometimes_nan({2, 5}))
+    report = running.run(configure(), tmp_path / "some")
+    assert report is not None
+    assert report["train"]["skipped_steps"] == 2
+    assert report["accuracy"] > 0.9
+    assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "some").values())
+
+    monkeypatch.setattr(transformers.Trainer, "compute_loss", sometimes_nan(set(range(9, 99))))
+    with pytest.raises(UserError, match="10 steps in a row"):
+        running.run(configure(), tmp_path / "many")
+    assert checkpoints.newest_complete(tmp_path / "many" / "checkpoints") is not None
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = checkpoints.publish
+
+    def full_disk(staged: Path, target: Path) -> None:
+        if target.name == "checkpoint-16":
+            raise OSError(28, "No space left on device")
+        publish(staged, target)
+
+    monkeypatch.setattr(checkpoints, "publish", full_disk)
+    with pytest.raises(UserError, match=r"step 16 cannot be written .*No space left on device"):
+        running.run(configure(), tmp_path / "out")
+    left = [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()]
+    assert sorted(left) == ["checkpoint-8", "settings.json"]
+
+
+def command(*args: object) -> list[str]:
+    return [sys.executable, "-m", "debertav3", "finetune", *map(str, args)]
+
+
+@pytest.fixture
+def quiet() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(
+    tiny: Path, files: tuple[Path, Path], tmp_path: Path, quiet: dict[str, str]
+) -> None:
+    out = tmp_path / "out"
+    args = command(
+        "nli", "--model", tiny, "--train", files[0], "--dev", files[1], "--out", out, "--set", "batch_size=8"
+    )
+    long = [*args, "--set", "epochs=500", "--set", "save_every_steps=1", "--set", "eval_every_steps=100000"]
+    process = subprocess.Popen(long, stderr=subprocess.PIPE, text=True, env=quiet)
+    while process.poll() is None and not checkpoints.numbered(out / "checkpoints"):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert "stopped by SIGTERM at step" in stderr
+    assert checkpoints.newest_complete(out / "checkpoints") is not None
+    assert not (out / "run.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("missing", "does not exist"),
+        ("json", "train.jsonl line 2 is not valid JSON"),
+        ("label", "train.jsonl line 2: unknown label 'perhaps'"),
+        ("key", "unknown key 'learning_rat'. Did you mean 'learning_rate'?"),
+        ("model", "cannot be opened"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    tiny: Path, tmp_path: Path, quiet: dict[str, str], fault: str, message: str
+) -> None:
+    rows = nli_rows(6, seed=1)
+    train = write_jsonl(tmp_path / "train.jsonl", rows)
+    lines = train.read_text(encoding="utf-8").splitlines()
+    if fault == "missing":
+        train.unlink()
+    elif fault in ("json", "label"):
+        lines[1] = '{"premise": ' if fault == "json" else json.dumps({**rows[1], "label": "perhaps"})
+        train.write_text("\n".join(lines), encoding="utf-8")
+    model = tmp_path / "absent" if fault == "model" else tiny
+    extra = ["--set", "learning_rat=1"] if fault == "key" else []
+    done = subprocess.run(
+        [*command("nli", "--model", model, "--train", train, "--out", tmp_path / "out"), *extra],
+        capture_output=True,
+        text=True,
+        env={**quiet, "HF_HUB_OFFLINE": "1"},
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("debertav3: error: ")]
+    assert message in line or (fault == "model" and "absent" in line)
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_prints_the_settings_and_writes_nothing(
+    tiny: Path, files: tuple[Path, Path], tmp_path: Path, quiet: dict[str, str]
+) -> None:
+    args = command(
+        "nli", "--model", tiny, "--train", files[0], files[1], "--out", tmp_path / "out", "--dry-run"
+    )
+    done = subprocess.run([*args, "--seed", "5"], capture_output=True, text=True, env=quiet, check=True)
+    settings = json.loads(done.stdout)
+    assert settings["train"] == [str(files[0]), str(files[1])]
+    assert settings["seed"] == 5
+    assert not (tmp_path / "out").exists()

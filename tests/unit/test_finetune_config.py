@@ -1,0 +1,99 @@
+"""Settings: every value has its field's type or an error names the key; published recipes are the published numbers."""
+
+from pathlib import Path
+
+import pytest
+
+from debertav3.errors import UserError
+from debertav3.finetune.config import FinetuneConfig, read_yaml
+from debertav3.finetune.run import resolve
+
+
+@pytest.fixture
+def config() -> FinetuneConfig:
+    return FinetuneConfig(task="nli", model="nano")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "key", "value"),
+    [
+        ("learning_rate=5e-5", "learning_rate", 5e-5),
+        ("epochs=2", "epochs", 2.0),
+        ("batch_size=16", "batch_size", 16),
+        ("max_steps=null", "max_steps", None),
+        ("length_grouping=false", "length_grouping", False),
+        ("tokenizer=models/nano", "tokenizer", "models/nano"),
+        ("report_to=[tensorboard, wandb]", "report_to", ("tensorboard", "wandb")),
+        ("train=a.jsonl", "train", ("a.jsonl",)),
+    ],
+)
+def test_an_assignment_becomes_a_value_of_the_fields_type(
+    config: FinetuneConfig, assignment: str, key: str, value: object
+) -> None:
+    changed = config.with_overrides([assignment])
+    assert getattr(changed, key) == value
+    assert type(getattr(changed, key)) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("learning_rat=1", "unknown key 'learning_rat'. Did you mean 'learning_rate'?"),
+        ("zzz=1", "unknown key 'zzz'. Known: "),
+        ("batch_size=many", "batch_size needs a value of type int, got 'many'"),
+        ("batch_size=2.5", "batch_size needs a value of type int"),
+        ("length_grouping=3", "length_grouping needs a value of type bool"),
+        ("learning_rate", "has no '='"),
+        ("learning_rate=-1", "impossible setting: learning_rate=-1.0"),
+        ("schedule=spiral", "schedule is one of linear"),
+        ("batch_size=null", "batch_size needs a value of type int, got None"),
+    ],
+)
+def test_a_wrong_assignment_is_one_clear_line(config: FinetuneConfig, assignment: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        config.with_overrides([assignment])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_later_sources_win_over_earlier_ones(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("learning_rate: 1e-4\nepochs: 7\nbatch_size: 8\n", encoding="utf-8")
+    resolved = resolve(
+        "mnli", model="xsmall", given={"seed": 3}, config_file=read_yaml(file), overrides=["epochs=1"]
+    )
+    assert (resolved.learning_rate, resolved.epochs, resolved.batch_size, resolved.seed) == (1e-4, 1.0, 8, 3)
+    assert resolved.warmup_steps == 1000  # what nobody changed is the recipe's
+
+
+@pytest.mark.parametrize("content", ["- 1\n", "a: [", "learning_rat: 1"])
+def test_a_bad_yaml_file_is_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match="--config"):
+        resolve("nli", model="nano", given={}, config_file=read_yaml(file))
+
+
+@pytest.mark.parametrize(
+    ("model", "learning_rate", "warmup_steps", "epochs", "dropout"),
+    [
+        ("microsoft/deberta-v3-xsmall", 4.5e-5, 1000, 3, 0.1),
+        ("microsoft/deberta-v3-small", 4.5e-5, 1500, 3, 0.2),
+        ("microsoft/deberta-v3-base", 1.5e-5, 1000, 3, 0.1),
+        ("microsoft/deberta-v3-large", 7e-6, 500, 2, 0.3),
+    ],
+)
+def test_the_mnli_recipe_is_the_published_one(
+    model: str, learning_rate: float, warmup_steps: int, epochs: int, dropout: float
+) -> None:
+    resolved = resolve("mnli", model=model, given={})
+    assert (resolved.batch_size, resolved.max_length) == (64, 256)
+    assert resolved.learning_rate == learning_rate
+    assert resolved.warmup_steps == warmup_steps
+    assert resolved.epochs == epochs
+    assert resolved.classifier_dropout == dropout
+
+
+def test_an_unknown_task_suggests_the_nearest() -> None:
+    with pytest.raises(UserError, match="Did you mean 'mnli'"):
+        resolve("mnly", model="nano", given={})
