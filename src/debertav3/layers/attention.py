@@ -19,7 +19,6 @@ from .attention_backends import ExpandedTables, RelativeTables, Tables, choose, 
 from .config import EncoderConfig
 from .relative_position import RelativePositions
 
-
 Version = tuple[int, ...] | None
 
 
@@ -29,7 +28,7 @@ class RelativeEmbeddings(NamedTuple):
     table_RD: Tensor | None
     """``(R, D)``, after its LayerNorm where the model has one; None without relative attention."""
     version: Version
-    """Changes whenever the weights behind the table change; None if they cannot be watched or need gradients."""
+    """Changes when the weights behind the table change; None if they cannot be watched or need gradients."""
 
 
 def weights_version(*modules: nn.Module) -> Version:
@@ -157,7 +156,7 @@ class DisentangledSelfAttention(nn.Module):
         key_NRH, query_NRH = (
             None if proj is None else self._table_heads(proj(table_RD)) for proj in self._table_projections()
         )
-        return RelativeTables(self.positions, key_NRH, query_NRH)
+        return RelativeTables(self.positions, self.scale, key_NRH, query_NRH)
 
     def _tables(
         self, table_RD: Tensor | None, table_version: Version, length: int, *, expanded: bool
@@ -167,7 +166,8 @@ class DisentangledSelfAttention(nn.Module):
         if table_RD is None or not projections:
             return None
         own = weights_version(*projections)
-        if self.training or own is None or table_version is None:  # training without gradients has dropout too
+        # dropout is on in training, also without gradients
+        if self.training or own is None or table_version is None:
             self._cached = None
             return self.project_table(table_RD)
         version = (*table_version, *own, _autocast_dtype(table_RD.device.type))

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ..errors import UserError
 from .relative_position import RelativePositions
+from .scratch import scratch
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +23,26 @@ class RelativeTables:
     """The projected relative table of one layer. Either table is None where the model lacks that term.
 
     Two forms of the same rows: ``key_NRH`` and ``query_NRH`` for the eager reference, and, per offset of a
-    length, what ``offset_keys`` and ``offset_queries`` return for the strided forms.
+    length and times the scale of the score, what ``offset_keys`` and ``offset_queries`` return for the
+    strided forms.
     """
 
     positions: RelativePositions
+    scale: float
     key_NRH: Tensor | None
     """Read by c2p."""
     query_NRH: Tensor | None
     """Read by p2c."""
 
     def offset_keys(self, length: int) -> Tensor | None:
-        """Rows of c2p by ascending ``j - i``: ``(N, W, H)``."""
-        return None if self.key_NRH is None else self.positions.expand(self.key_NRH, length).flip(1)
+        """Rows of c2p by ascending ``j - i``, scaled: ``(N, W, H)``."""
+        return (
+            None if self.key_NRH is None else self.positions.expand(self.key_NRH, length).flip(1) * self.scale
+        )
 
     def offset_queries(self, length: int) -> Tensor | None:
-        """Rows of p2c by ascending ``i - j``: ``(N, W, H)``."""
-        return None if self.query_NRH is None else self.positions.expand(self.query_NRH, length)
+        """Rows of p2c by ascending ``i - j``, scaled: ``(N, W, H)``."""
+        return None if self.query_NRH is None else self.positions.expand(self.query_NRH, length) * self.scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +123,8 @@ def strided_attention(
     output_attentions: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Scores written out, position terms as strided views: no gather. See ``eager_attention``."""
-    q_BNLH = q_BNLH * scale
-    score_BNLL = q_BNLH @ k_BNLH.transpose(-1, -2)
-    if (bias := position_bias(q_BNLH, k_BNLH, tables, scale=scale)) is not None:
+    score_BNLL = (q_BNLH * scale) @ k_BNLH.transpose(-1, -2)
+    if (bias := position_bias(q_BNLH, k_BNLH, tables)) is not None:
         score_BNLL = score_BNLL + bias
     return _attend(score_BNLL, v_BNLH, mask, dropout_prob, output_attentions)
 
@@ -145,12 +149,11 @@ def sdpa_attention(
         raise UserError(
             "attention backend 'sdpa' has no attention weights to return; use 'strided' or 'eager'"
         )
-    q_BNLH = q_BNLH * scale
-    bias = position_bias(q_BNLH, k_BNLH, tables, scale=scale)
+    bias = position_bias(q_BNLH, k_BNLH, tables)
     if mask is not None:
         bias = _hide(q_BNLH.new_zeros(mask.shape) if bias is None else bias, mask)
     context = F.scaled_dot_product_attention(
-        q_BNLH, k_BNLH, v_BNLH, attn_mask=bias, dropout_p=dropout_prob, scale=1.0
+        q_BNLH, k_BNLH, v_BNLH, attn_mask=bias, dropout_p=dropout_prob, scale=scale
     )
     return context, None
 
@@ -177,14 +180,13 @@ def choose(name: str, *, output_attentions: bool) -> AttentionBackend:
     return BACKENDS[name]
 
 
-def position_bias(q_BNLH: Tensor, k_BNLH: Tensor, tables: Tables | None, *, scale: float) -> Tensor | None:
-    """The sum of the position terms.
+def position_bias(q_BNLH: Tensor, k_BNLH: Tensor, tables: Tables | None) -> Tensor | None:
+    """The scaled sum of the position terms.
 
     Args:
-        q_BNLH: queries, already scaled.
-        k_BNLH: keys.
+        q_BNLH: queries of the content.
+        k_BNLH: keys of the content.
         tables: the projected relative table; None gives None.
-        scale: factor of the p2c term (c2p has it through the queries).
 
     Returns:
         ``(B, N, L, L)`` in the queries' dtype, not contiguous in general.
@@ -194,10 +196,12 @@ def position_bias(q_BNLH: Tensor, k_BNLH: Tensor, tables: Tables | None, *, scal
     L = q_BNLH.shape[-2]
     bias = None
     if (keys_NWH := tables.offset_keys(L)) is not None:
-        bias = skew(_times_table(q_BNLH, keys_NWH))  # [i, j] = q_i . kr[row(i - j)]
+        bias = skew(_times_table(q_BNLH, keys_NWH, "c2p"))  # [i, j] = q_i . kr[row(i - j)]
     if (queries_NWH := tables.offset_queries(L)) is not None:
-        p2c_BNLL = skew(_times_table(k_BNLH, queries_NWH * scale)).transpose(-1, -2)
-        bias = p2c_BNLL if bias is None else bias + p2c_BNLL
+        p2c_BNLL = skew(_times_table(k_BNLH, queries_NWH, "p2c")).transpose(-1, -2)
+        if bias is None:
+            return p2c_BNLL
+        bias = torch.add(bias, p2c_BNLL, out=scratch("bias", q_BNLH, *bias.shape))
     return bias
 
 
@@ -220,11 +224,12 @@ def skew(product: Tensor) -> Tensor:
     )
 
 
-def _times_table(x_BNLH: Tensor, table_NWH: Tensor) -> Tensor:
+def _times_table(x_BNLH: Tensor, table_NWH: Tensor, name: str) -> Tensor:
     """One product per head over all tokens of the batch: ``(B, N, L, W)``, laid out as ``(N, B, L, W)``."""
     B, N, L, H = x_BNLH.shape
     x_NMH = x_BNLH.transpose(0, 1).reshape(N, B * L, H)
-    return torch.bmm(x_NMH, table_NWH.transpose(1, 2)).view(N, B, L, -1).transpose(0, 1)
+    out = scratch(name, x_BNLH, N, B * L, table_NWH.shape[1])
+    return torch.bmm(x_NMH, table_NWH.transpose(1, 2), out=out).view(N, B, L, -1).transpose(0, 1)
 
 
 def _row_index(positions: RelativePositions, length: int, device: torch.device) -> Tensor:

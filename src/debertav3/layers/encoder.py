@@ -6,7 +6,9 @@ Attribute names are those of the released checkpoints (``attention.self.query_pr
 Shape letters: B batch, L tokens, D hidden size, N heads.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,7 @@ from ..errors import UserError
 from .activations import ACTIVATION, activate
 from .attention import DisentangledSelfAttention, RelativeEmbeddings, Version, weights_version
 from .config import EncoderConfig
+from .scratch import scratch
 
 
 class ResidualOutput(nn.Module):
@@ -66,7 +69,15 @@ class Intermediate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, L, D)`` to ``(B, L, intermediate_size)``."""
-        return activate(self.activation, self.dense(x))
+        return activate(self.activation, self._widen(x))
+
+    def _widen(self, x: Tensor) -> Tensor:
+        if type(self.dense) is nn.Linear and not (self._forward_hooks or self.dense._forward_hooks):
+            wide = scratch("intermediate", x, x.shape[:-1].numel(), self.dense.out_features)
+            if wide is not None:
+                torch.addmm(self.dense.bias, x.flatten(0, -2), self.dense.weight.t(), out=wide)
+                return wide.view(*x.shape[:-1], -1)
+        return self.dense(x)
 
 
 class Layer(nn.Module):
@@ -201,6 +212,7 @@ class Encoder(nn.Module):
         if config.normalizes_relative_table:
             self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.conv = Convolution(config) if config.conv_kernel_size else None
+        self._normalized: RelativeEmbeddings | None = None
 
     def relative_embeddings(self) -> RelativeEmbeddings:
         """The relative table as the layers read it."""
@@ -209,7 +221,23 @@ class Encoder(nn.Module):
         table = self.rel_embeddings.weight
         if not self.normalizes_relative_table:
             return RelativeEmbeddings(table, weights_version(self.rel_embeddings))
-        return RelativeEmbeddings(self.LayerNorm(table), weights_version(self.rel_embeddings, self.LayerNorm))
+        version = weights_version(self.rel_embeddings, self.LayerNorm)
+        if version is None or self.training:
+            return RelativeEmbeddings(self.LayerNorm(table), version)
+        cached = self._normalized  # one read: another thread may replace it meanwhile
+        if cached is None or cached.version != version:
+            cached = self._normalized = RelativeEmbeddings(self.LayerNorm(table), version)
+        return cached
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch between training and inference; forgets the normalised relative table."""
+        self._normalized = None
+        return super().train(mode)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        """Move or convert the parameters; forgets the normalised relative table."""
+        self._normalized = None
+        return super()._apply(fn, recurse)
 
     def forward(
         self,

@@ -1,0 +1,52 @@
+"""Memory that is used again from layer to layer, for inference on a CPU.
+
+Fresh memory of a few MiB costs more there, in page faults, than the product that fills it. Each thread has
+its own; what stands in a block is overwritten by the next layer, so a block never leaves the function that
+took it.
+"""
+
+import math
+import threading
+
+import torch
+from torch import Tensor
+
+LARGEST_BLOCK = 64 * 2**20
+"""Bytes; a larger tensor is allocated as usual, so that one long text does not hold its memory for ever."""
+
+
+class _Blocks(threading.local):
+    def __init__(self) -> None:
+        self.by_name: dict[str, Tensor] = {}
+
+
+_blocks = _Blocks()
+
+
+def scratch(name: str, like: Tensor, *shape: int) -> Tensor | None:
+    """A block to be given as ``out=``, or None where fresh memory must be used.
+
+    Args:
+        name: which block of this thread; two that are alive at once need two names.
+        like: gives device and dtype.
+        shape: of the tensor.
+
+    Returns:
+        An uninitialised tensor; None while gradients are on, while a graph is recorded, outside a CPU, for
+        anything but fp32 and for more than ``LARGEST_BLOCK`` bytes.
+    """
+    numel = math.prod(shape)
+    if (
+        torch.is_grad_enabled()
+        or like.device.type != "cpu"
+        or like.dtype != torch.float32
+        or torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or numel * like.element_size() > LARGEST_BLOCK
+    ):
+        return None
+    block = _blocks.by_name.get(name)
+    if block is None or block.numel() < numel:
+        with torch.inference_mode(False):  # usable in and out of inference mode
+            block = _blocks.by_name[name] = torch.empty(numel)
+    return block[:numel].view(shape)
