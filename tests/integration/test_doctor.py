@@ -1,4 +1,4 @@
-"""Contract: ``doctor`` says what a checkpoint is and names every planted fault; ``info`` counts as published."""
+"""Contract: ``doctor`` says what a checkpoint is and names every planted fault; ``info`` is as published."""
 
 import json
 import shutil
