@@ -1,4 +1,4 @@
-"""``debertav3 finetune`` end to end on a tiny model: it learns, its folder answers, a broken run goes on bit for bit."""
+"""``debertav3 finetune`` on a tiny model: it learns, its folder answers, a broken run goes on bit for bit."""
 
 import json
 import os
@@ -19,9 +19,11 @@ from safetensors.torch import load_file
 from debertav3 import DebertaV2ForSequenceClassification
 from debertav3.errors import UserError
 from debertav3.finetune import checkpoints
-from debertav3.finetune import run as running
 from debertav3.finetune import trainer as training
 from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetune.preparation import read_data
+from debertav3.finetune.run import run
+from debertav3.finetune.tasks import TASKS
 from debertav3.sizes import config_for
 from debertav3.tokenization import DebertaV3Tokenizer
 
@@ -29,7 +31,7 @@ ANIMALS = ("dog", "cat", "horse", "bird", "fish", "cow", "sheep", "mouse")
 
 
 def nli_rows(count: int, *, seed: int) -> list[dict[str, str]]:
-    """Pairs whose label one word of the hypothesis gives away, so that a tiny model learns them in a few steps."""
+    """Pairs whose label one word of the hypothesis gives away: a tiny model learns them in a few steps."""
     draw = random.Random(seed)
     forms = {
         "entailment": "Some {} sleeps.",
@@ -42,7 +44,7 @@ def nli_rows(count: int, *, seed: int) -> list[dict[str, str]]:
         animal = draw.choice(ANIMALS)
         rows.append(
             {
-                "premise": f"A {animal} sleeps here, {number}.",
+                "premise": f"A {animal} sleeps here, {seed}, {number}.",
                 "hypothesis": forms[label].format(animal),
                 "label": label,
             }
@@ -103,6 +105,10 @@ def configure(tiny: Path, files: tuple[Path, Path]) -> Configure:
     return make
 
 
+def train(config: FinetuneConfig, out: Path, *, resume: bool = False) -> dict[str, Any] | None:
+    return run(config, read_data(TASKS[config.task], config), out, resume=resume)
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
@@ -111,7 +117,7 @@ def test_a_run_learns_and_leaves_a_folder_that_answers(
     configure: Configure, tmp_path: Path, capfd: Any
 ) -> None:
     out = tmp_path / "out"
-    report = running.run(configure(), out)
+    report = train(configure(), out)
     assert report is not None
     losses = [entry["loss"] for entry in report["history"] if "loss" in entry]
     assert losses[-1] < 0.5 * losses[0]
@@ -144,7 +150,7 @@ def test_a_run_learns_and_leaves_a_folder_that_answers(
 
 def test_equal_seeds_give_equal_weights(configure: Configure, tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        running.run(configure(epochs=1.0, seed=seed), tmp_path / name)
+        train(configure(epochs=1.0, seed=seed), tmp_path / name)
     first, again, other = (weights(tmp_path / name) for name in "abc")
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not all(torch.equal(first[key], other[key]) for key in first)
@@ -153,7 +159,7 @@ def test_equal_seeds_give_equal_weights(configure: Configure, tmp_path: Path) ->
 def test_accumulated_micro_batches_equal_one_batch(configure: Configure, tmp_path: Path) -> None:
     dropout = {"classifier_dropout": 0.0, "hidden_dropout": 0.0, "attention_dropout": 0.0}
     for name, micro in (("whole", None), ("parts", 2)):
-        running.run(configure(max_steps=4, micro_batch_size=micro, **dropout), tmp_path / name)
+        train(configure(max_steps=4, micro_batch_size=micro, **dropout), tmp_path / name)
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     for key in whole:
         torch.testing.assert_close(parts[key], whole[key], atol=1e-5, rtol=1e-4)
@@ -164,7 +170,7 @@ def test_a_resumed_run_ends_with_the_same_weights(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
 ) -> None:
     settings = {"epochs": 2.0, "save_every_steps": 1}
-    straight = running.run(configure(**settings), tmp_path / "straight")
+    straight = train(configure(**settings), tmp_path / "straight")
 
     class Crash(Exception):
         pass
@@ -178,9 +184,9 @@ def test_a_resumed_run_ends_with_the_same_weights(
 
     monkeypatch.setattr(training.FinetuneTrainer, "_save_checkpoint", save_then_crash)
     with pytest.raises(Crash):
-        running.run(configure(**settings), tmp_path / "broken")
+        train(configure(**settings), tmp_path / "broken")
     monkeypatch.undo()
-    resumed = running.run(configure(**settings), tmp_path / "broken", resume=True)
+    resumed = train(configure(**settings), tmp_path / "broken", resume=True)
 
     assert straight is not None
     assert resumed is not None
@@ -194,16 +200,16 @@ def test_resuming_with_other_settings_is_refused(configure: Configure, tmp_path:
     folder.mkdir(parents=True)
     (folder / "settings.json").write_text(json.dumps(configure().to_dict()), encoding="utf-8")
     with pytest.raises(UserError, match=r"changed: epochs \(was 4.0, now 9.0\)"):
-        running.run(configure(epochs=9.0), tmp_path / "out", resume=True)
+        train(configure(epochs=9.0), tmp_path / "out", resume=True)
 
 
 def test_a_folder_with_a_run_is_not_written_over(configure: Configure, tmp_path: Path) -> None:
-    running.run(configure(max_steps=1), tmp_path / "out")
+    train(configure(max_steps=1), tmp_path / "out")
     before = (tmp_path / "out" / "run.json").read_bytes()
     with pytest.raises(UserError, match="already holds a run"):
-        running.run(configure(max_steps=1), tmp_path / "out")
+        train(configure(max_steps=1), tmp_path / "out")
     with pytest.raises(UserError, match="finished run"):
-        running.run(configure(max_steps=1), tmp_path / "out", resume=True)
+        train(configure(max_steps=1), tmp_path / "out", resume=True)
     assert (tmp_path / "out" / "run.json").read_bytes() == before
 
 
@@ -221,7 +227,7 @@ def test_steps_without_a_finite_gradient_are_skipped_and_ten_end_the_run(
         return loss
 
     monkeypatch.setattr(transformers.Trainer, "compute_loss", sometimes_nan({2, 5}))
-    report = running.run(configure(), tmp_path / "some")
+    report = train(configure(), tmp_path / "some")
     assert report is not None
     assert report["train"]["skipped_steps"] == 2
     assert report["accuracy"] > 0.9
@@ -229,7 +235,7 @@ def test_steps_without_a_finite_gradient_are_skipped_and_ten_end_the_run(
 
     monkeypatch.setattr(transformers.Trainer, "compute_loss", sometimes_nan(set(range(9, 99))))
     with pytest.raises(UserError, match="10 steps in a row"):
-        running.run(configure(), tmp_path / "many")
+        train(configure(), tmp_path / "many")
     assert checkpoints.newest_complete(tmp_path / "many" / "checkpoints") is not None
 
 
@@ -245,7 +251,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(
 
     monkeypatch.setattr(checkpoints, "publish", full_disk)
     with pytest.raises(UserError, match=r"step 16 cannot be written .*No space left on device"):
-        running.run(configure(), tmp_path / "out")
+        train(configure(), tmp_path / "out")
     left = [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()]
     assert sorted(left) == ["checkpoint-8", "settings.json"]
 

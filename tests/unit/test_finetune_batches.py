@@ -1,4 +1,4 @@
-"""Batches: every order follows from seed and epoch, whole batches only, similar lengths together, padding by the tokenizer."""
+"""Batches: order from seed and epoch, whole batches only, similar lengths together, padded right."""
 
 from pathlib import Path
 

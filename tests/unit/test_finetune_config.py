@@ -1,4 +1,4 @@
-"""Settings: every value has its field's type or an error names the key; published recipes are the published numbers."""
+"""Settings: a value has its field's type or an error names the key; recipes are the published numbers."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from debertav3.errors import UserError
 from debertav3.finetune.config import FinetuneConfig, read_yaml
-from debertav3.finetune.run import resolve
+from debertav3.finetune.preparation import resolve
 
 
 @pytest.fixture

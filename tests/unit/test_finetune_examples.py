@@ -1,4 +1,4 @@
-"""Reading examples: a bad row is named by file and line before anything is trained; good rows come back as they are."""
+"""Reading examples: a bad row is named by file and line; good rows come back as they are."""
 
 import json
 import logging

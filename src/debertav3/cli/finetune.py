@@ -61,7 +61,7 @@ def finetune(
     _log_to_stderr()
     from ..data.jsonl import json_line
     from ..finetune.config import read_yaml
-    from ..finetune.run import read_data, resolve, run
+    from ..finetune.preparation import read_data, resolve
     from ..finetune.tasks import find_task
 
     given = {"train": train, "dev": dev, "tokenizer": tokenizer, "seed": seed}
@@ -72,11 +72,13 @@ def finetune(
         config_file=read_yaml(config) if config else None,
         overrides=override or [],
     )
+    data = read_data(find_task(task), settings)
     if dry_run:
-        read_data(find_task(task), settings)
         print(json_line(settings.to_dict()), end="")
         return
-    report = run(settings, out, resume=resume)
+    from ..finetune.run import run  # torch is loaded only now, so bad data is told at once
+
+    report = run(settings, data, out, resume=resume)
     if report is not None:
         scores = {
             path: {key: value for key, value in scores.items() if isinstance(value, float)}

@@ -1,40 +1,21 @@
 """From a size or a checkpoint to a model with the task's head and its tokenizer."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..checkpoint import open_model as open_checkpoint
 from ..checkpoint.configuration import read_config
-from ..checkpoint.files import locate, read_json
+from ..checkpoint.files import locate
 from ..errors import UserError
 from ..models import DebertaV2ForSequenceClassification
 from ..sizes import SIZES, config_for
 from ..tokenization import DebertaV3Tokenizer
 from .config import FinetuneConfig
 
-_SHAPE = ("num_hidden_layers", "hidden_size", "conv_kernel_size")
 _ROW_MULTIPLE = 64
 """Rows of a new word embedding come in multiples of this, which suits matrix products."""
-
-
-def size_of(model: str) -> str | None:
-    """Name a model's size from its name, a local ``config.json`` or its Hub name; None if it has none."""
-    if model in SIZES:
-        return model
-    if (Path(model) / "config.json").is_file():
-        raw = read_json(Path(model) / "config.json")
-        if raw.get("model_type") != "deberta-v2":
-            return None
-        shape = [raw.get(key, 0) for key in _SHAPE]
-        fitting = [name for name, known in SIZES.items() if [known.get(key, 0) for key in _SHAPE] == shape]
-        return fitting[0] if fitting else None
-    return next(
-        (name for name in sorted(SIZES, key=len, reverse=True) if model.endswith(("-" + name, "/" + name))),
-        None,
-    )
 
 
 def open_tokenizer(config: FinetuneConfig) -> DebertaV3Tokenizer:

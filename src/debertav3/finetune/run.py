@@ -5,7 +5,7 @@ import logging
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,10 @@ from ..tokenization import DebertaV3Tokenizer
 from . import checkpoints, metrics
 from .batches import EncodedDataset, PaddingCollator, encode_examples
 from .config import FinetuneConfig
-from .examples import Example, check_labels, choose_labels, read_examples, take_balanced, warn_of_overlap
+from .examples import Example
 from .losses import LossFunction, classification_loss, regression_loss
-from .opening import label_order, open_model, open_tokenizer, size_of
-from .recipes import recipe
+from .opening import label_order, open_model, open_tokenizer
+from .preparation import Data
 from .records import run_record
 from .task import Task
 from .tasks import find_task
@@ -38,64 +38,12 @@ logger = logging.getLogger(__name__)
 _SETTINGS = "settings.json"
 
 
-def resolve(
-    task: str,
-    *,
-    model: str,
-    given: Mapping[str, Any],
-    config_file: Mapping[str, Any] | None = None,
-    overrides: Sequence[str] = (),
-) -> FinetuneConfig:
-    """Put a run's settings together: defaults, recipe, YAML file, the command's own options, ``--set``.
-
-    Raises:
-        UserError: for an unknown task or key, or a value that cannot be.
-    """
-    find_task(task)
-    config = FinetuneConfig(task=task, model=model, **recipe(size_of(model), task))
-    config = config.with_values(config_file or {}, source="--config")
-    config = config.with_values({"task": task, "model": model, **given}, source="command line")
-    return config.with_overrides(overrides)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """The checked examples of a run."""
-
-    labels: tuple[str, ...]
-    train: list[Example]
-    dev: dict[str, list[Example]]
-    rows: dict[str, int]
-
-
-def read_data(task: Task, config: FinetuneConfig) -> Data:
-    """Read all files of a run and check that they fit together.
-
-    Raises:
-        UserError: if there is no training file, or a file cannot be used.
-    """
-    if not config.train:
-        raise UserError("no training data: give --train FILE [FILE ...]")
-    files = {path: read_examples(task, path) for path in dict.fromkeys([*config.train, *config.dev])}
-    everything = [example for path in config.train for example in files[path]]
-    labels = choose_labels(task, everything, source=", ".join(config.train))
-    dev = {path: files[path] for path in config.dev}
-    for path, examples in dev.items():
-        check_labels(examples, labels, source=path)
-        warn_of_overlap(everything, examples, source=path)
-    return Data(
-        labels=labels,
-        train=take_balanced(everything, config.train_limit, seed=config.seed),
-        dev=dev,
-        rows={path: len(examples) for path, examples in files.items()},
-    )
-
-
-def run(config: FinetuneConfig, out: Path, *, resume: bool = False) -> dict[str, Any] | None:
+def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) -> dict[str, Any] | None:
     """Train as the settings say and fill the folder ``out``.
 
     Args:
         config: the run.
+        data: from :func:`read_data`.
         out: gets the checkpoint, ``run.json`` and ``metrics.json``.
         resume: go on from the newest complete checkpoint under ``out``.
 
@@ -108,7 +56,6 @@ def run(config: FinetuneConfig, out: Path, *, resume: bool = False) -> dict[str,
     started = time.perf_counter()
     folder = out / "checkpoints"
     start_from = _starting_point(config, out, folder, resume=resume)
-    data = read_data(find_task(config.task), config)
     tokenizer = open_tokenizer(config)
     transformers.set_seed(config.seed)
     model = open_model(config, tokenizer, data.labels)

@@ -241,8 +241,8 @@ class EpochOrder(TrainerCallback):
 class ExtraSaves(TrainerCallback):
     """Saves between evaluations: every so many steps, and on SIGTERM, after which the run stops.
 
-    Where an evaluation is due after the last step of an epoch, its own checkpoint is left to do both, so that a
-    resumed run has seen just the evaluations that the unbroken one has.
+    Where an evaluation is due after the last step of an epoch, its own checkpoint does for both: a resumed
+    run has seen just the evaluations that the unbroken one has.
 
     Args:
         every: steps between checkpoints; None for none.

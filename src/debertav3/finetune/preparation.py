@@ -1,0 +1,93 @@
+"""Everything before the first tensor: settings resolved, data read and checked. Imports no torch."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..sizes import SIZES
+from .config import FinetuneConfig
+from .examples import Example, check_labels, choose_labels, read_examples, take_balanced, warn_of_overlap
+from .recipes import recipe
+from .task import Task
+from .tasks import find_task
+
+_SHAPE = ("num_hidden_layers", "hidden_size", "conv_kernel_size")
+
+
+def resolve(
+    task: str,
+    *,
+    model: str,
+    given: Mapping[str, Any],
+    config_file: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+) -> FinetuneConfig:
+    """Put a run's settings together: defaults, recipe, YAML file, the command's own options, ``--set``.
+
+    Raises:
+        UserError: for an unknown task or key, or a value that cannot be.
+    """
+    find_task(task)
+    config = FinetuneConfig(task=task, model=model, **recipe(size_of(model), task))
+    config = config.with_values(config_file or {}, source="--config")
+    config = config.with_values({"task": task, "model": model, **given}, source="command line")
+    return config.with_overrides(overrides)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """The checked examples of a run."""
+
+    labels: tuple[str, ...]
+    train: list[Example]
+    dev: dict[str, list[Example]]
+    rows: dict[str, int]
+
+
+def read_data(task: Task, config: FinetuneConfig) -> Data:
+    """Read all files of a run and check that they fit together.
+
+    Raises:
+        UserError: if there is no training file, or a file cannot be used.
+    """
+    if not config.train:
+        raise UserError("no training data: give --train FILE [FILE ...]")
+    files = {path: read_examples(task, path) for path in dict.fromkeys([*config.train, *config.dev])}
+    everything = [example for path in config.train for example in files[path]]
+    labels = choose_labels(task, everything, source=", ".join(config.train))
+    dev = {path: files[path] for path in config.dev}
+    for path, examples in dev.items():
+        check_labels(examples, labels, source=path)
+        warn_of_overlap(everything, examples, source=path)
+    return Data(
+        labels=labels,
+        train=take_balanced(everything, config.train_limit, seed=config.seed),
+        dev=dev,
+        rows={path: len(examples) for path, examples in files.items()},
+    )
+
+
+def size_of(model: str) -> str | None:
+    """Name a model's size from its name, a local ``config.json`` or its Hub name; None if it has none.
+
+    Raises:
+        UserError: if the local file cannot be read.
+    """
+    if model in SIZES:
+        return model
+    file = Path(model) / "config.json"
+    if file.is_file():
+        try:
+            raw = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{file} cannot be read: {error}") from error
+        if not isinstance(raw, dict) or raw.get("model_type") != "deberta-v2":
+            return None
+        shape = [raw.get(key, 0) for key in _SHAPE]
+        fitting = [name for name, known in SIZES.items() if [known.get(key, 0) for key in _SHAPE] == shape]
+        return fitting[0] if fitting else None
+    by_length = sorted(SIZES, key=len, reverse=True)
+    return next((name for name in by_length if model.endswith(("-" + name, "/" + name))), None)
