@@ -200,9 +200,9 @@ def _at_least_fp32(x: Tensor) -> Tensor:
 
 
 def _autocast_off(device_type: str) -> AbstractContextManager[Any]:
-    if torch.amp.is_autocast_available(device_type):
-        return torch.autocast(device_type, enabled=False)
-    return nullcontext()  # the meta device has none
+    if _autocast_dtype(device_type) is None:
+        return nullcontext()
+    return torch.autocast(device_type, enabled=False)
 
 
 def _autocast_dtype(device_type: str) -> torch.dtype | None:

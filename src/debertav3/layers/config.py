@@ -5,7 +5,7 @@ implementation has.
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self, get_args
 
@@ -111,10 +111,16 @@ class EncoderConfig:
             raise UserError(f"config: long_inputs is {self.long_inputs!r}; need 'clamp' or 'transformers'")
         if self.conv_kernel_size and self.conv_kernel_size % 2 == 0:
             raise UserError(f"config: conv_kernel_size is {self.conv_kernel_size}; need an odd number")
-        if self.relative_attention and self.num_buckets and self.max_distance - 1 <= self.num_buckets // 2:
+        if self.relative_attention and self.num_buckets:
+            self._check_buckets()
+
+    def _check_buckets(self) -> None:
+        if self.num_buckets == 1:
+            raise UserError("config: position_buckets is 1; need at least 2, or -1 for none")
+        if self.long_inputs == "transformers" and self.max_distance - 1 <= self.num_buckets // 2:
             raise UserError(
-                f"config: position_buckets ({self.num_buckets}) leaves the logarithm no room: "
-                f"need half of it < {self.max_distance - 1} (max_relative_positions - 1), or -1 for none"
+                f"config: position_buckets ({self.num_buckets}) leaves the logarithm no room: need half "
+                f"of it < {self.max_distance - 1} (max_relative_positions - 1), -1 for none, or long_inputs 'clamp'"
             )
 
     @property
@@ -133,14 +139,18 @@ class EncoderConfig:
         return self.relative_attention and (self.has_c2p or self.has_p2c)
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+    def from_dict(cls, raw: Mapping[str, Any], *, given: Collection[str] | None = None) -> Self:
         """Read the content of a Hub ``config.json`` (or ``DebertaV2Config.to_dict()``).
+
+        Args:
+            raw: keys and values.
+            given: the keys that somebody wrote, where ``raw`` has defaults filled in; None for all.
 
         Raises:
             UserError: if a key looks like a misspelt one, a value has the wrong type, or the file describes a
                 variant that this package does not implement (``p2p``).
         """
-        _refuse_misspelt(raw)
+        _refuse_misspelt(raw if given is None else given)
         value = {key: raw.get(key, default) for key, default in _DEFAULTS.items()}
         for key, default in _DEFAULTS.items():
             _check_type(key, value[key], default)
@@ -193,13 +203,13 @@ def _attention_terms(pos_att_type: str | list[str] | None) -> set[str]:
     return terms
 
 
-def _refuse_misspelt(raw: Mapping[str, Any]) -> None:
+def _refuse_misspelt(keys: Collection[str]) -> None:
     """A key that is nearly one of ours changes the model silently; refuse it."""
-    for key in raw:
+    for key in keys:
         if key in MATHS_KEYS:
             continue
         near = difflib.get_close_matches(key, MATHS_KEYS, n=1, cutoff=0.87)
-        if near and near[0] not in raw:
+        if near and near[0] not in keys:
             raise UserError(f"config: unknown key {key!r}: did you mean {near[0]!r}? Rename or remove it")
 
 

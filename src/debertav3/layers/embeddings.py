@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import UserError
 from .config import EncoderConfig
 
 Perturbation = Callable[[Tensor], Tensor]
@@ -59,11 +60,14 @@ class Embeddings(nn.Module):
 
         Returns:
             ``(B, L, D)``.
+
+        Raises:
+            UserError: for more tokens than there are absolute positions, where these are added to the input.
         """
         x = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
         if self.position_biased_input:
             if position_ids is None:
-                position_ids = torch.arange(x.shape[1], device=x.device)[None]
+                position_ids = absolute_positions(x.shape[1], self.position_embeddings)
             x = x + self.position_embeddings(position_ids)
         if self.has_token_types:
             if token_type_ids is None:
@@ -77,3 +81,15 @@ class Embeddings(nn.Module):
         if mask is not None:
             x = x * mask.unsqueeze(-1).to(x.dtype)
         return self.dropout(x)
+
+
+def absolute_positions(length: int, position_embeddings: nn.Embedding) -> Tensor:
+    """The positions 0 .. L-1, ``(1, L)`` int64.
+
+    Raises:
+        UserError: if the table has fewer.
+    """
+    available = position_embeddings.num_embeddings
+    if length > available:
+        raise UserError(f"the model has {available} absolute positions; got {length} tokens: cut the text")
+    return torch.arange(length, device=position_embeddings.weight.device)[None]

@@ -167,6 +167,8 @@ class AttentionMasks:
             return cls(None, None)
         mask = attention_mask if attention_mask.dtype == torch.bool else attention_mask > 0
         match mask.dim():
+            case 2 if _hides_nothing(mask):
+                return cls(None, None)
             case 2:
                 return cls(mask, mask[:, None, None, :])
             case 3:
@@ -179,6 +181,12 @@ class AttentionMasks:
             f"attention_mask has shape {tuple(mask.shape)}; need (batch, tokens), (batch, tokens, tokens) or "
             "(batch, 1, tokens, tokens)"
         )
+
+
+def _hides_nothing(mask: Tensor) -> bool:
+    """Whether a mask can be dropped; asked only where the answer costs no wait for a device and no graph."""
+    is_cheap = mask.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+    return is_cheap and bool(mask.all())
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from ..errors import UserError
 from .activations import ACTIVATION
 from .config import EncoderConfig
+from .embeddings import absolute_positions
 from .encoder import AttentionMasks, Encoder
 
 
@@ -73,13 +74,8 @@ class EnhancedMaskDecoder:
         Raises:
             UserError: for more tokens than there are absolute positions.
         """
-        length, available = states.shape[1], self.position_embeddings.num_embeddings
         if position_ids is None:
-            if length > available:
-                raise UserError(
-                    f"the enhanced mask decoder has {available} positions; got {length} tokens: cut the text"
-                )
-            position_ids = torch.arange(length, device=states.device)[None]
+            position_ids = absolute_positions(states.shape[1], self.position_embeddings)
         relative = self.encoder.relative_embeddings()
         query = states + self.position_embeddings(position_ids)
         for _ in range(self.NUM_STEPS):

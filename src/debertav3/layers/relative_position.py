@@ -11,6 +11,7 @@ The official file is ``deberta/da_utils.py``. For an offset ``r = i - j`` of que
 """
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -18,24 +19,40 @@ from torch import Tensor
 
 from .config import LongInputs
 
+_ROUNDING = 1e-9  # where the logarithm is a whole number, rounding must not lift it into the next bucket
 
+
+@dataclass(frozen=True, kw_only=True)
 class RelativePositions:
-    """The row of the relative table for every offset.
+    """The row of the relative table for every offset."""
 
-    Args:
-        num_buckets: log buckets on each side of zero; 0 for one row per offset.
-        max_distance: offset, in tokens, from which all distances share the last bucket.
-        span: half the rows of the relative table.
-        long_inputs: what happens to offsets of ``max_distance`` tokens and more.
-    """
+    num_buckets: int
+    """Log buckets on each side of zero; 0 for one row per offset."""
+    max_distance: int
+    """Offset, in tokens, from which all distances share the last bucket."""
+    span: int
+    """Half the rows of the relative table."""
+    long_inputs: LongInputs
+    """What happens to offsets of ``max_distance`` tokens and more."""
 
-    def __init__(self, *, num_buckets: int, max_distance: int, span: int, long_inputs: LongInputs) -> None:
-        self.num_buckets = num_buckets
-        self.max_distance = max_distance
-        self.span = span
-        self.long_inputs = long_inputs
-        # Up to this length every offset has a row of its own and neighbouring offsets have neighbouring rows.
-        self.identity_length = num_buckets // 2 + 1 if num_buckets else span
+    @property
+    def identity_length(self) -> int:
+        """Up to this length, in tokens, neighbouring offsets have neighbouring rows."""
+        if not self.num_buckets:
+            return self.span
+        return min(self.num_buckets // 2, self.max_distance - 1) + 1
+
+    @property
+    def farthest(self) -> int:
+        """An offset, in tokens, from which the row does not change any more."""
+        if not self.num_buckets:
+            return self.span
+        middle = self.num_buckets // 2
+        if self.long_inputs == "clamp" or middle == 1:
+            return self.max_distance
+        # where the logarithm has grown to ``span`` buckets
+        growth = (self.span - middle) / (middle - 1)
+        return math.ceil(middle * ((self.max_distance - 1) / middle) ** growth) + 1
 
     def row(self, offset: int) -> int:
         """Row of one offset ``i - j``, in tokens."""
@@ -47,7 +64,8 @@ class RelativePositions:
             if abs(bucket) > middle:
                 # float64, so that bucket edges do not depend on a maths library
                 share = math.log(abs(bucket) / middle) / math.log((self.max_distance - 1) / middle)
-                bucket = int(math.copysign(math.ceil(share * (middle - 1)) + middle, bucket))
+                steps = math.ceil(share * (middle - 1) - _ROUNDING)
+                bucket = int(math.copysign(steps + middle, bucket))
         return max(min(bucket + self.span, 2 * self.span - 1), 0)
 
     def rows(self, length: int, device: torch.device) -> Tensor:
@@ -56,7 +74,9 @@ class RelativePositions:
         Returns:
             ``(2 * length - 1,)`` int64 on ``device``.
         """
-        return _rows(self.num_buckets, self.max_distance, self.span, self.long_inputs, length, device)
+        if torch.compiler.is_compiling():  # lengths are symbols, and no traced tensor may outlive the trace
+            return self._look_up(length, device)
+        return _kept_rows(self, length, device)
 
     def expand(self, table: Tensor, length: int) -> Tensor:
         """One row of ``table`` for each offset ``1 - length .. length - 1``.
@@ -72,14 +92,14 @@ class RelativePositions:
             return table[:, self.span - length + 1 : self.span + length]
         return table.index_select(1, self.rows(length, table.device))
 
+    def _look_up(self, length: int, device: torch.device) -> Tensor:
+        far = self.farthest
+        row = torch.tensor([self.row(offset) for offset in range(-far, far + 1)], device=device)
+        offset = torch.arange(1 - length, length, device=device)
+        return row[offset.clamp(-far, far) + far]
+
 
 @lru_cache(maxsize=256)
-def _rows(
-    num_buckets: int, max_distance: int, span: int, long_inputs: LongInputs, length: int, device: torch.device
-) -> Tensor:
-    positions = RelativePositions(
-        num_buckets=num_buckets, max_distance=max_distance, span=span, long_inputs=long_inputs
-    )
-    rows = [positions.row(offset) for offset in range(1 - length, length)]
-    with torch.inference_mode(False):  # a cached tensor must be usable under autograd later
-        return torch.tensor(rows, dtype=torch.int64, device=device)
+def _kept_rows(positions: RelativePositions, length: int, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # a kept tensor must be usable under autograd later
+        return positions._look_up(length, device)
