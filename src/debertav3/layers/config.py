@@ -120,7 +120,8 @@ class EncoderConfig:
         if self.long_inputs == "transformers" and self.max_distance - 1 <= self.num_buckets // 2:
             raise UserError(
                 f"config: position_buckets ({self.num_buckets}) leaves the logarithm no room: need half "
-                f"of it < {self.max_distance - 1} (max_relative_positions - 1), -1 for none, or long_inputs 'clamp'"
+                f"of it < {self.max_distance - 1} (max_relative_positions - 1), -1 for none, or "
+                "long_inputs 'clamp'"
             )
 
     @property

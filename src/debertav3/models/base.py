@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DebertaV2Config, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.generic import can_return_tuple
 
@@ -16,11 +17,15 @@ from ..layers.attention import DisentangledSelfAttention
 from ..layers.attention_backends import choose
 from ..layers.config import EncoderConfig
 from ..layers.embeddings import Embeddings, Perturbation
-from ..layers.encoder import AttentionMasks, Encoder
+from ..layers.encoder import AttentionMasks, Encoder, Layer
 from ..layers.heads import LegacyPredictions, MaskedLMHead
 
 # What official pre-training files carry besides the encoder; a head that does not use it may leave it unread.
 _PRETRAINING_KEYS = [r"position_embeddings", r"lm_predictions\.", r"mask_predictions\.", r"\._weight$"]
+
+
+class CheckpointedLayer(GradientCheckpointingLayer, Layer):
+    """A layer that forgets its inner activations when transformers' gradient checkpointing is on."""
 
 
 class DebertaV2PreTrainedModel(PreTrainedModel):
@@ -30,7 +35,9 @@ class DebertaV2PreTrainedModel(PreTrainedModel):
     base_model_prefix = "deberta"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
-    _no_split_modules = {"Layer"}  # noqa: RUF012 -- transformers: not a ClassVar
+    # A loss is the mean of its own batch: the Trainer must divide it by the batches that it accumulates.
+    accepts_loss_kwargs = False
+    _no_split_modules = {"CheckpointedLayer"}  # noqa: RUF012 -- transformers: not a ClassVar
     _keys_to_ignore_on_load_unexpected = _PRETRAINING_KEYS
 
     @torch.no_grad()
@@ -98,9 +105,9 @@ class DebertaV2Model(DebertaV2PreTrainedModel):
 
     def __init__(self, config: DebertaV2Config, *, keeps_positions: bool = False) -> None:
         super().__init__(config)
-        self.encoder_config = EncoderConfig.from_dict(config.to_dict())
+        self.encoder_config = EncoderConfig.from_dict(config.to_dict(), given=config.to_diff_dict())
         self.embeddings = Embeddings(self.encoder_config, keeps_positions=keeps_positions)
-        self.encoder = Encoder(self.encoder_config)
+        self.encoder = Encoder(self.encoder_config, layer_class=CheckpointedLayer)
         self.post_init()
         if config._attn_implementation == "eager":
             self.set_attention_backend("eager")

@@ -13,7 +13,7 @@ from transformers.utils.generic import can_return_tuple
 from ..layers.encoder import AttentionMasks
 from ..layers.heads import EnhancedMaskDecoder, LegacyMaskedLMHead, MaskedLMPredictions, ReplacedTokenHead
 from .base import DebertaV2Model, DebertaV2PreTrainedModel, chosen
-from .losses import cross_entropy
+from .losses import IGNORED, binary_cross_entropy, cross_entropy
 
 logger = logging.getLogger(__name__)
 
@@ -125,13 +125,17 @@ class DebertaV2ForMaskedLM(DebertaV2PreTrainedModel):
     def _states(self, *inputs: Tensor | None, **kwargs: Any) -> tuple[BaseModelOutput, Tensor]:
         """The encoder's outputs and the ``(B, L, D)`` states that the head reads."""
         if not self.uses_enhanced_mask_decoder:
-            outputs = self.deberta(*inputs, **kwargs)
+            outputs = self.deberta(*inputs, return_dict=True, **kwargs)
             return outputs, outputs.last_hidden_state
         wants_all = chosen(kwargs.pop("output_hidden_states", None), self.config.output_hidden_states)
         wants_weights = chosen(kwargs.get("output_attentions"), self.config.output_attentions)
         num_layers = None if wants_all or wants_weights else self.config.num_hidden_layers - 1
         outputs = self.deberta(
-            *inputs, output_hidden_states=num_layers is None, num_layers=num_layers, **kwargs
+            *inputs,
+            output_hidden_states=num_layers is None,
+            num_layers=num_layers,
+            return_dict=True,
+            **kwargs,
         )
         before_last = outputs.last_hidden_state if num_layers is not None else outputs.hidden_states[-2]
         if not wants_all:
@@ -180,14 +184,14 @@ class DebertaV2ForReplacedTokenDetection(DebertaV2PreTrainedModel):
         - labels: ``(B, L)``, 1 for replaced, 0 for original, negative for tokens that do not count.
         """
         outputs = self.deberta(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **kwargs
         )
         logits = self.mask_predictions(outputs.last_hidden_state)
         loss = None
         if labels is not None:
             padding = AttentionMasks.read(attention_mask).padding
-            counted = labels >= 0 if padding is None else (labels >= 0) & padding
-            loss = F.binary_cross_entropy_with_logits(logits[counted].float(), labels[counted].float())
+            counted = labels if padding is None else labels.masked_fill(~padding, IGNORED)
+            loss = binary_cross_entropy(logits, counted)
         return ReplacedTokenDetectionOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )

@@ -7,7 +7,6 @@ go on to it.
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import DebertaV2Config
 from transformers.modeling_outputs import (
     MultipleChoiceModelOutput,
@@ -20,7 +19,7 @@ from transformers.utils.generic import can_return_tuple
 from ..errors import UserError
 from ..layers.heads import ContextPooler
 from .base import DebertaV2Model, DebertaV2PreTrainedModel
-from .losses import cross_entropy, inside
+from .losses import binary_cross_entropy, cross_entropy, inside, soft_cross_entropy, squared_error
 
 
 class DebertaV2ForSequenceClassification(DebertaV2PreTrainedModel):
@@ -49,14 +48,15 @@ class DebertaV2ForSequenceClassification(DebertaV2PreTrainedModel):
     ) -> SequenceClassifierOutput:
         """Classify; inputs as ``DebertaV2Model.forward``.
 
-        - labels: ``(B,)`` class numbers (negative: ignored) or targets, ``(B, num_labels)`` for several
-          labels.
+        - labels: ``(B,)`` class numbers or, with one label, numbers to predict; ``(B, num_labels)`` shares of
+          each class or, with ``problem_type`` "multi_label_classification", 0 or 1 for each. Negative class
+          numbers and negative marks of several labels do not count.
 
         Returns:
             ``logits`` ``(B, num_labels)``, and ``loss``, the mean over examples, where labels are given.
         """
         outputs = self.deberta(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **kwargs
         )
         logits = self.classifier(self.dropout(self.pooler(outputs.last_hidden_state)))
         loss = None if labels is None else self._loss(logits, labels)
@@ -70,11 +70,11 @@ class DebertaV2ForSequenceClassification(DebertaV2PreTrainedModel):
             is_class_number = labels.dim() == 1 or labels.shape[-1] == 1
             kind = "regression" if self.num_labels == 1 else "single_label_classification"
             if kind == "single_label_classification" and not is_class_number:
-                return F.cross_entropy(logits.float(), labels.float())  # shares of each class
+                return soft_cross_entropy(logits, labels)
         if kind == "regression":
-            return F.mse_loss(logits.view(labels.shape).to(labels.dtype), labels)
+            return squared_error(logits.view(labels.shape), labels)
         if kind == "multi_label_classification":
-            return F.binary_cross_entropy_with_logits(logits, labels)
+            return binary_cross_entropy(logits, labels)
         return cross_entropy(logits, labels.long().view(-1))
 
 
@@ -109,7 +109,7 @@ class DebertaV2ForTokenClassification(DebertaV2PreTrainedModel):
             given.
         """
         outputs = self.deberta(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **kwargs
         )
         logits = self.classifier(self.dropout(outputs.last_hidden_state))
         loss = None if labels is None else cross_entropy(logits.view(-1, self.num_labels), labels.view(-1))
@@ -150,7 +150,7 @@ class DebertaV2ForQuestionAnswering(DebertaV2PreTrainedModel):
             positions are given.
         """
         outputs = self.deberta(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **kwargs
         )
         start_logits, end_logits = self.qa_outputs(outputs.last_hidden_state).unbind(-1)
         loss = None
@@ -212,7 +212,7 @@ class DebertaV2ForMultipleChoice(DebertaV2PreTrainedModel):
             None if x is None else x.flatten(0, 1)
             for x in (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         ]
-        outputs = self.deberta(*flat, **kwargs)
+        outputs = self.deberta(*flat, return_dict=True, **kwargs)
         logits = self.classifier(self.dropout(self.pooler(outputs.last_hidden_state))).view(-1, num_choices)
         return MultipleChoiceModelOutput(
             loss=None if labels is None else cross_entropy(logits, labels),
