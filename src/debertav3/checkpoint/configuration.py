@@ -1,5 +1,6 @@
 """``config.json`` read strictly: what changes the maths must be right, and nothing in it may name code."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,9 @@ def checked(raw: Mapping[str, Any]) -> dict[str, Any]:
         value = raw.get(key)
         if isinstance(value, int | float) and not 0 <= value < 1:
             raise UserError(f"{key} is {value}; need a probability, at least 0 and below 1")
+    for key in MATHS_KEYS & raw.keys():
+        if isinstance(raw[key], float) and not math.isfinite(raw[key]):
+            raise UserError(f"{key} is {raw[key]}; need a finite number")
     config = EncoderConfig.from_dict(raw)
     if config.pad_token_id is not None and config.pad_token_id >= config.vocab_size:
         raise UserError(
@@ -177,6 +181,7 @@ def build_config(raw: Mapping[str, Any], **overrides: Any) -> "DebertaV2Config":
     Raises:
         UserError: if an override is not a key of the configuration or has the wrong type.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import DebertaV2Config
 
     merged = dict(raw)
@@ -185,4 +190,8 @@ def build_config(raw: Mapping[str, Any], **overrides: Any) -> "DebertaV2Config":
             merged.pop(key, None)
     if unknown := overrides.keys() - MATHS_KEYS - _OTHER_KEYS:
         raise UserError(f"{sorted(unknown)[0]!r} is not a key of the configuration")
-    return DebertaV2Config(**checked({**merged, **overrides, "model_type": MODEL_TYPE}))
+    content = checked({**merged, **overrides, "model_type": MODEL_TYPE})
+    try:
+        return DebertaV2Config(**content)
+    except StrictDataclassError as error:  # transformers wants 1.0 where we would take 1
+        raise UserError(f"config: {str(error).splitlines()[-1].strip()}") from error
