@@ -1,18 +1,55 @@
 """``debertav3 tokenizer``: encode files, train a vocabulary, check a folder."""
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+CHUNK_LINES = 4_096
+CHUNK_CHARACTERS = 2_000_000  # bounds the memory where lines are long
+
+COLUMN_HELP = "Text column of .jsonl rows."
+
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(
-        name="tokenizer", help="Encode files, train a vocabulary, check a folder.", no_args_is_help=True
+    group = typer.Typer(help="Encode files, train a vocabulary, check a folder.", no_args_is_help=True)
+    for command in (encode, train, check):
+        group.command()(command)
+    app.add_typer(group, name="tokenizer")
+
+
+def encode(
+    model: Annotated[str, typer.Option(help="Folder with spm.model or tokenizer.json, or a Hub name.")],
+    input: Annotated[Path, typer.Option(help="A .txt or .jsonl file, also .gz.")],
+    output: Annotated[Path, typer.Option(help="One JSON list of ids a line, without special tokens.")],
+    column: Annotated[str, typer.Option(help=COLUMN_HELP)] = "text",
+    compat: Annotated[
+        Literal["exact", "hf5"] | None, typer.Option(help="'hf5' for the ids of transformers 5.")
+    ] = None,
+    parse_special_tokens: Annotated[
+        bool, typer.Option(help="Recognise [MASK] and the like in text.")
+    ] = False,
+    threads: Annotated[int, typer.Option(help="Threads of the tokenizer.")] = 2,
+) -> None:
+    """Turn every line of a file into its token ids.
+
+    Example: debertav3 tokenizer encode --model models/nano --input lines.txt --output ids.jsonl
+    """
+    from tqdm import tqdm
+
+    from ..tokenization import DebertaV3Tokenizer
+    from ..tokenization.atomic import replacing
+    from ..tokenization.text_files import read_texts
+
+    tokenizer = DebertaV3Tokenizer.from_pretrained(
+        model, compat=compat, parse_special_tokens=parse_special_tokens, num_threads=threads
     )
-    group.command("train")(train)
-    app.add_typer(group)
+    texts = tqdm(read_texts(input, columns=(column,)), desc="encoding", unit=" lines", disable=None)
+    with replacing(output) as stream:
+        for chunk in _chunks(texts):
+            stream.writelines(f"{ids}\n".encode("ascii") for ids in tokenizer.encode_batch(chunk))
 
 
 def train(
@@ -21,16 +58,14 @@ def train(
     ],
     out: Annotated[Path, typer.Option(help="Folder for spm.model, tokenizer.json and vocabulary.json.")],
     vocab_size: Annotated[int, typer.Option(help="Pieces in the model; [MASK] comes on top.")] = 128_000,
-    columns: Annotated[
-        list[str], typer.Option("--column", help="Text column of .jsonl rows. Repeatable.")
-    ] = ["text"],
+    columns: Annotated[list[str] | None, typer.Option("--column", help=f"{COLUMN_HELP} Repeatable.")] = None,
     max_lines: Annotated[
         int, typer.Option(help="Lines drawn evenly from all; bounds the memory.")
     ] = 2_000_000,
     coverage: Annotated[
         float, typer.Option(help="Share of all characters with a piece of their own.")
     ] = 0.999997,
-    threads: Annotated[int, typer.Option(help="Threads of the trainer.")] = 2,
+    threads: Annotated[int, typer.Option(help="Threads of the trainer; the result depends on them.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
 ) -> None:
     """Train a vocabulary with the settings of the released one and print how well it fits.
@@ -41,7 +76,7 @@ def train(
 
     from tqdm import tqdm
 
-    from ..tokenization.text_files import read_texts
+    from ..tokenization.text_files import DEFAULT_COLUMNS, read_texts
     from ..tokenization.training import VocabularyConfig, train_vocabulary
 
     config = VocabularyConfig(
@@ -51,6 +86,44 @@ def train(
         seed=seed,
         num_threads=threads,
     )
-    texts = (text for path in inputs for text in read_texts(path, columns=columns))
+    texts = (text for path in inputs for text in read_texts(path, columns=columns or DEFAULT_COLUMNS))
     report = train_vocabulary(tqdm(texts, desc="reading", unit=" texts", disable=None), out, config)
     print(json.dumps(asdict(report), indent=2))
+
+
+def check(
+    model: Annotated[Path, typer.Option(help="A local tokenizer folder.")],
+    input: Annotated[
+        Path | None, typer.Option(help="Lines to compare on; a few hard ones if left out.")
+    ] = None,
+    column: Annotated[str, typer.Option(help=COLUMN_HELP)] = "text",
+) -> None:
+    """Compare the ids that this package, stock libraries and transformers 5's own class read from one folder.
+
+    Ends with exit code 1 if stock libraries get other ids from it.
+
+    Example: debertav3 tokenizer check --model models/nano
+    """
+    from dataclasses import asdict
+
+    from ..tokenization.check import PROBES, check_folder
+    from ..tokenization.text_files import read_texts
+
+    report = check_folder(model, PROBES if input is None else read_texts(input, columns=(column,)))
+    print(json.dumps(asdict(report), indent=2))
+    if report.verdict != "OK":
+        raise typer.Exit(1)
+
+
+def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Group texts so that no group is large in number or in characters."""
+    chunk: list[str] = []
+    characters = 0
+    for text in texts:
+        chunk.append(text)
+        characters += len(text)
+        if len(chunk) == CHUNK_LINES or characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk

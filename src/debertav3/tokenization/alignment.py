@@ -1,20 +1,28 @@
 """Which characters of the original text each piece stands for.
 
-sentencepiece splits the *normalised* text, and its normaliser tells where each normalised character came from. Joining
-the two gives spans in the original also where normalisation made text longer (``½`` is three characters), shorter
-(``e`` and a combining accent are one) or spelled it in bytes.
+sentencepiece splits the *normalised* text, and its normaliser tells where each normalised character came
+from. Joining the two gives spans in the original also where normalisation made text longer (``½`` becomes
+three characters), shorter (``e`` and a combining accent become one) or where a character is spelled in bytes.
 """
 
+from itertools import accumulate
+
 import sentencepiece
+
+Span = tuple[int, int]
+"""Characters ``[start, end)`` of the original text."""
+
+WORD_MARK = "▁"
 
 
 class PieceAligner:
     """Encode with spans.
 
-    A span leaves out the white space before a word. Every piece of a character that normalisation expanded, and every
-    byte of a character spelled in bytes, gets the whole character. The lone word mark (a piece ``▁`` before bytes or an
-    unknown character) stands for no character of its own: its span is empty and lies where the word begins.
-    Spans are monotone: neither starts nor ends ever go back.
+    A span leaves out the white space before a word and characters that normalisation dropped behind it. Every
+    piece of a character that normalisation expanded, and every byte of a character spelled in bytes, gets the
+    whole character. A lone word mark (the piece ``▁`` before bytes or an unknown character) stands for no
+    character of its own: its span is empty and lies where the word begins. Spans are monotone: neither starts
+    nor ends ever go back.
 
     Args:
         processor: the model.
@@ -35,39 +43,66 @@ class PieceAligner:
             piece: int(piece[3:5], 16) for piece, number in self._ids.items() if processor.is_byte(number)
         }
 
-    def align(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """Ids of ``text`` and one span of characters for each."""
-        pieces = self._processor.encode(text, out_type=str)
-        normalised, origin = self._processor.normalize(text, with_offsets=True)
-        ids = [self._ids.get(piece, self._unk_id) for piece in pieces]
+    def align_batch(self, texts: list[str], *, num_threads: int = 1) -> list[tuple[list[int], list[Span]]]:
+        """Ids of every text and one span for each."""
+        batch = self._processor.encode(texts, out_type=str, num_threads=num_threads)
+        return [
+            ([self._ids.get(piece, self._unk_id) for piece in pieces], self._spans(pieces, text))
+            for pieces, text in zip(batch, texts, strict=True)
+        ]
+
+    def _spans(self, pieces: list[str], text: str) -> list[Span]:
+        if "".join(pieces).replace(WORD_MARK, " ") == " " + text and WORD_MARK not in text:
+            # Normalisation changed nothing and no piece is a byte: the pieces lie side by side. Most text is
+            # so.
+            ends = list(accumulate(map(len, pieces), initial=-1))
+            return [
+                (end + (piece[0] == WORD_MARK), end + len(piece))
+                for piece, end in zip(pieces, ends, strict=False)
+            ]
+        return self._mapped_spans(pieces, text)
+
+    def _mapped_spans(self, pieces: list[str], text: str) -> list[Span]:
+        _, origin = self._processor.normalize(text, with_offsets=True)
         spans = []
         place = 0  # in the normalised text
-        for index, piece in enumerate(pieces):
-            first = place
+        for piece, following in zip(pieces, [*pieces[1:], ""], strict=False):
+            first, last = place, place + 1
             if piece in self._bytes:
-                # Bytes of one character: the first is not of the form 10xxxxxx; the last moves on to the next character.
-                following = pieces[index + 1] if index + 1 < len(pieces) else ""
-                last = first + 1
-                if self._bytes.get(following, 0) & 0xC0 != 0x80:
-                    place = last
+                # Bytes of one character: only the first is not of the form 10xxxxxx, and only the last moves
+                # on.
+                place = first if self._bytes.get(following, 0) & 0xC0 == 0x80 else last
             else:
                 place = last = first + len(piece)
-                if piece[0] == "▁":
+                if piece[0] == WORD_MARK and text[origin[first] : origin[first] + 1] != WORD_MARK:
                     first += 1
             spans.append(_original_span(text, origin, first, last))
-        return ids, spans
+        return spans
 
 
-def _original_span(text: str, origin: list[int], first: int, last: int) -> tuple[int, int]:
+def _original_span(text: str, origin: list[int], first: int, last: int) -> Span:
+    """Span of the normalised characters ``[first, last)``, which may be none."""
     start = origin[first]
-    while start < len(text) and first < len(origin) - 1 and text[start].isspace():
-        start += 1
     if first == last:
         return start, start
     end = origin[last]
-    while end <= start and last < len(origin) - 1:  # inside one expanded character: all of it
+    while end <= start and last < len(origin) - 1:  # ends inside an expanded character: take all of it
         last += 1
         end = origin[last]
-    while end > start + 1 and text[end - 1].isspace():
+    while end > start + 1 and _is_dropped(text[end - 1]):
         end -= 1
     return start, max(start, end)
+
+
+def _is_dropped(character: str) -> bool:
+    """Whether a character at the end of a span looks like one that normalisation took away."""
+    return character.isspace() or not character.isprintable()
+
+
+def trimmed(text: str, start: int, end: int) -> Span:
+    """A span without the white space around it."""
+    while start < end and text[start].isspace():
+        start += 1
+    while start < end and text[end - 1].isspace():
+        end -= 1
+    return start, end

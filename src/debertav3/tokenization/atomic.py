@@ -9,8 +9,12 @@ from typing import IO
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[IO[bytes]]:
-    """Open a binary file that becomes ``path`` when the block ends well, and vanishes when it does not."""
+    """Open a binary file that becomes ``path`` when the block ends well, and vanishes when it does not.
+
+    Missing folders above it are made.
+    """
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as stream:

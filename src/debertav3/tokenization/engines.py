@@ -1,14 +1,14 @@
-"""What turns text into ids: the sentencepiece model itself, or a Hugging Face ``tokenizer.json`` where there is no model."""
+"""What turns text into ids: the sentencepiece model, else a Hugging Face ``tokenizer.json``."""
 
 from typing import Protocol
 
 import sentencepiece
 import tokenizers
 
-from .alignment import PieceAligner
+from .alignment import PieceAligner, Span, trimmed
 
-Span = tuple[int, int]
-"""Characters ``[start, end)`` of the original text."""
+_NO_DUMMY_PREFIX = b"\x1a\x02\x18\x00"
+"""``normalizer_spec { add_dummy_prefix: false }`` on protobuf's wire; appended to a model, it wins."""
 
 
 class Engine(Protocol):
@@ -25,6 +25,10 @@ class Engine(Protocol):
         """Ids of every text and, for every id, the characters that it stands for."""
         ...
 
+    def encode_continuation(self, text: str) -> tuple[list[int], list[Span]]:
+        """Ids and spans of text right behind a ``[MASK]``: its first word gets no word mark if possible."""
+        ...
+
     def decode(self, ids: list[int]) -> str:
         """Text of ids that are all in ``pieces``."""
         ...
@@ -36,14 +40,19 @@ class SentencePieceEngine:
     Args:
         model: bytes of ``spm.model``.
         num_threads: threads of a batch call; 1 keeps everything on the caller's.
+
+    Raises:
+        RuntimeError: if the bytes are no sentencepiece model.
     """
 
     def __init__(self, model: bytes, *, num_threads: int = 1) -> None:
         self.model = model
         self.num_threads = num_threads
-        self.processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self.processor = sentencepiece.SentencePieceProcessor()
+        self.processor.load_from_serialized_proto(model)
         self.pieces = self.processor.id_to_piece(list(range(self.processor.get_piece_size())))
         self._aligner = PieceAligner(self.processor, self.pieces)
+        self._continuation_aligner: PieceAligner | None = None
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """Ids of every text."""
@@ -51,7 +60,17 @@ class SentencePieceEngine:
 
     def encode_batch_with_offsets(self, texts: list[str]) -> list[tuple[list[int], list[Span]]]:
         """Ids of every text and the characters of each."""
-        return [self._aligner.align(without_surrogates(text)) for text in texts]
+        return self._aligner.align_batch(list(map(without_surrogates, texts)), num_threads=self.num_threads)
+
+    def encode_continuation(self, text: str) -> tuple[list[int], list[Span]]:
+        """Ids and spans without the word mark that sentencepiece puts first, but for text after a space."""
+        if not self.processor.normalize(without_surrogates(text[:1])):
+            return self.encode_batch_with_offsets([text])[0]
+        if self._continuation_aligner is None:
+            processor = sentencepiece.SentencePieceProcessor()
+            processor.load_from_serialized_proto(self.model + _NO_DUMMY_PREFIX)
+            self._continuation_aligner = PieceAligner(processor, self.pieces)
+        return self._continuation_aligner.align_batch([without_surrogates(text)])[0]
 
     def decode(self, ids: list[int]) -> str:
         """Text of the ids; bytes that are no UTF-8 become U+FFFD."""
@@ -67,8 +86,13 @@ class TokenizersEngine:
 
     def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
         self.tokenizer = tokenizer
+        tokenizer.encode_special_tokens = (
+            True  # typed special tokens are plain text here; the caller knows the others
+        )
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
         size = tokenizer.get_vocab_size(with_added_tokens=False)
-        self.pieces = [tokenizer.id_to_token(number) for number in range(size)]
+        self.pieces = [tokenizer.id_to_token(number) or "" for number in range(size)]
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """Ids of every text."""
@@ -78,12 +102,15 @@ class TokenizersEngine:
     def encode_batch_with_offsets(self, texts: list[str]) -> list[tuple[list[int], list[Span]]]:
         """Ids of every text and the characters of each, white space around them left out."""
         clean = list(map(without_surrogates, texts))
+        encoded = self.tokenizer.encode_batch(clean, add_special_tokens=False)
         return [
-            (one.ids, [_trimmed(text, span) for span in one.offsets])
-            for text, one in zip(
-                clean, self.tokenizer.encode_batch(clean, add_special_tokens=False), strict=True
-            )
+            (one.ids, [trimmed(text, start, end) for start, end in one.offsets])
+            for text, one in zip(clean, encoded, strict=True)
         ]
+
+    def encode_continuation(self, text: str) -> tuple[list[int], list[Span]]:
+        """The same as any text: Hugging Face puts the word mark after special tokens too."""
+        return self.encode_batch_with_offsets([text])[0]
 
     def decode(self, ids: list[int]) -> str:
         """Text of the ids."""
@@ -97,12 +124,3 @@ def without_surrogates(text: str) -> str:
     except UnicodeEncodeError:
         return "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in text)
     return text
-
-
-def _trimmed(text: str, span: Span) -> Span:
-    start, end = span
-    while start < end and text[start].isspace():
-        start += 1
-    while start < end and text[end - 1].isspace():
-        end -= 1
-    return start, end

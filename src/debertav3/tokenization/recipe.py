@@ -1,52 +1,80 @@
-"""Hugging Face ``tokenizer.json`` out of a sentencepiece model: the exact recipe, and the one of transformers 5.
+"""Hugging Face's ``tokenizers`` out of a sentencepiece model: the exact recipe and that of transformers 5.
 
-transformers 5 rebuilds DeBERTa's tokenizer from the bare vocabulary: NFC in place of the model's own normaliser and no
-byte fallback, so that ``a<no-break space>b`` or ``ﬁne`` get other ids than the encoder was pre-trained with. The exact
-recipe keeps both; ``docs/tokenizer.md`` has the measured differences.
+transformers 5 rebuilds DeBERTa's tokenizer from the bare vocabulary: NFC in place of the model's own
+normaliser and no byte fallback, so that ``a<no-break space>b`` or ``ﬁne`` get other ids than the encoder was
+pre-trained with. The exact recipe keeps both; ``docs/tokenizer.md`` has the measured differences.
 """
 
+from collections.abc import Sequence
+
 import tokenizers
-from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
 
+from ..errors import UserError
 from .specials import SpecialTokens
+
+Pieces = Sequence[tuple[str, float]]
+"""Every piece with its score, by id."""
+
+UNREACHABLE = -10_000.0
+"""A score that no path through a text takes: below that of any other spelling of the same characters.
+
+sentencepiece never finds control and byte pieces in text; the ``tokenizers`` library looks for every piece,
+so a typed ``[SEP]`` or ``<0x41>`` would become one token.
+"""
 
 
 def exact_tokenizer(model: bytes, specials: SpecialTokens) -> tokenizers.Tokenizer:
-    """The model as a ``tokenizers.Tokenizer`` with the model's own normaliser and byte fallback."""
-    proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+    """The model with its own normaliser and byte fallback: what ``tokenizer.json`` is written from.
+
+    Two steps mend the library's ``Precompiled``, which works by grapheme where sentencepiece works by longest
+    match: NFC goes first, as ``Precompiled`` drops the second of two combining marks (tokenizers issue 2116),
+    and only plain spaces are stripped, as ``Strip`` also takes U+0085.
+    """
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto = sentencepiece_model_pb2.ModelProto.FromString(model)  # type: ignore[attr-defined]
     steps: list[normalizers.Normalizer] = []
     if proto.normalizer_spec.precompiled_charsmap:
-        steps.append(normalizers.Precompiled(proto.normalizer_spec.precompiled_charsmap))
+        steps += [normalizers.NFC(), normalizers.Precompiled(proto.normalizer_spec.precompiled_charsmap)]
     if proto.normalizer_spec.remove_extra_whitespaces:
-        steps += [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
-    return _assemble(
-        proto, specials, normalizers.Sequence(steps), byte_fallback=proto.trainer_spec.byte_fallback
-    )
+        steps += [normalizers.Replace(Regex("^ +| +$"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
+    vocabulary = [
+        (piece.piece, UNREACHABLE if piece.type == piece.BYTE else piece.score) for piece in proto.pieces
+    ]
+    return _assemble(vocabulary, specials, steps, byte_fallback=proto.trainer_spec.byte_fallback)
 
 
-def transformers5_tokenizer(model: bytes, specials: SpecialTokens) -> tokenizers.Tokenizer:
-    """The model as transformers 5 (5.0 to 5.23 at least) tokenizes with it, for checkpoints fine-tuned that way."""
-    proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+def without_specials(vocabulary: Pieces, specials: SpecialTokens) -> list[tuple[str, float]]:
+    """The pieces, the special tokens among them out of reach of plain text."""
+    names = set(specials.names.values())
+    return [(piece, UNREACHABLE if piece in names else score) for piece, score in vocabulary]
+
+
+def transformers5_tokenizer(vocabulary: Pieces, specials: SpecialTokens) -> tokenizers.Tokenizer:
+    """Pieces and scores as ``DebertaV2Tokenizer`` of transformers 5 uses them, whatever the model says."""
     steps = [
         normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " "),
         normalizers.NFC(),
         normalizers.Strip(left=False, right=True),
     ]
-    return _assemble(proto, specials, normalizers.Sequence(steps), byte_fallback=False)
+    return _assemble(vocabulary, specials, steps, byte_fallback=False)
 
 
 def _assemble(
-    proto: sentencepiece_model_pb2.ModelProto,
+    vocabulary: Pieces,
     specials: SpecialTokens,
-    normalizer: normalizers.Normalizer,
+    normalizer_steps: Sequence[normalizers.Normalizer],
     *,
     byte_fallback: bool,
 ) -> tokenizers.Tokenizer:
-    vocabulary = [(piece.piece, piece.score) for piece in proto.pieces]
-    unigram = models.Unigram(vocabulary, unk_id=specials.ids["unk_token"], byte_fallback=byte_fallback)
+    unigram = models.Unigram(
+        without_specials(vocabulary, specials),
+        unk_id=specials.ids["unk_token"],
+        byte_fallback=byte_fallback,
+    )
     tokenizer = tokenizers.Tokenizer(unigram)
-    tokenizer.normalizer = normalizer
+    tokenizer.normalizer = normalizers.Sequence(list(normalizer_steps))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
     tokenizer.decoder = decoders.Sequence(
         [decoders.ByteFallback(), decoders.Metaspace(replacement="▁", prepend_scheme="always")]
@@ -58,6 +86,11 @@ def _assemble(
         special_tokens=[(cls_token, specials.ids["cls_token"]), (sep_token, specials.ids["sep_token"])],
     )
     special_names = set(specials.names.values())
-    for token, _ in sorted(specials.all_ids.items(), key=lambda item: item[1]):
+    for token, number in sorted(specials.all_ids.items(), key=lambda item: item[1]):
         tokenizer.add_tokens([AddedToken(token, normalized=False, special=token in special_names)])
+        if tokenizer.token_to_id(token) != number:
+            raise UserError(
+                f"{token!r} has the id {number}, but {tokenizer.token_to_id(token)} comes next in the "
+                "vocabulary, and tokenizer.json cannot leave ids out. Number added tokens without gaps."
+            )
     return tokenizer

@@ -42,8 +42,9 @@ class SpecialTokens:
         missing = [name for name in names.values() if name not in known]
         if missing:
             raise UserError(
-                f"{place} has no id for {', '.join(missing)}: not in the model's {len(pieces)} pieces nor among the added "
-                "tokens. Give a folder with a DeBERTa vocabulary, or name its tokens in tokenizer_config.json."
+                f"{place} has no id for {', '.join(missing)}: not in the model's {len(pieces)} pieces nor "
+                "among the added tokens. Give a folder with a DeBERTa vocabulary, or name its tokens in "
+                "tokenizer_config.json."
             )
         others = {token: number for token, number in added.items() if token not in names.values()}
         return cls(names=names, ids={role: known[name] for role, name in names.items()}, added=others)

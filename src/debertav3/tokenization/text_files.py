@@ -4,7 +4,7 @@ import gzip
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO, cast
 
 from ..errors import UserError
 
@@ -14,11 +14,12 @@ DEFAULT_COLUMNS = ("text",)
 def read_texts(path: str | Path, *, columns: Sequence[str] = DEFAULT_COLUMNS) -> Iterator[str]:
     r"""Yield the texts of one file in order.
 
-    A ``.txt`` file gives one text a line, without its line end; only ``\n`` ends a line. A ``.jsonl`` file gives,
-    for every row, each of ``columns`` that the row has. Either may end in ``.gz``.
+    A ``.txt`` file gives one text a line, without its line end; only ``\n`` ends a line. A ``.jsonl`` file
+    gives, for every row, each of ``columns`` that the row has. Either may end in ``.gz``.
 
     Raises:
-        UserError: for a missing file, an unknown ending, bytes that are not UTF-8, or a malformed row (with its number).
+        UserError: for a missing file, an unknown ending, bytes that are not UTF-8, or a malformed row (with
+            its number).
     """
     path = Path(path)
     name = path.name.removesuffix(".gz")
@@ -51,8 +52,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise UserError(f"{path} is not a whole gzip file ({error}). Fetch or compress it again.") from error
 
 
-def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+def _open(path: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
 
 
 def _row_texts(line: str, columns: Sequence[str], *, place: str) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """A new vocabulary with the settings of the released one, from any amount of text in bounded memory.
 
-The settings are those stored in the ``spm.model`` of microsoft/deberta-v3-*: unigram, byte fallback, the nmt_nfkc
-normaliser, character coverage 0.999997, pieces of at most 32 characters, the special pieces at ids 0 to 3.
+The settings are those stored in the ``spm.model`` of microsoft/deberta-v3-*: unigram, byte fallback, the
+nmt_nfkc normaliser, character coverage 0.999997, pieces of at most 32 characters, the special pieces at ids 0
+to 3.
 """
 
 import io
@@ -16,7 +17,8 @@ import sentencepiece
 
 from ..errors import UserError
 from .atomic import write_text
-from .folder import write_tokenizer_folder
+from .folder import write_folder
+from .recipe import exact_tokenizer
 from .specials import ROLES, SpecialTokens
 
 logger = logging.getLogger(__name__)
@@ -55,7 +57,7 @@ class VocabularyReport:
     pieces_per_word: float
     characters_per_piece: float
     character_coverage: float
-    """Share of the measured characters, white space aside, that pieces spell without falling back to bytes."""
+    """Share of the measured characters, white space aside, that pieces spell without bytes."""
     whole_word_share: float
     """Share of the measured words that are one piece."""
 
@@ -63,7 +65,7 @@ class VocabularyReport:
 def train_vocabulary(
     texts: Iterable[str], folder: str | Path, config: VocabularyConfig | None = None
 ) -> VocabularyReport:
-    """Train a vocabulary and write a tokenizer folder: ``spm.model``, its Hugging Face files, ``vocabulary.json``.
+    """Train a vocabulary and write a tokenizer folder, with ``vocabulary.json`` to say how well it fits.
 
     Args:
         texts: documents or lines; each is split at line ends, and lines over 4,192 bytes at white space.
@@ -87,7 +89,14 @@ def train_vocabulary(
         list(range(config.vocab_size))
     )
     specials = SpecialTokens.resolve(pieces=pieces, names=ROLES, added={}, place="the new model")
-    write_tokenizer_folder(folder, model, specials)
+    write_folder(
+        folder,
+        model=model,
+        tokenizer_json=exact_tokenizer(model, specials).to_str(),
+        specials=specials,
+        model_max_length=512,
+        compat=None,
+    )
     facts = {"settings": asdict(config), "measured": asdict(report)}
     write_text(folder / "vocabulary.json", json.dumps(facts, indent=2) + "\n")
     return report
@@ -121,7 +130,8 @@ def _train(lines: list[str], config: VocabularyConfig) -> bytes:
     except RuntimeError as error:  # the trainer's only exception; its text says which setting does not fit
         reason = str(error).strip().splitlines()[-1]
         raise UserError(
-            f"cannot train {config.vocab_size} pieces on {len(lines)} lines: {reason} Give more text or fewer pieces."
+            f"cannot train {config.vocab_size} pieces on {len(lines)} lines: {reason} "
+            "Give more text or fewer pieces."
         ) from error
     return model.getvalue()
 
@@ -153,7 +163,7 @@ def _training_lines(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _chunks_at_spaces(line: str) -> Iterator[str]:
-    """Split a long line into runs of whole words; a single word over the limit is left out, as it would be."""
+    """Split a long line into runs of whole words; a single word over the limit is left out."""
     words: list[str] = []
     size = 0
     for word in line.split():

@@ -1,0 +1,91 @@
+"""Rows of unequal length, made into a rectangle, and rectangles made into arrays."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+from ..errors import UserError
+
+Padding = Literal["longest", "max_length"]
+Side = Literal["left", "right"]
+Arrays = Literal["np", "pt"]
+
+
+def padding_strategy(value: bool | str) -> Padding | None:
+    """The strategy that a call's ``padding`` means; None for no padding.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    if value is False or value == "do_not_pad":
+        return None
+    if value is True or value == "longest":
+        return "longest"
+    if value == "max_length":
+        return "max_length"
+    raise UserError(
+        f"padding={value!r} is unknown: use True, False or one of {', '.join(get_args(Padding))}."
+    )
+
+
+def pad_rows(
+    columns: Mapping[str, list[list[Any]]], *, fill: Mapping[str, Any], length: int, side: Side
+) -> dict[str, list[list[Any]]]:
+    """Bring every row of every column that ``fill`` names to ``length``; other columns stay as they are."""
+    padded = dict(columns)
+    for name, value in fill.items():
+        if name not in columns:
+            continue
+        if side == "right":
+            padded[name] = [row + [value] * (length - len(row)) for row in columns[name]]
+        else:
+            padded[name] = [[value] * (length - len(row)) + row for row in columns[name]]
+    return padded
+
+
+def padded_length(
+    lengths: Sequence[int], *, padding: Padding, max_length: int | None, pad_to_multiple_of: int | None
+) -> int:
+    """Length that rows are padded to: never less than the longest of them.
+
+    Raises:
+        UserError: for ``"max_length"`` without a length.
+    """
+    length = max(lengths, default=0)
+    if padding == "max_length":
+        if max_length is None:
+            raise UserError(
+                "padding='max_length' needs a max_length: this tokenizer sets no limit. Give max_length=..."
+            )
+        length = max(length, max_length)
+    if pad_to_multiple_of:
+        length = -(-length // pad_to_multiple_of) * pad_to_multiple_of
+    return length
+
+
+def to_arrays(columns: Mapping[str, Any], kind: Arrays) -> dict[str, Any]:
+    """Columns as numpy arrays or torch tensors, integers as int64; arrays of that kind stay as they are.
+
+    Raises:
+        UserError: if rows differ in length, or the kind is unknown.
+    """
+    if kind not in ("np", "pt"):
+        raise UserError(f"return_tensors={kind!r} is unknown: use 'np', 'pt' or None.")
+    try:
+        if kind == "np":
+            import numpy
+
+            return {name: numpy.asarray(value) for name, value in columns.items()}
+        import torch
+
+        return {
+            name: value if torch.is_tensor(value) else torch.tensor(value) for name, value in columns.items()
+        }
+    except ValueError as error:
+        raise UserError(
+            f"rows of unequal length make no array ({error}). Use padding=True and truncation=True."
+        ) from error
+
+
+def as_list(row: Any) -> Any:
+    """A row of numbers as a list, whatever holds it; other values as they are."""
+    return row.tolist() if hasattr(row, "tolist") else row

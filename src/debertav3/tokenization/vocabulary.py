@@ -1,0 +1,132 @@
+"""Tokens, ids and special tokens of a tokenizer: everything that needs no text to be encoded."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from ..errors import UserError
+from .alignment import WORD_MARK
+from .engines import Engine
+from .padding import as_list
+from .specials import SpecialTokens
+
+
+class Vocabulary:
+    """Look-ups between tokens and ids, under transformers' names.
+
+    Args:
+        engine: whose pieces these are.
+        specials: the special tokens, and what a folder adds beside them.
+    """
+
+    def __init__(self, engine: Engine, specials: SpecialTokens) -> None:
+        self.engine = engine
+        self.specials = specials
+        self._outside = specials.all_ids
+        self._ids = {piece: number for number, piece in enumerate(engine.pieces)} | self._outside
+        self._tokens = {number: token for token, number in self._ids.items()}
+        self._starts_word = [
+            self._tokens.get(number, WORD_MARK)[:1] == WORD_MARK for number in range(len(self))
+        ]
+
+    def __len__(self) -> int:
+        """One more than the largest id: the least size of an embedding table."""
+        return max(self._tokens) + 1
+
+    @property
+    def pad_token(self) -> str:
+        """The padding token as text."""
+        return self.specials.names["pad_token"]
+
+    @property
+    def mask_token(self) -> str:
+        """The mask as text."""
+        return self.specials.names["mask_token"]
+
+    @property
+    def pad_token_id(self) -> int:
+        """Id of ``[PAD]``."""
+        return self.specials.ids["pad_token"]
+
+    @property
+    def cls_token_id(self) -> int:
+        """Id of ``[CLS]``."""
+        return self.specials.ids["cls_token"]
+
+    @property
+    def sep_token_id(self) -> int:
+        """Id of ``[SEP]``."""
+        return self.specials.ids["sep_token"]
+
+    @property
+    def unk_token_id(self) -> int:
+        """Id of ``[UNK]``."""
+        return self.specials.ids["unk_token"]
+
+    @property
+    def mask_token_id(self) -> int:
+        """Id of ``[MASK]``."""
+        return self.specials.ids["mask_token"]
+
+    @property
+    def all_special_ids(self) -> list[int]:
+        """Ids of the five special tokens."""
+        return list(self.specials.ids.values())
+
+    def get_vocab(self) -> dict[str, int]:
+        """Id of every token."""
+        return dict(self._ids)
+
+    def convert_ids_to_tokens(self, ids: int | Sequence[int]) -> Any:
+        """Token of an id, or tokens of ids; ``[UNK]`` for ids that have none."""
+        if isinstance(ids, int):
+            return self._tokens.get(ids, self.specials.names["unk_token"])
+        return [self.convert_ids_to_tokens(number) for number in as_list(ids)]
+
+    def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> Any:
+        """Id of a token, or ids of tokens; that of ``[UNK]`` for what is not in the vocabulary."""
+        if isinstance(tokens, str):
+            return self._ids.get(tokens, self.unk_token_id)
+        return [self.convert_tokens_to_ids(token) for token in tokens]
+
+    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
+        """Text of tokens."""
+        return self.decode(self.convert_tokens_to_ids(tokens))
+
+    def get_special_tokens_mask(
+        self, token_ids_0: Sequence[int], token_ids_1: None = None, already_has_special_tokens: bool = False
+    ) -> list[int]:
+        """1 for every special token of a finished row, as masking collators ask it.
+
+        Raises:
+            UserError: for ids that have no special tokens around them yet.
+        """
+        if token_ids_1 is not None or not already_has_special_tokens:
+            raise UserError(
+                "get_special_tokens_mask needs one finished row: call the tokenizer first, "
+                "then pass its input_ids with already_has_special_tokens=True."
+            )
+        special = set(self.all_special_ids)
+        return [int(number in special) for number in as_list(token_ids_0)]
+
+    def decode(self, token_ids: int | Sequence[int], *, skip_special_tokens: bool = False) -> str:
+        """Text of ids, as the normaliser left it."""
+        ids = [token_ids] if isinstance(token_ids, int) else as_list(token_ids)
+        if skip_special_tokens:
+            special = set(self.all_special_ids)
+            ids = [number for number in ids if number not in special]
+        outside = set(self._outside.values())
+        text = ""
+        for is_outside, group in groupby(ids, key=lambda number: number in outside):
+            run = list(group)
+            if is_outside:
+                text += "".join(f" {self._tokens[number]}" for number in run)
+            else:
+                text += " " * self._starts_word[run[0]] + self.engine.decode(run)
+        return text.removeprefix(" ")
+
+    def batch_decode(
+        self, sequences: Sequence[Sequence[int]], *, skip_special_tokens: bool = False
+    ) -> list[str]:
+        """Text of every row of ids."""
+        return [self.decode(row, skip_special_tokens=skip_special_tokens) for row in as_list(sequences)]
