@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -130,3 +131,20 @@ def test_raw_config_is_a_copy_and_keeps_the_pooler_as_wide_as_the_model() -> Non
 def test_sizes_import_neither_torch_nor_transformers() -> None:
     code = "import sys, debertav3.sizes; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_table_of_the_documents_is_counted_not_written(repository: Path) -> None:
+    text = (repository / "docs" / "checkpoints.md").read_text(encoding="utf-8")
+    rows = {cells[0]: cells for line in text.splitlines() if (cells := line.strip("| ").split(" | "))}
+    for size, raw in SIZES.items():
+        head = "masked-lm" if "conv_kernel_size" in raw else "replaced-token-detection"
+        count = count_parameters(raw, head=head)
+        shown = [int(cell.replace(",", "")) for cell in rows[size][1:7]]
+        assert shown == [
+            raw["num_hidden_layers"],
+            raw["hidden_size"],
+            raw["num_attention_heads"],
+            count_parameters(raw).backbone,
+            count.backbone,
+            count.word_embeddings,
+        ]
