@@ -1,4 +1,4 @@
-"""Time several ways of doing one thing in alternating rounds of one process, so that a drifting machine is fair to all."""
+"""Time several ways of doing one thing in alternating rounds: a drifting machine is fair to all."""
 
 import json
 import platform
@@ -43,10 +43,12 @@ def ratio(slow: list[float], fast: list[float]) -> float:
 
 
 def matmul_rate(*, size: int = 1024, rounds: int = 9) -> float:
-    """Floating-point operations per second of this machine on square fp32 products, best round (2 * size**3 each)."""
+    """Floating-point operations per second on square fp32 products, 2 * size**3 each: the best round."""
     a, b = torch.randn(size, size), torch.randn(size, size)
     out = torch.empty(size, size)
-    seconds = alternate({"matmul": lambda: torch.mm(a, b, out=out)}, rounds=rounds, warmup=3, inner=10)["matmul"]
+    seconds = alternate({"matmul": lambda: torch.mm(a, b, out=out)}, rounds=rounds, warmup=3, inner=10)[
+        "matmul"
+    ]
     return 2 * size**3 / min(seconds)
 
 
