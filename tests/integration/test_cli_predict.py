@@ -159,6 +159,15 @@ def test_two_way_labels_score_a_three_way_head(
     assert report["confusion"]["labels"] == ["entailment", "not_entailment"]
 
 
+def test_one_label_alone_does_not_make_the_data_two_way(
+    debertav3_command: Command, nli_model: Path, tmp_path: Path
+) -> None:
+    source = write(tmp_path / "in.jsonl", [{**row, "label": "ENTAILMENT"} for row in pairs(3)])
+    report = json.loads(debertav3_command("evaluate", "nli", "--model", nli_model, "--data", source).out)
+    assert report["confusion"]["labels"] == ["entailment", "neutral", "contradiction"]
+    assert report["per_label"]["entailment"]["support"] == 3
+
+
 CASES: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]], dict[str, type]]] = {
     "classify": (
         "DebertaV2ForSequenceClassification",

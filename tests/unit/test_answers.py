@@ -71,6 +71,7 @@ def test_label_names_come_from_the_config_or_count_up() -> None:
         ("Positive", ["negative", "positive"], 1),
         (1, ["negative", "positive"], 1),
         (1, ["1", "0"], 0),
+        (1.0, ["negative", "positive"], 1),
         (True, ["no", "yes"], 1),
         (False, ["True", "False"], 1),
         ("not entailment", ["entailment", "not_entailment"], 1),
@@ -80,7 +81,7 @@ def test_true_labels_are_found_by_name_then_by_number(label: object, names: list
     assert find_label(label, names) == found
 
 
-@pytest.mark.parametrize("label", ["other", 2, -1, None, 1.0, ["a"]])
+@pytest.mark.parametrize("label", ["other", 2, -1, None, 1.5, ["a"]])
 def test_unknown_labels_are_named(label: object) -> None:
     with pytest.raises(UserError, match=r"unknown label .* knows: a, b\."):
         find_label(label, ["a", "b"])

@@ -92,7 +92,7 @@ def test_mask_logits_are_those_of_the_masks() -> None:
         for one, places in zip(encodings_of([4, 3]), [(2,), (0, 1)], strict=True)
     ]
     for place, outputs in run_batches(SumBackend(MASKED_LM), encodings, pad_id=0):
-        ids, _, places = encodings[place]
+        ids, places = encodings[place].input_ids, encodings[place].masked_positions
         assert outputs["logits"][:, 0].tolist() == [ids[masked] for masked in places]
 
 
@@ -115,20 +115,18 @@ def test_inputs_are_laid_out_and_cut_as_the_tokenizer_does(
 ) -> None:
     texts = ["", "One.", "A man is asleep on a bench in the park.", "word " * 40]
     packer = Packer(cls_id=tokenizer.cls_token_id, sep_id=tokenizer.sep_token_id, max_length=max_length)
-    num_cut = 0
     for first in texts:
         ids = tokenizer.encode(first)
         own = packer.single(ids)
         theirs = tokenizer(first, truncation=True, max_length=max_length)
         assert (own.input_ids, own.token_type_ids) == (theirs["input_ids"], theirs["token_type_ids"])
-        num_cut += len(ids) + 2 > max_length
+        assert own.is_truncated == (len(ids) + 2 > max_length)
         for second in texts:
             second_ids = tokenizer.encode(second)
             own = packer.pair(ids, second_ids)
             theirs = tokenizer(first, second, truncation=True, max_length=max_length)
             assert (own.input_ids, own.token_type_ids) == (theirs["input_ids"], theirs["token_type_ids"])
-            num_cut += len(ids) + len(second_ids) + 3 > max_length
-    assert packer.num_truncated == num_cut
+            assert own.is_truncated == (len(ids) + len(second_ids) + 3 > max_length)
 
 
 def test_a_length_without_room_is_refused() -> None:

@@ -29,6 +29,8 @@ class Encoding(NamedTuple):
     token_type_ids: list[int]
     masked_positions: tuple[int, ...] = ()
     """Tokens to predict, for masked language models."""
+    is_truncated: bool = False
+    """Whether the text was too long and lost its end."""
 
 
 class Packer:
@@ -44,23 +46,23 @@ class Packer:
         if max_length < 8:
             raise UserError(f"max_length must be at least 8 tokens, got {max_length}.")
         self.cls_id, self.sep_id, self.max_length = cls_id, sep_id, max_length
-        self.num_truncated = 0
-        """Inputs that lost tokens so far."""
 
     def single(self, ids: Sequence[int]) -> Encoding:
         """One text, cut at its end if too long."""
         kept = list(ids[: self.max_length - 2])
-        self.num_truncated += len(kept) < len(ids)
-        return Encoding([self.cls_id, *kept, self.sep_id], [0] * (len(kept) + 2))
+        return Encoding(
+            [self.cls_id, *kept, self.sep_id], [0] * (len(kept) + 2), is_truncated=len(kept) < len(ids)
+        )
 
     def pair(self, first: Sequence[int], second: Sequence[int]) -> Encoding:
         """Two texts; the longer one is cut first, as the tokenizer's ``longest_first`` does."""
         first_kept, second_kept = kept_lengths(
             len(first), len(second), budget=self.max_length - 3, strategy="longest_first"
         )
-        self.num_truncated += first_kept + second_kept < len(first) + len(second)
+        is_truncated = first_kept + second_kept < len(first) + len(second)
         ids = [self.cls_id, *first[:first_kept], self.sep_id, *second[:second_kept], self.sep_id]
-        return Encoding(ids, [0] * (first_kept + 2) + [1] * (second_kept + 1))
+        token_types = [0] * (first_kept + 2) + [1] * (second_kept + 1)
+        return Encoding(ids, token_types, is_truncated=is_truncated)
 
 
 def plan_batches(lengths: Sequence[int], *, batch_tokens: int) -> list[list[int]]:

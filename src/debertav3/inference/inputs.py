@@ -98,14 +98,13 @@ class InputEncoder:
             part for text in texts for part in ((text,) if isinstance(text, str) else text)
         )
         ids = dict(zip(unique, self.tokenizer.encode_batch(list(unique)), strict=True))
-        before = self.packer.num_truncated
         encodings = [
             self.packer.single(ids[text])
             if isinstance(text, str)
             else self.packer.pair(ids[text[0]], ids[text[1]])
             for text in texts
         ]
-        if cut := self.packer.num_truncated - before:
+        if cut := sum(encoding.is_truncated for encoding in encodings):
             logger.warning(
                 "%d of %d inputs had more than %d tokens and were cut", cut, len(texts), self.max_length
             )

@@ -105,6 +105,8 @@ def find_label(label: object, names: Sequence[str]) -> int:
     Raises:
         UserError: if it is none of the labels.
     """
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)
     if isinstance(label, str | bool | int):
         plain = [plain_label(name) for name in names]
         wanted = plain_label(str(label))

@@ -84,9 +84,9 @@ class NLIScorer:
 
     def result(self) -> dict[str, Any]:
         """The metrics so far."""
-        if (NOT_ENTAILMENT in self.inner.names) == (self.gold_names <= {ENTAILMENT, NOT_ENTAILMENT}):
-            return self.inner.result()
-        return self._two_way().result()
+        known = self.gold_names.union(self.inner.names)
+        is_mixed = NOT_ENTAILMENT in known and len(known) > 2
+        return (self._two_way() if is_mixed else self.inner).result()
 
     def _two_way(self) -> LabelScorer:
         merged = LabelScorer((ENTAILMENT, NOT_ENTAILMENT))

@@ -14,6 +14,7 @@ from ..checkpoint.configuration import read_config
 from ..checkpoint.files import locate
 from ..checkpoint.opening import open_model
 from ..errors import UserError
+from ..layers.encoder import pack_for_inference
 from .backends import HEAD_OF_ARCHITECTURE, MASKED_LM, SPANS, Batch, Logits, head_for
 
 if TYPE_CHECKING:
@@ -71,7 +72,10 @@ class TorchBackend:
         folder = locate(path_or_name)
         head = head_for(read_config(folder), task=task, place=str(path_or_name))
         opened = open_model(folder, head=_CLASSES[head], dtype=DTYPES[dtype])
-        return cls(opened.model.to(place), head=head)
+        model = opened.model.to(place)
+        if pack_for_inference(model):
+            logger.info("linear layers packed for this CPU")
+        return cls(model, head=head)
 
     def run(self, batch: Batch) -> Logits:
         """Compute the logits of one batch: see `Backend.run`.
