@@ -398,7 +398,8 @@ def test_long_inputs_are_cut_and_the_cut_is_logged(nli: Predictor, caplog: pytes
         (lambda p: p.nli([("a", "b"), ("a",)]), "pair 1 must be two texts"),
         (lambda p: p.nli([("a", 3)]), "must be a text, got int"),
         (lambda p: p.classify(["a", None]), "text 1 must be a text"),
-        (lambda p: p.rerank(["a", "b"], [["c"]]), "2 queries and 1 lists"),
+        (lambda p: p.rerank(["a", "b"], [["c"]]), "one list of texts for each of the 2 queries"),
+        (lambda p: p.rerank("a", "bc"), "one list of texts"),
         (lambda p: p.ner("a"), "ner needs a token-classification head"),
     ],
 )

@@ -1,20 +1,18 @@
 """Texts to logits: what all tasks share between a person's input and the answer."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ..data.spans import SpanDecoding, decode_spans
 from ..errors import UserError
+from ..tokenization import DebertaV3Tokenizer
 from .backends import HEAD_OF_TASK, Backend
 from .batching import Encoding, run_batches
 from .inputs import InputEncoder, MaskedText, Text
 from .words import Span
-
-if TYPE_CHECKING:
-    from ..tokenization.tokenizer import DebertaV3Tokenizer
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -46,7 +44,7 @@ class Engine:
     def __init__(
         self,
         *,
-        tokenizer: "DebertaV3Tokenizer",
+        tokenizer: DebertaV3Tokenizer,
         backend: Backend,
         max_length: int | None = None,
         batch_tokens: int | None = None,

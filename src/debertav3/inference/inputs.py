@@ -3,19 +3,17 @@
 import logging
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ..data.spans import Window, question_windows, token_windows, widest_context
 from ..errors import UserError
+from ..tokenization import DebertaV3Tokenizer
 from .answers import Vocabulary
 from .batching import Encoding, Packer
 from .words import Span
-
-if TYPE_CHECKING:
-    from ..tokenization.tokenizer import DebertaV3Tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +72,7 @@ class InputEncoder:
         max_length: most tokens of one input, special tokens included.
     """
 
-    def __init__(self, tokenizer: "DebertaV3Tokenizer", *, max_length: int) -> None:
+    def __init__(self, tokenizer: DebertaV3Tokenizer, *, max_length: int) -> None:
         self.tokenizer = tokenizer
         self.packer = Packer(
             cls_id=tokenizer.cls_token_id, sep_id=tokenizer.sep_token_id, max_length=max_length

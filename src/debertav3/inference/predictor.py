@@ -6,11 +6,12 @@ Every method takes one input or a ``list``, and gives one answer or a list in th
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import Any, Self, overload
 
 import numpy as np
 
 from ..errors import UserError
+from ..tokenization import DebertaV3Tokenizer
 from . import answers
 from .answers import Answer, Classification, Filled, Ranked, SuspectWord, ZeroShot
 from .backends import Backend, BackendConfig, open_backend
@@ -23,12 +24,9 @@ from .entities import (
     find_entities,
     tag_words,
 )
-from .inputs import WINDOW_OVERLAP, Text, check_pair, check_text, check_texts, labels_per_text
+from .inputs import WINDOW_OVERLAP, Text, check_pair, check_text, check_texts, labels_per_text, shortened
 from .labels import NLIColumns, given_labels, label_names, nli_columns
 from .words import join_words, split_words
-
-if TYPE_CHECKING:
-    from ..tokenization.tokenizer import DebertaV3Tokenizer
 
 TEMPLATE = "This example is {}."
 """The hypothesis of zero-shot classification; ``{}`` stands for the label."""
@@ -50,7 +48,7 @@ class Predictor:
     def __init__(
         self,
         *,
-        tokenizer: "DebertaV3Tokenizer",
+        tokenizer: DebertaV3Tokenizer,
         backend: Backend,
         labels: Sequence[str] | None = None,
         max_length: int | None = None,
@@ -86,8 +84,7 @@ class Predictor:
 
         Args:
             path_or_name: a local folder or a Hub name.
-            task: a key of `backends.HEAD_OF_TASK`. Only pre-training checkpoints need it, since they hold two
-                heads; else it is a check.
+            task: a key of `backends.HEAD_OF_TASK`; needed only where a checkpoint has two heads.
             device: ``auto`` takes the first of cuda, npu, xpu, mps and cpu that is there.
             dtype: ``fp32`` (the default), ``bf16`` or ``fp16``.
             backend: ``auto`` or ``torch``.
@@ -98,8 +95,6 @@ class Predictor:
         Raises:
             UserError: if the checkpoint, the device or the backend cannot be used.
         """
-        from ..tokenization import DebertaV3Tokenizer
-
         how = BackendConfig(backend=backend, device=device, dtype=dtype or "fp32")
         opened = open_backend(path_or_name, task=task, how=how)
         return cls(
@@ -228,9 +223,8 @@ class Predictor:
     def rerank(self, query: str | list[str], texts: list[str] | list[list[str]]) -> Any:
         """Rank texts by how well they answer a query, best first.
 
-        A head with one output is a trained ranker: it reads ``(query, text)`` and the score is the sigmoid of
-        its output. An NLI head reads the text as premise and the query as hypothesis; the score is the
-        probability of entailment.
+        A head with one output is a trained ranker: it reads ``(query, text)``, and its sigmoid is the score.
+        An NLI head reads the text as premise and the query as hypothesis; entailment is the score.
 
         Args:
             query: a query, or a list of queries.
@@ -241,11 +235,12 @@ class Predictor:
         """
         self.engine.require("rerank")
         if not isinstance(query, list):
-            several: Any = [texts]
-            return self.rerank([query], several)[0]
+            return self.rerank([query], [texts])[0]  # type: ignore[list-item]
         queries = check_texts(query, what="query")
-        if len(texts) != len(queries):
-            raise UserError(f"got {len(queries)} queries and {len(texts)} lists of texts; need one for each.")
+        if len(texts) != len(queries) or not all(isinstance(group, list) for group in texts):
+            raise UserError(
+                f"need one list of texts for each of the {len(queries)} queries; got {shortened(texts)}."
+            )
         groups = [check_texts(group, what=f"query {number}, text") for number, group in enumerate(texts)]
         pairs = [(one, text) for one, group in zip(queries, groups, strict=True) for text in group]
         if len(self.labels) == 1:
