@@ -21,9 +21,10 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from . import doctor, finetune, info, nli, predict, tokenizer  # each adds its commands to ``app``
+    # Each adds its commands to ``app``.
+    from . import data, doctor, finetune, info, nli, predict, pretrain, tokenizer
 
-    for module in (nli, predict, finetune, doctor, info, tokenizer):
+    for module in (nli, predict, finetune, data, pretrain, doctor, info, tokenizer):
         module.register(app)
 
 

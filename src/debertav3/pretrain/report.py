@@ -35,7 +35,7 @@ _PLOTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Tokens per second", ("tokens_per_second",)),
 )
 
-_STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#1b1b1b}
+_STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}
 .plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(21rem,1fr));gap:1rem}
 img{width:100%}table{border-collapse:collapse}td,th{padding:.2rem .8rem;border-bottom:1px solid
 #ddd;text-align:left}

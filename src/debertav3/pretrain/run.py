@@ -22,6 +22,7 @@ from tqdm import tqdm
 from ..data.samples import PretrainingData, open_windows, special_ids, vocabulary_of
 from ..data.shards import TokenShards, write_json
 from ..errors import UserError
+from ..layers import blockwise_attention  # noqa: F401 - adds its backends
 from ..tokenization import DebertaV3Tokenizer
 from .batches import MaskedBatch, Share, load_steps
 from .diagnostics import derived, embedding_cosines
@@ -120,7 +121,7 @@ def build_step(config: PretrainConfig, networks: Networks, accelerator: Accelera
     trained: tuple[nn.Module | None, ...] = (networks.generator, networks.discriminator)
     for model in trained:
         if model is not None:
-            _arm(model, config)
+            _arm(model, config, accelerator)
 
     def engine(model: nn.Module, name: str, *, is_discriminator: bool = False) -> StepEngine:
         optimizer = config.optimizer_config(is_discriminator=is_discriminator)
@@ -141,7 +142,11 @@ def build_step(config: PretrainConfig, networks: Networks, accelerator: Accelera
     )
 
 
-def _arm(model: Any, config: PretrainConfig) -> None:
+def _arm(model: Any, config: PretrainConfig, accelerator: Accelerator) -> None:
+    if accelerator.device.type == "cpu":
+        model.set_attention_backend(
+            "blockwise-bf16" if accelerator.mixed_precision == "bf16" else "blockwise"
+        )
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     if config.compile:
@@ -243,7 +248,7 @@ def _begin(
 
 
 class MetricsLog:
-    """``metrics.jsonl``, TensorBoard where it is installed, and the progress bar; only the first process has them.
+    """``metrics.jsonl``, TensorBoard where it is installed, and the progress bar, in the first process.
 
     Args:
         out: the run's folder.
