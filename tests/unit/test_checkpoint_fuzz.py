@@ -14,6 +14,7 @@ from safetensors.torch import save
 
 from debertav3 import models
 from debertav3.checkpoint import open_model, save_model
+from debertav3.checkpoint.doctor import examine
 from debertav3.checkpoint.files import read_header
 from debertav3.checkpoint.weights import Weights
 from debertav3.errors import UserError
@@ -146,6 +147,39 @@ def test_damaged_bin(mutations: int, folder: Path, tmp_path: Path) -> None:
     for seed in range(mutations):
         path.write_bytes(mutate_bytes(original, random.Random(seed)))
         refused(lambda: Weights(tmp_path).read())
+
+
+def mutate_tensors(tensors: dict[str, torch.Tensor], chance: random.Random) -> dict[str, torch.Tensor]:
+    """Drop, rename, reshape, convert or fill one to three tensors."""
+    changed = dict(tensors)
+    for _ in range(chance.randint(1, 3)):
+        name = chance.choice(sorted(changed))
+        tensor = changed.pop(name)
+        shape = chance.choice([(), (0,), (1,), (0, 8), (20, 0), (3, 1, 2), tuple(reversed(tensor.shape))])
+        fill = chance.choice([0.0, 1e38, float("nan"), float("-inf")])
+        action = chance.randrange(5)
+        if action == 1:
+            changed[
+                name.replace(*chance.choice([("deberta.", ""), ("weight", "_weight"), (".0.", ".9.")]))
+            ] = tensor
+        elif action == 2:
+            changed[name] = torch.zeros(shape)
+        elif action == 3:
+            changed[name] = tensor.to(chance.choice([torch.int8, torch.bool, torch.bfloat16, torch.float64]))
+        elif action == 4:
+            changed[name] = torch.full_like(tensor, fill)
+    return changed
+
+
+@pytest.mark.parametrize("mutations", [100, pytest.param(2000, marks=pytest.mark.slow)], ids=["some", "many"])
+def test_doctor_and_loader_of_damaged_tensors(mutations: int, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
+    original = Weights(folder).read()
+    for seed in range(mutations):
+        tensors = mutate_tensors(original, random.Random(seed))
+        (tmp_path / "model.safetensors").write_bytes(save(tensors))
+        assert not examine(tmp_path).is_ok  # there is no tokenizer, at least
+        refused(lambda: open_model(tmp_path, head=models.DebertaV2ForSequenceClassification))
 
 
 def frame(header: Any, data: bytes = b"", length: int | None = None) -> bytes:

@@ -157,7 +157,7 @@ def _examine_labels(
                 "use the original file, or fine-tune: a new head answers at random",
             )
     classifier = stored.get("classifier.weight")
-    if classifier is None or "multiple-choice" in declared:
+    if classifier is None or len(classifier.shape) != 2 or "multiple-choice" in declared:
         return
     names = raw.get("id2label")
     if names is None and classifier.shape[0] != 1:
@@ -180,9 +180,10 @@ def _examine_numbers(diagnosis: Diagnosis, raw: Mapping[str, Any], weights: Weig
         tensor = weights.read([name])[name]
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             broken.append(name)
-        if name == keys.table_key("word_embeddings"):
+        is_table = tensor.dim() == 2 and tensor.numel() > 0
+        if is_table and name == keys.table_key("word_embeddings"):
             diagnosis.embeddings = look_at_table(tensor, initializer_range=initial)
-        elif name == f"{keys.BODY}encoder.rel_embeddings.weight" and tensor.dim() == 2:
+        elif is_table and name == f"{keys.BODY}encoder.rel_embeddings.weight":
             diagnosis.relative_row_zero = row_zero_ratio(tensor)
         if group := _trained_together(name):
             groups.setdefault(group, {})[name] = tensor

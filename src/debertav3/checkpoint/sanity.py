@@ -91,7 +91,7 @@ def looks_untrained(tensors: dict[str, Tensor], *, initializer_range: float) -> 
         initializer_range: the standard deviation of fresh matrices.
     """
     biases = [tensor for name, tensor in tensors.items() if name.endswith("bias")]
-    matrices = [tensor.float() for name, tensor in tensors.items() if tensor.dim() > 1]
+    matrices = [tensor.float() for tensor in tensors.values() if tensor.dim() > 1 and tensor.numel() > 1]
     if not biases or any(bool(bias.any()) for bias in biases):
         return False
     for matrix in matrices:
