@@ -141,11 +141,15 @@ def test_a_run_learns_and_leaves_a_folder_that_answers(
     stock = transformers.AutoModelForSequenceClassification.from_pretrained(out).eval()
     ours = DebertaV2ForSequenceClassification.from_pretrained(out).eval()
     tokenizer = DebertaV3Tokenizer.from_pretrained(out)
-    batch = tokenizer("A dog sleeps here.", "No dog sleeps.", return_tensors="pt")
+    rows = nli_rows(32, seed=2)
+    texts = [row["premise"] for row in rows], [row["hypothesis"] for row in rows]
+    batch = tokenizer(*texts, padding=True, return_tensors="pt")
     with torch.inference_mode():
         logits = ours(**batch).logits
         torch.testing.assert_close(logits, stock(**batch).logits, atol=1e-5, rtol=1e-5)
-    assert ours.config.id2label[int(logits.argmax())] == "contradiction"
+    answers = [ours.config.id2label[index] for index in logits.argmax(-1).tolist()]
+    right = sum(answer == row["label"] for answer, row in zip(answers, rows, strict=True))
+    assert right / len(rows) == report["accuracy"]
 
 
 def test_equal_seeds_give_equal_weights(configure: Configure, tmp_path: Path) -> None:
@@ -193,6 +197,19 @@ def test_a_resumed_run_ends_with_the_same_weights(
     assert resumed["dev"] == straight["dev"]
     ends = weights(tmp_path / "straight"), weights(tmp_path / "broken")
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
+
+
+def test_sift_trains_with_accumulation_and_in_half_precision(configure: Configure, tmp_path: Path) -> None:
+    report = train(
+        configure(sift=True, sift_weight=1.0, micro_batch_size=4, precision="bf16"), tmp_path / "out"
+    )
+    assert report is not None
+    assert report["accuracy"] > 0.9
+    plain = train(configure(max_steps=2), tmp_path / "plain")
+    sift = train(configure(max_steps=2, sift=True), tmp_path / "sift")
+    assert plain is not None
+    assert sift is not None
+    assert sift["train"]["loss"] > plain["train"]["loss"]  # the regulariser is never negative
 
 
 def test_resuming_with_other_settings_is_refused(configure: Configure, tmp_path: Path) -> None:

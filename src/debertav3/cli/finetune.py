@@ -42,6 +42,7 @@ def finetune(
         str | None, typer.Option(help="Folder or Hub name; the model's own if not given.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order and dropout; 1 if not given.")] = None,
+    sift: Annotated[bool, typer.Option("--sift", help="Add SiFT, the adversarial regulariser.")] = False,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
     override: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting: learning_rate=2e-5.")
@@ -64,7 +65,7 @@ def finetune(
     from ..finetune.preparation import read_data, resolve
     from ..finetune.tasks import find_task
 
-    given = {"train": train, "dev": dev, "tokenizer": tokenizer, "seed": seed}
+    given = {"train": train, "dev": dev, "tokenizer": tokenizer, "seed": seed, "sift": sift or None}
     settings = resolve(
         task,
         model=model,

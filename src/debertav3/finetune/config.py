@@ -59,6 +59,15 @@ class FinetuneConfig:
     initializer_range: float | None = None
     """Standard deviation of new weights, for a model from scratch; None means what its size says."""
 
+    sift: bool = False
+    """Whether to train against small changes of the embeddings too (``finetune/sift.py``)."""
+    sift_weight: float = 5.0
+    """Factor of SiFT's regulariser in the loss."""
+    sift_step_size: float = 1e-4
+    """Length of the ascent step, in the largest coordinate of each token."""
+    sift_initial_size: float = 1e-2
+    """Standard deviation of the first change."""
+
     precision: str = "auto"
     """``fp32``, or autocast to ``bf16`` or ``fp16``; auto: bf16 where CUDA has it, else fp32."""
     length_grouping: bool = True
@@ -101,6 +110,9 @@ class FinetuneConfig:
             "hidden_dropout": self.hidden_dropout is None or 0 <= self.hidden_dropout < 1,
             "attention_dropout": self.attention_dropout is None or 0 <= self.attention_dropout < 1,
             "initializer_range": self.initializer_range is None or self.initializer_range > 0,
+            "sift_weight": self.sift_weight > 0,
+            "sift_step_size": self.sift_step_size > 0,
+            "sift_initial_size": self.sift_initial_size > 0,
             "precision": self.precision in PRECISIONS,
             "eval_batch_size": self.eval_batch_size >= 1,
             "eval_every_steps": self.eval_every_steps is None or self.eval_every_steps >= 1,

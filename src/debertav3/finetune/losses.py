@@ -18,7 +18,7 @@ def classification_loss(*, label_smoothing: float = 0.0) -> LossFunction:
     """Cross entropy of one label per example; labels of -100 are ignored."""
 
     def loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
-        logits = outputs["logits"].float()
+        logits = at_least_fp32(outputs["logits"])
         total = F.cross_entropy(
             logits, labels, reduction="sum", ignore_index=-100, label_smoothing=label_smoothing
         )
@@ -29,8 +29,13 @@ def classification_loss(*, label_smoothing: float = 0.0) -> LossFunction:
 
 def regression_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
     """Squared error of one number per example."""
-    scores = outputs["logits"].float().squeeze(-1)
-    return F.mse_loss(scores, labels.float(), reduction="sum") / _count(labels, num_items_in_batch)
+    scores = at_least_fp32(outputs["logits"]).squeeze(-1)
+    return F.mse_loss(scores, labels.to(scores.dtype), reduction="sum") / _count(labels, num_items_in_batch)
+
+
+def at_least_fp32(tensor: Tensor) -> Tensor:
+    """Half precision as fp32; anything else as it is."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _count(labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor | int:

@@ -31,10 +31,15 @@ def resolve(
         UserError: for an unknown task or key, or a value that cannot be.
     """
     find_task(task)
-    config = FinetuneConfig(task=task, model=model, **recipe(size_of(model), task))
-    config = config.with_values(config_file or {}, source="--config")
-    config = config.with_values({"task": task, "model": model, **given}, source="command line")
-    return config.with_overrides(overrides)
+
+    def layered(base: FinetuneConfig) -> FinetuneConfig:
+        base = base.with_values(config_file or {}, source="--config")
+        base = base.with_values({"task": task, "model": model, **given}, source="command line")
+        return base.with_overrides(overrides)
+
+    has_sift = layered(FinetuneConfig(task=task, model=model)).sift  # which decides about the recipe
+    chosen = recipe(size_of(model), task, sift=has_sift)
+    return layered(FinetuneConfig(task=task, model=model, **chosen))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,41 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("v2-xxlarge", "mnli"): {**_MNLI, "learning_rate": 3e-6, "warmup_steps": 1000, "classifier_dropout": 0.3},
 }
 
+_SIFT: dict[str, Any] = {"batch_size": 64, "max_length": 256, "classifier_dropout": 0.1}
+
+SIFT_RECIPES: dict[tuple[str, str], dict[str, Any]] = {
+    # experiments/glue/mnli.sh, the cases with --vat_lambda
+    ("xsmall", "mnli"): {
+        **_SIFT,
+        "sift_weight": 3.0,
+        "epochs": 10.0,
+        "warmup_steps": 1500,
+        "learning_rate": 5e-5,
+    },
+    ("small", "mnli"): {
+        **_SIFT,
+        "sift_weight": 5.0,
+        "epochs": 6.0,
+        "warmup_steps": 1000,
+        "learning_rate": 3.5e-5,
+    },
+    ("base", "mnli"): {
+        **_SIFT,
+        "sift_weight": 5.0,
+        "epochs": 6.0,
+        "warmup_steps": 1000,
+        "learning_rate": 1.5e-5,
+    },
+    ("v2-xxlarge", "mnli"): {
+        **_SIFT,
+        "sift_weight": 5.0,
+        "epochs": 6.0,
+        "warmup_steps": 1000,
+        "learning_rate": 3e-6,
+        "classifier_dropout": 0.3,
+    },
+}
+
 _SIZE_DEFAULTS: dict[str, dict[str, Any]] = {
     # Where no recipe was published for the task: the size's learning rate on MNLI, warm-up by share.
     "xsmall": {"learning_rate": 4.5e-5},
@@ -36,8 +71,15 @@ _SIZE_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-def recipe(size: str | None, task: str) -> dict[str, Any]:
-    """Return the settings for a model size (None where it is not one of ours) and a task."""
+def recipe(size: str | None, task: str, *, sift: bool = False) -> dict[str, Any]:
+    """Return the settings for a model size (None where it is not one of ours) and a task.
+
+    Args:
+        size: a name of ``debertav3.sizes``.
+        task: a name of ``finetune/tasks.py``.
+        sift: whether SiFT is on; where no recipe with it was published, the one without is taken.
+    """
     if size is None:
         return {}
-    return dict(RECIPES.get((size, task), _SIZE_DEFAULTS.get(size, {})))
+    plain = RECIPES.get((size, task), _SIZE_DEFAULTS.get(size, {}))
+    return dict(SIFT_RECIPES.get((size, task), plain) if sift else plain)

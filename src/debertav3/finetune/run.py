@@ -29,6 +29,7 @@ from .losses import LossFunction, classification_loss, regression_loss
 from .opening import label_order, open_model, open_tokenizer
 from .preparation import Data
 from .records import run_record
+from .sift import class_divergence, score_divergence
 from .task import Task
 from .tasks import find_task
 from .trainer import FinetuneTrainer, training_arguments
@@ -123,6 +124,7 @@ def _prepare(
         args=args,
         collator=PaddingCollator(tokenizer),
         loss=_loss(task, config),
+        divergence=score_divergence if task.is_regression else class_divergence,
         train_dataset=encoded(data.train, "train"),
         dev_dataset=next(iter(dev_sets.values()), None),
         compute_metrics=lambda output: _scores(task, output.predictions, output.label_ids),

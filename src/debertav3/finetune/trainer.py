@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -26,10 +26,11 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 
 from ..errors import UserError
-from . import checkpoints
+from . import checkpoints, sift
 from .batches import EncodedDataset, LengthBucketSampler, PaddingCollator
 from .config import FinetuneConfig
 from .losses import LossFunction
+from .sift import Divergence
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class FinetuneTrainer(Trainer):
         args: from :func:`training_arguments`.
         collator: makes batches.
         loss: what is minimised.
+        divergence: what SiFT holds down; of no use without it.
         train_dataset: encoded training examples.
         dev_dataset: encoded dev examples, or None.
         compute_metrics: from predictions to the scores by which checkpoints are chosen.
@@ -59,11 +61,14 @@ class FinetuneTrainer(Trainer):
         args: TrainingArguments,
         collator: PaddingCollator,
         loss: LossFunction,
+        divergence: Divergence,
         train_dataset: EncodedDataset,
         dev_dataset: EncodedDataset | None,
         compute_metrics: Callable[[Any], dict[str, float]] | None,
     ) -> None:
         self.config = config
+        self.task_loss = loss
+        self.divergence = divergence
         self.skipped_steps = 0
         self._bad_steps_in_a_row = 0
         self._staging: Path | None = None
@@ -95,12 +100,32 @@ class FinetuneTrainer(Trainer):
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """As the Trainer's; a loss that is not finite makes every gradient NaN, so all processes see it."""
-        result = super().compute_loss(model, inputs, *args, **kwargs)
         if not model.training:
-            return result
-        loss, outputs = result if isinstance(result, tuple) else (result, None)
-        loss = loss * torch.where(torch.isfinite(loss.detach()), 1.0, torch.nan)
-        return loss if outputs is None else (loss, outputs)
+            return super().compute_loss(model, inputs, *args, **kwargs)
+        if self.config.sift:
+            loss = self._sift_loss(model, inputs, kwargs.get("num_items_in_batch"))
+        else:
+            loss = cast(Tensor, super().compute_loss(model, inputs, *args, **kwargs))
+        return loss * torch.where(torch.isfinite(loss.detach()), 1.0, torch.nan)
+
+    def _sift_loss(self, model: nn.Module, inputs: dict[str, Any], num_items: Tensor | None) -> Tensor:
+        """The task's loss and SiFT's regulariser, both as means over the items of the whole step."""
+        labels = inputs.pop("labels")
+        clean_pass = sift.CleanPass()
+        clean = model(**inputs, perturbation=clean_pass)
+        plain = self.accelerator.unwrap_model(model)  # gradients are exchanged once, at the backward pass
+        apart = sift.regulariser(
+            lambda change: plain(**inputs, perturbation=change),
+            clean=clean,
+            embeddings=clean_pass.embeddings,
+            labels=labels,
+            divergence=self.divergence,
+            step_size=self.config.sift_step_size,
+            initial_size=self.config.sift_initial_size,
+        )
+        items = max(apart.numel(), 1) if num_items is None else num_items
+        loss = self.task_loss(clean, labels, num_items) + self.config.sift_weight * apart.sum() / items
+        return loss if num_items is None else loss * self.accelerator.num_processes  # which are averaged over
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
         """Clip, and turn a step without a finite gradient into no step at all."""

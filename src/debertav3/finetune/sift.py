@@ -1,0 +1,113 @@
+"""SiFT, scale-invariant fine-tuning: train also against the worst small change of the normalised embeddings.
+
+DeBERTa, arXiv:2006.03654, section 4, as the official ``DeBERTa/sift/sift.py`` does it. One step of training:
+
+1. Clean pass. The embeddings are normalised (LayerNorm without weight and bias) before their own LayerNorm.
+2. A random delta on the normalised embeddings takes one ascent step that enlarges the change of predictions.
+3. A second pass with that delta; how far its predictions are from the clean ones is added to the loss, with
+   gradient through both passes. Delta stands on a copy of the embeddings; they learn from the clean pass.
+
+Dropout is on in all three passes. Cost: three forward and nearly three backward passes.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..layers.embeddings import Perturbation
+from .losses import at_least_fp32
+
+Outputs = Mapping[str, Any]
+Divergence = Callable[[Outputs, Outputs, Tensor], Tensor]
+"""``(perturbed outputs, clean outputs, labels) -> (N,)``: how far apart the predictions of each item are."""
+
+
+class CleanPass:
+    """Goes into the clean forward as its perturbation: changes nothing and remembers the embeddings."""
+
+    embeddings: Tensor
+
+    def __call__(self, normalised: Tensor) -> Tensor:
+        """Keep ``(B, L, D)`` normalised embeddings."""
+        self.embeddings = normalised
+        return normalised
+
+
+def regulariser(
+    forward: Callable[[Perturbation], Outputs],
+    *,
+    clean: Outputs,
+    embeddings: Tensor,
+    labels: Tensor,
+    divergence: Divergence,
+    step_size: float,
+    initial_size: float,
+) -> Tensor:
+    """Return the divergence of the predictions under the worst delta that one step finds, item by item.
+
+    Args:
+        forward: runs the model on the same batch with a perturbation.
+        clean: outputs of the clean pass, with their graph.
+        embeddings: ``(B, L, D)`` from :class:`CleanPass`.
+        labels: of the batch; where they are -100, nothing counts.
+        divergence: between perturbed and clean outputs.
+        step_size: length of the ascent step, in the largest coordinate of each token.
+        initial_size: standard deviation of the first delta, which is cut at twice this.
+
+    Returns:
+        ``(N,)``, one number for each counted item.
+    """
+    fixed = at_least_fp32(embeddings.detach())
+    limit = 2 * initial_size
+    delta = (torch.randn_like(fixed) * initial_size).clamp_(-limit, limit).requires_grad_(True)
+
+    def perturbed(change: Tensor) -> Outputs:
+        return forward(lambda normalised: (fixed + change).to(normalised.dtype))
+
+    frozen = {key: value.detach() for key, value in clean.items() if isinstance(value, Tensor)}
+    adversarial = divergence(perturbed(delta), frozen, labels).sum()
+    # Only delta's gradient is asked for, so none is added to the parameters': the official code freezes them.
+    (gradient,) = torch.autograd.grad(adversarial, delta)
+    return divergence(perturbed(ascend(delta.detach(), gradient, step_size=step_size)), clean, labels)
+
+
+def ascend(delta: Tensor, gradient: Tensor, *, step_size: float) -> Tensor:
+    """Move delta uphill, each token by ``step_size`` in its largest coordinate; stay if that is not finite.
+
+    Args:
+        delta: ``(B, L, D)``.
+        gradient: of the divergence, same shape.
+        step_size: in the largest coordinate.
+    """
+    step = step_size * gradient / (1e-6 + gradient.abs().amax(-1, keepdim=True))
+    return torch.where(gradient.norm().isfinite(), delta + step, delta)
+
+
+def symmetric_kl(perturbed: Tensor, clean: Tensor) -> Tensor:
+    """Cross entropy of each distribution under the other, ``(N, C)`` logits to ``(N,)``.
+
+    Each target is fixed, each prediction carries gradient: both passes are trained towards one another.
+    """
+    perturbed_log = F.log_softmax(at_least_fp32(perturbed), -1)
+    clean_log = F.log_softmax(at_least_fp32(clean), -1)
+    forth = -(clean_log.exp().detach() * perturbed_log).sum(-1)
+    back = -(perturbed_log.exp().detach() * clean_log).sum(-1)
+    return forth + back
+
+
+def class_divergence(perturbed: Outputs, clean: Outputs, labels: Tensor) -> Tensor:
+    """For one label per text, per choice or per token: all items whose label counts."""
+    counted = labels != -100
+    return symmetric_kl(perturbed["logits"][counted], clean["logits"][counted])
+
+
+def score_divergence(perturbed: Outputs, clean: Outputs, labels: Tensor) -> Tensor:
+    """For regression: squared difference of ``(B, 1)`` scores.
+
+    Deviation: the official regulariser compares distributions, and over a single logit it is always zero
+    (test_finetune_sift.py::test_a_single_score_is_regularised).
+    """
+    return at_least_fp32(perturbed["logits"] - clean["logits"]).square().squeeze(-1)
