@@ -1,4 +1,4 @@
-"""The ``debertav3`` command. Each command stands in the module of its name; heavy imports stay inside functions.
+"""The ``debertav3`` command. Each command stands in the module of its name, heavy imports inside functions.
 
 stdout carries answers only. Bad input ends in one line on stderr and exit code 2.
 """
