@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
 import transformers
 
-from debertav3 import DebertaV3Tokenizer
+import debertav3
+from debertav3 import DebertaV3Tokenizer, Predictor
 
 TINY = {
     "hidden_size": 32,
@@ -38,3 +41,49 @@ def save(model: Any, tokenizer: DebertaV3Tokenizer, folder: Path) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+class ModelFolders:
+    """Saves a tiny random model of a class and returns its folder, the same one for the same settings."""
+
+    def __init__(self, nano: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+        self.tokenizer = DebertaV3Tokenizer.from_pretrained(nano)
+        self.tmp_path_factory = tmp_path_factory
+        self.made: dict[str, Path] = {}
+
+    def __call__(self, class_name: str, **config: Any) -> Path:
+        key = f"{class_name} {sorted(config.items())}"
+        if key not in self.made:
+            model = tiny_model(getattr(debertav3, class_name), self.tokenizer, **config)
+            self.made[key] = save(model, self.tokenizer, self.tmp_path_factory.mktemp("model"))
+        return self.made[key]
+
+
+def plain(predictor: Predictor, *texts: str, name: str = "logits") -> np.ndarray:
+    """Logits of the predictor's model, called on one input that the tokenizer laid out itself."""
+    backend: Any = predictor.engine.backend
+    inputs = predictor.engine.tokenizer(*texts, truncation=True, max_length=64, return_tensors="np")
+    with torch.inference_mode():
+        output = backend.model(**{key: torch.from_numpy(value) for key, value in inputs.items()})
+    return getattr(output, name)[0].numpy()
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities over the last axis, written plainly."""
+    return np.exp(logits.astype(np.float64)) / np.exp(logits.astype(np.float64)).sum(axis=-1, keepdims=True)
+
+
+def assert_same(first: Any, second: Any) -> None:
+    """Equal keys, texts and places, numbers within 1e-6."""
+    if isinstance(first, dict):
+        assert list(first) == list(second)
+        for key in first:
+            assert_same(first[key], second[key])
+    elif isinstance(first, list):
+        assert len(first) == len(second)
+        for one, other in zip(first, second, strict=True):
+            assert_same(one, other)
+    elif isinstance(first, float):
+        assert first == pytest.approx(second, abs=1e-6)
+    else:
+        assert first == second

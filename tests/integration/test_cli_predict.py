@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import pytest
 
 import debertav3
-from debertav3 import DebertaV3Tokenizer, Predictor, cli
+from debertav3 import Predictor, cli
 from debertav3.inference import default_model, file_tasks, files
-from tiny_models import save, tiny_model
+from tiny_models import ModelFolders
 
 NLI = {0: "contradiction", 1: "entailment", 2: "neutral"}
 TAGS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
@@ -27,7 +27,6 @@ class Outcome(NamedTuple):
 
 
 Command = Callable[..., Outcome]
-Maker = Callable[..., Path]
 
 
 @pytest.fixture
@@ -46,23 +45,12 @@ def debertav3_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
 
 
 @pytest.fixture(scope="module")
-def model(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> Maker:
-    """Saves a tiny random model of a class and returns its folder, the same one for the same settings."""
-    tokenizer = DebertaV3Tokenizer.from_pretrained(nano)
-    made: dict[str, Path] = {}
-
-    def make(class_name: str, **config: Any) -> Path:
-        key = f"{class_name} {sorted(config.items())}"
-        if key not in made:
-            tiny = tiny_model(getattr(debertav3, class_name), tokenizer, **config)
-            made[key] = save(tiny, tokenizer, tmp_path_factory.mktemp("model"))
-        return made[key]
-
-    return make
+def model(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelFolders:
+    return ModelFolders(nano, tmp_path_factory)
 
 
 @pytest.fixture
-def nli_model(model: Maker) -> Path:
+def nli_model(model: ModelFolders) -> Path:
     return model("DebertaV2ForSequenceClassification", id2label=NLI)
 
 
@@ -100,7 +88,7 @@ def test_nli_prints_one_object_of_percentages(debertav3_command: Command, nli_mo
 
 
 def test_nli_labels_say_what_an_unnamed_head_means(
-    debertav3_command: Command, model: Maker, nli_model: Path
+    debertav3_command: Command, model: ModelFolders, nli_model: Path
 ) -> None:
     unnamed = model("DebertaV2ForSequenceClassification", num_labels=3)  # the same seed, the same weights
     refused = debertav3_command("nli", "--model", unnamed, "a", "b")
@@ -238,7 +226,7 @@ CASES: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]], dict[str, type
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_task_answers_its_rows(
-    debertav3_command: Command, model: Maker, tmp_path: Path, case: str
+    debertav3_command: Command, model: ModelFolders, tmp_path: Path, case: str
 ) -> None:
     class_name, config, rows, kinds = CASES[case]
     task = case.split()[0]
@@ -266,7 +254,7 @@ def test_every_task_answers_its_rows(
 
 
 def test_the_rows_of_the_guide_are_answered(
-    debertav3_command: Command, model: Maker, tmp_path: Path, repository: Path
+    debertav3_command: Command, model: ModelFolders, tmp_path: Path, repository: Path
 ) -> None:
     guide = (repository / "docs" / "prediction.md").read_text("utf-8")
     examples = re.findall(r"### `([a-z-]+)`\n\n```json\n(.+)\n```", guide)
