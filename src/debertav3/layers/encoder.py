@@ -156,6 +156,8 @@ class AttentionMasks:
     def read(cls, attention_mask: Tensor | None) -> "AttentionMasks":
         """Understand a mask of 0/1 numbers or bools.
 
+        Padding sees nothing, as in transformers: the states there enter the loss of question answering.
+
         Args:
             attention_mask: ``(B, L)`` for padding, ``(B, L, L)`` for packed sequences (query i, key j) or
                 ``(B, 1, L, L)``.
@@ -170,11 +172,11 @@ class AttentionMasks:
             case 2 if _hides_nothing(mask):
                 return cls(None, None)
             case 2:
-                return cls(mask, mask[:, None, None, :])
+                return cls(mask, mask[:, None, :, None] & mask[:, None, None, :])
             case 3:
                 return cls(mask.any(-2), mask[:, None])
             case 4 if mask.shape[1] == 1 and mask.shape[2] == 1:
-                return cls(mask[:, 0, 0], mask)
+                return cls.read(mask[:, 0, 0])
             case 4 if mask.shape[1] == 1:
                 return cls(mask[:, 0].any(-2), mask)
         raise UserError(
