@@ -17,6 +17,7 @@ from ..errors import UserError
 from .activations import ACTIVATION, activate
 from .attention import DisentangledSelfAttention, RelativeEmbeddings, Version, weights_version
 from .config import EncoderConfig
+from .packed import PackedLinear, can_pack
 from .scratch import scratch
 
 
@@ -69,6 +70,8 @@ class Intermediate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, L, D)`` to ``(B, L, intermediate_size)``."""
+        if type(self.dense) is PackedLinear:
+            return self.dense(x)  # the activation is in it
         return activate(self.activation, self._widen(x))
 
     def _widen(self, x: Tensor) -> Tensor:
@@ -282,3 +285,24 @@ class Encoder(nn.Module):
                 output.attentions.append(weights)
         output.last_hidden_state = x
         return output
+
+
+def pack_for_inference(model: nn.Module) -> bool:
+    """Replace every linear layer of the encoder by a packed one, where that is possible; there is no way back.
+
+    Args:
+        model: an encoder or what holds one. It can no longer be trained, saved or moved.
+
+    Returns:
+        Whether it was done: only for fp32 weights on a CPU with oneDNN.
+    """
+    if not can_pack(model):
+        return False
+    for encoder in [module for module in model.modules() if isinstance(module, Encoder)]:
+        for parent in list(encoder.modules()):
+            for name, child in list(parent.named_children()):
+                if type(child) is nn.Linear:
+                    is_wide = isinstance(parent, Intermediate)
+                    if not is_wide or parent.activation == "gelu":
+                        setattr(parent, name, PackedLinear(child, has_gelu=is_wide))
+    return True
