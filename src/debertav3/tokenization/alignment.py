@@ -64,7 +64,7 @@ class PieceAligner:
 
     def _mapped_spans(self, pieces: list[str], text: str) -> list[Span]:
         _, origin = self._processor.normalize(text, with_offsets=True)
-        spans = []
+        spans: list[Span] = []
         place = 0  # in the normalised text
         for piece, following in zip(pieces, [*pieces[1:], ""], strict=False):
             first, last = place, place + 1
@@ -76,7 +76,8 @@ class PieceAligner:
                 place = last = first + len(piece)
                 if piece[0] == WORD_MARK and text[origin[first] : origin[first] + 1] != WORD_MARK:
                     first += 1
-            spans.append(_original_span(text, origin, first, last))
+            start, end = _original_span(text, origin, first, last)
+            spans.append((start, max(end, spans[-1][1] if spans else 0)))
         return spans
 
 
@@ -85,10 +86,10 @@ def _original_span(text: str, origin: list[int], first: int, last: int) -> Span:
     start = origin[first]
     if first == last:
         return start, start
-    end = origin[last]
-    while end <= start and last < len(origin) - 1:  # ends inside an expanded character: take all of it
-        last += 1
-        end = origin[last]
+    behind = last
+    while behind < len(origin) - 1 and origin[behind] == origin[last - 1]:
+        behind += 1  # the last character is part of an expanded one: take all of that
+    end = origin[behind]
     while end > start + 1 and _is_dropped(text[end - 1]):
         end -= 1
     return start, max(start, end)

@@ -72,6 +72,10 @@ class SentencePieceEngine:
             self._continuation_aligner = PieceAligner(processor, self.pieces)
         return self._continuation_aligner.align_batch([without_surrogates(text)])[0]
 
+    def scored_pieces(self) -> list[tuple[str, float]]:
+        """Every piece with its log probability, by id."""
+        return [(piece, self.processor.get_score(number)) for number, piece in enumerate(self.pieces)]
+
     def decode(self, ids: list[int]) -> str:
         """Text of the ids; bytes that are no UTF-8 become U+FFFD."""
         return self.processor.decode(ids)

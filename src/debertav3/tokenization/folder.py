@@ -116,8 +116,8 @@ def download_folder(name: str, *, revision: str | None, local_files_only: bool) 
     """Fetch the tokenizer files of a Hub checkpoint into the ordinary cache and return their folder.
 
     Raises:
-        UserError: if the name is a path that leads nowhere, if there is no such name, or if there is no network and
-            nothing in the cache.
+        UserError: if the name is a path that leads nowhere, if there is no such name, or if there is no
+            network and nothing in the cache.
     """
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise UserError(f"no such folder: {name}. Give a checkpoint folder or a Hub name.")

@@ -24,7 +24,7 @@ def open_engine(files: TokenizerFiles, *, compat: Compat, num_threads: int) -> t
         specials = _specials(files, model.pieces)
         if compat == "exact":
             return model, specials
-        vocabulary = [(piece, model.processor.get_score(number)) for number, piece in enumerate(model.pieces)]
+        vocabulary = model.scored_pieces()
     else:
         content = _unigram_content(files)
         vocabulary = [(piece, score) for piece, score in content["model"]["vocab"]]

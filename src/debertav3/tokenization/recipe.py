@@ -11,6 +11,8 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
 
 from ..errors import UserError
+from .engines import SentencePieceEngine
+from .model_file import read_normalizer
 from .specials import SpecialTokens
 
 Pieces = Sequence[tuple[str, float]]
@@ -24,25 +26,25 @@ so a typed ``[SEP]`` or ``<0x41>`` would become one token.
 """
 
 
-def exact_tokenizer(model: bytes, specials: SpecialTokens) -> tokenizers.Tokenizer:
+def exact_tokenizer(engine: SentencePieceEngine, specials: SpecialTokens) -> tokenizers.Tokenizer:
     """The model with its own normaliser and byte fallback: what ``tokenizer.json`` is written from.
 
     Two steps mend the library's ``Precompiled``, which works by grapheme where sentencepiece works by longest
     match: NFC goes first, as ``Precompiled`` drops the second of two combining marks (tokenizers issue 2116),
     and only plain spaces are stripped, as ``Strip`` also takes U+0085.
     """
-    from sentencepiece import sentencepiece_model_pb2
-
-    proto = sentencepiece_model_pb2.ModelProto.FromString(model)  # type: ignore[attr-defined]
+    normalizer = read_normalizer(engine.model)
     steps: list[normalizers.Normalizer] = []
-    if proto.normalizer_spec.precompiled_charsmap:
-        steps += [normalizers.NFC(), normalizers.Precompiled(proto.normalizer_spec.precompiled_charsmap)]
-    if proto.normalizer_spec.remove_extra_whitespaces:
+    if normalizer.precompiled_charsmap:
+        steps += [normalizers.NFC(), normalizers.Precompiled(normalizer.precompiled_charsmap)]
+    if normalizer.removes_extra_whitespaces:
         steps += [normalizers.Replace(Regex("^ +| +$"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
+    byte_ids = set(filter(engine.processor.is_byte, range(len(engine.pieces))))
     vocabulary = [
-        (piece.piece, UNREACHABLE if piece.type == piece.BYTE else piece.score) for piece in proto.pieces
+        (piece, UNREACHABLE if number in byte_ids else score)
+        for number, (piece, score) in enumerate(engine.scored_pieces())
     ]
-    return _assemble(vocabulary, specials, steps, byte_fallback=proto.trainer_spec.byte_fallback)
+    return _assemble(vocabulary, specials, steps, byte_fallback=bool(byte_ids))
 
 
 def without_specials(vocabulary: Pieces, specials: SpecialTokens) -> list[tuple[str, float]]:

@@ -25,6 +25,7 @@ from .folder import NO_LIMIT, Compat, download_folder, read_folder, write_folder
 from .inputs import Texts, read_inputs
 from .opening import open_engine
 from .padding import Arrays, Padding, Side, as_list, pad_rows, padded_length, padding_strategy, to_arrays
+from .recipe import exact_tokenizer
 from .specials import SpecialTokens
 from .vocabulary import Vocabulary
 
@@ -299,9 +300,7 @@ class DebertaV3Tokenizer(Vocabulary):
             return copy
         if not isinstance(self.engine, SentencePieceEngine):
             raise TypeError(f"no tokenizer.json can be made from a {type(self.engine).__name__}")
-        from .recipe import exact_tokenizer
-
-        return exact_tokenizer(self.engine.model, self.specials)
+        return exact_tokenizer(self.engine, self.specials)
 
     def _pattern(self, parse_special_tokens: bool | None) -> re.Pattern[str] | None:
         parse = self.parse_special_tokens if parse_special_tokens is None else parse_special_tokens

@@ -17,6 +17,7 @@ import sentencepiece
 
 from ..errors import UserError
 from .atomic import write_text
+from .engines import SentencePieceEngine
 from .folder import write_folder
 from .recipe import exact_tokenizer
 from .specials import ROLES, SpecialTokens
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 MAX_LINE_BYTES = (
     4192  # longer lines would be dropped by the trainer: its max_sentence_length in the released model
 )
+
+NUM_FIXED_PIECES = 260  # 4 special pieces and 256 bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +42,21 @@ class VocabularyConfig:
     max_sample_lines: int = 2_000_000
     """Lines kept, drawn evenly from everything read: this bounds the memory (about 7 kB a line at worst)."""
     max_held_out_lines: int = 5_000
-    """Lines of the sample (one in fifty at most) kept out of training, on which the report is measured."""
+    """Lines of the sample (one in fifty at most) kept out of training, to measure the report on."""
     seed: int = 0
     num_threads: int = 2
+    """Threads of the trainer. The same number gives the same model."""
+
+    def __post_init__(self) -> None:
+        if self.vocab_size <= NUM_FIXED_PIECES:
+            raise UserError(
+                f"vocab_size={self.vocab_size} is too small: 4 special pieces and 256 bytes come before the first "
+                "learned one. Give at least a few hundred, better thousands."
+            )
+        if not 0.98 <= self.character_coverage <= 1.0:  # sentencepiece's own limits
+            raise UserError(f"character_coverage={self.character_coverage} must be from 0.98 to 1.0.")
+        if self.max_sample_lines < 1:
+            raise UserError(f"max_sample_lines={self.max_sample_lines} must be at least 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,17 +97,16 @@ def train_vocabulary(
     num_held_out = min(config.max_held_out_lines, len(sample) // 50)
     held_out, trained_on = sample[:num_held_out], sample[num_held_out:]
     logger.info("training %d pieces on %d of %d lines", config.vocab_size, len(trained_on), lines_read)
-    model = _train(trained_on, config)
-    report = _measure(model, held_out or trained_on, lines_read=lines_read, lines_trained_on=len(trained_on))
-    folder = Path(folder)
-    pieces = sentencepiece.SentencePieceProcessor(model_proto=model).id_to_piece(
-        list(range(config.vocab_size))
+    engine = SentencePieceEngine(_train(trained_on, config))
+    report = _measure(
+        engine.processor, held_out or trained_on, lines_read=lines_read, lines_trained_on=len(trained_on)
     )
-    specials = SpecialTokens.resolve(pieces=pieces, names=ROLES, added={}, place="the new model")
+    folder = Path(folder)
+    specials = SpecialTokens.resolve(pieces=engine.pieces, names=ROLES, added={}, place="the new model")
     write_folder(
         folder,
-        model=model,
-        tokenizer_json=exact_tokenizer(model, specials).to_str(),
+        model=engine.model,
+        tokenizer_json=exact_tokenizer(engine, specials).to_str(),
         specials=specials,
         model_max_length=512,
         compat=None,
@@ -127,8 +141,10 @@ def _train(lines: list[str], config: VocabularyConfig) -> bytes:
             num_threads=config.num_threads,
             minloglevel=1,
         )
-    except RuntimeError as error:  # the trainer's only exception; its text says which setting does not fit
-        reason = str(error).strip().splitlines()[-1]
+    except (
+        RuntimeError
+    ) as error:  # the trainer's only exception; behind its own source line it says what to do
+        reason = str(error).strip().splitlines()[-1].rpartition("] ")[2]
         raise UserError(
             f"cannot train {config.vocab_size} pieces on {len(lines)} lines: {reason} "
             "Give more text or fewer pieces."
@@ -179,8 +195,13 @@ def _chunks_at_spaces(line: str) -> Iterator[str]:
         yield " ".join(words)
 
 
-def _measure(model: bytes, lines: list[str], *, lines_read: int, lines_trained_on: int) -> VocabularyReport:
-    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+def _measure(
+    processor: sentencepiece.SentencePieceProcessor,
+    lines: list[str],
+    *,
+    lines_read: int,
+    lines_trained_on: int,
+) -> VocabularyReport:
     words = pieces = characters = bytes_characters = whole_words = 0
     for line in lines:
         for word in line.split():
