@@ -56,7 +56,8 @@ def _variants() -> dict[str, dict[str, Any]]:
             "norm_rel_ebd": norm,
         }
     for positions, types, size, kernel in product((False, True), (0, 3), (None, 20), (None, 3)):
-        parts = ["positions"] * positions + ["types"] * bool(types) + ["narrow"] * bool(size) + ["conv"] * bool(kernel)
+        chosen = {"positions": positions, "types": types, "narrow": size, "conv": kernel}
+        parts = [name for name, value in chosen.items() if value]
         found["input-" + ("+".join(parts) or "words")] = {
             "position_biased_input": positions,
             "type_vocab_size": types,
@@ -83,7 +84,7 @@ VARIANTS = _variants()
 def random_batch(
     lengths: Sequence[int], *, vocab_size: int = TINY["vocab_size"], types: int = 0, seed: int = 0
 ) -> dict[str, Tensor]:
-    """Right-padded random tokens: ``input_ids``, ``attention_mask`` and, where asked for, ``token_type_ids``."""
+    """Right-padded random tokens: ``input_ids``, ``attention_mask`` and, for ``types``, ``token_type_ids``."""
     generator = torch.Generator().manual_seed(seed)
     shape = (len(lengths), max(lengths))
     ids = torch.randint(1, vocab_size, shape, generator=generator)

@@ -119,11 +119,20 @@ class DebertaV2ForTokenClassification(DebertaV2PreTrainedModel):
 
 
 class DebertaV2ForQuestionAnswering(DebertaV2PreTrainedModel):
-    """The start and the end of an answer."""
+    """The start and the end of an answer.
+
+    Raises:
+        UserError: if the config has other than two labels, as that of a classifier may.
+    """
 
     def __init__(self, config: DebertaV2Config) -> None:
         super().__init__(config)
         self.num_labels = len(config.id2label or {})
+        if self.num_labels != 2:
+            raise UserError(
+                f"question answering has two outputs, start and end; the config has {self.num_labels} labels: "
+                "give num_labels=2"
+            )
         self.deberta = DebertaV2Model(config)
         self.qa_outputs = nn.Linear(config.hidden_size, self.num_labels)
         self.post_init()
