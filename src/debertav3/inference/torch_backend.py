@@ -15,7 +15,7 @@ from ..checkpoint.files import locate
 from ..checkpoint.opening import open_model
 from ..errors import UserError
 from ..layers.encoder import pack_for_inference
-from .backends import HEAD_OF_ARCHITECTURE, MASKED_LM, SPANS, Batch, Logits, head_for
+from .backends import HEAD_OF_ARCHITECTURE, SPANS, Batch, Logits, head_for
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -29,7 +29,6 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _CPU_BATCH_TOKENS = 1024
 _ACCELERATOR_BATCH_TOKENS = 32768
-_MASKED_LM_SHARE = 8  # smaller batches: the logits of one token over 128,000 words are half a megabyte
 
 _CLASSES = {head: getattr(models, name) for name, head in HEAD_OF_ARCHITECTURE.items()}
 
@@ -50,8 +49,6 @@ class TorchBackend:
         self.device = model.device
         self.config: Mapping[str, Any] = model.config.to_dict()
         self.batch_tokens = _CPU_BATCH_TOKENS if self.device.type == "cpu" else _ACCELERATOR_BATCH_TOKENS
-        if head == MASKED_LM:
-            self.batch_tokens //= _MASKED_LM_SHARE
 
     @classmethod
     def open(cls, path_or_name: str | Path, *, task: str | None, device: str, dtype: str) -> Self:
@@ -94,16 +91,11 @@ class TorchBackend:
 
     def _run(self, batch: Batch) -> Logits:
         tensors = {name: torch.from_numpy(array).to(self.device) for name, array in batch.items()}
-        positions = tensors.pop("masked_positions", None)
         with torch.inference_mode():
             output = self.model(**tensors)
             if self.head == SPANS:
                 return {"start_logits": _numpy(output.start_logits), "end_logits": _numpy(output.end_logits)}
-            logits = output.logits
-            if self.head == MASKED_LM and positions is not None:
-                rows = torch.arange(len(positions), device=self.device)[:, None]
-                logits = logits[rows, positions]
-            return {"logits": _numpy(logits)}
+            return {"logits": _numpy(output.logits)}
 
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray:

@@ -103,18 +103,24 @@ class DebertaV2ForMaskedLM(DebertaV2PreTrainedModel):
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
+        masked_positions: Tensor | None = None,
         **kwargs: Any,
     ) -> MaskedLMOutput:
         """Predict words; inputs as ``DebertaV2Model.forward``.
 
         - labels: ``(B, L)`` int64, -100 for tokens that do not count.
+        - masked_positions: ``(B, M)`` int64, the only tokens whose words are wanted; the product with the
+          vocabulary is done for these alone. ``labels`` are then ``(B, M)``.
 
         Returns:
-            ``logits`` ``(B, L, V)``, and ``loss``, the mean over counted tokens, where labels are given.
+            ``logits`` ``(B, L, V)``, or ``(B, M, V)`` with ``masked_positions``, and ``loss``, the mean over
+            counted tokens, where labels are given.
         """
         outputs, states = self._states(
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs
         )
+        if masked_positions is not None:
+            states = states.gather(1, masked_positions.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
         words = self.deberta.embeddings.word_embeddings.weight
         logits = self.cls(states) if self.has_legacy_head else self.lm_predictions(states, words)
         loss = None if labels is None else cross_entropy(logits.view(-1, logits.shape[-1]), labels.view(-1))
