@@ -84,7 +84,7 @@ VARIANTS = _variants()
 def random_batch(
     lengths: Sequence[int], *, vocab_size: int = TINY["vocab_size"], types: int = 0, seed: int = 0
 ) -> dict[str, Tensor]:
-    """Right-padded random tokens: ``input_ids``, ``attention_mask`` and, for ``types``, ``token_type_ids``."""
+    """Right-padded random tokens: ``input_ids``, ``attention_mask``, and ``token_type_ids`` for ``types``."""
     generator = torch.Generator().manual_seed(seed)
     shape = (len(lengths), max(lengths))
     ids = torch.randint(1, vocab_size, shape, generator=generator)

@@ -95,6 +95,18 @@ def _complete_saved_config(config: PreTrainedConfig, path: Path) -> None:
         temporary.replace(path)
 
 
+def read_encoder_config(config: PreTrainedConfig) -> EncoderConfig:
+    """What the layers need of transformers' config.
+
+    Raises:
+        UserError: see ``EncoderConfig.from_dict``.
+    """
+    raw = config.to_dict()
+    defaults = DebertaV2Config(hidden_size=raw["hidden_size"]).to_dict()  # others follow from it
+    given = {key for key, value in raw.items() if key not in defaults or value != defaults[key]}
+    return EncoderConfig.from_dict(raw, given=given)
+
+
 class DebertaV2Model(DebertaV2PreTrainedModel):
     """The encoder: tokens in, one vector per token out.
 
@@ -105,7 +117,7 @@ class DebertaV2Model(DebertaV2PreTrainedModel):
 
     def __init__(self, config: DebertaV2Config, *, keeps_positions: bool = False) -> None:
         super().__init__(config)
-        self.encoder_config = EncoderConfig.from_dict(config.to_dict(), given=config.to_diff_dict())
+        self.encoder_config = read_encoder_config(config)
         self.embeddings = Embeddings(self.encoder_config, keeps_positions=keeps_positions)
         self.encoder = Encoder(self.encoder_config, layer_class=CheckpointedLayer)
         self.post_init()

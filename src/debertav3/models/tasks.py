@@ -130,8 +130,8 @@ class DebertaV2ForQuestionAnswering(DebertaV2PreTrainedModel):
         self.num_labels = len(config.id2label or {})
         if self.num_labels != 2:
             raise UserError(
-                f"question answering has two outputs, start and end; the config has {self.num_labels} labels: "
-                "give num_labels=2"
+                f"question answering has two outputs, start and end; the config has {self.num_labels} "
+                "labels: give num_labels=2"
             )
         self.deberta = DebertaV2Model(config)
         self.qa_outputs = nn.Linear(config.hidden_size, self.num_labels)
