@@ -18,10 +18,11 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..models import DebertaV2Model
+from ..models.base import complete_config
 from . import files, keys
 from .configuration import build_config, checked, read_config
 from .opening import check_body, check_encoder, expected_shapes
-from .saving import SavesItself, complete_config, replacing_folder
+from .saving import SavesItself, replacing_folder
 from .weights import Weights
 
 logger = logging.getLogger(__name__)

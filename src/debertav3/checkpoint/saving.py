@@ -7,14 +7,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from safetensors import SafetensorError
 
 from ..errors import UserError
 
 if TYPE_CHECKING:
-    from transformers import DebertaV2Config, PreTrainedModel
+    from transformers import PreTrainedModel
 
 ALWAYS_SAVED = (
     "id2label",
@@ -123,15 +123,3 @@ def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
-
-
-def complete_config(config: "DebertaV2Config") -> dict[str, Any]:
-    """Return what a ``config.json`` holds that leaves nothing to its reader's defaults."""
-    content = json.loads(config.to_json_string(use_diff=False))
-    defaults = {
-        "pooler_hidden_size": config.hidden_size,
-        "position_buckets": -1,
-        "norm_rel_ebd": "none",
-        "share_att_key": False,
-    }
-    return defaults | content

@@ -71,28 +71,27 @@ class DebertaV2PreTrainedModel(PreTrainedModel):
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """Save as transformers does, with a ``config.json`` that leaves nothing to a reader's defaults."""
         super().save_pretrained(save_directory, *args, **kwargs)
-        _complete_saved_config(self.config, Path(save_directory) / "config.json")
+        path = Path(save_directory) / "config.json"
+        if path.is_file():  # in a distributed run one process saves
+            temporary = path.with_name(".config.json.tmp")
+            content = json.dumps(complete_config(self.config), indent=2, sort_keys=True)
+            temporary.write_text(content + "\n", encoding="utf-8")
+            temporary.replace(path)
 
 
-def _complete_saved_config(config: PreTrainedConfig, path: Path) -> None:
-    """Write the keys that transformers leaves out where they equal its defaults, or does not declare."""
-    if not path.is_file():  # another process of a distributed run saves
-        return
-    saved = json.loads(path.read_text(encoding="utf-8"))
-    defaults = {
-        "id2label": {str(number): label for number, label in (config.id2label or {}).items()},
-        "label2id": config.label2id,
-        "pooler_hidden_size": saved["hidden_size"],
-        "pooler_hidden_act": saved.get("pooler_hidden_act", "gelu"),
+def complete_config(config: PreTrainedConfig) -> dict[str, Any]:
+    """What a ``config.json`` holds that leaves nothing to its reader's defaults.
+
+    transformers leaves out what equals its defaults, and does not declare the keys named here.
+    """
+    content = json.loads(config.to_json_string(use_diff=False))
+    undeclared = {
+        "pooler_hidden_size": content["hidden_size"],
         "position_buckets": -1,
         "norm_rel_ebd": "none",
         "share_att_key": False,
     }
-    complete = defaults | saved
-    if complete != saved:
-        temporary = path.with_name(".config.json.tmp")
-        temporary.write_text(json.dumps(complete, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        temporary.replace(path)
+    return undeclared | content
 
 
 def read_encoder_config(config: PreTrainedConfig) -> EncoderConfig:
