@@ -58,7 +58,9 @@ def pretrain(
     Raises:
         UserError: if ``out`` holds another run, or cannot be gone on with.
     """
-    accelerator = Accelerator(mixed_precision=choose_precision(config.precision))
+    accelerator = Accelerator(
+        mixed_precision=choose_precision(config.precision), cpu=not torch.accelerator.is_available()
+    )
     _check_batch(config, accelerator.num_processes)
     shards = TokenShards(data)
     tokenizer = DebertaV3Tokenizer.from_pretrained(data / "tokenizer")
