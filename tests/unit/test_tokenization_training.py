@@ -1,4 +1,4 @@
-"""A new vocabulary has the released layout, is the same every time and says how it fits; bad input is named."""
+"""A new vocabulary has the released layout, is the same every time, says how it fits; bad input is named."""
 
 import gzip
 import json

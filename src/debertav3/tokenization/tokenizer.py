@@ -158,7 +158,10 @@ class DebertaV3Tokenizer(Vocabulary):
         pattern = self._pattern(parse_special_tokens)
         if pattern is None:
             return self.engine.encode_batch(list(texts))
-        return [self._encode_around(pattern, text)[0] for text in texts]
+        plain = iter(self.engine.encode_batch([text for text in texts if not pattern.search(text)]))
+        return [
+            self._encode_around(pattern, text)[0] if pattern.search(text) else next(plain) for text in texts
+        ]
 
     def encode_with_offsets(
         self, text: str, *, parse_special_tokens: bool | None = None
@@ -173,7 +176,10 @@ class DebertaV3Tokenizer(Vocabulary):
         pattern = self._pattern(parse_special_tokens)
         if pattern is None:
             return self.engine.encode_batch_with_offsets(list(texts))
-        return [self._encode_around(pattern, text) for text in texts]
+        plain = iter(
+            self.engine.encode_batch_with_offsets([text for text in texts if not pattern.search(text)])
+        )
+        return [self._encode_around(pattern, text) if pattern.search(text) else next(plain) for text in texts]
 
     def __call__(
         self,

@@ -42,7 +42,7 @@ class VocabularyConfig:
     max_sample_lines: int = 2_000_000
     """Lines kept, drawn evenly from everything read: this bounds the memory (about 7 kB a line at worst)."""
     max_held_out_lines: int = 5_000
-    """Lines of the sample (one in fifty at most) kept out of training, to measure the report on."""
+    """Lines of the sample, one in fifty at most, kept out of training to measure the report on."""
     seed: int = 0
     num_threads: int = 2
     """Threads of the trainer. The same number gives the same model."""
@@ -50,8 +50,8 @@ class VocabularyConfig:
     def __post_init__(self) -> None:
         if self.vocab_size <= NUM_FIXED_PIECES:
             raise UserError(
-                f"vocab_size={self.vocab_size} is too small: 4 special pieces and 256 bytes come before the first "
-                "learned one. Give at least a few hundred, better thousands."
+                f"vocab_size={self.vocab_size} is too small: 4 special pieces and 256 bytes come "
+                "before the first learned one. Give at least a few hundred, better thousands."
             )
         if not 0.98 <= self.character_coverage <= 1.0:  # sentencepiece's own limits
             raise UserError(f"character_coverage={self.character_coverage} must be from 0.98 to 1.0.")
