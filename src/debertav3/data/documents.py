@@ -265,9 +265,12 @@ class _Lines:
             try:
                 yield begin, line.decode("utf-8-sig" if begin == 0 else "utf-8")
             except UnicodeDecodeError as error:
-                self.report(
-                    Problem(self.place(), f"not UTF-8: {error.reason} at byte {error.start} of the line")
-                )
+                self._report(begin, f"not UTF-8: {error.reason} at byte {error.start} of the line")
+
+    def _report(self, offset: int, reason: str) -> None:
+        """Report a line, unless it is the next unit's to report."""
+        if self.unit.stop is None or offset < self.unit.stop:
+            self.report(Problem(self.place(), reason))
 
 
 def _read_errors() -> tuple[type[Exception], ...]:
