@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from debertav3.finetune.batches import EncodedDataset, LengthBucketSampler, PaddingCollator, encode_examples
-from debertav3.finetune.examples import Example
+from debertav3.finetune.batches import EncodedDataset, LengthBucketSampler, PaddingCollator
+from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetune.task import Example
+from debertav3.finetune.tasks import TASKS
 from debertav3.tokenization import DebertaV3Tokenizer
 
 LENGTHS = [3 + (7 * number) % 50 for number in range(103)]
@@ -51,15 +53,21 @@ def tokenizer(nano: Path) -> DebertaV3Tokenizer:
 
 
 PAIRS = [
-    Example(("A man sleeps.", "Nobody is awake in the house tonight."), "neutral"),
-    Example(("It rains.", "It is wet."), "entailment"),
+    Example(texts=("A man sleeps.", "Nobody is awake in the house tonight."), label="neutral"),
+    Example(texts=("It rains.", "It is wet."), label="entailment"),
 ]
 
 
+def encoded(
+    task: str, examples: list[Example], tokenizer: DebertaV3Tokenizer, *, max_length: int = 64
+) -> EncodedDataset:
+    config = FinetuneConfig(task=task, model="nano", max_length=max_length)
+    labels = TASKS[task].choose_labels(examples, source="")
+    return TASKS[task].encode(examples, tokenizer, labels=labels, config=config)
+
+
 def test_pairs_are_encoded_once_and_padded_to_the_longest(tokenizer: DebertaV3Tokenizer) -> None:
-    dataset = encode_examples(
-        PAIRS, tokenizer, labels=("entailment", "neutral"), max_length=64, description=""
-    )
+    dataset = encoded("nli", PAIRS, tokenizer)
     batch = PaddingCollator(tokenizer)([dataset[0], dataset[1]])
     assert batch["labels"].tolist() == [1, 0]
     for row, example in enumerate(PAIRS):
@@ -72,24 +80,52 @@ def test_pairs_are_encoded_once_and_padded_to_the_longest(tokenizer: DebertaV3To
 
 
 def test_long_examples_are_truncated(tokenizer: DebertaV3Tokenizer) -> None:
-    dataset = encode_examples(
-        PAIRS, tokenizer, labels=("entailment", "neutral"), max_length=8, description=""
-    )
+    dataset = encoded("nli", PAIRS, tokenizer, max_length=8)
     assert dataset.lengths == [8, 8]
     assert dataset[0]["input_ids"].count(tokenizer.sep_token_id) == 2
 
 
 def test_numbers_stay_numbers_for_regression(tokenizer: DebertaV3Tokenizer) -> None:
-    dataset = encode_examples(
-        [Example(("a",), 2.5), Example(("b c",), 0.0)], tokenizer, labels=(), max_length=8, description=""
+    dataset = encoded(
+        "stsb", [Example(texts=("a", "b"), label=2.5), Example(texts=("b", "c"), label=0.0)], tokenizer
     )
     batch = PaddingCollator(tokenizer)([dataset[0], dataset[1]])
     assert batch["labels"].dtype == torch.float32
     assert batch["labels"].tolist() == [2.5, 0.0]
 
 
-def test_sorting_by_length_remembers_the_places() -> None:
-    dataset = EncodedDataset([{"input_ids": [1] * length, "labels": length} for length in (2, 5, 3)])
-    ordered, places = dataset.sorted_by_length()
-    assert ordered.lengths == [5, 3, 2]
-    assert places == [1, 2, 0]
+def test_choices_are_rows_of_one_example(tokenizer: DebertaV3Tokenizer) -> None:
+    examples = [
+        Example(texts=("The lamp broke.", "It fell.", "It shone brightly for years."), label="0"),
+        Example(texts=("He ran.", "He was late.", "Tea."), label="1"),
+    ]
+    dataset = encoded("copa", examples, tokenizer)
+    batch = PaddingCollator(tokenizer)([dataset[0], dataset[1]])
+    assert batch["input_ids"].shape == (2, 2, max(dataset.lengths))
+    assert batch["labels"].tolist() == [0, 1]
+    real = batch["attention_mask"][1, 1].bool()
+    assert batch["input_ids"][1, 1][real].tolist() == tokenizer("He ran.", "Tea.")["input_ids"]
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_labels_of_tokens_stand_under_their_tokens(tokenizer: DebertaV3Tokenizer, side: str) -> None:
+    class Padder:
+        padding_side = side
+
+        def pad(self, rows: list[dict[str, list[int]]], **kwargs: object) -> dict[str, torch.Tensor]:
+            longest = max(len(row["input_ids"]) for row in rows)
+            blank = [[0] * (longest - len(row["input_ids"])) for row in rows]
+            parts = [(row["input_ids"], gap) for row, gap in zip(rows, blank, strict=True)]
+            return {"input_ids": torch.tensor([b + a if side == "left" else a + b for a, b in parts])}
+
+    features = [{"input_ids": [5, 6, 7], "labels": [-100, 1, 2]}, {"input_ids": [8], "labels": [3]}]
+    batch = PaddingCollator(Padder(), has_token_labels=True)(features)
+    assert batch["labels"][batch["input_ids"] == 8].tolist() == [3]
+    assert batch["labels"].tolist()[0] == [-100, 1, 2]
+
+
+def test_sorting_by_length_keeps_features_with_their_origins() -> None:
+    features = [{"input_ids": [1] * length, "labels": length} for length in (2, 5, 3)]
+    ordered = EncodedDataset(features, origins=["a", "b", "c"], examples=[]).sorted_by_length()
+    assert ordered.lengths == [5, 3, 2] == ordered.labels().tolist()
+    assert ordered.origins == ["b", "c", "a"]

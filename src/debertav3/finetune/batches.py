@@ -3,27 +3,36 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from tqdm.auto import tqdm
 
-from .examples import Example
+from .task import Example
 
 Features = dict[str, Any]
 _ENCODE_AT_ONCE = 2048
 
 
 class EncodedDataset(Dataset[Features]):
-    """Token ids and labels, ready for the collator.
+    """Model inputs with their labels, and where each comes from.
 
     Args:
-        features: one mapping per example, with ``input_ids`` among its keys.
+        features: one mapping per input, with ``input_ids`` and ``labels`` among its keys; ``input_ids`` is a
+            list of lists where one example is several inputs to be compared.
+        origins: for each feature what its task needs to score it; for most tasks the number of its example.
+        examples: all examples.
     """
 
-    def __init__(self, features: Sequence[Features]) -> None:
+    def __init__(
+        self, features: Sequence[Features], *, origins: Sequence[Any], examples: Sequence[Example]
+    ) -> None:
         self.features = list(features)
-        self.lengths = [len(feature["input_ids"]) for feature in self.features]
+        self.origins = list(origins)
+        self.examples = examples
+        self.lengths = [_length(feature["input_ids"]) for feature in self.features]
 
     def __len__(self) -> int:
         return len(self.features)
@@ -31,58 +40,86 @@ class EncodedDataset(Dataset[Features]):
     def __getitem__(self, index: int) -> Features:
         return self.features[index]
 
-    def sorted_by_length(self) -> tuple["EncodedDataset", list[int]]:
-        """Return the examples longest first, and for each of them its place in this data set."""
+    def labels(self) -> npt.NDArray[Any]:
+        """The labels of all features as one array."""
+        return np.array([feature["labels"] for feature in self.features])
+
+    def sorted_by_length(self) -> "EncodedDataset":
+        """Return the same features, longest first."""
         order = sorted(range(len(self)), key=lambda index: (-self.lengths[index], index))
-        return EncodedDataset([self.features[index] for index in order]), order
+        return EncodedDataset(
+            [self.features[index] for index in order],
+            origins=[self.origins[index] for index in order],
+            examples=self.examples,
+        )
 
 
-def encode_examples(
-    examples: Sequence[Example], tokenizer: Any, *, labels: Sequence[str], max_length: int, description: str
-) -> EncodedDataset:
-    """Encode texts or pairs, special tokens included; the longer text of a pair is truncated first.
+def _length(input_ids: Sequence[Any]) -> int:
+    return max(map(len, input_ids)) if isinstance(input_ids[0], list) else len(input_ids)
+
+
+def encode_texts(
+    texts: Sequence[tuple[str, ...]], tokenizer: Any, *, max_length: int, truncation: str = "longest_first"
+) -> list[Features]:
+    """Encode texts or pairs, special tokens included, without padding.
 
     Args:
-        examples: what to encode.
+        texts: all single, or all pairs.
         tokenizer: ours or any of transformers.
-        labels: class names in id order; empty for regression.
-        max_length: tokens of one example.
-        description: what the progress bar calls it.
+        max_length: tokens of one input.
+        truncation: which text of a pair is cut, in transformers' words.
     """
-    label_ids = {name: index for index, name in enumerate(labels)}
     features: list[Features] = []
-    with tqdm(total=len(examples), desc=f"encode {description}", unit="row", leave=False) as bar:
-        for start in range(0, len(examples), _ENCODE_AT_ONCE):
-            part = examples[start : start + _ENCODE_AT_ONCE]
-            texts = [list(column) for column in zip(*(example.texts for example in part), strict=True)]
+    with tqdm(total=len(texts), desc="encode", unit="row", leave=False) as bar:
+        for start in range(0, len(texts), _ENCODE_AT_ONCE):
+            part = texts[start : start + _ENCODE_AT_ONCE]
+            columns = [list(column) for column in zip(*part, strict=True)]
             encoded = tokenizer(
-                *texts, truncation="longest_first" if len(texts) > 1 else True, max_length=max_length
+                *columns, truncation=truncation if len(columns) > 1 else True, max_length=max_length
             )
-            columns = {key: values for key, values in encoded.items() if key != "attention_mask"}
-            for index, example in enumerate(part):
-                label = label_ids[example.label] if isinstance(example.label, str) else example.label
-                features.append({**{key: values[index] for key, values in columns.items()}, "labels": label})
+            inputs = {key: values for key, values in encoded.items() if key != "attention_mask"}
+            features += [{key: values[index] for key, values in inputs.items()} for index in range(len(part))]
             bar.update(len(part))
-    return EncodedDataset(features)
+    return features
 
 
 class PaddingCollator:
-    """Pads to the longest example of the batch, by the tokenizer's own rules.
+    """Pads to the longest input of the batch, by the tokenizer's own rules, and labels of tokens with -100.
 
     Args:
         tokenizer: ours or any of transformers.
+        has_token_labels: whether labels are one for each token.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, *, has_token_labels: bool = False) -> None:
         self.tokenizer = tokenizer
+        self.has_token_labels = has_token_labels
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        """Return what the tokenizer makes, ``(B, L)`` int64, and ``labels``, ``(B,)``."""
-        texts = [{key: value for key, value in feature.items() if key != "labels"} for feature in features]
-        padded = self.tokenizer.pad(texts, padding=True, return_tensors="pt")
+        """Return what the tokenizer makes, ``(B, L)`` or ``(B, choices, L)`` int64, and ``labels``."""
+        inputs = [{key: value for key, value in feature.items() if key != "labels"} for feature in features]
+        choices = len(inputs[0]["input_ids"]) if isinstance(inputs[0]["input_ids"][0], list) else 0
+        if choices:
+            inputs = [{key: rows[i] for key, rows in one.items()} for one in inputs for i in range(choices)]
+        padded = self.tokenizer.pad(inputs, padding=True, return_tensors="pt")
         batch = {key: torch.as_tensor(value) for key, value in padded.items()}
-        batch["labels"] = torch.tensor([feature["labels"] for feature in features])
+        if self.has_token_labels:
+            batch["labels"] = self._token_labels(features, batch["input_ids"].shape[1])
+        else:
+            batch["labels"] = torch.tensor([feature["labels"] for feature in features])
+        if choices:
+            batch |= {
+                key: value.unflatten(0, (-1, choices)) for key, value in batch.items() if key != "labels"
+            }
         return batch
+
+    def _token_labels(self, features: Sequence[Mapping[str, Any]], length: int) -> Tensor:
+        labels = torch.full((len(features), length), -100)
+        for row, feature in enumerate(features):
+            ids = feature["labels"]
+            first = length - len(ids) if self.tokenizer.padding_side == "left" else 0
+            labels[row, first : first + len(ids)] = torch.tensor(ids)
+        return labels
 
 
 class LengthBucketSampler(Sampler[int]):

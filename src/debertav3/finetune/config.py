@@ -52,6 +52,10 @@ class FinetuneConfig:
     label_smoothing: float = 0.0
     max_length: int = 256
     """Tokens of one example, special tokens included; longer ones are truncated."""
+    window_overlap: int = 128
+    """Tokens that neighbouring windows of a long context share (question answering)."""
+    balance_classes: bool = False
+    """Weigh examples so that all labels count equally."""
     classifier_dropout: float | None = None
     """Dropout before the classifier; here and in the next two None means what the model's config says."""
     hidden_dropout: float | None = None
@@ -106,6 +110,7 @@ class FinetuneConfig:
             "max_grad_norm": self.max_grad_norm > 0,
             "label_smoothing": 0 <= self.label_smoothing < 1,
             "max_length": self.max_length >= 8,
+            "window_overlap": self.window_overlap >= 0,
             "classifier_dropout": self.classifier_dropout is None or 0 <= self.classifier_dropout < 1,
             "hidden_dropout": self.hidden_dropout is None or 0 <= self.hidden_dropout < 1,
             "attention_dropout": self.attention_dropout is None or 0 <= self.attention_dropout < 1,

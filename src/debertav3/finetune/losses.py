@@ -3,7 +3,7 @@
 Sums divided by counts, not means of means, give the same gradient however the step is split over devices.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,17 +14,61 @@ LossFunction = Callable[[Any, Tensor, Tensor | int | None], Tensor]
 """``(outputs, labels, examples in the whole step or None) -> loss``; None means the mean of this batch."""
 
 
-def classification_loss(*, label_smoothing: float = 0.0) -> LossFunction:
-    """Cross entropy of one label per example; labels of -100 are ignored."""
+def classification_loss(*, label_smoothing: float = 0.0, class_weights: Tensor | None = None) -> LossFunction:
+    """Cross entropy of one label per example or token; labels of -100 are ignored.
+
+    Args:
+        label_smoothing: share of the target that is spread over all labels.
+        class_weights: ``(num_labels,)`` factor of each label's examples; None for 1.
+    """
 
     def loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         logits = at_least_fp32(outputs["logits"])
-        total = F.cross_entropy(
-            logits, labels, reduction="sum", ignore_index=-100, label_smoothing=label_smoothing
+        logits, labels = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
+        losses = F.cross_entropy(
+            logits, labels, reduction="none", ignore_index=-100, label_smoothing=label_smoothing
         )
-        return total / _count(labels, num_items_in_batch)
+        if class_weights is not None:
+            losses = losses * class_weights.to(losses)[labels.clamp(min=0)]
+        return losses.sum() / _count(labels, num_items_in_batch)
 
     return loss
+
+
+def balanced_weights(labels: Sequence[int], num_labels: int) -> Tensor:
+    """Weights by which all labels count equally, ``(num_labels,)``; their mean over the examples is 1.
+
+    Args:
+        labels: of the training examples.
+        num_labels: including labels without examples, which get 1.
+    """
+    counts = torch.bincount(torch.tensor(labels), minlength=num_labels)
+    seen = counts > 0
+    return torch.where(seen, len(labels) / (counts.clamp(min=1) * seen.sum()), 1.0)
+
+
+def several_labels_loss(
+    outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None
+) -> Tensor:
+    """Binary cross entropy of ``(B, num_labels)`` yes-or-no answers, a mean over all of them."""
+    logits = at_least_fp32(outputs["logits"])
+    total = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="sum")
+    return total / _count(labels, num_items_in_batch)
+
+
+def span_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+    """Cross entropy of the first and the last token of an answer, a mean over both.
+
+    Args:
+        outputs: with ``start_logits`` and ``end_logits``, ``(B, L)``.
+        labels: ``(B, 2)`` places of first and last token.
+        num_items_in_batch: places in the whole step, two for each window.
+    """
+    total = sum(
+        F.cross_entropy(at_least_fp32(outputs[name]), labels[:, column], reduction="sum")
+        for column, name in enumerate(("start_logits", "end_logits"))
+    )
+    return torch.as_tensor(total) / _count(labels, num_items_in_batch)
 
 
 def regression_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:

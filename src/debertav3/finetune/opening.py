@@ -4,16 +4,36 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from ..checkpoint import open_model as open_checkpoint
 from ..checkpoint.configuration import read_config
 from ..checkpoint.files import locate
 from ..errors import UserError
-from ..models import DebertaV2ForSequenceClassification
+from ..models import (
+    DebertaV2ForMultipleChoice,
+    DebertaV2ForQuestionAnswering,
+    DebertaV2ForSequenceClassification,
+    DebertaV2ForTokenClassification,
+    DebertaV2PreTrainedModel,
+)
 from ..sizes import SIZES, config_for
 from ..tokenization import DebertaV3Tokenizer
 from .config import FinetuneConfig
+from .task import Head, Task
 
+_HEADS: dict[Head, type[DebertaV2PreTrainedModel]] = {
+    "sequence-classification": DebertaV2ForSequenceClassification,
+    "token-classification": DebertaV2ForTokenClassification,
+    "question-answering": DebertaV2ForQuestionAnswering,
+    "multiple-choice": DebertaV2ForMultipleChoice,
+}
+_OUTPUT_NAMES: dict[Head, tuple[str, ...]] = {
+    "sequence-classification": ("score",),
+    "multiple-choice": ("score",),
+    "question-answering": ("start", "end"),
+}
+"""What the outputs of a head are called where the task has no labels."""
 _ROW_MULTIPLE = 64
 """Rows of a new word embedding come in multiples of this, which suits matrix products."""
 
@@ -35,8 +55,8 @@ def open_tokenizer(config: FinetuneConfig) -> DebertaV3Tokenizer:
 
 
 def open_model(
-    config: FinetuneConfig, tokenizer: DebertaV3Tokenizer, labels: Sequence[str]
-) -> DebertaV2ForSequenceClassification:
+    config: FinetuneConfig, tokenizer: DebertaV3Tokenizer, task: Task, labels: Sequence[str]
+) -> DebertaV2PreTrainedModel:
     """Build the model from scratch or load a checkpoint, in fp32, with a head for the labels.
 
     A head in the checkpoint that has just these labels is kept, in its own order; any other is replaced.
@@ -44,7 +64,8 @@ def open_model(
     Args:
         config: the run.
         tokenizer: whose vocabulary a model from scratch gets.
-        labels: class names; empty for regression.
+        task: which head.
+        labels: class names; empty where the head has none.
 
     Raises:
         UserError: if there is no such model.
@@ -55,27 +76,27 @@ def open_model(
         "attention_probs_dropout_prob": config.attention_dropout,
     }
     changed: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
+    changed |= task.config_keys(labels)
+    head = _HEADS[task.head]
     if config.model in SIZES:
         rows = -(-len(tokenizer) // _ROW_MULTIPLE) * _ROW_MULTIPLE
         if config.initializer_range is not None:
             changed["initializer_range"] = config.initializer_range
-        built = config_for(config.model, vocab_size=rows, **_label_names(labels), **changed)
-        return DebertaV2ForSequenceClassification(built)
+        return head(config_for(config.model, vocab_size=rows, **_label_names(labels, task.head), **changed))
     stored = read_config(locate(config.model)).get("id2label") or {}
-    if sorted(name.lower() for name in stored.values()) != sorted(labels):
-        changed |= _label_names(labels)
-    opened = open_checkpoint(
-        config.model, head=DebertaV2ForSequenceClassification, dtype=torch.float32, new_head=True, **changed
-    )
-    return opened.model
+    wanted = labels or _OUTPUT_NAMES[task.head]
+    if sorted(name.lower() for name in stored.values()) != sorted(name.lower() for name in wanted):
+        changed |= _label_names(labels, task.head)
+    return open_checkpoint(config.model, head=head, dtype=torch.float32, new_head=True, **changed).model
 
 
-def label_order(model: DebertaV2ForSequenceClassification) -> tuple[str, ...]:
-    """The task's labels in the order of the model's outputs."""
+def label_order(model: PreTrainedModel, labels: Sequence[str]) -> tuple[str, ...]:
+    """The task's labels in the order of the model's outputs, which may spell them in another case."""
+    spelled = {name.lower(): name for name in labels}
     names: dict[int, str] = model.config.id2label or {}  # type: ignore[assignment]
-    return tuple(names[index].lower() for index in sorted(names))
+    return tuple(spelled[names[index].lower()] for index in sorted(names)) if labels else ()
 
 
-def _label_names(labels: Sequence[str]) -> dict[str, Any]:
-    names = list(labels) or ["score"]
+def _label_names(labels: Sequence[str], head: Head) -> dict[str, Any]:
+    names = list(labels or _OUTPUT_NAMES[head])
     return {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}

@@ -9,9 +9,10 @@ from typing import Any
 from ..errors import UserError
 from ..sizes import SIZES
 from .config import FinetuneConfig
-from .examples import Example, check_labels, choose_labels, read_examples, take_balanced, warn_of_overlap
+from .examples import take_balanced, warn_of_overlap
 from .recipes import recipe
-from .task import Task
+from .rows import expand
+from .task import Example, Task
 from .tasks import find_task
 
 _SHAPE = ("num_hidden_layers", "hidden_size", "conv_kernel_size")
@@ -60,18 +61,19 @@ def read_data(task: Task, config: FinetuneConfig) -> Data:
     """
     if not config.train:
         raise UserError("no training data: give --train FILE [FILE ...]")
-    files = {path: read_examples(task, path) for path in dict.fromkeys([*config.train, *config.dev])}
-    everything = [example for path in config.train for example in files[path]]
-    labels = choose_labels(task, everything, source=", ".join(config.train))
-    dev = {path: files[path] for path in config.dev}
-    for path, examples in dev.items():
-        check_labels(examples, labels, source=path)
-        warn_of_overlap(everything, examples, source=path)
+    train_sources, dev_sources = expand(config.train, role="train"), expand(config.dev, role="dev")
+    read = {source: task.read(source) for source in dict.fromkeys([*train_sources, *dev_sources])}
+    everything = [example for source in train_sources for example in read[source]]
+    labels = task.choose_labels(everything, source=", ".join(train_sources))
+    dev = {source: read[source] for source in dev_sources}
+    for source, examples in dev.items():
+        task.check_dev(examples, labels, source=source)
+        warn_of_overlap(everything, examples, source=source)
     return Data(
         labels=labels,
         train=take_balanced(everything, config.train_limit, seed=config.seed),
         dev=dev,
-        rows={path: len(examples) for path, examples in files.items()},
+        rows={source: len(examples) for source, examples in read.items()},
     )
 
 

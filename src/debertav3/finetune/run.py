@@ -4,33 +4,28 @@ import json
 import logging
 import shutil
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
-from transformers.trainer_utils import TrainOutput
+from transformers import PreTrainedModel
+from transformers.trainer_utils import EvalPrediction, TrainOutput
 
 from ..checkpoint import save_model
 from ..checkpoint.quiet import quiet_transformers
 from ..data.jsonl import write_json
 from ..errors import UserError
-from ..models import DebertaV2ForSequenceClassification
 from ..tokenization import DebertaV3Tokenizer
-from . import checkpoints, metrics
-from .batches import EncodedDataset, PaddingCollator, encode_examples
+from . import checkpoints
+from .batches import EncodedDataset, PaddingCollator
 from .config import FinetuneConfig
-from .examples import Example
-from .losses import LossFunction, classification_loss, regression_loss
 from .opening import label_order, open_model, open_tokenizer
 from .preparation import Data
 from .records import run_record
-from .sift import class_divergence, score_divergence
-from .task import Task
+from .task import Example, Task
 from .tasks import find_task
 from .trainer import FinetuneTrainer, training_arguments
 
@@ -57,12 +52,13 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
     started = time.perf_counter()
     folder = out / "checkpoints"
     start_from = _starting_point(config, out, folder, resume=resume)
+    task = find_task(config.task)
     tokenizer = open_tokenizer(config)
     transformers.set_seed(config.seed)
-    model = open_model(config, tokenizer, data.labels)
+    model = open_model(config, tokenizer, task, data.labels)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
-    prepared = _prepare(config, data, model=model, tokenizer=tokenizer, folder=folder)
+    prepared = _prepare(config, data, task, model=model, tokenizer=tokenizer, folder=folder)
     trainer = prepared.trainer
     write_json(folder / _SETTINGS, config.to_dict())
     with quiet_transformers():
@@ -101,20 +97,24 @@ class _Prepared:
 def _prepare(
     config: FinetuneConfig,
     data: Data,
+    task: Task,
     *,
-    model: DebertaV2ForSequenceClassification,
+    model: PreTrainedModel,
     tokenizer: DebertaV3Tokenizer,
     folder: Path,
 ) -> _Prepared:
-    task = find_task(config.task)
-    labels = label_order(model) if data.labels else ()
+    labels = label_order(model, data.labels)
 
-    def encoded(examples: Sequence[Example], name: str) -> EncodedDataset:
-        return encode_examples(
-            examples, tokenizer, labels=labels, max_length=config.max_length, description=name
-        )
+    def encoded(examples: Sequence[Example]) -> EncodedDataset:
+        return task.encode(examples, tokenizer, labels=labels, config=config)
 
-    dev_sets = {path: encoded(examples, "dev").sorted_by_length()[0] for path, examples in data.dev.items()}
+    dev_sets = {source: encoded(examples).sorted_by_length() for source, examples in data.dev.items()}
+    first_dev = next(iter(dev_sets.values()), None)
+
+    def first_dev_scores(output: EvalPrediction) -> dict[str, float]:
+        assert first_dev is not None
+        return task.score(output.predictions, first_dev, labels=labels)
+
     args = training_arguments(
         _with_precision(config), folder=folder, has_dev=bool(dev_sets), best_metric=task.best_metric
     )
@@ -122,12 +122,12 @@ def _prepare(
         model,
         config=config,
         args=args,
-        collator=PaddingCollator(tokenizer),
-        loss=_loss(task, config),
-        divergence=score_divergence if task.is_regression else class_divergence,
-        train_dataset=encoded(data.train, "train"),
-        dev_dataset=next(iter(dev_sets.values()), None),
-        compute_metrics=lambda output: _scores(task, output.predictions, output.label_ids),
+        collator=PaddingCollator(tokenizer, has_token_labels=task.head == "token-classification"),
+        loss=task.loss(data.train, labels=labels, config=config),
+        divergence=task.divergence,
+        train_dataset=encoded(data.train),
+        dev_dataset=first_dev,
+        compute_metrics=first_dev_scores,
     )
     return _Prepared(task=task, labels=labels, train=data.train, dev_sets=dev_sets, trainer=trainer)
 
@@ -187,39 +187,14 @@ def _with_precision(config: FinetuneConfig) -> FinetuneConfig:
     return config.with_values({"precision": "bf16" if has_bf16 else "fp32"}, source="auto")
 
 
-def _loss(task: Task, config: FinetuneConfig) -> LossFunction:
-    return (
-        regression_loss if task.is_regression else classification_loss(label_smoothing=config.label_smoothing)
-    )
-
-
-def _decide(task: Task, logits: metrics.Array) -> metrics.Array:
-    """Label ids, or numbers for regression, from ``(N, num_labels)`` logits."""
-    decided: metrics.Array = logits.squeeze(-1) if task.is_regression else logits.argmax(axis=-1)
-    return decided
-
-
-def _scores(task: Task, logits: metrics.Array, gold: metrics.Array) -> dict[str, float]:
-    predictions = _decide(task, logits)
-    return {metric.__name__: metric(predictions, gold) for metric in task.metrics}
-
-
 def _dev_report(prepared: _Prepared, dataset: EncodedDataset) -> dict[str, Any]:
-    """Score the final weights on one dev set, beside always answering with the commonest training label."""
+    """Score the final weights on one dev set, beside an answer that needs no input."""
     task, labels = prepared.task, prepared.labels
     output = prepared.trainer.predict(dataset)
-    logits, gold = np.asarray(output.predictions), np.asarray(output.label_ids)
-    report: dict[str, Any] = {
-        **_scores(task, logits, gold),
+    return {
+        **task.score(output.predictions, dataset, labels=labels),
         "loss": (output.metrics or {})["test_loss"],
-        "examples": len(gold),
+        "examples": len(dataset.examples),
+        "majority_baseline": task.baseline(prepared.train, dataset, labels=labels),
+        **task.details(output.predictions, dataset, labels=labels),
     }
-    if task.is_regression:
-        return report
-    predictions = _decide(task, logits)
-    commonest = labels.index(str(Counter(example.label for example in prepared.train).most_common(1)[0][0]))
-    always = np.full_like(gold, commonest)
-    report["majority_baseline"] = {metric.__name__: metric(always, gold) for metric in task.metrics}
-    report["per_label"] = metrics.per_label(predictions, gold, names=labels)
-    report["confusion"] = metrics.confusion(predictions, gold, num_labels=len(labels))
-    return report

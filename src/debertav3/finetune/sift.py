@@ -111,3 +111,15 @@ def score_divergence(perturbed: Outputs, clean: Outputs, labels: Tensor) -> Tens
     (test_finetune_sift.py::test_a_single_score_is_regularised).
     """
     return at_least_fp32(perturbed["logits"] - clean["logits"]).square().squeeze(-1)
+
+
+def label_divergence(perturbed: Outputs, clean: Outputs, labels: Tensor) -> Tensor:
+    """For several labels: each is a distribution over yes and no; ``(B * num_labels,)``."""
+    pairs = [torch.stack([torch.zeros_like(one["logits"]), one["logits"]], -1) for one in (perturbed, clean)]
+    return symmetric_kl(pairs[0].flatten(0, 1), pairs[1].flatten(0, 1))
+
+
+def span_divergence(perturbed: Outputs, clean: Outputs, labels: Tensor) -> Tensor:
+    """For answers in a text: the distributions over first and over last tokens; ``(2 * B,)``."""
+    both = [torch.cat([one["start_logits"], one["end_logits"]]) for one in (perturbed, clean)]
+    return symmetric_kl(both[0], both[1])

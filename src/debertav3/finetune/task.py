@@ -1,40 +1,105 @@
-"""A task is data: which columns to read, what to predict, how it is scored."""
+"""What every task has to say: how rows become examples and inputs, which head it needs, how it is scored."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
-from .metrics import Metric
+if TYPE_CHECKING:
+    from .batches import EncodedDataset
+    from .config import FinetuneConfig
+    from .losses import LossFunction
+    from .sift import Divergence
+
+Head = Literal["sequence-classification", "token-classification", "question-answering", "multiple-choice"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """Classification or regression of one text or a pair."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One row: its texts and the right answer."""
+
+    texts: tuple[str, ...]
+    label: Any
+    """A class name, a number, a tuple of names (several labels, or tags of words), or an answer's text."""
+    extra: Any = None
+    """What the task needs besides, such as the gold answers of a question."""
+
+
+class Task(ABC):
+    """One kind of data and answer."""
 
     name: str
-    columns: tuple[tuple[str, ...], ...]
-    """For each text its column, the usual name first and the names of public copies after it."""
-    label_column: tuple[str, ...] = ("label",)
-    label_sets: tuple[tuple[str, ...], ...]
-    """Class names in id order; the first set that has all training labels counts. Empty: regression."""
-    label_aliases: Mapping[str, str] = field(default_factory=dict)
-    """Other spellings, in lower case, of a label."""
-    metrics: tuple[Metric, ...]
-    """The first one selects the best checkpoint."""
+    head: Head
 
     @property
-    def is_regression(self) -> bool:
-        """Whether the label is a real number."""
-        return not self.label_sets
-
-    @property
+    @abstractmethod
     def best_metric(self) -> str:
-        """Name of the score that selects the best checkpoint."""
-        return self.metrics[0].__name__
+        """The score that selects the best checkpoint; higher is better."""
 
-    def normal_label(self, value: Any) -> str:
-        """The label as text in lower case, aliases resolved: True is ``true``, 1 and 1.0 are ``1``."""
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        text = str(value).strip().lower()
-        return self.label_aliases.get(text, text)
+    @abstractmethod
+    def read(self, source: str) -> list[Example]:
+        """Read and check a source of rows.
+
+        Raises:
+            UserError: naming file and line, if a row cannot be used.
+        """
+
+    @abstractmethod
+    def choose_labels(self, examples: Sequence[Example], *, source: str) -> tuple[str, ...]:
+        """Return the class names in id order; empty where the head has none.
+
+        Raises:
+            UserError: if the examples cannot train.
+        """
+
+    @abstractmethod
+    def encode(
+        self, examples: Sequence[Example], tokenizer: Any, *, labels: Sequence[str], config: "FinetuneConfig"
+    ) -> "EncodedDataset":
+        """Turn examples into model inputs, with labels under ``labels``."""
+
+    @abstractmethod
+    def loss(
+        self, examples: Sequence[Example], *, labels: Sequence[str], config: "FinetuneConfig"
+    ) -> "LossFunction":
+        """Return what training on these examples minimises."""
+
+    @property
+    @abstractmethod
+    def divergence(self) -> "Divergence":
+        """What SiFT holds down."""
+
+    @abstractmethod
+    def score(
+        self, predictions: Any, dataset: "EncodedDataset", *, labels: Sequence[str]
+    ) -> dict[str, float]:
+        """Return the scores by name.
+
+        Args:
+            predictions: the model's outputs for the data set's features, in their order, as numpy arrays.
+            dataset: what :meth:`encode` returned, possibly in another order.
+            labels: class names in id order.
+        """
+
+    @abstractmethod
+    def baseline(
+        self, train: Sequence[Example], dev: "EncodedDataset", *, labels: Sequence[str]
+    ) -> dict[str, float]:
+        """Return the scores of the best answer that needs no input, such as the commonest label."""
+
+    def details(
+        self, predictions: Any, dataset: "EncodedDataset", *, labels: Sequence[str]
+    ) -> Mapping[str, Any]:
+        """Return what else ``metrics.json`` tells, such as scores per label."""
+        return {}
+
+    def config_keys(self, labels: Sequence[str]) -> dict[str, Any]:
+        """Return keys of the model's configuration that the task decides besides the labels."""
+        return {}
+
+    def check_dev(self, examples: Sequence[Example], labels: Sequence[str], *, source: str) -> None:  # noqa: B027
+        """Assert that a dev set fits the training labels.
+
+        Raises:
+            UserError: otherwise.
+        """

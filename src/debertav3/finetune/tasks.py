@@ -3,10 +3,15 @@
 import difflib
 
 from ..errors import UserError
-from .glue import GLUE_TASKS
+from .choice import CHOICE_TASKS
+from .glue import TEXT_TASKS
+from .squad import SPAN_TASKS
+from .tagging import TAGGING_TASKS
 from .task import Task
 
-TASKS: dict[str, Task] = {task.name: task for task in GLUE_TASKS}
+TASKS: dict[str, Task] = {
+    task.name: task for task in (*TEXT_TASKS, *SPAN_TASKS, *TAGGING_TASKS, *CHOICE_TASKS)
+}
 
 
 def find_task(name: str) -> Task:

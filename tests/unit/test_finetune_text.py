@@ -1,4 +1,4 @@
-"""Reading examples: a bad row is named by file and line; good rows come back as they are."""
+"""Tasks over texts: a bad row is named by file and line, labels are found by name, number and alias."""
 
 import json
 import logging
@@ -8,24 +8,18 @@ from typing import Any
 import pytest
 
 from debertav3.errors import UserError
-from debertav3.finetune.examples import (
-    Example,
-    check_labels,
-    choose_labels,
-    read_examples,
-    take_balanced,
-    warn_of_overlap,
-)
-from debertav3.finetune.tasks import TASKS
+from debertav3.finetune.examples import take_balanced, warn_of_overlap
+from debertav3.finetune.task import Example
+from debertav3.finetune.tasks import TASKS, find_task
 
 NLI = TASKS["nli"]
 GOOD = {"premise": "A man sleeps.", "hypothesis": "Nobody is awake.", "label": "neutral"}
 
 
-def write(folder: Path, *rows: Any) -> Path:
+def write(folder: Path, *rows: Any) -> str:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
+    return str(path)
 
 
 @pytest.mark.parametrize(
@@ -44,15 +38,15 @@ def write(folder: Path, *rows: Any) -> Path:
 )
 def test_a_bad_row_is_named(tmp_path: Path, row: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        read_examples(NLI, write(tmp_path, GOOD, row))
+        NLI.read(write(tmp_path, GOOD, row))
     assert message in str(caught.value)
 
 
 def test_malformed_json_is_named_by_line(tmp_path: Path) -> None:
-    path = write(tmp_path, GOOD)
+    path = Path(write(tmp_path, GOOD))
     path.write_text(path.read_text(encoding="utf-8") + '{"premise": \n', encoding="utf-8")
     with pytest.raises(UserError, match="line 2"):
-        read_examples(NLI, path)
+        NLI.read(str(path))
 
 
 @pytest.mark.parametrize(
@@ -66,33 +60,33 @@ def test_malformed_json_is_named_by_line(tmp_path: Path) -> None:
     ],
 )
 def test_labels_are_read_by_name_and_by_public_number(tmp_path: Path, value: Any, label: str) -> None:
-    (example,) = read_examples(NLI, write(tmp_path, {**GOOD, "label": value}))
-    assert example == Example((GOOD["premise"], GOOD["hypothesis"]), label)
+    (example,) = NLI.read(write(tmp_path, {**GOOD, "label": value}))
+    assert example == Example(texts=(GOOD["premise"], GOOD["hypothesis"]), label=label)
 
 
 def test_rows_without_gold_label_are_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        examples = read_examples(NLI, write(tmp_path, GOOD, {**GOOD, "label": "-"}, {**GOOD, "label": -1}))
+        examples = NLI.read(write(tmp_path, GOOD, {**GOOD, "label": "-"}, {**GOOD, "label": -1}))
     assert len(examples) == 1
     assert "passed over 2 rows" in caplog.text
 
 
 def test_a_file_without_labelled_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no labelled rows"):
-        read_examples(NLI, write(tmp_path, {**GOOD, "label": -1}))
+        NLI.read(write(tmp_path, {**GOOD, "label": -1}))
 
 
 def examples_of(*labels: str) -> list[Example]:
-    return [Example((f"p{number}", "h"), label) for number, label in enumerate(labels)]
+    return [Example(texts=(f"p{number}", "h"), label=label) for number, label in enumerate(labels)]
 
 
 def test_the_label_set_follows_the_training_data() -> None:
-    assert choose_labels(NLI, examples_of("neutral", "entailment"), source="f") == (
+    assert NLI.choose_labels(examples_of("neutral", "entailment"), source="f") == (
         "entailment",
         "neutral",
         "contradiction",
     )
-    assert choose_labels(NLI, examples_of("not_entailment", "entailment"), source="f") == (
+    assert NLI.choose_labels(examples_of("not_entailment", "entailment"), source="f") == (
         "entailment",
         "not_entailment",
     )
@@ -103,18 +97,21 @@ def test_the_label_set_follows_the_training_data() -> None:
 )
 def test_labels_that_cannot_train_are_refused(labels: tuple[str, ...]) -> None:
     with pytest.raises(UserError, match="f:"):
-        choose_labels(NLI, examples_of(*labels), source="f")
+        NLI.choose_labels(examples_of(*labels), source="f")
 
 
 def test_a_dev_label_that_training_lacks_is_refused() -> None:
     with pytest.raises(UserError, match="dev: label 'not_entailment'"):
-        check_labels(examples_of("not_entailment"), ("entailment", "neutral"), source="dev")
+        NLI.check_dev(examples_of("not_entailment"), ("entailment", "neutral"), source="dev")
 
 
 def test_overlap_of_dev_and_train_is_counted(caplog: pytest.LogCaptureFixture) -> None:
     train = examples_of("neutral", "neutral", "neutral")
     with caplog.at_level(logging.WARNING):
-        assert warn_of_overlap(train, [train[1], Example(("new", "h"), "neutral")], source="dev") == 1
+        assert (
+            warn_of_overlap(train, [train[1], Example(texts=("new", "h"), label="neutral")], source="dev")
+            == 1
+        )
     assert "1 of 2 examples are also in the training data" in caplog.text
 
 
@@ -125,3 +122,35 @@ def test_a_subset_is_balanced_and_follows_from_the_seed() -> None:
     assert subset == take_balanced(examples, 12, seed=1)
     assert subset != take_balanced(examples, 12, seed=2)
     assert take_balanced(examples, None, seed=1) == examples
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "label"),
+    [
+        ("qnli", {"question": "q", "sentence": "s", "label": 1}, "not_entailment"),
+        ("qqp", {"question1": "q", "question2": "s", "is_duplicate": 1}, "1"),
+        ("rte", {"sentence1": "q", "sentence2": "s", "label": "entailment"}, "entailment"),
+        ("mrpc", {"#1 String": "q", "#2 String": "s", "Quality": "0"}, "0"),
+        ("cola", {"sentence": "s", "label": "acceptable"}, "1"),
+        ("sst2", {"text": "s", "label": 0}, "negative"),
+        ("stsb", {"sentence1": "q", "sentence2": "s", "score": "2.6"}, 2.6),
+        ("wnli", {"sentence1": "q", "sentence2": "s", "label": 0}, "0"),
+        ("boolq", {"question": "q", "passage": "s", "answer": True}, "true"),
+    ],
+)
+def test_the_public_copies_of_each_task_are_read(
+    tmp_path: Path, task: str, row: dict[str, Any], label: str | float
+) -> None:
+    (example,) = TASKS[task].read(write(tmp_path, row))
+    assert example.label == label
+
+
+@pytest.mark.parametrize("value", ["much", None, "nan"])
+def test_a_score_must_be_a_number(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(UserError, match=r"line 1: the label must be a (finite )?number"):
+        TASKS["stsb"].read(write(tmp_path, {"sentence1": "a", "sentence2": "b", "label": value}))
+
+
+def test_an_unknown_task_suggests_the_nearest() -> None:
+    with pytest.raises(UserError, match="Did you mean 'squad2'"):
+        find_task("squad-2")

@@ -1,0 +1,68 @@
+"""One value out of a row, checked: an error names the place, the column, and what the row has instead."""
+
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import UserError
+from .rows import Row
+from .task import Example
+
+logger = logging.getLogger(__name__)
+
+
+def column_of(row: Row, names: Sequence[str]) -> str:
+    """Return the first of the names that the row has.
+
+    Raises:
+        UserError: if it has none of them.
+    """
+    for name in names:
+        if name in row.fields:
+            return name
+    wanted, present = " or ".join(map(repr, names)), ", ".join(map(repr, row.fields)) or "none"
+    raise UserError(f"{row.place} has no column {wanted}; it has {present}.")
+
+
+def text_in(row: Row, names: Sequence[str]) -> str:
+    """Return a text that is not empty.
+
+    Raises:
+        UserError: if there is no such column, no text in it, or only white space.
+    """
+    column = column_of(row, names)
+    text = row.fields[column]
+    if not isinstance(text, str):
+        raise UserError(f"{row.place}: {column} must be a text, got {type(text).__name__}.")
+    if not text.strip():
+        raise UserError(f"{row.place}: {column} is empty. Fill it in or leave the row out.")
+    return text
+
+
+def number_in(row: Row, value: Any) -> float:
+    """Return a value as a finite number.
+
+    Raises:
+        UserError: if it is none.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise UserError(f"{row.place}: the label must be a number, got {value!r}.") from None
+    if not math.isfinite(number):
+        raise UserError(f"{row.place}: the label must be a finite number, got {value!r}.")
+    return number
+
+
+def kept_examples(examples: list[Example], passed_over: int, *, source: str, needs: str) -> list[Example]:
+    """Return the examples, and say how many rows had no gold label.
+
+    Raises:
+        UserError: if none is left.
+    """
+    if passed_over:
+        logger.warning("%s: passed over %d rows without a gold label", source, passed_over)
+    if not examples:
+        raise UserError(f"{source} has no labelled rows. Need rows with {needs}.")
+    return examples

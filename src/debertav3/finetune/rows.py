@@ -1,0 +1,151 @@
+"""Rows of labelled data: from JSON lines, CSV, Parquet, a folder of such files, or a `datasets` name.
+
+Every row comes with its place, ``file line 7``, so that an error can name it.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..data.jsonl import read_jsonl, read_lines
+from ..errors import MissingExtraError, UserError
+
+DATASETS_PREFIX = "datasets:"
+_TABLES = {".csv": ",", ".tsv": "\t"}
+_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".conll")
+
+
+class Row(NamedTuple):
+    """One row and where it stands."""
+
+    place: str
+    fields: dict[str, Any]
+
+
+def read_rows(source: str) -> Iterator[Row]:
+    """Yield the rows of a source.
+
+    Args:
+        source: a file that ends in .jsonl, .json (lines), .csv, .tsv (each also .gz) or .parquet, or
+            ``datasets:NAME[:CONFIG][:SPLIT]``.
+
+    Raises:
+        UserError: if it does not exist, is of no known kind or is damaged.
+    """
+    if source.startswith(DATASETS_PREFIX):
+        yield from _dataset_rows(source)
+        return
+    kind = suffix_of(source)
+    if kind in _TABLES:
+        yield from _table_rows(source, _TABLES[kind])
+    elif kind == ".parquet":
+        yield from _parquet_rows(source)
+    else:
+        yield from (Row(f"{source} line {number}", fields) for number, fields in read_jsonl(source))
+
+
+def suffix_of(source: str) -> str:
+    """The kind of a file by its name, ``.gz`` aside."""
+    return Path(source.removesuffix(".gz")).suffix.lower()
+
+
+def expand(sources: Iterable[str], *, role: str) -> tuple[str, ...]:
+    """Replace each folder by its files for a role, in order of name.
+
+    Args:
+        sources: files, folders and ``datasets:`` names.
+        role: ``train`` or ``dev``; of a folder those files are taken whose name begins with it, or for dev
+            with ``validation``.
+
+    Raises:
+        UserError: if a folder has no such file.
+    """
+    starts = ("train",) if role == "train" else ("dev", "validation")
+    expanded: list[str] = []
+    for source in sources:
+        folder = Path(source)
+        if source.startswith(DATASETS_PREFIX) or not folder.is_dir():
+            expanded.append(source)
+            continue
+        files = sorted(path for path in folder.iterdir() if path.name.startswith(starts) and _is_known(path))
+        if not files:
+            wanted = " or ".join(f"{start}*" for start in starts)
+            raise UserError(f"{source} has no file {wanted} of kind {', '.join(_SUFFIXES)}.")
+        expanded += [str(path) for path in files]
+    return tuple(expanded)
+
+
+def _is_known(path: Path) -> bool:
+    return suffix_of(path.name) in _SUFFIXES
+
+
+def _table_rows(source: str, delimiter: str) -> Iterator[Row]:
+    """Rows of a CSV or TSV file with a header; quoted fields may hold line ends."""
+    content = io.BytesIO(b"".join(read_lines(source)))
+    text = io.TextIOWrapper(content, encoding="utf-8-sig", newline="")
+    reader = csv.DictReader(text, delimiter=delimiter, strict=True)
+    try:
+        names = reader.fieldnames
+        if not names:
+            raise UserError(f"{source} is empty. Need a line with the names of the columns, then the rows.")
+        for fields in reader:
+            place = f"{source} line {reader.line_num}"
+            if None in fields or None in fields.values():
+                raise UserError(
+                    f"{place} does not have the {len(names)} columns of the header. "
+                    f"Quote fields that hold {delimiter!r}."
+                )
+            yield Row(place, fields)
+    except csv.Error as error:
+        raise UserError(f"{source} line {reader.line_num} cannot be read: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{source} is not UTF-8 text (byte {error.start + 1}). Save the file as UTF-8."
+        ) from error
+
+
+def _parquet_rows(source: str) -> Iterator[Row]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtraError(feature="reading Parquet", package="pyarrow", extra="train") from error
+    try:
+        file = pyarrow.parquet.ParquetFile(source)
+    except FileNotFoundError:
+        raise UserError(f"{source} does not exist. Give the path of an existing file.") from None
+    except (OSError, pyarrow.ArrowInvalid) as error:
+        raise UserError(f"{source} is not a Parquet file: {error}") from error
+    number = 0
+    for batch in file.iter_batches():
+        for fields in batch.to_pylist():
+            number += 1
+            yield Row(f"{source} row {number}", fields)
+
+
+def _dataset_rows(source: str) -> Iterator[Row]:
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError(
+            feature="reading a data set by name", package="datasets", extra="train"
+        ) from error
+    path, _, rest = source.removeprefix(DATASETS_PREFIX).partition(":")
+    config, _, split = rest.partition(":")
+    try:
+        loaded = datasets.load_dataset(path, config or None, split=split or "train")
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"data set {source} cannot be opened: {reason}") from error
+    names = {
+        column: feature.names
+        for column, feature in loaded.features.items()
+        if isinstance(feature, datasets.ClassLabel)
+    }
+    for number, fields in enumerate(loaded, start=1):
+        for column, labels in names.items():
+            if isinstance(fields[column], int) and fields[column] >= 0:
+                fields[column] = labels[fields[column]]
+        yield Row(f"{source} row {number}", fields)

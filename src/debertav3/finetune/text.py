@@ -1,0 +1,248 @@
+"""Classification, several labels, or a number, of one text or a pair: a task is a few lines of data."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ..errors import UserError
+from . import metrics
+from .fields import column_of, kept_examples, number_in, text_in
+from .metrics import Array, Metric
+from .rows import Row, read_rows
+from .task import Example, Head, Task
+
+if TYPE_CHECKING:
+    from .batches import EncodedDataset
+    from .config import FinetuneConfig
+    from .losses import LossFunction
+    from .sift import Divergence
+
+Target = Literal["one-label", "several-labels", "number"]
+
+_NO_GOLD = ("-1", "-", "")
+"""How public sets write that there is no agreed label; such rows are passed over."""
+SEVERAL_SEPARATOR = "|"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTask(Task):
+    """A task over texts that the sequence-classification head answers."""
+
+    name: str
+    columns: tuple[tuple[str, ...], ...]
+    """For each text its column, the usual name first and the names of public copies after it."""
+    label_column: tuple[str, ...] = ("label",)
+    target: Target = "one-label"
+    label_sets: tuple[tuple[str, ...], ...] = ()
+    """Class names in id order; the first set that has all training labels counts. Empty: as in the data."""
+    label_aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other spellings, in lower case, of a label."""
+    metrics: tuple[Metric, ...]
+    """The first one selects the best checkpoint."""
+    head: Head = "sequence-classification"
+
+    @property
+    def best_metric(self) -> str:
+        """The first of the metrics."""
+        return self.metrics[0].__name__
+
+    def read(self, source: str) -> list[Example]:
+        """Read rows; those without a gold label are passed over."""
+        examples, passed_over = [], 0
+        for row in read_rows(source):
+            value = row.fields[column_of(row, self.label_column)]
+            texts = tuple(text_in(row, names) for names in self.columns)
+            if self.target == "one-label" and (value is None or str(value).strip() in _NO_GOLD):
+                passed_over += 1
+                continue
+            examples.append(Example(texts=texts, label=self._label(row, value)))
+        return kept_examples(examples, passed_over, source=source, needs=self._needs())
+
+    def _needs(self) -> str:
+        return ", ".join([*(names[0] for names in self.columns), self.label_column[0]])
+
+    def _label(self, row: Row, value: Any) -> Any:
+        if self.target == "number":
+            return number_in(row, value)
+        if self.target == "several-labels":
+            parts = value.split(SEVERAL_SEPARATOR) if isinstance(value, str) else value
+            if not isinstance(parts, list | tuple):
+                raise UserError(
+                    f"{row.place}: need a list or a text with {SEVERAL_SEPARATOR!r} between, got {value!r}."
+                )
+            return tuple(sorted({self._name(row, part) for part in parts if str(part).strip()}))
+        return self._name(row, value)
+
+    def _name(self, row: Row, value: Any) -> str:
+        text = _plain(value)
+        if not self.label_sets:
+            return text
+        text = self.label_aliases.get(text.lower(), text.lower())
+        known = sorted({name for names in self.label_sets for name in names})
+        if text not in known:
+            raise UserError(
+                f"{row.place}: unknown label {value!r}; task {self.name} knows {', '.join(known)}."
+            )
+        return text
+
+    def choose_labels(self, examples: Sequence[Example], *, source: str) -> tuple[str, ...]:
+        """Take the first of the label sets that has all labels, or the labels themselves in order."""
+        if self.target == "number":
+            return ()
+        seen = Counter(name for example in examples for name in _names(example))
+        if len(seen) < 2:
+            raise UserError(
+                f"{source}: all {len(examples)} rows are {next(iter(seen), None)!r}; need two labels or more."
+            )
+        for names in self.label_sets:
+            if set(seen) <= set(names):
+                return names
+        if self.label_sets:
+            sets = " or ".join("/".join(names) for names in self.label_sets)
+            raise UserError(f"{source}: labels {', '.join(sorted(seen))} do not go together; need {sets}.")
+        return tuple(sorted(seen, key=_natural))
+
+    def check_dev(self, examples: Sequence[Example], labels: Sequence[str], *, source: str) -> None:
+        """Refuse labels that training does not know."""
+        unknown = sorted({name for example in examples for name in _names(example)} - set(labels))
+        if self.target != "number" and unknown:
+            raise UserError(
+                f"{source}: label {unknown[0]!r} does not occur in training, which has {', '.join(labels)}."
+            )
+
+    def encode(
+        self, examples: Sequence[Example], tokenizer: Any, *, labels: Sequence[str], config: "FinetuneConfig"
+    ) -> "EncodedDataset":
+        """Encode texts or pairs; of a pair the longer text is cut first."""
+        from .batches import EncodedDataset, encode_texts
+
+        ids = {name: index for index, name in enumerate(labels)}
+        features = encode_texts(
+            [example.texts for example in examples], tokenizer, max_length=config.max_length
+        )
+        for feature, example in zip(features, examples, strict=True):
+            feature["labels"] = self._target_of(example, ids)
+        return EncodedDataset(features, origins=range(len(examples)), examples=examples)
+
+    def _target_of(self, example: Example, ids: Mapping[str, int]) -> Any:
+        if self.target == "number":
+            return example.label
+        if self.target == "one-label":
+            return ids[example.label]
+        chosen = [0.0] * len(ids)
+        for name in example.label:
+            chosen[ids[name]] = 1.0
+        return chosen
+
+    def loss(
+        self, examples: Sequence[Example], *, labels: Sequence[str], config: "FinetuneConfig"
+    ) -> "LossFunction":
+        """Cross entropy, binary cross entropy, or squared error."""
+        from . import losses
+
+        if self.target == "number":
+            return losses.regression_loss
+        if self.target == "several-labels":
+            return losses.several_labels_loss
+        weights = None
+        if config.balance_classes:
+            weights = losses.balanced_weights(
+                [labels.index(example.label) for example in examples], len(labels)
+            )
+        return losses.classification_loss(label_smoothing=config.label_smoothing, class_weights=weights)
+
+    @property
+    def divergence(self) -> "Divergence":
+        """Between distributions, or between numbers."""
+        from . import sift
+
+        by_target: dict[str, Divergence] = {
+            "one-label": sift.class_divergence,
+            "several-labels": sift.label_divergence,
+            "number": sift.score_divergence,
+        }
+        return by_target[self.target]
+
+    def config_keys(self, labels: Sequence[str]) -> dict[str, Any]:
+        """Tell transformers what the outputs are."""
+        kinds = {
+            "one-label": "single_label_classification",
+            "several-labels": "multi_label_classification",
+            "number": "regression",
+        }
+        return {"problem_type": kinds[self.target]}
+
+    def decide(self, logits: Array) -> Array:
+        """From logits: label ids ``(N,)``, or ``(N, num_labels)`` of 0 and 1, or numbers ``(N,)``."""
+        if self.target == "number":
+            numbers: Array = logits.squeeze(-1)
+            return numbers
+        if self.target == "several-labels":
+            return (logits > 0).astype(np.int64)
+        chosen: Array = logits.argmax(axis=-1)
+        return chosen
+
+    def score(
+        self, predictions: Any, dataset: "EncodedDataset", *, labels: Sequence[str]
+    ) -> dict[str, float]:
+        """Apply the metrics."""
+        decided, gold = self.decide(np.asarray(predictions)), dataset.labels()
+        return {metric.__name__: metric(decided, gold) for metric in self.metrics}
+
+    def baseline(
+        self, train: Sequence[Example], dev: "EncodedDataset", *, labels: Sequence[str]
+    ) -> dict[str, float]:
+        """Always the commonest label, the labels that more than half of the rows have, or the mean."""
+        gold = dev.labels()
+        if self.target == "number":
+            always = np.full(len(gold), np.mean([example.label for example in train]))
+        else:
+            counts = Counter(name for example in train for name in _names(example))
+            if self.target == "one-label":
+                always = np.full(len(gold), labels.index(counts.most_common(1)[0][0]))
+            else:
+                row = [int(2 * counts[name] > len(train)) for name in labels]
+                always = np.tile(np.array(row), (len(gold), 1))
+        return {metric.__name__: metric(always, gold) for metric in self.metrics}
+
+    def details(
+        self, predictions: Any, dataset: "EncodedDataset", *, labels: Sequence[str]
+    ) -> Mapping[str, Any]:
+        """Scores of each label, and the confusion of labels."""
+        if self.target == "number":
+            return {}
+        decided, gold = self.decide(np.asarray(predictions)), dataset.labels()
+        if self.target == "several-labels":
+            columns = [
+                metrics.per_label(decided[:, i], gold[:, i], names=("no", "yes"))["yes"]
+                for i in range(len(labels))
+            ]
+            return {"per_label": dict(zip(labels, columns, strict=True))}
+        return {
+            "per_label": metrics.per_label(decided, gold, names=labels),
+            "confusion": metrics.confusion(decided, gold, num_labels=len(labels)),
+        }
+
+
+def _names(example: Example) -> tuple[str, ...]:
+    return example.label if isinstance(example.label, tuple) else (str(example.label),)
+
+
+def _plain(value: Any) -> str:
+    """A label as text: 1.0 is ``1``, True is ``true``."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+def _natural(name: str) -> tuple[int, float, str]:
+    """Order numbers by value, and before words."""
+    try:
+        return 0, float(name), name
+    except ValueError:
+        return 1, 0.0, name

@@ -1,0 +1,132 @@
+"""Rows from every kind of source are the same rows, and a damaged source is named with its line."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from debertav3.errors import UserError
+from debertav3.finetune.choice import race
+from debertav3.finetune.rows import Row, expand, read_rows
+from debertav3.finetune.tasks import TASKS
+
+ROWS = [{"text": 'He said "no",\nthen left.', "label": "a"}, {"text": "ünïcode", "label": "b"}]
+
+
+def write_csv(path: Path) -> None:
+    path.write_text('text,label\n"He said ""no"",\nthen left.",a\nünïcode,b\n', encoding="utf-8-sig")
+
+
+def write_tsv(path: Path) -> None:
+    path.write_text('text\tlabel\n"He said ""no"",\nthen left."\ta\nünïcode\tb\n', encoding="utf-8")
+
+
+def write_jsonl(path: Path) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
+
+
+def write_gz(path: Path) -> None:
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in ROWS))
+
+
+def write_parquet(path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("x.csv", write_csv),
+        ("x.tsv", write_tsv),
+        ("x.jsonl", write_jsonl),
+        ("x.jsonl.gz", write_gz),
+        ("x.parquet", write_parquet),
+    ],
+)
+def test_all_kinds_of_files_give_the_same_rows(tmp_path: Path, name: str, write: object) -> None:
+    path = tmp_path / name
+    write(path)  # type: ignore[operator]
+    rows = list(read_rows(str(path)))
+    assert [row.fields for row in rows] == ROWS
+    assert all(row.place.startswith(str(path)) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.csv", b"", "is empty"),
+        ("x.csv", b"a,b\n1,2\n3\n", r"line 3 does not have the 2 columns"),
+        ("x.csv", b"a,b\n1,2,3\n", r"line 2 does not have the 2 columns"),
+        ("x.csv", b'a,b\n"1,2\n', "cannot be read"),
+        ("x.csv", b"a,b\n\xff,1\n", "not UTF-8"),
+        ("x.parquet", b"PAR0", "not a Parquet file"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        list(read_rows(str(path)))
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl", "x.parquet"])
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        list(read_rows(str(tmp_path / name)))
+
+
+def test_a_folder_stands_for_its_files(tmp_path: Path) -> None:
+    for name in ("train-2.jsonl", "train-1.csv", "dev.jsonl", "validation.tsv.gz", "notes.txt", "train.md"):
+        (tmp_path / name).touch()
+    names = [Path(path).name for path in expand([str(tmp_path)], role="train")]
+    assert names == ["train-1.csv", "train-2.jsonl"]
+    names = [Path(path).name for path in expand(["x.csv", str(tmp_path)], role="dev")]
+    assert names == ["x.csv", "dev.jsonl", "validation.tsv.gz"]
+    with pytest.raises(UserError, match=r"no file train\*"):
+        (tmp_path / "empty").mkdir()
+        expand([str(tmp_path / "empty")], role="train")
+
+
+def test_a_dataset_saved_as_a_folder_is_read_by_name(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    write_jsonl(tmp_path / "train.jsonl")
+    rows = list(read_rows(f"datasets:{tmp_path}"))
+    assert [row.fields for row in rows] == ROWS
+
+
+def choices_of(task: str, folder: Path, *rows: dict[str, object]) -> list[tuple[tuple[str, ...], str]]:
+    path = folder / "x.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return [(example.texts, example.label) for example in TASKS[task].read(str(path))]
+
+
+def test_the_public_copies_of_multiple_choice_are_read(tmp_path: Path) -> None:
+    race_row = {"article": "A.", "question": "He _ it.", "options": ["saw", "did"], "answer": "B"}
+    assert choices_of("race", tmp_path, race_row) == [(("A.", "He saw it.", "He did it."), "1")]
+    arc_row = {"question": "Q?", "choices": {"text": ["x", "y"], "label": ["1", "2"]}, "answerKey": "A"}
+    assert choices_of("arc", tmp_path, arc_row) == [(("Q?", "x", "y"), "0")]
+    ends = {f"ending{number}": f"e{number}" for number in range(4)}
+    swag_row = {"sent1": "S.", "sent2": "He", **ends, "label": 3}
+    assert choices_of("swag", tmp_path, swag_row) == [(("S.", "He e0", "He e1", "He e2", "He e3"), "3")]
+    copa_row = {"premise": "P.", "choice1": "c", "choice2": "d", "question": "cause", "label": 1}
+    assert choices_of("copa", tmp_path, copa_row) == [(("P. What was the cause of this?", "c", "d"), "1")]
+
+
+def test_rows_with_an_odd_number_of_choices_are_passed_over(tmp_path: Path) -> None:
+    rows = [{"question": "Q?", "choices": list("abcd"), "label": 0}] * 2
+    odd = {"question": "Q?", "choices": list("abc"), "label": 0}
+    assert len(choices_of("arc", tmp_path, *rows, odd)) == 2
+
+
+def test_a_question_without_gap_stands_before_the_option() -> None:
+    fields = {"article": "A.", "question": "Why?", "options": ["x", "y"]}
+    assert race(Row("", fields)) == ("A.", ["Why? x", "Why? y"])
+
+
+def test_a_wrong_choice_number_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="line 1: the right choice is 7; need 0 to 1"):
+        choices_of("arc", tmp_path, {"question": "Q?", "choices": ["a", "b"], "label": 7})

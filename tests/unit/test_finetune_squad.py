@@ -1,0 +1,128 @@
+"""SQuAD: scores equal the official script's, answers are found again through windows, bad files are named."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from debertav3 import DebertaV3Tokenizer
+from debertav3.errors import UserError
+from debertav3.finetune.batches import EncodedDataset
+from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetune.squad import SpanTask, official_scores
+from debertav3.finetune.tasks import TASKS
+
+TASK = TASKS["squad2"]
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("model", ["bert_single", "nlnet_single"])
+@pytest.mark.parametrize("has_doubts", [False, True])
+def test_scores_equal_the_official_scripts(data_folder: Path, model: str, has_doubts: bool) -> None:
+    folder = data_folder / "squad" / "metric-parity"
+    golds = [example.extra for example in TASK.read(str(data_folder / "squad" / "dev-v2.0-slice.json"))]
+    answers = read_json(folder / f"predictions_{model}.json")
+    if has_doubts:
+        doubts = read_json(folder / f"na_prob_synthetic_{model}.json")
+        got = official_scores(golds, answers, no_answer_scores=doubts, threshold=0.5)
+        expected = read_json(folder / f"expected_{model}_na_t0.5.json")
+    else:
+        got = official_scores(golds, answers)
+        expected = read_json(folder / f"expected_{model}.json")
+    assert got == expected
+
+
+@pytest.fixture(scope="module")
+def tokenizer(nano: Path) -> DebertaV3Tokenizer:
+    return DebertaV3Tokenizer.from_pretrained(nano)
+
+
+CONTEXT = "Rivers flow. " * 40 + "The capital of Norway is Oslo, a city by the sea. " + "Hills rise. " * 40
+
+
+def article(*questions: dict[str, Any]) -> dict[str, Any]:
+    return {"data": [{"paragraphs": [{"context": CONTEXT, "qas": list(questions)}]}]}
+
+
+def question(id: str, text: str | None) -> dict[str, Any]:
+    answers = [] if text is None else [{"text": text, "answer_start": CONTEXT.index(text)}]
+    return {"id": id, "question": "What is the capital of Norway?", "answers": answers}
+
+
+def write(folder: Path, content: Any) -> str:
+    path = folder / "squad.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return str(path)
+
+
+def perfect_logits(dataset: EncodedDataset) -> tuple[np.ndarray, np.ndarray]:
+    """What a model that knows the labels would say."""
+    longest = max(dataset.lengths)
+    logits = np.full((2, len(dataset), longest), -10.0)
+    for row, feature in enumerate(dataset.features):
+        for column, place in enumerate(feature["labels"]):
+            logits[column, row, place] = 10.0
+    return logits[0], logits[1]
+
+
+def test_labels_lead_back_to_the_answers(tmp_path: Path, tokenizer: DebertaV3Tokenizer) -> None:
+    examples = TASK.read(write(tmp_path, article(question("yes", "Oslo"), question("no", None))))
+    config = FinetuneConfig(task="squad2", model="nano", max_length=64, window_overlap=16)
+    dataset = TASK.encode(examples, tokenizer, labels=(), config=config).sorted_by_length()
+    assert len(dataset) > 6  # several windows for each question
+    scores = TASK.score(perfect_logits(dataset), dataset, labels=())
+    assert scores["exact"] == scores["f1"] == scores["best_f1"] == 100.0
+    assert TASK.baseline(examples, dataset, labels=())["best_f1"] == 50.0
+
+
+def test_real_answers_survive_the_windows(data_folder: Path, tokenizer: DebertaV3Tokenizer) -> None:
+    examples = TASK.read(str(data_folder / "squad" / "dev-v2.0-slice.json"))[:150]
+    config = FinetuneConfig(task="squad2", model="nano", max_length=256)
+    dataset = TASK.encode(examples, tokenizer, labels=(), config=config).sorted_by_length()
+    scores = TASK.score(perfect_logits(dataset), dataset, labels=())
+    assert (
+        scores["exact"] > 97
+    )  # an answer that ends within a token, such as "19" of "1940s", cannot be cut out
+
+
+def test_squad1_leaves_questions_without_answer_out(tmp_path: Path) -> None:
+    path = write(tmp_path, article(question("yes", "Oslo"), question("no", None)))
+    (example,) = TASKS["squad1"].read(path)
+    assert example.label == "Oslo"
+    assert isinstance(TASKS["squad1"], SpanTask)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"data": [{"paragraphs": [{}]}]}, "not in SQuAD's format"),
+        (
+            article({**question("1", "Oslo"), "answers": [{"text": "Oslo", "answer_start": 3}]}),
+            "at character 3",
+        ),
+        (article({**question("1", None), "question": " "}), "is empty"),
+        (article(), "no labelled rows"),
+    ],
+    ids=["format", "offset", "empty", "none"],
+)
+def test_bad_files_are_named(tmp_path: Path, content: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        TASK.read(write(tmp_path, content))
+
+
+def test_rows_of_the_hub_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "squad.jsonl"
+    row = {
+        "id": "1",
+        "question": "Which?",
+        "context": "It is Oslo.",
+        "answers": {"text": ["Oslo"], "answer_start": [6]},
+    }
+    path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    (example,) = TASK.read(str(path))
+    assert (example.label, example.extra.start) == ("Oslo", 6)

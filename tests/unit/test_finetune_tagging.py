@@ -1,0 +1,97 @@
+"""Tagging: entities are scored as seqeval does, every word is tagged once however long the sentence."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from debertav3 import DebertaV3Tokenizer
+from debertav3.errors import UserError
+from debertav3.finetune.batches import EncodedDataset
+from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetune.tasks import TASKS
+
+TASK = TASKS["ner"]
+CONLL = """-DOCSTART- -X- -X- O
+
+Anna NNP B-NP B-PER
+Smith NNP I-NP I-PER
+visits VBZ O O
+Oslo NNP B-NP B-LOC
+
+
+Rain NN O O
+"""
+
+
+def write(folder: Path, content: str, name: str = "x.conll") -> str:
+    path = folder / name
+    path.write_text(content, encoding="utf-8")
+    return str(path)
+
+
+def test_a_conll_file_is_read(tmp_path: Path) -> None:
+    examples = TASK.read(write(tmp_path, CONLL))
+    assert [example.texts for example in examples] == [("Anna", "Smith", "visits", "Oslo"), ("Rain",)]
+    assert examples[0].label == ("B-PER", "I-PER", "O", "B-LOC")
+    labels = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
+    assert TASK.choose_labels(examples, source="") == labels
+
+
+def test_rows_with_lists_are_read(tmp_path: Path) -> None:
+    path = write(tmp_path, '{"tokens": ["Oslo", "shines"], "ner_tags": ["B-LOC", "O"]}\n', "x.jsonl")
+    (example,) = TASK.read(path)
+    assert example.label == ("B-LOC", "O")
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        ("Anna\n", "x.conll", "line 1 has a word and no tag: 'Anna'"),
+        ('{"tokens": ["a"], "tags": []}\n', "x.jsonl", "1 words and 0 tags"),
+        ("\n", "x.conll", "no labelled rows"),
+    ],
+)
+def test_bad_files_are_named(tmp_path: Path, content: str, name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        TASK.read(write(tmp_path, content, name))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(nano: Path) -> DebertaV3Tokenizer:
+    return DebertaV3Tokenizer.from_pretrained(nano)
+
+
+def perfect_logits(dataset: EncodedDataset, num_labels: int) -> np.ndarray:
+    logits = np.zeros((len(dataset), max(dataset.lengths), num_labels))
+    for row, feature in enumerate(dataset.features):
+        for place, label in enumerate(feature["labels"]):
+            logits[row, place, max(label, 0)] = 1.0
+    return logits
+
+
+@pytest.mark.parametrize("max_length", [8, 16, 128])
+def test_labels_lead_back_to_the_tags(
+    data_folder: Path, tokenizer: DebertaV3Tokenizer, max_length: int
+) -> None:
+    examples = TASK.read(str(data_folder / "ner" / "wnut17_dev.conll"))[:60]
+    labels = TASK.choose_labels(examples, source="")
+    config = FinetuneConfig(task="ner", model="nano", max_length=max_length)
+    dataset = TASK.encode(examples, tokenizer, labels=labels, config=config).sorted_by_length()
+    assert max(dataset.lengths) <= max_length
+    scores = TASK.score(perfect_logits(dataset, len(labels)), dataset, labels=labels)
+    assert scores["f1"] == scores["accuracy"] == 1.0
+    assert TASK.baseline(examples, dataset, labels=labels)["f1"] == 0.0
+
+
+def test_a_partly_right_entity_does_not_count(tmp_path: Path, tokenizer: DebertaV3Tokenizer) -> None:
+    examples = TASK.read(write(tmp_path, CONLL))
+    labels = TASK.choose_labels(examples, source="")
+    config = FinetuneConfig(task="ner", model="nano")
+    dataset = TASK.encode(examples, tokenizer, labels=labels, config=config)
+    logits = perfect_logits(dataset, len(labels))
+    smith = next(place for place, word in dataset.origins[0][1] if word == 1)
+    logits[0, smith] = 0.0  # "Smith" becomes O, so Anna Smith is found as Anna only
+    scores = TASK.score(logits, dataset, labels=labels)
+    assert (scores["precision"], scores["recall"], scores["f1"]) == (0.5, 0.5, 0.5)
+    assert scores["accuracy"] == 0.8
