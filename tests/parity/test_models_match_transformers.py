@@ -1,5 +1,6 @@
 """Outputs and gradients equal transformers' on shared weights: configurations, heads, lengths, backends."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ def pair(
     """transformers' model and ours with the same weights, dropout off, in training mode."""
     torch.manual_seed(0)
     theirs_class = getattr(transformers, name)
-    theirs = theirs_class(config).to(dtype).train()
+    theirs = theirs_class(copy.deepcopy(config)).to(dtype).train()  # it sets its config to eager attention
     mine = getattr(ours_module, name)(config, **ours).to(dtype).train()
     with torch.no_grad():
         for parameter in theirs.parameters():

@@ -151,7 +151,11 @@ def sdpa_attention(
         )
     bias = position_bias(q_BNLH, k_BNLH, tables)
     if mask is not None:
-        bias = _hide(q_BNLH.new_zeros(mask.shape) if bias is None else bias, mask)
+        bias = q_BNLH.new_zeros(mask.shape) if bias is None else bias
+        if torch.is_grad_enabled():
+            q_BNLH, bias = _hide_with_gradients(q_BNLH, bias, mask)
+        else:
+            bias = _hide(bias, mask)
     context = F.scaled_dot_product_attention(
         q_BNLH, k_BNLH, v_BNLH, attn_mask=bias, dropout_p=dropout_prob, scale=scale
     )
@@ -244,6 +248,17 @@ def _hide(score: Tensor, mask: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         return score.masked_fill(~mask, lowest)
     return score.masked_fill_(~mask, lowest)
+
+
+def _hide_with_gradients(q_BNLH: Tensor, bias: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Queries and float mask with which ``mask`` holds in the fused kernel, in its backward pass too.
+
+    A row that may see nothing must see everything alike, and its gradient must not reach queries and keys.
+    With the lowest score everywhere the kernel gets that gradient wrong, so such a row gets zeros instead.
+    """
+    sees = mask.any(-1, keepdim=True)
+    hidden = torch.zeros_like(sees, dtype=bias.dtype).masked_fill(sees, torch.finfo(bias.dtype).min)
+    return q_BNLH * sees, torch.where(mask, bias, hidden)
 
 
 def _attend(
