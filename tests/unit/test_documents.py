@@ -1,4 +1,4 @@
-"""Contract: each document is read once however a corpus is split; what cannot be read is reported by place."""
+"""Contract: each document is read once however a corpus is split; what is unreadable is reported by place."""
 
 import gzip
 import json

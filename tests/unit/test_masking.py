@@ -1,4 +1,4 @@
-"""Contract: masks are official where they claim to be, spare special tokens, depend only on (seed, sample)."""
+"""Contract: masks are official where they claim it, spare special tokens, depend only on (seed, sample)."""
 
 import numpy as np
 import pytest

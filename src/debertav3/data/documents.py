@@ -260,7 +260,7 @@ class _Lines:
                     offset += len(rest)
                     if rest.endswith(b"\n"):
                         break
-                self.report(Problem(self.place(), f"a line of more than {MAX_LINE_BYTES} bytes was left out"))
+                self._report(begin, f"a line of more than {MAX_LINE_BYTES} bytes was left out")
                 continue
             try:
                 yield begin, line.decode("utf-8-sig" if begin == 0 else "utf-8")

@@ -145,14 +145,19 @@ class WriteShard:
 
 
 def is_held_out(text: str, share: float) -> bool:
-    """Whether the hash of a text falls into the held-out share: equal texts always stand on the same side."""
-    digest = hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest()
+    """Whether the hash of a text, spacing apart, falls into the held-out share: equals stand on one side."""
+    digest = hashlib.blake2b(without_spacing(text), digest_size=8).digest()
     return int.from_bytes(digest, "little") < share * 2**64
 
 
 def text_of(document: Document) -> bytes:
-    """What exact duplicates are compared by: the text without differences of spacing."""
-    return " ".join(document.text.split()).encode("utf-8")
+    """What exact duplicates are compared by."""
+    return without_spacing(document.text)
+
+
+def without_spacing(text: str) -> bytes:
+    """The words of a text with one space between them."""
+    return " ".join(text.split()).encode("utf-8")
 
 
 def exact_stages(
