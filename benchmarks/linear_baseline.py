@@ -31,7 +31,7 @@ def hypothesis_words(premise: str, hypothesis: str) -> Features:
 
 
 def words_and_overlaps(premise: str, hypothesis: str) -> Features:
-    """Words of both texts, pairs of a word lost and a word new, and how much of the second is in the first."""
+    """Words of both texts, pairs of a word lost and a word new, and the share of the second in the first."""
     first, second = words(premise), words(hypothesis)
     features = hypothesis_words(premise, hypothesis) | {f"p:{token}": 1.0 for token in first}
     new = [token for token in second if token not in set(first)]

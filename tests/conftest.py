@@ -1,4 +1,4 @@
-"""Where the real data are: DEBERTAV3_DATA, or ../shared/data beside the checkout; tests that need them skip with a reason."""
+"""Where the real data are: DEBERTAV3_DATA, or ../shared/data; tests that need them skip with a reason."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ def repository() -> Path:
 def data_folder() -> Path:
     folder = Path(os.environ.get("DEBERTAV3_DATA", REPOSITORY.parent / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip(f"no real data at {folder}: set DEBERTAV3_DATA to a folder with nli/, corpus/, deberta-v3-tokenizer/")
+        pytest.skip(f"no real data at {folder}: set DEBERTAV3_DATA to a folder with nli/ and corpus/")
     return folder
 
 

@@ -1,6 +1,6 @@
 """DeBERTaV3, whole: models, pre-training, fine-tuning and fast answers.
 
-Names are imported on first use, so that ``import debertav3`` stays instant and light backends never load torch.
+Names are imported on first use: ``import debertav3`` is instant, and light backends never load torch.
 """
 
 import importlib

@@ -12,4 +12,7 @@ class MissingExtraError(UserError, ImportError):
     """A feature needs a package that is not installed."""
 
     def __init__(self, *, feature: str, package: str, extra: str) -> None:
-        super().__init__(f"{feature} needs the package {package!r}, which is not installed. Run: pip install 'debertav3[{extra}]'")
+        super().__init__(
+            f"{feature} needs the package {package!r}, which is not installed. "
+            f"Run: pip install 'debertav3[{extra}]'"
+        )

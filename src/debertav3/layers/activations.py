@@ -19,11 +19,9 @@ ACTIVATION: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def activate(name: str, x: Tensor) -> Tensor:
-    """Apply an activation to a tensor that nobody else holds: in place where no gradient is wanted.
+def activate_in_place(name: str, x: Tensor) -> Tensor:
+    """Apply an activation to a tensor that nobody else holds and that needs no gradient.
 
     On a CPU a fresh tensor of this size costs more than the exact GELU itself, in page faults.
     """
-    if name == "gelu" and not torch.is_grad_enabled():
-        return torch.ops.aten.gelu_(x)
-    return ACTIVATION[name](x)
+    return torch.ops.aten.gelu_(x) if name == "gelu" else ACTIVATION[name](x)

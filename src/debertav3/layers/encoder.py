@@ -12,13 +12,14 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..errors import UserError
-from .activations import ACTIVATION, activate
+from .activations import ACTIVATION, activate_in_place
 from .attention import DisentangledSelfAttention, RelativeEmbeddings, Version, weights_version
 from .config import EncoderConfig
 from .packed import PackedLinear, can_pack
-from .scratch import scratch
+from .scratch import may_overwrite, scratch
 
 
 class ResidualOutput(nn.Module):
@@ -33,7 +34,8 @@ class ResidualOutput(nn.Module):
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
         """``(B, L, input_size)`` and ``(B, L, D)`` to ``(B, L, D)``."""
         x = self.dropout(self.dense(x))
-        return self.LayerNorm(x + residual if torch.is_grad_enabled() else x.add_(residual))
+        is_ours = type(self.dense) in (nn.Linear, PackedLinear) and may_overwrite(self.dense, self.dropout)
+        return self.LayerNorm(x.add_(residual) if is_ours else x + residual)
 
 
 class Attention(nn.Module):
@@ -72,15 +74,16 @@ class Intermediate(nn.Module):
         """``(B, L, D)`` to ``(B, L, intermediate_size)``."""
         if type(self.dense) is PackedLinear:
             return self.dense(x)  # the activation is in it
-        return activate(self.activation, self._widen(x))
+        if type(self.dense) is nn.Linear and may_overwrite(self.dense, self):
+            return activate_in_place(self.activation, self._widen(x))
+        return ACTIVATION[self.activation](self.dense(x))
 
     def _widen(self, x: Tensor) -> Tensor:
-        if type(self.dense) is nn.Linear and not (self._forward_hooks or self.dense._forward_hooks):
-            wide = scratch("intermediate", x, x.shape[:-1].numel(), self.dense.out_features)
-            if wide is not None:
-                torch.addmm(self.dense.bias, x.flatten(0, -2), self.dense.weight.t(), out=wide)
-                return wide.view(*x.shape[:-1], -1)
-        return self.dense(x)
+        wide = scratch("intermediate", x, x.shape[:-1].numel(), self.dense.out_features)
+        if wide is None:
+            return self.dense(x)
+        torch.addmm(self.dense.bias, x.flatten(0, -2), self.dense.weight.t(), out=wide)
+        return wide.view(*x.shape[:-1], -1)
 
 
 class Layer(nn.Module):
@@ -127,20 +130,37 @@ class Convolution(nn.Module):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.activation = ACTIVATION[config.conv_act]
 
-    def forward(self, embedded: Tensor, first_output: Tensor, padding_mask: Tensor | None) -> Tensor:
+    def forward(self, embedded: Tensor, first_output: Tensor, masks: "AttentionMasks") -> Tensor:
         """Add the convolved embeddings to the first layer's output; padding comes out as zero.
 
         Args:
             embedded: ``(B, L, D)``, the encoder's input.
             first_output: ``(B, L, D)``, the first layer's output.
-            padding_mask: ``(B, L)`` bool, True for real tokens; None where all are.
+            masks: which tokens are real, and which may see which.
         """
         x = self.conv(embedded.transpose(1, 2)).transpose(1, 2)
-        if padding_mask is None:
+        if masks.padding is None:
             return self.LayerNorm(first_output + self.activation(self.dropout(x)))
-        x = x.masked_fill(~padding_mask.unsqueeze(-1), 0.0)
+        if masks.are_packed:
+            x = self._convolve_seen(embedded, masks)
+        real = masks.padding.unsqueeze(-1)
+        x = x.masked_fill(~real, 0.0)
         x = self.LayerNorm(first_output + self.activation(self.dropout(x)))
-        return x * padding_mask.unsqueeze(-1).to(x.dtype)
+        return x * real.to(x.dtype)
+
+    def _convolve_seen(self, embedded: Tensor, masks: "AttentionMasks") -> Tensor:
+        """The convolution where a token meets only those of its own sequence: tap by tap."""
+        assert masks.pairs is not None
+        L, width = embedded.shape[1], self.conv.kernel_size[0] // 2
+        around = F.pad(embedded, (0, 0, width, width))
+        total = torch.zeros_like(embedded)
+        for tap, weight in enumerate(self.conv.weight.unbind(-1)):
+            offset = max(min(tap - width, L), -L)
+            seen = masks.pairs[:, 0].diagonal(offset, 1, 2)
+            seen = F.pad(seen, (max(-offset, 0), max(offset, 0))).unsqueeze(-1)
+            x = (around[:, tap : tap + L] * seen).transpose(1, 2)
+            total = total + F.conv1d(x, weight.unsqueeze(-1), groups=self.conv.groups).transpose(1, 2)
+        return total if self.conv.bias is None else total + self.conv.bias
 
 
 @dataclass(slots=True)
@@ -150,10 +170,12 @@ class AttentionMasks:
     Args:
         padding: ``(B, L)`` bool, True for real tokens; None where all are.
         pairs: bool, broadcastable to ``(B, N, L, L)``, True where query i may see key j; None for everywhere.
+        are_packed: whether ``pairs`` says more than ``padding``.
     """
 
     padding: Tensor | None
     pairs: Tensor | None
+    are_packed: bool = False
 
     @classmethod
     def read(cls, attention_mask: Tensor | None) -> "AttentionMasks":
@@ -177,11 +199,11 @@ class AttentionMasks:
             case 2:
                 return cls(mask, mask[:, None, :, None] & mask[:, None, None, :])
             case 3:
-                return cls(mask.any(-2), mask[:, None])
+                return cls(mask.any(-2), mask[:, None], are_packed=True)
             case 4 if mask.shape[1] == 1 and mask.shape[2] == 1:
                 return cls.read(mask[:, 0, 0])
             case 4 if mask.shape[1] == 1:
-                return cls(mask[:, 0].any(-2), mask)
+                return cls(mask[:, 0].any(-2), mask, are_packed=True)
         raise UserError(
             f"attention_mask has shape {tuple(mask.shape)}; need (batch, tokens), (batch, tokens, tokens) or "
             "(batch, 1, tokens, tokens)"
@@ -278,7 +300,7 @@ class Encoder(nn.Module):
         for number, layer in enumerate(self.layer[:num_layers]):
             x, weights = layer(x, masks.pairs, *relative, None, output_attentions)
             if number == 0 and self.conv is not None:
-                x = self.conv(hidden_states, x, masks.padding)
+                x = self.conv(hidden_states, x, masks)
             if output_hidden_states:
                 output.hidden_states.append(x)
             if weights is not None:
@@ -288,7 +310,7 @@ class Encoder(nn.Module):
 
 
 def pack_for_inference(model: nn.Module) -> bool:
-    """Replace every linear layer of the encoder by a packed one, where that is possible; there is no way back.
+    """Replace every linear layer of the encoder by a packed one, where possible; there is no way back.
 
     Args:
         model: an encoder or what holds one. It can no longer be trained, saved or moved.

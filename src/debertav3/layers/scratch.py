@@ -9,7 +9,7 @@ import math
 import threading
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 LARGEST_BLOCK = 64 * 2**20
 """Bytes; a larger tensor is allocated as usual, so that one long text does not hold its memory for ever."""
@@ -50,3 +50,10 @@ def scratch(name: str, like: Tensor, *shape: int) -> Tensor | None:
         with torch.inference_mode(False):  # usable in and out of inference mode
             block = _blocks.by_name[name] = torch.empty(numel)
     return block[:numel].view(shape)
+
+
+def may_overwrite(*modules: nn.Module) -> bool:
+    """Whether what these modules returned may be written over: no gradient is wanted and no hook has seen it."""
+    return not torch.is_grad_enabled() and not any(
+        module._forward_hooks or module._forward_pre_hooks for module in modules
+    )
