@@ -14,7 +14,6 @@ from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.preparation import read_data
 from debertav3.finetune.run import run
-from debertav3.finetune.tasks import TASKS
 from debertav3.sizes import config_for
 
 RECORD = Path(__file__).with_name("finetune_losses.json")
@@ -49,7 +48,7 @@ def losses_of_twenty_steps(folder: Path) -> list[float]:
         log_every_steps=1,
         seed=3,
     )
-    report = run(config, read_data(TASKS["nli"], config), folder / "out")
+    report = run(config, read_data(config), folder / "out")
     assert report is not None
     return [entry["loss"] for entry in report["history"] if "loss" in entry]
 

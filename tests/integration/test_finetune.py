@@ -23,7 +23,6 @@ from debertav3.finetune import trainer as training
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.preparation import read_data
 from debertav3.finetune.run import run
-from debertav3.finetune.tasks import TASKS
 from debertav3.sizes import config_for
 from debertav3.tokenization import DebertaV3Tokenizer
 
@@ -106,7 +105,7 @@ def configure(tiny: Path, files: tuple[Path, Path]) -> Configure:
 
 
 def train(config: FinetuneConfig, out: Path, *, resume: bool = False) -> dict[str, Any] | None:
-    return run(config, read_data(TASKS[config.task], config), out, resume=resume)
+    return run(config, read_data(config), out, resume=resume)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

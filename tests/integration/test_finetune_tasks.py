@@ -87,7 +87,7 @@ def test_a_task_trains_and_is_scored(
         window_overlap=16,
         sift=sift,
     )
-    report = run(config, read_data(TASKS[task], config), tmp_path / "out")
+    report = run(config, read_data(config), tmp_path / "out")
     assert report is not None
     (dev,) = report["dev"].values()
     assert scores <= set(dev)

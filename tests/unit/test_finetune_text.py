@@ -10,7 +10,7 @@ import pytest
 from debertav3.errors import UserError
 from debertav3.finetune.examples import take_balanced, warn_of_overlap
 from debertav3.finetune.task import Example
-from debertav3.finetune.tasks import TASKS, find_task
+from debertav3.finetune.tasks import TASKS, check_task_name
 
 NLI = TASKS["nli"]
 GOOD = {"premise": "A man sleeps.", "hypothesis": "Nobody is awake.", "label": "neutral"}
@@ -153,4 +153,4 @@ def test_a_score_must_be_a_number(tmp_path: Path, value: Any) -> None:
 
 def test_an_unknown_task_suggests_the_nearest() -> None:
     with pytest.raises(UserError, match="Did you mean 'squad2'"):
-        find_task("squad-2")
+        check_task_name("squad-2")

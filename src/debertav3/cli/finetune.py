@@ -31,12 +31,25 @@ def _repeat_options(args: list[str]) -> list[str]:
 
 
 def finetune(
-    task: Annotated[str, typer.Argument(help="Task by name: nli, mnli.")],
+    task: Annotated[
+        str,
+        typer.Argument(help="nli, mnli, qnli, ..., squad2, ner, arc, ... or custom; a wrong name lists all."),
+    ],
     model: Annotated[str, typer.Option(help="Size (from scratch), local folder or Hub name.")],
-    train: Annotated[list[str], typer.Option(help="Training files, JSONL or JSONL.gz; several may follow.")],
+    train: Annotated[
+        list[str], typer.Option(help="Training files (JSONL, CSV, Parquet, ...), folders or datasets:NAME.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the checkpoint, run.json and metrics.json.")],
     dev: Annotated[
         list[str] | None, typer.Option(help="Dev files; the first selects the best checkpoint.")
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="custom: column of the text; the longest if not given.")
+    ] = None,
+    pair: Annotated[str | None, typer.Option(help="custom: column of a second text.")] = None,
+    label: Annotated[str | None, typer.Option(help="custom: column of the label.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="custom: one-label, several-labels, number, tags, ranking.")
     ] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="Folder or Hub name; the model's own if not given.")
@@ -63,9 +76,18 @@ def finetune(
     from ..data.jsonl import json_line
     from ..finetune.config import read_yaml
     from ..finetune.preparation import read_data, resolve
-    from ..finetune.tasks import find_task
 
-    given = {"train": train, "dev": dev, "tokenizer": tokenizer, "seed": seed, "sift": sift or None}
+    given = {
+        "train": train,
+        "dev": dev,
+        "text_column": text,
+        "pair_column": pair,
+        "label_column": label,
+        "label_kind": kind,
+        "tokenizer": tokenizer,
+        "seed": seed,
+        "sift": sift or None,
+    }
     settings = resolve(
         task,
         model=model,
@@ -73,7 +95,7 @@ def finetune(
         config_file=read_yaml(config) if config else None,
         overrides=override or [],
     )
-    data = read_data(find_task(task), settings)
+    data = read_data(settings)
     if dry_run:
         print(json_line(settings.to_dict()), end="")
         return

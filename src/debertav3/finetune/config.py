@@ -16,6 +16,7 @@ import yaml
 from ..errors import UserError
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+LABEL_KINDS = ("auto", "one-label", "several-labels", "number", "tags", "ranking")
 SCHEDULES = ("linear", "cosine", "constant_with_warmup")
 
 
@@ -52,6 +53,14 @@ class FinetuneConfig:
     label_smoothing: float = 0.0
     max_length: int = 256
     """Tokens of one example, special tokens included; longer ones are truncated."""
+    text_column: str | None = None
+    """Of task custom, as the next three: None means the column with the longest texts."""
+    pair_column: str | None = None
+    """A second text."""
+    label_column: str | None = None
+    """None means a column called label, class, category, rating or the like."""
+    label_kind: str = "auto"
+    """one-label, several-labels, number, tags or ranking; auto: as the data look."""
     window_overlap: int = 128
     """Tokens that neighbouring windows of a long context share (question answering)."""
     balance_classes: bool = False
@@ -118,6 +127,7 @@ class FinetuneConfig:
             "sift_weight": self.sift_weight > 0,
             "sift_step_size": self.sift_step_size > 0,
             "sift_initial_size": self.sift_initial_size > 0,
+            "label_kind": self.label_kind in LABEL_KINDS,
             "precision": self.precision in PRECISIONS,
             "eval_batch_size": self.eval_batch_size >= 1,
             "eval_every_steps": self.eval_every_steps is None or self.eval_every_steps >= 1,
@@ -130,7 +140,7 @@ class FinetuneConfig:
         wrong = [name for name, is_right in checks.items() if not is_right]
         if wrong:
             listed = ", ".join(f"{name}={getattr(self, name)!r}" for name in wrong)
-            choices = {"schedule": SCHEDULES, "precision": PRECISIONS}
+            choices = {"schedule": SCHEDULES, "precision": PRECISIONS, "label_kind": LABEL_KINDS}
             known = "".join(
                 f" {name} is one of {', '.join(choices[name])}." for name in wrong if name in choices
             )

@@ -56,6 +56,13 @@ def several_labels_loss(
     return total / _count(labels, num_items_in_batch)
 
 
+def relevance_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+    """Binary cross entropy of one score per example against its relevance, 0 to 1."""
+    scores = at_least_fp32(outputs["logits"]).squeeze(-1)
+    total = F.binary_cross_entropy_with_logits(scores, labels.to(scores.dtype), reduction="sum")
+    return total / _count(labels, num_items_in_batch)
+
+
 def span_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
     """Cross entropy of the first and the last token of an answer, a mean over both.
 

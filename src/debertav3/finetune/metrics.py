@@ -29,8 +29,15 @@ def f1(predictions: Array, labels: Array) -> float:
 
 
 def macro_f1(predictions: Array, labels: Array) -> float:
-    """Plain mean of the F1 of all labels that occur."""
+    """Plain mean of the F1 of all labels that occur, or of all columns of ``(N, num_labels)`` of 0 and 1."""
+    if predictions.ndim == 2:
+        return float(np.mean([f1(predictions[:, i], labels[:, i]) for i in range(labels.shape[1])]))
     return scores.macro_f1(_confusion(predictions, labels))
+
+
+def micro_f1(predictions: Array, labels: Array) -> float:
+    """F1 over all yes-or-no answers, ``(N, num_labels)`` of 0 and 1; 0 where there is no yes at all."""
+    return f1(predictions.ravel(), labels.ravel())
 
 
 def matthews_corrcoef(predictions: Array, labels: Array) -> float:
@@ -55,6 +62,20 @@ def spearman(predictions: Array, labels: Array) -> float:
 def mean_squared_error(predictions: Array, labels: Array) -> float:
     """Mean of the squared differences."""
     return float(np.mean((predictions - labels) ** 2))
+
+
+def reciprocal_rank(scores: Array, relevance: Array) -> float:
+    """One over the place of a query's first relevant text, best score first; 0 without a relevant one."""
+    relevant = np.flatnonzero(relevance[np.argsort(-scores, kind="stable")] > 0)
+    return float(1 / (relevant[0] + 1)) if len(relevant) else 0.0
+
+
+def ndcg(scores: Array, relevance: Array, *, depth: int = 10) -> float:
+    """Normalised discounted cumulative gain of a query's best ``depth`` texts; 0 without a relevant one."""
+    discounts = 1 / np.log2(np.arange(2, len(scores) + 2))[:depth]
+    gain = float(relevance[np.argsort(-scores, kind="stable")][:depth] @ discounts[: len(scores)])
+    best = float(np.sort(relevance)[::-1][:depth] @ discounts)
+    return gain / best if best > 0 else 0.0
 
 
 def _ranks(values: Array) -> npt.NDArray[np.float64]:

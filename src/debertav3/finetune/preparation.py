@@ -13,7 +13,7 @@ from .examples import take_balanced, warn_of_overlap
 from .recipes import recipe
 from .rows import expand
 from .task import Example, Task
-from .tasks import find_task
+from .tasks import check_task_name, task_of
 
 _SHAPE = ("num_hidden_layers", "hidden_size", "conv_kernel_size")
 
@@ -31,7 +31,7 @@ def resolve(
     Raises:
         UserError: for an unknown task or key, or a value that cannot be.
     """
-    find_task(task)
+    check_task_name(task)
 
     def layered(base: FinetuneConfig) -> FinetuneConfig:
         base = base.with_values(config_file or {}, source="--config")
@@ -47,13 +47,14 @@ def resolve(
 class Data:
     """The checked examples of a run."""
 
+    task: Task
     labels: tuple[str, ...]
     train: list[Example]
     dev: dict[str, list[Example]]
     rows: dict[str, int]
 
 
-def read_data(task: Task, config: FinetuneConfig) -> Data:
+def read_data(config: FinetuneConfig) -> Data:
     """Read all files of a run and check that they fit together.
 
     Raises:
@@ -62,6 +63,7 @@ def read_data(task: Task, config: FinetuneConfig) -> Data:
     if not config.train:
         raise UserError("no training data: give --train FILE [FILE ...]")
     train_sources, dev_sources = expand(config.train, role="train"), expand(config.dev, role="dev")
+    task = task_of(config, source=train_sources[0])
     read = {source: task.read(source) for source in dict.fromkeys([*train_sources, *dev_sources])}
     everything = [example for source in train_sources for example in read[source]]
     labels = task.choose_labels(everything, source=", ".join(train_sources))
@@ -70,6 +72,7 @@ def read_data(task: Task, config: FinetuneConfig) -> Data:
         task.check_dev(examples, labels, source=source)
         warn_of_overlap(everything, examples, source=source)
     return Data(
+        task=task,
         labels=labels,
         train=take_balanced(everything, config.train_limit, seed=config.seed),
         dev=dev,

@@ -26,7 +26,6 @@ from .opening import label_order, open_model, open_tokenizer
 from .preparation import Data
 from .records import run_record
 from .task import Example, Task
-from .tasks import find_task
 from .trainer import FinetuneTrainer, training_arguments
 
 logger = logging.getLogger(__name__)
@@ -52,13 +51,12 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
     started = time.perf_counter()
     folder = out / "checkpoints"
     start_from = _starting_point(config, out, folder, resume=resume)
-    task = find_task(config.task)
     tokenizer = open_tokenizer(config)
     transformers.set_seed(config.seed)
-    model = open_model(config, tokenizer, task, data.labels)
+    model = open_model(config, tokenizer, data.task, data.labels)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
-    prepared = _prepare(config, data, task, model=model, tokenizer=tokenizer, folder=folder)
+    prepared = _prepare(config, data, model=model, tokenizer=tokenizer, folder=folder)
     trainer = prepared.trainer
     write_json(folder / _SETTINGS, config.to_dict())
     with quiet_transformers():
@@ -97,13 +95,12 @@ class _Prepared:
 def _prepare(
     config: FinetuneConfig,
     data: Data,
-    task: Task,
     *,
     model: PreTrainedModel,
     tokenizer: DebertaV3Tokenizer,
     folder: Path,
 ) -> _Prepared:
-    labels = label_order(model, data.labels)
+    task, labels = data.task, label_order(model, data.labels)
 
     def encoded(examples: Sequence[Example]) -> EncodedDataset:
         return task.encode(examples, tokenizer, labels=labels, config=config)

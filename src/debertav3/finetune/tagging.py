@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .losses import LossFunction
     from .sift import Divergence
 
-_CONLL = (".conll", ".bio", ".iob", ".txt")
+CONLL_SUFFIXES = (".conll", ".bio", ".iob", ".txt")
 _OUTSIDE = "O"
 
 
@@ -44,7 +44,9 @@ class TaggingTask(Task):
 
     def read(self, source: str) -> list[Example]:
         """Read sentences from a CoNLL file, or rows with a list of words and a list of tags."""
-        sentences = _conll_sentences(source) if suffix_of(source) in _CONLL else self._row_sentences(source)
+        sentences = (
+            _conll_sentences(source) if suffix_of(source) in CONLL_SUFFIXES else self._row_sentences(source)
+        )
         examples = [Example(texts=words, label=tags) for words, tags in sentences]
         return kept_examples(examples, 0, source=source, needs="one word and its tag in each line")
 

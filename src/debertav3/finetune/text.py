@@ -227,6 +227,60 @@ class TextTask(Task):
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class RankingTask(TextTask):
+    """How well a text answers a query: one score, trained as a yes or no, judged by the order it makes."""
+
+    target: Target = "number"
+    metrics: tuple[Metric, ...] = ()
+
+    @property
+    def best_metric(self) -> str:
+        """Mean reciprocal rank of the first relevant text."""
+        return "mrr"
+
+    def _label(self, row: Row, value: Any) -> float:
+        number = number_in(row, value)
+        if not 0 <= number <= 1:
+            raise UserError(f"{row.place}: relevance must be between 0 and 1, got {value!r}.")
+        return number
+
+    def loss(
+        self, examples: Sequence[Example], *, labels: Sequence[str], config: "FinetuneConfig"
+    ) -> "LossFunction":
+        """Binary cross entropy."""
+        from . import losses
+
+        return losses.relevance_loss
+
+    def config_keys(self, labels: Sequence[str]) -> dict[str, Any]:
+        """One output, a yes or no rather than a quantity."""
+        return {"problem_type": "multi_label_classification"}
+
+    def score(
+        self, predictions: Any, dataset: "EncodedDataset", *, labels: Sequence[str]
+    ) -> dict[str, float]:
+        """Mean over queries of the reciprocal rank and of nDCG at 10."""
+        return _ranking_scores(self.decide(np.asarray(predictions)), dataset)
+
+    def baseline(
+        self, train: Sequence[Example], dev: "EncodedDataset", *, labels: Sequence[str]
+    ) -> dict[str, float]:
+        """Longer texts first."""
+        lengths = np.array([len(dev.examples[origin].texts[1]) for origin in dev.origins])
+        return _ranking_scores(lengths.astype(np.float64), dev)
+
+
+def _ranking_scores(scores: Array, dataset: "EncodedDataset") -> dict[str, float]:
+    rows: dict[str, list[int]] = {}
+    for row, origin in enumerate(dataset.origins):
+        rows.setdefault(dataset.examples[origin].texts[0], []).append(row)
+    gold = dataset.labels()
+    ranks = [metrics.reciprocal_rank(scores[mine], gold[mine]) for mine in rows.values()]
+    gains = [metrics.ndcg(scores[mine], gold[mine]) for mine in rows.values()]
+    return {"mrr": float(np.mean(ranks)), "ndcg": float(np.mean(gains))}
+
+
 def _names(example: Example) -> tuple[str, ...]:
     return example.label if isinstance(example.label, tuple) else (str(example.label),)
 

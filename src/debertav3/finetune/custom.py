@@ -1,0 +1,138 @@
+"""The user's own files as a task: columns by name, and the kind of label from the data unless it is said."""
+
+import logging
+from collections.abc import Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+from .metrics import accuracy, macro_f1, matthews_corrcoef, micro_f1, pearson, spearman
+from .rows import Row, read_rows, suffix_of
+from .tagging import CONLL_SUFFIXES, TaggingTask
+from .task import Task
+from .text import SEVERAL_SEPARATOR, RankingTask, Target, TextTask
+
+if TYPE_CHECKING:
+    from .config import FinetuneConfig
+
+logger = logging.getLogger(__name__)
+
+_LABEL_NAMES = (
+    "label",
+    "labels",
+    "class",
+    "category",
+    "target",
+    "sentiment",
+    "score",
+    "rating",
+    "stars",
+    "tags",
+)
+_ROWS_LOOKED_AT = 1000
+_MOST_LABELS = 20
+"""Whole numbers with more different values than this are taken for a quantity, not for names of classes."""
+_METRICS = {
+    "one-label": (accuracy, macro_f1, matthews_corrcoef),
+    "several-labels": (micro_f1, macro_f1),
+    "number": (pearson, spearman),
+}
+
+
+def custom_task(config: "FinetuneConfig", source: str) -> Task:
+    """Describe a user's data.
+
+    Args:
+        config: with ``text_column``, ``pair_column``, ``label_column`` and ``label_kind``.
+        source: first training source, which is looked at for what the settings leave open.
+
+    Raises:
+        UserError: if a named column does not exist, or no column can be told to be the label.
+    """
+    if suffix_of(source) in CONLL_SUFFIXES:
+        return TaggingTask(name="custom")
+    rows = list(islice(read_rows(source), _ROWS_LOOKED_AT))
+    if not rows:
+        raise UserError(f"{source} has no rows.")
+    label = _label_column(rows, config.label_column)
+    text = _text_column(rows, config.text_column, taken=(label, config.pair_column))
+    texts = (text,) if config.pair_column is None else (text, _existing(rows, config.pair_column))
+    kind = (
+        config.label_kind
+        if config.label_kind != "auto"
+        else _kind_of([row.fields.get(label) for row in rows])
+    )
+    pair = f" and {texts[1]!r}" if len(texts) > 1 else ""
+    logger.info("custom: text %r%s, label %r, read as %s", text, pair, label, kind)
+    if kind == "tags":
+        return TaggingTask(name="custom", words_column=(text,), tags_column=(label,))
+    columns = tuple((name,) for name in texts)
+    if kind == "ranking":
+        if len(columns) < 2:
+            raise UserError(
+                "ranking needs a query and a text: name the column of the text with --set pair_column=NAME."
+            )
+        return RankingTask(name="custom", columns=columns, label_column=(label,))
+    target: Target = kind  # type: ignore[assignment]
+    return TextTask(
+        name="custom", columns=columns, label_column=(label,), target=target, metrics=_METRICS[kind]
+    )
+
+
+def _existing(rows: Sequence[Row], name: str) -> str:
+    if name in rows[0].fields:
+        return name
+    raise UserError(f"{rows[0].place} has no column {name!r}; it has {_listed(rows)}.")
+
+
+def _listed(rows: Sequence[Row]) -> str:
+    return ", ".join(map(repr, rows[0].fields))
+
+
+def _label_column(rows: Sequence[Row], named: str | None) -> str:
+    if named is not None:
+        return _existing(rows, named)
+    by_lower = {column.lower(): column for column in rows[0].fields}
+    for name in _LABEL_NAMES:
+        if name in by_lower:
+            return by_lower[name]
+    raise UserError(
+        f"which column is the label? {rows[0].place} has {_listed(rows)}. Say --set label_column=NAME."
+    )
+
+
+def _text_column(rows: Sequence[Row], named: str | None, *, taken: Sequence[str | None]) -> str:
+    """The column that is named, or else the one with the longest texts."""
+    if named is not None:
+        return _existing(rows, named)
+    sizes = {
+        column: sum(len(row.fields.get(column) or "") for row in rows)
+        for column, value in rows[0].fields.items()
+        if column not in taken and isinstance(value, str | list)
+    }
+    if not sizes:
+        raise UserError(
+            f"which column is the text? {rows[0].place} has {_listed(rows)}. Say --set text_column=NAME."
+        )
+    return max(sizes, key=lambda column: sizes[column])
+
+
+def _kind_of(values: Sequence[Any]) -> str:
+    given = [value for value in values if value is not None]
+    if any(isinstance(value, list) for value in given):
+        return "several-labels"
+    numbers = [_number(value) for value in given]
+    if all(number is not None for number in numbers):
+        distinct = set(numbers)
+        is_whole = all(number is not None and number.is_integer() for number in distinct)
+        return "one-label" if is_whole and len(distinct) <= _MOST_LABELS else "number"
+    return "several-labels" if any(SEVERAL_SEPARATOR in str(value) for value in given) else "one-label"
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,118 @@
+"""Task custom: columns and the kind of label are found or named, and what cannot be told is asked for."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from debertav3.errors import UserError
+from debertav3.finetune import metrics
+from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetune.preparation import Data, read_data
+from debertav3.finetune.tagging import TaggingTask
+from debertav3.finetune.text import RankingTask, TextTask
+
+
+def read(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> Data:
+    path = folder / "data.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return read_data(FinetuneConfig(task="custom", model="nano", train=(str(path),), **settings))
+
+
+@pytest.mark.parametrize(
+    ("labels", "target", "names"),
+    [
+        (["good", "bad"], "one-label", ("bad", "good")),
+        ([1, 0], "one-label", ("0", "1")),
+        (["10", "9"], "one-label", ("9", "10")),
+        ([True, False], "one-label", ("false", "true")),
+        ([0.5, 2], "number", ()),
+        (list(range(40)), "number", ()),
+        (["a|b", "b"], "several-labels", ("a", "b")),
+        ([["a"], [], ["b", "a"]], "several-labels", ("a", "b")),
+    ],
+)
+def test_the_kind_of_label_is_read_off_the_data(
+    tmp_path: Path, labels: list[Any], target: str, names: tuple[str, ...]
+) -> None:
+    rows = [
+        {"id": "x", "review": f"some words {number}", "Rating": label} for number, label in enumerate(labels)
+    ]
+    data = read(tmp_path, rows)
+    assert isinstance(data.task, TextTask)
+    assert data.task.columns == (("review",),)
+    assert data.task.target == target
+    assert data.labels == names
+
+
+def test_named_columns_win(tmp_path: Path) -> None:
+    rows = [{"a": "short", "b": "a much longer text", "c": 1, "label": x} for x in "xy"]
+    data = read(tmp_path, rows, text_column="a", pair_column="b", label_column="c", label_kind="number")
+    assert [example.texts for example in data.train] == [("short", "a much longer text")] * 2
+    assert [example.label for example in data.train] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("row", "settings", "message"),
+    [
+        (
+            {"x": "text", "y": 1},
+            {},
+            r"which column is the label\? .* has 'x', 'y'. Say --set label_column=NAME",
+        ),
+        ({"n": 1, "label": 1}, {}, r"which column is the text\?"),
+        ({"x": "text", "label": 1}, {"text_column": "z"}, "no column 'z'; it has 'x', 'label'"),
+        ({"x": "text", "label": 1}, {"label_kind": "ranking"}, "ranking needs a query and a text"),
+        ({"x": "text", "label": 1}, {"label_kind": "one-label"}, "need two labels or more"),
+    ],
+)
+def test_what_cannot_be_told_is_asked_for(
+    tmp_path: Path, row: dict[str, Any], settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, [row, row], **settings)
+
+
+def test_words_and_tags_are_a_tagging_task(tmp_path: Path) -> None:
+    rows = [{"words": ["Oslo", "shines"], "tags": ["B-LOC", "O"]}]
+    data = read(tmp_path, rows, label_kind="tags")
+    assert isinstance(data.task, TaggingTask)
+    assert data.labels == ("O", "B-LOC", "I-LOC")
+
+
+def test_queries_and_texts_are_a_ranking_task(tmp_path: Path) -> None:
+    rows = [{"query": "q", "text": f"answer {number}", "label": number % 2} for number in range(4)]
+    data = read(tmp_path, rows, text_column="query", pair_column="text", label_kind="ranking")
+    assert isinstance(data.task, RankingTask)
+    assert data.task.best_metric == "mrr"
+    rows[0]["label"] = 3
+    with pytest.raises(UserError, match="relevance must be between 0 and 1"):
+        read(tmp_path, rows, text_column="query", pair_column="text", label_kind="ranking")
+
+
+def test_ranking_scores_by_hand() -> None:
+    scores, relevance = np.array([0.1, 0.9, 0.5]), np.array([0.0, 0.0, 1.0])
+    assert metrics.reciprocal_rank(scores, relevance) == 0.5
+    assert metrics.ndcg(scores, relevance) == pytest.approx(1 / np.log2(3))
+    assert metrics.ndcg(scores, np.array([0.0, 1.0, 0.0])) == 1.0
+    assert metrics.reciprocal_rank(scores, np.zeros(3)) == metrics.ndcg(scores, np.zeros(3)) == 0.0
+
+
+def test_ndcg_equals_scikit_learn() -> None:
+    sklearn_metrics = pytest.importorskip("sklearn.metrics")
+    generator = np.random.default_rng(0)
+    for size in (3, 30):
+        relevance, scores = generator.integers(2, size=size).astype(float), generator.normal(size=size)
+        expected = sklearn_metrics.ndcg_score(relevance[None], scores[None], k=10)
+        assert metrics.ndcg(scores, relevance) == pytest.approx(expected)
+
+
+def test_scores_of_several_labels_equal_scikit_learn() -> None:
+    sklearn_metrics = pytest.importorskip("sklearn.metrics")
+    predicted, gold = np.random.default_rng(0).integers(2, size=(2, 50, 4))
+    for average, score in (("micro", metrics.micro_f1), ("macro", metrics.macro_f1)):
+        assert score(predicted, gold) == pytest.approx(
+            sklearn_metrics.f1_score(gold, predicted, average=average)
+        )
