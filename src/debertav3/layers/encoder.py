@@ -138,11 +138,12 @@ class Convolution(nn.Module):
             first_output: ``(B, L, D)``, the first layer's output.
             masks: which tokens are real, and which may see which.
         """
-        x = self.conv(embedded.transpose(1, 2)).transpose(1, 2)
-        if masks.padding is None:
-            return self.LayerNorm(first_output + self.activation(self.dropout(x)))
         if masks.are_packed:
             x = self._convolve_seen(embedded, masks)
+        else:
+            x = self.conv(embedded.transpose(1, 2)).transpose(1, 2)
+        if masks.padding is None:
+            return self.LayerNorm(first_output + self.activation(self.dropout(x)))
         real = masks.padding.unsqueeze(-1)
         x = x.masked_fill(~real, 0.0)
         x = self.LayerNorm(first_output + self.activation(self.dropout(x)))

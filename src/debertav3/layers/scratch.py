@@ -53,7 +53,7 @@ def scratch(name: str, like: Tensor, *shape: int) -> Tensor | None:
 
 
 def may_overwrite(*modules: nn.Module) -> bool:
-    """Whether what these modules returned may be written over: no gradient is wanted and no hook has seen it."""
+    """Whether what these modules return may be written over: no gradient is wanted, and no hook sees it."""
     return not torch.is_grad_enabled() and not any(
         module._forward_hooks or module._forward_pre_hooks for module in modules
     )
