@@ -116,7 +116,7 @@ def test_merged_export_equals_the_live_discriminator(sharing: str) -> None:
     if sharing == "gdes":
         with torch.no_grad():
             embedding._weight.normal_()
-    merged = merged_discriminator(discriminator, "nano").eval()
+    merged = merged_discriminator(discriminator, {}).eval()
     ids = random_batch().input_ids
     with torch.inference_mode():
         live = discriminator.eval()(ids).logits

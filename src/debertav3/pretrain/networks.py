@@ -1,22 +1,28 @@
-"""Building generator and discriminator, and taking the finished models out of them."""
+"""Generator and discriminator: built fresh or from a checkpoint, and taken out finished."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import DebertaV2Config, PreTrainedConfig, PreTrainedModel
 
+from ..checkpoint import PretrainedTrio, open_model, open_trio, save_model
+from ..errors import UserError
 from ..models import DebertaV2ForMaskedLM, DebertaV2ForReplacedTokenDetection
-from ..sizes import SIZES, config_for
+from ..sizes import SIZES, raw_config
 from ..tokenization import DebertaV3Tokenizer
-from .gdes import merged_tables, share_embeddings
+from .gdes import TABLES, GDESEmbedding, merged_tables, share_embeddings
 from .settings import PretrainConfig
 
 log = logging.getLogger(__name__)
 
 EMBEDDINGS = "deberta.embeddings"
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+_LAYER = "deberta.encoder.layer."
 
 
 @dataclass
@@ -26,10 +32,35 @@ class Networks:
     Attributes:
         generator: predicts masked tokens; the only network of MLM.
         discriminator: finds replaced tokens; None for MLM. Under GDES and ES it reads the generator's tables.
+        dropout: what the finished models' configurations say, for fine-tuning.
     """
 
     generator: DebertaV2ForMaskedLM
     discriminator: DebertaV2ForReplacedTokenDetection | None
+    dropout: Mapping[str, float]
+
+
+def build_networks(config: PretrainConfig, num_tokens: int, start: Path | None) -> Networks:
+    """Networks as a run begins with; what is fresh is initialised from the run's seed.
+
+    Args:
+        config: of the run.
+        num_tokens: size of the tokenizer's vocabulary.
+        start: a checkpoint to continue from, or None for fresh networks of the size.
+    """
+    torch.manual_seed(config.seed)
+    if start is not None:
+        return _continued_mlm(config, start) if config.objective == "mlm" else _continued_rtd(config, start)
+    raw = raw_config(config.size, vocab_size=vocabulary_rows(config.size, num_tokens))
+    raw["max_position_embeddings"] = max(raw["max_position_embeddings"], config.length)
+    dropout = {name: raw[name] for name in DROPOUTS}
+    full = _with_dropout(raw, config)
+    if config.objective == "mlm":
+        return Networks(DebertaV2ForMaskedLM(full), None, dropout)
+    generator = DebertaV2ForMaskedLM(_generator_config(raw, config))
+    discriminator = DebertaV2ForReplacedTokenDetection(full)
+    share_embeddings(discriminator.deberta.embeddings, generator.deberta.embeddings, config.sharing)
+    return Networks(generator, discriminator, dropout)
 
 
 def vocabulary_rows(size: str, num_tokens: int) -> int:
@@ -38,67 +69,106 @@ def vocabulary_rows(size: str, num_tokens: int) -> int:
     return own if 0 <= own - num_tokens < 128 else (num_tokens + 63) // 64 * 64
 
 
-def build_networks(config: PretrainConfig, num_tokens: int) -> Networks:
-    """Fresh networks of the size, initialised from the run's seed.
+def _with_dropout(raw: Mapping[str, Any], config: PretrainConfig) -> DebertaV2Config:
+    return DebertaV2Config(**{**raw, **dict.fromkeys(DROPOUTS, config.dropout)})
 
-    Args:
-        config: of the run.
-        num_tokens: size of the tokenizer's vocabulary.
+
+def _generator_config(raw: Mapping[str, Any], config: PretrainConfig) -> DebertaV2Config:
+    """Half the depth at the same width, unless the run says otherwise."""
+    layers = config.generator_layers or max(1, raw["num_hidden_layers"] // 2)
+    return _with_dropout({**raw, "num_hidden_layers": layers}, config)
+
+
+def _continued_mlm(config: PretrainConfig, start: Path) -> Networks:
+    opened = open_model(start, head=DebertaV2ForMaskedLM, new_head=True)
+    dropout = {name: getattr(opened.model.config, name) for name in DROPOUTS}
+    model = DebertaV2ForMaskedLM(_with_dropout(opened.model.config.to_dict(), config))
+    model.load_state_dict(opened.model.state_dict(), strict=True)
+    return Networks(model, None, dropout)
+
+
+def _continued_rtd(config: PretrainConfig, start: Path) -> Networks:
+    """Go on from a discriminator with or without its generator and delta.
+
+    ``checkpoint.open_trio`` restores delta: stored, E_D - E_G where both are known, or zero over E_G := E_D.
+    Without a generator, a new one begins as the discriminator's lower half with a fresh head.
     """
-    torch.manual_seed(config.seed)
-    shape = {
-        "vocab_size": vocabulary_rows(config.size, num_tokens),
-        **dict.fromkeys(DROPOUTS, config.dropout),
-    }
-    if SIZES[config.size]["max_position_embeddings"] < config.length:
-        shape["max_position_embeddings"] = config.length
-    full = config_for(config.size, **shape)
-    if config.objective == "mlm":
-        return Networks(DebertaV2ForMaskedLM(full), None)
-    layers = config.generator_layers or max(1, full.num_hidden_layers // 2)
-    generator = DebertaV2ForMaskedLM(config_for(config.size, **shape, num_hidden_layers=layers))
-    networks = Networks(generator, DebertaV2ForReplacedTokenDetection(full))
-    tie(networks, config.sharing)
-    return networks
+    trio = _open_run_or_checkpoint(start)
+    dropout = {name: trio.config.get(name, SIZES["base"][name]) for name in DROPOUTS}
+    discriminator = DebertaV2ForReplacedTokenDetection(_with_dropout(trio.config, config))
+    _load(discriminator, trio.discriminator_state(), "discriminator", start)
+    if trio.generator_config is not None:
+        generator = DebertaV2ForMaskedLM(_with_dropout(trio.generator_config, config))
+        _load(generator, trio.generator_state(), "generator", start)
+    else:
+        generator = DebertaV2ForMaskedLM(_generator_config(trio.config, config))
+        kept = generator.config.num_hidden_layers
+        lower = {name: x for name, x in trio.discriminator_state().items() if _is_below(name, kept)}
+        _load(generator, lower | trio.generator_state(), "generator", start)
+    share_embeddings(discriminator.deberta.embeddings, generator.deberta.embeddings, config.sharing)
+    if config.sharing == "gdes":
+        _set_deltas(discriminator, trio)
+    return Networks(generator, discriminator, dropout)
 
 
-def tie(networks: Networks, sharing: str) -> None:
-    """Let the discriminator read the generator's tables, as ``sharing`` says."""
-    if networks.discriminator is not None:
-        share_embeddings(
-            networks.discriminator.deberta.embeddings, networks.generator.deberta.embeddings, sharing
-        )
+def _open_run_or_checkpoint(start: Path) -> PretrainedTrio:
+    if (start / "discriminator").is_dir():  # the folder of an earlier run
+        generator = start / "generator"
+        return open_trio(start / "discriminator", generator=generator if generator.is_dir() else None)
+    return open_trio(start)
 
 
-def export(networks: Networks, size: str, out: Path, tokenizer: DebertaV3Tokenizer) -> None:
+def _is_below(name: str, layers: int) -> bool:
+    """Whether a tensor belongs to the embeddings, the relative table or the first layers."""
+    if name.startswith(_LAYER):
+        return int(name.removeprefix(_LAYER).split(".", 1)[0]) < layers
+    return name.startswith("deberta.")
+
+
+def _load(model: PreTrainedModel, state: Mapping[str, Tensor], role: str, start: Path) -> None:
+    fresh, unknown = model.load_state_dict(state, strict=False)
+    if unknown:
+        raise UserError(f"{start}: the {role} holds tensors it should not: {', '.join(sorted(unknown)[:3])}")
+    if missing := [name for name in fresh if name.startswith(_LAYER)]:
+        raise UserError(f"{start}: the {role} is not whole: {', '.join(sorted(missing)[:3])} missing")
+    if fresh:
+        log.info("%s: fresh in the %s: %s", start, role, ", ".join(sorted(fresh)))
+
+
+def _set_deltas(discriminator: DebertaV2ForReplacedTokenDetection, trio: PretrainedTrio) -> None:
+    for name in TABLES:
+        module = getattr(discriminator.deberta.embeddings, name)
+        if isinstance(module, GDESEmbedding) and name in trio.tables:
+            with torch.no_grad():
+                module._weight.copy_(trio.tables[name].delta)
+
+
+def export(networks: Networks, out: Path, tokenizer: DebertaV3Tokenizer) -> None:
     """Write the finished models: ``encoder/``, and ``discriminator/`` and ``generator/`` with their heads.
 
     The discriminator's tables are written merged, ``E_G + delta``: any loader reads what was trained.
     """
-    generator = DebertaV2ForMaskedLM(_finished_config(networks.generator.config, size))
+    generator = DebertaV2ForMaskedLM(_finished_config(networks.generator.config, networks.dropout))
     generator.load_state_dict(networks.generator.state_dict(), strict=True)
     finished: dict[str, PreTrainedModel] = {"generator": generator, "encoder": generator.deberta}
     if networks.discriminator is not None:
-        discriminator = merged_discriminator(networks.discriminator, size)
+        discriminator = merged_discriminator(networks.discriminator, networks.dropout)
         finished |= {"discriminator": discriminator, "encoder": discriminator.deberta}
     for name, model in finished.items():
-        model.save_pretrained(out / name)
-        tokenizer.save_pretrained(out / name)
+        save_model(model, out / name, tokenizer)
 
 
 def merged_discriminator(
-    trained: DebertaV2ForReplacedTokenDetection, size: str
+    trained: DebertaV2ForReplacedTokenDetection, dropout: Mapping[str, float]
 ) -> DebertaV2ForReplacedTokenDetection:
     """A discriminator of its own: the same outputs, with ordinary embeddings."""
     embeddings = trained.deberta.embeddings
     tables = {f"{EMBEDDINGS}.{name}.weight": table for name, table in merged_tables(embeddings).items()}
     own = {key: value for key, value in trained.state_dict().items() if not key.endswith("._weight")}
-    merged = DebertaV2ForReplacedTokenDetection(_finished_config(trained.config, size))
+    merged = DebertaV2ForReplacedTokenDetection(_finished_config(trained.config, dropout))
     merged.load_state_dict(own | tables, strict=True)
     return merged
 
 
-def _finished_config(config: PreTrainedConfig, size: str) -> DebertaV2Config:
-    """The same shape with the size's own dropout, for fine-tuning."""
-    dropout = {name: SIZES[size][name] for name in DROPOUTS}
+def _finished_config(config: PreTrainedConfig, dropout: Mapping[str, float]) -> DebertaV2Config:
     return DebertaV2Config(**{**config.to_dict(), **dropout})

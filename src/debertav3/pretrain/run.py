@@ -68,7 +68,8 @@ def pretrain(
     if accelerator.is_main_process:
         _begin(config, shards, out, store, resume=resume, start=start)
     accelerator.wait_for_everyone()
-    networks = build_networks(config, len(tokenizer))
+    networks = build_networks(config, len(tokenizer), start)
+    _check_vocabulary(networks, len(tokenizer), start)
     step = build_step(config, networks, accelerator)
     train, heldout = _open_data(config, shards, tokenizer), _open_heldout(config, data, tokenizer)
     share = Share(
@@ -94,14 +95,18 @@ def pretrain(
             config=_loop_config(config),
             store=store,
             accelerator=accelerator,
-            facts={"config": config.identity(), "fingerprint": shards.fingerprint},
+            facts={
+                "config": config.identity(),
+                "fingerprint": shards.fingerprint,
+                "start": None if start is None else str(start),
+            },
             write=metrics.write,
             validate=validate,
             started=metrics.forget_after,
         )
         finished = loop.run(resume=resume)
     if accelerator.is_main_process:
-        export(networks, config.size, out, tokenizer)
+        export(networks, out, tokenizer)
         write_report(out)
     accelerator.end_training()
     return finished
@@ -220,6 +225,15 @@ def _check_batch(config: PretrainConfig, num_processes: int) -> None:
     if config.global_batch % num_processes:
         raise UserError(
             f"global_batch ({config.global_batch}) must be a multiple of the {num_processes} processes"
+        )
+
+
+def _check_vocabulary(networks: Networks, num_tokens: int, start: Path | None) -> None:
+    rows = networks.generator.config.vocab_size
+    if num_tokens > rows:
+        raise UserError(
+            f"the data has {num_tokens} kinds of token and {start} only {rows}: prepare the data with the "
+            "checkpoint's own tokenizer"
         )
 
 

@@ -1,0 +1,278 @@
+"""Contract: a run resumes bit for bit, survives signals and damage, and exports what it trained."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+
+pytest.importorskip("datatrove")
+
+from debertav3.checkpoint import open_trio
+from debertav3.data.prepare import ExecutorConfig, PrepareConfig, prepare
+from debertav3.errors import UserError
+from debertav3.models import DebertaV2ForReplacedTokenDetection, DebertaV2Model
+from debertav3.pretrain.networks import build_networks, export
+from debertav3.pretrain.run import pretrain
+from debertav3.pretrain.settings import PretrainConfig, recipe
+from debertav3.pretrain.state import find_fault
+
+TINY = replace(
+    recipe("nano"), steps=6, global_batch=4, micro_batch=4, length=24, generator_layers=1, warmup_steps=2,
+    precision="no", log_every_steps=2, save_every_steps=3, validate_every_steps=3, validation_windows=4,
+    dropout=0.1,
+)  # fmt: skip
+TIMES = ("seconds_per_step", "tokens_per_second", "hours_left")
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory, nano: Path) -> Path:
+    folder = tmp_path_factory.mktemp("pretrain")
+    random = np.random.default_rng(0)
+    words = ["river", "stone", "market", "letter", "window", "garden", "winter", "music", "doctor", "paper"]
+    texts = [" ".join(random.choice(words, 60)) for _ in range(60)]
+    (folder / "a.txt").write_text("\n\n".join(texts))
+    config = PrepareConfig(inputs=(str(folder / "a.txt"),), tokenizer=str(nano), heldout_share=0.2)
+    prepare(config, folder / "shards", ExecutorConfig())
+    return folder / "shards"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, shards: Path) -> Path:
+    out = tmp_path_factory.mktemp("run") / "whole"
+    assert pretrain(TINY, shards, out, resume=False)
+    return out
+
+
+def last_state(out: Path) -> dict[str, torch.Tensor]:
+    folder = out / "checkpoints" / "step-000000006"
+    assert find_fault(folder) is None
+    names = [path.name for path in folder.glob("*.safetensors")]
+    assert sorted(names) == sorted(
+        f"{network}{part}.safetensors"
+        for network in ("generator", "discriminator")
+        for part in ("", "-optimizer")
+    )
+    return {f"{name}:{key}": x for name in names for key, x in load_file(folder / name).items()}
+
+
+def rows(out: Path) -> list[dict[str, float]]:
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
+
+
+def same_run(one: Path, two: Path) -> bool:
+    first, second = last_state(one), last_state(two)
+    equal = first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+    return equal and rows(one) == rows(two)
+
+
+def copy_cut_back(finished: Path, out: Path) -> None:
+    """The folder as a kill after step 3 leaves it: an older checkpoint, a longer log, half a save."""
+    (out / "checkpoints").mkdir(parents=True)
+    old = finished / "checkpoints" / "step-000000003"
+    subprocess.run(["cp", "-r", str(old), str(out / "checkpoints")], check=True)
+    for name in ("run.json", "metrics.jsonl"):
+        (out / name).write_bytes((finished / name).read_bytes())
+    (out / "checkpoints" / ".tmp-step-000000006").mkdir()
+
+
+def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(
+    finished: Path, shards: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "resumed"
+    copy_cut_back(finished, out)
+    assert pretrain(TINY, shards, out, resume=True)
+    assert same_run(finished, out)
+    assert not list((out / "checkpoints").glob(".*"))
+
+
+def test_micro_batches_and_logging_may_change_on_resume_but_not_the_recipe(
+    finished: Path, shards: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "resumed"
+    copy_cut_back(finished, out)
+    with pytest.raises(UserError, match="resume with the same"):
+        pretrain(replace(TINY, learning_rate=1e-4), shards, out, resume=True)
+    assert pretrain(replace(TINY, micro_batch=2, dropout=0.1), shards, out, resume=True)
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "manifest"])
+def test_damage_to_a_checkpoint_is_seen(damage: str, finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "step-000000003"
+    subprocess.run(["cp", "-r", str(finished / "checkpoints" / folder.name), str(folder)], check=True)
+    assert find_fault(folder) is None
+    spoil(folder, damage)
+    assert find_fault(folder) is not None
+
+
+def spoil(folder: Path, damage: str) -> None:
+    victim = folder / "discriminator.safetensors"
+    content = bytearray(victim.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+        victim.write_bytes(content)
+    elif damage == "truncate":
+        victim.write_bytes(content[:-1])
+    elif damage == "remove":
+        victim.unlink()
+    else:
+        (folder / "manifest.json").write_text("{")
+
+
+def test_a_damaged_checkpoint_is_passed_over(
+    finished: Path, shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "resumed"
+    copy_cut_back(finished, out)
+    newest = out / "checkpoints" / "step-000000005"
+    subprocess.run(["cp", "-r", str(out / "checkpoints" / "step-000000003"), str(newest)], check=True)
+    spoil(newest, "flip")
+    assert pretrain(TINY, shards, out, resume=True)
+    assert "is damaged" in caplog.text
+    assert same_run(finished, out)
+
+
+def test_a_second_run_in_the_same_folder_is_refused(finished: Path, shards: Path) -> None:
+    with pytest.raises(UserError, match="--resume"):
+        pretrain(TINY, shards, finished, resume=False)
+
+
+def command(shards: Path, out: Path, *more: str) -> list[str]:
+    settings = [
+        f"--set={key}={value}" for key, value in (("global_batch", 4), ("length", 24), ("precision", "no"))
+    ]
+    base = [
+        sys.executable,
+        "-m",
+        "debertav3",
+        "pretrain",
+        "--data",
+        str(shards),
+        "--out",
+        str(out),
+        "--size",
+        "nano",
+    ]
+    return [*base, *settings, "--set=save_every_steps=100000", "--set=log_every_steps=1", *more]
+
+
+def test_sigterm_saves_and_exits_with_zero(shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command(shards, out, "--steps", "100000"), env=environment, stdout=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (out / "metrics.jsonl").exists():
+        time.sleep(0.2)
+    while time.monotonic() < deadline and not (out / "metrics.jsonl").read_text().count("\n") > 1:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    answer, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert json.loads(answer)["finished"] is False
+    checkpoints = list((out / "checkpoints").glob("step-*"))
+    assert len(checkpoints) == 1 and find_fault(checkpoints[0]) is None
+
+
+def test_exports_open_in_stock_transformers_and_equal_the_discriminator(finished: Path) -> None:
+    ids = torch.randint(4, 12000, (2, 20), generator=torch.Generator().manual_seed(0))
+    ours = DebertaV2Model.from_pretrained(finished / "encoder").eval()
+    theirs = transformers.DebertaV2Model.from_pretrained(finished / "encoder").eval()
+    detector = DebertaV2ForReplacedTokenDetection.from_pretrained(finished / "discriminator").eval()
+    stock = transformers.DebertaV2ForMaskedLM.from_pretrained(finished / "generator")
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            ours(ids).last_hidden_state, theirs(ids).last_hidden_state, atol=2e-5, rtol=1e-5
+        )
+        assert torch.equal(ours(ids).last_hidden_state, detector.deberta(ids).last_hidden_state)
+        assert stock(ids).logits.shape == (2, 20, 12032)
+    state = last_state(finished)
+    shared = state["generator.safetensors:model.deberta.embeddings.word_embeddings.weight"]
+    delta = state["discriminator.safetensors:model.deberta.embeddings.word_embeddings._weight"]
+    assert delta.any()
+    assert torch.equal(ours.embeddings.word_embeddings.weight, shared + delta)
+    assert ours.config.hidden_dropout_prob == 0.1
+    assert (finished / "report.html").read_text().count("data:image/png;base64,") >= 8
+
+
+def test_continuing_from_a_run_restores_both_networks_and_delta(
+    finished: Path, shards: Path, tmp_path: Path
+) -> None:
+    networks = build_networks(TINY, 12001, finished)
+    state = last_state(finished)
+    assert networks.discriminator is not None
+    delta = networks.discriminator.deberta.embeddings.word_embeddings._weight
+    wanted = state["discriminator.safetensors:model.deberta.embeddings.word_embeddings._weight"]
+    torch.testing.assert_close(delta, wanted, atol=1e-8, rtol=0)
+    for key, value in networks.generator.state_dict().items():
+        assert torch.equal(value, state[f"generator.safetensors:model.{key}"]), key
+    assert pretrain(replace(TINY, steps=2), shards, tmp_path / "more", resume=False, start=finished)
+
+
+def test_continuing_from_a_discriminator_alone_keeps_its_embeddings(finished: Path) -> None:
+    trio = open_trio(finished / "discriminator")
+    networks = build_networks(TINY, 12001, finished / "discriminator")
+    assert networks.discriminator is not None
+    embeddings = networks.discriminator.deberta.embeddings.word_embeddings
+    assert not embeddings._weight.any()
+    table = trio.tables["word_embeddings"].discriminator
+    assert torch.equal(embeddings.merged_weight(), table)
+    assert torch.equal(networks.generator.deberta.embeddings.word_embeddings.weight, table)
+    lower = networks.generator.deberta.encoder.layer[0].attention.self.query_proj.weight
+    assert torch.equal(
+        lower, networks.discriminator.deberta.encoder.layer[0].attention.self.query_proj.weight
+    )
+
+
+def test_export_of_a_continued_run_equals_what_it_started_from(
+    finished: Path, nano: Path, tmp_path: Path
+) -> None:
+    from debertav3.tokenization import DebertaV3Tokenizer
+
+    networks = build_networks(TINY, 12001, finished)
+    export(networks, tmp_path, DebertaV3Tokenizer.from_pretrained(nano))
+    for name in ("generator", "discriminator", "encoder"):
+        before, after = (load_file(folder / name / "model.safetensors") for folder in (finished, tmp_path))
+        assert before.keys() == after.keys()
+        for key in before:
+            torch.testing.assert_close(after[key], before[key], atol=1e-8, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"objective": "mlm"}, {"mode": "joint", "sharing": "es"}, {"sharing": "nes", "packing": "documents"}],
+    ids=str,
+)
+def test_other_objectives_run_to_their_end(changes: dict[str, str], shards: Path, tmp_path: Path) -> None:
+    config: PretrainConfig = replace(TINY, steps=2, **changes)  # type: ignore[arg-type]
+    assert pretrain(config, shards, tmp_path / "run", resume=False)
+    assert (tmp_path / "run" / "encoder" / "model.safetensors").is_file()
+    last = rows(tmp_path / "run")[-1]
+    assert np.isfinite(last["heldout_mlm_loss"]) and "heldout_cosine_generator" in last
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_change_no_loss(processes: int, shards: Path, tmp_path: Path) -> None:
+    one, many = tmp_path / "one", tmp_path / "many"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    plain = command(shards, one, "--steps", "5", "--set=dropout=0")
+    subprocess.run(plain, env=environment, check=True)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "-m"]
+    launched = launch + command(shards, many, "--steps", "5", "--set=dropout=0")[2:]
+    subprocess.run(launched, env=environment, check=True)
+    for first, second in zip(rows(one), rows(many), strict=True):
+        for name in ("mlm_loss", "rtd_loss", "heldout_mlm_loss", "heldout_rtd_loss"):
+            if name in first:
+                assert second[name] == pytest.approx(first[name], rel=1e-5)
