@@ -89,9 +89,10 @@ class DebertaV2ForMaskedLM(DebertaV2PreTrainedModel):
         """Resize the vocabulary, the official head's bias with it (new words get bias 0)."""
         embeddings = super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
         if not self.has_legacy_head:
-            head = self.lm_predictions.lm_head
-            kept = head.bias.data[: self.config.vocab_size]
-            head.bias = nn.Parameter(F.pad(kept, (0, self.config.vocab_size - kept.shape[0])))
+            head, size = self.lm_predictions.lm_head, embeddings.num_embeddings
+            if len(head.bias) != size:
+                kept = head.bias.detach()[:size]
+                head.bias = nn.Parameter(F.pad(kept, (0, size - len(kept))), head.bias.requires_grad)
         return embeddings
 
     @can_return_tuple
