@@ -1,6 +1,7 @@
-"""Ids of one or two texts, made into one row: truncation, special tokens, types, origins."""
+"""Ids of one or two texts, made into rows: truncation, special tokens, types, and where tokens came from."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -11,69 +12,126 @@ from .padding import Side
 Truncation = Literal["longest_first", "only_first", "only_second"]
 
 
-class Segment(NamedTuple):
-    """One encoded text."""
+class Encoded(NamedTuple):
+    """Texts as tokens: one list a text in every field."""
 
-    ids: list[int]
-    spans: list[Span] | None = None
+    ids: list[list[int]]
+    spans: list[list[Span]] | None = None
     """Characters of every token; only computed on request."""
-    words: list[int] | None = None
+    words: list[list[int]] | None = None
     """Word of every token where the words were given; else they follow from the ids."""
 
+    def part(self, start: int, stop: int) -> "Encoded":
+        """Some of the texts."""
+        return Encoded(
+            self.ids[start:stop],
+            None if self.spans is None else self.spans[start:stop],
+            None if self.words is None else self.words[start:stop],
+        )
 
-class Row(NamedTuple):
-    """One or two texts and how much of each stays: what all columns of a row are read from."""
 
-    segments: tuple[Segment, ...]
-    """The texts before truncation."""
-    kept: tuple[int, ...]
-    """Tokens kept of each."""
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Rows of one or two texts each: what stays of every text, and where special tokens stand."""
+
+    texts: tuple[Encoded, ...]
+    """The first texts of all rows, then the second ones if there are any."""
+    kept: tuple[list[int], ...]
+    """Tokens that stay of each text, in the same order."""
     num_special: int
     """Special tokens before the first text and after each: 1, or 0 without special tokens."""
+    truncation_side: Side
 
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of every row, without padding."""
+        num_special = self.num_special * (len(self.texts) + 1)
+        return [sum(kept) + num_special for kept in zip(*self.kept, strict=True)]
 
-def truncation_strategy(value: bool | str | None) -> Truncation | None:
-    """The strategy that a call's ``truncation`` means; None for no truncation.
+    def row(self, index: int) -> "Layout":
+        """The layout of one row."""
+        return Layout(
+            texts=tuple(texts.part(index, index + 1) for texts in self.texts),
+            kept=tuple(kept[index : index + 1] for kept in self.kept),
+            num_special=self.num_special,
+            truncation_side=self.truncation_side,
+        )
 
-    Raises:
-        UserError: for an unknown name.
-    """
-    if not value or value == "do_not_truncate":
-        return None
-    if value is True or value == "longest_first":
-        return "longest_first"
-    if value == "only_first":
-        return "only_first"
-    if value == "only_second":
-        return "only_second"
-    names = ", ".join(get_args(Truncation))
-    raise UserError(f"truncation={value!r} is unknown: use True, False or one of {names}.")
+    def ids(self, *, cls_id: int, sep_id: int) -> list[list[int]]:
+        """``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``."""
+        return self._joined([texts.ids for texts in self.texts], cls_id, sep_id)
+
+    def types(self) -> list[list[int]]:
+        """0 for ``[CLS] a [SEP]``, 1 for ``b [SEP]``."""
+        rows = [[0] * (length + 2 * self.num_special) for length in self.kept[0]]
+        for lengths in self.kept[1:]:
+            for row, length in zip(rows, lengths, strict=True):
+                row += [1] * (length + self.num_special)
+        return rows
+
+    def spans(self) -> list[list[Span]]:
+        """Characters of every token in its own text; ``(0, 0)`` for special tokens."""
+        return self._joined([texts.spans or [] for texts in self.texts], (0, 0), (0, 0))
+
+    def sequences(self) -> list[list[int | None]]:
+        """For every token the index of its text; None for special tokens."""
+        indices = [[[index] * length for length in kept] for index, kept in enumerate(self.kept)]
+        return self._joined(indices, None, None)
+
+    def words(self, starts_word: Sequence[bool]) -> list[list[int | None]]:
+        """For every token the index of its word in its own text; None for special tokens.
+
+        Args:
+            starts_word: by id, whether a piece begins a word.
+        """
+        words = [
+            texts.words
+            or [
+                [count - 1 for count in accumulate(starts_word[number] for number in ids)]
+                for ids in texts.ids
+            ]
+            for texts in self.texts
+        ]
+        return self._joined(words, None, None)
+
+    def _joined(self, columns: Sequence[Sequence[list[Any]]], first: Any, last: Any) -> list[list[Any]]:
+        """What stays of every text, ``first`` before the first text and ``last`` behind each."""
+        rows = [[first] * self.num_special for _ in self.kept[0]]
+        behind = [last] * self.num_special
+        for column, lengths in zip(columns, self.kept, strict=True):
+            for row, items, length in zip(rows, column, lengths, strict=True):
+                row += cut(items, length, self.truncation_side)
+                row += behind
+        return rows
 
 
 def lay_out(
-    segments: tuple[Segment, ...],
+    texts: tuple[Encoded, ...],
     *,
     add_special_tokens: bool,
     truncation: Truncation | None,
     max_length: int | None,
-) -> Row:
-    """Decide how many tokens of each text stay.
+    side: Side,
+) -> Layout:
+    """Decide how many tokens of every text stay.
 
     Raises:
         UserError: if ``max_length`` has no room for the special tokens, or the strategy cannot shorten
             enough.
     """
     num_special = int(add_special_tokens)
-    kept = tuple(len(segment.ids) for segment in segments)
+    kept = tuple(list(map(len, column.ids)) for column in texts)
     if truncation is not None and max_length is not None:
-        budget = max_length - num_special * (len(segments) + 1)
+        budget = max_length - num_special * (len(texts) + 1)
         if budget < 0:
             raise UserError(
                 f"max_length={max_length} leaves no room for the special tokens. Give a larger one."
             )
-        first, second = kept_lengths(kept[0], sum(kept[1:]), budget=budget, strategy=truncation)
-        kept = (first, second)[: len(segments)]
-    return Row(segments, kept, num_special)
+        seconds = kept[1] if len(texts) == 2 else [0] * len(kept[0])
+        for row, (first, second) in enumerate(zip(kept[0], seconds, strict=True)):
+            if first + second > budget:
+                kept[0][row], seconds[row] = kept_lengths(first, second, budget=budget, strategy=truncation)
+    return Layout(texts=texts, kept=kept, num_special=num_special, truncation_side=side)
 
 
 def kept_lengths(first: int, second: int, *, budget: int, strategy: Truncation) -> tuple[int, int]:
@@ -109,54 +167,19 @@ def cut(items: list[Any], length: int, side: Side) -> list[Any]:
     return items[:length] if side == "right" else items[len(items) - length :]
 
 
-def row_ids(row: Row, *, cls_id: int, sep_id: int, side: Side) -> list[int]:
-    """``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``."""
-    ids = [cls_id] * row.num_special
-    for segment, length in zip(row.segments, row.kept, strict=True):
-        ids += cut(segment.ids, length, side)
-        ids += [sep_id] * row.num_special
-    return ids
+def truncation_strategy(value: bool | str | None) -> Truncation | None:
+    """The strategy that a call's ``truncation`` means; None for no truncation.
 
-
-def row_types(row: Row) -> list[int]:
-    """0 for ``[CLS] a [SEP]``, 1 for ``b [SEP]``."""
-    types = [0] * row.num_special
-    for index, length in enumerate(row.kept):
-        types += [index] * (length + row.num_special)
-    return types
-
-
-def row_spans(row: Row, side: Side) -> list[Span]:
-    """Characters of every token in its own text; ``(0, 0)`` for special tokens."""
-    special = [(0, 0)] * row.num_special
-    spans = list(special)
-    for segment, length in zip(row.segments, row.kept, strict=True):
-        spans += cut(segment.spans or [], length, side) + special
-    return spans
-
-
-def row_sequences(row: Row) -> list[int | None]:
-    """For every token the index of its text; None for special tokens."""
-    special: list[int | None] = [None] * row.num_special
-    sequences = list(special)
-    for index, length in enumerate(row.kept):
-        sequences += [index] * length + special
-    return sequences
-
-
-def row_words(row: Row, starts_word: Sequence[bool], side: Side) -> list[int | None]:
-    """For every token the index of its word in its own text; None for special tokens.
-
-    Args:
-        row: the row.
-        starts_word: by id, whether a piece begins a word.
-        side: where tokens were cut off.
+    Raises:
+        UserError: for an unknown name.
     """
-    special: list[int | None] = [None] * row.num_special
-    result = list(special)
-    for segment, length in zip(row.segments, row.kept, strict=True):
-        words = segment.words
-        if words is None:
-            words = [count - 1 for count in accumulate(starts_word[number] for number in segment.ids)]
-        result += cut(words, length, side) + special
-    return result
+    if not value or value == "do_not_truncate":
+        return None
+    if value is True or value == "longest_first":
+        return "longest_first"
+    if value == "only_first":
+        return "only_first"
+    if value == "only_second":
+        return "only_second"
+    names = ", ".join(get_args(Truncation))
+    raise UserError(f"truncation={value!r} is unknown: use True, False or one of {names}.")

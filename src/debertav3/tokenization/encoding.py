@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .assembly import Row, row_sequences, row_words
+from .assembly import Layout
 from .padding import Side
 
 
@@ -12,13 +12,12 @@ from .padding import Side
 class Origin:
     """Where an encoding's tokens come from."""
 
-    rows: list[Row]
+    layout: Layout
     length: int
     """Padded length in tokens; 0 without padding."""
+    padding_side: Side
     starts_word: Sequence[bool]
     """By id, whether a piece begins a word."""
-    padding_side: Side
-    truncation_side: Side
 
 
 class Encoding(dict[str, Any]):
@@ -46,16 +45,14 @@ class Encoding(dict[str, Any]):
 
     def sequence_ids(self, batch_index: int = 0) -> list[int | None]:
         """For every token 0 (first text), 1 (second text) or None (special, padding)."""
-        return self._padded(batch_index, lambda row, _: row_sequences(row))
+        return self._padded(batch_index, lambda origin, row: row.sequences())
 
     def word_ids(self, batch_index: int = 0) -> list[int | None]:
         """For every token the index of its word in its own text, or None (special, padding).
 
         Words are the given ones with ``is_split_into_words``, else what stands between white space.
         """
-        return self._padded(
-            batch_index, lambda row, origin: row_words(row, origin.starts_word, origin.truncation_side)
-        )
+        return self._padded(batch_index, lambda origin, row: row.words(origin.starts_word))
 
     def to(self, device: Any) -> "Encoding":
         """Move the tensors, in place, as ``BatchEncoding.to`` does."""
@@ -64,12 +61,14 @@ class Encoding(dict[str, Any]):
                 self[name] = value.to(device)
         return self
 
-    def _padded(self, index: int, read: Callable[[Row, Origin], list[int | None]]) -> list[int | None]:
+    def _padded(
+        self, index: int, read: Callable[[Origin, Layout], list[list[int | None]]]
+    ) -> list[int | None]:
         origin = self._origin
         if origin is None:
             raise ValueError(
                 "only the encoding that a tokenizer call returned knows its words; this is a copy of it"
             )
-        values = read(origin.rows[index], origin)
+        (values,) = read(origin, origin.layout.row(index))
         padding: list[int | None] = [None] * (origin.length - len(values))
         return values + padding if origin.padding_side == "right" else padding + values

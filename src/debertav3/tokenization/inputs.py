@@ -1,11 +1,10 @@
 """What a tokenizer call may be given, brought into one form."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from ..errors import UserError
 
-T = TypeVar("T")
 Texts = str | Sequence[str] | Sequence[Sequence[str]]
 
 
@@ -21,13 +20,6 @@ class Inputs(NamedTuple):
     def texts(self) -> list[Any]:
         """All texts, the second ones behind the first."""
         return self.firsts + (self.seconds or [])
-
-    def rows(self, encoded: Sequence[T]) -> list[tuple[T, ...]]:
-        """What belongs to one row, out of what belongs to ``texts``."""
-        if self.seconds is None:
-            return [(one,) for one in encoded]
-        count = len(self.firsts)
-        return list(zip(encoded[:count], encoded[count:], strict=True))
 
 
 def read_inputs(text: Any, text_pair: Any, *, is_split_into_words: bool) -> Inputs:

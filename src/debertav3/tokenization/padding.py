@@ -29,17 +29,15 @@ def padding_strategy(value: bool | str) -> Padding | None:
 
 def pad_rows(
     columns: Mapping[str, list[list[Any]]], *, fill: Mapping[str, Any], length: int, side: Side
-) -> dict[str, list[list[Any]]]:
-    """Bring every row of every column that ``fill`` names to ``length``; other columns stay as they are."""
-    padded = dict(columns)
+) -> None:
+    """Bring every row of every column that ``fill`` names to ``length``, in place."""
     for name, value in fill.items():
-        if name not in columns:
-            continue
-        if side == "right":
-            padded[name] = [row + [value] * (length - len(row)) for row in columns[name]]
-        else:
-            padded[name] = [[value] * (length - len(row)) + row for row in columns[name]]
-    return padded
+        for row in columns.get(name, ()):
+            padding = [value] * (length - len(row))
+            if side == "right":
+                row += padding
+            else:
+                row[:0] = padding
 
 
 def padded_length(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,16 +10,7 @@ import tokenizers
 
 from ..errors import UserError
 from .alignment import Span
-from .assembly import (
-    Segment,
-    Truncation,
-    lay_out,
-    row_ids,
-    row_sequences,
-    row_spans,
-    row_types,
-    truncation_strategy,
-)
+from .assembly import Encoded, Truncation, lay_out, truncation_strategy
 from .encoding import Encoding, Origin
 from .engines import Engine, SentencePieceEngine, TokenizersEngine
 from .folder import NO_LIMIT, Compat, download_folder, read_folder, write_folder
@@ -31,6 +23,15 @@ from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import transformers
+
+PADDED: dict[str, Any] = {
+    "input_ids": 0,
+    "token_type_ids": 0,
+    "attention_mask": 0,
+    "special_tokens_mask": 1,
+    "offset_mapping": (0, 0),
+}
+"""What padding is made of, by column; the pad token's own id stands in for the first."""
 
 
 class DebertaV3Tokenizer(Vocabulary):
@@ -224,35 +225,33 @@ class DebertaV3Tokenizer(Vocabulary):
         """
         inputs = read_inputs(text, text_pair, is_split_into_words=is_split_into_words)
         encode = self._encode_words if is_split_into_words else self._encode_texts
-        segments = encode(inputs.texts, return_offsets_mapping, parse_special_tokens)
+        encoded = encode(inputs.texts, return_offsets_mapping, parse_special_tokens)
+        count = len(inputs.firsts)
+        firsts, seconds = encoded.part(0, count), encoded.part(count, len(inputs.texts))
         limit = max_length or self._limit
-        strategy = truncation_strategy(truncation)
-        rows = [
-            lay_out(pair, add_special_tokens=add_special_tokens, truncation=strategy, max_length=limit)
-            for pair in inputs.rows(segments)
-        ]
-        ids = [
-            row_ids(row, cls_id=self.cls_token_id, sep_id=self.sep_token_id, side=self.truncation_side)
-            for row in rows
-        ]
-        columns: dict[str, list[list[Any]]] = {"input_ids": ids}
+        layout = lay_out(
+            (firsts,) if inputs.seconds is None else (firsts, seconds),
+            add_special_tokens=add_special_tokens,
+            truncation=truncation_strategy(truncation),
+            max_length=limit,
+            side=self.truncation_side,
+        )
+        columns: dict[str, list[list[Any]]] = {
+            "input_ids": layout.ids(cls_id=self.cls_token_id, sep_id=self.sep_token_id)
+        }
         if return_token_type_ids:
-            columns["token_type_ids"] = [row_types(row) for row in rows]
+            columns["token_type_ids"] = layout.types()
         if return_attention_mask:
-            columns["attention_mask"] = [[1] * len(row) for row in ids]
+            columns["attention_mask"] = [[1] * length for length in layout.lengths]
         if return_offsets_mapping:
-            columns["offset_mapping"] = [row_spans(row, self.truncation_side) for row in rows]
+            columns["offset_mapping"] = layout.spans()
         if return_special_tokens_mask:
             columns["special_tokens_mask"] = [
-                [int(index is None) for index in row_sequences(row)] for row in rows
+                [int(text is None) for text in row] for row in layout.sequences()
             ]
-        columns, length = self._pad(columns, padding, limit, pad_to_multiple_of)
+        length = self._pad(columns, padding, limit, pad_to_multiple_of)
         origin = Origin(
-            rows=rows,
-            length=length,
-            starts_word=self._starts_word,
-            padding_side=self.padding_side,
-            truncation_side=self.truncation_side,
+            layout=layout, length=length, padding_side=self.padding_side, starts_word=self._starts_word
         )
         if return_tensors is not None:
             return Encoding(to_arrays(columns, return_tensors), origin)
@@ -285,13 +284,16 @@ class DebertaV3Tokenizer(Vocabulary):
         if not isinstance(encoded_inputs, Mapping):
             names = list(encoded_inputs[0]) if encoded_inputs else []
             encoded_inputs = {name: [row[name] for row in encoded_inputs] for name in names}
-        columns = {name: [as_list(row) for row in column] for name, column in encoded_inputs.items()}
+        columns = {
+            name: [list(as_list(row)) if name in PADDED else as_list(row) for row in column]
+            for name, column in encoded_inputs.items()
+        }
         if "input_ids" not in columns:
             raise UserError(
                 f"pad needs input_ids, got {', '.join(columns) or 'nothing'}. Encode the texts first."
             )
         columns.setdefault("attention_mask", [[1] * len(row) for row in columns["input_ids"]])
-        columns, _ = self._pad(columns, padding, max_length or self._limit, pad_to_multiple_of)
+        self._pad(columns, padding, max_length or self._limit, pad_to_multiple_of)
         return Encoding(to_arrays(columns, return_tensors) if return_tensors else columns)
 
     @property
@@ -341,25 +343,25 @@ class DebertaV3Tokenizer(Vocabulary):
     def _encode_first(self, text: str) -> tuple[list[int], list[Span]]:
         return self.engine.encode_batch_with_offsets([text])[0]
 
-    def _encode_texts(self, texts: Sequence[Any], with_offsets: bool, parse: bool | None) -> list[Segment]:
-        if with_offsets:
-            return [
-                Segment(*one) for one in self.encode_batch_with_offsets(texts, parse_special_tokens=parse)
-            ]
-        return [Segment(ids) for ids in self.encode_batch(texts, parse_special_tokens=parse)]
+    def _encode_texts(self, texts: Sequence[str], with_offsets: bool, parse: bool | None) -> Encoded:
+        if not with_offsets:
+            return Encoded(self.encode_batch(texts, parse_special_tokens=parse))
+        both = self.encode_batch_with_offsets(texts, parse_special_tokens=parse)
+        return Encoded([ids for ids, _ in both], [spans for _, spans in both])
 
-    def _encode_words(self, texts: Sequence[Any], with_offsets: bool, parse: bool | None) -> list[Segment]:
+    def _encode_words(
+        self, texts: Sequence[Sequence[str]], with_offsets: bool, parse: bool | None
+    ) -> Encoded:
         """Encode each word for itself, as Hugging Face does with ``is_split_into_words``."""
-        encoded = iter(self._encode_texts([word for words in texts for word in words], with_offsets, parse))
-        segments = []
-        for words in texts:
-            parts = [next(encoded) for _ in words]
-            ids = [number for part in parts for number in part.ids]
-            spans = [span for part in parts for span in part.spans or ()] if with_offsets else None
-            segments.append(
-                Segment(ids, spans, [index for index, part in enumerate(parts) for _ in part.ids])
-            )
-        return segments
+        words = self._encode_texts([word for text in texts for word in text], with_offsets, parse)
+        ends = list(accumulate(map(len, texts), initial=0))
+        ids = [words.ids[start:end] for start, end in pairwise(ends)]
+        spans = None if words.spans is None else [words.spans[start:end] for start, end in pairwise(ends)]
+        return Encoded(
+            [list(chain.from_iterable(text)) for text in ids],
+            None if spans is None else [list(chain.from_iterable(text)) for text in spans],
+            [[index for index, word in enumerate(text) for _ in word] for text in ids],
+        )
 
     def _pad(
         self,
@@ -367,25 +369,21 @@ class DebertaV3Tokenizer(Vocabulary):
         padding: bool | str,
         max_length: int | None,
         pad_to_multiple_of: int | None,
-    ) -> tuple[dict[str, list[list[Any]]], int]:
-        """Padded columns and the padded length, 0 if nothing was asked."""
+    ) -> int:
+        """Pad the columns in place and return the padded length, 0 if nothing was asked."""
         strategy = padding_strategy(padding)
         if strategy is None:
-            return columns, 0
+            return 0
         length = padded_length(
             list(map(len, columns["input_ids"])),
             padding=strategy,
             max_length=max_length,
             pad_to_multiple_of=pad_to_multiple_of,
         )
-        fill = {
-            "input_ids": self.pad_token_id,
-            "token_type_ids": 0,
-            "attention_mask": 0,
-            "special_tokens_mask": 1,
-            "offset_mapping": (0, 0),
-        }
-        return pad_rows(columns, fill=fill, length=length, side=self.padding_side), length
+        pad_rows(
+            columns, fill=PADDED | {"input_ids": self.pad_token_id}, length=length, side=self.padding_side
+        )
+        return length
 
 
 def _any_of(tokens: Iterable[str]) -> re.Pattern[str] | None:
