@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from debertav3.errors import UserError
-from debertav3.finetune.examples import take_balanced, warn_of_overlap
+from debertav3.finetune.examples import take_balanced
 from debertav3.finetune.task import Example
 from debertav3.finetune.tasks import TASKS, check_task_name
 
@@ -103,16 +103,6 @@ def test_labels_that_cannot_train_are_refused(labels: tuple[str, ...]) -> None:
 def test_a_dev_label_that_training_lacks_is_refused() -> None:
     with pytest.raises(UserError, match="dev: label 'not_entailment'"):
         NLI.check_dev(examples_of("not_entailment"), ("entailment", "neutral"), source="dev")
-
-
-def test_overlap_of_dev_and_train_is_counted(caplog: pytest.LogCaptureFixture) -> None:
-    train = examples_of("neutral", "neutral", "neutral")
-    with caplog.at_level(logging.WARNING):
-        assert (
-            warn_of_overlap(train, [train[1], Example(texts=("new", "h"), label="neutral")], source="dev")
-            == 1
-        )
-    assert "1 of 2 examples are also in the training data" in caplog.text
 
 
 def test_a_subset_is_balanced_and_follows_from_the_seed() -> None:

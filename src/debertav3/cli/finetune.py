@@ -120,5 +120,7 @@ def _log_to_stderr() -> None:
 
 
 def register(app: typer.Typer) -> None:
-    """Add ``finetune``."""
+    """Add ``finetune`` and ``data check``."""
+    from . import data_check  # noqa: F401  adds itself to the ``data`` group
+
     app.command(cls=_SeveralFiles)(finetune)

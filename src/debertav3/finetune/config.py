@@ -99,6 +99,8 @@ class FinetuneConfig:
     """Evaluations without improvement before the run stops."""
     train_limit: int | None = None
     """Train on so many examples only, drawn by ``seed``, labels as balanced as the data allow."""
+    check_data: bool = True
+    """Run the data doctor before training."""
     log_every_steps: int = 20
     report_to: tuple[str, ...] = field(default=())
     """Trackers by transformers' names, such as tensorboard, trackio, wandb."""

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import UserError
 from ..sizes import SIZES
 from .config import FinetuneConfig
-from .examples import take_balanced, warn_of_overlap
+from .examples import take_balanced
 from .recipes import recipe
 from .rows import expand
 from .task import Example, Task
@@ -70,7 +70,6 @@ def read_data(config: FinetuneConfig) -> Data:
     dev = {source: read[source] for source in dev_sources}
     for source, examples in dev.items():
         task.check_dev(examples, labels, source=source)
-        warn_of_overlap(everything, examples, source=source)
     return Data(
         task=task,
         labels=labels,

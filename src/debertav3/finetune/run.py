@@ -22,6 +22,7 @@ from ..tokenization import DebertaV3Tokenizer
 from . import checkpoints
 from .batches import EncodedDataset, PaddingCollator
 from .config import FinetuneConfig
+from .doctor import examine
 from .opening import label_order, open_model, open_tokenizer
 from .preparation import Data
 from .records import run_record
@@ -56,6 +57,9 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
     model = open_model(config, tokenizer, data.task, data.labels)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
+    facts = examine(data, config, tokenizer=tokenizer) if config.check_data else {}
+    for line in facts.get("warnings", ()):
+        logger.warning("%s", line)
     prepared = _prepare(config, data, model=model, tokenizer=tokenizer, folder=folder)
     trainer = prepared.trainer
     write_json(folder / _SETTINGS, config.to_dict())
@@ -67,7 +71,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
             "stopped by SIGTERM at step %d; the same command with --resume goes on from there", step
         )
         return None
-    report = _report(prepared, trained) | {"seconds": time.perf_counter() - started}
+    report = _report(prepared, trained) | {"data": facts, "seconds": time.perf_counter() - started}
     if trainer.is_world_process_zero():
         device = str(trainer.args.device)
         record = run_record(config, labels=prepared.labels, rows=data.rows, device=device)

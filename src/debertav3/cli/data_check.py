@@ -1,0 +1,52 @@
+"""``debertav3 data check``: the data doctor on its own."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .data import data_app
+
+
+@data_app.command("check")
+def check_command(
+    task: Annotated[str, typer.Argument(help="Task by name, as of `debertav3 finetune`.")],
+    files: Annotated[list[str], typer.Argument(help="Training files, folders or datasets:NAME.")],
+    dev: Annotated[list[str] | None, typer.Option(help="Dev file; may be given several times.")] = None,
+    tokenizer: Annotated[
+        str, typer.Option(help="By which lengths are counted: folder or Hub name.")
+    ] = "microsoft/deberta-v3-base",
+    override: Annotated[
+        list[str] | None, typer.Option("--set", help="Settings as of `debertav3 finetune`: max_length=128.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Gets all facts.")] = None,
+) -> None:
+    """Look at labelled data before training: labels, lengths, repetitions, what words give away.
+
+    Example: debertav3 data check nli train.jsonl.gz --dev dev.jsonl.gz --tokenizer models/nano
+
+    Prints the facts, then warnings. A file that cannot be trained on ends the command with its line.
+    """
+    from ..data.jsonl import write_json
+    from ..finetune.doctor import examine
+    from ..finetune.preparation import read_data, resolve
+    from ..tokenization import DebertaV3Tokenizer
+
+    given = {"train": files, "dev": dev or [], "tokenizer": tokenizer}
+    config = resolve(task, model=tokenizer, given=given, overrides=override or [])
+    data = read_data(config)
+    facts = examine(data, config, tokenizer=DebertaV3Tokenizer.from_pretrained(tokenizer))
+    for name, part in [("training data", facts["train"]), *facts["dev"].items()]:
+        print(name)
+        for key, value in part.items():
+            print(f"  {key.replace('_', ' ')}: {_readable(value)}")
+    for line in facts["warnings"]:
+        print(f"warning: {line}")
+    if json_file is not None:
+        write_json(json_file, facts)
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_readable(one)}" for key, one in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

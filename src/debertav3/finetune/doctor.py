@@ -1,0 +1,207 @@
+"""The data doctor: what a set of examples is, and what about it may spoil a training or its scores."""
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import MissingExtraError
+from . import metrics
+from .config import FinetuneConfig
+from .examples import take_balanced
+from .task import Example, Head
+from .text import TextTask
+
+if TYPE_CHECKING:
+    from .preparation import Data
+
+logger = logging.getLogger(__name__)
+
+_PERCENTILES = (50, 90, 99, 100)
+_BASELINE_ROWS = 20_000
+"""A linear model over so many rows shows what words alone give away; more only take longer."""
+_RARE_SHARE = 0.02
+_CUT_WHOLE = ("sequence-classification", "multiple-choice")
+"""Heads for which a text beyond the length limit is lost; the others read long texts in pieces."""
+
+
+def examine(data: "Data", config: FinetuneConfig, *, tokenizer: Any) -> dict[str, Any]:
+    """Describe the data of a run.
+
+    Args:
+        data: checked examples.
+        config: for the length limit and the seed.
+        tokenizer: ours or any of transformers.
+
+    Returns:
+        ``train`` and for each dev source the facts of :func:`describe`, and ``warnings``, one line each.
+    """
+    head = data.task.head
+    limit = config.max_length if head in _CUT_WHOLE else None
+    train = describe(data.train, tokenizer, head=head, max_length=limit)
+    known = {example.texts for example in data.train}
+    dev = {}
+    for source, examples in data.dev.items():
+        facts = describe(examples, tokenizer, head=head, max_length=limit)
+        facts["also_in_training"] = sum(example.texts in known for example in examples)
+        if isinstance(data.task, TextTask) and data.task.target == "one-label":
+            facts["baselines"] = word_baselines(data.train, examples, seed=config.seed)
+        dev[source] = facts
+    found = _warnings("training data", train, config)
+    for source, facts in dev.items():
+        found += _warnings(source, facts, config)
+    return {"train": train, "dev": dev, "warnings": found}
+
+
+def describe(
+    examples: Sequence[Example], tokenizer: Any, *, head: Head, max_length: int | None
+) -> dict[str, Any]:
+    """Count labels, lengths, repetitions and contradictions.
+
+    Args:
+        examples: of one set.
+        tokenizer: by which lengths are counted, in tokens, special ones included.
+        head: of the task, which decides what one input is.
+        max_length: beyond which an example is cut; None if it never is.
+    """
+    labels_of = defaultdict(set)
+    for example in examples:
+        labels_of[example.texts].add(example.label)
+    lengths, unknown = _token_counts(examples, tokenizer, head=head)
+    facts: dict[str, Any] = {
+        "examples": len(examples),
+        "labels": _label_counts(examples),
+        "duplicates": len(examples) - len(labels_of),
+        "contradictory": sum(len(labels) > 1 for labels in labels_of.values()),
+        "tokens": {f"p{share}": int(np.percentile(lengths, share)) for share in _PERCENTILES},
+        "with_unknown_tokens": unknown,
+    }
+    if max_length is not None:
+        facts["truncated"] = int(np.sum(lengths > max_length))
+    return facts
+
+
+def word_baselines(train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> dict[str, float]:
+    """Accuracy of the commonest label, of a linear model over words and, for pairs, over the second text's.
+
+    Where the second text alone gives answers away (Gururangan et al. 2018, arXiv:1803.02324), a high score
+    says little about entailment.
+
+    Args:
+        train: what the linear models learn from, at most 20,000 of them.
+        dev: what is scored.
+        seed: of the draw.
+    """
+    try:
+        from sklearn.feature_extraction.text import CountVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+    except ImportError as error:
+        raise MissingExtraError(
+            feature="the baselines of the data doctor", package="scikit-learn", extra="train"
+        ) from error
+    train = take_balanced(train, _BASELINE_ROWS, seed=seed)
+    names = sorted({example.label for example in [*train, *dev]})
+    gold = np.array([names.index(example.label) for example in dev])
+    targets = np.array([names.index(example.label) for example in train])
+    commonest = np.bincount(targets).argmax()
+    result = {"majority": metrics.accuracy(np.full_like(gold, commonest), gold)}
+
+    def linear(of_train: list[str], of_dev: list[str]) -> float:
+        model = make_pipeline(
+            CountVectorizer(ngram_range=(1, 2), binary=True, min_df=2, token_pattern=r"\S+"),
+            LogisticRegression(max_iter=200, C=0.1),
+        )
+        try:
+            model.fit(of_train, targets)
+        except ValueError as error:  # no word stands in two texts
+            logger.warning("no word baseline: %s", error)
+            return result["majority"]
+        return metrics.accuracy(model.predict(of_dev), gold)
+
+    def marked(example: Example) -> str:
+        return " ".join(
+            f"{place}:{word}" for place, text in enumerate(example.texts) for word in text.lower().split()
+        )
+
+    result["words"] = linear([marked(example) for example in train], [marked(example) for example in dev])
+    if len(train[0].texts) == 2:
+        seconds = [[example.texts[1].lower() for example in part] for part in (train, dev)]
+        result["second_text_words"] = linear(*seconds)
+    return result
+
+
+def _token_counts(
+    examples: Sequence[Example], tokenizer: Any, *, head: str
+) -> tuple[np.ndarray[Any, Any], int]:
+    """Tokens of each example's longest input, and how many examples have the unknown token."""
+    inputs = [_inputs(example, head) for example in examples]
+    texts = list(dict.fromkeys(text for one in inputs for parts in one for text in parts))
+    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    sizes = {text: len(ids) for text, ids in zip(texts, encoded, strict=True)}
+    odd = {text for text, ids in zip(texts, encoded, strict=True) if tokenizer.unk_token_id in ids}
+    lengths = [max(sum(sizes[text] for text in parts) + len(parts) + 1 for parts in one) for one in inputs]
+    return np.array(lengths), sum(any(not odd.isdisjoint(parts) for parts in one) for one in inputs)
+
+
+def _inputs(example: Example, head: str) -> list[tuple[str, ...]]:
+    """The texts of each input that an example becomes."""
+    if head == "token-classification":
+        return [(" ".join(example.texts),)]
+    if head == "multiple-choice":
+        return [(example.texts[0], choice) for choice in example.texts[1:]]
+    return [example.texts]
+
+
+def _label_counts(examples: Sequence[Example]) -> dict[str, Any]:
+    if isinstance(examples[0].label, float):
+        values = np.array([example.label for example in examples])
+        return {
+            "mean": float(values.mean()),
+            "sd": float(values.std()),
+            "min": values.min(),
+            "max": values.max(),
+        }
+    if examples[0].extra is not None:  # questions
+        return dict(Counter("answered" if example.extra.answers else "unanswered" for example in examples))
+    counts: Counter[str] = Counter()
+    for example in examples:
+        counts.update(example.label if isinstance(example.label, tuple) else [example.label])
+    return dict(counts.most_common())
+
+
+def _warnings(source: str, facts: dict[str, Any], config: FinetuneConfig) -> list[str]:
+    count, found = facts["examples"], []
+    if facts["duplicates"]:
+        found.append(f"{facts['duplicates']} of {count} examples repeat another one's texts")
+    if facts["contradictory"]:
+        found.append(
+            f"{facts['contradictory']} texts occur with different labels; no model can be right on both"
+        )
+    if facts.get("truncated"):
+        found.append(
+            f"{facts['truncated']} of {count} examples have more than {config.max_length} tokens and are cut "
+            f"(99% have at most {facts['tokens']['p99']}); raise max_length if the end matters"
+        )
+    if facts["with_unknown_tokens"]:
+        found.append(
+            f"{facts['with_unknown_tokens']} of {count} examples have characters unknown to the tokenizer"
+        )
+    if facts.get("also_in_training"):
+        found.append(
+            f"{facts['also_in_training']} of {count} examples are also in training; scores will be too good"
+        )
+    baselines = facts.get("baselines", {})
+    if baselines.get("second_text_words", 0) > baselines.get("majority", 0) + 0.1:
+        found.append(
+            f"the second text alone gives {baselines['second_text_words']:.1%} right (always the commonest "
+            f"label: {baselines['majority']:.1%}); compare scores with that"
+        )
+    named = {name: number for name, number in facts["labels"].items() if isinstance(number, int)}
+    rare = [name for name, number in named.items() if number < _RARE_SHARE * sum(named.values())]
+    if rare and len(named) > 1 and "O" not in named:
+        listed = ", ".join(f"{name} ({named[name]})" for name in rare)
+        found.append(f"rare labels: {listed}; consider balance_classes=true")
+    return [f"{source}: {line}" for line in found]

@@ -1,0 +1,122 @@
+"""The data doctor counts what is in the data and warns of what spoils scores; clean data draw no warning."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from debertav3 import DebertaV3Tokenizer
+import debertav3.cli.data_check  # noqa: F401  adds its command to the group
+from debertav3.cli.data import data_app
+from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetune.doctor import examine
+from debertav3.finetune.preparation import read_data
+
+pytest.importorskip("sklearn")
+WORDS = ("sleeps", "sings", "runs", "reads", "waits", "works", "walks", "laughs")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(nano: Path) -> DebertaV3Tokenizer:
+    return DebertaV3Tokenizer.from_pretrained(nano)
+
+
+def pair(number: int, label: str, hypothesis: str | None = None) -> dict[str, str]:
+    verb = WORDS[number % 8]
+    return {
+        "premise": f"Person {number} {verb}.",
+        "hypothesis": hypothesis or f"They {verb}.",
+        "label": label,
+    }
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def facts_of(
+    folder: Path, train: list[Any], dev: list[Any], tokenizer: DebertaV3Tokenizer, **settings: Any
+) -> dict[str, Any]:
+    config = FinetuneConfig(
+        task="nli",
+        model="nano",
+        train=(write(folder / "train.jsonl", train),),
+        dev=(write(folder / "dev.jsonl", dev),),
+        **settings,
+    )
+    return examine(read_data(config), config, tokenizer=tokenizer)
+
+
+LABELS = ("entailment", "neutral", "contradiction")
+CLEAN = [pair(number, LABELS[number % 3]) for number in range(48)]
+CLEAN_DEV = [pair(number, LABELS[number % 3]) for number in range(100, 124)]
+
+
+def test_clean_data_draw_no_warning(tmp_path: Path, tokenizer: DebertaV3Tokenizer) -> None:
+    facts = facts_of(tmp_path, CLEAN, CLEAN_DEV, tokenizer)
+    assert facts["warnings"] == []
+    assert facts["train"]["labels"] == dict.fromkeys(LABELS, 16)
+    (dev,) = facts["dev"].values()
+    assert dev["baselines"]["majority"] == pytest.approx(1 / 3)
+    longest = max(len(tokenizer(row["premise"], row["hypothesis"])["input_ids"]) for row in CLEAN)
+    assert facts["train"]["tokens"]["p100"] == longest
+
+
+@pytest.mark.parametrize(
+    ("train", "dev", "settings", "warning"),
+    [
+        ([*CLEAN, CLEAN[0], CLEAN[1]], CLEAN_DEV, {}, "training data: 2 of 50 examples repeat"),
+        ([*CLEAN, pair(0, "neutral")], CLEAN_DEV, {}, "training data: 1 texts occur with different labels"),
+        (CLEAN, [*CLEAN_DEV, CLEAN[0]], {}, "1 of 25 examples are also in training"),
+        (CLEAN, CLEAN_DEV, {"max_length": 8}, "training data: 48 of 48 examples have more than 8 tokens"),
+        (
+            [pair(number, LABELS[number % 3], f"It is {LABELS[number % 3]}.") for number in range(48)],
+            [pair(number, LABELS[number % 3], f"It is {LABELS[number % 3]}.") for number in range(90, 120)],
+            {},
+            "the second text alone gives 100.0% right (always the commonest label: 33.3%)",
+        ),
+        ([*(CLEAN[:2] * 60), CLEAN[2]], CLEAN_DEV, {}, "rare labels: contradiction (1)"),
+    ],
+    ids=["repeated", "contradictory", "overlap", "truncated", "given-away", "rare"],
+)
+def test_what_spoils_a_training_is_told(
+    tmp_path: Path,
+    tokenizer: DebertaV3Tokenizer,
+    train: list[Any],
+    dev: list[Any],
+    settings: dict[str, Any],
+    warning: str,
+) -> None:
+    warnings = facts_of(tmp_path, train, dev, tokenizer, **settings)["warnings"]
+    assert any(warning in line for line in warnings), warnings
+
+
+@pytest.mark.parametrize(
+    ("task", "source", "expected"),
+    [
+        ("ner", "ner/wnut17_dev.conll", {"examples": 1008}),
+        ("squad2", "squad/dev-v2.0-slice.json", {"labels": {"answered": 702, "unanswered": 684}}),
+        ("arc", "glue/arc_train.jsonl.gz", {"examples": 3230, "truncated": 0}),
+        ("boolq", "glue/boolq_train.jsonl.gz", {"labels": {"true": 1350, "false": 831}}),
+    ],
+)
+def test_every_kind_of_task_is_examined(
+    data_folder: Path, nano: Path, tmp_path: Path, task: str, source: str, expected: dict[str, Any]
+) -> None:
+    arguments = [
+        "check",
+        task,
+        str(data_folder / source),
+        "--tokenizer",
+        str(nano),
+        "--json",
+        str(tmp_path / "x.json"),
+    ]
+    result = CliRunner().invoke(data_app, arguments)
+    assert result.exit_code == 0, result.output
+    facts = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))["train"]
+    assert {key: facts[key] for key in expected} == expected
+    assert "training data\n  examples: " in result.stdout
