@@ -15,7 +15,15 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from .attention_backends import ExpandedTables, RelativeTables, Tables, choose, eager_attention
+from . import blockwise_attention  # noqa: F401 - adds its backend
+from .attention_backends import (
+    TAKES_LOW_PRECISION,
+    ExpandedTables,
+    RelativeTables,
+    Tables,
+    choose,
+    eager_attention,
+)
 from .config import EncoderConfig
 from .packed import PackedLinear
 from .relative_position import RelativePositions
@@ -130,12 +138,13 @@ class DisentangledSelfAttention(nn.Module):
         )
 
         # Scores and softmax stay in fp32: fp16 scores overflow, and bf16 ones are coarser than the
-        # differences they make.
+        # differences they make. Some backends see to that themselves.
+        raised = _unchanged if attend in TAKES_LOW_PRECISION else _at_least_fp32
         with _autocast_off(hidden_states.device.type):
             context_BNLH, weights = attend(
-                _at_least_fp32(q_BNLH),
-                _at_least_fp32(k_BNLH),
-                _at_least_fp32(v_BNLH),
+                raised(q_BNLH),
+                raised(k_BNLH),
+                raised(v_BNLH),
                 tables,
                 mask,
                 scale=self.scale,
@@ -197,6 +206,10 @@ class DisentangledSelfAttention(nn.Module):
 
     def _table_heads(self, x_RD: Tensor) -> Tensor:
         return _at_least_fp32(x_RD.unflatten(-1, (self.num_heads, self.head_width)).transpose(0, 1))
+
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x
 
 
 def _at_least_fp32(x: Tensor) -> Tensor:

@@ -167,6 +167,8 @@ BACKENDS: dict[str, AttentionBackend] = {
     "strided": strided_attention,
     "sdpa": sdpa_attention,
 }
+TAKES_LOW_PRECISION: set[AttentionBackend] = set()
+"""Backends that take queries, keys and values in fp16 or bf16 and see to accurate scores themselves."""
 
 
 def choose(name: str, *, output_attentions: bool) -> AttentionBackend:

@@ -5,8 +5,8 @@ own operations writes about ten arrays of L x L or L x 2L numbers per layer to m
 more than arithmetic; here a block of samples goes through all of them before the next, and only the attention
 weights are kept for the backward pass.
 
-In bf16 (``blockwise_bf16_attention``) products multiply in bf16, which matrix units do many times faster;
-scores are added and the softmax taken in fp32.
+Queries in bf16 are multiplied in bf16, which matrix units do many times faster; scores are added up and the
+softmax is taken in fp32.
 
 Shape letters: B batch, N heads, L tokens, H head width, W = 2 * L columns that count offsets, C samples of a
 block.
@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from ..errors import UserError
-from .attention_backends import BACKENDS, Tables
+from .attention_backends import BACKENDS, TAKES_LOW_PRECISION, Tables
 
 BLOCK_NUMBERS = 1 << 18
 """Attention weights per block: 1 MiB in fp32, so that all it needs fits a second-level cache."""
@@ -38,64 +38,36 @@ def blockwise_attention(
     dropout_prob: float,
     output_attentions: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """All in the dtype of the queries. See ``attention_backends.eager_attention``.
+    """Products in the dtype of the queries (fp16 in fp32), sums and softmax at least in fp32.
+
+    See ``attention_backends.eager_attention``.
 
     Raises:
-        UserError: if the attention weights are asked for, or one of the position terms is missing.
+        UserError: if the attention weights are asked for.
     """
-    return _attend(q_BNLH, k_BNLH, v_BNLH, tables, mask, scale, dropout_prob, output_attentions, q_BNLH.dtype)
-
-
-def blockwise_bf16_attention(
-    q_BNLH: Tensor,
-    k_BNLH: Tensor,
-    v_BNLH: Tensor,
-    tables: Tables | None,
-    mask: Tensor | None,
-    *,
-    scale: float,
-    dropout_prob: float,
-    output_attentions: bool,
-) -> tuple[Tensor, Tensor | None]:
-    """Products in bf16, sums and softmax in fp32. See ``blockwise_attention``."""
-    return _attend(
-        q_BNLH, k_BNLH, v_BNLH, tables, mask, scale, dropout_prob, output_attentions, torch.bfloat16
-    )
-
-
-def _attend(
-    q_BNLH: Tensor,
-    k_BNLH: Tensor,
-    v_BNLH: Tensor,
-    tables: Tables | None,
-    mask: Tensor | None,
-    scale: float,
-    dropout_prob: float,
-    output_attentions: bool,
-    dtype: torch.dtype,
-) -> tuple[Tensor, Tensor | None]:
+    if q_BNLH.dtype == torch.float16:  # products of fp16 overflow before they can be raised
+        q_BNLH, k_BNLH, v_BNLH = q_BNLH.float(), k_BNLH.float(), v_BNLH.float()
     L = q_BNLH.shape[-2]
     keys_NWH = queries_NWH = None
     if tables is not None:
         keys_NWH, queries_NWH = tables.offset_keys(L), tables.offset_queries(L)
-    if output_attentions or keys_NWH is None or queries_NWH is None:
+    if output_attentions:
         raise UserError(
-            "attention backend 'blockwise' returns no weights and needs both position terms (c2p and p2c); "
-            "use 'strided' or 'eager'"
+            "attention backend 'blockwise' has no attention weights to return; use 'strided' or 'eager'"
         )
-    context = _Blockwise.apply(
-        q_BNLH, k_BNLH, v_BNLH, _even(keys_NWH), _even(queries_NWH), mask, scale, dropout_prob, dtype
+    context: Tensor = _Blockwise.apply(
+        q_BNLH, k_BNLH, v_BNLH, _even(keys_NWH), _even(queries_NWH), mask, scale, dropout_prob
     )
     return context, None
 
 
 BACKENDS["blockwise"] = blockwise_attention
-BACKENDS["blockwise-bf16"] = blockwise_bf16_attention
+TAKES_LOW_PRECISION.add(blockwise_attention)
 
 
-def _even(table_NWH: Tensor) -> Tensor:
+def _even(table_NWH: Tensor | None) -> Tensor | None:
     """One more row, of zeros: 2 * L columns suit matrix units better than 2 * L - 1."""
-    return F.pad(table_NWH, (0, 0, 0, 1))
+    return None if table_NWH is None else F.pad(table_NWH, (0, 0, 0, 1))
 
 
 def _skewed(product_CLW: Tensor) -> Tensor:
@@ -126,45 +98,46 @@ class _Blockwise(torch.autograd.Function):
         q_BNLH: Tensor,
         k_BNLH: Tensor,
         v_BNLH: Tensor,
-        keys_NWH: Tensor,
-        queries_NWH: Tensor,
+        keys_NWH: Tensor | None,
+        queries_NWH: Tensor | None,
         mask: Tensor | None,
         scale: float,
         dropout_prob: float,
-        dtype: torch.dtype,
     ) -> Tensor:
         B, N, L, _ = q_BNLH.shape
+        dtype = q_BNLH.dtype
         q, k, v = (_by_head(x, dtype) for x in (q_BNLH, k_BNLH, v_BNLH))
-        keys, queries = keys_NWH.to(dtype), queries_NWH.to(dtype)  # scaled by the tables
+        keys, queries = (None if x is None else x.to(dtype) for x in (keys_NWH, queries_NWH))
         weight_NBLL = q.new_empty(N, B, L, L)
         dropped = torch.empty(N, B, L, L, dtype=torch.bool) if dropout_prob else None
         context = torch.empty_like(v)
         for head, samples in _blocks(B, N, L):
             q_CLH, k_CLH = q[head, samples], k[head, samples]
-            score = _scores(q_CLH, k_CLH, keys[head], queries[head], scale)
+            score = _scores(q_CLH, k_CLH, _of(keys, head), _of(queries, head), scale)
             if mask is not None:
-                visible = mask[samples, head if mask.shape[1] > 1 else 0]
-                score.masked_fill_(~visible, torch.finfo(score.dtype).min)
+                score.masked_fill_(_hidden(mask, head, samples), torch.finfo(score.dtype).min)
             weight = weight_NBLL[head, samples].copy_(torch.softmax(score, dim=-1))
             if dropped is not None:
                 gone = dropped[head, samples].copy_(torch.rand_like(score) < dropout_prob)
                 weight = weight.masked_fill(gone, 0.0) / (1 - dropout_prob)
             torch.bmm(weight, v[head, samples], out=context[head, samples])
-        ctx.save_for_backward(q, k, v, keys, queries, weight_NBLL, dropped)
+        ctx.save_for_backward(q, k, v, keys, queries, mask, weight_NBLL, dropped)
         ctx.scale, ctx.dropout_prob = scale, dropout_prob
-        return context.transpose(0, 1).to(q_BNLH.dtype)
+        return context.transpose(0, 1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, keys, queries, weight_NBLL, dropped = ctx.saved_tensors
+        q, k, v, keys, queries, mask, weight_NBLL, dropped = ctx.saved_tensors
         N, B, L, _ = q.shape
         gradient_NBLH = _by_head(gradient, q.dtype)
         dq, dk, dv = (torch.empty_like(q) for _ in range(3))
-        dkeys = torch.zeros(keys.shape, dtype=gradient.dtype)
-        dqueries = torch.zeros_like(dkeys)
-        # What lies outside the skewed view is never written, so these stay zero there.
-        wide, tall = (q.new_zeros(_block_size(B, L), L, 2 * L) for _ in range(2))
+        accurate = torch.promote_types(gradient.dtype, torch.float32)
+        dkeys, dqueries = (
+            None if x is None else torch.zeros(x.shape, dtype=accurate) for x in (keys, queries)
+        )
+        # What lies outside the skewed view is never written, so this stays zero there.
+        offsets = q.new_zeros(_block_size(B, L), L, 2 * L)
         for head, samples in _blocks(B, N, L):
             q_CLH, k_CLH, do = q[head, samples], k[head, samples], gradient_NBLH[head, samples]
             weight = used = weight_NBLL[head, samples]
@@ -175,27 +148,43 @@ class _Blockwise(torch.autograd.Function):
                 dweight = dweight.masked_fill_(dropped[head, samples], 0.0) / keep
             torch.bmm(used.transpose(1, 2), do, out=dv[head, samples])
             dscore = torch._softmax_backward_data(dweight, weight, -1, weight.dtype)
-            size = len(dscore)
-            _skewed(wide[:size]).copy_(dscore)
-            _skewed(tall[:size]).copy_(dscore.transpose(1, 2))
-            wide_MW, tall_MW = wide[:size].flatten(0, 1), tall[:size].flatten(0, 1)
-            for result, table, rows, scores, other in (
-                (dq, keys[head], wide_MW, dscore, k_CLH),
-                (dk, queries[head], tall_MW, dscore.transpose(1, 2), q_CLH),
+            if mask is not None:  # a row that may see nothing has weights, but no score has a part in them
+                dscore.masked_fill_(_hidden(mask, head, samples), 0.0)
+            for scores, own, other, result, table, dtable in (
+                (dscore, q_CLH, k_CLH, dq, _of(keys, head), _of(dkeys, head)),
+                (dscore.transpose(1, 2), k_CLH, q_CLH, dk, _of(queries, head), _of(dqueries, head)),
             ):
-                by_position = torch.mm(rows, table).view_as(other)
-                torch.baddbmm(by_position, scores, other, alpha=ctx.scale, out=result[head, samples])
-            dkeys[head] += torch.mm(wide_MW.T, q_CLH.flatten(0, 1))
-            dqueries[head] += torch.mm(tall_MW.T, k_CLH.flatten(0, 1))
+                content = torch.bmm(scores, other).mul_(ctx.scale)
+                if table is not None and dtable is not None:
+                    by_offset = offsets[: len(scores)]
+                    _skewed(by_offset).copy_(scores)
+                    rows = by_offset.flatten(0, 1)
+                    content.view(-1, content.shape[-1]).addmm_(rows, table)
+                    dtable += torch.mm(rows.T, own.flatten(0, 1))
+                result[head, samples] = content
         grads = (x.transpose(0, 1).to(gradient.dtype) for x in (dq, dk, dv))
-        return *grads, dkeys, dqueries, None, None, None, None
+        return *grads, dkeys, dqueries, None, None, None
 
 
-def _scores(q_CLH: Tensor, k_CLH: Tensor, keys_WH: Tensor, queries_WH: Tensor, scale: float) -> Tensor:
+def _hidden(mask: Tensor, head: int, samples: slice) -> Tensor:
+    """Where a block's queries may not look, from a mask that broadcasts to ``(B, N, L, L)``."""
+    rows = mask[samples] if mask.shape[0] > 1 else mask
+    return ~rows[:, head if mask.shape[1] > 1 else 0]
+
+
+def _of(table_NWH: Tensor | None, head: int) -> Tensor | None:
+    return None if table_NWH is None else table_NWH[head]
+
+
+def _scores(
+    q_CLH: Tensor, k_CLH: Tensor, keys_WH: Tensor | None, queries_WH: Tensor | None, scale: float
+) -> Tensor:
     """The scores of a block, ``(C, L, L)``, at least in fp32. The tables are scaled already."""
     C, L, _ = q_CLH.shape
     content = torch.bmm(q_CLH, k_CLH.transpose(1, 2))
-    c2p = _skewed(torch.mm(q_CLH.flatten(0, 1), keys_WH.T).view(C, L, -1))
-    p2c = _skewed(torch.mm(k_CLH.flatten(0, 1), queries_WH.T).view(C, L, -1)).transpose(1, 2)
-    accurate = torch.float32 if content.dtype == torch.bfloat16 else content.dtype
-    return content.to(accurate).mul_(scale).add_(c2p).add_(p2c)
+    score = content.to(torch.promote_types(content.dtype, torch.float32)).mul_(scale)
+    if keys_WH is not None:
+        score += _skewed(torch.mm(q_CLH.flatten(0, 1), keys_WH.T).view(C, L, -1))
+    if queries_WH is not None:
+        score += _skewed(torch.mm(k_CLH.flatten(0, 1), queries_WH.T).view(C, L, -1)).transpose(1, 2)
+    return score

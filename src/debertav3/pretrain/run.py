@@ -22,7 +22,6 @@ from tqdm import tqdm
 from ..data.samples import PretrainingData, open_windows, special_ids, vocabulary_of
 from ..data.shards import TokenShards, write_json
 from ..errors import UserError
-from ..layers import blockwise_attention  # noqa: F401 - adds its backends
 from ..tokenization import DebertaV3Tokenizer
 from .batches import MaskedBatch, Share, load_steps
 from .diagnostics import derived, embedding_cosines
@@ -151,9 +150,7 @@ def build_step(config: PretrainConfig, networks: Networks, accelerator: Accelera
 
 def _arm(model: Any, config: PretrainConfig, accelerator: Accelerator) -> None:
     if accelerator.device.type == "cpu":
-        model.set_attention_backend(
-            "blockwise-bf16" if accelerator.mixed_precision == "bf16" else "blockwise"
-        )
+        model.set_attention_backend("blockwise")
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     if config.compile:
