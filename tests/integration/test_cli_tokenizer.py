@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -145,3 +147,35 @@ def test_bad_input_ends_in_one_line_and_code_2(nano: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize("command", ["encode", "train", "check"])
 def test_help_has_an_example(app, command: str) -> None:
     assert f"debertav3 tokenizer {command}" in run(app, command, "--help").stdout
+
+
+def test_a_hub_name_is_read_from_the_cache_without_a_network(nano: Path, tmp_path: Path) -> None:
+    snapshot = tmp_path / "cache/models--owner--name/snapshots/0123456789abcdef0123456789abcdef01234567"
+    (tmp_path / "cache/models--owner--name/refs").mkdir(parents=True)
+    (tmp_path / "cache/models--owner--name/refs/main").write_text(snapshot.name)
+    shutil.copytree(nano, snapshot)
+    (tmp_path / "in.txt").write_text("A man eats.\n")
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
+    command = [
+        sys.executable,
+        "-m",
+        "debertav3",
+        "tokenizer",
+        "encode",
+        "--input",
+        "in.txt",
+        "--output",
+        "out.jsonl",
+    ]
+    subprocess.run([*command, "--model", "owner/name"], check=True, cwd=tmp_path, env=environment)
+    want = DebertaV3Tokenizer.from_pretrained(nano).encode("A man eats.")
+    assert json.loads((tmp_path / "out.jsonl").read_text()) == want
+
+    done = subprocess.run(
+        [*command, "--model", "owner/other"], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "debertav3: error: 'owner/other' is no local folder, and the Hub did not give it"
+    )
+    assert len(done.stderr.strip().splitlines()) == 1
