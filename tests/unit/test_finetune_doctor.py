@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from debertav3 import DebertaV3Tokenizer
 import debertav3.cli.data_check  # noqa: F401  adds its command to the group
+from debertav3 import DebertaV3Tokenizer
 from debertav3.cli.data import data_app
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.doctor import examine

@@ -56,6 +56,7 @@ def finetune(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order and dropout; 1 if not given.")] = None,
     sift: Annotated[bool, typer.Option("--sift", help="Add SiFT, the adversarial regulariser.")] = False,
+    lora: Annotated[bool, typer.Option("--lora", help="Train low-rank changes only; needs peft.")] = False,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
     override: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting: learning_rate=2e-5.")
@@ -87,6 +88,7 @@ def finetune(
         "tokenizer": tokenizer,
         "seed": seed,
         "sift": sift or None,
+        "lora": lora or None,
     }
     settings = resolve(
         task,

@@ -72,6 +72,16 @@ class FinetuneConfig:
     initializer_range: float | None = None
     """Standard deviation of new weights, for a model from scratch; None means what its size says."""
 
+    layer_decay: float = 1.0
+    """Factor of the learning rate from each layer to the one below it; 1 for none."""
+    freeze_embeddings: bool = False
+    freeze_layers: int = 0
+    """So many layers from the bottom do not learn."""
+    lora: bool = False
+    """Train low-rank changes only (package peft); the saved model has them merged in."""
+    lora_rank: int = 8
+    lora_dropout: float = 0.0
+
     sift: bool = False
     """Whether to train against small changes of the embeddings too (``finetune/sift.py``)."""
     sift_weight: float = 5.0
@@ -126,6 +136,10 @@ class FinetuneConfig:
             "hidden_dropout": self.hidden_dropout is None or 0 <= self.hidden_dropout < 1,
             "attention_dropout": self.attention_dropout is None or 0 <= self.attention_dropout < 1,
             "initializer_range": self.initializer_range is None or self.initializer_range > 0,
+            "layer_decay": 0 < self.layer_decay <= 1,
+            "freeze_layers": self.freeze_layers >= 0,
+            "lora_rank": self.lora_rank >= 1,
+            "lora_dropout": 0 <= self.lora_dropout < 1,
             "sift_weight": self.sift_weight > 0,
             "sift_step_size": self.sift_step_size > 0,
             "sift_initial_size": self.sift_initial_size > 0,

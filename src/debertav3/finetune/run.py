@@ -20,6 +20,7 @@ from ..data.jsonl import write_json
 from ..errors import UserError
 from ..tokenization import DebertaV3Tokenizer
 from . import checkpoints
+from .adaptation import add_lora, freeze, merged
 from .batches import EncodedDataset, PaddingCollator
 from .config import FinetuneConfig
 from .doctor import examine
@@ -57,6 +58,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
     model = open_model(config, tokenizer, data.task, data.labels)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
+    freeze(model, config)
     facts = examine(data, config, tokenizer=tokenizer) if config.check_data else {}
     for line in facts.get("warnings", ()):
         logger.warning("%s", line)
@@ -76,7 +78,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         device = str(trainer.args.device)
         record = run_record(config, labels=prepared.labels, rows=data.rows, device=device)
         with quiet_transformers():
-            save_model(model, out, tokenizer)
+            save_model(merged(trainer.model), out, tokenizer)
         write_json(out / "metrics.json", report)
         write_json(out / "run.json", record)  # comes last, so a folder that has it is complete
         if not config.keep_checkpoints:
@@ -120,7 +122,7 @@ def _prepare(
         _with_precision(config), folder=folder, has_dev=bool(dev_sets), best_metric=task.best_metric
     )
     trainer = FinetuneTrainer(
-        model,
+        add_lora(model, config) if config.lora else model,
         config=config,
         args=args,
         collator=PaddingCollator(tokenizer, has_token_labels=task.head == "token-classification"),

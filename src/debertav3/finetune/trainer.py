@@ -3,31 +3,27 @@
 import logging
 import os
 import shutil
-import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 from transformers import (
     EarlyStoppingCallback,
+    PreTrainedModel,
     PrinterCallback,
     Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
     TrainingArguments,
 )
 from transformers.trainer import TRAINER_STATE_NAME
 
 from ..errors import UserError
 from . import checkpoints, sift
+from .adaptation import parameter_groups
 from .batches import EncodedDataset, LengthBucketSampler, PaddingCollator
+from .callbacks import EpochOrder, ExtraSaves, ProgressBar
 from .config import FinetuneConfig
 from .losses import LossFunction
 from .sift import Divergence
@@ -97,6 +93,16 @@ class FinetuneTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthBucketSampler:
         return self.train_sampler
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """As the Trainer's, with learning rates that fall from layer to layer if ``layer_decay`` says so."""
+        if self.optimizer is None and self.config.layer_decay < 1:
+            trained = cast(PreTrainedModel, self.model if model is None else model)
+            decayed = set(self.get_decay_parameter_names(trained))
+            groups = parameter_groups(trained, decayed, config=self.config)
+            kind, settings = self.get_optimizer_cls_and_kwargs(self.args, trained)
+            self.optimizer = kind(groups, **settings)
+        return super().create_optimizer(model)
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """As the Trainer's; a loss that is not finite makes every gradient NaN, so all processes see it."""
@@ -248,131 +254,3 @@ def training_arguments(
         label_names=["labels"],
         dataloader_pin_memory=torch.cuda.is_available(),
     )
-
-
-class EpochOrder(TrainerCallback):
-    """Tells the sampler which epoch begins."""
-
-    def __init__(self, sampler: LengthBucketSampler) -> None:
-        self.sampler = sampler
-
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Called before the epoch's data loader is opened, also when a run is resumed within an epoch."""
-        self.sampler.epoch = int(state.epoch or 0)
-
-
-class ExtraSaves(TrainerCallback):
-    """Saves between evaluations: every so many steps, and on SIGTERM, after which the run stops.
-
-    Where an evaluation is due after the last step of an epoch, its own checkpoint does for both: a resumed
-    run has seen just the evaluations that the unbroken one has.
-
-    Args:
-        every: steps between checkpoints; None for none.
-        evaluates_epochs: whether each epoch ends in an evaluation.
-    """
-
-    def __init__(self, every: int | None, *, evaluates_epochs: bool) -> None:
-        self.every = every
-        self.evaluates_epochs = evaluates_epochs
-        self.is_stopped = False
-        self._steps_per_epoch = 1
-        self._previous: Any = None
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Count the steps of an epoch and install the signal's handler."""
-        self._steps_per_epoch = max(1, len(kwargs["train_dataloader"]) // args.gradient_accumulation_steps)
-        if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
-            self._previous = signal.signal(signal.SIGTERM, self._note)
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Called after each optimiser step."""
-        is_due = self.every is not None and state.global_step % self.every == 0
-        if (is_due or self.is_stopped) and not self._ends_epoch(state):
-            control.should_save = True
-        if self.is_stopped:
-            control.should_training_stop = True
-
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Called also where an epoch is broken off: then there is nothing to evaluate."""
-        if self.is_stopped and not self._ends_epoch(state):
-            control.should_evaluate = control.should_save = control.should_log = False
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Give the signal back."""
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
-
-    def _ends_epoch(self, state: TrainerState) -> bool:
-        is_last = state.global_step % self._steps_per_epoch == 0 or state.global_step >= state.max_steps
-        return self.evaluates_epochs and is_last
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.is_stopped = True
-
-
-class ProgressBar(TrainerCallback):
-    """One bar on stderr with the last loss, learning rate and dev score."""
-
-    def __init__(self) -> None:
-        self._bar: tqdm[Any] | None = None
-        self._shown: dict[str, str] = {}
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Open the bar."""
-        if state.is_world_process_zero:
-            self._bar = tqdm(
-                total=state.max_steps, initial=state.global_step, desc="train", unit="step", mininterval=1.0
-            )
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Move on by a step."""
-        if self._bar is not None:
-            self._bar.update(state.global_step - self._bar.n)
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Show what was logged."""
-        if self._bar is None or logs is None:
-            return
-        if "loss" in logs:
-            self._shown |= {"loss": f"{logs['loss']:.4f}", "lr": f"{logs['learning_rate']:.1e}"}
-        dev = {key.removeprefix("eval_"): value for key, value in logs.items() if key.startswith("eval_")}
-        if dev:
-            scores = ", ".join(
-                f"{key} {value:.4f}"
-                for key, value in dev.items()
-                if not key.endswith(("_per_second", "runtime"))
-            )
-            tqdm.write(
-                f"step {state.global_step} (epoch {logs.get('epoch', 0):.2f}): dev {scores}",
-                file=self._bar.fp,
-            )
-        self._bar.set_postfix(self._shown, refresh=False)
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Close the bar."""
-        if self._bar is not None:
-            self._bar.close()
