@@ -67,7 +67,7 @@ def add_lora(model: PreTrainedModel, config: FinetuneConfig) -> Any:
             modules_to_save=heads,
         ),
     )
-    # peft takes the name from the model, which was not opened by name; saving looks there for the vocabulary's size.
+    # peft takes the name from the model, which was not opened by name; saving looks there for a config.json.
     wrapped.peft_config["default"].base_model_name_or_path = config.model
     return wrapped
 
@@ -85,7 +85,7 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Return groups for the optimiser, one for each learning rate and weight decay.
 
-    The head learns at ``learning_rate``, each layer at ``layer_decay`` times the rate of the one above it and the
+    The head learns at ``learning_rate``, each layer at ``layer_decay`` times the rate of the one above, and the
     embeddings lowest (ULMFiT, arXiv:1801.06146; ELECTRA, arXiv:2003.10555, appendix B).
 
     Args:

@@ -5,6 +5,7 @@ import threading
 from types import FrameType
 from typing import Any
 
+import torch
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -54,11 +55,19 @@ class ExtraSaves(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Called after each optimiser step."""
+        self._agree(args)
         is_due = self.every is not None and state.global_step % self.every == 0
         if (is_due or self.is_stopped) and not self._ends_epoch(state):
             control.should_save = True
         if self.is_stopped:
             control.should_training_stop = True
+
+    def _agree(self, args: TrainingArguments) -> None:
+        """Let all processes stop after the same step, whichever got the signal first."""
+        if args.world_size > 1:
+            flag = torch.tensor(int(self.is_stopped), device=args.device)
+            torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+            self.is_stopped = bool(flag)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -1,0 +1,81 @@
+"""Two gloo processes with the same total batch reach the losses and weights of one process."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
+from debertav3.sizes import config_for
+
+FORMS = {"entailment": "Somebody {}.", "neutral": "Somebody {} often.", "contradiction": "Nobody {}."}
+VERBS = ("sleeps", "sings", "runs", "reads", "waits", "works", "walks", "laughs")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, nano: Path) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    tokenizer = DebertaV3Tokenizer.from_pretrained(nano)
+    torch.manual_seed(0)
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    config = config_for("nano", vocab_size=len(tokenizer), initializer_range=0.2, **shape, **dropout)
+    DebertaV2ForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "rows.jsonl"
+    lines = [
+        json.dumps({"premise": f"Person {number} {verb}.", "hypothesis": form.format(verb), "label": label})
+        for number, verb in enumerate(VERBS)
+        for label, form in FORMS.items()
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def train(processes: int, model: Path, rows: Path, out: Path) -> dict[str, object]:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command = [
+        sys.executable,
+        *(launcher if processes > 1 else []),
+        *["-m", "debertav3", "finetune", "nli"],
+        *["--model", str(model), "--train", str(rows), "--dev", str(rows), "--out", str(out)],
+        *[
+            "--set",
+            "batch_size=8",
+            "--set",
+            "epochs=2",
+            "--set",
+            "learning_rate=1e-3",
+            "--set",
+            "log_every_steps=1",
+        ],
+        *["--set", "save_every_steps=2", "--set", "eval_batch_size=5"],
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    report: dict[str, object] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    return report
+
+
+def test_two_processes_equal_one(model: Path, rows: Path, tmp_path: Path) -> None:
+    one, two = (train(count, model, rows, tmp_path / str(count)) for count in (1, 2))
+    losses = [[entry["loss"] for entry in report["history"] if "loss" in entry] for report in (one, two)]  # type: ignore[attr-defined]
+    assert len(losses[0]) == 6
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+    (scores_of_one,), (scores_of_two,) = one["dev"].values(), two["dev"].values()  # type: ignore[attr-defined]
+    assert scores_of_two["confusion"] == scores_of_one["confusion"]
+    weights = [load_file(tmp_path / name / "model.safetensors") for name in ("1", "2")]
+    for name in weights[0]:
+        torch.testing.assert_close(weights[1][name], weights[0][name], atol=1e-5, rtol=1e-4)
