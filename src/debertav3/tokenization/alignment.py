@@ -5,7 +5,7 @@ from. Joining the two gives spans in the original also where normalisation made 
 three characters), shorter (``e`` and a combining accent become one) or where a character is spelled in bytes.
 """
 
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import sentencepiece
 
@@ -31,50 +31,44 @@ class PieceAligner:
 
     def __init__(self, processor: sentencepiece.SentencePieceProcessor, pieces: list[str]) -> None:
         self._processor = processor
-        self._unk_id = processor.unk_id()
-        self._ids = {
-            piece: number
-            for number, piece in enumerate(pieces)
-            if not (
-                processor.is_control(number) or processor.is_unknown(number) or processor.is_unused(number)
-            )
-        }
+        self._pieces = pieces
         self._bytes = {
-            piece: int(piece[3:5], 16) for piece, number in self._ids.items() if processor.is_byte(number)
+            number: int(piece[3:5], 16) for number, piece in enumerate(pieces) if processor.is_byte(number)
         }
 
     def align_batch(self, texts: list[str], *, num_threads: int = 1) -> list[tuple[list[int], list[Span]]]:
         """Ids of every text and one span for each."""
-        batch = self._processor.encode(texts, out_type=str, num_threads=num_threads)
+        batch = self._processor.encode(texts, num_threads=num_threads)
+        return [(ids, self._spans(ids, text)) for ids, text in zip(batch, texts, strict=True)]
+
+    def _spans(self, ids: list[int], text: str) -> list[Span]:
+        if not ids:
+            return []
+        pieces = [self._pieces[number] for number in ids]
+        if "".join(pieces).replace(WORD_MARK, " ") != " " + text or WORD_MARK in text:
+            return self._mapped_spans(ids, text)
+        # Most text is so: normalisation changed nothing and no piece is a byte. The pieces lie side by side.
+        ends = list(accumulate(map(len, pieces), initial=-1))
         return [
-            ([self._ids.get(piece, self._unk_id) for piece in pieces], self._spans(pieces, text))
-            for pieces, text in zip(batch, texts, strict=True)
+            (start + (piece[0] == WORD_MARK), end)
+            for piece, (start, end) in zip(pieces, pairwise(ends), strict=True)
         ]
 
-    def _spans(self, pieces: list[str], text: str) -> list[Span]:
-        if "".join(pieces).replace(WORD_MARK, " ") == " " + text and WORD_MARK not in text:
-            # Normalisation changed nothing and no piece is a byte: the pieces lie side by side. Most text is
-            # so.
-            ends = list(accumulate(map(len, pieces), initial=-1))
-            return [
-                (end + (piece[0] == WORD_MARK), end + len(piece))
-                for piece, end in zip(pieces, ends, strict=False)
-            ]
-        return self._mapped_spans(pieces, text)
-
-    def _mapped_spans(self, pieces: list[str], text: str) -> list[Span]:
+    def _mapped_spans(self, ids: list[int], text: str) -> list[Span]:
+        surfaces = self._processor.encode(
+            text, out_type=str
+        )  # of an unknown piece its characters, unlike ids
         _, origin = self._processor.normalize(text, with_offsets=True)
         spans: list[Span] = []
         place = 0  # in the normalised text
-        for piece, following in zip(pieces, [*pieces[1:], ""], strict=False):
+        for number, following, surface in zip(ids, [*ids[1:], -1], surfaces, strict=True):
             first, last = place, place + 1
-            if piece in self._bytes:
-                # Bytes of one character: only the first is not of the form 10xxxxxx, and only the last moves
-                # on.
+            if number in self._bytes:
+                # Of the bytes of one character only the first is not 10xxxxxx, and only the last moves on.
                 place = first if self._bytes.get(following, 0) & 0xC0 == 0x80 else last
             else:
-                place = last = first + len(piece)
-                if piece[0] == WORD_MARK and text[origin[first] : origin[first] + 1] != WORD_MARK:
+                place = last = first + len(surface)
+                if surface[0] == WORD_MARK and text[origin[first] : origin[first] + 1] != WORD_MARK:
                     first += 1
             start, end = _original_span(text, origin, first, last)
             spans.append((start, max(end, spans[-1][1] if spans else 0)))
