@@ -99,7 +99,11 @@ class MaskedLMHead(nn.Module):
         Give only the masked tokens, ``(M, D)``, where only those are wanted: this product is the dearest of
         the model.
         """
-        return F.linear(self.LayerNorm(self.activation(self.dense(states))), word_embeddings, self.bias)
+        return F.linear(self.transform(states), word_embeddings, self.bias)
+
+    def transform(self, states: Tensor) -> Tensor:
+        """``(..., D)`` states to ``(..., embedding_size)``, ready to be compared with the word embeddings."""
+        return self.LayerNorm(self.activation(self.dense(states)))
 
 
 class MaskedLMPredictions(nn.Module):

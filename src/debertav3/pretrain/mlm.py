@@ -1,35 +1,35 @@
 """Masked language modelling with the enhanced mask decoder, computed only where a loss needs it.
 
 DeBERTa, arXiv:2006.03654, section 3.2; official file ``apps/models/masked_language_model.py``. The generator
-of replaced token detection trains so too. Two things that no loss needs are not computed: the last layer's
-ordinary output, and vocabulary logits at places that are not masked.
-
-Shape letters: B batch, L tokens, D hidden size, V vocabulary, M masked tokens of the batch.
+of replaced token detection trains so too. What no loss needs is not computed: the last layer's ordinary
+output, the decoder and vocabulary logits at places that are not masked, and an array of all logits at once.
 """
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..layers.encoder import AttentionMasks
-from ..layers.heads import EnhancedMaskDecoder
+from ..layers.masked_places import decode_masked_places
 from ..models import DebertaV2ForMaskedLM
 from .batches import MaskedBatch
+from .vocabulary import MaskedPredictions, predict_masked
 
 
 class MaskedLanguageModel(nn.Module):
-    """Predicts the masked tokens of a batch.
+    """Predicts the masked tokens of a batch, and draws one for each.
 
     Args:
         model: encoder, position table and official head.
+        temperature: of the draws.
     """
 
-    def __init__(self, model: DebertaV2ForMaskedLM) -> None:
+    def __init__(self, model: DebertaV2ForMaskedLM, temperature: float = 1.0) -> None:
         super().__init__()
         self.model = model
+        self.temperature = temperature
 
-    def forward(self, batch: MaskedBatch) -> Tensor:
-        """Logits at the masked places, ``(M, V)`` in fp32."""
+    def forward(self, batch: MaskedBatch) -> MaskedPredictions:
+        """The summed loss, the drawn tokens, and how many were guessed right."""
         deberta = self.model.deberta
         masks = AttentionMasks.read(batch.pairs)
         embedded = deberta.embeddings(
@@ -37,22 +37,29 @@ class MaskedLanguageModel(nn.Module):
         )
         before_last = len(deberta.encoder.layer) - 1
         states = deberta.encoder(embedded, masks, num_layers=before_last).last_hidden_state
-        decode = EnhancedMaskDecoder(deberta.encoder, deberta.embeddings.position_embeddings)
-        states_MD = decode(states, masks, batch.position_ids).flatten(0, 1)[batch.positions]
-        logits_MV: Tensor = self.model.lm_predictions(states_MD, deberta.embeddings.word_embeddings.weight)
-        return logits_MV.float()
+        decoded = decode_masked_places(
+            deberta.encoder,
+            deberta.embeddings.position_embeddings,
+            states,
+            masks,
+            batch.positions,
+            batch.position_ids,
+        )
+        head = self.model.lm_predictions.lm_head
+        transformed = head.transform(decoded).to(_product_dtype(decoded))
+        words = deberta.embeddings.word_embeddings.weight
+        return predict_masked(transformed, words, head.bias, batch.targets, batch.uniforms, self.temperature)
 
 
-def masked_loss(logits_MV: Tensor, targets_M: Tensor) -> Tensor:
-    """Cross-entropy summed over masked tokens; the caller divides by those of the whole optimiser step."""
-    return F.cross_entropy(logits_MV, targets_M, reduction="sum")
+def _product_dtype(x: Tensor) -> torch.dtype:
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
-@torch.no_grad()
-def masked_counts(logits_MV: Tensor, targets_M: Tensor, loss: Tensor) -> dict[str, Tensor]:
+def masked_counts(predictions: MaskedPredictions, batch: MaskedBatch) -> dict[str, Tensor]:
     """Sums for the log: masked tokens, those guessed right, and their loss."""
     return {
-        "masked": torch.tensor(targets_M.numel(), device=loss.device),
-        "generator_correct": (logits_MV.argmax(-1) == targets_M).sum(),
-        "mlm_loss_sum": loss.detach(),
+        "masked": torch.tensor(batch.num_masked, device=predictions.loss.device),
+        "generator_correct": predictions.correct,
+        "mlm_loss_sum": predictions.loss.detach(),
     }

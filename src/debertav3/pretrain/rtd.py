@@ -10,13 +10,11 @@ tokens that
 paper's sense needs it.
 
 Deviation: the official default mode throws away the discriminator's gradient into the shared table under ES,
-    so its ES is not the
-paper's; here ES is refused in two phases (test_es_needs_the_joint_step). Deviation: tokens are drawn by
-inverting the distribution function at a uniform number that belongs to the sample, not by
-``torch.multinomial``: the same distribution, but the draw depends on neither batch size nor number of
-processes (test_draws_follow_the_distribution).
+    so its ES
+is not the paper's; here ES is refused in two phases (test_es_needs_the_joint_step). How tokens are drawn:
+`vocabulary`.
 
-Shape letters: B batch, L tokens, V vocabulary, M masked tokens of the batch.
+Shape letters: B batch, L tokens, M masked tokens of the batch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,8 +26,9 @@ from torch.nn import functional as F
 
 from ..models import DebertaV2ForReplacedTokenDetection
 from .batches import MaskedBatch
-from .mlm import MaskedLanguageModel, masked_counts, masked_loss
+from .mlm import MaskedLanguageModel, masked_counts
 from .optimization import StepEngine
+from .vocabulary import MaskedPredictions
 
 Sums = dict[str, Tensor]
 
@@ -38,27 +37,6 @@ def add(sums: Sums, more: Mapping[str, Tensor]) -> None:
     """Add figures to running sums."""
     for name, value in more.items():
         sums[name] = sums[name] + value if name in sums else value
-
-
-@torch.no_grad()
-def draw_tokens(logits_MV: Tensor, uniforms_M: Tensor, temperature: float) -> Tensor:
-    """Draw one token per row from ``softmax(logits / temperature)``; special tokens too, as officially.
-
-    Args:
-        logits_MV: the generator's.
-        uniforms_M: numbers in [0, 1).
-        temperature: above 0; below 1 sharpens.
-
-    Returns:
-        ``(M,)`` int64.
-    """
-    cumulative_MV = torch.softmax(logits_MV.float() / temperature, dim=-1).cumsum(-1)
-    threshold_M1 = (uniforms_M * cumulative_MV[:, -1]).unsqueeze(-1)
-    return (
-        torch.searchsorted(cumulative_MV, threshold_M1, right=True)
-        .squeeze(-1)
-        .clamp_(max=logits_MV.shape[-1] - 1)
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +73,7 @@ class ReplacedTokenDetector(nn.Module):
         self.model = model
 
     def forward(self, corrupted: CorruptedBatch) -> Tensor:
-        """Logits, ``(B, L)`` in fp32, positive for "replaced"."""
+        """Logits, ``(B, L)``, at least in fp32, positive for "replaced"."""
         batch = corrupted.batch
         states = self.model.deberta(
             corrupted.input_ids, attention_mask=batch.pairs, position_ids=batch.position_ids
@@ -104,12 +82,12 @@ class ReplacedTokenDetector(nn.Module):
         if batch.cls_places is not None:
             context = states.gather(1, batch.cls_places.unsqueeze(-1).expand_as(states))
         logits: Tensor = self.model.mask_predictions(states, context)
-        return logits.float()
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def detection_loss(logits: Tensor, corrupted: CorruptedBatch) -> Tensor:
     """Binary cross-entropy summed over all real tokens, [CLS] and [SEP] among them, as officially."""
-    loss = F.binary_cross_entropy_with_logits(logits, corrupted.replaced.float(), reduction="none")
+    loss = F.binary_cross_entropy_with_logits(logits, corrupted.replaced.to(logits.dtype), reduction="none")
     real = corrupted.batch.real
     return loss.sum() if real is None else (loss * real).sum()
 
@@ -132,19 +110,16 @@ def detection_counts(logits: Tensor, corrupted: CorruptedBatch, loss: Tensor) ->
 class JointNetworks(nn.Module):
     """Generator and discriminator as one module, for one optimizer."""
 
-    def __init__(
-        self, generator: MaskedLanguageModel, discriminator: ReplacedTokenDetector, temperature: float
-    ) -> None:
+    def __init__(self, generator: MaskedLanguageModel, discriminator: ReplacedTokenDetector) -> None:
         super().__init__()
         self.generator = generator
         self.discriminator = discriminator
-        self.temperature = temperature
 
-    def forward(self, batch: MaskedBatch) -> tuple[Tensor, CorruptedBatch, Tensor]:
-        """The generator's logits, the batch corrupted by its draws, and the discriminator's logits."""
-        logits_MV = self.generator(batch)
-        corrupted = corrupt(batch, draw_tokens(logits_MV, batch.uniforms, self.temperature))
-        return logits_MV, corrupted, self.discriminator(corrupted)
+    def forward(self, batch: MaskedBatch) -> tuple[MaskedPredictions, CorruptedBatch, Tensor]:
+        """The generator's predictions, the batch corrupted by its draws, and the discriminator's logits."""
+        predictions = self.generator(batch)
+        corrupted = corrupt(batch, predictions.drawn)
+        return predictions, corrupted, self.discriminator(corrupted)
 
 
 class MLMStep:
@@ -164,16 +139,14 @@ class MLMStep:
         sums: Sums = {}
         for batch, scope in engine.accumulate(batches):
             with scope:
-                logits_MV = engine.model(batch)
-                loss = masked_loss(logits_MV, batch.targets)
-                engine.backward(loss / masked)
-            add(sums, masked_counts(logits_MV, batch.targets, loss))
+                predictions = engine.model(batch)
+                engine.backward(predictions.loss / masked)
+            add(sums, masked_counts(predictions, batch))
         return {**sums, **engine.update(step)}
 
     def evaluate(self, batch: MaskedBatch) -> Sums:
         """Sums over a held-out batch."""
-        logits_MV = self.engines["generator"].model(batch)
-        return masked_counts(logits_MV, batch.targets, masked_loss(logits_MV, batch.targets))
+        return masked_counts(self.engines["generator"].model(batch), batch)
 
 
 class TwoPhaseStep:
@@ -184,15 +157,11 @@ class TwoPhaseStep:
         discriminator: its model is a `ReplacedTokenDetector`.
         rtd_weight: the paper's lambda. With an optimizer of its own it acts only through clipping and
             epsilon.
-        temperature: of the generator's draws.
     """
 
-    def __init__(
-        self, generator: StepEngine, discriminator: StepEngine, *, rtd_weight: float, temperature: float
-    ) -> None:
+    def __init__(self, generator: StepEngine, discriminator: StepEngine, *, rtd_weight: float) -> None:
         self.engines = {"generator": generator, "discriminator": discriminator}
         self.rtd_weight = rtd_weight
-        self.temperature = temperature
 
     def __call__(self, batches: Sequence[MaskedBatch], step: int) -> Sums:
         """Train on the micro-batches of this process; returns sums over them, and gradient norms."""
@@ -203,9 +172,9 @@ class TwoPhaseStep:
 
     def evaluate(self, batch: MaskedBatch) -> Sums:
         """Sums over a held-out batch, with the same draws every time."""
-        logits_MV = self.engines["generator"].model(batch)
-        corrupted = corrupt(batch, draw_tokens(logits_MV, batch.uniforms, self.temperature))
-        return _both_counts(logits_MV, corrupted, self.engines["discriminator"].model(corrupted))
+        predictions = self.engines["generator"].model(batch)
+        corrupted = corrupt(batch, predictions.drawn)
+        return _both_counts(predictions, corrupted, self.engines["discriminator"].model(corrupted))
 
     def _generator_phase(self, batches: Sequence[MaskedBatch], step: int, sums: Sums) -> list[CorruptedBatch]:
         """Train the generator, and with it E_G; return the batches corrupted by what it drew before."""
@@ -214,11 +183,10 @@ class TwoPhaseStep:
         corrupted = []
         for batch, scope in engine.accumulate(batches):
             with scope:
-                logits_MV = engine.model(batch)
-                loss = masked_loss(logits_MV, batch.targets)
-                engine.backward(loss / masked)
-            corrupted.append(corrupt(batch, draw_tokens(logits_MV, batch.uniforms, self.temperature)))
-            add(sums, masked_counts(logits_MV, batch.targets, loss))
+                predictions = engine.model(batch)
+                engine.backward(predictions.loss / masked)
+            corrupted.append(corrupt(batch, predictions.drawn))
+            add(sums, masked_counts(predictions, batch))
         add(sums, engine.update(step))
         return corrupted
 
@@ -255,10 +223,10 @@ class JointStep:
         sums: Sums = {}
         for batch, scope in engine.accumulate(batches):
             with scope:
-                logits_MV, corrupted, logits = engine.model(batch)
-                mlm, rtd = masked_loss(logits_MV, batch.targets), detection_loss(logits, corrupted)
-                engine.backward(mlm / masked + self.rtd_weight * rtd / real)
-            add(sums, masked_counts(logits_MV, batch.targets, mlm))
+                predictions, corrupted, logits = engine.model(batch)
+                rtd = detection_loss(logits, corrupted)
+                engine.backward(predictions.loss / masked + self.rtd_weight * rtd / real)
+            add(sums, masked_counts(predictions, batch))
             add(sums, detection_counts(logits, corrupted, rtd))
         return {**sums, **engine.update(step)}
 
@@ -267,9 +235,8 @@ class JointStep:
         return _both_counts(*self.engines["joint"].model(batch))
 
 
-def _both_counts(logits_MV: Tensor, corrupted: CorruptedBatch, logits: Tensor) -> Sums:
-    targets = corrupted.batch.targets
+def _both_counts(predictions: MaskedPredictions, corrupted: CorruptedBatch, logits: Tensor) -> Sums:
     return {
-        **masked_counts(logits_MV, targets, masked_loss(logits_MV, targets)),
+        **masked_counts(predictions, corrupted.batch),
         **detection_counts(logits, corrupted, detection_loss(logits, corrupted)),
     }

@@ -133,18 +133,17 @@ def build_step(config: PretrainConfig, networks: Networks, accelerator: Accelera
         optimizer = config.optimizer_config(is_discriminator=is_discriminator)
         return StepEngine(model, optimizer, total_steps=config.steps, accelerator=accelerator, name=name)
 
-    generator = MaskedLanguageModel(networks.generator)
+    generator = MaskedLanguageModel(networks.generator, config.temperature)
     if networks.discriminator is None:
         return MLMStep(engine(generator, "generator"))
     discriminator = ReplacedTokenDetector(networks.discriminator)
     if config.mode == "joint":
-        joint = JointNetworks(generator, discriminator, config.temperature)
+        joint = JointNetworks(generator, discriminator)
         return JointStep(engine(joint, "joint"), rtd_weight=config.rtd_weight)
     return TwoPhaseStep(
         engine(generator, "generator"),
         engine(discriminator, "discriminator", is_discriminator=True),
         rtd_weight=config.rtd_weight,
-        temperature=config.temperature,
     )
 
 

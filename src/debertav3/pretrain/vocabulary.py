@@ -1,0 +1,133 @@
+"""Loss over the vocabulary, and draws from it, without an array of masked tokens by vocabulary in memory.
+
+A batch of base size masks some 2,500 tokens, and its logits over 128,100 words are 1.3 GB in fp32, several
+times over while training. Here a block of rows is multiplied, scored, drawn from and turned into gradients
+before the next.
+
+Shape letters: M masked tokens, V vocabulary, D width, R rows of a block.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+CPU_NUMBERS = 1 << 21
+"""Logits per block: 8 MiB in fp32."""
+DEVICE_NUMBERS = 1 << 27
+"""On accelerators: 512 MiB, enough rows to keep them busy."""
+MIN_ROWS = 128
+"""Every block adds to the whole gradient of the word embeddings, which must be worth it."""
+
+
+class MaskedPredictions(NamedTuple):
+    """What came of the predictions at the masked places."""
+
+    loss: Tensor
+    """Cross-entropy summed over masked tokens; the caller divides by those of the whole optimiser step."""
+    drawn: Tensor
+    """``(M,)`` int64, one token drawn for each."""
+    correct: Tensor
+    """How many were guessed right."""
+
+
+def predict_masked(
+    states_MD: Tensor,
+    words_VD: Tensor,
+    bias_V: Tensor,
+    targets_M: Tensor,
+    uniforms_M: Tensor,
+    temperature: float,
+) -> MaskedPredictions:
+    """Score, and draw a token each from ``softmax(logits / temperature)``; special ones too, as officially.
+
+    Deviation: tokens are drawn by inverting the distribution function at a uniform number that belongs to the
+        sample, not by
+    ``torch.multinomial``: the same distribution, but the draw depends on neither batch size nor number of
+    processes (test_draws_follow_the_distribution).
+
+    Args:
+        states_MD: the head's transformed states; their dtype is that of the products.
+        words_VD: word embeddings.
+        bias_V: of the words.
+        targets_M: the right tokens.
+        uniforms_M: numbers in [0, 1).
+        temperature: above 0; below 1 sharpens.
+    """
+    loss, drawn, correct = _Predict.apply(states_MD, words_VD, bias_V, targets_M, uniforms_M, temperature)
+    return MaskedPredictions(loss, drawn, correct)
+
+
+def draw(probability_RV: Tensor, uniform_R: Tensor) -> Tensor:
+    """One column of each row, with probability proportional to its number there; ``(R,)`` int64."""
+    cumulative_RV = probability_RV.cumsum(-1)
+    threshold_R1 = (uniform_R * cumulative_RV[:, -1]).unsqueeze(-1)
+    drawn_R = torch.searchsorted(cumulative_RV, threshold_R1, right=True).squeeze(-1)
+    return drawn_R.clamp_(max=probability_RV.shape[-1] - 1)
+
+
+class _Predict(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states_MD: Tensor,
+        words_VD: Tensor,
+        bias_V: Tensor,
+        targets_M: Tensor,
+        uniforms_M: Tensor,
+        temperature: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        M, V = len(targets_M), len(words_VD)
+        dtype = states_MD.dtype
+        accurate = torch.promote_types(dtype, torch.float32)
+        words, bias = words_VD.to(dtype), bias_V.to(accurate)
+        needs_gradient = any(ctx.needs_input_grad[:3])
+        dstates = torch.zeros_like(states_MD)
+        dwords = torch.zeros(words.shape, dtype=accurate, device=words.device) if needs_gradient else None
+        dbias = torch.zeros_like(bias)
+        loss = torch.zeros((), dtype=accurate, device=words.device)
+        correct = torch.zeros((), dtype=torch.int64, device=words.device)
+        drawn_M = torch.empty_like(targets_M)
+        numbers = CPU_NUMBERS if words.device.type == "cpu" else DEVICE_NUMBERS
+        size = max(MIN_ROWS, numbers // V)
+        for start in range(0, M, size):
+            rows = slice(start, start + size)
+            target_R1 = targets_M[rows].unsqueeze(-1)
+            logit_RV = (states_MD[rows] @ words.T).to(accurate).add_(bias)
+            highest_R1 = logit_RV.amax(-1, keepdim=True)
+            of_target_R1 = logit_RV.gather(-1, target_R1)
+            correct += (of_target_R1 >= highest_R1).sum()
+            logit_RV -= highest_R1
+            if temperature != 1.0:
+                drawn_M[rows] = draw((logit_RV / temperature).exp_(), uniforms_M[rows])
+            probability_RV = logit_RV.exp_()
+            if temperature == 1.0:
+                drawn_M[rows] = draw(probability_RV, uniforms_M[rows])
+            total_R1 = probability_RV.sum(-1, keepdim=True)
+            loss += (total_R1.log() + highest_R1 - of_target_R1).sum()
+            if dwords is not None:
+                gradient_RV = probability_RV.div_(total_R1)
+                gradient_RV.scatter_add_(-1, target_R1, torch.full_like(total_R1, -1.0))
+                dbias += gradient_RV.sum(0)
+                low_RV = gradient_RV.to(dtype)
+                dstates[rows] = low_RV @ words
+                dwords += low_RV.T @ states_MD[rows]
+        ctx.save_for_backward(dstates, dwords, dbias)
+        ctx.dtypes = words_VD.dtype, bias_V.dtype
+        ctx.mark_non_differentiable(drawn_M, correct)
+        return loss, drawn_M, correct
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dloss: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
+        dstates, dwords, dbias = ctx.saved_tensors
+        words_dtype, bias_dtype = ctx.dtypes
+        return (
+            (dstates * dloss).to(dstates.dtype),
+            (dwords * dloss).to(words_dtype),
+            (dbias * dloss).to(bias_dtype),
+            None,
+            None,
+            None,
+        )
