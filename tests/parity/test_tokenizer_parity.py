@@ -244,7 +244,7 @@ class TestFoldersOfStockLibraries:
         )
         for name, texts in lines.items():
             assert (
-                ours.encode_batch(texts[:500]) == hf5(texts[:500], add_special_tokens=False)["input_ids"]
+                ours.encode_batch(texts[:250]) == hf5(texts[:250], add_special_tokens=False)["input_ids"]
             ), name
 
     def test_hf5_differs_where_normalisation_matters(self, tokenizer, v3_tokenizer_folder: Path) -> None:
@@ -258,9 +258,7 @@ class TestFoldersOfStockLibraries:
         for compat in ("exact", "hf5"):  # its file says what it does
             ours = DebertaV3Tokenizer.from_pretrained(tmp_path, compat=compat, parse_special_tokens=True)
             for texts in lines.values():
-                assert (
-                    ours.encode_batch(texts[:200]) == hf5(texts[:200], add_special_tokens=False)["input_ids"]
-                )
+                assert ours.encode_batch(texts[:60]) == hf5(texts[:60], add_special_tokens=False)["input_ids"]
             assert (ours.mask_token_id, ours.pad_token_id, len(ours)) == (128_000, 0, 128_001)
 
     def test_our_folder_saved_again_by_transformers(self, tokenizer, stock, lines, tmp_path: Path) -> None:

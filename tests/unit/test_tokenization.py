@@ -436,3 +436,24 @@ class TestFolders:
         assert spec.removes_extra_whitespaces
         with pytest.raises(UserError, match="cut off"):
             read_normalizer(model[:-1])
+
+    def test_a_model_without_bytes(self, tmp_path: Path) -> None:
+        """Unknown characters are [UNK], with their own span; the saved tokenizer.json agrees."""
+        special = {"pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3}
+        names = {"pad_piece": "[PAD]", "bos_piece": "[CLS]", "eos_piece": "[SEP]", "unk_piece": "[UNK]"}
+        lines = iter(["the cat sat on a mat and the dog ran"] * 50)
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=lines,
+            model_prefix=str(tmp_path / "spm"),
+            vocab_size=40,
+            hard_vocab_limit=False,
+            minloglevel=2,
+            **special,
+            **names,
+        )
+        tokenizer = DebertaV3Tokenizer.from_pretrained(tmp_path)
+        text = "the \u2603\u2603 cat\u4e2d"
+        ids, spans = tokenizer.encode_with_offsets(text)
+        unknown = [text[start:end] for number, (start, end) in zip(ids, spans, strict=True) if number == 3]
+        assert unknown == ["\u2603\u2603", "\u4e2d"]
+        assert tokenizer.to_transformers()(text)["input_ids"] == tokenizer(text)["input_ids"]
