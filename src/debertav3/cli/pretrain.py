@@ -2,13 +2,13 @@
 
 import json
 import logging
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..errors import UserError
+from ..errors import MissingExtraError, UserError
 
 
 def register(app: typer.Typer) -> None:
@@ -58,14 +58,16 @@ def pretrain_command(
     if dry_run:
         print(json.dumps(asdict(config), indent=1))
         return
-    if (data is None) == (text is None):
+    shards = data
+    if text:
+        shards = _prepare_text(text, tokenizer or (str(start) if start else None), out / "shards")
+    if shards is None or (data and text):
         raise UserError("give either --data SHARDS or --text FILE")
-    if text is not None:
-        data = _prepare_text(text, tokenizer or (str(start) if start else None), out / "shards")
-    from ..pretrain.run import pretrain
-
-    assert data is not None
-    finished = pretrain(config, data, out, resume=resume, start=start)
+    try:
+        from ..pretrain.run import pretrain
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(feature="pre-training", package=str(error.name), extra="pretrain") from error
+    finished = pretrain(config, shards, out, resume=resume, start=start)
     print(json.dumps({"finished": finished, "out": str(out), "encoder": str(out / "encoder")}))
 
 
@@ -77,5 +79,5 @@ def _prepare_text(text: list[str], tokenizer: str | None, shards: Path) -> Path:
             "--text needs --tokenizer: the folder of a tokenizer (debertav3 tokenizer train makes one)"
         )
     config = PrepareConfig(inputs=tuple(text), tokenizer=tokenizer, heldout_share=0.02)
-    prepare(replace(config), shards, ExecutorConfig())
+    prepare(config, shards, ExecutorConfig())
     return shards
