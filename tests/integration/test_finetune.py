@@ -151,6 +151,19 @@ def test_a_run_learns_and_leaves_a_folder_that_answers(
     assert right / len(rows) == report["accuracy"]
 
 
+def test_every_dev_file_is_scored_as_itself(configure: Configure, tmp_path: Path) -> None:
+    other = write_jsonl(tmp_path / "other.jsonl", nli_rows(7, seed=3))
+    config = configure()
+    both = configure(dev=(*config.dev, str(other)))
+    report = train(both, tmp_path / "out")
+    assert report is not None
+    assert {path: scores["examples"] for path, scores in report["dev"].items()} == {
+        both.dev[0]: 32,
+        str(other): 7,
+    }
+    assert report["accuracy"] == report["dev"][both.dev[0]]["accuracy"]
+
+
 def test_equal_seeds_give_equal_weights(configure: Configure, tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         train(configure(epochs=1.0, seed=seed), tmp_path / name)

@@ -85,8 +85,8 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Return groups for the optimiser, one for each learning rate and weight decay.
 
-    The head learns at ``learning_rate``, each layer at ``layer_decay`` times the rate of the one above, and the
-    embeddings lowest (ULMFiT, arXiv:1801.06146; ELECTRA, arXiv:2003.10555, appendix B).
+    The head learns at ``learning_rate``, each layer at ``layer_decay`` times the rate of the next above,
+    the embeddings lowest (ULMFiT, arXiv:1801.06146; ELECTRA, arXiv:2003.10555, appendix B).
 
     Args:
         model: whose trainable parameters are grouped.

@@ -138,6 +138,8 @@ def _prepare(
 def _report(prepared: _Prepared, trained: TrainOutput) -> dict[str, Any]:
     """Return the content of ``metrics.json``: scores of every dev set, speed and the log."""
     trainer, task = prepared.trainer, prepared.task
+    trainer.compute_metrics = None  # it scores the first dev set; from here on each is scored as itself
+    trainer.compute_metrics = None  # it knows the first dev set only
     dev = {path: _dev_report(prepared, dataset) for path, dataset in prepared.dev_sets.items()}
     report: dict[str, Any] = {
         "task": task.name,

@@ -1,0 +1,165 @@
+"""How fast is fine-tuning beside stock transformers in its stock Trainer, and how much memory does it take?
+
+V3 xsmall shape with equal random weights, real NLI pairs, equal batches, equal optimizer, fp32. Both train in
+alternating rounds of one process; peak memory is that of one process for each.
+
+Run: python benchmarks/train_speed.py --data ../shared/data/nli/mnli_matched_dev.jsonl.gz \
+    --tokenizer ../shared/data/deberta-v3-tokenizer --threads 2
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import Trainer, TrainerCallback
+
+from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
+from debertav3.finetune.batches import EncodedDataset, LengthBucketSampler, PaddingCollator
+from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetune.glue import NLI, NLI_LABELS
+from debertav3.finetune.trainer import FinetuneTrainer, training_arguments
+from debertav3.sizes import config_for
+from side_by_side import print_json, ratio
+
+CONTENDERS = ("stock", "ours")
+
+
+class StepTimer(TrainerCallback):
+    """Seconds of each optimiser step."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+        """Start the clock."""
+        self.start = time.perf_counter()
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        """Stop it."""
+        self.seconds.append(time.perf_counter() - self.start)
+
+
+def batches_of(arguments: argparse.Namespace, config: FinetuneConfig) -> tuple[EncodedDataset, Any]:
+    """Real pairs in the order in which our sampler deals them, so that both see the same batches."""
+    tokenizer = DebertaV3Tokenizer.from_pretrained(arguments.tokenizer)
+    examples = NLI.read(arguments.data)
+    dataset = NLI.encode(examples, tokenizer, labels=NLI_LABELS, config=config)
+    sampler = LengthBucketSampler(dataset.lengths, batch_size=config.batch_size, seed=config.seed)
+    order = list(sampler)[: arguments.steps * arguments.rounds * config.batch_size]
+    return EncodedDataset([dataset[index] for index in order], origins=order, examples=examples), tokenizer
+
+
+def model_of(name: str) -> Any:
+    torch.manual_seed(0)
+    stock = transformers.DebertaV2ForSequenceClassification(config_for("xsmall", num_labels=3))
+    if name == "stock":
+        return stock
+    ours = DebertaV2ForSequenceClassification(config_for("xsmall", num_labels=3))
+    ours.load_state_dict(stock.state_dict())
+    return ours
+
+
+def train(
+    name: str, model: Any, part: EncodedDataset, collator: PaddingCollator, config: FinetuneConfig
+) -> list[float]:
+    """Train on a part of the data, in the order given; return seconds per step."""
+    with tempfile.TemporaryDirectory() as folder:
+        args = training_arguments(config, folder=Path(folder), has_dev=False, best_metric="accuracy")
+        args.save_strategy, args.train_sampling_strategy = "no", "sequential"
+        timer = StepTimer()
+        if name == "stock":
+            trainer = Trainer(
+                model=model, args=args, data_collator=collator, train_dataset=part, callbacks=[timer]
+            )
+            trainer.remove_callback(transformers.PrinterCallback)
+        else:
+            trainer = FinetuneTrainer(
+                model,
+                config=config,
+                args=args,
+                collator=collator,
+                loss=NLI.loss([], labels=NLI_LABELS, config=config),
+                divergence=NLI.divergence,
+                train_dataset=part,
+                dev_dataset=None,
+                compute_metrics=None,
+            )
+            trainer._get_train_sampler = lambda dataset=None: torch.utils.data.SequentialSampler(part)
+            trainer.add_callback(timer)
+        trainer.train()
+    return timer.seconds
+
+
+def parts_of(dataset: EncodedDataset, size: int) -> list[EncodedDataset]:
+    starts = range(0, len(dataset), size)
+    return [
+        EncodedDataset(dataset.features[start : start + size], origins=range(size), examples=dataset.examples)
+        for start in starts
+    ]
+
+
+def peak_mib(arguments: argparse.Namespace, name: str) -> float:
+    """Peak resident memory of a process that trains one contender only."""
+    command = [sys.executable, *sys.argv, "--only", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout.splitlines()[-1])["peak_mib"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--tokenizer", required=True)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=6, help="of each contender in each round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--only", choices=CONTENDERS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    transformers.logging.set_verbosity_error()
+    config = FinetuneConfig(
+        task="nli",
+        model="xsmall",
+        batch_size=arguments.batch,
+        epochs=1.0,
+        precision=arguments.precision,
+        length_grouping=False,
+    )
+    dataset, tokenizer = batches_of(arguments, config)
+    collator = PaddingCollator(tokenizer)
+    parts = parts_of(dataset, arguments.steps * config.batch_size)
+    if arguments.only:
+        train(arguments.only, model_of(arguments.only), parts[0], collator, config)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"peak_mib": peak}))
+        return
+
+    models = {name: model_of(name) for name in CONTENDERS}
+    seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    for number, part in enumerate(parts):
+        for name in CONTENDERS if number % 2 else reversed(CONTENDERS):
+            steps = train(name, models[name], part, collator, config)
+            seconds[name].append(statistics.mean(steps[1:] if number == 0 else steps))
+    peaks = {name: peak_mib(arguments, name) for name in CONTENDERS}
+    rates = {name: config.batch_size / statistics.median(seconds[name]) for name in CONTENDERS}
+    for name in CONTENDERS:
+        print(f"{name:>6}: {rates[name]:7.1f} examples/s  {peaks[name]:7.0f} MiB at the peak")
+    times, share = ratio(seconds["stock"], seconds["ours"]), peaks["ours"] / peaks["stock"]
+    print(f"ours is {times:.2f} times as fast and takes {share:.2f} of the memory")
+    print_json("train_speed", examples_per_second=rates, peak_mib=peaks, times=times, memory_share=share)
+
+
+if __name__ == "__main__":
+    main()
