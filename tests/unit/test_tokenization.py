@@ -1,4 +1,4 @@
-"""The model's ids on every string, spans inside the text, rows in transformers' layout, folders both ways."""
+"""The model's ids on every string, spans inside the text, rows in transformers' layout."""
 
 import json
 import pickle
@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from debertav3.errors import UserError
 from debertav3.tokenization import DebertaV3Tokenizer
 from debertav3.tokenization.assembly import kept_lengths
-from debertav3.tokenization.model_file import read_normalizer
 
 ANY_TEXT = st.text(st.characters(exclude_categories=[]), max_size=60)  # surrogates and unassigned too
 # fmt: off
@@ -354,106 +353,3 @@ class TestRows:
         assert tokenizer.decode(row[1:-1]) == text
         assert tokenizer.decode(row) == f"[CLS] {text} [SEP]"
         assert tokenizer.batch_decode([row], skip_special_tokens=True) == [text.replace(" [MASK]", "")]
-
-
-class TestFolders:
-    def test_a_save_keeps_the_model_to_the_byte(self, nano: Path, tokenizer, tmp_path: Path) -> None:
-        paths = tokenizer.save_pretrained(tmp_path)
-        assert {Path(path).name for path in paths} == {path.name for path in tmp_path.iterdir()}
-        for name in ("spm.model", "tokenizer.json", "tokenizer_config.json", "added_tokens.json"):
-            assert (tmp_path / name).read_bytes() == (nano / name).read_bytes()
-
-    def test_without_a_model_the_json_serves(self, json_only: Path, tokenizer, tmp_path: Path) -> None:
-        without = DebertaV3Tokenizer.from_pretrained(json_only)
-        texts = ["A man eats.", "caf\u00e9 \u00bd \ufb01ne", "a\u00a0b\u200bc", "\U00013000", "<0x41>"]
-        assert without.encode_batch(texts) == tokenizer.encode_batch(texts)
-        for text in texts:
-            ids, spans = without.encode_with_offsets(text)
-            assert ids == tokenizer.encode(text)
-            assert all(0 <= start <= end <= len(text) for start, end in spans)
-        without.save_pretrained(tmp_path / "again")
-        assert DebertaV3Tokenizer.from_pretrained(tmp_path / "again").encode_batch(
-            texts
-        ) == without.encode_batch(texts)
-
-    def test_hf5_mode_survives_a_save(self, nano: Path, tokenizer, tmp_path: Path) -> None:
-        old = DebertaV3Tokenizer.from_pretrained(nano, compat="hf5")
-        assert old.encode("a\u00a0b") != tokenizer.encode("a\u00a0b")
-        old.save_pretrained(tmp_path)
-        assert DebertaV3Tokenizer.from_pretrained(tmp_path).encode("a\u00a0b") == old.encode("a\u00a0b")
-        exact = DebertaV3Tokenizer.from_pretrained(tmp_path, compat="exact")
-        assert exact.encode("a\u00a0b") == tokenizer.encode("a\u00a0b")
-
-    @pytest.mark.parametrize("length", [0, 40, 1000, -1])
-    def test_a_cut_off_model_is_refused(self, nano: Path, tmp_path: Path, length: int) -> None:
-        (tmp_path / "spm.model").write_bytes((nano / "spm.model").read_bytes()[:length])
-        with pytest.raises(UserError, match="no sentencepiece model"):
-            DebertaV3Tokenizer.from_pretrained(tmp_path)
-
-    def test_what_cannot_be_read_is_refused_in_one_line(self, nano: Path, tmp_path: Path) -> None:
-        cases = {
-            "empty": ({}, "no tokenizer in"),
-            "other kind": ({"tokenizer.json": {"model": {"type": "WordPiece"}}}, "WordPiece"),
-            "broken": ({"tokenizer.json": {"model": {"type": "Unigram", "vocab": []}}}, "no id for"),
-            "no json": ({"tokenizer.json": "{"}, "is not JSON"),
-        }
-        for name, (files, message) in cases.items():
-            folder = tmp_path / name
-            folder.mkdir()
-            for file, content in files.items():
-                (folder / file).write_text(content if isinstance(content, str) else json.dumps(content))
-            with pytest.raises(UserError, match=message) as caught:
-                DebertaV3Tokenizer.from_pretrained(folder)
-            assert "\n" not in str(caught.value)
-        with pytest.raises(UserError, match="no such folder"):
-            DebertaV3Tokenizer.from_pretrained(tmp_path / "absent")
-        with pytest.raises(UserError, match="compat='hf4'"):
-            DebertaV3Tokenizer.from_pretrained(nano, compat="hf4")
-
-    def test_another_template_is_refused(self, json_only: Path) -> None:
-        content = json.loads((json_only / "tokenizer.json").read_text())
-        content["post_processor"] = None
-        (json_only / "tokenizer.json").write_text(json.dumps(content))
-        with pytest.raises(UserError, match="encodes a pair as"):
-            DebertaV3Tokenizer.from_pretrained(json_only)
-
-    def test_a_name_that_is_nowhere_is_refused_offline(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        with pytest.raises(UserError, match="is no local folder"):
-            DebertaV3Tokenizer.from_pretrained("no-such-owner/no-such-model", local_files_only=True)
-
-    def test_the_limit_falls_back_on_the_models(self, nano: Path, tmp_path: Path) -> None:
-        shutil.copy(nano / "spm.model", tmp_path)
-        assert (
-            DebertaV3Tokenizer.from_pretrained(tmp_path)("w " * 600, truncation=True)["input_ids"][601] == 2
-        )
-        (tmp_path / "config.json").write_text('{"max_position_embeddings": 48}')
-        assert DebertaV3Tokenizer.from_pretrained(tmp_path).model_max_length == 48
-
-    def test_the_normaliser_is_read_off_the_model(self, nano: Path) -> None:
-        model = (nano / "spm.model").read_bytes()
-        spec = read_normalizer(model)
-        assert spec.precompiled_charsmap in model and len(spec.precompiled_charsmap) > 100_000
-        assert spec.removes_extra_whitespaces
-        with pytest.raises(UserError, match="cut off"):
-            read_normalizer(model[:-1])
-
-    def test_a_model_without_bytes(self, tmp_path: Path) -> None:
-        """Unknown characters are [UNK], with their own span; the saved tokenizer.json agrees."""
-        special = {"pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3}
-        names = {"pad_piece": "[PAD]", "bos_piece": "[CLS]", "eos_piece": "[SEP]", "unk_piece": "[UNK]"}
-        lines = iter(["the cat sat on a mat and the dog ran"] * 50)
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=lines,
-            model_prefix=str(tmp_path / "spm"),
-            vocab_size=40,
-            hard_vocab_limit=False,
-            minloglevel=2,
-            **special,
-            **names,
-        )
-        tokenizer = DebertaV3Tokenizer.from_pretrained(tmp_path)
-        text = "the \u2603\u2603 cat\u4e2d"
-        ids, spans = tokenizer.encode_with_offsets(text)
-        unknown = [text[start:end] for number, (start, end) in zip(ids, spans, strict=True) if number == 3]
-        assert unknown == ["\u2603\u2603", "\u4e2d"]
-        assert tokenizer.to_transformers()(text)["input_ids"] == tokenizer(text)["input_ids"]
