@@ -152,8 +152,8 @@ def sdpa_attention(
     bias = position_bias(q_BNLH, k_BNLH, tables)
     if mask is not None:
         bias = q_BNLH.new_zeros(mask.shape) if bias is None else bias
-        if torch.is_grad_enabled():
-            q_BNLH, bias = _hide_with_gradients(q_BNLH, bias, mask)
+        if q_BNLH.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            q_BNLH, bias = _hide_from_any_kernel(q_BNLH, bias, mask)
         else:
             bias = _hide(bias, mask)
     context = F.scaled_dot_product_attention(
@@ -252,11 +252,12 @@ def _hide(score: Tensor, mask: Tensor) -> Tensor:
     return score.masked_fill_(~mask, lowest)
 
 
-def _hide_with_gradients(q_BNLH: Tensor, bias: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Queries and float mask with which ``mask`` holds in the fused kernel, in its backward pass too.
+def _hide_from_any_kernel(q_BNLH: Tensor, bias: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Queries and float mask with which ``mask`` holds in every fused kernel, forward and backward.
 
     A row that may see nothing must see everything alike, and its gradient must not reach queries and keys.
-    With the lowest score everywhere the kernel gets that gradient wrong, so such a row gets zeros instead.
+    With the lowest score everywhere a kernel may return NaN (CUDA, OpenVINO) or 0 (ONNX Runtime), and torch's
+    own for the CPU has a wrong gradient; so such a row gets zeros instead.
     """
     sees = mask.any(-1, keepdim=True)
     hidden = torch.zeros_like(sees, dtype=bias.dtype).masked_fill(sees, torch.finfo(bias.dtype).min)
