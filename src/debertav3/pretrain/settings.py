@@ -11,6 +11,7 @@ import yaml
 
 from ..data.masking import MaskingConfig
 from ..errors import UserError
+from ..sizes import raw_config
 from .optimization import OptimizerConfig
 
 
@@ -167,7 +168,12 @@ _RECIPES: dict[str, dict[str, Any]] = {
 
 
 def recipe(size: str) -> PretrainConfig:
-    """The configuration of a size; V2 sizes get large's."""
+    """The configuration of a size; V2 sizes get large's.
+
+    Raises:
+        UserError: if there is no such size.
+    """
+    raw_config(size)
     return PretrainConfig(size=size, **_RECIPES.get(size, _RECIPES["large"]))
 
 
