@@ -181,32 +181,39 @@ def test_accumulated_micro_batches_equal_one_batch(configure: Configure, tmp_pat
         torch.testing.assert_close(parts[key], whole[key], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("stop_at", [3, 8, 11], ids=["within-first", "at-epoch-end", "within-second"])
-def test_a_resumed_run_ends_with_the_same_weights(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
-) -> None:
-    settings = {"epochs": 2.0, "save_every_steps": 1}
-    straight = train(configure(**settings), tmp_path / "straight")
+class Crash(Exception):
+    """Stands for a process that ends between two steps."""
 
-    class Crash(Exception):
-        pass
 
+def crash_after(step: int, patch: pytest.MonkeyPatch) -> None:
+    """Let the run end once the checkpoint of a step is written."""
     save = training.FinetuneTrainer._save_checkpoint
 
     def save_then_crash(self: training.FinetuneTrainer, model: Any, trial: Any) -> None:
         save(self, model, trial)
-        if self.state.global_step == stop_at:
+        if self.state.global_step == step:
             raise Crash
 
-    monkeypatch.setattr(training.FinetuneTrainer, "_save_checkpoint", save_then_crash)
-    with pytest.raises(Crash):
-        train(configure(**settings), tmp_path / "broken")
-    monkeypatch.undo()
+    patch.setattr(training.FinetuneTrainer, "_save_checkpoint", save_then_crash)
+
+
+@pytest.mark.parametrize("stop_at", [3, 8, 11], ids=["within-first", "at-epoch-end", "within-second"])
+def test_a_resumed_run_ends_with_the_same_weights(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
+) -> None:
+    settings = {"epochs": 2.0, "save_every_steps": 1, "early_stopping_patience": 3}
+    straight = train(configure(**settings), tmp_path / "straight")
+
+    with monkeypatch.context() as patch:
+        crash_after(stop_at, patch)
+        with pytest.raises(Crash):
+            train(configure(**settings), tmp_path / "broken")
     resumed = train(configure(**settings), tmp_path / "broken", resume=True)
 
     assert straight is not None
     assert resumed is not None
     assert resumed["dev"] == straight["dev"]
+    assert resumed["train"]["steps"] == straight["train"]["steps"] == 16
     ends = weights(tmp_path / "straight"), weights(tmp_path / "broken")
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
 
@@ -217,11 +224,12 @@ def test_sift_trains_with_accumulation_and_in_half_precision(configure: Configur
     )
     assert report is not None
     assert report["accuracy"] > 0.6  # one answer for all is right in a third
-    plain = train(configure(max_steps=2), tmp_path / "plain")
-    sift = train(configure(max_steps=2, sift=True), tmp_path / "sift")
+    plain = train(configure(max_steps=2, log_every_steps=1), tmp_path / "plain")
+    sift = train(configure(max_steps=2, sift=True, log_every_steps=1), tmp_path / "sift")
     assert plain is not None
     assert sift is not None
-    assert sift["train"]["loss"] > plain["train"]["loss"]  # the regulariser is never negative
+    first = [next(entry["loss"] for entry in one["history"] if "loss" in entry) for one in (plain, sift)]
+    assert first[1] > first[0]  # the regulariser is never negative
 
 
 def test_frozen_parts_stay_and_layers_learn_at_their_own_rates(configure: Configure, tmp_path: Path) -> None:
@@ -380,3 +388,19 @@ def test_a_dry_run_prints_the_settings_and_writes_nothing(
     assert settings["train"] == [str(files[0]), str(files[1])]
     assert settings["seed"] == 5
     assert not (tmp_path / "out").exists()
+
+
+def test_early_stopping_counts_over_a_resumption(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configure(epochs=9.0, learning_rate=1e-12, early_stopping_patience=3)  # nothing improves
+    straight = train(config, tmp_path / "straight")
+    with monkeypatch.context() as patch:
+        crash_after(16, patch)
+        with pytest.raises(Crash):
+            train(config, tmp_path / "broken")
+    resumed = train(config, tmp_path / "broken", resume=True)
+    assert straight is not None
+    assert resumed is not None
+    assert straight["train"]["steps"] == resumed["train"]["steps"] == 4 * 8
+    assert resumed["train"]["seconds"] > 0

@@ -2,12 +2,14 @@
 
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
 import torch
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
 
 from .batches import LengthBucketSampler
 
@@ -89,6 +91,32 @@ class ExtraSaves(TrainerCallback):
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.is_stopped = True
+
+
+class Tally(TrainerCallback, ExportableState):
+    """What a run adds up over all its parts, however often it is resumed."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        """Of training, evaluations included, up to the last step."""
+        self.skipped_steps = 0
+        self._begun = 0.0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock, behind what earlier parts took."""
+        self._begun = time.perf_counter() - self.seconds
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Read the clock."""
+        self.seconds = time.perf_counter() - self._begun
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {"args": {}, "attributes": {"seconds": self.seconds, "skipped_steps": self.skipped_steps}}
 
 
 class ProgressBar(TrainerCallback):

@@ -19,6 +19,7 @@ from ..models import (
 )
 from ..sizes import SIZES, config_for
 from ..tokenization import DebertaV3Tokenizer
+from . import baselines
 from .config import FinetuneConfig
 from .task import Head, Task
 
@@ -38,28 +39,32 @@ _ROW_MULTIPLE = 64
 """Rows of a new word embedding come in multiples of this, which suits matrix products."""
 
 
-def open_tokenizer(config: FinetuneConfig) -> DebertaV3Tokenizer:
+def open_tokenizer(config: FinetuneConfig, task: Task) -> Any:
     """Open the tokenizer that the run names, or the one beside its model.
 
+    Args:
+        config: the run.
+        task: decides how other families' tokenizers treat words and padding.
+
     Raises:
-        UserError: if a size is to be trained from scratch and no tokenizer is named.
+        UserError: if a size is to be trained from scratch and no tokenizer is named, or there is none.
     """
-    if config.tokenizer is not None:
-        return DebertaV3Tokenizer.from_pretrained(config.tokenizer)
-    if config.model in SIZES:
+    if config.tokenizer is None and config.model in SIZES:
         raise UserError(
             f"--model {config.model} starts from scratch and has no tokenizer of its own. "
             "Name a folder with an spm.model: --tokenizer DIR."
         )
-    return DebertaV3Tokenizer.from_pretrained(config.model)
+    family = baselines.family_of(config.model)
+    if family != baselines.OURS:
+        return baselines.open_tokenizer(config.tokenizer or config.model, family, head=task.head)
+    return DebertaV3Tokenizer.from_pretrained(config.tokenizer or config.model)
 
 
-def open_model(
-    config: FinetuneConfig, tokenizer: DebertaV3Tokenizer, task: Task, labels: Sequence[str]
-) -> DebertaV2PreTrainedModel:
+def open_model(config: FinetuneConfig, tokenizer: Any, task: Task, labels: Sequence[str]) -> PreTrainedModel:
     """Build the model from scratch or load a checkpoint, in fp32, with a head for the labels.
 
-    A head in the checkpoint that has just these labels is kept, in its own order; any other is replaced.
+    A head in one of our checkpoints that has just these labels is kept, in its own order; any other is
+    replaced. Models of other families are opened by transformers' classes.
 
     Args:
         config: the run.
@@ -70,6 +75,10 @@ def open_model(
     Raises:
         UserError: if there is no such model.
     """
+    family = baselines.family_of(config.model)
+    if family != baselines.OURS:
+        keys = _label_names(labels, task.head) | task.config_keys(labels)
+        return baselines.open_model(config, family, head=task.head, keys=keys)
     settings = {
         "cls_dropout": config.classifier_dropout,
         "hidden_dropout_prob": config.hidden_dropout,

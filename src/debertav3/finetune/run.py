@@ -16,9 +16,10 @@ from transformers.trainer_utils import EvalPrediction, TrainOutput
 
 from ..checkpoint import save_model
 from ..checkpoint.quiet import quiet_transformers
+from ..checkpoint.saving import replacing_folder
 from ..data.jsonl import write_json
 from ..errors import UserError
-from ..tokenization import DebertaV3Tokenizer
+from ..models import DebertaV2PreTrainedModel
 from . import checkpoints
 from .adaptation import add_lora, freeze, merged
 from .batches import EncodedDataset, PaddingCollator
@@ -53,12 +54,16 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
     started = time.perf_counter()
     folder = out / "checkpoints"
     start_from = _starting_point(config, out, folder, resume=resume)
-    tokenizer = open_tokenizer(config)
+    tokenizer = open_tokenizer(config, data.task)
     transformers.set_seed(config.seed)
     model = open_model(config, tokenizer, data.task, data.labels)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     freeze(model, config)
+    if config.sift and not isinstance(model, DebertaV2PreTrainedModel):
+        raise UserError(
+            "SiFT needs a DeBERTa v2 or v3 model, whose embeddings take a perturbation; leave --sift out."
+        )
     facts = examine(data, config, tokenizer=tokenizer) if config.check_data else {}
     for line in facts.get("warnings", ()):
         logger.warning("%s", line)
@@ -78,12 +83,21 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         device = str(trainer.args.device)
         record = run_record(config, labels=prepared.labels, rows=data.rows, device=device)
         with quiet_transformers():
-            save_model(merged(trainer.model), out, tokenizer)
+            _save(merged(trainer.model), out, tokenizer)
         write_json(out / "metrics.json", report)
         write_json(out / "run.json", record)  # comes last, so a folder that has it is complete
         if not config.keep_checkpoints:
             shutil.rmtree(folder)
     return report
+
+
+def _save(model: PreTrainedModel, out: Path, tokenizer: Any) -> None:
+    if isinstance(model, DebertaV2PreTrainedModel):
+        save_model(model, out, tokenizer)
+        return
+    with replacing_folder(out) as partial:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +117,7 @@ def _prepare(
     data: Data,
     *,
     model: PreTrainedModel,
-    tokenizer: DebertaV3Tokenizer,
+    tokenizer: Any,
     folder: Path,
 ) -> _Prepared:
     task, labels = data.task, label_order(model, data.labels)
@@ -137,7 +151,7 @@ def _prepare(
 
 def _report(prepared: _Prepared, trained: TrainOutput) -> dict[str, Any]:
     """Return the content of ``metrics.json``: scores of every dev set, speed and the log."""
-    trainer, task = prepared.trainer, prepared.task
+    trainer, task, tally = prepared.trainer, prepared.task, prepared.trainer.tally
     trainer.compute_metrics = None  # it scores the first dev set; from here on each is scored as itself
     trainer.compute_metrics = None  # it knows the first dev set only
     dev = {path: _dev_report(prepared, dataset) for path, dataset in prepared.dev_sets.items()}
@@ -147,10 +161,11 @@ def _report(prepared: _Prepared, trained: TrainOutput) -> dict[str, Any]:
         "train": {
             "examples": len(prepared.train),
             "steps": trained.global_step,
-            "loss": trained.training_loss,
-            "seconds": trained.metrics["train_runtime"],
-            "examples_per_second": trained.metrics["train_samples_per_second"],
-            "skipped_steps": trainer.skipped_steps,
+            "seconds": tally.seconds,
+            "examples_per_second": trained.global_step
+            * trainer.train_sampler.batch_size
+            / max(tally.seconds, 1e-9),
+            "skipped_steps": tally.skipped_steps,
         },
         "history": trainer.state.log_history,
     }

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..data.jsonl import read_lines
 from ..data.scores import answer_f1, exact_match
-from ..data.spans import SpanDecoding, Window, answer_positions, decode_spans, question_windows
+from ..data.spans import SpanDecoding, Window, answer_positions, decode_spans
 from ..errors import UserError
 from .fields import kept_examples, text_in
 from .rows import Row, read_rows, suffix_of
@@ -47,6 +47,8 @@ class WindowOrigin:
     window: Window
     offsets: list[tuple[int, int]]
     """Characters of every token of the whole context."""
+    null: int
+    """Place of [CLS], which stands for "no answer"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,28 +86,28 @@ class SpanTask(Task):
         self, examples: Sequence[Example], tokenizer: Any, *, labels: Sequence[str], config: "FinetuneConfig"
     ) -> "EncodedDataset":
         """Lay every question out over windows of its context; labels are places of answers or [CLS]."""
+        from .baselines import PairLayout
         from .batches import EncodedDataset
 
+        layout = PairLayout.of(tokenizer)
         features, origins = [], []
         for number, (question, context, offsets) in enumerate(_encoded_pairs(examples, tokenizer)):
             gold: Gold = examples[number].extra
-            windows = question_windows(
-                question,
-                context,
-                cls_id=tokenizer.cls_token_id,
-                sep_id=tokenizer.sep_token_id,
-                max_length=config.max_length,
-                overlap=config.window_overlap,
+            windows = layout.windows(
+                question, context, max_length=config.max_length, overlap=config.window_overlap
             )
             for window in windows:
-                places = (0, 0)
+                null = len(window.input_ids) - 1 if layout.has_cls_last else 0
+                places = (null, null)
                 if gold.start is not None:
                     end = gold.start + len(gold.answers[0])
-                    places = answer_positions(window, offsets, start=gold.start, end=end)
-                features.append(
-                    {"input_ids": window.input_ids, "token_type_ids": window.token_type_ids, "labels": places}
-                )
-                origins.append(WindowOrigin(number, window, offsets))
+                    found = answer_positions(window, offsets, start=gold.start, end=end)
+                    places = found if found != (0, 0) else places
+                feature = {"input_ids": window.input_ids, "labels": places}
+                if layout.types is not None:
+                    feature["token_type_ids"] = window.token_type_ids
+                features.append(feature)
+                origins.append(WindowOrigin(number, window, offsets, null))
         return EncodedDataset(features, origins=origins, examples=examples)
 
     def loss(
@@ -125,10 +127,12 @@ class SpanTask(Task):
 
     def decode(self, predictions: Any, dataset: "EncodedDataset") -> list[SpanDecoding]:
         """The best spans of every example, over all its windows."""
-        starts, ends = (np.asarray(part) for part in predictions[:2])
+        starts, ends = (np.array(part) for part in predictions[:2])
         rows: list[list[int]] = [[] for _ in dataset.examples]
         for row, origin in enumerate(dataset.origins):
             rows[origin.example].append(row)
+            # The first token is never the context's, so it can hold what [CLS] says where that stands last.
+            starts[row, 0], ends[row, 0] = starts[row, origin.null], ends[row, origin.null]
         decoded = []
         for example, mine in zip(dataset.examples, rows, strict=True):
             mine.sort(key=lambda row: dataset.origins[row].window.first)

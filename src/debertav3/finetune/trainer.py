@@ -23,7 +23,7 @@ from ..errors import UserError
 from . import checkpoints, sift
 from .adaptation import parameter_groups
 from .batches import EncodedDataset, LengthBucketSampler, PaddingCollator
-from .callbacks import EpochOrder, ExtraSaves, ProgressBar
+from .callbacks import EpochOrder, ExtraSaves, ProgressBar, Tally
 from .config import FinetuneConfig
 from .losses import LossFunction
 from .sift import Divergence
@@ -65,7 +65,6 @@ class FinetuneTrainer(Trainer):
         self.config = config
         self.task_loss = loss
         self.divergence = divergence
-        self.skipped_steps = 0
         self._bad_steps_in_a_row = 0
         self._staging: Path | None = None
         self.train_sampler = LengthBucketSampler(
@@ -85,6 +84,8 @@ class FinetuneTrainer(Trainer):
         )
         self.remove_callback(PrinterCallback)  # it prints to stdout
         self.saves = ExtraSaves(config.save_every_steps, evaluates_epochs=config.eval_every_steps is None)
+        self.tally = Tally()
+        self.add_callback(self.tally)
         self.add_callback(EpochOrder(self.train_sampler))
         self.add_callback(self.saves)
         self.add_callback(ProgressBar())
@@ -140,7 +141,7 @@ class FinetuneTrainer(Trainer):
             self._bad_steps_in_a_row = 0
             return norm
         model.zero_grad(set_to_none=True)  # AdamW leaves a parameter without gradient as it is
-        self.skipped_steps += 1
+        self.tally.skipped_steps += 1
         self._bad_steps_in_a_row += 1
         step = self.state.global_step + 1
         logger.warning("step %d: loss or gradient is not finite; the step is skipped", step)
@@ -150,6 +151,19 @@ class FinetuneTrainer(Trainer):
                 "Lower learning_rate, raise warmup_steps, or set precision=fp32."
             )
         return norm
+
+    def _load_callback_state(self) -> None:
+        """Give the callbacks what the checkpoint kept of them, such as the patience of early stopping.
+
+        The Trainer's own way also restores its control flags, among them SIGTERM's request to stop.
+        """
+        stored = cast(dict[str, Any], self.state.stateful_callbacks)
+        for callback in self.callback_handler.callbacks:
+            kept = stored.get(type(callback).__name__)
+            if kept is not None:
+                attributes = (kept[-1] if isinstance(kept, list) else kept)["attributes"]
+                for name, value in attributes.items():
+                    setattr(callback, name, value)
 
     def _get_output_dir(self, trial: Any) -> str:
         return super()._get_output_dir(trial) if self._staging is None else str(self._staging)

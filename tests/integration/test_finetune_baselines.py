@@ -1,0 +1,134 @@
+"""BERT, RoBERTa, XLNet, ELECTRA and DeBERTa v1 train by the same command, in their own formats."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from debertav3.finetune.baselines import PairLayout
+from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetune.opening import open_tokenizer
+from debertav3.finetune.preparation import read_data
+from debertav3.finetune.run import run
+from debertav3.finetune.tasks import TASKS
+
+TEXTS = ["Somebody sleeps here often.", "Nobody sings in Oslo, says the bird.", "Anna waits and works."]
+SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "bert": ("Bert", SMALL),
+    "roberta": ("Roberta", {**SMALL, "type_vocab_size": 1, "max_position_embeddings": 514}),
+    "xlnet": ("XLNet", {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 16}),
+    "electra": ("Electra", {**SMALL, "embedding_size": 8}),
+    "deberta": ("Deberta", {**SMALL, "relative_attention": True, "pos_att_type": ["c2p", "p2c"]}),
+}
+HEADS = {
+    "nli": "ForSequenceClassification",
+    "ner": "ForTokenClassification",
+    "squad2": "ForQuestionAnswering",
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny random model of each family with a vocabulary of its own kind."""
+    folders = {}
+    for family, (name, shape) in FAMILIES.items():
+        folder = folders[family] = tmp_path_factory.mktemp(family)
+        tokenizer = getattr(transformers, f"{name}Tokenizer")().train_new_from_iterator(
+            TEXTS * 5, vocab_size=300
+        )
+        tokenizer.save_pretrained(folder)
+        torch.manual_seed(0)
+        config = getattr(transformers, f"{name}Config")(
+            vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **shape
+        )
+        getattr(transformers, f"{name}Model")(config).save_pretrained(folder)
+    return folders
+
+
+def rows_of(task: str, folder: Path) -> str:
+    if task == "ner":
+        path = folder / "rows.conll"
+        path.write_text(
+            "Anna\tB-PER\nsings\tO\n\nOslo\tB-LOC\nsleeps\tO\n\nbirds\tO\n\nAnna\tB-PER\n", encoding="utf-8"
+        )
+        return str(path)
+    path = folder / "rows.jsonl"
+    labels = ("entailment", "neutral", "contradiction")
+    if task == "nli":
+        rows = [
+            {"premise": TEXTS[i % 3], "hypothesis": f"Bird {i}.", "label": labels[i % 3]} for i in range(6)
+        ]
+    else:
+        context = TEXTS[1] * 6
+        answers = {"text": ["Oslo"], "answer_start": [context.index("Oslo")]}
+        none: dict[str, Any] = {"text": [], "answer_start": []}
+        rows = [
+            {
+                "id": str(i),
+                "question": "Where does nobody sing?",
+                "context": context,
+                "answers": none if i % 2 else answers,
+            }
+            for i in range(4)
+        ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("task", HEADS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_trains_and_opens_again(
+    checkpoints: dict[str, Path], tmp_path: Path, family: str, task: str
+) -> None:
+    rows = rows_of(task, tmp_path)
+    config = FinetuneConfig(
+        task=task,
+        model=str(checkpoints[family]),
+        train=(rows,),
+        dev=(rows,),
+        batch_size=2,
+        max_steps=2,
+        max_length=48,
+        window_overlap=8,
+        learning_rate=1e-3,
+    )
+    report = run(config, read_data(config), tmp_path / "out")
+    assert report is not None
+    assert report["train"]["skipped_steps"] == 0
+    auto = getattr(transformers, f"AutoModel{HEADS[task]}")
+    model = auto.from_pretrained(tmp_path / "out")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert model(**tokenizer("Somebody sings.", return_tensors="pt"))
+    if task == "nli":
+        assert model.config.id2label == {0: "entailment", 1: "neutral", 2: "contradiction"}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_windows_are_laid_out_as_the_tokenizer_lays_out_pairs(
+    checkpoints: dict[str, Path], family: str
+) -> None:
+    config = FinetuneConfig(task="squad2", model=str(checkpoints[family]))
+    tokenizer = open_tokenizer(config, TASKS["squad2"])
+    question, context = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in TEXTS[:2])
+    layout = PairLayout.of(tokenizer)
+    (window,) = layout.windows(question, context, max_length=200, overlap=8)
+    pair = tokenizer(*TEXTS[:2])
+    assert window.input_ids == pair["input_ids"]
+    assert window.token_type_ids == pair.get("token_type_ids", [])
+    assert window.input_ids[window.prefix : window.prefix + window.size] == context
+    parts = layout.windows(question, context * 9, max_length=64, overlap=8)
+    assert len(parts) > 1
+    assert all(len(part.input_ids) <= 64 for part in parts)
+
+
+def test_sift_needs_our_embeddings(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    from debertav3.errors import UserError
+
+    rows = rows_of("nli", tmp_path)
+    config = FinetuneConfig(task="nli", model=str(checkpoints["bert"]), train=(rows,), sift=True)
+    with pytest.raises(UserError, match="SiFT needs a DeBERTa"):
+        run(config, read_data(config), tmp_path / "out")
