@@ -1,18 +1,18 @@
-"""pytest plugin for transformers' own test suite: puts our classes in the place of its DeBERTa-v2 ones.
+"""pytest plugin for transformers' own tests: our classes take the place of its DeBERTa-v2 ones.
 
-Load it with ``-p transformers_suite_plugin`` in a run over transformers' tests; see
-``run_transformers_suite.py``.
+``test_transformers_suite.py`` loads it; by hand: ``pytest -p transformers_suite_plugin ...`` with this
+folder and the transformers checkout on ``PYTHONPATH``.
 """
 
-import sys
+import importlib
 
 import transformers
 from transformers.models.deberta_v2 import modeling_deberta_v2
 
 import debertav3.models as ours
 
-for _name in modeling_deberta_v2.__all__:
-    _class = getattr(ours, _name)
-    setattr(transformers, _name, _class)
-    setattr(modeling_deberta_v2, _name, _class)
-    setattr(sys.modules["transformers.models.deberta_v2"], _name, _class)
+PLACES = (transformers, importlib.import_module("transformers.models.deberta_v2"), modeling_deberta_v2)
+
+for name in modeling_deberta_v2.__all__:
+    for place in PLACES:
+        setattr(place, name, getattr(ours, name))

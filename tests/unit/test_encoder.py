@@ -244,3 +244,17 @@ def test_inference_sees_trained_weights() -> None:
         optimizer.zero_grad()
         model(**batch)[0].square().sum().backward()
         optimizer.step()
+
+
+def test_inference_mode_first_then_everything_else() -> None:
+    """What is kept from inference mode must serve outside of it, also for inputs beyond the kept tables."""
+    model = tiny_model().eval()
+    short, long = random_batch((9, 4)), random_batch((60, 20))  # 32 positions
+    with torch.inference_mode():
+        first = model(**short)[0].clone()
+    with torch.no_grad():
+        torch.testing.assert_close(model(**short)[0], first.clone(), atol=0, rtol=0)
+        quick = model(**long)[0]
+    slow = model(**long)[0]
+    torch.testing.assert_close(quick, slow, atol=1e-12, rtol=1e-12)
+    gradients(model, slow.sum())
