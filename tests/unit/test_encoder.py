@@ -258,3 +258,20 @@ def test_inference_mode_first_then_everything_else() -> None:
     slow = model(**long)[0]
     torch.testing.assert_close(quick, slow, atol=1e-12, rtol=1e-12)
     gradients(model, slow.sum())
+
+
+@pytest.mark.parametrize("conv_kernel_size", [None, 3])
+def test_an_exported_graph_serves_all_lengths_and_batches(conv_kernel_size: int | None) -> None:
+    model = tiny_model(conv_kernel_size=conv_kernel_size).float().eval()
+    batch = random_batch((9, 4))
+    axes = {0: torch.export.Dim("batch", min=1, max=64), 1: torch.export.Dim("tokens", min=3, max=512)}
+    program = torch.export.export(model, (), batch, dynamic_shapes={key: axes for key in batch})
+    for lengths in (
+        (9, 4),
+        (4,),
+        (19, 7, 3),
+        (60, 33),
+    ):  # within the identity buckets, and beyond 32 positions
+        other = random_batch(lengths, seed=1)
+        real = other["attention_mask"].bool()
+        torch.testing.assert_close(program.module()(**other)[0][real], model(**other)[0][real])

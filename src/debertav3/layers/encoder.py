@@ -79,11 +79,11 @@ class Intermediate(nn.Module):
         return ACTIVATION[self.activation](self.dense(x))
 
     def _widen(self, x: Tensor) -> Tensor:
-        wide = scratch("intermediate", x, x.shape[:-1].numel(), self.dense.out_features)
+        wide = scratch("intermediate", x, *x.shape[:-1], self.dense.out_features)
         if wide is None:
             return self.dense(x)
-        torch.addmm(self.dense.bias, x.flatten(0, -2), self.dense.weight.t(), out=wide)
-        return wide.view(*x.shape[:-1], -1)
+        torch.addmm(self.dense.bias, x.flatten(0, -2), self.dense.weight.t(), out=wide.flatten(0, -2))
+        return wide
 
 
 class Layer(nn.Module):
