@@ -66,7 +66,7 @@ def losses() -> dict[str, list[float]]:
 def test_twenty_steps_give_the_recorded_losses() -> None:
     record = json.loads(RECORD.read_text())
     found = losses()
-    # One other draw of the generator would change a loss by per cents, rounding over 20 steps by less than this.
+    # One other draw of the generator would change a loss by per cents, rounding over 20 steps by less.
     for name in ("mlm_loss", "rtd_loss"):
         assert found[name] == pytest.approx(record[name], rel=2e-4), name
     assert found["rtd_loss"][-1] < 0.8 * found["rtd_loss"][0]

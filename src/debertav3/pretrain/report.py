@@ -33,6 +33,7 @@ _PLOTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Update norm", ("update_norm",)),
     ("Learning rate", ("learning_rate",)),
     ("Tokens per second", ("tokens_per_second",)),
+    ("Share of the measured rate of products", ("model_flops_utilisation",)),
 )
 
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}

@@ -4,11 +4,9 @@
 ``checkpoints/``, ``report.html`` and, at the end, ``encoder/``, ``discriminator/`` and ``generator/``.
 """
 
-import json
 import logging
-import math
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +15,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import nn
-from tqdm import tqdm
 
 from ..data.samples import PretrainingData, open_windows, special_ids, vocabulary_of
 from ..data.shards import TokenShards, write_json
@@ -25,7 +22,9 @@ from ..errors import UserError
 from ..tokenization import DebertaV3Tokenizer
 from .batches import MaskedBatch, Share, load_steps
 from .diagnostics import derived, embedding_cosines
+from .flops import detection_flops, masked_lm_flops, measured_rate
 from .loop import Loop, LoopConfig, TrainStep
+from .metrics_log import MetricsLog
 from .mlm import MaskedLanguageModel
 from .networks import Networks, build_networks, export
 from .optimization import StepEngine
@@ -87,7 +86,8 @@ def pretrain(
         figures = evaluate(step, heldout, config, accelerator) if heldout is not None else {}
         return {**figures, **_cosines(networks)}
 
-    with MetricsLog(out, config, is_main=accelerator.is_main_process) as metrics:
+    rate = _flops_per_token(config, networks) / _peak_rate(accelerator)
+    with MetricsLog(out, config, seconds_at_peak=rate, is_main=accelerator.is_main_process) as metrics:
         loop = Loop(
             step,
             load,
@@ -184,6 +184,22 @@ def _cosines(networks: Networks) -> dict[str, float]:
     )
 
 
+def _flops_per_token(config: PretrainConfig, networks: Networks) -> float:
+    generator = masked_lm_flops(
+        networks.generator.config.to_dict(), length=config.length, mask_prob=config.mask_prob
+    )
+    if networks.discriminator is None:
+        return generator
+    return generator + detection_flops(networks.discriminator.config.to_dict(), length=config.length)
+
+
+def _peak_rate(accelerator: Accelerator) -> float:
+    """Operations per second of all processes together, if every one had the rate of this one."""
+    dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    dtype = dtypes.get(str(accelerator.mixed_precision), torch.float32)
+    return measured_rate(accelerator.device, dtype) * accelerator.num_processes
+
+
 def _open_data(config: PretrainConfig, shards: TokenShards, tokenizer: DebertaV3Tokenizer) -> PretrainingData:
     windows = open_windows(
         shards, packing=config.packing, length=config.length, special=special_ids(tokenizer)
@@ -257,72 +273,3 @@ def _begin(
         },
     }
     write_json(out / "run.json", run)
-
-
-class MetricsLog:
-    """``metrics.jsonl``, TensorBoard where it is installed, and the progress bar, in the first process.
-
-    Args:
-        out: the run's folder.
-        config: of the run.
-        is_main: whether this is the first process.
-    """
-
-    def __init__(self, out: Path, config: PretrainConfig, *, is_main: bool) -> None:
-        self.path = out / "metrics.jsonl"
-        self.config = config
-        self.is_main = is_main
-        self.tokens_per_step = config.global_batch * config.length
-
-    def __enter__(self) -> "MetricsLog":
-        self._bar: Any = tqdm(total=self.config.steps, unit="step", disable=None if self.is_main else True)
-        self._stream: Any = None
-        self._board: Any = None
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.close()
-        for sink in (self._stream, self._board):
-            if sink is not None:
-                sink.close()
-
-    def forget_after(self, step: int) -> None:
-        """Begin at ``step``: what a lost stretch of the run had written beyond it is taken back."""
-        if not self.is_main:
-            return
-        if self.path.exists():
-            rows = [line for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True)]
-            kept = [line for line in rows if line.endswith("\n") and json.loads(line)["step"] <= step]
-            temporary = self.path.with_suffix(".tmp")
-            temporary.write_text("".join(kept), encoding="utf-8")
-            temporary.replace(self.path)
-        self._stream = self.path.open("a", encoding="utf-8", buffering=1)
-        self._board = _open_board(self.path.parent / "tensorboard", step)
-        self._bar.update(step - self._bar.n)
-
-    def write(self, figures: Mapping[str, Any]) -> None:
-        """Write one line of figures."""
-        step, row = figures["step"], dict(figures)
-        if seconds := row.get("seconds_per_step"):
-            row["tokens_per_second"] = self.tokens_per_step / seconds
-            row["hours_left"] = (self.config.steps - step) * seconds / 3600
-        row = {
-            name: value for name, value in row.items() if not isinstance(value, float) or math.isfinite(value)
-        }
-        self._stream.write(json.dumps(row) + "\n")
-        if self._board is not None:
-            for name, value in row.items():
-                self._board.add_scalar(name, value, step)
-        self._bar.update(step - self._bar.n)
-        shown = {name: f"{row[name]:.4g}" for name in ("mlm_loss", "rtd_loss", "rtd_f1") if name in row}
-        if shown:
-            self._bar.set_postfix(shown)
-            log.info("step %d: %s", step, ", ".join(f"{name} {value}" for name, value in shown.items()))
-
-
-def _open_board(folder: Path, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder), purge_step=step + 1)

@@ -1,0 +1,86 @@
+"""Where the figures of a run go: ``metrics.jsonl``, TensorBoard, the progress bar."""
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from .settings import PretrainConfig
+
+log = logging.getLogger(__name__)
+
+
+class MetricsLog:
+    """``metrics.jsonl``, TensorBoard where it is installed, and the progress bar, in the first process.
+
+    Args:
+        out: the run's folder.
+        config: of the run.
+        seconds_at_peak: seconds a token would take if every operation ran at the measured rate of products.
+        is_main: whether this is the first process.
+    """
+
+    def __init__(self, out: Path, config: PretrainConfig, *, seconds_at_peak: float, is_main: bool) -> None:
+        self.seconds_at_peak = seconds_at_peak
+        self.path = out / "metrics.jsonl"
+        self.config = config
+        self.is_main = is_main
+        self.tokens_per_step = config.global_batch * config.length
+
+    def __enter__(self) -> "MetricsLog":
+        self._bar: Any = tqdm(total=self.config.steps, unit="step", disable=None if self.is_main else True)
+        self._stream: Any = None
+        self._board: Any = None
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+        for sink in (self._stream, self._board):
+            if sink is not None:
+                sink.close()
+
+    def forget_after(self, step: int) -> None:
+        """Begin at ``step``: what a lost stretch of the run had written beyond it is taken back."""
+        if not self.is_main:
+            return
+        if self.path.exists():
+            rows = [line for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True)]
+            kept = [line for line in rows if line.endswith("\n") and json.loads(line)["step"] <= step]
+            temporary = self.path.with_suffix(".tmp")
+            temporary.write_text("".join(kept), encoding="utf-8")
+            temporary.replace(self.path)
+        self._stream = self.path.open("a", encoding="utf-8", buffering=1)
+        self._board = _open_board(self.path.parent / "tensorboard", step)
+        self._bar.update(step - self._bar.n)
+
+    def write(self, figures: Mapping[str, Any]) -> None:
+        """Write one line of figures."""
+        step, row = figures["step"], dict(figures)
+        if seconds := row.get("seconds_per_step"):
+            row["tokens_per_second"] = self.tokens_per_step / seconds
+            row["model_flops_utilisation"] = row["tokens_per_second"] * self.seconds_at_peak
+            row["hours_left"] = (self.config.steps - step) * seconds / 3600
+        row = {
+            name: value for name, value in row.items() if not isinstance(value, float) or math.isfinite(value)
+        }
+        self._stream.write(json.dumps(row) + "\n")
+        if self._board is not None:
+            for name, value in row.items():
+                self._board.add_scalar(name, value, step)
+        self._bar.update(step - self._bar.n)
+        shown = {name: f"{row[name]:.4g}" for name in ("mlm_loss", "rtd_loss", "rtd_f1") if name in row}
+        if shown:
+            self._bar.set_postfix(shown)
+            log.info("step %d: %s", step, ", ".join(f"{name} {value}" for name, value in shown.items()))
+
+
+def _open_board(folder: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=step + 1)
