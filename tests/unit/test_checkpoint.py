@@ -113,6 +113,13 @@ def test_saved_config_leaves_nothing_to_defaults(tmp_path: Path) -> None:
     assert saved["position_buckets"] == -1 and saved["pooler_hidden_size"] == 48
 
 
+def test_saved_files_are_as_readable_as_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "new").touch()
+    save_model(models.DebertaV2Model(tiny_config()), tmp_path / "saved")
+    modes = {path.name: path.stat().st_mode for path in (tmp_path / "saved").iterdir()}
+    assert set(modes.values()) == {(tmp_path / "new").stat().st_mode}, modes
+
+
 def test_legacy_masked_lm_head_opens_with_equal_outputs(tmp_path: Path) -> None:
     stock = save_stock(tmp_path, "ForMaskedLM", legacy=True)
     opened = open_model(tmp_path, head=models.DebertaV2ForMaskedLM)

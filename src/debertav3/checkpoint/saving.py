@@ -98,6 +98,7 @@ def replacing_folder(target: Path) -> Iterator[Path]:
 def _move(partial: Path, target: Path) -> None:
     for path in partial.rglob("*"):
         if path.is_file():
+            path.chmod(0o666 & ~_umask())  # safetensors makes files private; other users may serve them
             _flush(path)
     partial.chmod(0o777 & ~_umask())  # mkdtemp makes it private
     if not target.exists():
