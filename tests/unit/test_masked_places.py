@@ -13,7 +13,8 @@ CONFIG = {
     "vocab_size": 61, "hidden_size": 24, "num_attention_heads": 3, "intermediate_size": 40,
     "max_position_embeddings": 32, "position_buckets": 8, "relative_attention": True, "share_att_key": True,
     "norm_rel_ebd": "layer_norm", "position_biased_input": False, "type_vocab_size": 0,
-    "num_hidden_layers": 2, "initializer_range": 0.5, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
+    "num_hidden_layers": 2, "initializer_range": 0.5, "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
 }  # fmt: skip
 B, L = 3, 23
 
