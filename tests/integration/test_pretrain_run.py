@@ -31,7 +31,7 @@ TINY = replace(
     precision="no", log_every_steps=2, save_every_steps=3, validate_every_steps=3, validation_windows=4,
     dropout=0.1,
 )  # fmt: skip
-TIMES = ("seconds_per_step", "tokens_per_second", "hours_left")
+TIMES = ("seconds_per_step", "tokens_per_second", "hours_left", "model_flops_utilisation")
 
 
 @pytest.fixture(scope="module")
