@@ -146,13 +146,14 @@ def main() -> None:
         print(json.dumps({"peak_mib": peak}))
         return
 
+    # First of all: a child's figure begins at what its parent holds.
+    peaks = {name: peak_mib(arguments, name) for name in CONTENDERS}
     models = {name: model_of(name) for name in CONTENDERS}
     seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     for number, part in enumerate(parts):
         for name in CONTENDERS if number % 2 else reversed(CONTENDERS):
             steps = train(name, models[name], part, collator, config)
             seconds[name].append(statistics.mean(steps[1:] if number == 0 else steps))
-    peaks = {name: peak_mib(arguments, name) for name in CONTENDERS}
     rates = {name: config.batch_size / statistics.median(seconds[name]) for name in CONTENDERS}
     for name in CONTENDERS:
         print(f"{name:>6}: {rates[name]:7.1f} examples/s  {peaks[name]:7.0f} MiB at the peak")
