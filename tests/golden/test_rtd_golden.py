@@ -36,7 +36,7 @@ def batch(step: int) -> MaskedBatch:
     positions = torch.randperm(B * L, generator=draw)[:M].sort().values
     targets = ids.view(-1)[positions].clone()
     ids.view(-1)[positions] = 4
-    return MaskedBatch(ids, positions, targets, torch.rand(M, generator=draw), None, None, None, None)
+    return MaskedBatch(ids, positions, targets, torch.rand(M, generator=draw), None, None, None)
 
 
 def losses() -> dict[str, list[float]]:

@@ -50,9 +50,7 @@ def test_scores_equal_scikit_learn() -> None:
 def masked_batch(length: int, samples: int, masked: int, vocab_size: int) -> MaskedBatch:
     ids = torch.randint(5, vocab_size, (samples, length))
     positions = (torch.arange(samples)[:, None] * length + torch.arange(1, masked + 1) * 6).flatten()
-    return MaskedBatch(
-        ids, positions, ids.view(-1)[positions], torch.rand(len(positions)), None, None, None, None
-    )
+    return MaskedBatch(ids, positions, ids.view(-1)[positions], torch.rand(len(positions)), None, None, None)
 
 
 def test_operations_are_those_that_torch_counts() -> None:
@@ -81,9 +79,9 @@ def test_the_rate_of_the_machine_is_a_positive_number() -> None:
 
 def test_padding_counts_nowhere() -> None:
     batch = masked_batch(8, 2, 1, 50)
-    real = torch.tensor([[True] * 8, [True] * 4 + [False] * 4])
+    segments = torch.tensor([[0] * 8, [0] * 4 + [-1] * 4])
     padded = MaskedBatch(
-        batch.input_ids, batch.positions[:1], batch.targets[:1], batch.uniforms[:1], real, None, None, None
+        batch.input_ids, batch.positions[:1], batch.targets[:1], batch.uniforms[:1], segments, None, None
     )
     corrupted = corrupt(padded, padded.targets)
     logits = torch.full((2, 8), 3.0)

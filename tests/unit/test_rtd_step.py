@@ -50,7 +50,7 @@ def random_batch(seed: int = 1, *, samples: int = 3, masked: int = 9) -> MaskedB
     targets = original.view(-1)[positions].clone()
     original.view(-1)[positions] = 4
     uniforms = torch.rand(masked, generator=draw)
-    return MaskedBatch(original, positions, targets, uniforms, None, None, None, None)
+    return MaskedBatch(original, positions, targets, uniforms, None, None, None)
 
 
 def table(model: torch.nn.Module) -> torch.nn.Parameter:
@@ -249,7 +249,6 @@ def split(batch: MaskedBatch) -> list[MaskedBatch]:
                 batch.positions[mine] - row * LENGTH,
                 batch.targets[mine],
                 batch.uniforms[mine],
-                None,
                 None,
                 None,
                 None,

@@ -184,14 +184,13 @@ def test_batches_mask_across_segments_and_padding(shards: TokenShards) -> None:
     data = data_of(shards)
     raw = data.batch(list(range(6)))
     batch = MaskedBatch.from_numpy(raw)
-    assert batch.pairs is not None and batch.real is not None and raw.segment_ids is not None
+    pairs, real = batch.pairs(), batch.real
+    assert pairs is not None and real is not None and raw.segment_ids is not None
     for row, segments in enumerate(raw.segment_ids):
         for i, own in enumerate(segments):
             wanted = (segments == own) & (segments >= 0) & (own >= 0)
-            assert batch.pairs[row, i].tolist() == wanted.tolist()
-    assert torch.equal(
-        batch.filled_with(batch.targets)[~batch.real], torch.zeros(int((~batch.real).sum())).long()
-    )
+            assert pairs[row, i].tolist() == wanted.tolist()
+    assert torch.equal(batch.filled_with(batch.targets)[~real], torch.zeros(int((~real).sum())).long())
     assert batch.num_real == int((raw.segment_ids >= 0).sum())
 
 

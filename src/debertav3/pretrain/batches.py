@@ -20,8 +20,7 @@ class MaskedBatch:
         positions: ``(M,)`` int64, masked places in the flat batch.
         targets: ``(M,)`` int64, what stood there.
         uniforms: ``(M,)`` float32 in [0, 1), for drawing the generator's tokens.
-        real: ``(B, L)`` bool, True for real tokens; None where there is no padding.
-        pairs: ``(B, L, L)`` bool, True within a segment; None where each sample is one full segment.
+        segment_ids: ``(B, L)`` int64, -1 for padding; None where each sample is one full segment.
         position_ids: ``(B, L)`` int64, counted within the segment; None as above.
         cls_places: ``(B, L)`` int64, the place of each token's own [CLS] in its row; None as above.
     """
@@ -30,29 +29,25 @@ class MaskedBatch:
     positions: Tensor
     targets: Tensor
     uniforms: Tensor
-    real: Tensor | None
-    pairs: Tensor | None
+    segment_ids: Tensor | None
     position_ids: Tensor | None
     cls_places: Tensor | None
 
     @classmethod
     def from_numpy(cls, batch: Batch) -> "MaskedBatch":
-        """Take over a batch; segments become masks."""
-        real = pairs = position_ids = cls_places = None
+        """Take over a batch."""
+        segment_ids = position_ids = cls_places = None
         if batch.segment_ids is not None:
-            segments = torch.from_numpy(batch.segment_ids)
             starts, offsets = segment_layout(batch.segment_ids)
+            segment_ids = torch.from_numpy(batch.segment_ids)
             position_ids, cls_places = torch.from_numpy(offsets), torch.from_numpy(starts)
-            real = segments != PADDING
-            pairs = (segments[:, :, None] == segments[:, None, :]) & real[:, None, :]
         return cls(
             input_ids=torch.from_numpy(batch.input_ids),
             positions=torch.from_numpy(batch.positions),
             targets=torch.from_numpy(batch.targets),
             # 1 - 2**-24 is the largest float32 below 1: rounding up to 1 would draw past the last token.
             uniforms=torch.from_numpy(batch.uniforms).float().clamp_(max=1 - 2**-24),
-            real=real,
-            pairs=pairs,
+            segment_ids=segment_ids,
             position_ids=position_ids,
             cls_places=cls_places,
         )
@@ -70,6 +65,21 @@ class MaskedBatch:
         return replace(self, **{name: change(value) for name, value in values if value is not None})
 
     @property
+    def real(self) -> Tensor | None:
+        """``(B, L)`` bool, True for real tokens; None where there is no padding."""
+        return None if self.segment_ids is None else self.segment_ids != PADDING
+
+    def pairs(self) -> Tensor | None:
+        """``(B, L, L)`` bool, True within a segment; None where each sample is one full segment.
+
+        Made where it is used: for a whole step of a large run it would be gigabytes.
+        """
+        if self.segment_ids is None:
+            return None
+        same = self.segment_ids[:, :, None] == self.segment_ids[:, None, :]
+        return same & (self.segment_ids != PADDING)[:, None, :]
+
+    @property
     def num_masked(self) -> int:
         """Masked tokens."""
         return self.targets.numel()
@@ -77,7 +87,8 @@ class MaskedBatch:
     @property
     def num_real(self) -> int:
         """Real tokens, special tokens counted."""
-        return self.input_ids.numel() if self.real is None else int(self.real.sum())
+        real = self.real
+        return self.input_ids.numel() if real is None else int(real.sum())
 
     def filled_with(self, tokens: Tensor) -> Tensor:
         """``input_ids`` with ``(M,)`` tokens at the masked places, ``(B, L)``."""

@@ -31,7 +31,7 @@ class MaskedLanguageModel(nn.Module):
     def forward(self, batch: MaskedBatch) -> MaskedPredictions:
         """The summed loss, the drawn tokens, and how many were guessed right."""
         deberta = self.model.deberta
-        masks = AttentionMasks.read(batch.pairs)
+        masks = AttentionMasks.read(batch.pairs())
         embedded = deberta.embeddings(
             input_ids=batch.input_ids, position_ids=batch.position_ids, mask=masks.padding
         )

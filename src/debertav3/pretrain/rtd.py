@@ -76,7 +76,7 @@ class ReplacedTokenDetector(nn.Module):
         """Logits, ``(B, L)``, at least in fp32, positive for "replaced"."""
         batch = corrupted.batch
         states = self.model.deberta(
-            corrupted.input_ids, attention_mask=batch.pairs, position_ids=batch.position_ids
+            corrupted.input_ids, attention_mask=batch.pairs(), position_ids=batch.position_ids
         ).last_hidden_state
         context = None
         if batch.cls_places is not None:
