@@ -21,7 +21,7 @@ from debertav3.pretrain.state import find_fault
 KILLS = 50
 CONFIG = replace(
     recipe("nano"), steps=400, global_batch=2, micro_batch=2, length=18, generator_layers=1, warmup_steps=5,
-    precision="no", save_every_steps=1, log_every_steps=1, validate_every_steps=1000, validation_windows=2,
+    precision="fp32", save_every_steps=1, log_every_steps=1, validate_every_steps=1000, validation_windows=2,
 )  # fmt: skip
 
 

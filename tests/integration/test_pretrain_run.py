@@ -28,7 +28,7 @@ from debertav3.pretrain.state import find_fault
 
 TINY = replace(
     recipe("nano"), steps=6, global_batch=4, micro_batch=4, length=24, generator_layers=1, warmup_steps=2,
-    precision="no", log_every_steps=2, save_every_steps=3, validate_every_steps=3, validation_windows=4,
+    precision="fp32", log_every_steps=2, save_every_steps=3, validate_every_steps=3, validation_windows=4,
     dropout=0.1,
 )  # fmt: skip
 TIMES = ("seconds_per_step", "tokens_per_second", "hours_left", "model_flops_utilisation")
@@ -149,7 +149,7 @@ def test_a_second_run_in_the_same_folder_is_refused(finished: Path, shards: Path
 
 def command(shards: Path, out: Path, *more: str) -> list[str]:
     settings = [
-        f"--set={key}={value}" for key, value in (("global_batch", 4), ("length", 24), ("precision", "no"))
+        f"--set={key}={value}" for key, value in (("global_batch", 4), ("length", 24), ("precision", "fp32"))
     ]
     base = [
         sys.executable,

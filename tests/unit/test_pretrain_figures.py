@@ -133,9 +133,9 @@ def test_recipes_exist_for_every_size_and_follow_the_paper(size: str) -> None:
 def test_overrides_are_typed_and_name_the_nearest_key() -> None:
     config = with_overrides(
         recipe("base"),
-        ["learning_rate=5e-4", "steps=10", "precision=no", "compile=true", "generator_layers=null"],
+        ["learning_rate=5e-4", "steps=10", "precision=fp32", "compile=true", "generator_layers=null"],
     )
-    assert (config.learning_rate, config.steps, config.precision) == (5e-4, 10, "no")
+    assert (config.learning_rate, config.steps, config.precision) == (5e-4, 10, "fp32")
     assert config.compile is True and config.generator_layers is None
     with pytest.raises(UserError, match="Did you mean 'mask_prob'"):
         with_overrides(config, ["maskprob=0.2"])

@@ -155,7 +155,7 @@ class Loop:
         if self.skipped_in_a_row >= self.config.max_skipped_steps:
             raise UserError(
                 f"{self.skipped_in_a_row} steps in a row had gradients that are not finite. Lower the "
-                "learning rate, use precision no or bf16, and go on with --resume from the last checkpoint"
+                "learning rate, use precision fp32 or bf16, and go on with --resume from the last checkpoint"
             )
 
     def _after(self, step: int, stop: bool) -> None:

@@ -59,6 +59,8 @@ def pretrain(
     accelerator = Accelerator(
         mixed_precision=choose_precision(config.precision), cpu=not torch.accelerator.is_available()
     )
+    if accelerator.is_main_process:
+        log.info("%d processes, mixed precision %s", accelerator.num_processes, accelerator.mixed_precision)
     _check_batch(config, accelerator.num_processes)
     shards = TokenShards(data)
     tokenizer = DebertaV3Tokenizer.from_pretrained(data / "tokenizer")
@@ -112,14 +114,12 @@ def pretrain(
 
 
 def choose_precision(wanted: str) -> str:
-    """What ``"auto"`` means here: bf16 where the device multiplies in it, else fp32."""
+    """Accelerate's word for a precision; ``"auto"`` is bf16 where the device multiplies in it, else fp32."""
     if wanted != "auto":
-        return wanted
+        return "no" if wanted == "fp32" else wanted
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    chosen = "bf16" if torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported() else "no"
-    log.info("precision auto: %s", chosen)
-    return chosen
+    return "bf16" if torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported() else "no"
 
 
 def build_step(config: PretrainConfig, networks: Networks, accelerator: Accelerator) -> TrainStep:

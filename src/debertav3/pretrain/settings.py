@@ -60,7 +60,7 @@ class PretrainConfig:
     """Of hidden states and attention in pre-training; the exported config keeps the size's own."""
 
     precision: str = "auto"
-    """``"no"`` (fp32), ``"bf16"``, ``"fp16"``, or ``"auto"``: bf16 where the device computes in it."""
+    """``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"auto"``: bf16 where the device computes in it."""
     compile: bool = False
     """Compile the layers with torch.compile: minutes at the start, faster steps after."""
     gradient_checkpointing: bool = False
@@ -124,7 +124,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "sharing": ("gdes", "nes", "es"),
     "mode": ("two-phase", "joint"),
     "packing": ("documents", "stream"),
-    "precision": ("auto", "no", "bf16", "fp16"),
+    "precision": ("auto", "fp32", "bf16", "fp16"),
 }
 
 _MAY_CHANGE = frozenset(
@@ -207,7 +207,7 @@ def _read_value(name: str, text: str, wanted: Any) -> Any:
     if float in allowed and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if str in allowed and not isinstance(value, str):
-        value = text  # precision=no is a word here, not False
+        value = text  # "no", "on" and numbers are words here
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
         kinds = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in allowed)
         raise UserError(f"--set {name}: need {kinds}; got {text!r}")
