@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import UserError
 from . import metrics
 from .fields import column_of, kept_examples, text_in
+from .outcomes import Outcome, softmax
 from .rows import Row, read_rows
 from .task import Example, Head, Task
 
@@ -111,6 +112,27 @@ class ChoiceTask(Task):
         """Always the place where the right choice stands most often."""
         commonest = int(Counter(example.label for example in train).most_common(1)[0][0])
         return {"accuracy": float(np.mean(dev.labels() == commonest))}
+
+    def outcomes(
+        self, predictions: Any, dataset: "EncodedDataset", *, labels: Sequence[str]
+    ) -> list[Outcome]:
+        """The chosen text and its probability among the choices."""
+        shares, found = softmax(np.asarray(predictions)), []
+        for row, origin in enumerate(dataset.origins):
+            choices = dataset.examples[origin].texts[1:]
+            right, chosen = int(dataset.examples[origin].label), int(shares[row].argmax())
+            found.append(
+                Outcome(
+                    example=origin,
+                    gold=choices[right],
+                    predicted=choices[chosen],
+                    is_right=right == chosen,
+                    confidence=float(shares[row, chosen]),
+                    badness=1 - float(shares[row, right]),
+                    tokens=dataset.lengths[row],
+                )
+            )
+        return found
 
     def details(
         self, predictions: Any, dataset: "EncodedDataset", *, labels: Sequence[str]

@@ -33,7 +33,7 @@ def run_record(
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "config": config.to_dict(),
         "labels": list(labels),
-        "data": {path: {"rows": count, "sha256": file_sha256(Path(path))} for path, count in rows.items()},
+        "data": {source: {"rows": count, "sha256": _sha256(source)} for source, count in rows.items()},
         "seed": config.seed,
         "device": device,
         "threads": torch.get_num_threads(),
@@ -44,6 +44,11 @@ def run_record(
         },
         "git_commit": _git_commit(),
     }
+
+
+def _sha256(source: str) -> str | None:
+    """Sum of a file; None for a data set by name."""
+    return file_sha256(Path(source)) if Path(source).is_file() else None
 
 
 def _git_commit() -> str | None:

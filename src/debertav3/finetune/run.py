@@ -17,17 +17,20 @@ from transformers.trainer_utils import EvalPrediction, TrainOutput
 from ..checkpoint import save_model
 from ..checkpoint.quiet import quiet_transformers
 from ..checkpoint.saving import replacing_folder
-from ..data.jsonl import write_json
+from ..data.jsonl import atomic_write, write_json
 from ..errors import UserError
 from ..models import DebertaV2PreTrainedModel
 from . import checkpoints
 from .adaptation import add_lora, freeze, merged
 from .batches import EncodedDataset, PaddingCollator
+from .card import model_card
 from .config import FinetuneConfig
 from .doctor import examine
 from .opening import label_order, open_model, open_tokenizer
+from .outcomes import Outcome, by_length, calibration, worst
 from .preparation import Data
 from .records import run_record
+from .report import WORST_SHOWN, render, require_plots
 from .task import Example, Task
 from .trainer import FinetuneTrainer, training_arguments
 
@@ -54,16 +57,9 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
     started = time.perf_counter()
     folder = out / "checkpoints"
     start_from = _starting_point(config, out, folder, resume=resume)
+    require_plots()
     tokenizer = open_tokenizer(config, data.task)
-    transformers.set_seed(config.seed)
-    model = open_model(config, tokenizer, data.task, data.labels)
-    if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
-    freeze(model, config)
-    if config.sift and not isinstance(model, DebertaV2PreTrainedModel):
-        raise UserError(
-            "SiFT needs a DeBERTa v2 or v3 model, whose embeddings take a perturbation; leave --sift out."
-        )
+    model = _open_for_training(config, data, tokenizer)
     facts = examine(data, config, tokenizer=tokenizer) if config.check_data else {}
     for line in facts.get("warnings", ()):
         logger.warning("%s", line)
@@ -74,21 +70,40 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         trained = trainer.train(resume_from_checkpoint=str(start_from) if start_from else None)
     if trainer.saves.is_stopped:
         step = trainer.state.global_step
-        logger.warning(
-            "stopped by SIGTERM at step %d; the same command with --resume goes on from there", step
-        )
+        logger.warning("stopped by SIGTERM at step %d; --resume goes on from there", step)
         return None
-    report = _report(prepared, trained) | {"data": facts, "seconds": time.perf_counter() - started}
+    report, outcomes = _report(prepared, trained)
+    report |= {"data": facts, "seconds": time.perf_counter() - started}
     if trainer.is_world_process_zero():
-        device = str(trainer.args.device)
-        record = run_record(config, labels=prepared.labels, rows=data.rows, device=device)
+        record = run_record(config, labels=prepared.labels, rows=data.rows, device=str(trainer.args.device))
         with quiet_transformers():
             _save(merged(trainer.model), out, tokenizer)
         write_json(out / "metrics.json", report)
+        worst_of = {source: worst(found, WORST_SHOWN) for source, found in outcomes.items()}
+        _write(out / "report.html", render(report, record, data, worst_of))
+        _write(out / "README.md", model_card(report, record, data))
         write_json(out / "run.json", record)  # comes last, so a folder that has it is complete
         if not config.keep_checkpoints:
             shutil.rmtree(folder)
     return report
+
+
+def _open_for_training(config: FinetuneConfig, data: Data, tokenizer: Any) -> PreTrainedModel:
+    transformers.set_seed(config.seed)
+    model = open_model(config, tokenizer, data.task, data.labels)
+    if config.sift and not isinstance(model, DebertaV2PreTrainedModel):
+        raise UserError(
+            "SiFT needs a DeBERTa v2 or v3 model, whose embeddings take a perturbation; leave --sift out."
+        )
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    freeze(model, config)
+    return model
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_write(path) as file:
+        file.write(text)
 
 
 def _save(model: PreTrainedModel, out: Path, tokenizer: Any) -> None:
@@ -149,12 +164,13 @@ def _prepare(
     return _Prepared(task=task, labels=labels, train=data.train, dev_sets=dev_sets, trainer=trainer)
 
 
-def _report(prepared: _Prepared, trained: TrainOutput) -> dict[str, Any]:
-    """Return the content of ``metrics.json``: scores of every dev set, speed and the log."""
+def _report(prepared: _Prepared, trained: TrainOutput) -> tuple[dict[str, Any], dict[str, list[Outcome]]]:
+    """Return scores of every dev set, speed and the log, and what became of each dev example."""
     trainer, task, tally = prepared.trainer, prepared.task, prepared.trainer.tally
     trainer.compute_metrics = None  # it scores the first dev set; from here on each is scored as itself
     trainer.compute_metrics = None  # it knows the first dev set only
-    dev = {path: _dev_report(prepared, dataset) for path, dataset in prepared.dev_sets.items()}
+    scored = {source: _dev_report(prepared, dataset) for source, dataset in prepared.dev_sets.items()}
+    dev = {source: scores for source, (scores, _) in scored.items()}
     report: dict[str, Any] = {
         "task": task.name,
         "dev": dev,
@@ -171,7 +187,7 @@ def _report(prepared: _Prepared, trained: TrainOutput) -> dict[str, Any]:
     }
     if dev:
         report = {task.best_metric: next(iter(dev.values()))[task.best_metric], **report}
-    return report
+    return report, {source: outcomes for source, (_, outcomes) in scored.items()}
 
 
 def _starting_point(config: FinetuneConfig, out: Path, folder: Path, *, resume: bool) -> Path | None:
@@ -207,14 +223,18 @@ def _with_precision(config: FinetuneConfig) -> FinetuneConfig:
     return config.with_values({"precision": "bf16" if has_bf16 else "fp32"}, source="auto")
 
 
-def _dev_report(prepared: _Prepared, dataset: EncodedDataset) -> dict[str, Any]:
+def _dev_report(prepared: _Prepared, dataset: EncodedDataset) -> tuple[dict[str, Any], list[Outcome]]:
     """Score the final weights on one dev set, beside an answer that needs no input."""
     task, labels = prepared.task, prepared.labels
     output = prepared.trainer.predict(dataset)
-    return {
+    outcomes = task.outcomes(output.predictions, dataset, labels=labels)
+    report = {
         **task.score(output.predictions, dataset, labels=labels),
         "loss": (output.metrics or {})["test_loss"],
         "examples": len(dataset.examples),
         "majority_baseline": task.baseline(prepared.train, dataset, labels=labels),
         **task.details(output.predictions, dataset, labels=labels),
+        "calibration": calibration(outcomes),
+        "by_length": by_length(outcomes),
     }
+    return report, outcomes

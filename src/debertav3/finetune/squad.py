@@ -16,6 +16,7 @@ from ..data.scores import answer_f1, exact_match
 from ..data.spans import SpanDecoding, Window, answer_positions, decode_spans
 from ..errors import UserError
 from .fields import kept_examples, text_in
+from .outcomes import Outcome
 from .rows import Row, read_rows, suffix_of
 from .task import Example, Head, Task
 
@@ -164,6 +165,33 @@ class SpanTask(Task):
                 key: value for key, value in official_scores(golds, answers).items() if key in ("exact", "f1")
             }
         return official_scores(golds, answers, no_answer_scores=leads, threshold=0.0)
+
+    def outcomes(
+        self, predictions: Any, dataset: "EncodedDataset", *, labels: Sequence[str]
+    ) -> list[Outcome]:
+        """The best answer, or "" for none where that is likelier, with its probability."""
+        sizes = {origin.example: len(origin.offsets) for origin in dataset.origins}
+        found = []
+        for number, decoding in enumerate(self.decode(predictions, dataset)):
+            example = dataset.examples[number]
+            threshold = 0.0 if self.has_unanswerable else None
+            answer, confidence = "", decoding.null_probability
+            if decoding.has_answer(threshold):
+                best = decoding.spans[0]
+                answer, confidence = example.texts[1][best.start : best.end], best.probability
+            gold: Gold = example.extra
+            found.append(
+                Outcome(
+                    example=number,
+                    gold=gold.answers[0] if gold.answers else "(no answer)",
+                    predicted=answer or "(no answer)",
+                    is_right=exact_match(answer, gold.answers) == 1,
+                    confidence=confidence,
+                    badness=1 - answer_f1(answer, gold.answers),
+                    tokens=sizes[number],
+                )
+            )
+        return found
 
     def baseline(
         self, train: Sequence[Example], dev: "EncodedDataset", *, labels: Sequence[str]

@@ -15,6 +15,7 @@ from ..data.jsonl import read_lines
 from ..data.scores import IntArray, count_entities, entity_scores, split_tag, tag_entities
 from ..errors import UserError
 from .fields import column_of, kept_examples
+from .outcomes import Outcome
 from .rows import Row, read_rows, suffix_of
 from .task import Example, Head, Task
 
@@ -152,6 +153,30 @@ class TaggingTask(Task):
         commonest = Counter(tag for example in train for tag in example.label).most_common(1)[0][0]
         return _scores(dev.examples, [[commonest] * len(example.texts) for example in dev.examples])
 
+    def outcomes(
+        self, predictions: Any, dataset: "EncodedDataset", *, labels: Sequence[str]
+    ) -> list[Outcome]:
+        """A sentence is right if all its tags are; it is the worse the more are not."""
+        lengths = Counter[int]()
+        for (number, _), length in zip(dataset.origins, dataset.lengths, strict=True):
+            lengths[number] += length
+        found = []
+        for number, tags in enumerate(self.tags_of(predictions, dataset, labels=labels)):
+            example = dataset.examples[number]
+            wrong = sum(tag != gold for tag, gold in zip(tags, example.label, strict=True))
+            found.append(
+                Outcome(
+                    example=number,
+                    gold=_readable(example.texts, example.label),
+                    predicted=_readable(example.texts, tags),
+                    is_right=wrong == 0,
+                    confidence=None,
+                    badness=wrong,
+                    tokens=lengths[number],
+                )
+            )
+        return found
+
     def details(
         self, predictions: Any, dataset: "EncodedDataset", *, labels: Sequence[str]
     ) -> Mapping[str, Any]:
@@ -161,6 +186,14 @@ class TaggingTask(Task):
         for kind, numbers in sorted(counts.items()):
             table[kind] = {**entity_scores({kind: numbers}), "support": float(numbers[2])}
         return {"per_label": table}
+
+
+def _readable(words: Sequence[str], tags: Sequence[str]) -> str:
+    """The entities of a sentence with their types."""
+    return (
+        "; ".join(f"{' '.join(words[start:end])} ({kind})" for start, end, kind in tag_entities(tags))
+        or "none"
+    )
 
 
 def _scores(examples: Sequence[Example], predicted: Sequence[Sequence[str]]) -> dict[str, float]:

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from .outcomes import Outcome
+
 if TYPE_CHECKING:
     from .batches import EncodedDataset
     from .config import FinetuneConfig
@@ -86,6 +88,12 @@ class Task(ABC):
         self, train: Sequence[Example], dev: "EncodedDataset", *, labels: Sequence[str]
     ) -> dict[str, float]:
         """Return the scores of the best answer that needs no input, such as the commonest label."""
+
+    @abstractmethod
+    def outcomes(
+        self, predictions: Any, dataset: "EncodedDataset", *, labels: Sequence[str]
+    ) -> list[Outcome]:
+        """Return what became of each example."""
 
     def details(
         self, predictions: Any, dataset: "EncodedDataset", *, labels: Sequence[str]

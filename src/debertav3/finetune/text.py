@@ -11,6 +11,7 @@ from ..errors import UserError
 from . import metrics
 from .fields import column_of, kept_examples, number_in, text_in
 from .metrics import Array, Metric
+from .outcomes import Outcome, softmax
 from .rows import Row, read_rows
 from .task import Example, Head, Task
 
@@ -208,6 +209,44 @@ class TextTask(Task):
                 always = np.tile(np.array(row), (len(gold), 1))
         return {metric.__name__: metric(always, gold) for metric in self.metrics}
 
+    def outcomes(
+        self, predictions: Any, dataset: "EncodedDataset", *, labels: Sequence[str]
+    ) -> list[Outcome]:
+        """Probability of the chosen label; distance for numbers."""
+        logits, gold = np.asarray(predictions), dataset.labels()
+        decided = self.decide(logits)
+        return [
+            Outcome(
+                example=origin,
+                gold=_readable(dataset.examples[origin].label),
+                tokens=dataset.lengths[row],
+                **self._answer(logits[row], decided[row], gold[row], labels),
+            )
+            for row, origin in enumerate(dataset.origins)
+        ]
+
+    def _answer(self, logits: Array, decided: Any, gold: Any, labels: Sequence[str]) -> dict[str, Any]:
+        """One row as the keys of an outcome that its kind of label decides."""
+        if self.target == "number":
+            error = abs(float(decided) - float(gold))
+            return {"predicted": f"{decided:.3f}", "is_right": None, "confidence": None, "badness": error}
+        if self.target == "several-labels":
+            chosen = [name for name, is_on in zip(labels, decided, strict=True) if is_on]
+            distance = np.abs(1 / (1 + np.exp(-logits.astype(np.float64))) - gold)
+            return {
+                "predicted": _readable(tuple(chosen)),
+                "is_right": bool((decided == gold).all()),
+                "confidence": None,
+                "badness": float(distance.max()),
+            }
+        shares = softmax(logits)
+        return {
+            "predicted": labels[decided],
+            "is_right": bool(decided == gold),
+            "confidence": float(shares[decided]),
+            "badness": 1 - float(shares[gold]),
+        }
+
     def details(
         self, predictions: Any, dataset: "EncodedDataset", *, labels: Sequence[str]
     ) -> Mapping[str, Any]:
@@ -279,6 +318,10 @@ def _ranking_scores(scores: Array, dataset: "EncodedDataset") -> dict[str, float
     ranks = [metrics.reciprocal_rank(scores[mine], gold[mine]) for mine in rows.values()]
     gains = [metrics.ndcg(scores[mine], gold[mine]) for mine in rows.values()]
     return {"mrr": float(np.mean(ranks)), "ndcg": float(np.mean(gains))}
+
+
+def _readable(label: Any) -> str:
+    return ", ".join(label) or "none" if isinstance(label, tuple) else str(label)
 
 
 def _names(example: Example) -> tuple[str, ...]:

@@ -1,0 +1,89 @@
+"""The model card (``README.md``) of a trained model, in the Hub's format."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .preparation import Data
+    from .task import Head
+
+_PIPELINES: "dict[Head, str]" = {
+    "sequence-classification": "text-classification",
+    "token-classification": "token-classification",
+    "question-answering": "question-answering",
+    "multiple-choice": "multiple-choice",
+}
+
+
+def model_card(report: Mapping[str, Any], record: Mapping[str, Any], data: "Data") -> str:
+    """Return the card.
+
+    Args:
+        report: the content of ``metrics.json``.
+        record: the content of ``run.json``.
+        data: names the task.
+    """
+    from huggingface_hub import EvalResult, ModelCardData
+
+    config = record["config"]
+    name = f"{Path(config['model']).name}-{config['task']}"
+    results = [
+        EvalResult(
+            task_type=_PIPELINES[data.task.head],
+            dataset_type=config["task"],
+            dataset_name=Path(source).name,
+            metric_type=metric,
+            metric_value=round(scores[metric], 4),
+        )
+        for source, scores in report["dev"].items()
+        for metric in scores["majority_baseline"]
+    ]
+    head = ModelCardData(
+        library_name="transformers",
+        pipeline_tag=_PIPELINES[data.task.head],
+        tags=["deberta-v3", "debertav3", config["task"]],
+        model_name=name,
+        eval_results=results or None,
+        base_model=config["model"]
+        if config["model"].count("/") == 1 and not Path(config["model"]).exists()
+        else None,
+    )
+    labels = (
+        f"\n\nLabels, in the order of the outputs: {', '.join(record['labels'])}." if record["labels"] else ""
+    )
+    version = record["versions"]["debertav3"]
+    sections = [
+        f"---\n{head.to_yaml()}\n---",
+        f"# {name}",
+        f"`{config['model']}`, trained on task `{config['task']}` with debertav3 {version}.{labels}",
+        "## How well it does",
+        _scores(report),
+        "## How it was made",
+        f"```\n{record['command']}\n```",
+        _data(record),
+        "`run.json` has every setting, version and sum of the data; `metrics.json` all scores; "
+        "`report.html` curves and errors.",
+        "## How to use it",
+        f"```python\nfrom debertav3 import Predictor\n\npredictor = Predictor.from_pretrained({name!r})\n```",
+        "It also opens with `transformers.AutoModel...from_pretrained`.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _scores(report: Mapping[str, Any]) -> str:
+    if not report["dev"]:
+        return "It was not scored: no dev file was given."
+    lines = ["| dev set | examples | score | this model | without input |", "|---|---:|---|---:|---:|"]
+    for source, scores in report["dev"].items():
+        for metric, base in scores["majority_baseline"].items():
+            row = [Path(source).name, scores["examples"], metric, f"{scores[metric]:.4f}", f"{base:.4f}"]
+            lines.append(f"| {' | '.join(map(str, row))} |")
+    lines.append('\n"Without input" is the best answer that looks at no text, such as the commonest label.')
+    return "\n".join(lines)
+
+
+def _data(record: Mapping[str, Any]) -> str:
+    lines = ["| data | rows |", "|---|---:|"]
+    lines += [f"| {Path(path).name} | {facts['rows']} |" for path, facts in record["data"].items()]
+    return "\n".join(lines)

@@ -1,0 +1,286 @@
+"""``report.html``: one file, nothing from outside, for a person who wants to know how a training went."""
+
+import html
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MissingExtraError
+from .outcomes import Outcome
+
+if TYPE_CHECKING:
+    from .preparation import Data
+
+WORST_SHOWN = 25
+_TEXT_SHOWN = 600
+_STYLE = """
+:root { color-scheme: light; --line: #d8dde3; --soft: #f4f6f8; --ink: #1c2733; --dim: #4a5866; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 72rem; padding: 1.5rem; color: var(--ink); background: #fff;
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+h1 { font-size: 1.6rem; margin: 0 0 .25rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.25rem; margin: 2.25rem 0 .75rem; border-bottom: 1px solid var(--line);
+  overflow-wrap: anywhere; }
+h3 { font-size: 1rem; margin: 1.5rem 0 .5rem; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: 1rem; }
+figure { margin: 0; }
+figure svg { width: 100%; height: auto; }
+figcaption { font-size: .9rem; color: var(--dim); }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; min-width: 18rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: right;
+  vertical-align: top; }
+th { background: var(--soft); font-weight: 600; }
+th:first-child, td:first-child, td.text, th.text { text-align: left; }
+td.text { min-width: 16rem; overflow-wrap: anywhere; }
+.numbers { display: flex; flex-wrap: wrap; gap: .75rem; margin: 1rem 0; }
+.numbers div { background: var(--soft); border-radius: .5rem; padding: .6rem 1rem; min-width: 8rem; }
+.numbers b { display: block; font-size: 1.4rem; }
+.numbers span { font-size: .85rem; color: var(--dim); }
+pre { background: var(--soft); padding: .75rem; white-space: pre-wrap; overflow-wrap: anywhere;
+  font-size: .85rem; }
+.warning { border-left: 4px solid #b25b00; padding-left: .75rem; margin: .5rem 0; overflow-wrap: anywhere; }
+"""
+
+
+def render(
+    report: Mapping[str, Any],
+    record: Mapping[str, Any],
+    data: "Data",
+    worst_of: Mapping[str, Sequence[Outcome]],
+) -> str:
+    """Return the page.
+
+    Args:
+        report: the content of ``metrics.json``.
+        record: the content of ``run.json``.
+        data: for the texts of errors.
+        worst_of: for each dev set the errors to show, worst first.
+    """
+    title = f"{record['config']['task']}: {record['config']['model']}"
+    body = [f"<h1>{_text(title)}</h1>", _headline(report)]
+    body += [f'<p class="warning">{_text(line)}</p>' for line in report.get("data", {}).get("warnings", [])]
+    body += ["<h2>Training</h2>", _curves(report["history"])]
+    for source, scores in report["dev"].items():
+        body += [f"<h2>{_text(source)}</h2>", _dev(scores, record["labels"])]
+        body += [_errors(worst_of[source], data.dev[source])]
+    body += ["<h2>To repeat the run</h2>", f"<pre>{_text(record['command'])}</pre>", _settings(record)]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{_text(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
+        + "\n".join(body)
+        + "\n</body></html>\n"
+    )
+
+
+def _text(value: Any) -> str:
+    return html.escape(str(value))
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else _text(value)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, text_columns: Sequence[int] = ()) -> str:
+    """A table; columns of running text are marked, all others hold numbers or short words."""
+
+    def cells(tag: str, values: Sequence[Any]) -> str:
+        marks = [' class="text"' if place in text_columns else "" for place in range(len(values))]
+        return "".join(
+            f"<{tag}{mark}>{_number(value)}</{tag}>" for mark, value in zip(marks, values, strict=True)
+        )
+
+    lines = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    head = f"<thead><tr>{cells('th', header)}</tr></thead>"
+    return f'<div class="scroll"><table>{head}<tbody>{lines}</tbody></table></div>'
+
+
+def _headline(report: Mapping[str, Any]) -> str:
+    train = report["train"]
+    figures = [("training examples", f"{train['examples']:,}"), ("steps", f"{train['steps']:,}")]
+    figures += [
+        ("minutes", f"{train['seconds'] / 60:.1f}"),
+        ("examples per second", f"{train['examples_per_second']:.1f}"),
+    ]
+    if train["skipped_steps"]:
+        figures.append(("steps skipped: no finite gradient", str(train["skipped_steps"])))
+    for scores in list(report["dev"].values())[:1]:
+        figures = [(f"dev {name}", f"{scores[name]:.4f}") for name in scores["majority_baseline"]] + figures
+    boxes = "".join(f"<div><b>{_text(value)}</b><span>{_text(name)}</span></div>" for name, value in figures)
+    return f'<div class="numbers">{boxes}</div>'
+
+
+def _dev(scores: Mapping[str, Any], labels: Sequence[str]) -> str:
+    """Scores beside the baseline, and whatever tables and plots the task has."""
+    base = scores["majority_baseline"]
+    plain = [name for name, value in scores.items() if isinstance(value, int | float)]
+    parts = [
+        _table(
+            ["", "this model", "without input"], [[name, scores[name], base.get(name, "")] for name in plain]
+        )
+    ]
+    if "per_label" in scores:
+        columns = ["precision", "recall", "f1", "support"]
+        rows = [
+            [name, *(values[column] for column in columns)] for name, values in scores["per_label"].items()
+        ]
+        parts += ["<h3>By label</h3>", _table(["", *columns], rows)]
+    lengths = [
+        [f"{row['tokens_from']}-{row['tokens_to']}", row["examples"], row.get("right", row.get("mean_error"))]
+        for row in scores["by_length"]
+    ]
+    kind = "share right" if any("right" in row for row in scores["by_length"]) else "mean error"
+    parts += ["<h3>By length</h3>", _table(["tokens", "examples", kind], lengths)]
+    figures = []
+    if "confusion" in scores:
+        names = (
+            list(labels)
+            if len(labels) == len(scores["confusion"])
+            else [str(i) for i in range(len(scores["confusion"]))]
+        )
+        figures.append(
+            _figure(_confusion_svg(scores["confusion"], names), "Rows: true; columns: predicted. Counts.")
+        )
+    if scores["calibration"] is not None:
+        caption = (
+            f"Confidence against accuracy; expected calibration error {scores['calibration']['ece']:.4f}."
+        )
+        figures.append(_figure(_reliability_svg(scores["calibration"]["bins"]), caption))
+    return "\n".join([*parts, f'<div class="figures">{"".join(figures)}</div>'])
+
+
+def _errors(errors: Sequence[Outcome], examples: Sequence[Any]) -> str:
+    if not errors:
+        return "<h3>Worst errors</h3><p>None.</p>"
+    rows = []
+    for one in errors:
+        texts = [
+            text if len(text) <= _TEXT_SHOWN else text[:_TEXT_SHOWN] + " ..."
+            for text in _readable(examples[one.example])
+        ]
+        confidence = "" if one.confidence is None else f"{one.confidence:.2f}"
+        rows.append([one.example + 1, " / ".join(texts), one.gold, one.predicted, confidence])
+    header = ["row", "text", "right answer", "given answer", "confidence"]
+    return "<h3>Worst errors</h3>" + _table(header, rows, text_columns=(1,))
+
+
+def _readable(example: Any) -> Sequence[str]:
+    """The texts of an example; the words of a tagged sentence as one text."""
+    return (
+        [" ".join(example.texts)]
+        if isinstance(example.label, tuple) and len(example.label) == len(example.texts)
+        else example.texts
+    )
+
+
+def _settings(record: Mapping[str, Any]) -> str:
+    files = [[path, facts["rows"], facts["sha256"] or ""] for path, facts in record["data"].items()]
+    versions = {
+        **record["versions"],
+        "commit": record["git_commit"],
+        "device": record["device"],
+        "threads": record["threads"],
+    }
+    settings = [[name, value] for name, value in record["config"].items() if value is not None]
+    return "\n".join(
+        [
+            "<h3>Data</h3>",
+            _table(["file", "rows", "SHA-256"], files, text_columns=(2,)),
+            "<h3>Versions</h3>",
+            _table(["", ""], list(versions.items()), text_columns=(1,)),
+            "<h3>Settings</h3>",
+            _table(["", ""], settings, text_columns=(1,)),
+        ]
+    )
+
+
+def _figure(svg: str, caption: str) -> str:
+    return f"<figure>{svg}<figcaption>{_text(caption)}</figcaption></figure>"
+
+
+def require_plots() -> None:
+    """Assert, before a long training, that its report can be drawn.
+
+    Raises:
+        MissingExtraError: without matplotlib.
+    """
+    _axes()
+
+
+def _axes(width: float = 6.0, height: float = 3.6) -> tuple[Any, Any]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError(feature="report.html", package="matplotlib", extra="train") from error
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _svg(figure: Any) -> str:
+    """A plot as an element of the page."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _curves(history: Sequence[Mapping[str, Any]]) -> str:
+    """Loss, learning rate and gradient norm by step, and the dev scores."""
+    figures = []
+    for name, caption in (
+        ("loss", "Training loss"),
+        ("learning_rate", "Learning rate"),
+        ("grad_norm", "Gradient norm"),
+    ):
+        points = [(entry["step"], entry[name]) for entry in history if name in entry]
+        if points:
+            figure, axes = _axes()
+            axes.plot(*zip(*points, strict=True), color="#0b5cad")
+            if name == "loss":
+                dev = [(entry["step"], entry["eval_loss"]) for entry in history if "eval_loss" in entry]
+                if dev:
+                    axes.plot(*zip(*dev, strict=True), "o-", color="#b25b00", label="dev")
+                    axes.legend(frameon=False)
+            axes.set_xlabel("step")
+            figures.append(_figure(_svg(figure), caption))
+    names = {key for entry in history for key in entry if key.startswith("eval_")}
+    shown = sorted(
+        key for key in names if not key.endswith(("loss", "runtime", "per_second", "total", "thresh"))
+    )
+    if shown:
+        figure, axes = _axes()
+        for key in shown:
+            points = [(entry["step"], entry[key]) for entry in history if key in entry]
+            axes.plot(*zip(*points, strict=True), "o-", label=key.removeprefix("eval_"))
+        axes.legend(frameon=False)
+        axes.set_xlabel("step")
+        figures.append(_figure(_svg(figure), "Dev scores"))
+    return f'<div class="figures">{"".join(figures)}</div>'
+
+
+def _confusion_svg(table: Sequence[Sequence[int]], names: Sequence[str]) -> str:
+    figure, axes = _axes(4.8, 4.2)
+    shares = [[value / max(sum(row), 1) for value in row] for row in table]
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    if len(names) <= 15:
+        for row, values in enumerate(table):
+            for column, value in enumerate(values):
+                colour = "white" if shares[row][column] > 0.5 else "#1c2733"
+                axes.text(column, row, str(value), ha="center", va="center", color=colour)
+    return _svg(figure)
+
+
+def _reliability_svg(bins: Sequence[Mapping[str, Any]]) -> str:
+    figure, axes = _axes(4.8, 4.2)
+    axes.plot([0, 1], [0, 1], "--", color="#8a97a5")
+    axes.bar(
+        [one["from"] + 0.05 for one in bins], [one["accuracy"] for one in bins], width=0.09, color="#9cc3e6"
+    )
+    axes.plot([one["confidence"] for one in bins], [one["accuracy"] for one in bins], "o-", color="#0b5cad")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy")
+    return _svg(figure)
