@@ -1,5 +1,6 @@
 """``debertav3 finetune`` on a tiny model: it learns, its folder answers, a broken run goes on bit for bit."""
 
+import html
 import json
 import os
 import random
@@ -134,6 +135,8 @@ def test_a_run_learns_and_leaves_a_folder_that_answers(
     )
     assert record["labels"] == ["entailment", "neutral", "contradiction"]
     assert record["versions"]["torch"] == torch.__version__
+    assert record["command"] in html.unescape((out / "report.html").read_text(encoding="utf-8"))
+    assert f"{report['accuracy']:.4f}" in (out / "README.md").read_text(encoding="utf-8")
     assert not list(out.glob(".*"))
     assert not (out / "checkpoints").exists()
 

@@ -78,6 +78,12 @@ def test_labels_lead_back_to_the_answers(tmp_path: Path, tokenizer: DebertaV3Tok
     scores = TASK.score(perfect_logits(dataset), dataset, labels=())
     assert scores["exact"] == scores["f1"] == scores["best_f1"] == 100.0
     assert TASK.baseline(examples, dataset, labels=())["best_f1"] == 50.0
+    outcomes = TASK.outcomes(perfect_logits(dataset), dataset, labels=())
+    assert [(one.gold, one.predicted) for one in outcomes] == [
+        ("Oslo", "Oslo"),
+        ("(no answer)", "(no answer)"),
+    ]
+    assert all(one.is_right and one.confidence is not None and one.confidence > 0.9 for one in outcomes)
 
 
 def test_real_answers_survive_the_windows(data_folder: Path, tokenizer: DebertaV3Tokenizer) -> None:

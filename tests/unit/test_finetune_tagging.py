@@ -95,3 +95,7 @@ def test_a_partly_right_entity_does_not_count(tmp_path: Path, tokenizer: Deberta
     scores = TASK.score(logits, dataset, labels=labels)
     assert (scores["precision"], scores["recall"], scores["f1"]) == (0.5, 0.5, 0.5)
     assert scores["accuracy"] == 0.8
+    wrong, right = TASK.outcomes(logits, dataset, labels=labels)
+    assert (wrong.is_right, wrong.badness) == (False, 1)
+    assert (wrong.gold, wrong.predicted) == ("Anna Smith (PER); Oslo (LOC)", "Anna (PER); Oslo (LOC)")
+    assert (right.is_right, right.gold) == (True, "none")

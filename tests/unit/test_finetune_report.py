@@ -1,0 +1,167 @@
+"""The report is one file that shows the numbers, escapes every text, and loads nothing from outside."""
+
+import html.parser
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from debertav3.finetune.card import model_card
+from debertav3.finetune.outcomes import Outcome, by_length, calibration, worst
+from debertav3.finetune.preparation import Data
+from debertav3.finetune.report import render
+from debertav3.finetune.task import Example
+from debertav3.finetune.tasks import TASKS
+
+pytest.importorskip("matplotlib")
+
+
+def outcome(number: int, *, is_right: bool | None, confidence: float | None, tokens: int = 10) -> Outcome:
+    return Outcome(
+        example=number,
+        gold="yes",
+        predicted="yes" if is_right else "no",
+        is_right=is_right,
+        confidence=confidence,
+        badness=0.0 if is_right else float(number),
+        tokens=tokens,
+    )
+
+
+def test_calibration_error_by_hand() -> None:
+    outcomes = [outcome(n, is_right=n < 3, confidence=0.85) for n in range(4)]
+    outcomes += [outcome(n, is_right=False, confidence=0.15) for n in range(4)]
+    found = calibration(outcomes)
+    assert found is not None
+    assert [(one["examples"], one["accuracy"]) for one in found["bins"]] == [(4, 0.0), (4, 0.75)]
+    assert found["ece"] == pytest.approx(0.5 * 0.15 + 0.5 * 0.10)
+    assert calibration([outcome(0, is_right=None, confidence=None)]) is None
+
+
+def test_full_confidence_has_its_place() -> None:
+    found = calibration([outcome(0, is_right=True, confidence=1.0)])
+    assert found == {"ece": 0.0, "bins": [{"from": 0.9, "examples": 1, "confidence": 1.0, "accuracy": 1.0}]}
+
+
+def test_scores_by_length_are_in_four_classes() -> None:
+    table = by_length([outcome(n, is_right=n < 6, confidence=None, tokens=n) for n in range(8)])
+    assert [(row["tokens_from"], row["tokens_to"], row["right"]) for row in table] == [
+        (0, 1, 1.0),
+        (2, 3, 1.0),
+        (4, 5, 1.0),
+        (6, 7, 0.0),
+    ]
+    assert by_length([outcome(3, is_right=None, confidence=None)])[0]["mean_error"] == 3.0
+
+
+def test_worst_errors_come_first_and_right_answers_never() -> None:
+    outcomes = [outcome(n, is_right=n == 5, confidence=None) for n in range(6)]
+    assert [one.example for one in worst(outcomes, 2)] == [4, 3]
+
+
+EVIL = '<script>alert("x")</script> & <b>bold</b>'
+LABELS = ("entailment", "neutral", "contradiction")
+
+
+@pytest.fixture
+def pieces() -> tuple[dict[str, Any], dict[str, Any], Data]:
+    scores: dict[str, Any] = {
+        "accuracy": 0.625,
+        "macro_f1": 0.5,
+        "loss": 0.75,
+        "examples": 8,
+        "majority_baseline": {"accuracy": 0.375, "macro_f1": 0.2},
+        "per_label": {
+            name: {"precision": 0.5, "recall": 0.25, "f1": 1 / 3, "support": 3.0} for name in LABELS
+        },
+        "confusion": [[2, 1, 0], [0, 3, 0], [1, 1, 0]],
+        "calibration": {
+            "ece": 0.125,
+            "bins": [{"from": 0.5, "examples": 8, "confidence": 0.55, "accuracy": 0.625}],
+        },
+        "by_length": [{"tokens_from": 5, "tokens_to": 9, "examples": 8, "right": 0.625}],
+    }
+    history = [
+        {"step": 1, "loss": 1.1, "learning_rate": 1e-3, "grad_norm": 2.0},
+        {"step": 2, "eval_loss": 1.0, "eval_accuracy": 0.625},
+    ]
+    train = {"examples": 8, "steps": 2, "seconds": 60.0, "examples_per_second": 0.5, "skipped_steps": 1}
+    report = {"dev": {"dev.jsonl": scores}, "train": train, "history": history, "data": {"warnings": [EVIL]}}
+    record = {
+        "command": f"debertav3 finetune nli --model {EVIL}",
+        "config": {"task": "nli", "model": EVIL, "seed": 1, "max_steps": None},
+        "labels": list(LABELS),
+        "data": {"dev.jsonl": {"rows": 8, "sha256": "0" * 64}},
+        "versions": {"debertav3": "0", "torch": "2"},
+        "git_commit": None,
+        "device": "cpu",
+        "threads": 1,
+    }
+    dev = [Example(texts=(f"{EVIL} {n}", "h" * 2000), label="neutral") for n in range(8)]
+    return report, record, Data(task=TASKS["nli"], labels=LABELS, train=dev, dev={"dev.jsonl": dev}, rows={})
+
+
+class Checker(html.parser.HTMLParser):
+    """Collects tags, addresses and text; complains of tags that are not closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.addresses: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+        if tag not in ("meta", "br", "img", "link"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def test_the_page_shows_the_numbers_and_nothing_foreign(pieces: tuple[Any, Any, Data]) -> None:
+    report, record, data = pieces
+    errors = {"dev.jsonl": [outcome(n, is_right=False, confidence=0.9) for n in range(3)]}
+    page = render(report, record, data, errors)
+    checker = Checker()
+    checker.feed(page)
+    assert checker.open == []
+    assert "script" not in checker.tags
+    assert "b" in checker.tags  # ours, of the headline figures
+    assert all(address.startswith(("#", "data:image/png;")) for address in checker.addresses)  # of the plots
+    assert not re.search(r"url\((?!#)", page)
+    text = " ".join(checker.text)
+    for shown in ("0.6250", "0.3750", "0.1250", "contradiction", "0.90", EVIL, "skipped"):
+        assert shown in text
+    assert "h" * 1999 not in text  # long texts are cut
+
+
+def test_a_run_without_dev_set_has_a_page_and_a_card(pieces: tuple[Any, Any, Data]) -> None:
+    report, record, data = pieces
+    bare = {**report, "dev": {}}
+    assert "Training" in render(bare, record, data, {})
+    assert "no dev file was given" in model_card(bare, record, data)
+
+
+def test_the_card_is_in_the_hubs_format(pieces: tuple[Any, Any, Data], tmp_path: Path) -> None:
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    report, record, data = pieces
+    record = {**record, "config": {**record["config"], "model": "microsoft/deberta-v3-xsmall"}}
+    path = tmp_path / "README.md"
+    path.write_text(model_card(report, record, data), encoding="utf-8")
+    card = huggingface_hub.ModelCard.load(path)
+    assert card.data.pipeline_tag == "text-classification"
+    assert card.data.base_model == "microsoft/deberta-v3-xsmall"
+    results = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert results == {"accuracy": 0.625, "macro_f1": 0.5}
+    assert "| dev.jsonl | 8 | accuracy | 0.6250 | 0.3750 |" in card.text
