@@ -1,12 +1,14 @@
 """Settings: a value has its field's type or an error names the key; recipes are the published numbers."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from debertav3.errors import UserError
 from debertav3.finetune.config import FinetuneConfig, read_yaml
 from debertav3.finetune.preparation import resolve
+from debertav3.finetune.recipes import RECIPES, SIFT_RECIPES
 
 
 @pytest.fixture
@@ -97,3 +99,33 @@ def test_the_mnli_recipe_is_the_published_one(
 def test_an_unknown_task_suggests_the_nearest() -> None:
     with pytest.raises(UserError, match="Did you mean 'mnli'"):
         resolve("mnly", model="nano", given={})
+
+
+@pytest.mark.parametrize(
+    ("model", "weight", "learning_rate", "epochs", "warmup_steps"),
+    [("xsmall", 3.0, 5e-5, 10, 1500), ("small", 5.0, 3.5e-5, 6, 1000), ("base", 5.0, 1.5e-5, 6, 1000)],
+)
+@pytest.mark.parametrize("how", [{"given": {"sift": True}}, {"given": {}, "overrides": ["sift=true"]}])
+def test_sift_has_its_own_published_recipe(
+    model: str, weight: float, learning_rate: float, epochs: int, warmup_steps: int, how: dict[str, Any]
+) -> None:
+    resolved = resolve("mnli", model=model, **how)
+    assert (resolved.sift, resolved.sift_weight, resolved.sift_step_size) == (True, weight, 1e-4)
+    assert (resolved.learning_rate, resolved.epochs, resolved.warmup_steps) == (
+        learning_rate,
+        epochs,
+        warmup_steps,
+    )
+
+
+def test_every_recipe_is_a_possible_run() -> None:
+    for (size, task), _ in [*RECIPES.items(), *SIFT_RECIPES.items()]:
+        resolve(task, model=size, given={})
+
+
+def test_a_local_checkpoint_has_the_recipe_of_its_size(nano: Path) -> None:
+    assert (
+        resolve("nli", model=str(nano), given={}).learning_rate
+        == resolve("nli", model="nano", given={}).learning_rate
+    )
+    assert resolve("cola", model=str(nano), given={}).learning_rate == 3e-4

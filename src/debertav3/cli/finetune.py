@@ -1,6 +1,7 @@
 """``debertav3 finetune``: from labelled files to a checkpoint, a score and a record of the run."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,43 +31,47 @@ def _repeat_options(args: list[str]) -> list[str]:
     return spread
 
 
+TaskName = Annotated[
+    str, typer.Argument(help="nli, mnli, qnli, ..., squad2, ner, arc, ... or custom; a wrong name lists all.")
+]
+ModelName = Annotated[str, typer.Option(help="Size (from scratch), local folder or Hub name.")]
+TrainFiles = Annotated[
+    list[str], typer.Option(help="Training files (JSONL, CSV, Parquet, ...), folders or datasets:NAME.")
+]
+DevFiles = Annotated[list[str] | None, typer.Option(help="Dev files; the first selects the best checkpoint.")]
+Out = Annotated[Path, typer.Option(help="Folder for the checkpoint, the scores, the report and run.json.")]
+Text = Annotated[str | None, typer.Option(help="custom: column of the text; the longest if not given.")]
+Pair = Annotated[str | None, typer.Option(help="custom: column of a second text.")]
+Label = Annotated[str | None, typer.Option(help="custom: column of the label.")]
+Kind = Annotated[str | None, typer.Option(help="custom: one-label, several-labels, number, tags or ranking.")]
+Tokenizer = Annotated[str | None, typer.Option(help="Folder or Hub name; the model's own if not given.")]
+Seed = Annotated[int | None, typer.Option(help="Of weights, order and dropout; 1 if not given.")]
+Sift = Annotated[bool, typer.Option("--sift", help="Add SiFT, the adversarial regulariser.")]
+Lora = Annotated[bool, typer.Option("--lora", help="Train low-rank changes only; needs peft.")]
+ConfigFile = Annotated[Path | None, typer.Option(help="YAML file of settings.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="Any setting: learning_rate=2e-5.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest complete checkpoint in --out.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the data, print the settings and stop.")]
+
+
 def finetune(
-    task: Annotated[
-        str,
-        typer.Argument(help="nli, mnli, qnli, ..., squad2, ner, arc, ... or custom; a wrong name lists all."),
-    ],
-    model: Annotated[str, typer.Option(help="Size (from scratch), local folder or Hub name.")],
-    train: Annotated[
-        list[str], typer.Option(help="Training files (JSONL, CSV, Parquet, ...), folders or datasets:NAME.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for the checkpoint, run.json and metrics.json.")],
-    dev: Annotated[
-        list[str] | None, typer.Option(help="Dev files; the first selects the best checkpoint.")
-    ] = None,
-    text: Annotated[
-        str | None, typer.Option(help="custom: column of the text; the longest if not given.")
-    ] = None,
-    pair: Annotated[str | None, typer.Option(help="custom: column of a second text.")] = None,
-    label: Annotated[str | None, typer.Option(help="custom: column of the label.")] = None,
-    kind: Annotated[
-        str | None, typer.Option(help="custom: one-label, several-labels, number, tags, ranking.")
-    ] = None,
-    tokenizer: Annotated[
-        str | None, typer.Option(help="Folder or Hub name; the model's own if not given.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, order and dropout; 1 if not given.")] = None,
-    sift: Annotated[bool, typer.Option("--sift", help="Add SiFT, the adversarial regulariser.")] = False,
-    lora: Annotated[bool, typer.Option("--lora", help="Train low-rank changes only; needs peft.")] = False,
-    config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
-    override: Annotated[
-        list[str] | None, typer.Option("--set", help="Any setting: learning_rate=2e-5.")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest complete checkpoint in --out.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the data, print the settings and stop.")
-    ] = False,
+    task: TaskName,
+    model: ModelName,
+    train: TrainFiles,
+    out: Out,
+    dev: DevFiles = None,
+    text: Text = None,
+    pair: Pair = None,
+    label: Label = None,
+    kind: Kind = None,
+    tokenizer: Tokenizer = None,
+    seed: Seed = None,
+    sift: Sift = False,
+    lora: Lora = False,
+    config: ConfigFile = None,
+    override: Overrides = None,
+    resume: Resume = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Train a model on a task, score it on the dev files, and write what is needed to use and to repeat it.
 
@@ -104,12 +109,18 @@ def finetune(
     from ..finetune.run import run  # torch is loaded only now, so bad data is told at once
 
     report = run(settings, data, out, resume=resume)
-    if report is not None:
-        scores = {
-            path: {key: value for key, value in scores.items() if isinstance(value, float)}
-            for path, scores in report["dev"].items()
-        }
+    if report is not None and _is_first_process():
+        scores = {source: _numbers(scores) for source, scores in report["dev"].items()}
         print(json_line({"out": str(out), "dev": scores}), end="")
+
+
+def _numbers(scores: dict[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in scores.items() if isinstance(value, float)}
+
+
+def _is_first_process() -> bool:
+    """Whether this is the process that speaks: of several, torchrun tells each its number."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _log_to_stderr() -> None:
@@ -118,7 +129,7 @@ def _log_to_stderr() -> None:
     handler.setFormatter(logging.Formatter("debertav3: %(message)s"))
     logger = logging.getLogger("debertav3")
     logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.INFO if _is_first_process() else logging.ERROR)
 
 
 def register(app: typer.Typer) -> None:
