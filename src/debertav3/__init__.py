@@ -17,6 +17,7 @@ _PUBLIC = {
     "DebertaV2ForMaskedLM": ".models",
     "DebertaV2ForReplacedTokenDetection": ".models",
     "DebertaV3Tokenizer": ".tokenization",
+    "register_auto_classes": ".models.auto_classes",
     "Predictor": ".inference.predictor",
     "UserError": ".errors",
 }

@@ -1,0 +1,99 @@
+"""``register_auto_classes``: other people's code builds our models, for as long as one wishes.
+
+An explicit call, never an effect of an import. It touches two things of this process only: the tables behind
+transformers' Auto classes, and the names ``transformers.DebertaV2...`` that GLiNER imports directly.
+"""
+
+import logging
+import sys
+from collections.abc import Iterator
+from types import ModuleType, TracebackType
+from typing import Any, Self
+
+import transformers
+
+from .. import models
+
+logger = logging.getLogger(__name__)
+
+AUTO_CLASSES = {
+    "AutoModel": "DebertaV2Model",
+    "AutoModelForTextEncoding": "DebertaV2Model",
+    "AutoModelForPreTraining": "DebertaV2ForMaskedLM",
+    "AutoModelForMaskedLM": "DebertaV2ForMaskedLM",
+    "AutoModelForSequenceClassification": "DebertaV2ForSequenceClassification",
+    "AutoModelForTokenClassification": "DebertaV2ForTokenClassification",
+    "AutoModelForQuestionAnswering": "DebertaV2ForQuestionAnswering",
+    "AutoModelForMultipleChoice": "DebertaV2ForMultipleChoice",
+}
+"""What each of transformers' Auto classes builds for model type ``deberta-v2``."""
+
+IMPORT_BY_NAME = ("gliner.modeling.encoder",)
+"""Modules of other packages that bind ``transformers.DebertaV2Model`` when they are imported, which may be
+before the registration or during it."""
+
+
+class AutoClassRegistration:
+    """Our classes in place of transformers' own, until `undo` or the end of the ``with`` block.
+
+    Models that were built meanwhile stay what they are.
+    """
+
+    def __init__(self) -> None:
+        self._mappings: list[tuple[dict[Any, Any], Any]] = []
+        self._is_active = True
+        for auto_name, class_name in AUTO_CLASSES.items():
+            mapping = getattr(transformers, auto_name)._model_mapping
+            # `register` of the Auto class has no reverse, so what stood there before is kept here
+            extra = mapping._extra_content
+            self._mappings.append((extra, extra.get(transformers.DebertaV2Config)))
+            mapping.register(transformers.DebertaV2Config, getattr(models, class_name), exist_ok=True)
+        self._stock = {name: getattr(sys.modules["transformers"], name) for name in AUTO_CLASSES.values()}
+        for class_name, stock in self._stock.items():
+            for module in _importable():
+                if getattr(module, class_name, None) is stock:
+                    setattr(module, class_name, getattr(models, class_name))
+        logger.info("transformers' Auto classes build debertav3's models for deberta-v2 checkpoints")
+
+    def undo(self) -> None:
+        """Give transformers its own classes back; a second call does nothing."""
+        if not self._is_active:
+            return
+        self._is_active = False
+        for extra, before in self._mappings:
+            if before is None:
+                extra.pop(transformers.DebertaV2Config, None)
+            else:
+                extra[transformers.DebertaV2Config] = before
+        for name, stock in self._stock.items():
+            for module in _importable():
+                if getattr(module, name, None) is getattr(models, name):
+                    setattr(module, name, stock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.undo()
+
+
+def _importable() -> Iterator[ModuleType]:
+    """The modules whose names are ours for a while; transformers may have loaded itself anew meanwhile."""
+    return (sys.modules[name] for name in ("transformers", *IMPORT_BY_NAME) if name in sys.modules)
+
+
+def register_auto_classes() -> AutoClassRegistration:
+    """Make transformers build this package's models wherever code asks for a DeBERTa-v2 or v3 model.
+
+    ``AutoModel...from_pretrained`` and ``from_config``, and with them ``pipeline`` and sentence-transformers'
+    ``CrossEncoder``, and ``from transformers import DebertaV2Model``, which is what GLiNER does. Outputs are
+    equal, for inputs of up to 512 tokens (longer ones: ``long_inputs`` in docs/inference.md). Tokenizers stay
+    what they are.
+
+    Returns:
+        The registration: call its ``undo()``, or use it in a ``with`` statement, to end it; ignore it to keep
+        it for the life of the process.
+    """
+    return AutoClassRegistration()
