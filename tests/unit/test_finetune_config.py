@@ -8,7 +8,9 @@ import pytest
 from debertav3.errors import UserError
 from debertav3.finetune.config import FinetuneConfig, read_yaml
 from debertav3.finetune.preparation import resolve
+from debertav3.finetune.public import PUBLIC_SOURCES
 from debertav3.finetune.recipes import RECIPES, SIFT_RECIPES
+from debertav3.finetune.tasks import TASKS
 
 
 @pytest.fixture
@@ -129,3 +131,12 @@ def test_a_local_checkpoint_has_the_recipe_of_its_size(nano: Path) -> None:
         == resolve("nli", model="nano", given={}).learning_rate
     )
     assert resolve("cola", model=str(nano), given={}).learning_rate == 3e-4
+
+
+def test_a_public_task_needs_no_files() -> None:
+    config = resolve("mnli", model="xsmall", given={})
+    assert config.train == ("datasets:nyu-mll/glue:mnli",)
+    assert [source.split(":")[-1] for source in config.dev] == ["validation_matched", "validation_mismatched"]
+    own = resolve("mnli", model="xsmall", given={"train": ["mine.jsonl"]})
+    assert (own.train, own.dev) == (("mine.jsonl",), ())
+    assert set(PUBLIC_SOURCES) <= set(TASKS)

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-_SEVERAL = ("--train", "--dev")
+_SEVERAL = ("--train", "--dev", "--models")
 
 
-class _SeveralFiles(TyperCommand):
+class SeveralValues(TyperCommand):
     """Lets one ``--train`` take several files: ``--train a b`` as well as ``--train a --train b``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -36,7 +36,11 @@ TaskName = Annotated[
 ]
 ModelName = Annotated[str, typer.Option(help="Size (from scratch), local folder or Hub name.")]
 TrainFiles = Annotated[
-    list[str], typer.Option(help="Training files (JSONL, CSV, Parquet, ...), folders or datasets:NAME.")
+    list[str] | None,
+    typer.Option(
+        help="Training files (JSONL, CSV, Parquet, ...), folders or datasets:NAME; "
+        "the public data of the task if not given."
+    ),
 ]
 DevFiles = Annotated[list[str] | None, typer.Option(help="Dev files; the first selects the best checkpoint.")]
 Out = Annotated[Path, typer.Option(help="Folder for the checkpoint, the scores, the report and run.json.")]
@@ -57,8 +61,8 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the data, print t
 def finetune(
     task: TaskName,
     model: ModelName,
-    train: TrainFiles,
     out: Out,
+    train: TrainFiles = None,
     dev: DevFiles = None,
     text: Text = None,
     pair: Pair = None,
@@ -78,7 +82,7 @@ def finetune(
     Example: debertav3 finetune nli --model microsoft/deberta-v3-xsmall --train train.jsonl.gz --dev dev.jsonl
     --out my-nli --set epochs=2
     """
-    _log_to_stderr()
+    log_to_stderr()
     from ..data.jsonl import json_line
     from ..finetune.config import read_yaml
     from ..finetune.preparation import read_data, resolve
@@ -123,7 +127,7 @@ def _is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _log_to_stderr() -> None:
+def log_to_stderr() -> None:
     """Show what the package reports, on stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("debertav3: %(message)s"))
@@ -133,7 +137,8 @@ def _log_to_stderr() -> None:
 
 
 def register(app: typer.Typer) -> None:
-    """Add ``finetune`` and ``data check``."""
-    from . import data_check  # noqa: F401  adds itself to the ``data`` group
+    """Add ``finetune``, ``compare`` and ``data check``."""
+    from . import compare, data_check  # noqa: F401  the latter adds itself to the ``data`` group
 
-    app.command(cls=_SeveralFiles)(finetune)
+    app.command(cls=SeveralValues)(finetune)
+    compare.register(app)

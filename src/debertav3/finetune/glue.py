@@ -47,7 +47,13 @@ RTE = TextTask(
     label_aliases=_TWO_WAY_NUMBERS,
     metrics=(accuracy,),
 )
-WNLI = TextTask(name="wnli", columns=_SENTENCES, label_sets=_YES_NO, metrics=(accuracy,))
+WNLI = TextTask(
+    name="wnli",
+    columns=_SENTENCES,
+    label_sets=_YES_NO,
+    label_aliases={"not_entailment": "0", "entailment": "1"},
+    metrics=(accuracy,),
+)
 QQP = TextTask(
     name="qqp",
     columns=(("question1",), ("question2",)),

@@ -10,6 +10,7 @@ from ..errors import UserError
 from ..sizes import SIZES
 from .config import FinetuneConfig
 from .examples import take_balanced
+from .public import PUBLIC_SOURCES
 from .recipes import recipe
 from .rows import expand
 from .task import Example, Task
@@ -28,6 +29,8 @@ def resolve(
 ) -> FinetuneConfig:
     """Put a run's settings together: defaults, recipe, YAML file, the command's own options, ``--set``.
 
+    A public task for which no training file is named gets its data from the Hub.
+
     Raises:
         UserError: for an unknown task or key, or a value that cannot be.
     """
@@ -40,7 +43,11 @@ def resolve(
 
     has_sift = layered(FinetuneConfig(task=task, model=model)).sift  # which decides about the recipe
     chosen = recipe(size_of(model), task, sift=has_sift)
-    return layered(FinetuneConfig(task=task, model=model, **chosen))
+    config = layered(FinetuneConfig(task=task, model=model, **chosen))
+    if config.train or task not in PUBLIC_SOURCES:
+        return config
+    train, dev = PUBLIC_SOURCES[task]
+    return config.with_values({"train": train, "dev": config.dev or dev}, source="public data")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +68,7 @@ def read_data(config: FinetuneConfig) -> Data:
         UserError: if there is no training file, or a file cannot be used.
     """
     if not config.train:
-        raise UserError("no training data: give --train FILE [FILE ...]")
+        raise UserError(f"no training data: task {config.task} needs --train FILE [FILE ...].")
     train_sources, dev_sources = expand(config.train, role="train"), expand(config.dev, role="dev")
     task = task_of(config, source=train_sources[0])
     read = {source: task.read(source) for source in dict.fromkeys([*train_sources, *dev_sources])}

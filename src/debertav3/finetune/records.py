@@ -19,7 +19,12 @@ _PACKAGES = ("torch", "transformers", "accelerate", "sentencepiece", "numpy", "s
 
 
 def run_record(
-    config: FinetuneConfig, *, labels: tuple[str, ...], rows: Mapping[str, int], device: str
+    config: FinetuneConfig,
+    *,
+    labels: tuple[str, ...],
+    rows: Mapping[str, int],
+    device: str,
+    parameters: int,
 ) -> dict[str, Any]:
     """Return the content of ``run.json``.
 
@@ -28,11 +33,13 @@ def run_record(
         labels: class names in id order.
         rows: labelled rows of each data file.
         device: what the run was computed on.
+        parameters: of the model, head included.
     """
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "config": config.to_dict(),
         "labels": list(labels),
+        "parameters": parameters,
         "data": {source: {"rows": count, "sha256": _sha256(source)} for source, count in rows.items()},
         "seed": config.seed,
         "device": device,

@@ -75,9 +75,16 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
     report, outcomes = _report(prepared, trained)
     report |= {"data": facts, "seconds": time.perf_counter() - started}
     if trainer.is_world_process_zero():
-        record = run_record(config, labels=prepared.labels, rows=data.rows, device=str(trainer.args.device))
+        trained_model = merged(trainer.model)
+        record = run_record(
+            config,
+            labels=prepared.labels,
+            rows=data.rows,
+            device=str(trainer.args.device),
+            parameters=trained_model.num_parameters(),
+        )
         with quiet_transformers():
-            _save(merged(trainer.model), out, tokenizer)
+            _save(trained_model, out, tokenizer)
         write_json(out / "metrics.json", report)
         worst_of = {source: worst(found, WORST_SHOWN) for source, found in outcomes.items()}
         _write(out / "report.html", render(report, record, data, worst_of))
