@@ -32,6 +32,7 @@ def read(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> Data:
         (list(range(40)), "number", ()),
         (["a|b", "b"], "several-labels", ("a", "b")),
         ([["a"], [], ["b", "a"]], "several-labels", ("a", "b")),
+        (["3.5", "", "1"], "number", ()),
     ],
 )
 def test_the_kind_of_label_is_read_off_the_data(
@@ -60,10 +61,11 @@ def test_named_columns_win(tmp_path: Path) -> None:
         (
             {"x": "text", "y": 1},
             {},
-            r"which column is the label\? .* has 'x', 'y'. Say --set label_column=NAME",
+            r"which column is the label\? .* has 'x', 'y'. Say --label NAME; the fewest",
         ),
         ({"n": 1, "label": 1}, {}, r"which column is the text\?"),
         ({"x": "text", "label": 1}, {"text_column": "z"}, "no column 'z'; it has 'x', 'label'"),
+        ({"x": "text", "Label": 1}, {"label_column": "lable"}, "Did you mean 'Label'?"),
         ({"x": "text", "label": 1}, {"label_kind": "ranking"}, "ranking needs a query and a text"),
         ({"x": "text", "label": 1}, {"label_kind": "one-label"}, "need two labels or more"),
     ],

@@ -18,6 +18,12 @@ def write_csv(path: Path) -> None:
     path.write_text('text,label\n"He said ""no"",\nthen left.",a\nünïcode,b\n', encoding="utf-8-sig")
 
 
+def write_semicolons(path: Path) -> None:
+    path.write_text(
+        ' text ;"label"\r\n"He said ""no"",\nthen left.";a\r\nünïcode;b\r\n', encoding="utf-16", newline=""
+    )
+
+
 def write_tsv(path: Path) -> None:
     path.write_text('text\tlabel\n"He said ""no"",\nthen left."\ta\nünïcode\tb\n', encoding="utf-8")
 
@@ -41,6 +47,7 @@ def write_parquet(path: Path) -> None:
     ("name", "write"),
     [
         ("x.csv", write_csv),
+        ("y.csv", write_semicolons),
         ("x.tsv", write_tsv),
         ("x.jsonl", write_jsonl),
         ("x.jsonl.gz", write_gz),
@@ -60,7 +67,8 @@ def test_all_kinds_of_files_give_the_same_rows(tmp_path: Path, name: str, write:
     [
         ("x.csv", b"", "is empty"),
         ("x.csv", b"a,b\n1,2\n3\n", r"line 3 does not have the 2 columns"),
-        ("x.csv", b"a,b\n1,2,3\n", r"line 2 does not have the 2 columns"),
+        ("x.csv", b"a,b\n1,2,3\n", r"line 2 does not have the 2 columns of the header \(a, b\)"),
+        ("x.csv", b"a,b,a\n1,2,3\n", "two columns called 'a'"),
         ("x.csv", b'a,b\n"1,2\n', "cannot be read"),
         ("x.csv", b"a,b\n\xff,1\n", "not UTF-8"),
         ("x.parquet", b"PAR0", "not a Parquet file"),

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from .data import data_app
+from .finetune import Kind, Label, Pair, Text, custom_columns
 
 
 @data_app.command("check")
@@ -16,6 +17,10 @@ def check_command(
     tokenizer: Annotated[
         str, typer.Option(help="By which lengths are counted: folder or Hub name.")
     ] = "microsoft/deberta-v3-base",
+    text: Text = None,
+    pair: Pair = None,
+    label: Label = None,
+    kind: Kind = None,
     override: Annotated[
         list[str] | None, typer.Option("--set", help="Settings as of `debertav3 finetune`: max_length=128.")
     ] = None,
@@ -33,6 +38,7 @@ def check_command(
     from ..tokenization import DebertaV3Tokenizer
 
     given = {"train": files, "dev": dev or [], "tokenizer": tokenizer}
+    given |= custom_columns(text=text, pair=pair, label=label, kind=kind)
     config = resolve(task, model=tokenizer, given=given, overrides=override or [])
     data = read_data(config)
     facts = examine(data, config, tokenizer=DebertaV3Tokenizer.from_pretrained(tokenizer))

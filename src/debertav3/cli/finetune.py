@@ -90,10 +90,7 @@ def finetune(
     given = {
         "train": train,
         "dev": dev,
-        "text_column": text,
-        "pair_column": pair,
-        "label_column": label,
-        "label_kind": kind,
+        **custom_columns(text=text, pair=pair, label=label, kind=kind),
         "tokenizer": tokenizer,
         "seed": seed,
         "sift": sift or None,
@@ -116,6 +113,14 @@ def finetune(
     if report is not None and _is_first_process():
         scores = {source: _numbers(scores) for source, scores in report["dev"].items()}
         print(json_line({"out": str(out), "dev": scores}), end="")
+
+
+def custom_columns(
+    *, text: str | None, pair: str | None, label: str | None, kind: str | None
+) -> dict[str, str]:
+    """The options of task custom that are given, by the names of their settings."""
+    named = {"text_column": text, "pair_column": pair, "label_column": label, "label_kind": kind}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def _numbers(scores: dict[str, Any]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """The user's own files as a task: columns by name, and the kind of label from the data unless it is said."""
 
+import difflib
 import logging
 from collections.abc import Sequence
 from itertools import islice
@@ -54,9 +55,9 @@ def custom_task(config: "FinetuneConfig", source: str) -> Task:
     rows = list(islice(read_rows(source), _ROWS_LOOKED_AT))
     if not rows:
         raise UserError(f"{source} has no rows.")
-    label = _label_column(rows, config.label_column)
-    text = _text_column(rows, config.text_column, taken=(label, config.pair_column))
-    texts = (text,) if config.pair_column is None else (text, _existing(rows, config.pair_column))
+    label = _label_column(rows, config.label_column, source)
+    text = _text_column(rows, config.text_column, source, taken=(label, config.pair_column))
+    texts = (text,) if config.pair_column is None else (text, _existing(rows, config.pair_column, source))
     kind = (
         config.label_kind
         if config.label_kind != "auto"
@@ -70,7 +71,7 @@ def custom_task(config: "FinetuneConfig", source: str) -> Task:
     if kind == "ranking":
         if len(columns) < 2:
             raise UserError(
-                "ranking needs a query and a text: name the column of the text with --set pair_column=NAME."
+                "ranking needs a query and a text: name their columns with --text NAME and --pair NAME."
             )
         return RankingTask(name="custom", columns=columns, label_column=(label,))
     target: Target = kind  # type: ignore[assignment]
@@ -79,46 +80,55 @@ def custom_task(config: "FinetuneConfig", source: str) -> Task:
     )
 
 
-def _existing(rows: Sequence[Row], name: str) -> str:
+def _existing(rows: Sequence[Row], name: str, source: str) -> str:
     if name in rows[0].fields:
         return name
-    raise UserError(f"{rows[0].place} has no column {name!r}; it has {_listed(rows)}.")
+    near = difflib.get_close_matches(name.lower(), [column.lower() for column in rows[0].fields], n=1)
+    meant = [column for column in rows[0].fields if near and column.lower() == near[0]]
+    hint = f" Did you mean {meant[0]!r}?" if meant else ""
+    raise UserError(f"{source} has no column {name!r}; it has {_listed(rows)}.{hint}")
 
 
 def _listed(rows: Sequence[Row]) -> str:
     return ", ".join(map(repr, rows[0].fields))
 
 
-def _label_column(rows: Sequence[Row], named: str | None) -> str:
+def _label_column(rows: Sequence[Row], named: str | None, source: str) -> str:
     if named is not None:
-        return _existing(rows, named)
+        return _existing(rows, named, source)
     by_lower = {column.lower(): column for column in rows[0].fields}
     for name in _LABEL_NAMES:
         if name in by_lower:
             return by_lower[name]
+    likely = min(rows[0].fields, key=lambda column: _distinct(rows, column))
     raise UserError(
-        f"which column is the label? {rows[0].place} has {_listed(rows)}. Say --set label_column=NAME."
+        f"which column is the label? {source} has {_listed(rows)}. Say --label NAME; the fewest "
+        f"different values ({_distinct(rows, likely)}) are in {likely!r}."
     )
 
 
-def _text_column(rows: Sequence[Row], named: str | None, *, taken: Sequence[str | None]) -> str:
+def _distinct(rows: Sequence[Row], column: str) -> int:
+    """How many different values a column has, empty ones aside; one value in all rows is no label."""
+    count = len({str(row.fields.get(column)) for row in rows} - {"", "None"})
+    return count if count > 1 else len(rows) + 1
+
+
+def _text_column(rows: Sequence[Row], named: str | None, source: str, *, taken: Sequence[str | None]) -> str:
     """The column that is named, or else the one with the longest texts."""
     if named is not None:
-        return _existing(rows, named)
+        return _existing(rows, named, source)
     sizes = {
         column: sum(len(row.fields.get(column) or "") for row in rows)
         for column, value in rows[0].fields.items()
         if column not in taken and isinstance(value, str | list)
     }
     if not sizes:
-        raise UserError(
-            f"which column is the text? {rows[0].place} has {_listed(rows)}. Say --set text_column=NAME."
-        )
+        raise UserError(f"which column is the text? {source} has {_listed(rows)}. Say --text NAME.")
     return max(sizes, key=lambda column: sizes[column])
 
 
 def _kind_of(values: Sequence[Any]) -> str:
-    given = [value for value in values if value is not None]
+    given = [value for value in values if value is not None and value != ""]
     if any(isinstance(value, list) for value in given):
         return "several-labels"
     numbers = [_number(value) for value in given]

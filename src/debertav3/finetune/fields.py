@@ -40,6 +40,16 @@ def text_in(row: Row, names: Sequence[str]) -> str:
     return text
 
 
+def is_empty(row: Row, names: Sequence[str]) -> bool:
+    """Whether there is nothing, or only white space, in a column.
+
+    Raises:
+        UserError: if there is no such column.
+    """
+    value = row.fields[column_of(row, names)]
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
 def number_in(row: Row, value: Any) -> float:
     """Return a value as a finite number.
 
@@ -55,12 +65,23 @@ def number_in(row: Row, value: Any) -> float:
     return number
 
 
-def kept_examples(examples: list[Example], passed_over: int, *, source: str, needs: str) -> list[Example]:
-    """Return the examples, and say how many rows had no gold label.
+def kept_examples(
+    examples: list[Example], passed_over: int, *, source: str, needs: str, empty: int = 0
+) -> list[Example]:
+    """Return the examples, and say how many rows are left out.
+
+    Args:
+        examples: what is kept.
+        passed_over: rows without a gold label.
+        source: where they come from.
+        needs: what a row must have.
+        empty: rows without a text.
 
     Raises:
         UserError: if none is left.
     """
+    if empty:
+        logger.warning("%s: passed over %d rows without a text", source, empty)
     if passed_over:
         logger.warning("%s: passed over %d rows without a gold label", source, passed_over)
     if not examples:

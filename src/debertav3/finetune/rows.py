@@ -3,8 +3,11 @@
 Every row comes with its place, ``file line 7``, so that an error can name it.
 """
 
+import codecs
 import csv
 import io
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +16,8 @@ from ..data.jsonl import read_jsonl, read_lines
 from ..errors import MissingExtraError, UserError
 
 DATASETS_PREFIX = "datasets:"
-_TABLES = {".csv": ",", ".tsv": "\t"}
+_TABLES = {".csv": ",;\t|", ".tsv": "\t"}
+"""What may stand between the columns; of several the one that the header has most."""
 _SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".conll")
 
 
@@ -81,29 +85,42 @@ def _is_known(path: Path) -> bool:
     return suffix_of(path.name) in _SUFFIXES
 
 
-def _table_rows(source: str, delimiter: str) -> Iterator[Row]:
+def _table_rows(source: str, delimiters: str) -> Iterator[Row]:
     """Rows of a CSV or TSV file with a header; quoted fields may hold line ends."""
-    content = io.BytesIO(b"".join(read_lines(source)))
-    text = io.TextIOWrapper(content, encoding="utf-8-sig", newline="")
-    reader = csv.DictReader(text, delimiter=delimiter, strict=True)
+    content = b"".join(read_lines(source))
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        names = reader.fieldnames
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{source} is not UTF-8 text (byte {error.start + 1}). Save the file as UTF-8."
+        ) from error
+    delimiter = _delimiter_in(text, delimiters)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        names = [name.strip() for name in reader.fieldnames or ()]
         if not names:
             raise UserError(f"{source} is empty. Need a line with the names of the columns, then the rows.")
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise UserError(f"{source} has two columns called {twice[0]!r}. Rename one.")
+        reader.fieldnames = names
         for fields in reader:
             place = f"{source} line {reader.line_num}"
             if None in fields or None in fields.values():
                 raise UserError(
-                    f"{place} does not have the {len(names)} columns of the header. "
+                    f"{place} does not have the {len(names)} columns of the header ({', '.join(names)}). "
                     f"Quote fields that hold {delimiter!r}."
                 )
             yield Row(place, fields)
     except csv.Error as error:
         raise UserError(f"{source} line {reader.line_num} cannot be read: {error}.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{source} is not UTF-8 text (byte {error.start + 1}). Save the file as UTF-8."
-        ) from error
+
+
+def _delimiter_in(text: str, allowed: str) -> str:
+    """The character that stands most often in the header outside quotes; the first one if none does."""
+    header = re.sub(r'"[^"]*"', "", text.split("\n", 1)[0])
+    return max(allowed, key=header.count)
 
 
 def _parquet_rows(source: str) -> Iterator[Row]:

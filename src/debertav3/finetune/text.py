@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import UserError
 from . import metrics
-from .fields import column_of, kept_examples, number_in, text_in
+from .fields import column_of, is_empty, kept_examples, number_in, text_in
 from .metrics import Array, Metric
 from .outcomes import Outcome, softmax
 from .rows import Row, read_rows
@@ -51,16 +51,25 @@ class TextTask(Task):
         return self.metrics[0].__name__
 
     def read(self, source: str) -> list[Example]:
-        """Read rows; those without a gold label are passed over."""
-        examples, passed_over = [], 0
+        """Read rows; those with an empty text or without a gold label are passed over."""
+        examples, unlabelled, empty = [], 0, 0
         for row in read_rows(source):
             value = row.fields[column_of(row, self.label_column)]
-            texts = tuple(text_in(row, names) for names in self.columns)
-            if self.target == "one-label" and (value is None or str(value).strip() in _NO_GOLD):
-                passed_over += 1
-                continue
-            examples.append(Example(texts=texts, label=self._label(row, value)))
-        return kept_examples(examples, passed_over, source=source, needs=self._needs())
+            if any(is_empty(row, names) for names in self.columns):
+                empty += 1
+            elif self._is_unlabelled(value):
+                unlabelled += 1
+            else:
+                texts = tuple(text_in(row, names) for names in self.columns)
+                examples.append(Example(texts=texts, label=self._label(row, value)))
+        return kept_examples(examples, unlabelled, source=source, needs=self._needs(), empty=empty)
+
+    def _is_unlabelled(self, value: Any) -> bool:
+        """Whether there is no gold label; a row with none of several labels has one."""
+        if value is None:
+            return True
+        text = str(value).strip()
+        return text in _NO_GOLD if self.target == "one-label" else not text and self.target == "number"
 
     def _needs(self) -> str:
         return ", ".join([*(names[0] for names in self.columns), self.label_column[0]])
