@@ -1,4 +1,4 @@
-"""``debertav3 predict`` and ``debertav3 evaluate``: one task over the rows of a JSONL file."""
+"""``debertav3 predict`` and ``debertav3 evaluate``: one task over the rows of a file."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,7 +8,8 @@ import typer
 from ..errors import UserError
 
 if TYPE_CHECKING:
-    from ..inference.file_tasks import AnswerOptions, FileTask
+    from ..inference.answerers import Answerer, TaskPlan
+    from ..inference.file_tasks import AnswerOptions
 
 TaskName = Annotated[
     str, typer.Argument(help="nli, classify, zero-shot, rerank, ner, qa, fill-mask or rtd.", metavar="TASK")
@@ -27,7 +28,13 @@ Dtype = Annotated[str, typer.Option(help="fp32, bf16 or fp16.")]
 BackendName = Annotated[str, typer.Option(help="auto or torch.")]
 BatchTokens = Annotated[
     int | None,
-    typer.Option(help="Most tokens of a batch, padding included.", show_default="by device", min=1),
+    typer.Option(
+        "--tokens-per-batch",
+        "--batch-tokens",
+        help="Most tokens of a batch, padding included; measured once for big inputs.",
+        show_default="by device",
+        min=1,
+    ),
 ]
 MaxLength = Annotated[
     int | None, typer.Option(help="Most tokens of one input.", show_default="the checkpoint's", min=8)
@@ -46,6 +53,12 @@ NBest = Annotated[int, typer.Option(help="qa: candidates for each question.", mi
 NullThreshold = Annotated[
     str, typer.Option(help='qa: logits by which "no answer" must lead to win; none always answers.')
 ]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format", help="jsonl, csv or parquet, for files whose ending does not say.", show_default="jsonl"
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -56,11 +69,25 @@ def register(app: typer.Typer) -> None:
 def predict(
     task: TaskName,
     model: ModelName,
-    source: Annotated[Path, typer.Option("--input", help="Rows as JSON lines, plain or .gz.")],
+    source: Annotated[Path, typer.Option("--input", help="Rows: .jsonl or .csv, also .gz, or .parquet.")],
     target: Annotated[
-        Path, typer.Option("--output", help="Gets every row in order, with prediction and scores.")
+        Path,
+        typer.Option(
+            "--output", help="Gets every row in order, with prediction and scores; endings as above."
+        ),
     ],
     metrics: Annotated[Path | None, typer.Option(help="Gets the metrics of labelled rows as JSON.")] = None,
+    file_format: Format = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with what a stopped run has answered.")
+    ] = False,
+    workers: Annotated[
+        int, typer.Option(help="Processes, each with the model; the cores are divided among them.", min=1)
+    ] = 1,
+    use_ray: Annotated[
+        bool,
+        typer.Option("--ray", help="Let --workers actors of a Ray cluster answer (RAY_ADDRESS, or local)."),
+    ] = False,
     labels: HeadLabels = None,
     nli_labels: NLILabels = None,
     backend: BackendName = "auto",
@@ -91,7 +118,7 @@ def predict(
         n_best=n_best,
         null_threshold=_threshold(null_threshold),
     )
-    opened = _open(
+    plan = _plan(
         task,
         source,
         options,
@@ -103,14 +130,24 @@ def predict(
         batch_tokens=batch_tokens,
         max_length=max_length,
     )
-    predict_file(opened, source, target, metrics=metrics)
+    predict_file(
+        plan.open(),
+        source,
+        target,
+        metrics=metrics,
+        source_format=file_format,
+        target_format=file_format,
+        resume=resume,
+        answerer=_answerer(plan, workers=workers, use_ray=use_ray),
+    )
 
 
 def evaluate(
     task: TaskName,
     model: ModelName,
-    data: Annotated[Path, typer.Option(help="Labelled rows as JSON lines, plain or .gz.")],
+    data: Annotated[Path, typer.Option(help="Labelled rows: .jsonl or .csv, also .gz, or .parquet.")],
     metrics: Annotated[Path | None, typer.Option(help="Also write the metrics to this file.")] = None,
+    file_format: Format = None,
     labels: HeadLabels = None,
     nli_labels: NLILabels = None,
     backend: BackendName = "auto",
@@ -138,7 +175,7 @@ def evaluate(
         aggregation=aggregation,
         null_threshold=_threshold(null_threshold),
     )
-    opened = _open(
+    plan = _plan(
         task,
         data,
         options,
@@ -150,23 +187,35 @@ def evaluate(
         batch_tokens=batch_tokens,
         max_length=max_length,
     )
-    report = to_json(evaluate_file(opened, data))
+    report = to_json(evaluate_file(plan.open(), data, source_format=file_format))
     if metrics is not None:
         with atomic_write(metrics) as file:
             file.write(report)
     print(report, end="")
 
 
-def _open(task: str, source: Path, options: "AnswerOptions", *, model: str, **loading: Any) -> "FileTask":
-    """Load the model for a task over a file; a wrong name of either is told before anything is loaded."""
+def _plan(task: str, source: Path, options: "AnswerOptions", *, model: str, **loading: Any) -> "TaskPlan":
+    """How to open a task over a file; a wrong name of either is told before anything is loaded."""
+    from ..inference.answerers import TaskPlan
     from ..inference.file_tasks import FILE_TASKS
-    from ..inference.predictor import Predictor
 
     if task not in FILE_TASKS:
         raise UserError(f"unknown task {task!r}. Choose one of: {', '.join(FILE_TASKS)}.")
     if not source.is_file():
-        raise UserError(f"{source} is no file. Give the path of a JSONL file.")
-    return FILE_TASKS[task](Predictor.from_pretrained(model, task=task, **loading), options)
+        raise UserError(f"{source} is no file. Give the path of a JSONL, CSV or Parquet file.")
+    return TaskPlan(task=task, model=model, options=options, loading=loading)
+
+
+def _answerer(plan: "TaskPlan", *, workers: int, use_ray: bool) -> "Answerer | None":
+    if use_ray:
+        from ..inference.ray_workers import RayWorkers
+
+        return RayWorkers(plan, num_workers=workers)
+    if workers > 1:
+        from ..inference.answerers import WorkerProcesses
+
+        return WorkerProcesses(plan, num_workers=workers)
+    return None
 
 
 def label_list(text: str | None) -> list[str] | None:

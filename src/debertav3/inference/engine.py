@@ -12,6 +12,7 @@ from ..tokenization import DebertaV3Tokenizer
 from .backends import HEAD_OF_TASK, Backend
 from .batching import Encoding, run_batches
 from .inputs import InputEncoder, MaskedText, Text
+from .token_budget import BIG_INPUT_TOKENS, best_batch_tokens
 from .words import Span
 
 FloatArray = npt.NDArray[np.float32]
@@ -36,7 +37,8 @@ class Engine:
         tokenizer: the checkpoint's tokenizer.
         backend: what computes the logits.
         max_length: most tokens of one input; None takes the checkpoint's.
-        batch_tokens: most tokens of a batch, padding included; None takes the backend's.
+        batch_tokens: most tokens of a batch, padding included; None takes the backend's, or measures it
+            once for inputs of `BIG_INPUT_TOKENS` and more.
         show_progress: a bar on stderr; None shows one on terminals for many inputs.
         place: what to call the checkpoint in messages.
     """
@@ -60,6 +62,15 @@ class Engine:
         self.place = place
         known = backend.config.get("max_position_embeddings") or DEFAULT_MAX_LENGTH
         self.inputs = InputEncoder(tokenizer, max_length=max_length or min(tokenizer.model_max_length, known))
+
+    def settle_batch_tokens(self, num_tokens: int) -> None:
+        """Measure how many tokens a batch should hold, if nobody has said and so much work is worth it.
+
+        Args:
+            num_tokens: about how many tokens there are to read.
+        """
+        if self.batch_tokens is None and num_tokens >= BIG_INPUT_TOKENS:
+            self.batch_tokens = best_batch_tokens(self.backend)
 
     def require(self, task: str) -> None:
         """Refuse a task that needs another head.
@@ -129,6 +140,7 @@ class Engine:
             yield place, masked[place], outputs["logits"]
 
     def _stream(self, encodings: Sequence[Encoding]) -> Iterator[tuple[int, dict[str, FloatArray]]]:
+        self.settle_batch_tokens(sum(len(encoding.input_ids) for encoding in encodings))
         return run_batches(
             self.backend,
             encodings,

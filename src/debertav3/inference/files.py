@@ -1,135 +1,246 @@
 """Whole files through a `Predictor`: every row back in order, in flat memory, and the metrics.
 
-A file is read twice. The first pass checks every row, so that a fault in the last line is told before the
-first batch is computed; the second answers chunk by chunk, each sorted by length within.
+A file is read up to three times. The first pass checks every row, so that a fault in the last line is told
+before the first batch is computed; the second answers chunk by chunk, each sorted by length within, and keeps
+the answers in a `Journal`; the third writes rows and answers together. A run that was stopped goes on with
+the first chunk that its journal has not: chunks depend on the file alone, so the results are the same.
 """
 
+import itertools
 import json
 import logging
+import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from ..data.jsonl import Row, atomic_write, json_line, read_jsonl
+from ..data.jsonl import atomic_write
 from ..errors import UserError
+from .answerers import Answerer, InProcess, answer_chunk
 from .file_tasks import FileTask
+from .journal import Journal, StoredAnswer
 from .rows import Example
+from .sources import CHUNK_ROWS, Source, check_file, chunks_of, examples
+from .table_writers import PREDICTION, SCORES, Layout, open_writer
+from .tables import JSONL, PARQUET, TableRow, format_of, read_table
 
 logger = logging.getLogger(__name__)
 
-CHUNK_ROWS = 4096
-CHUNK_CHARACTERS = 4_000_000  # about a million tokens, some 100 MB while they are worked on
-
-_DIGITS = 6
-
 
 def predict_file(
-    task: FileTask, source: str | Path, target: str | Path, *, metrics: str | Path | None = None
+    task: FileTask,
+    source: str | Path,
+    target: str | Path,
+    *,
+    metrics: str | Path | None = None,
+    source_format: str | None = None,
+    target_format: str | None = None,
+    resume: bool = False,
+    answerer: Answerer | None = None,
 ) -> None:
-    """Answer every row of a JSONL file.
+    """Answer every row of a file.
 
     Args:
         task: what to answer.
-        source: the rows, plain or gzip.
+        source: the rows: JSONL or CSV, plain or gzip, or Parquet.
         target: gets every row in order, with ``prediction`` and ``scores`` added; ``.gz`` is compressed.
         metrics: gets the metrics of the labelled rows, as JSON.
+        source_format: one of `tables.FORMATS`; None goes by the name.
+        target_format: likewise for the target.
+        resume: go on with the answers that an earlier run has left, if there are any.
+        answerer: who answers; None for this process.
 
     Raises:
         UserError: for the first thing that is wrong; then neither file is written.
     """
-    if metrics is not None and Path(metrics).resolve() == Path(target).resolve():
-        raise UserError(f"output and metrics are the same file {target}. Give two names.")
-    num_rows, num_labelled = check_file(task, source)
-    with ExitStack() as files:
-        output = files.enter_context(atomic_write(target))
-        report = files.enter_context(atomic_write(metrics)) if metrics is not None else None
-        started = time.monotonic()
-        _answer(task, source, num_rows=num_rows, output=output)
-        logger.info("%d rows in %.1f s", num_rows, time.monotonic() - started)
-        if report is not None:
-            if not num_labelled:
+    target_format = format_of(target, target_format)
+    _check_target(target, metrics)
+    journal = Journal(target)
+    if journal.exists() and not resume:
+        raise UserError(
+            f"{journal.path} holds the answers of a run that was stopped. "
+            "Go on with --resume, or delete the file to begin anew."
+        )
+    found = check_file(task, source, source_format=source_format, needs_schema=target_format == PARQUET)
+    started = time.monotonic()
+    with journal:
+        num_known = None
+        if journal.exists():
+            num_known = journal.begin_again(_about(task, found))
+        elif resume and Path(target).exists():
+            num_known = _take_over(journal, task, found, target, target_format)
+        _fill(journal, task, found, num_known=num_known, answerer=answerer)
+        report = _write(journal, task, found, target, target_format)
+        logger.info("%d rows in %.1f s", found.num_rows, time.monotonic() - started)
+        if metrics is not None:
+            if not found.num_labelled:
                 logger.warning("%s: no row has a label, so there are no scores", source)
-            report.write(to_json(_metrics(task, num_rows, num_labelled)))
+            with atomic_write(metrics) as file:
+                file.write(to_json(report))
+        journal.delete()
 
 
-def evaluate_file(task: FileTask, source: str | Path) -> dict[str, Any]:
-    """Answer the labelled rows of a JSONL file and return the metrics.
+def evaluate_file(task: FileTask, source: str | Path, *, source_format: str | None = None) -> dict[str, Any]:
+    """Answer the labelled rows of a file and return the metrics.
 
     Raises:
         UserError: if a row is wrong, or none has a label.
     """
-    num_rows, num_labelled = check_file(task, source)
-    if not num_labelled:
-        raise UserError(f"{source}: none of its {num_rows} rows has a label, so there is nothing to score.")
-    _answer(task, source, num_rows=num_rows, output=None)
-    return _metrics(task, num_rows, num_labelled)
+    found = check_file(task, source, source_format=source_format)
+    if not found.num_labelled:
+        raise UserError(
+            f"{source}: none of its {found.num_rows} rows has a label, so there is nothing to score."
+        )
+    task.predictor.engine.settle_batch_tokens(found.num_tokens)
+    with _bar(found.num_rows, done=0) as bar:
+        for chunk in chunks_of(task, found):
+            labelled = [example for example in chunk if example.gold is not None]
+            for example, answer in zip(labelled, answer_chunk(task, labelled), strict=True):
+                task.scorer.add(example.gold, answer.scored)
+            bar.update(len(chunk))
+    return _metrics(task, found)
 
 
-def check_file(task: FileTask, source: str | Path) -> tuple[int, int]:
-    """Read a whole file without answering it: number of rows, and of those with a label.
+def _fill(
+    journal: Journal, task: FileTask, source: Source, *, num_known: int | None, answerer: Answerer | None
+) -> None:
+    """Answer the chunks that the journal has not; ``num_known`` rows are in it, None if it is new."""
+    engine = task.predictor.engine
+    chunks = chunks_of(task, source)
+    first: list[list[Example]] = []
+    num_done = 0
+    if num_known is None:
+        engine.settle_batch_tokens(source.num_tokens)
+        journal.begin({**_about(task, source), "batch_tokens": engine.batch_tokens})
+    else:
+        engine.batch_tokens = journal.about["batch_tokens"]
+        for chunk in chunks:
+            if num_done + len(chunk) > num_known:
+                first = [chunk]
+                break
+            num_done += len(chunk)
+        journal.keep(num_done)
+        logger.info("%s: %d of %d rows are answered already", journal.path, num_done, source.num_rows)
+    answer = answerer or InProcess(task)
+    with _bar(source.num_rows, done=num_done) as bar:
+        for answers in answer(itertools.chain(first, chunks), engine.batch_tokens):
+            journal.add(answers)
+            bar.update(len(answers))
+
+
+def _about(task: FileTask, source: Source) -> dict[str, Any]:
+    """What must be equal for the answers of two runs to belong together."""
+    engine = task.predictor.engine
+    about = {
+        "task": task.name,
+        "model": engine.place,
+        "backend": engine.backend.name,
+        "labels": task.predictor.labels,
+        "max_length": engine.inputs.max_length,
+        "options": asdict(task.options),
+        "input rows": source.num_rows,
+        "input checksum": source.checksum,
+        "chunk rows": CHUNK_ROWS,
+    }
+    return json.loads(json.dumps(about))
+
+
+def _take_over(
+    journal: Journal, task: FileTask, source: Source, target: str | Path, target_format: str
+) -> int:
+    """Begin a journal with the answers of an output that another program left half written.
 
     Raises:
-        UserError: naming file, line and field of the first fault, or if there are no rows.
+        UserError: if it is not JSONL, or its rows are not those of the input.
     """
-    num_rows = num_labelled = 0
-    for _, example in _examples(task, source):
-        num_rows += 1
-        num_labelled += example.gold is not None
-    if not num_rows:
-        raise UserError(f"{source} holds no rows. Need one JSON object on each line.")
-    return num_rows, num_labelled
+    if target_format != JSONL:
+        raise UserError(
+            f"{target} exists, but not {journal.path}, which --resume goes on from. Delete it to begin anew."
+        )
+    journal.begin({**_about(task, source), "batch_tokens": task.predictor.engine.batch_tokens})
+    kept = []
+    rows = examples(task, source.path, source.file_format)
+    for old, (row, example) in zip(_whole_rows(target), rows, strict=False):
+        fields = dict(old.original)
+        answer = fields.pop(PREDICTION, None), fields.pop(SCORES, None)
+        if fields != {key: row.original[key] for key in row.original if key not in (PREDICTION, SCORES)}:
+            raise UserError(f"{old.place} is not {row.place}. Delete {target} to begin anew.")
+        if example.gold is not None:
+            break  # its metrics need more than the output says
+        kept.append(StoredAnswer(*answer, None))
+    journal.add(kept)
+    if kept:
+        logger.warning(
+            "%s: %d rows are taken over; nothing says which model answered them", target, len(kept)
+        )
+    return len(kept)
 
 
-def _examples(task: FileTask, source: str | Path) -> Iterator[tuple[Row, Example]]:
-    for row in read_jsonl(source):
-        try:
-            yield row, task.read(row.fields)
-        except UserError as error:
-            raise UserError(f"{source} line {row.number}: {error}") from error
+def _whole_rows(target: str | Path) -> Iterator[TableRow]:
+    """The rows of a file up to the first that is torn."""
+    rows = read_table(target, JSONL)
+    with suppress(UserError):
+        yield from rows
 
 
-def _chunks(
-    task: FileTask, source: str | Path, *, labelled_only: bool
-) -> Iterator[list[tuple[Row, Example]]]:
-    chunk: list[tuple[Row, Example]] = []
-    num_characters = 0
-    for row, example in _examples(task, source):
-        if labelled_only and example.gold is None:
-            continue
-        chunk.append((row, example))
-        num_characters += example.num_characters
-        if len(chunk) == CHUNK_ROWS or num_characters >= CHUNK_CHARACTERS:
-            yield chunk
-            chunk, num_characters = [], 0
-    if chunk:
-        yield chunk
+def _write(
+    journal: Journal, task: FileTask, source: Source, target: str | Path, target_format: str
+) -> dict[str, Any]:
+    """Write rows and answers together, and score."""
+    first = next(journal.read())
+    layout = Layout(
+        file_format=target_format,
+        columns=source.columns,
+        schema=source.schema,
+        has_numbers=isinstance(first.prediction, float | int),
+    )
+    with open_writer(target, layout) as write:
+        block: list[dict[str, Any]] = []
+        rows = examples(task, source.path, source.file_format)
+        for (row, example), answer in zip(rows, journal.read(), strict=True):
+            if example.gold is not None:
+                task.scorer.add(example.gold, _scored(answer))
+            block.append({**row.original, PREDICTION: answer.prediction, SCORES: answer.scores})
+            if len(block) == CHUNK_ROWS:
+                write(block)
+                block = []
+        write(block)
+    return _metrics(task, source)
 
 
-def _answer(task: FileTask, source: str | Path, *, num_rows: int, output: IO[str] | None) -> None:
+def _scored(answer: StoredAnswer) -> Any:
+    """The prediction as the scorer takes it: JSON has made lists of the tuples that entities are."""
+    if isinstance(answer.scored, list):
+        return [tuple(one) if isinstance(one, list) else one for one in answer.scored]
+    return answer.scored
+
+
+def _check_target(target: str | Path, metrics: str | Path | None) -> None:
+    if metrics is not None and Path(metrics).resolve() == Path(target).resolve():
+        raise UserError(f"output and metrics are the same file {target}. Give two names.")
+    for path in (target, *([metrics] if metrics is not None else [])):
+        place = Path(os.path.realpath(path))
+        if place.exists() and not place.is_file():
+            raise UserError(f"{path} is not an ordinary file. Give another path for the output.")
+
+
+def _bar(num_rows: int, *, done: int) -> Any:
     from tqdm import tqdm
 
     is_small = num_rows <= CHUNK_ROWS  # then the predictor's own bar says more
-    with tqdm(total=num_rows, unit=" rows", disable=True if is_small else None) as bar:
-        for chunk in _chunks(task, source, labelled_only=output is None):
-            results = task.answer([example for _, example in chunk])
-            for (row, example), result in zip(chunk, results, strict=True):
-                if example.gold is not None:
-                    task.scorer.add(example.gold, result.scored)
-                if output is not None:
-                    added = {"prediction": rounded(result.prediction), "scores": rounded(result.scores)}
-                    output.write(json_line({**row.fields, **added}))
-            bar.update(len(chunk))
+    return tqdm(total=num_rows, initial=done, unit=" rows", disable=True if is_small else None)
 
 
-def _metrics(task: FileTask, num_rows: int, num_labelled: int) -> dict[str, Any]:
-    scores = task.scorer.result() if num_labelled else {}
+def _metrics(task: FileTask, source: Source) -> dict[str, Any]:
+    scores = task.scorer.result() if source.num_labelled else {}
     about = {
         "task": task.name,
         "model": task.predictor.engine.place,
-        "rows": num_rows,
-        "labelled": num_labelled,
+        "rows": source.num_rows,
+        "labelled": source.num_labelled,
     }
     return {**about, **scores}
 
@@ -137,14 +248,3 @@ def _metrics(task: FileTask, num_rows: int, num_labelled: int) -> dict[str, Any]
 def to_json(metrics: dict[str, Any]) -> str:
     """Metrics as indented JSON with a line end."""
     return json.dumps(metrics, indent=2, ensure_ascii=False) + "\n"
-
-
-def rounded(value: Any) -> Any:
-    """The same lists and dicts with their real numbers cut to six decimals, which is more than fp32 tells."""
-    if isinstance(value, float):
-        return round(value, _DIGITS)
-    if isinstance(value, dict):
-        return {key: rounded(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [rounded(one) for one in value]
-    return value

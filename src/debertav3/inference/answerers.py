@@ -1,0 +1,168 @@
+"""Who answers the chunks of a file: this process, several processes, or a Ray cluster.
+
+All get the same chunks and give the answers in order, so the results are the same.
+"""
+
+import logging
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+from .file_tasks import FILE_TASKS, AnswerOptions, FileTask
+from .journal import StoredAnswer
+from .predictor import Predictor
+from .rows import Example
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+logger = logging.getLogger(__name__)
+
+Chunk = Sequence[Example]
+Answerer = Callable[[Iterable[Chunk], int | None], Iterator[list[StoredAnswer]]]
+"""Chunks and the tokens of a batch in; the chunks' answers out, in order and one by one."""
+
+_DIGITS = 6
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskPlan:
+    """How to open a task, in any process."""
+
+    task: str
+    """A key of `FILE_TASKS`."""
+    model: str
+    """A local folder or a Hub name."""
+    options: AnswerOptions = field(default_factory=AnswerOptions)
+    loading: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of `Predictor.from_pretrained`."""
+
+    def open(self) -> FileTask:
+        """Load the model.
+
+        Raises:
+            UserError: if there is no such task, or the model cannot be used.
+        """
+        if self.task not in FILE_TASKS:
+            raise UserError(f"unknown task {self.task!r}. Choose one of: {', '.join(FILE_TASKS)}.")
+        predictor = Predictor.from_pretrained(self.model, task=self.task, **self.loading)
+        return FILE_TASKS[self.task](predictor, self.options)
+
+
+def answer_chunk(task: FileTask, chunk: Chunk) -> list[StoredAnswer]:
+    """The answers of one chunk, in its order."""
+    return [
+        StoredAnswer(
+            rounded(result.prediction),
+            rounded(result.scores),
+            None if example.gold is None else result.scored,
+        )
+        for example, result in zip(chunk, task.answer(chunk), strict=True)
+    ]
+
+
+def rounded(value: Any) -> Any:
+    """The same lists and dicts with their real numbers cut to six decimals, which is more than fp32 tells."""
+    if isinstance(value, float):
+        return round(value, _DIGITS)
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [rounded(one) for one in value]
+    return value
+
+
+class InProcess:
+    """This process answers.
+
+    Args:
+        task: the task, which has its model and its tokens of a batch.
+    """
+
+    def __init__(self, task: FileTask) -> None:
+        self.task = task
+
+    def __call__(self, chunks: Iterable[Chunk], batch_tokens: int | None) -> Iterator[list[StoredAnswer]]:
+        """See `Answerer`."""
+        self.task.predictor.engine.batch_tokens = batch_tokens
+        return (answer_chunk(self.task, chunk) for chunk in chunks)
+
+
+class WorkerProcesses:
+    """Processes on this machine, each with the model.
+
+    Args:
+        plan: how each of them opens the task.
+        num_workers: how many; the cores are divided among them, unless ``OMP_NUM_THREADS`` says otherwise.
+    """
+
+    def __init__(self, plan: TaskPlan, *, num_workers: int) -> None:
+        self.plan, self.num_workers = plan, num_workers
+
+    def __call__(self, chunks: Iterable[Chunk], batch_tokens: int | None) -> Iterator[list[StoredAnswer]]:
+        """See `Answerer`.
+
+        Raises:
+            UserError: if a process dies.
+        """
+        from concurrent.futures import ProcessPoolExecutor
+        from concurrent.futures.process import BrokenProcessPool
+        from multiprocessing import get_context
+
+        pool = ProcessPoolExecutor(
+            self.num_workers,
+            mp_context=get_context("spawn"),  # a fork of a process with threads may hang
+            initializer=_open_in_worker,
+            initargs=(self.plan, batch_tokens, max(1, usable_cores() // self.num_workers)),
+        )
+        waiting: deque[Future[list[StoredAnswer]]] = deque()
+        try:
+            for chunk in chunks:
+                waiting.append(pool.submit(_answer_in_worker, chunk))
+                if len(waiting) > 2 * self.num_workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise UserError(
+                f"one of {self.num_workers} worker processes died, most likely for want of memory. "
+                "Take fewer --workers, and --resume."
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def usable_cores() -> int:
+    """How many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_worker_task: FileTask | None = None
+"""In a worker process: its task."""
+
+
+def _open_in_worker(plan: TaskPlan, batch_tokens: int | None, num_threads: int) -> None:
+    global _worker_task
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers, each of them once
+    for name in THREAD_VARIABLES:
+        os.environ.setdefault(name, str(num_threads))
+    _worker_task = open_quietly(plan, batch_tokens)
+
+
+def open_quietly(plan: TaskPlan, batch_tokens: int | None) -> FileTask:
+    """Open a task that shows no bars of its own."""
+    task = plan.open()
+    task.predictor.engine.show_progress = False
+    task.predictor.engine.batch_tokens = batch_tokens
+    return task
+
+
+def _answer_in_worker(chunk: Chunk) -> list[StoredAnswer]:
+    assert _worker_task is not None, "the initializer opens it"
+    return answer_chunk(_worker_task, chunk)
