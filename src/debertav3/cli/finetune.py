@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-_SEVERAL = ("--train", "--dev", "--models")
+_SEVERAL = ("--train", "--dev", "--models", "--grid")
 
 
 class SeveralValues(TyperCommand):
@@ -142,8 +142,9 @@ def log_to_stderr() -> None:
 
 
 def register(app: typer.Typer) -> None:
-    """Add ``finetune``, ``compare`` and ``data check``."""
-    from . import compare, data_check  # noqa: F401  the latter adds itself to the ``data`` group
+    """Add ``finetune``, ``compare``, ``search``, ``push`` and ``data check``."""
+    from . import compare, data_check, push, search  # noqa: F401  data_check adds itself to ``data``
 
     app.command(cls=SeveralValues)(finetune)
-    compare.register(app)
+    for module in (compare, search, push):
+        module.register(app)

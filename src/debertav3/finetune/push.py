@@ -1,0 +1,57 @@
+"""A trained folder to the Hugging Face Hub, in one commit."""
+
+from pathlib import Path
+
+from ..errors import UserError
+
+_NEEDED = ("config.json", "model.safetensors", "README.md")
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Return the files of a trained folder, those of its checkpoints aside.
+
+    Raises:
+        UserError: if it is not a folder with a finished model and its card.
+    """
+    missing = [name for name in _NEEDED if not (folder / name).is_file()]
+    if missing:
+        raise UserError(f"{folder} has no {missing[0]}; give a folder that debertav3 finetune has finished.")
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+
+
+def push(folder: Path, repository: str, *, private: bool = False) -> str:
+    """Send the files of a folder to a repository, which is made if it is not there.
+
+    Args:
+        folder: that a fine-tuning has finished.
+        repository: ``NAME`` or ``OWNER/NAME``.
+        private: of a new repository.
+
+    Returns:
+        The address of the repository.
+
+    Raises:
+        UserError: without a valid token, without a connection, or for a name that the Hub refuses.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+    names = [file.name for file in files_of(folder)]
+    api = HfApi()
+    try:
+        made = api.create_repo(repository, private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=made.repo_id,
+            folder_path=folder,
+            allow_patterns=names,
+            commit_message="Upload of debertav3 push",
+        )
+    except LocalTokenNotFoundError as error:
+        raise UserError("the Hub needs a token: run `hf auth login` or set HF_TOKEN.") from error
+    except (
+        *HfHubHTTPError.__bases__,
+        HFValidationError,
+    ) as error:  # its base is its HTTP library's own error
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{repository} was not sent to the Hub: {reason}") from error
+    return str(made)

@@ -1,0 +1,190 @@
+"""Search of settings with optuna: the papers' grid or one's own, every trial an ordinary run, resumable.
+
+The study is a file of lines beside the trials. Whatever breaks the search off, the same command goes on: a
+trial that has begun is finished first, under its own number, from its newest checkpoint.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..data.jsonl import atomic_write, write_json
+from ..errors import MissingExtraError, UserError
+from .config import FinetuneConfig
+from .preparation import read_data, size_of
+from .recipes import recipe
+
+logger = logging.getLogger(__name__)
+
+Grid = dict[str, list[Any]]
+
+_RATES: dict[str, list[float]] = {
+    # arXiv:2006.03654, table 9; arXiv:2111.09543, table 15, lists no others.
+    "base": [1.5e-5, 2e-5, 3e-5, 4e-5],
+    "large": [5e-6, 8e-6, 9e-6, 1e-5],
+}
+_RATE_FACTORS = (0.5, 0.75, 1.0, 1.5)
+"""For sizes without a published list: shares of the size's own learning rate."""
+
+
+def paper_grid(model: str) -> Grid:
+    """Return the grid of the papers (arXiv:2006.03654, table 9, and arXiv:2111.09543, table 15).
+
+    Args:
+        model: a size, folder or Hub name, which decides about the learning rates.
+    """
+    size = size_of(model)
+    usual = recipe(size, "").get("learning_rate", FinetuneConfig(task="", model=model).learning_rate)
+    rates = _RATES.get(size or "", [float(f"{usual * factor:.3g}") for factor in _RATE_FACTORS])
+    return {
+        "learning_rate": list(rates),
+        "batch_size": [16, 32, 48, 64],
+        "warmup_steps": [50, 100, 500, 1000],
+        "classifier_dropout": [0.0, 0.1, 0.15, 0.3],
+    }
+
+
+def read_grid(assignments: Sequence[str], base: FinetuneConfig) -> Grid:
+    """Read ``key=value,value,...`` texts.
+
+    Args:
+        assignments: the texts.
+        base: by which keys and values are checked.
+
+    Raises:
+        UserError: for an unknown key, or a value of a wrong kind.
+    """
+    grid: Grid = {}
+    for assignment in assignments:
+        key, _, values = assignment.partition("=")
+        tried = [base.with_overrides([f"{key}={value}"]) for value in values.split(",")]
+        grid[key.strip()] = [getattr(config, key.strip()) for config in tried]
+    return grid
+
+
+def search(
+    base: FinetuneConfig, grid: Mapping[str, Sequence[Any]], out: Path, *, trials: int
+) -> list[dict[str, Any]]:
+    """Try settings until ``trials`` have been tried; earlier trials under ``out`` count.
+
+    The sampler is optuna's tree of Parzen estimators, seeded by ``base.seed``. Settings that come up twice
+    are not trained twice. Only the folder of the best trial so far is kept.
+
+    Args:
+        base: what all trials share.
+        grid: values to try, by key.
+        out: gets ``study.log``, a folder for the best trial, ``search.json`` and ``search.md``.
+        trials: how many in all.
+
+    Returns:
+        A row for each trial, best first: ``trial``, ``score`` and ``settings``.
+
+    Raises:
+        UserError: if there is no dev set, or the folder holds the search of another grid.
+        MissingExtraError: without optuna.
+    """
+    if not base.dev:
+        raise UserError("nothing to search by: give --dev FILE.")
+    study = _open_study(base, grid, out)
+    distributions = {key: _categories(values) for key, values in grid.items()}
+    while True:
+        begun = [trial for trial in study.trials if not trial.state.is_finished()]
+        if begun:
+            number, chosen = begun[0].number, begun[0].params
+        elif len(study.trials) < trials:
+            asked = study.ask(distributions)
+            number, chosen = asked.number, asked.params
+        else:
+            break
+        score = _score_of(base, chosen, out / f"trial-{number}", known=_scores(study))
+        study.tell(number, score)
+        rows = _rows(study)
+        _remove_worse(out, best=rows[0]["trial"])
+        _write(rows, list(grid), out)
+    rows = _rows(study)
+    _write(rows, list(grid), out)
+    return rows
+
+
+def _open_study(base: FinetuneConfig, grid: Mapping[str, Sequence[Any]], out: Path) -> Any:
+    try:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+    except ImportError as error:
+        raise MissingExtraError(feature="debertav3 search", package="optuna", extra="search") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    out.mkdir(parents=True, exist_ok=True)
+    storage = JournalStorage(JournalFileBackend(str(out / "study.log")))
+    study = optuna.create_study(
+        study_name="search", storage=storage, direction="maximize", load_if_exists=True
+    )
+    made = json.dumps({"base": base.to_dict(), "grid": {key: list(values) for key, values in grid.items()}})
+    if study.user_attrs.get("made", made) != made:
+        raise UserError(f"--out {out} holds the search of other settings; take another folder.")
+    study.set_user_attr("made", made)
+    study.sampler = optuna.samplers.TPESampler(seed=base.seed + len(study.trials))
+    return study
+
+
+def _categories(values: Sequence[Any]) -> Any:
+    import optuna
+
+    return optuna.distributions.CategoricalDistribution(tuple(values))
+
+
+def _score_of(
+    base: FinetuneConfig, chosen: Mapping[str, Any], folder: Path, *, known: Mapping[str, float]
+) -> float:
+    """Train with the chosen settings, or go on with that, unless the score is known already."""
+    if _key(chosen) in known:
+        return known[_key(chosen)]
+    from .run import run
+
+    config = base.with_values(chosen, source="search")
+    logger.info("%s: %s", folder.name, _spelled(chosen))
+    if not (folder / "run.json").exists() and run(config, read_data(config), folder, resume=True) is None:
+        raise UserError("stopped; the same command goes on from there.")
+    report = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    first_dev = next(iter(report["dev"].values()))
+    return float(first_dev[next(iter(first_dev["majority_baseline"]))])
+
+
+def _key(chosen: Mapping[str, Any]) -> str:
+    return json.dumps(chosen, sort_keys=True)
+
+
+def _scores(study: Any) -> dict[str, float]:
+    return {_key(trial.params): trial.value for trial in study.trials if trial.value is not None}
+
+
+def _rows(study: Any) -> list[dict[str, Any]]:
+    """Finished trials, best first; of equal ones the earlier."""
+    done = [trial for trial in study.trials if trial.value is not None]
+    done.sort(key=lambda trial: (-trial.value, trial.number))
+    return [{"trial": one.number, "score": one.value, "settings": dict(one.params)} for one in done]
+
+
+def _remove_worse(out: Path, *, best: int) -> None:
+    for folder in out.glob("trial-*"):
+        if folder.name != f"trial-{best}":
+            shutil.rmtree(folder)
+
+
+def _spelled(chosen: Mapping[str, Any]) -> str:
+    return " ".join(f"--set {key}={value}" for key, value in chosen.items())
+
+
+def _write(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], out: Path) -> None:
+    write_json(out / "search.json", {"best": rows[0] if rows else None, "trials": list(rows)})
+    lines = [f"| trial | score | {' | '.join(keys)} |", "|---:|---:|" + "---:|" * len(keys)]
+    for row in rows:
+        values = " | ".join(f"{row['settings'][key]}" for key in keys)
+        lines.append(f"| {row['trial']} | {row['score']:.4f} | {values} |")
+    if rows:
+        lines += ["", f"Best: `{_spelled(rows[0]['settings'])}` (folder `trial-{rows[0]['trial']}`)"]
+    with atomic_write(out / "search.md") as file:
+        file.write("\n".join(lines) + "\n")

@@ -1,0 +1,90 @@
+"""``debertav3 search`` tries each setting once, goes on where it was broken off, and keeps the best trial."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
+from debertav3.errors import UserError
+from debertav3.finetune import trainer as training
+from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetune.search import paper_grid, read_grid, search
+from debertav3.sizes import config_for
+
+pytest.importorskip("optuna")
+GRID = {"learning_rate": [1e-9, 2e-2], "warmup_steps": [0.0, 0.5]}
+
+
+@pytest.fixture
+def base(tmp_path: Path, nano: Path) -> FinetuneConfig:
+    """A run that only a large learning rate lets learn anything."""
+    tokenizer = DebertaV3Tokenizer.from_pretrained(nano)
+    torch.manual_seed(0)
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = config_for("nano", vocab_size=len(tokenizer), initializer_range=0.2, **shape)
+    DebertaV2ForSequenceClassification(config).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    rows = tmp_path / "rows.jsonl"
+    lines = [json.dumps({"sentence": ("bad", "good")[n % 2] + f" {n}", "label": n % 2}) for n in range(24)]
+    rows.write_text("\n".join(lines), encoding="utf-8")
+    return FinetuneConfig(
+        task="sst2",
+        model=str(tmp_path / "model"),
+        train=(str(rows),),
+        dev=(str(rows),),
+        batch_size=8,
+        epochs=4.0,
+        check_data=False,
+    )
+
+
+def test_a_broken_search_goes_on_and_finds_the_best(
+    base: FinetuneConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, trained = tmp_path / "out", []
+    train = training.FinetuneTrainer.train
+
+    def broken(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if len(trained) == 1:
+            trained.append("broken")
+            raise KeyboardInterrupt
+        trained.append((self.config.learning_rate, self.config.warmup_steps))
+        return train(self, *args, **kwargs)
+
+    monkeypatch.setattr(training.FinetuneTrainer, "train", broken)
+    with pytest.raises(KeyboardInterrupt):
+        search(base, GRID, out, trials=8)
+    rows = search(base, GRID, out, trials=8)
+    trained.remove("broken")
+    assert len(trained) == len(set(trained)) <= 4  # eight trials, and no setting trained twice
+    assert sorted(row["trial"] for row in rows) == list(range(8))
+    assert rows[0]["settings"]["learning_rate"] == 2e-2
+    assert rows[0]["score"] > rows[-1]["score"]
+    assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
+
+    kept = out / f"trial-{rows[0]['trial']}"
+    assert list(out.glob("trial-*")) == [kept]
+    assert json.loads((kept / "metrics.json").read_text(encoding="utf-8"))["accuracy"] == rows[0]["score"]
+    assert json.loads((out / "search.json").read_text(encoding="utf-8"))["best"] == rows[0]
+    assert "Best: `--set learning_rate=0.02" in (out / "search.md").read_text(encoding="utf-8")
+    with pytest.raises(UserError, match="search of other settings"):
+        search(base.with_values({"seed": 2}, source="test"), GRID, out, trials=9)
+
+
+def test_the_grid_is_the_papers_unless_it_is_given(nano: Path) -> None:
+    assert paper_grid("large")["learning_rate"] == [5e-6, 8e-6, 9e-6, 1e-5]
+    assert paper_grid("base")["learning_rate"] == [1.5e-5, 2e-5, 3e-5, 4e-5]
+    assert paper_grid("xsmall")["learning_rate"][2] == 4.5e-5
+    base = FinetuneConfig(task="rte", model="base")
+    for key, values in paper_grid(str(nano)).items():
+        for value in values:
+            base.with_values({key: value}, source="test")
+    given = read_grid(["batch_size=8,16", "sift=true,false"], base)
+    assert given == {"batch_size": [8, 16], "sift": [True, False]}
+    with pytest.raises(UserError, match="Did you mean 'batch_size'"):
+        read_grid(["batch_sise=8"], base)
+    with pytest.raises(UserError, match="needs a value of type int"):
+        read_grid(["batch_size=8,many"], base)
