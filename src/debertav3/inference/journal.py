@@ -57,7 +57,7 @@ class Journal:
         self.about = about
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("wb")
+            self._file = self.path.open("w+b")
             self._write(json.dumps(about))
             self._file.flush()
         except OSError as error:
@@ -138,7 +138,7 @@ class Journal:
     def __exit__(self, kind: object, *_: object) -> None:
         if self._file is not None and not self.num_rows:
             self.delete()
-        elif kind is not None:
+        elif kind is not None and self.num_rows:
             logger.warning(
                 "%d rows are answered and kept in %s: go on with --resume", self.num_rows, self.path
             )

@@ -50,6 +50,9 @@ def check_file(
         UserError: naming file, line and field of the first fault, or if there are no rows.
     """
     path, file_format = Path(source), format_of(source, source_format)
+    schema = parquet_schema(path) if file_format == PARQUET else None
+    if schema is not None and not needs_schema:
+        _refuse_bytes(path, schema)
     num_rows = num_labelled = num_characters = checksum = 0
     columns: dict[str, None] = {}
     schemas = _SchemaFinder() if needs_schema and file_format != PARQUET else None
@@ -63,7 +66,6 @@ def check_file(
             schemas.add(row.original)
     if not num_rows:
         raise UserError(f"{source} holds no rows. Need at least one, such as a JSON object on a line.")
-    schema = parquet_schema(path) if needs_schema and schemas is None else None
     return Source(
         path=path,
         file_format=file_format,
@@ -74,6 +76,17 @@ def check_file(
         columns=list(columns),
         schema=schema if schemas is None else schemas.result(path),
     )
+
+
+def _refuse_bytes(path: Path, schema: "pyarrow.Schema") -> None:
+    from pyarrow import types
+
+    for field in schema:
+        if types.is_binary(field.type) or types.is_large_binary(field.type):
+            raise UserError(
+                f"{path}: column {field.name!r} holds bytes, which JSONL and CSV cannot. "
+                "Give the output a name that ends in .parquet, or drop the column."
+            )
 
 
 class _SchemaFinder:

@@ -171,5 +171,5 @@ def import_parquet() -> Any:
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise MissingExtraError(feature="Parquet", package="pyarrow", extra="train") from error
+        raise MissingExtraError(feature="Parquet", package="pyarrow", extra="parquet") from error
     return pyarrow.parquet
