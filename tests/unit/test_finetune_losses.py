@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from debertav3.finetune.losses import classification_loss, regression_loss
+from debertav3.finetune.losses import balanced_weights, classification_loss, regression_loss
 
 torch.manual_seed(0)
 LOGITS, LABELS = torch.randn(12, 3), torch.arange(12) % 3
@@ -19,6 +19,15 @@ def test_split_steps_add_up_to_the_mean(smoothing: float) -> None:
     whole = F.cross_entropy(LOGITS, LABELS, label_smoothing=smoothing)
     torch.testing.assert_close(sum(parts), whole)
     torch.testing.assert_close(loss({"logits": LOGITS}, LABELS, None), whole)
+
+
+def test_balanced_classes_count_equally() -> None:
+    labels = torch.tensor([0] * 9 + [2] * 3)
+    weights = balanced_weights(labels.tolist(), 3)
+    torch.testing.assert_close(weights, torch.tensor([12 / 18, 1.0, 12 / 6]))
+    loss = classification_loss(class_weights=weights)({"logits": LOGITS}, labels, None)
+    each = [F.cross_entropy(LOGITS[labels == name], labels[labels == name]) for name in (0, 2)]
+    torch.testing.assert_close(loss, sum(each) / 2)
 
 
 def test_ignored_labels_do_not_count() -> None:
