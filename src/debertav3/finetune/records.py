@@ -36,7 +36,7 @@ def run_record(
         parameters: of the model, head included.
     """
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([_program(), *sys.argv[1:]]),
         "config": config.to_dict(),
         "labels": list(labels),
         "parameters": parameters,
@@ -51,6 +51,12 @@ def run_record(
         },
         "git_commit": _git_commit(),
     }
+
+
+def _program() -> str:
+    """What was called; ``python -m debertav3`` by the name of its script."""
+    name = Path(sys.argv[0]).name
+    return "debertav3" if name == "__main__.py" else name
 
 
 def _sha256(source: str) -> str | None:

@@ -1,11 +1,10 @@
 """``report.html``: one file, nothing from outside, for a person who wants to know how a training went."""
 
 import html
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingExtraError
+from . import plots
 from .outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
 
 WORST_SHOWN = 25
 _TEXT_SHOWN = 600
+_CONFUSED_SHOWN = 15
 _STYLE = """
 :root { color-scheme: light; --line: #d8dde3; --soft: #f4f6f8; --ink: #1c2733; --dim: #4a5866; }
 * { box-sizing: border-box; }
@@ -26,7 +26,7 @@ h3 { font-size: 1rem; margin: 1.5rem 0 .5rem; }
 figure { margin: 0; }
 figure svg { width: 100%; height: auto; }
 figcaption { font-size: .9rem; color: var(--dim); }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; margin: .5rem 0 1.25rem; }
 table { border-collapse: collapse; min-width: 18rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: right;
   vertical-align: top; }
@@ -39,6 +39,15 @@ td.text { min-width: 16rem; overflow-wrap: anywhere; }
 .numbers span { font-size: .85rem; color: var(--dim); }
 pre { background: var(--soft); padding: .75rem; white-space: pre-wrap; overflow-wrap: anywhere;
   font-size: .85rem; }
+.files { overflow-wrap: anywhere; }
+@media (max-width: 44rem) {
+  body { padding: 1rem; }
+  .cards table, .cards tbody, .cards tr, .cards td { display: block; min-width: 0; text-align: left; }
+  .cards thead { display: none; }
+  .cards tr { border: 1px solid var(--line); border-radius: .5rem; margin: .75rem 0; padding: .25rem 0; }
+  .cards td { border: 0; padding: .2rem .75rem; overflow-wrap: anywhere; }
+  .cards td::before { content: attr(data-name) ": "; color: var(--dim); font-size: .85rem; }
+}
 .warning { border-left: 4px solid #b25b00; padding-left: .75rem; margin: .5rem 0; overflow-wrap: anywhere; }
 """
 
@@ -79,21 +88,41 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> str:
+    """A score with four places, a count without, a list with commas."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_number, value))
     return f"{value:.4f}" if isinstance(value, float) else _text(value)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, text_columns: Sequence[int] = ()) -> str:
-    """A table; columns of running text are marked, all others hold numbers or short words."""
+def _table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    text_columns: Sequence[int] = (),
+    kind: str = "scroll",
+) -> str:
+    """A table.
 
-    def cells(tag: str, values: Sequence[Any]) -> str:
-        marks = [' class="text"' if place in text_columns else "" for place in range(len(values))]
-        return "".join(
-            f"<{tag}{mark}>{_number(value)}</{tag}>" for mark, value in zip(marks, values, strict=True)
-        )
+    Args:
+        header: names of the columns; none for a list of names and values.
+        rows: cells.
+        text_columns: which hold running text; the others hold numbers or short words.
+        kind: ``scroll``, or ``scroll cards`` where a narrow screen gets a card for each row.
+    """
 
-    lines = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    head = f"<thead><tr>{cells('th', header)}</tr></thead>"
-    return f'<div class="scroll"><table>{head}<tbody>{lines}</tbody></table></div>'
+    def cells(row: Sequence[Any]) -> str:
+        found = []
+        for place, value in enumerate(row):
+            mark = ' class="text"' if place in text_columns else ""
+            name = f' data-name="{_text(header[place])}"' if "cards" in kind else ""
+            found.append(f"<td{mark}{name}>{_number(value)}</td>")
+        return "".join(found)
+
+    marks = [' class="text"' if place in text_columns else "" for place in range(len(header))]
+    names = "".join(f"<th{mark}>{_text(name)}</th>" for mark, name in zip(marks, header, strict=True))
+    head = f"<thead><tr>{names}</tr></thead>" if header else ""
+    body = "".join(f"<tr>{cells(row)}</tr>" for row in rows)
+    return f'<div class="{kind}"><table>{head}<tbody>{body}</tbody></table></div>'
 
 
 def _headline(report: Mapping[str, Any]) -> str:
@@ -121,11 +150,12 @@ def _dev(scores: Mapping[str, Any], labels: Sequence[str]) -> str:
         )
     ]
     if "per_label" in scores:
-        columns = ["precision", "recall", "f1", "support"]
+        columns = ["precision", "recall", "f1"]
         rows = [
-            [name, *(values[column] for column in columns)] for name, values in scores["per_label"].items()
+            [name, *(values[column] for column in columns), round(values["support"])]
+            for name, values in scores["per_label"].items()
         ]
-        parts += ["<h3>By label</h3>", _table(["", *columns], rows)]
+        parts += ["<h3>By label</h3>", _table(["", *columns, "examples"], rows)]
     lengths = [
         [f"{row['tokens_from']}-{row['tokens_to']}", row["examples"], row.get("right", row.get("mean_error"))]
         for row in scores["by_length"]
@@ -134,20 +164,28 @@ def _dev(scores: Mapping[str, Any], labels: Sequence[str]) -> str:
     parts += ["<h3>By length</h3>", _table(["tokens", "examples", kind], lengths)]
     figures = []
     if "confusion" in scores:
-        names = (
-            list(labels)
-            if len(labels) == len(scores["confusion"])
-            else [str(i) for i in range(len(scores["confusion"]))]
-        )
-        figures.append(
-            _figure(_confusion_svg(scores["confusion"], names), "Rows: true; columns: predicted. Counts.")
-        )
+        table = scores["confusion"]
+        names = list(labels) if len(labels) == len(table) else [str(n + 1) for n in range(len(table))]
+        figures.append(_figure(plots.confusion(table, names), "Rows: true; columns: predicted. Counts."))
+        if len(names) > plots.MOST_COUNTS:
+            parts += ["<h3>Most often confused</h3>", _confused(table, names)]
     if scores["calibration"] is not None:
-        caption = (
-            f"Confidence against accuracy; expected calibration error {scores['calibration']['ece']:.4f}."
-        )
-        figures.append(_figure(_reliability_svg(scores["calibration"]["bins"]), caption))
+        error = scores["calibration"]["ece"]
+        caption = f"Confidence against accuracy; expected calibration error {error:.4f}."
+        figures.append(_figure(plots.reliability(scores["calibration"]["bins"]), caption))
     return "\n".join([*parts, f'<div class="figures">{"".join(figures)}</div>'])
+
+
+def _confused(table: Sequence[Sequence[int]], names: Sequence[str]) -> str:
+    pairs = [
+        (count, names[right], names[given])
+        for right, row in enumerate(table)
+        for given, count in enumerate(row)
+        if right != given and count
+    ]
+    pairs.sort(key=lambda pair: -pair[0])
+    rows = [[right, given, count] for count, right, given in pairs[:_CONFUSED_SHOWN]]
+    return _table(["right label", "given label", "examples"], rows, text_columns=(1,))
 
 
 def _errors(errors: Sequence[Outcome], examples: Sequence[Any]) -> str:
@@ -162,7 +200,7 @@ def _errors(errors: Sequence[Outcome], examples: Sequence[Any]) -> str:
         confidence = "" if one.confidence is None else f"{one.confidence:.2f}"
         rows.append([one.example + 1, " / ".join(texts), one.gold, one.predicted, confidence])
     header = ["row", "text", "right answer", "given answer", "confidence"]
-    return "<h3>Worst errors</h3>" + _table(header, rows, text_columns=(1,))
+    return "<h3>Worst errors</h3>" + _table(header, rows, text_columns=(1, 2, 3), kind="scroll cards")
 
 
 def _readable(example: Any) -> Sequence[str]:
@@ -182,49 +220,25 @@ def _settings(record: Mapping[str, Any]) -> str:
         "device": record["device"],
         "threads": record["threads"],
     }
-    settings = [[name, value] for name, value in record["config"].items() if value is not None]
+    settings = [
+        [name, f"{value:g}" if isinstance(value, float) else value]
+        for name, value in record["config"].items()
+        if value is not None
+    ]
     return "\n".join(
         [
             "<h3>Data</h3>",
             _table(["file", "rows", "SHA-256"], files, text_columns=(2,)),
             "<h3>Versions</h3>",
-            _table(["", ""], list(versions.items()), text_columns=(1,)),
+            _table([], list(versions.items()), text_columns=(1,)),
             "<h3>Settings</h3>",
-            _table(["", ""], settings, text_columns=(1,)),
+            _table([], settings, text_columns=(1,)),
         ]
     )
 
 
 def _figure(svg: str, caption: str) -> str:
     return f"<figure>{svg}<figcaption>{_text(caption)}</figcaption></figure>"
-
-
-def require_plots() -> None:
-    """Assert, before a long training, that its report can be drawn.
-
-    Raises:
-        MissingExtraError: without matplotlib.
-    """
-    _axes()
-
-
-def _axes(width: float = 6.0, height: float = 3.6) -> tuple[Any, Any]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError(feature="report.html", package="matplotlib", extra="train") from error
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _svg(figure: Any) -> str:
-    """A plot as an element of the page."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
 
 
 def _curves(history: Sequence[Mapping[str, Any]]) -> str:
@@ -235,52 +249,21 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> str:
         ("learning_rate", "Learning rate"),
         ("grad_norm", "Gradient norm"),
     ):
-        points = [(entry["step"], entry[name]) for entry in history if name in entry]
-        if points:
-            figure, axes = _axes()
-            axes.plot(*zip(*points, strict=True), color="#0b5cad")
-            if name == "loss":
-                dev = [(entry["step"], entry["eval_loss"]) for entry in history if "eval_loss" in entry]
-                if dev:
-                    axes.plot(*zip(*dev, strict=True), "o-", color="#b25b00", label="dev")
-                    axes.legend(frameon=False)
-            axes.set_xlabel("step")
-            figures.append(_figure(_svg(figure), caption))
+        lines = {"": _points(history, name)}
+        if name == "loss":
+            lines["dev"] = _points(history, "eval_loss")
+            caption += ", and the loss on the first dev set" if lines["dev"] else ""
+        if lines[""]:
+            figures.append(_figure(plots.curves(lines), caption))
     names = {key for entry in history for key in entry if key.startswith("eval_")}
     shown = sorted(
         key for key in names if not key.endswith(("loss", "runtime", "per_second", "total", "thresh"))
     )
     if shown:
-        figure, axes = _axes()
-        for key in shown:
-            points = [(entry["step"], entry[key]) for entry in history if key in entry]
-            axes.plot(*zip(*points, strict=True), "o-", label=key.removeprefix("eval_"))
-        axes.legend(frameon=False)
-        axes.set_xlabel("step")
-        figures.append(_figure(_svg(figure), "Dev scores"))
+        lines = {key.removeprefix("eval_"): _points(history, key) for key in shown}
+        figures.append(_figure(plots.curves(lines), "Scores on the first dev set"))
     return f'<div class="figures">{"".join(figures)}</div>'
 
 
-def _confusion_svg(table: Sequence[Sequence[int]], names: Sequence[str]) -> str:
-    figure, axes = _axes(4.8, 4.2)
-    shares = [[value / max(sum(row), 1) for value in row] for row in table]
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
-    axes.set_yticks(range(len(names)), names)
-    if len(names) <= 15:
-        for row, values in enumerate(table):
-            for column, value in enumerate(values):
-                colour = "white" if shares[row][column] > 0.5 else "#1c2733"
-                axes.text(column, row, str(value), ha="center", va="center", color=colour)
-    return _svg(figure)
-
-
-def _reliability_svg(bins: Sequence[Mapping[str, Any]]) -> str:
-    figure, axes = _axes(4.8, 4.2)
-    axes.plot([0, 1], [0, 1], "--", color="#8a97a5")
-    axes.bar(
-        [one["from"] + 0.05 for one in bins], [one["accuracy"] for one in bins], width=0.09, color="#9cc3e6"
-    )
-    axes.plot([one["confidence"] for one in bins], [one["accuracy"] for one in bins], "o-", color="#0b5cad")
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy")
-    return _svg(figure)
+def _points(history: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
+    return [(entry["step"], entry[name]) for entry in history if name in entry]

@@ -20,7 +20,7 @@ from ..checkpoint.saving import replacing_folder
 from ..data.jsonl import atomic_write, write_json
 from ..errors import UserError
 from ..models import DebertaV2PreTrainedModel
-from . import checkpoints
+from . import checkpoints, plots
 from .adaptation import add_lora, freeze, merged
 from .batches import EncodedDataset, PaddingCollator
 from .card import model_card
@@ -30,7 +30,7 @@ from .opening import label_order, open_model, open_tokenizer
 from .outcomes import Outcome, by_length, calibration, worst
 from .preparation import Data
 from .records import run_record
-from .report import WORST_SHOWN, render, require_plots
+from .report import WORST_SHOWN, render
 from .task import Example, Task
 from .trainer import FinetuneTrainer, training_arguments
 
@@ -57,7 +57,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
     started = time.perf_counter()
     folder = out / "checkpoints"
     start_from = _starting_point(config, out, folder, resume=resume)
-    require_plots()
+    plots.require()
     tokenizer = open_tokenizer(config, data.task)
     model = _open_for_training(config, data, tokenizer)
     facts = examine(data, config, tokenizer=tokenizer) if config.check_data else {}
@@ -175,7 +175,6 @@ def _report(prepared: _Prepared, trained: TrainOutput) -> tuple[dict[str, Any], 
     """Return scores of every dev set, speed and the log, and what became of each dev example."""
     trainer, task, tally = prepared.trainer, prepared.task, prepared.trainer.tally
     trainer.compute_metrics = None  # it scores the first dev set; from here on each is scored as itself
-    trainer.compute_metrics = None  # it knows the first dev set only
     scored = {source: _dev_report(prepared, dataset) for source, dataset in prepared.dev_sets.items()}
     dev = {source: scores for source, (scores, _) in scored.items()}
     report: dict[str, Any] = {
