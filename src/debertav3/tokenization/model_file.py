@@ -1,15 +1,18 @@
-"""The normaliser's settings out of an ``spm.model``, read from its bytes.
+"""An ``spm.model`` as bytes: the normaliser's settings, and the same model with fewer pieces.
 
-sentencepiece itself does not tell them, and its protobuf classes demand one very new protobuf runtime, so the
-two fields are read off the wire: an ``spm.model`` is a protobuf message whose field 3 is the
-``NormalizerSpec``.
+sentencepiece itself does not tell the settings, and its protobuf classes demand one very new protobuf
+runtime, so fields are read off the wire: an ``spm.model`` is a protobuf message whose field 1 is a piece,
+repeated in the order of the ids, field 2 the ``TrainerSpec`` and field 3 the ``NormalizerSpec``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from ..errors import UserError
 
+_MODEL_PIECE = 1
+_MODEL_TRAINER = 2
+_TRAINER_VOCAB_SIZE = 4
 _MODEL_NORMALIZER = 3
 _NORMALIZER_CHARSMAP = 2
 _NORMALIZER_SQUEEZES_SPACES = 4
@@ -44,19 +47,52 @@ def read_normalizer(model: bytes) -> NormalizerSpec:
                 elif inner == _NORMALIZER_SQUEEZES_SPACES and isinstance(setting, int):
                     squeezes = setting
     except IndexError as error:
-        raise UserError(f"spm.model ({len(model)} bytes) is cut off. Fetch the file again.") from error
+        raise _cut_off(model) from error
     return NormalizerSpec(precompiled_charsmap=charsmap, removes_extra_whitespaces=bool(squeezes))
+
+
+def select_pieces(model: bytes, keep: Collection[int]) -> bytes:
+    """The same model with only the pieces of these ids, renumbered from 0 in their order.
+
+    Everything else stays byte for byte, but for the vocabulary size, which is said again at the end: of a
+    field that comes twice, protobuf takes the last.
+
+    Raises:
+        UserError: if the bytes are not a whole protobuf message.
+    """
+    kept = []
+    number = start = 0
+    try:
+        for field, _, end in _fields_with_ends(model):
+            if field != _MODEL_PIECE or number in keep:
+                kept.append(model[start:end])
+            number += field == _MODEL_PIECE
+            start = end
+    except IndexError as error:
+        raise _cut_off(model) from error
+    size = _as_varint(_TRAINER_VOCAB_SIZE << 3 | _VARINT) + _as_varint(len(keep))
+    trainer = _as_varint(_MODEL_TRAINER << 3 | _LENGTH) + _as_varint(len(size)) + size
+    return b"".join(kept) + trainer
+
+
+def _cut_off(model: bytes) -> UserError:
+    return UserError(f"spm.model ({len(model)} bytes) is cut off. Fetch the file again.")
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Number and value of every field: an int for varints, bytes for the rest."""
+    return ((field, value) for field, value, _ in _fields_with_ends(message))
+
+
+def _fields_with_ends(message: bytes) -> Iterator[tuple[int, int | bytes, int]]:
+    """`_fields`, and where each field ends and the next begins."""
     place = 0
     while place < len(message):
         key, place = _varint(message, place)
         field, wire_type = key >> 3, key & 7
         if wire_type == _VARINT:
             number, place = _varint(message, place)
-            yield field, number
+            yield field, number, place
             continue
         if wire_type == _LENGTH:
             size, place = _varint(message, place)
@@ -66,8 +102,8 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
             raise IndexError(f"wire type {wire_type}")
         if place + size > len(message):
             raise IndexError(place + size)
-        yield field, message[place : place + size]
         place += size
+        yield field, message[place - size : place], place
 
 
 def _varint(message: bytes, place: int) -> tuple[int, int]:
@@ -80,3 +116,11 @@ def _varint(message: bytes, place: int) -> tuple[int, int]:
         shift += 7
         if byte < 0x80:
             return number, place
+
+
+def _as_varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number >= 0x80:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*encoded, number])

@@ -1,0 +1,61 @@
+"""``debertav3 trim-vocab``: a smaller checkpoint that keeps the pieces a corpus uses."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    app.command("trim-vocab")(trim_vocab)
+
+
+def trim_vocab(
+    model: Annotated[str, typer.Option(help="Checkpoint folder or Hub name.")],
+    corpus: Annotated[
+        list[Path], typer.Option("--corpus", help="A .txt or .jsonl file, also .gz. Repeatable.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the smaller checkpoint and its tokenizer.")],
+    more: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Further files of the corpus.")
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column", help="Column of .jsonl files that holds text; 'text' if left out. Repeatable."
+        ),
+    ] = None,
+    min_count: Annotated[int, typer.Option(help="How often a piece must come to be kept.", min=1)] = 1,
+) -> None:
+    """Remove the embeddings of pieces that a corpus does not use, and print what that saves.
+
+    Single characters, bytes and special tokens stay. A text whose pieces were all kept gets equal outputs.
+
+    Example: debertav3 trim-vocab --model models/nano --corpus texts.jsonl.gz --out small
+    """
+    from dataclasses import asdict
+
+    from tqdm import tqdm
+
+    from ..errors import UserError
+    from ..tokenization import DebertaV3Tokenizer
+    from ..tokenization.text_files import DEFAULT_COLUMNS, read_texts
+    from ..tokenization.trimming import count_ids
+
+    tokenizer = DebertaV3Tokenizer.from_pretrained(model)
+    texts = (
+        text
+        for path in [*corpus, *(more or [])]
+        for text in read_texts(path, columns=columns or DEFAULT_COLUMNS)
+    )
+    counts = count_ids(tokenizer, tqdm(texts, desc="reading", unit=" texts", disable=None))
+    if not counts.any():
+        raise UserError(
+            "the corpus holds no text, so nothing says which pieces to keep. Give files with text."
+        )
+
+    from ..checkpoint.trimming import trim_checkpoint
+
+    report = trim_checkpoint(model, out, counts, tokenizer, min_count=min_count)
+    print(json.dumps(asdict(report), indent=2))
