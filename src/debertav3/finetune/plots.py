@@ -1,6 +1,7 @@
 """The plots of a report, each as an SVG element; text stays text, so every script has its letters."""
 
 import io
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -36,7 +37,9 @@ class _Plot:
     def svg(self) -> str:
         """The element, without the XML that stands before it."""
         buffer = io.StringIO()
-        self.figure.savefig(buffer, format="svg", metadata={"Date": None})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has other fonts
+            self.figure.savefig(buffer, format="svg", metadata={"Date": None})
         text = buffer.getvalue()
         return text[text.index("<svg") :]
 
@@ -77,7 +80,7 @@ def confusion(table: Sequence[Sequence[int]], names: Sequence[str]) -> str:
         shares = [[value / max(sum(row), 1) for value in row] for row in table]
         plot.axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         if len(names) <= _MOST_NAMES:
-            size = 12 if len(names) <= MOST_COUNTS else 6
+            size = 12 if len(names) <= MOST_COUNTS else max(4, 180 // len(names))
             short = [name if len(name) <= _NAME_LENGTH else name[: _NAME_LENGTH - 1] + "…" for name in names]
             places = range(len(names))
             plot.axes.set_xticks(places, short, rotation=40, ha="right", fontsize=size, parse_math=False)

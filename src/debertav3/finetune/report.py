@@ -22,27 +22,31 @@ h1 { font-size: 1.6rem; margin: 0 0 .25rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.25rem; margin: 2.25rem 0 .75rem; border-bottom: 1px solid var(--line);
   overflow-wrap: anywhere; }
 h3 { font-size: 1rem; margin: 1.5rem 0 .5rem; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: 1rem; }
+.figures { display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); }
 figure { margin: 0; }
 figure svg { width: 100%; height: auto; }
 figcaption { font-size: .9rem; color: var(--dim); }
 .scroll { overflow-x: auto; margin: .5rem 0 1.25rem; }
 table { border-collapse: collapse; min-width: 18rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: right;
-  vertical-align: top; }
+  vertical-align: top; white-space: nowrap; }
 th { background: var(--soft); font-weight: 600; }
 th:first-child, td:first-child, td.text, th.text { text-align: left; }
-td.text { min-width: 16rem; overflow-wrap: anywhere; }
+td:first-child, td.text { white-space: normal; overflow-wrap: anywhere; }
+td.text { min-width: 8rem; }
 .numbers { display: flex; flex-wrap: wrap; gap: .75rem; margin: 1rem 0; }
 .numbers div { background: var(--soft); border-radius: .5rem; padding: .6rem 1rem; min-width: 8rem; }
 .numbers b { display: block; font-size: 1.4rem; }
 .numbers span { font-size: .85rem; color: var(--dim); }
 pre { background: var(--soft); padding: .75rem; white-space: pre-wrap; overflow-wrap: anywhere;
   font-size: .85rem; }
-.files { overflow-wrap: anywhere; }
 @media (max-width: 44rem) {
   body { padding: 1rem; }
-  .cards table, .cards tbody, .cards tr, .cards td { display: block; min-width: 0; text-align: left; }
+  th, td { padding: .3rem .45rem; }
+  td:first-child { min-width: 6rem; }
+  .cards table, .cards tbody, .cards tr, .cards td { display: block; min-width: 0; text-align: left;
+    white-space: normal; }
   .cards thead { display: none; }
   .cards tr { border: 1px solid var(--line); border-radius: .5rem; margin: .75rem 0; padding: .25rem 0; }
   .cards td { border: 0; padding: .2rem .75rem; overflow-wrap: anywhere; }
@@ -228,7 +232,7 @@ def _settings(record: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             "<h3>Data</h3>",
-            _table(["file", "rows", "SHA-256"], files, text_columns=(2,)),
+            _table(["file", "rows", "SHA-256"], files, text_columns=(2,), kind="scroll cards"),
             "<h3>Versions</h3>",
             _table([], list(versions.items()), text_columns=(1,)),
             "<h3>Settings</h3>",
