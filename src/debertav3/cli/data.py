@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from .several_values import SeveralValues
+
 data_app = typer.Typer(help="Prepare and check data.", no_args_is_help=True)
 
 
@@ -15,12 +17,13 @@ def register(app: typer.Typer) -> None:
     app.add_typer(data_app, name="data")
 
 
-@data_app.command("prepare")
+@data_app.command("prepare", cls=SeveralValues)
 def prepare_command(
     inputs: Annotated[
         list[str],
         typer.Option(
-            "--input", help="File, folder or datasets:NAME[:CONFIG][:SPLIT]; may be given several times."
+            "--input",
+            help="Files, folders or datasets:NAME[:CONFIG][:SPLIT]; several, or given several times.",
         ),
     ],
     tokenizer: Annotated[str, typer.Option(help="Folder or Hub name of the tokenizer.")],
@@ -49,8 +52,8 @@ def prepare_command(
 
     Reads .txt and .jsonl (also .gz and .zst), .parquet and data sets by name.
 
-    Example: debertav3 data prepare --input corpus/ --tokenizer models/nano --out shards --dedup exact
-        --workers 2
+    Example: debertav3 data prepare --input corpus/ extra.jsonl.zst --tokenizer models/nano --out shards
+        --dedup exact --workers 2
 
     Prints the statistics as JSON. Lines and files that cannot be read are listed with their place in
     OUT/problems.jsonl. Run again with the same arguments, it does only what is unfinished.

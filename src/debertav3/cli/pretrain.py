@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from ..errors import MissingExtraError, UserError
+from .several_values import SeveralValues
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("pretrain")(pretrain_command)
+    app.command("pretrain", cls=SeveralValues)(pretrain_command)
 
 
 def pretrain_command(

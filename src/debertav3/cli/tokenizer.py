@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from .several_values import SeveralValues
+
 CHUNK_LINES = 4_096
 CHUNK_CHARACTERS = 2_000_000  # bounds the memory where lines are long
 
@@ -15,8 +17,9 @@ COLUMN_HELP = "Text column of .jsonl rows."
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Encode files, train a vocabulary, check a folder.", no_args_is_help=True)
-    for command in (encode, train, check):
-        group.command()(command)
+    group.command()(encode)
+    group.command(cls=SeveralValues)(train)
+    group.command()(check)
     app.add_typer(group, name="tokenizer")
 
 
@@ -54,7 +57,7 @@ def encode(
 
 def train(
     inputs: Annotated[
-        list[Path], typer.Option("--input", help="A .txt or .jsonl file, also .gz. Repeatable.")
+        list[Path], typer.Option("--input", help=".txt or .jsonl files, also .gz; several, or repeated.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for spm.model, tokenizer.json and vocabulary.json.")],
     vocab_size: Annotated[int, typer.Option(help="Pieces in the model; [MASK] comes on top.")] = 128_000,
