@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from . import blockwise_attention  # noqa: F401 - adds its backend
 from .attention_backends import (
@@ -129,9 +130,7 @@ class DisentangledSelfAttention(nn.Module):
         Returns:
             The context ``(B, L, D)``, and the weights ``(B, N, L, L)`` or None.
         """
-        q_BNLH = self._heads(self.query_proj(hidden_states if query_states is None else query_states))
-        k_BNLH = self._heads(self.key_proj(hidden_states))
-        v_BNLH = self._heads(self.value_proj(hidden_states))
+        q_BNLH, k_BNLH, v_BNLH = (self._heads(x) for x in self._project(hidden_states, query_states))
         attend = choose(self.backend, output_attentions=output_attentions)
         tables = self._tables(
             table_RD, table_version, hidden_states.shape[1], expanded=attend is not eager_attention
@@ -201,11 +200,32 @@ class DisentangledSelfAttention(nn.Module):
             return self.key_proj if self.has_c2p else None, self.query_proj if self.has_p2c else None
         return self.pos_key_proj if self.has_c2p else None, self.pos_query_proj if self.has_p2c else None
 
+    def _project(self, hidden_states: Tensor, query_states: Tensor | None) -> tuple[Tensor, ...]:
+        """Queries, keys and values, ``(B, L, D)`` each.
+
+        In mixed precision on a CPU one product makes all three: the states are converted once, and so are
+        their gradients on the way back.
+        """
+        projections = (self.query_proj, self.key_proj, self.value_proj)
+        on_cpu = hidden_states.device.type == "cpu"
+        is_mixed = on_cpu and torch.is_grad_enabled() and _autocast_dtype("cpu") is not None
+        if query_states is None and is_mixed and all(map(_is_plain, projections)):
+            weight = torch.cat([proj.weight for proj in projections])
+            bias = torch.cat([proj.bias for proj in projections])
+            return F.linear(hidden_states, weight, bias).chunk(3, dim=-1)
+        queries_from = hidden_states if query_states is None else query_states
+        return self.query_proj(queries_from), self.key_proj(hidden_states), self.value_proj(hidden_states)
+
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, self.head_width)).transpose(1, 2)
 
     def _table_heads(self, x_RD: Tensor) -> Tensor:
         return _at_least_fp32(x_RD.unflatten(-1, (self.num_heads, self.head_width)).transpose(0, 1))
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether nothing but the product happens in a linear layer: no adapter, no hook."""
+    return type(module) is nn.Linear and not (module._forward_hooks or module._forward_pre_hooks)
 
 
 def _unchanged(x: Tensor) -> Tensor:

@@ -18,7 +18,11 @@ CPU_NUMBERS = 1 << 21
 DEVICE_NUMBERS = 1 << 27
 """On accelerators: 512 MiB, enough rows to keep them busy."""
 MIN_ROWS = 128
-"""Every block adds to the whole gradient of the word embeddings, which must be worth it."""
+"""Every block reads the whole table of word embeddings, which must be worth it."""
+CPU_BLOCKS = 4
+"""Blocks whose gradients are kept, in the dtype of the products, for one addition to those of the words."""
+STRETCH = 64
+"""Columns of a row that a draw sums up together."""
 
 
 class MaskedPredictions(NamedTuple):
@@ -60,11 +64,34 @@ def predict_masked(
 
 
 def draw(probability_RV: Tensor, uniform_R: Tensor) -> Tensor:
-    """One column of each row, with probability proportional to its number there; ``(R,)`` int64."""
-    cumulative_RV = probability_RV.cumsum(-1)
-    threshold_R1 = (uniform_R * cumulative_RV[:, -1]).unsqueeze(-1)
-    drawn_R = torch.searchsorted(cumulative_RV, threshold_R1, right=True).squeeze(-1)
-    return drawn_R.clamp_(max=probability_RV.shape[-1] - 1)
+    """One column of each row, with probability proportional to its number there; ``(R,)`` int64.
+
+    First the stretch of columns, then the column within: a running sum over a whole vocabulary is slow.
+    """
+    V = probability_RV.shape[-1]
+    whole = V // STRETCH * STRETCH
+    sum_RS = torch.cat(
+        (
+            probability_RV[:, :whole].unflatten(-1, (-1, STRETCH)).sum(-1)
+            if whole
+            else probability_RV[:, :0],
+            probability_RV[:, whole:].sum(-1, keepdim=True),
+        ),
+        dim=-1,
+    )
+    until_RS = sum_RS.cumsum(-1)
+    wanted_R1 = (uniform_R * until_RS[:, -1]).unsqueeze(-1)
+    stretch_R1 = _first_above(until_RS, wanted_R1)
+    inside_R1 = wanted_R1 - (until_RS.gather(-1, stretch_R1) - sum_RS.gather(-1, stretch_R1))
+    column_RC = stretch_R1 * STRETCH + torch.arange(STRETCH, device=stretch_R1.device)
+    part_RC = probability_RV.gather(-1, column_RC.clamp(max=V - 1)).masked_fill_(column_RC >= V, 0.0)
+    column_R1 = stretch_R1 * STRETCH + _first_above(part_RC.cumsum(-1), inside_R1.clamp_(min=0.0))
+    return column_R1.squeeze(-1).clamp_(max=V - 1)
+
+
+def _first_above(rising_RC: Tensor, wanted_R1: Tensor) -> Tensor:
+    """The first column above a number, or the last one; ``(R, 1)``."""
+    return torch.searchsorted(rising_RC, wanted_R1, right=True).clamp_(max=rising_RC.shape[-1] - 1)
 
 
 class _Predict(torch.autograd.Function):
@@ -84,13 +111,12 @@ class _Predict(torch.autograd.Function):
         words, bias = words_VD.to(dtype), bias_V.to(accurate)
         needs_gradient = any(ctx.needs_input_grad[:3])
         dstates = torch.zeros_like(states_MD)
-        dwords = torch.zeros(words.shape, dtype=accurate, device=words.device) if needs_gradient else None
+        dwords: Tensor | None = None
         dbias = torch.zeros_like(bias)
         loss = torch.zeros((), dtype=accurate, device=words.device)
         correct = torch.zeros((), dtype=torch.int64, device=words.device)
         drawn_M = torch.empty_like(targets_M)
-        numbers = CPU_NUMBERS if words.device.type == "cpu" else DEVICE_NUMBERS
-        size = max(MIN_ROWS, numbers // V)
+        size, kept = _rows_of_a_block(words)
         for start in range(0, M, size):
             rows = slice(start, start + size)
             target_R1 = targets_M[rows].unsqueeze(-1)
@@ -106,13 +132,21 @@ class _Predict(torch.autograd.Function):
                 drawn_M[rows] = draw(probability_RV, uniforms_M[rows])
             total_R1 = probability_RV.sum(-1, keepdim=True)
             loss += (total_R1.log() + highest_R1 - of_target_R1).sum()
-            if dwords is not None:
+            if needs_gradient:
                 gradient_RV = probability_RV.div_(total_R1)
                 gradient_RV.scatter_add_(-1, target_R1, torch.full_like(total_R1, -1.0))
                 dbias += gradient_RV.sum(0)
-                low_RV = gradient_RV.to(dtype)
-                dstates[rows] = low_RV @ words
-                dwords += low_RV.T @ states_MD[rows]
+                if start % kept == 0:
+                    low_KV = words.new_empty(min(kept, M - start), V)
+                place = start % kept
+                low_KV[place : place + size] = gradient_RV
+                if place + size >= len(low_KV):
+                    group = slice(start - place, start + size)
+                    dstates[group] = low_KV @ words
+                    share = low_KV.T @ states_MD[group]
+                    dwords = share if dwords is None else dwords.to(accurate).add_(share)
+        if dwords is None:
+            dwords = torch.zeros_like(words)
         ctx.save_for_backward(dstates, dwords, dbias)
         ctx.dtypes = words_VD.dtype, bias_V.dtype
         ctx.mark_non_differentiable(drawn_M, correct)
@@ -125,9 +159,16 @@ class _Predict(torch.autograd.Function):
         words_dtype, bias_dtype = ctx.dtypes
         return (
             (dstates * dloss).to(dstates.dtype),
-            (dwords * dloss).to(words_dtype),
+            dwords.to(words_dtype) * dloss,
             (dbias * dloss).to(bias_dtype),
             None,
             None,
             None,
         )
+
+
+def _rows_of_a_block(words_VD: Tensor) -> tuple[int, int]:
+    """Rows that are scored together, and rows whose gradients are kept for one product."""
+    on_cpu = words_VD.device.type == "cpu"
+    size = max(MIN_ROWS, (CPU_NUMBERS if on_cpu else DEVICE_NUMBERS) // len(words_VD))
+    return size, size * (CPU_BLOCKS if on_cpu and len(words_VD) * size <= CPU_NUMBERS else 1)
