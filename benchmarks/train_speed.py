@@ -125,6 +125,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6, help="of each contender in each round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--measure", choices=("speed", "memory", "both"), default="both")
     parser.add_argument("--only", choices=CONTENDERS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -146,20 +147,30 @@ def main() -> None:
         print(json.dumps({"peak_mib": peak}))
         return
 
-    # First of all: a child's figure begins at what its parent holds.
-    peaks = {name: peak_mib(arguments, name) for name in CONTENDERS}
+    figures: dict[str, Any] = {}
+    if arguments.measure != "speed":  # first of all: a child's figure begins at what its parent holds
+        peaks = {name: peak_mib(arguments, name) for name in CONTENDERS}
+        figures |= {"peak_mib": peaks, "memory_share": peaks["ours"] / peaks["stock"]}
+        print(f"peak MiB: {peaks}; ours takes {figures['memory_share']:.2f} of the memory")
+    if arguments.measure != "memory":
+        seconds = seconds_per_step(parts, collator, config)
+        rates = {name: config.batch_size / statistics.median(seconds[name]) for name in CONTENDERS}
+        figures |= {"examples_per_second": rates, "times": ratio(seconds["stock"], seconds["ours"])}
+        print(f"examples per second: {rates}; ours is {figures['times']:.2f} times as fast")
+    print_json("train_speed", batch=config.batch_size, precision=config.precision, **figures)
+
+
+def seconds_per_step(
+    parts: list[EncodedDataset], collator: PaddingCollator, config: FinetuneConfig
+) -> dict[str, list[float]]:
+    """Mean seconds of a step in each round, by contender; the very first step warms up and is left out."""
     models = {name: model_of(name) for name in CONTENDERS}
     seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     for number, part in enumerate(parts):
         for name in CONTENDERS if number % 2 else reversed(CONTENDERS):
             steps = train(name, models[name], part, collator, config)
             seconds[name].append(statistics.mean(steps[1:] if number == 0 else steps))
-    rates = {name: config.batch_size / statistics.median(seconds[name]) for name in CONTENDERS}
-    for name in CONTENDERS:
-        print(f"{name:>6}: {rates[name]:7.1f} examples/s  {peaks[name]:7.0f} MiB at the peak")
-    times, share = ratio(seconds["stock"], seconds["ours"]), peaks["ours"] / peaks["stock"]
-    print(f"ours is {times:.2f} times as fast and takes {share:.2f} of the memory")
-    print_json("train_speed", examples_per_second=rates, peak_mib=peaks, times=times, memory_share=share)
+    return seconds
 
 
 if __name__ == "__main__":
