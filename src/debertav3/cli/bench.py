@@ -1,0 +1,66 @@
+"""``debertav3 bench``: how fast this machine answers."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(bench)
+
+
+def bench(
+    model: Annotated[
+        str, typer.Option(help="A size such as xsmall, with random weights, or a checkpoint folder.")
+    ] = "xsmall",
+    exported: Annotated[
+        list[Path] | None, typer.Option(help="A folder of debertav3 export to measure too. Repeatable.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Two shapes, three rounds, no stock exports: well under a minute.")
+    ] = False,
+    shapes: Annotated[
+        str | None, typer.Option(help="Texts x tokens.", show_default="1x32,1x128,8x128,16x64,2x512")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Counted rounds.", show_default="7", min=1)] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores", min=1)] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw tokens a second as PNG.")] = None,
+) -> None:
+    """Measure this machine: its rate of matrix products, then every backend beside stock transformers.
+
+    All run in one process in alternating rounds. The table comes on stderr, one JSON line on stdout.
+
+    Example: debertav3 bench --quick
+    """
+    import os
+
+    from ..errors import UserError
+    from ..inference.answerers import THREAD_VARIABLES, usable_cores
+
+    number = threads or int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(number)))  # before torch reads them
+
+    from ..inference.bench import report
+    from ..inference.bench.measure import QUICK_SHAPES, SHAPES, BenchConfig, read_shapes, run_bench
+
+    if plot is not None:
+        report.require_matplotlib()
+        if plot.suffix.lower() != ".png":
+            raise UserError(f"--plot writes PNG; got {plot}. Give a name that ends in .png.")
+    config = BenchConfig(
+        model=model,
+        exported=tuple(exported or ()),
+        shapes=read_shapes(shapes) if shapes else QUICK_SHAPES if quick else SHAPES,
+        rounds=rounds or (3 if quick else 7),
+        threads=number,
+        with_stock_exports=not quick,
+    )
+    print(report.HEADER, file=sys.stderr)
+    found = run_bench(config, show=lambda figure: print(report.line(figure), file=sys.stderr, flush=True))
+    print(f"matrix products: {found.matmul_gflops:.0f} GFLOP/s with {number} threads", file=sys.stderr)
+    if plot is not None:
+        report.plot(found, plot)
+    print(json.dumps({"benchmark": "bench", **found.as_dict()}))

@@ -1,0 +1,159 @@
+"""What is timed: our backends, stock transformers, and ONNX Runtime and OpenVINO on stock exports."""
+
+import importlib.util
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import transformers
+
+from ... import models
+from ...checkpoint.quiet import quiet_transformers
+from ...errors import UserError
+from ...sizes import SIZES, config_for
+from ..backends import BackendConfig, open_backend
+
+logger = logging.getLogger(__name__)
+
+Ids = npt.NDArray[np.int64]
+
+STOCK = "stock transformers"
+STOCK_ONNX = "onnxruntime, stock export"
+STOCK_OPENVINO = "openvino, stock export"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to compute the logits of a batch without padding."""
+
+    name: str
+    run: Callable[[Ids], npt.NDArray[np.float32]]
+
+
+@contextmanager
+def model_folder(model: str) -> Iterator[Path]:
+    """A folder with the model: the one given, or for a size such as ``xsmall`` one with random weights.
+
+    Raises:
+        UserError: if it is neither.
+    """
+    if model not in SIZES:
+        if not Path(model).is_dir():
+            raise UserError(f"{model} is neither a folder nor one of the sizes {', '.join(SIZES)}.")
+        yield Path(model)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        torch.manual_seed(0)
+        labels = {0: "entailment", 1: "neutral", 2: "contradiction"}
+        config = config_for(
+            model, id2label=labels, label2id={name: number for number, name in labels.items()}
+        )
+        with quiet_transformers():
+            models.DebertaV2ForSequenceClassification(config).save_pretrained(temporary)
+        yield Path(temporary)
+
+
+def ours(folder: Path, backend: str, *, name: str | None = None) -> Contender:
+    """One of our backends."""
+    opened = open_backend(folder, task=None, how=BackendConfig(backend=backend, device="cpu"))
+
+    def run(ids: Ids) -> npt.NDArray[np.float32]:
+        batch = {
+            "input_ids": ids,
+            "attention_mask": np.ones_like(ids),
+            "token_type_ids": np.zeros_like(ids),
+        }
+        return next(iter(opened.run(batch).values()))
+
+    return Contender(name or f"debertav3 {backend}", run)
+
+
+def stock_model(folder: Path) -> Any:
+    """The checkpoint as transformers' own class.
+
+    Raises:
+        UserError: if it has no class of transformers.
+    """
+    architecture = (transformers.AutoConfig.from_pretrained(folder).architectures or ["DebertaV2Model"])[0]
+    stock_class = getattr(transformers, architecture, None)
+    if stock_class is None:
+        raise UserError(f"{folder}: transformers has no {architecture}. Give a checkpoint with another head.")
+    with quiet_transformers():
+        return stock_class.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def stock(model: Any) -> Contender:
+    """Transformers' own model, eager."""
+
+    def run(ids: Ids) -> npt.NDArray[np.float32]:
+        tensor = torch.from_numpy(ids)
+        with torch.inference_mode():
+            return model(input_ids=tensor, attention_mask=torch.ones_like(tensor))[0].numpy()
+
+    return Contender(STOCK, run)
+
+
+def stock_exports(model: Any, *, threads: int) -> list[Contender]:
+    """ONNX Runtime and OpenVINO on what transformers' exporters make of its own model, where installed.
+
+    Args:
+        model: transformers' own model.
+        threads: of each runtime.
+    """
+    found = []
+    for name, packages, build in (
+        (STOCK_ONNX, ("onnx", "onnxscript", "onnxruntime"), _stock_onnx),
+        (STOCK_OPENVINO, ("openvino",), _stock_openvino),
+    ):
+        if missing := [package for package in packages if importlib.util.find_spec(package) is None]:
+            logger.info("%s is left out: %s is not installed", name, ", ".join(missing))
+        else:
+            found.append(Contender(name, build(model, threads)))
+    return found
+
+
+def _sample() -> dict[str, torch.Tensor]:
+    ids = torch.randint(4, 100, (2, 16))
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def _stock_onnx(model: Any, threads: int) -> Callable[[Ids], npt.NDArray[np.float32]]:
+    import onnxruntime
+    from transformers.exporters import OnnxConfig, OnnxExporter
+
+    exported = OnnxExporter().export(model, _sample(), OnnxConfig(dynamic=True, ort_fusions="cpu"))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "model.onnx")
+        OnnxExporter.save_program(exported.program, path)
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_inputs()]
+    return lambda ids: session.run(None, _named(names, ids))[0]
+
+
+def _stock_openvino(model: Any, threads: int) -> Callable[[Ids], npt.NDArray[np.float32]]:
+    import openvino
+    from transformers.exporters import OpenVINOConfig, OpenVINOExporter
+
+    exported = OpenVINOExporter().export(model, _sample(), OpenVINOConfig(dynamic=True))
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",  # its own choice on CPUs with bf16 would be another precision
+    }
+    compiled = openvino.Core().compile_model(exported.program, "CPU", settings)
+    names = [one.get_any_name() for one in compiled.inputs]
+    return lambda ids: compiled(_named(names, ids))[0]
+
+
+def _named(names: Sequence[str], ids: Ids) -> dict[str, Ids]:
+    values = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    return {name: values[name] for name in names}

@@ -1,0 +1,179 @@
+"""The measurement: the machine's rate of products, then every contender on every shape."""
+
+import logging
+import platform
+import statistics
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+from ...checkpoint.configuration import read_config
+from ...errors import UserError
+from ...sizes import flops_per_token
+from .contenders import Contender, model_folder, ours, stock, stock_exports, stock_model
+from .rounds import alternate, matmul_rate, times_as_fast
+
+logger = logging.getLogger(__name__)
+
+Shape = tuple[int, int]
+"""Texts in a batch, tokens in a text."""
+
+SHAPES: tuple[Shape, ...] = ((1, 32), (1, 128), (8, 128), (16, 64), (2, 512))
+QUICK_SHAPES: tuple[Shape, ...] = ((1, 32), (8, 64))
+_LARGEST_DIFFERENCE = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchConfig:
+    """What to measure."""
+
+    model: str = "xsmall"
+    """A size, for random weights, or a checkpoint folder."""
+    exported: tuple[Path, ...] = ()
+    """Folders that ``debertav3 export`` has made of the model."""
+    shapes: tuple[Shape, ...] = SHAPES
+    rounds: int = 7
+    threads: int = 1
+    with_stock_exports: bool = True
+    """Whether to export transformers' own model too, which takes about a minute."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One contender on one shape."""
+
+    name: str
+    batch: int
+    length: int
+    milliseconds: float
+    """Median of a call."""
+    tokens_per_second: float
+    share: float
+    """Of the machine's rate of products, counting the products of our graph."""
+    times: float
+    """As fast as stock transformers; the median of the ratio within rounds."""
+    difference: float
+    """Largest, of an output, from stock transformers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchReport:
+    """Everything that was measured."""
+
+    machine: dict[str, Any]
+    model: str
+    rounds: int
+    matmul_gflops: float
+    figures: list[Figure] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def run_bench(config: BenchConfig, *, show: Callable[[Figure], None]) -> BenchReport:
+    """Measure.
+
+    Args:
+        config: what.
+        show: called with each figure as it comes.
+
+    Raises:
+        UserError: if the model cannot be used, or a contender's outputs are wrong.
+    """
+    torch.set_num_threads(config.threads)
+    with ExitStack() as stack:
+        folder = stack.enter_context(model_folder(config.model))
+        raw = read_config(folder)
+        contenders = _contenders(config, folder)
+        report = BenchReport(
+            machine=_machine(),
+            model=config.model,
+            rounds=config.rounds,
+            matmul_gflops=matmul_rate() / 1e9,
+        )
+        for shape in config.shapes:
+            for figure in _measure(contenders, shape, raw, rounds=config.rounds, rate=report.matmul_gflops):
+                report.figures.append(figure)
+                show(figure)
+    return report
+
+
+def _contenders(config: BenchConfig, folder: Path) -> list[Contender]:
+    """Stock transformers first: the others are compared with it."""
+    theirs = stock_model(folder)
+    found = [stock(theirs), ours(folder, "torch")]
+    found += [ours(path, "auto", name=f"debertav3 {path.name}") for path in config.exported]
+    if config.with_stock_exports:
+        logger.info("exporting transformers' own model: about a minute")
+        found += stock_exports(theirs, threads=config.threads)
+    return found
+
+
+def _measure(
+    contenders: Sequence[Contender], shape: Shape, raw: dict[str, Any], *, rounds: int, rate: float
+) -> list[Figure]:
+    ids = np.random.default_rng(0).integers(4, raw["vocab_size"], size=shape)
+    outputs = [contender.run(ids) for contender in contenders]
+    seconds = alternate(
+        {one.name: lambda one=one: one.run(ids) for one in contenders},  # type: ignore[misc]
+        rounds=rounds,
+    )
+    num_tokens = ids.size
+    operations = num_tokens * flops_per_token(raw, length=shape[1])
+    figures = []
+    for contender, output in zip(contenders, outputs, strict=True):
+        taken = seconds[contender.name]
+        median = statistics.median(taken)
+        figures.append(
+            Figure(
+                name=contender.name,
+                batch=shape[0],
+                length=shape[1],
+                milliseconds=median * 1e3,
+                tokens_per_second=num_tokens / median,
+                share=operations / median / (rate * 1e9),
+                times=times_as_fast(seconds[contenders[0].name], taken),
+                difference=float(np.abs(output - outputs[0]).max()),
+            )
+        )
+    return figures
+
+
+def read_shapes(text: str) -> tuple[Shape, ...]:
+    """Shapes written as ``1x32,8x128``.
+
+    Raises:
+        UserError: if one is not two positive numbers.
+    """
+    shapes = []
+    for part in text.split(","):
+        batch, _, length = part.strip().partition("x")
+        if not (batch.isdecimal() and length.isdecimal() and int(batch) and int(length)):
+            raise UserError(
+                f"shapes are written as texts x tokens, such as 1x32,8x128; got {part.strip()!r}."
+            )
+        shapes.append((int(batch), int(length)))
+    return tuple(shapes)
+
+
+def _machine() -> dict[str, Any]:
+    name = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        logger.debug("no name of the processor in /proc/cpuinfo")
+    return {
+        "cpu": name,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
