@@ -1,10 +1,11 @@
 .DEFAULT_GOAL := help
 VENV ?= .venv
 PY := $(VENV)/bin/python
+DATA := $(or $(DEBERTAV3_DATA),../shared/data)
 STAMP := $(VENV)/.installed
 STAMP_DEV := $(VENV)/.installed-dev
 
-.PHONY: help run test test-all check format bench clean
+.PHONY: help run test test-all check format bench results clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,6 +41,10 @@ check: $(STAMP_DEV)  ## lint, format and types
 format: $(STAMP_DEV)  ## rewrite files in the project's format
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+results: $(STAMP_DEV)  ## train every task on real data in DATA, row by row (hours); broken off, it goes on
+	$(PY) benchmarks/finetune_results.py --data $(DATA) --out runs/results --page docs/results.md \
+	  --json benchmarks/results/finetune.json
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
