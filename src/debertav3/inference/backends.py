@@ -5,15 +5,19 @@ labels and answers are none of its business, so a new runtime is one file.
 """
 
 import logging
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import UserError
+
+if TYPE_CHECKING:
+    from .exported import Exported
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +54,7 @@ HEAD_OF_TASK = {
 }
 """Which head a task needs."""
 
-BACKENDS = ("auto", "torch")
+BACKENDS = ("auto", "openvino", "onnx", "torch")
 
 
 class Backend(Protocol):
@@ -58,6 +62,8 @@ class Backend(Protocol):
 
     name: str
     """``torch``, ``onnx`` or ``openvino``."""
+    device: Any
+    """Where it computes; written in the log."""
     head: str
     """One of the values of `HEAD_OF_TASK`."""
     config: Mapping[str, Any]
@@ -133,8 +139,69 @@ def open_backend(path_or_name: str | Path, *, task: str | None, how: BackendConf
     """
     if how.backend not in BACKENDS:
         raise UserError(f"unknown backend {how.backend!r}. Choose one of: {', '.join(BACKENDS)}.")
-    from .torch_backend import TorchBackend
+    from .exported import find_exports, is_exported, read_exported
 
-    backend = TorchBackend.open(path_or_name, task=task, device=how.device, dtype=how.dtype)
+    if is_exported(path_or_name):
+        exported = read_exported(path_or_name)
+        if how.backend not in ("auto", exported.manifest.format):
+            raise UserError(
+                f"{path_or_name} is a graph for {exported.manifest.format}; it does not run on backend "
+                f"{how.backend!r}. Use --backend {exported.manifest.format}, or give the checkpoint itself."
+            )
+        backend = _open_exported(exported, task=task, how=how)
+    elif how.backend == "torch":
+        backend = _open_torch(path_or_name, task=task, how=how)
+    else:
+        exports = [one for one in find_exports(path_or_name) if _fits(one, task=task, how=how)]
+        if exports:
+            backend = _open_exported(exports[0], task=task, how=how)
+        elif how.backend == "auto":
+            backend = _open_torch(path_or_name, task=task, how=how)
+        else:
+            raise UserError(
+                f"backend {how.backend!r} runs exported graphs; {path_or_name} holds none of its present "
+                "weights for this task. "
+                f"Run: debertav3 export --model {path_or_name} --format {how.backend} --out FOLDER"
+            )
     logger.info("%s: backend %s on %s in %s", path_or_name, backend.name, backend.device, how.dtype)
     return backend
+
+
+def _open_torch(path_or_name: str | Path, *, task: str | None, how: BackendConfig) -> Backend:
+    from .torch_backend import TorchBackend
+
+    return TorchBackend.open(path_or_name, task=task, device=how.device, dtype=how.dtype)
+
+
+def _open_exported(exported: "Exported", *, task: str | None, how: BackendConfig) -> Backend:
+    exported.require(task)
+    if exported.manifest.format == "onnx":
+        from .onnx_backend import OnnxBackend
+
+        return OnnxBackend.open(exported, device=how.device, dtype=how.dtype)
+    from .openvino_backend import OpenVinoBackend
+
+    return OpenVinoBackend.open(exported, device=how.device, dtype=how.dtype)
+
+
+def _fits(exported: "Exported", *, task: str | None, how: BackendConfig) -> bool:
+    """Whether an export inside a checkpoint's folder can stand for the checkpoint.
+
+    ``auto`` takes it only where its runtime is installed, on a CPU and not in int8, so that the answers are
+    the checkpoint's own; one that is named must run or say why it cannot.
+    """
+    from .exported import is_installed
+
+    manifest = exported.manifest
+    if task is not None and HEAD_OF_TASK.get(task) != manifest.head:
+        return False
+    if how.backend != "auto":
+        return how.backend == manifest.format
+    is_cpu = how.device == "cpu" or (how.device == "auto" and not _has_accelerator())
+    return is_cpu and how.dtype == "fp32" and manifest.weights != "int8" and is_installed(manifest.format)
+
+
+def _has_accelerator() -> bool:
+    """Whether torch might compute on something faster than a CPU; asked without importing torch."""
+    places = ("/dev/nvidia0", "/dev/davinci0", "/dev/kfd")
+    return sys.platform == "darwin" or any(Path(place).exists() for place in places)

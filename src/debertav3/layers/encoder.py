@@ -198,7 +198,9 @@ class AttentionMasks:
             case 2 if _hides_nothing(mask):
                 return cls(None, None)
             case 2:
-                return cls(mask, mask[:, None, :, None] & mask[:, None, None, :])
+                keys = mask[:, None, None, :]
+                # what a graph says of padding is thrown away, so it need not know which queries are padding
+                return cls(mask, keys if torch.compiler.is_exporting() else mask[:, None, :, None] & keys)
             case 3:
                 return cls(mask.any(-2), mask[:, None], are_packed=True)
             case 4 if mask.shape[1] == 1 and mask.shape[2] == 1:

@@ -1,0 +1,39 @@
+"""``debertav3 export``: a checkpoint as a graph for OpenVINO or ONNX Runtime."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    app.command("export")(export)
+
+
+def export(
+    model: Annotated[str, typer.Option(help="Checkpoint folder or Hub name.")],
+    format_: Annotated[str, typer.Option("--format", help="openvino or onnx.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; an older export there is replaced.")],
+    task: Annotated[
+        str | None, typer.Option(help="Whose head, where a checkpoint has two; what rows --calibration has.")
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Quantise, if it decides as before.")] = False,
+    calibration: Annotated[
+        Path | None, typer.Option(help="int8: your own examples, as predict reads them; some hundreds.")
+    ] = None,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Store weights in fp16: half the size.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="int8: write what the gate refuses; the model card says so.")
+    ] = False,
+) -> None:
+    """Write a graph that runs without torch, checked against the model; see docs/export.md.
+
+    Example: debertav3 export --model models/nano --format openvino --out nano-openvino
+    """
+    from ..inference.export.run import ExportConfig, export_model
+
+    config = ExportConfig(
+        format=format_, task=task, int8=int8, calibration=calibration, fp16=fp16, force=force
+    )
+    export_model(model, out, config)
+    print(out)

@@ -1,0 +1,128 @@
+"""Writing a graph: `transformers.exporters` converts, this module names the files and shrinks weights."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ...checkpoint.quiet import quiet_transformers
+from ...errors import MissingExtraError
+from ..exported import GRAPH_FILE, ONNX, OPENVINO, is_installed
+from ..telemetry import without_telemetry
+from .graph import Arrays, dynamic_axes, to_tensors
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_HALF_FROM = 1024
+"""Constants with fewer numbers stay fp32: they weigh nothing, and some are shapes and limits."""
+
+
+def write_graph(model: "PreTrainedModel", sample: Arrays, folder: Path, *, format_: str) -> Path:
+    """Export a folded model.
+
+    Args:
+        model: see `graph.folded_copy`.
+        sample: one batch; every axis of it becomes dynamic.
+        folder: gets the graph's files.
+        format_: ``onnx`` or ``openvino``.
+
+    Returns:
+        The graph's file.
+
+    Raises:
+        MissingExtraError: if the packages that write the format are not installed.
+    """
+    _require(format_)
+    path = folder / GRAPH_FILE[format_]
+    with _quiet(), without_telemetry(), torch.no_grad():
+        if format_ == ONNX:
+            from transformers.exporters import OnnxConfig as Config
+            from transformers.exporters import OnnxExporter as Exporter
+        else:
+            from transformers.exporters import OpenVINOConfig as Config
+            from transformers.exporters import OpenVINOExporter as Exporter
+        config = Config(dynamic=True, dynamic_shapes=dynamic_axes(sample))
+        program = Exporter().export(model, to_tensors(sample), config).program
+        Exporter.save_program(program, path)
+    return path
+
+
+def halve_weights(path: Path, *, format_: str) -> None:
+    """Store the large fp32 weights of a graph as fp16; it goes on to compute in fp32."""
+    if format_ == OPENVINO:
+        _halve_openvino(path)
+    else:
+        _halve_onnx(path)
+
+
+def _halve_openvino(path: Path) -> None:
+    with without_telemetry():
+        import openvino
+
+    model = openvino.Core().read_model(path.read_bytes(), path.with_suffix(".bin").read_bytes())
+    openvino.save_model(model, str(path), compress_to_fp16=True)
+
+
+def _halve_onnx(path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(str(path))
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < _HALF_FROM:
+            continue
+        name = tensor.name
+        half = numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{name}.fp16")
+        tensor.CopyFrom(half)
+        casts.append(
+            helper.make_node("Cast", [tensor.name], [name], name=f"{name}.cast", to=TensorProto.FLOAT)
+        )
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    save_onnx(model, path)
+
+
+def save_onnx(model: Any, path: Path) -> None:
+    """Write an ONNX model with its weights in one file beside it."""
+    import onnx
+
+    data = path.with_name(path.name + ".data")
+    data.unlink(missing_ok=True)  # it would be appended to
+    onnx.save(model, str(path), save_as_external_data=True, location=data.name)
+
+
+def _require(format_: str) -> None:
+    import importlib.util
+
+    if not is_installed(format_):
+        package = "onnxruntime" if format_ == ONNX else "openvino"
+        raise MissingExtraError(feature=f"export to {format_}", package=package, extra=format_)
+    if format_ == ONNX:
+        for package in ("onnx", "onnxscript"):
+            if importlib.util.find_spec(package) is None:
+                raise MissingExtraError(feature="export to onnx", package=package, extra="onnx")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporters tell of everything they try; what went wrong in the end is found by verification."""
+    names = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "transformers.exporters")
+    loggers = [logging.getLogger(name) for name in names]
+    before = [one.level for one in loggers]
+    with quiet_transformers(), warnings.catch_warnings(), contextlib.redirect_stdout(None):
+        warnings.simplefilter("ignore")
+        for one in loggers:
+            one.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for one, level in zip(loggers, before, strict=True):
+                one.setLevel(level)

@@ -1,0 +1,265 @@
+"""int8 is written only if it decides as before on a person's own examples.
+
+At least 99 % of the decisions must be those of the float graph, and no metric of labelled rows may lose more
+than 0.3 points. Where quantising everything fails, the layers that it hurts most are kept in float, more of
+them each time; where that does not help either, nothing is written.
+"""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import UserError
+from ...tokenization import DebertaV3Tokenizer
+from ..answerers import answer_chunk
+from ..backends import MASKED_LM, REPLACED_TOKENS, SEQUENCE, SPANS, TOKENS, Backend, Batch, Logits
+from ..exported import Exported, read_exported
+from ..file_tasks import FILE_TASKS, AnswerOptions
+from ..labels import is_nli, label_names
+from ..predictor import Predictor
+from ..sources import check_file, chunks_of
+from .quantization import quantize, weighted_products
+from .sensitivity import rank_layers
+from .verification import decisions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+logger = logging.getLogger(__name__)
+
+MIN_EQUAL_DECISIONS = 0.99
+MAX_LOST_POINTS = 0.3
+"""Of a metric between 0 and 100."""
+MIN_EXAMPLES = 20
+CALIBRATION_BATCHES = 64
+_BATCH_TOKENS = 1024
+_RANKING_BATCHES = 4
+_VALUE_MARGIN = 0.1
+"""Heads with one number decide the same within so many standard deviations of it."""
+_METRICS = (
+    "accuracy",
+    "macro_f1",
+    "f1",
+    "exact_match",
+    "spearman",
+    "pearson",
+    "mean_reciprocal_rank",
+    "map",
+    "mrr",
+)
+_TASK_OF_HEAD = {TOKENS: "ner", SPANS: "qa", MASKED_LM: "fill-mask", REPLACED_TOKENS: "rtd"}
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """What the gate found; becomes part of ``checks.json``."""
+
+    passed: bool
+    verdict: str
+    """One or two sentences for a person."""
+    examples: int
+    equal_decisions: float
+    """Share, 0 to 1."""
+    float_metrics: dict[str, float]
+    int8_metrics: dict[str, float]
+    kept_in_float: list[str]
+    """Layers that are not quantised, worst first."""
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+    """Every try: how many layers were kept in float, and what came of it."""
+
+
+@dataclass
+class Recorder:
+    """A backend that remembers what went through it; see `Backend`."""
+
+    backend: Backend
+    batches: list[Batch] = field(default_factory=list)
+    outputs: list[Logits] = field(default_factory=list)
+    batch_tokens: int = _BATCH_TOKENS
+
+    def __post_init__(self) -> None:
+        self.name, self.head, self.config = self.backend.name, self.backend.head, self.backend.config
+
+    def run(self, batch: Batch) -> Logits:
+        """See `Backend.run`."""
+        output = self.backend.run(batch)
+        self.batches.append(batch)
+        self.outputs.append(output)
+        return output
+
+    def decisions(self) -> np.ndarray:
+        """All decisions, in the order of the batches."""
+        return np.concatenate(
+            [
+                decisions(output, batch, head=self.head, config=self.config)
+                for batch, output in zip(self.batches, self.outputs, strict=True)
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A graph on the examples."""
+
+    recorder: Recorder
+    num_examples: int
+    metrics: dict[str, float]
+    """Of labelled rows, in points from 0 to 100."""
+
+
+def pass_gate(
+    folder: Path, folded: "PreTrainedModel", *, examples: Path, task: str | None, force: bool
+) -> GateReport:
+    """Quantise the graph of an exported folder in place, if int8 decides as before.
+
+    Args:
+        folder: an exported folder in fp32.
+        folded: the model of its graph.
+        examples: rows as ``debertav3 predict`` reads them.
+        task: which task the rows are for; None goes by the head.
+        force: write what does not pass.
+
+    Raises:
+        UserError: if there are too few examples, or int8 does not pass and ``force`` is off.
+    """
+    from .run import open_exported
+
+    exported = read_exported(folder)
+    task = task or task_of(exported)
+    before = measure(open_exported(exported), folder, task=task, examples=examples)
+    if before.num_examples < MIN_EXAMPLES:
+        raise UserError(
+            f"{examples} has {before.num_examples} rows; the gate of int8 needs at least {MIN_EXAMPLES}, "
+            "and some hundreds to be sure."
+        )
+    names = weighted_products(exported.graph, folded, format_=exported.manifest.format)
+    attempts: list[GateReport] = []
+    ranked: list[str] = []
+    for num_kept in _numbers_to_keep(len(names)):
+        if num_kept and not ranked:
+            ranked = rank_layers(folded, before.recorder.batches[:_RANKING_BATCHES], list(names))
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            trial = _copy_without_graph(folder, Path(scratch) / "trial")
+            quantize(
+                exported.graph,
+                trial,
+                format_=exported.manifest.format,
+                batches=[exported.feed(batch) for batch in _spread(before.recorder.batches)],
+                kept=[names[name] for name in ranked[:num_kept]],
+            )
+            after = measure(open_exported(read_exported(trial)), trial, task=task, examples=examples)
+            report = compare(before, after, kept=ranked[:num_kept])
+            attempts.append(report)
+            logger.info("int8, %d layers in float: %s", num_kept, report.verdict)
+            if report.passed:
+                _take_graph(trial, folder)
+                return replace(report, attempts=_told(attempts))
+            if force and num_kept == 0:
+                forced = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".forced."))
+                _take_graph(trial, forced)
+    if force:
+        _take_graph(forced, folder)
+        shutil.rmtree(forced)
+        return replace(attempts[0], attempts=_told(attempts))
+    raise UserError(
+        f"int8 was refused: {attempts[0].verdict} With the {len(attempts[-1].kept_in_float)} worst of "
+        f"{len(names)} layers in float: {attempts[-1].verdict} "
+        "Nothing was written; use fp32 or fp16, or --force."
+    )
+
+
+def task_of(exported: Exported) -> str:
+    """The task whose rows a head reads."""
+    if exported.manifest.head == SEQUENCE:
+        return "nli" if is_nli(label_names(exported.config)) else "classify"
+    if exported.manifest.head not in _TASK_OF_HEAD:
+        raise UserError(
+            f"a {exported.manifest.head} head decides nothing that int8 could be checked by; export fp32."
+        )
+    return _TASK_OF_HEAD[exported.manifest.head]
+
+
+def measure(backend: Backend, folder: Path, *, task: str, examples: Path) -> Measured:
+    """Answer the examples with a graph and score the labelled ones."""
+    recorder = Recorder(backend)
+    predictor = Predictor(
+        tokenizer=DebertaV3Tokenizer.from_pretrained(folder),
+        backend=recorder,
+        batch_tokens=_BATCH_TOKENS,
+        show_progress=False,
+        place=str(folder),
+    )
+    answered = FILE_TASKS[task](predictor, AnswerOptions())
+    found = check_file(answered, examples)
+    for chunk in chunks_of(answered, found):
+        for example, answer in zip(chunk, answer_chunk(answered, chunk), strict=True):
+            if example.gold is not None:
+                answered.scorer.add(example.gold, answer.scored)
+    scores = answered.scorer.result() if found.num_labelled else {}
+    return Measured(
+        recorder, found.num_rows, {name: 100 * scores[name] for name in _METRICS if name in scores}
+    )
+
+
+def compare(before: Measured, after: Measured, *, kept: list[str]) -> GateReport:
+    """Judge int8 against float on the same examples."""
+    first, second = before.recorder.decisions(), after.recorder.decisions()
+    if first.dtype.kind == "f":
+        same = np.abs(first - second) <= _VALUE_MARGIN * first.std()
+    else:
+        same = first == second
+    equal = float(same.mean())
+    lost = {name: value - after.metrics[name] for name, value in before.metrics.items()}
+    passed = equal >= MIN_EQUAL_DECISIONS and all(points <= MAX_LOST_POINTS for points in lost.values())
+    changes = ", ".join(
+        f"{name} {value:.1f} -> {after.metrics[name]:.1f}" for name, value in before.metrics.items()
+    )
+    verdict = f"{100 * equal:.2f} % of {same.size} decisions are equal{', ' + changes if changes else ''}."
+    return GateReport(passed, verdict, before.num_examples, equal, before.metrics, after.metrics, kept)
+
+
+def _numbers_to_keep(num_layers: int) -> Iterable[int]:
+    """0, 1, 2, 4, ... up to half of the layers."""
+    yield 0
+    number = 1
+    while number <= num_layers // 2:
+        yield number
+        number *= 2
+
+
+def _spread(batches: list[Batch]) -> list[Batch]:
+    """At most `CALIBRATION_BATCHES`, from all over the examples."""
+    step = max(1, -(-len(batches) // CALIBRATION_BATCHES))
+    return batches[::step]
+
+
+def _told(attempts: list[GateReport]) -> list[dict[str, Any]]:
+    return [
+        {"kept_in_float": len(one.kept_in_float), "passed": one.passed, "verdict": one.verdict}
+        for one in attempts
+    ]
+
+
+def _copy_without_graph(folder: Path, target: Path) -> Path:
+    target.mkdir()
+    for path in folder.iterdir():
+        if not _is_graph(path):
+            shutil.copy2(path, target / path.name)
+    return target
+
+
+def _take_graph(source: Path, target: Path) -> None:
+    for path in [path for path in target.iterdir() if _is_graph(path)]:
+        path.unlink()
+    for path in [path for path in source.iterdir() if _is_graph(path)]:
+        shutil.move(path, target / path.name)
+
+
+def _is_graph(path: Path) -> bool:
+    return path.suffix in (".onnx", ".data", ".xml", ".bin")

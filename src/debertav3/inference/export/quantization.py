@@ -1,0 +1,151 @@
+"""int8 graphs: NNCF for OpenVINO, calibrated on examples; dynamic quantisation for ONNX Runtime.
+
+Only products with weights are quantised: scores of attention and their softmax stay in float.
+"""
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import nn
+
+from ...errors import MissingExtraError
+from ..exported import GRAPH_FILE, OPENVINO
+from ..telemetry import without_telemetry
+from .formats import save_onnx
+from .graph import Arrays
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def quantize(
+    graph: Path, folder: Path, *, format_: str, batches: Sequence[Arrays], kept: Sequence[str]
+) -> Path:
+    """Write the int8 form of a graph.
+
+    Args:
+        graph: in fp32.
+        folder: gets the int8 graph.
+        format_: of the graph.
+        batches: inputs of the graph, to learn the ranges of activations from.
+        kept: nodes to leave in float; see `weighted_products`.
+
+    Raises:
+        MissingExtraError: if the quantiser is not installed.
+    """
+    target = folder / GRAPH_FILE[format_]
+    if format_ == OPENVINO:
+        _quantize_openvino(graph, target, batches=batches, kept=kept)
+    else:
+        _quantize_onnx(graph, target, kept=kept)
+    return target
+
+
+def weighted_products(graph: Path, folded: "PreTrainedModel", *, format_: str) -> dict[str, str]:
+    """Which node of a graph computes which linear layer of the model, by layer name.
+
+    They are matched by their weights: exporters rename what they convert.
+    """
+    products = _openvino_products(graph) if format_ == OPENVINO else _onnx_products(graph)
+    found = {}
+    for name, module in folded.named_modules():
+        if not isinstance(module, nn.Linear):
+            continue
+        weight = module.weight.detach().numpy()
+        for node, constant in products.items():
+            if _is_same(weight, constant):
+                found[name] = node
+                break
+    return found
+
+
+def _is_same(weight: np.ndarray, constant: np.ndarray) -> bool:
+    return any(weight.shape == one.shape and np.array_equal(weight, one) for one in (constant, constant.T))
+
+
+def _quantize_openvino(graph: Path, target: Path, *, batches: Sequence[Arrays], kept: Sequence[str]) -> None:
+    nncf = _nncf()
+    import openvino
+
+    model = openvino.Core().read_model(str(graph))
+    free = [node.get_friendly_name() for node in model.get_ordered_ops() if _multiplies_activations(node)]
+    quantized = nncf.quantize(
+        model,
+        nncf.Dataset(list(batches)),
+        subset_size=len(batches),
+        model_type=nncf.ModelType.TRANSFORMER,
+        ignored_scope=nncf.IgnoredScope(names=[*free, *kept], validate=False),
+    )
+    openvino.save_model(quantized, str(target), compress_to_fp16=False)
+
+
+def _nncf() -> Any:
+    with without_telemetry():
+        try:
+            import nncf
+        except ImportError as error:
+            raise MissingExtraError(feature="int8 for openvino", package="nncf", extra="quant") from error
+    nncf.set_log_level(logging.ERROR)
+    return nncf
+
+
+def _openvino_products(graph: Path) -> dict[str, np.ndarray]:
+    with without_telemetry():
+        import openvino
+
+    model = openvino.Core().read_model(str(graph))
+    return {
+        node.get_friendly_name(): constant
+        for node in model.get_ordered_ops()
+        if node.get_type_name() == "MatMul" and (constant := _constant(node)) is not None
+    }
+
+
+def _constant(node: Any) -> np.ndarray | None:
+    """The weight of a product, None if both sides are activations."""
+    source = node.input_value(1).get_node()
+    return source.get_data() if source.get_type_name() == "Constant" else None
+
+
+def _multiplies_activations(node: Any) -> bool:
+    return node.get_type_name() == "MatMul" and _constant(node) is None
+
+
+def _onnx_products(graph: Path) -> dict[str, np.ndarray]:
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(str(graph))
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    return {
+        node.name: numpy_helper.to_array(constants[node.input[1]])
+        for node in model.graph.node
+        if node.op_type in ("MatMul", "Gemm") and node.input[1] in constants
+    }
+
+
+def _quantize_onnx(graph: Path, target: Path, *, kept: Sequence[str]) -> None:
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    model = onnx.load(str(graph))
+    del model.graph.value_info[
+        :
+    ]  # the quantiser transposes weights and trips over shapes that it left behind
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        plain = Path(scratch) / graph.name
+        save_onnx(model, plain)
+        quantize_dynamic(
+            plain,
+            target,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=list(kept),
+            use_external_data_format=True,
+            extra_options={"MatMulConstBOnly": True},
+        )

@@ -1,0 +1,186 @@
+"""``export_model``: a checkpoint in, a checked and self-contained folder out, or nothing at all."""
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ... import __version__
+from ...checkpoint.configuration import read_config
+from ...checkpoint.files import locate
+from ...checkpoint.opening import open_model
+from ...checkpoint.saving import replacing_folder
+from ...errors import UserError
+from ...models.base import complete_config
+from ...tokenization import DebertaV3Tokenizer
+from ..backends import HEAD_OF_ARCHITECTURE, Backend, head_for
+from ..exported import (
+    CHECKS,
+    FORMATS,
+    MANIFEST,
+    ONNX,
+    Exported,
+    Manifest,
+    fingerprint,
+    is_exported,
+    read_exported,
+)
+from .card import export_card
+from .formats import halve_weights, write_graph
+from .gate import GateReport, pass_gate
+from .graph import CLASSES, ENCODER, MULTIPLE_CHOICE, folded_copy, random_batch
+from .verification import Verification, verify
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+logger = logging.getLogger(__name__)
+
+_OTHER_HEADS = {"DebertaV2Model": ENCODER, "DebertaV2ForMultipleChoice": MULTIPLE_CHOICE}
+_SAMPLE = (2, 70)
+"""Batch size and length of the traced batch, in tokens: neither 1 nor equal to any size of a model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """What to write."""
+
+    format: str
+    """``onnx`` or ``openvino``."""
+    task: str | None = None
+    """Where a checkpoint has two heads: whose to export."""
+    int8: bool = False
+    """Quantise, if the gate lets it pass."""
+    calibration: Path | None = None
+    """int8: rows as ``debertav3 predict`` reads them, with or without labels."""
+    fp16: bool = False
+    """Store weights in fp16; the graph computes in fp32."""
+    force: bool = False
+    """int8: write what the gate refuses, and say so in the model card."""
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise UserError(f"unknown format {self.format!r}. Choose one of: {', '.join(FORMATS)}.")
+        if self.int8 and self.calibration is None:
+            raise UserError(
+                "int8 is only written if it decides as before: give examples with --calibration FILE."
+            )
+        if not self.int8 and (self.calibration is not None or self.force):
+            raise UserError("--calibration and --force belong to --int8.")
+
+
+def export_model(path_or_name: str | Path, target: str | Path, config: ExportConfig) -> Exported:
+    """Export a checkpoint.
+
+    Args:
+        path_or_name: a checkpoint folder or a Hub name.
+        target: the folder to write; an older export there is replaced.
+        config: what to write.
+
+    Returns:
+        The folder written.
+
+    Raises:
+        UserError: if the checkpoint cannot be used, the graph does not compute what the model computes, or
+            int8 does not decide as before; then nothing is written.
+    """
+    target = Path(target)
+    if target.is_dir() and any(target.iterdir()) and not is_exported(target):
+        raise UserError(f"{target} holds something else than an export. Choose another folder.")
+    source = locate(path_or_name)
+    raw = read_config(source)
+    head = head_to_export(raw, task=config.task, place=str(path_or_name))
+    model = open_model(source, head=CLASSES[head]).model
+    if config.fp16:
+        model = model.half().float()  # what the graph's weights will be
+    tokenizer = DebertaV3Tokenizer.from_pretrained(source)
+    with replacing_folder(target) as folder:
+        tokenizer.save_pretrained(folder)
+        settings = json.dumps(complete_config(model.config), indent=2, sort_keys=True)
+        (folder / "config.json").write_text(settings + "\n", encoding="utf-8")
+        sample = random_batch(*_SAMPLE, head=head, config=model.config, is_ragged=True)
+        manifest = Manifest(
+            format=config.format,
+            head=head,
+            weights="fp32",
+            inputs=tuple(sample),
+            source=fingerprint(source),
+            version=__version__,
+        )
+        (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        folded = folded_copy(model)
+        graph = write_graph(folded, sample, folder, format_=config.format)
+        checks = _finish(folder, graph, model, folded, manifest, config)
+        (folder / CHECKS).write_text(json.dumps(checks, indent=2) + "\n", encoding="utf-8")
+        card = export_card(str(path_or_name), read_exported(folder), checks)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+    logger.info("%s: written, %s", target, checks["summary"])
+    return read_exported(target)
+
+
+def head_to_export(raw: dict[str, Any], *, task: str | None, place: str) -> str:
+    """Which head a checkpoint is exported with: see `head_for`; an encoder and multiple choice also go.
+
+    Raises:
+        UserError: if nothing says which.
+    """
+    named = [name for name in raw.get("architectures") or [] if name in _OTHER_HEADS]
+    if task is None and named and not set(raw["architectures"]) & HEAD_OF_ARCHITECTURE.keys():
+        return _OTHER_HEADS[named[0]]
+    return head_for(raw, task=task, place=place)
+
+
+def open_exported(exported: Exported, *, device: str = "cpu", dtype: str = "fp32") -> Backend:
+    """The backend that runs an exported folder."""
+    if exported.manifest.format == ONNX:
+        from ..onnx_backend import OnnxBackend
+
+        return OnnxBackend.open(exported, device=device, dtype=dtype)
+    from ..openvino_backend import OpenVinoBackend
+
+    return OpenVinoBackend.open(exported, device=device, dtype=dtype)
+
+
+def _finish(
+    folder: Path,
+    graph: Path,
+    model: "PreTrainedModel",
+    folded: "PreTrainedModel",
+    manifest: Manifest,
+    config: ExportConfig,
+) -> dict[str, Any]:
+    """Verify the graph, then shrink it and check again; what the checks found."""
+    found = verify(open_exported(read_exported(folder)), model, head=manifest.head, weights="fp32")
+    checks: dict[str, Any] = {"verification": {"fp32": _described(found)}}
+    report: GateReport | None = None
+    if config.int8:
+        assert config.calibration is not None
+        report = pass_gate(folder, folded, examples=config.calibration, task=config.task, force=config.force)
+        checks["gate"] = asdict(report)
+    if config.fp16:
+        halve_weights(graph, format_=config.format)
+        if report is None:
+            found = verify(open_exported(read_exported(folder)), model, head=manifest.head, weights="fp16")
+            checks["verification"]["fp16"] = _described(found)
+    weights = "int8" if config.int8 else "fp16" if config.fp16 else "fp32"
+    stored = Manifest(**{**asdict(manifest), "weights": weights, "inputs": manifest.inputs})
+    (folder / MANIFEST).write_text(stored.to_json(), encoding="utf-8")
+    checks["summary"] = _summary(found, report)
+    return checks
+
+
+def _described(found: Verification) -> dict[str, Any]:
+    return {
+        "shapes": [f"{size} x {length}" for size, length in found.shapes],
+        "largest_difference": found.largest_difference,
+        "equal_decisions": found.equal_decisions,
+    }
+
+
+def _summary(found: Verification, report: GateReport | None) -> str:
+    text = f"{len(found.shapes)} shapes checked, largest difference {found.largest_difference:.1e}"
+    if report is None:
+        return text
+    kept = f"{len(report.kept_in_float)} layers kept in float"
+    return f"{text}; int8: {100 * report.equal_decisions:.2f} % equal decisions, {kept}"

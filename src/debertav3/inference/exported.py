@@ -1,0 +1,184 @@
+"""Exported folders: a graph for ONNX Runtime or OpenVINO with all that is needed to run it.
+
+``export.json`` says what the graph is, ``checks.json`` what it was checked for before it was written. Reading
+a folder imports neither torch nor transformers.
+"""
+
+import hashlib
+import importlib.util
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import MissingExtraError, UserError
+from .backends import HEAD_OF_TASK, MASKED_LM
+
+MANIFEST = "export.json"
+CHECKS = "checks.json"
+MAX_JSON_BYTES = 64 << 20
+
+ONNX, OPENVINO = "onnx", "openvino"
+FORMATS = (OPENVINO, ONNX)
+"""In the order in which ``auto`` prefers them: on CPUs OpenVINO was the faster one at every length."""
+GRAPH_FILE = {ONNX: "model.onnx", OPENVINO: "openvino_model.xml"}
+_PACKAGE = {ONNX: "onnxruntime", OPENVINO: "openvino"}
+
+_FINGERPRINT_BLOCKS, _BLOCK_BYTES = 64, 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What ``export.json`` says."""
+
+    format: str
+    """One of `FORMATS`."""
+    head: str
+    """One of the values of `HEAD_OF_TASK`, or ``encoder`` or ``multiple-choice``."""
+    weights: str
+    """``fp32``, ``fp16`` or ``int8``: how the large weights are stored."""
+    inputs: tuple[str, ...]
+    source: str
+    """See `fingerprint`; of the weights that were exported."""
+    version: str
+    """Of debertav3."""
+
+    def to_json(self) -> str:
+        """The file's content."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """An exported folder."""
+
+    folder: Path
+    manifest: Manifest
+    config: Mapping[str, Any]
+    """The checkpoint's ``config.json``."""
+
+    @property
+    def graph(self) -> Path:
+        """The graph's file."""
+        return self.folder / GRAPH_FILE[self.manifest.format]
+
+    def require(self, task: str | None) -> None:
+        """Refuse a task that needs another head.
+
+        Raises:
+            UserError: if it does, or there is no such task.
+        """
+        if task is None:
+            return
+        if task not in HEAD_OF_TASK:
+            raise UserError(f"unknown task {task!r}. Choose one of: {', '.join(HEAD_OF_TASK)}.")
+        if HEAD_OF_TASK[task] != self.manifest.head:
+            raise UserError(
+                f"task {task!r} needs a {HEAD_OF_TASK[task]} head; {self.folder} was exported with its "
+                f"{self.manifest.head} head. Export the checkpoint again with --task {task}."
+            )
+
+    def feed(self, batch: Mapping[str, npt.NDArray[np.int64]]) -> dict[str, npt.NDArray[np.int64]]:
+        """What the graph reads of a batch.
+
+        Raises:
+            UserError: for more tokens than the model has absolute positions, where it needs them.
+        """
+        length, limit = batch["input_ids"].shape[-1], self.config["max_position_embeddings"]
+        is_bounded = self.config.get("position_biased_input", True) or self.manifest.head == MASKED_LM
+        if is_bounded and length > limit:
+            raise UserError(f"the model has {limit} absolute positions; got {length} tokens: cut the text")
+        return {name: batch[name] for name in self.manifest.inputs}
+
+
+def is_exported(folder: str | Path) -> bool:
+    """Whether a folder holds an exported graph."""
+    return (Path(folder) / MANIFEST).is_file()
+
+
+def read_exported(folder: str | Path) -> Exported:
+    """Read what a folder says of itself.
+
+    Raises:
+        UserError: if its files are damaged or name another format.
+    """
+    folder = Path(folder)
+    raw = _read_json(folder / MANIFEST)
+    try:
+        manifest = Manifest(**{**raw, "inputs": tuple(raw["inputs"])})
+    except (TypeError, KeyError) as error:
+        raise UserError(f"{folder / MANIFEST} is damaged ({error}). Export the checkpoint again.") from error
+    if manifest.format not in FORMATS:
+        raise UserError(
+            f"{folder} holds a graph in the format {manifest.format!r}; "
+            f"this version reads {', '.join(FORMATS)}."
+        )
+    config = _read_json(folder / "config.json")
+    if not isinstance(config.get("max_position_embeddings"), int):
+        raise UserError(
+            f"{folder / 'config.json'} lacks max_position_embeddings. Export the checkpoint again."
+        )
+    return Exported(folder=folder, manifest=manifest, config=config)
+
+
+def find_exports(folder: str | Path) -> list[Exported]:
+    """Exports that lie inside a checkpoint's folder, of its present weights, those to prefer first."""
+    places = [Path(folder) / name for name in FORMATS]
+    found = [read_exported(place) for place in places if is_exported(place)]
+    if not found:
+        return []
+    present = fingerprint(Path(folder))
+    return [one for one in found if one.manifest.source == present]
+
+
+def is_installed(format_: str) -> bool:
+    """Whether the runtime of a format is there."""
+    return importlib.util.find_spec(_PACKAGE[format_]) is not None
+
+
+def require_runtime(format_: str) -> None:
+    """Refuse a format whose runtime is not there.
+
+    Raises:
+        MissingExtraError: if it is not.
+    """
+    if not is_installed(format_):
+        raise MissingExtraError(feature=f"backend {format_}", package=_PACKAGE[format_], extra=format_)
+
+
+def fingerprint(folder: Path) -> str:
+    """A number for a checkpoint's weights: their size and blocks spread over them, read in milliseconds."""
+    digest = hashlib.sha256()
+    for path in sorted((*folder.glob("*.safetensors"), *folder.glob("*.bin"))):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size};".encode())
+        with path.open("rb") as stream:
+            for block in range(_FINGERPRINT_BLOCKS):
+                stream.seek(block * max(size - _BLOCK_BYTES, 0) // (_FINGERPRINT_BLOCKS - 1))
+                digest.update(stream.read(_BLOCK_BYTES))
+    return digest.hexdigest()
+
+
+def num_threads() -> int:
+    """Threads to compute with: ``OMP_NUM_THREADS``, else as many as cores that this process may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise UserError(f"{path} is too large to be what its name says. Export the checkpoint again.")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read ({error}). Export the checkpoint again.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is no JSON object. Export the checkpoint again.")
+    return content

@@ -1,0 +1,80 @@
+"""The backend that runs an exported graph on ONNX Runtime, without torch and without transformers."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from ..errors import UserError
+from .backends import Batch, Logits
+from .exported import ONNX, Exported, num_threads, require_runtime
+
+_PROVIDER = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
+
+
+class OnnxBackend:
+    """An exported graph in a session of ONNX Runtime: see `Backend`.
+
+    Args:
+        exported: the folder.
+        session: the graph, as ONNX Runtime opened it.
+        device: ``cpu`` or ``cuda``.
+    """
+
+    name = ONNX
+
+    def __init__(self, exported: Exported, session: Any, *, device: str) -> None:
+        self.exported = exported
+        self.head = exported.manifest.head
+        self.config: Mapping[str, Any] = exported.config
+        self.device = device
+        self.batch_tokens = _BATCH_TOKENS[device]
+        self._session = session
+        self._names = [output.name for output in session.get_outputs()]
+
+    @classmethod
+    def open(cls, exported: Exported, *, device: str, dtype: str) -> Self:
+        """Open a folder's graph.
+
+        Args:
+            exported: the folder.
+            device: ``auto``, ``cpu``, or ``cuda`` where ONNX Runtime was built for it.
+            dtype: ``fp32``; the graph itself says what is stored in less.
+
+        Raises:
+            UserError: if the runtime is not installed, the device is not there, or the graph cannot be read.
+        """
+        require_runtime(ONNX)
+        if dtype != "fp32":
+            raise UserError(
+                f"backend onnx computes in fp32; got dtype {dtype!r}. Export with --fp16 or --int8 instead."
+            )
+        import onnxruntime
+
+        there = [
+            name for name, provider in _PROVIDER.items() if provider in onnxruntime.get_available_providers()
+        ]
+        chosen = there[-1] if device == "auto" else device
+        if chosen not in there:
+            raise UserError(f"device {device!r} cannot be used: this ONNX Runtime has {', '.join(there)}.")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads()  # its own default is all cores of the machine
+        options.log_severity_level = 3
+        try:
+            session = onnxruntime.InferenceSession(
+                str(exported.graph), options, providers=[_PROVIDER[chosen]]
+            )
+        except Exception as error:  # its exceptions share no base class of their own
+            reason = str(error).strip().splitlines()[-1]
+            raise UserError(
+                f"ONNX Runtime cannot read {exported.graph} ({reason}). Export it again."
+            ) from error
+        return cls(exported, session, device=chosen)
+
+    def run(self, batch: Batch) -> Logits:
+        """Compute the logits of one batch: see `Backend.run`.
+
+        Raises:
+            UserError: for more tokens than the model takes.
+        """
+        outputs = self._session.run(self._names, self.exported.feed(batch))
+        return dict(zip(self._names, outputs, strict=True))

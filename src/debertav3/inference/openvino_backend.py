@@ -1,0 +1,76 @@
+"""The backend that runs an exported graph on OpenVINO, without torch and without transformers."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from ..errors import UserError
+from .backends import Batch, Logits
+from .exported import OPENVINO, Exported, num_threads, require_runtime
+from .telemetry import without_telemetry
+
+_PRECISION = {"fp32": "f32", "bf16": "bf16"}
+_BATCH_TOKENS = 1024
+
+
+class OpenVinoBackend:
+    """An exported graph, compiled for a CPU: see `Backend`.
+
+    Args:
+        exported: the folder.
+        compiled: the graph, as OpenVINO compiled it.
+    """
+
+    name = OPENVINO
+    device = "cpu"
+    batch_tokens = _BATCH_TOKENS
+
+    def __init__(self, exported: Exported, compiled: Any) -> None:
+        self.exported = exported
+        self.head = exported.manifest.head
+        self.config: Mapping[str, Any] = exported.config
+        self._request = compiled.create_infer_request()
+        self._names = [output.get_any_name() for output in compiled.outputs]
+
+    @classmethod
+    def open(cls, exported: Exported, *, device: str, dtype: str) -> Self:
+        """Compile a folder's graph.
+
+        Args:
+            exported: the folder.
+            device: ``auto`` or ``cpu``.
+            dtype: ``fp32`` or ``bf16``: in what products are computed.
+
+        Raises:
+            UserError: if the runtime is not installed, the device or the dtype is not one of these, or the
+                graph cannot be read.
+        """
+        require_runtime(OPENVINO)
+        if device not in ("auto", "cpu"):
+            raise UserError(f"backend openvino runs on the CPU; got device {device!r}. Use auto or cpu.")
+        if dtype not in _PRECISION:
+            raise UserError(f"backend openvino computes in {' or '.join(_PRECISION)}; got dtype {dtype!r}.")
+        with without_telemetry():
+            import openvino
+
+        options = {
+            "INFERENCE_PRECISION_HINT": _PRECISION[dtype],  # its own default is bf16 where a CPU has it
+            "INFERENCE_NUM_THREADS": num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        try:
+            compiled = openvino.Core().compile_model(str(exported.graph), "CPU", options)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise UserError(f"OpenVINO cannot read {exported.graph} ({reason}). Export it again.") from error
+        return cls(exported, compiled)
+
+    def run(self, batch: Batch) -> Logits:
+        """Compute the logits of one batch: see `Backend.run`.
+
+        Raises:
+            UserError: for more tokens than the model takes.
+        """
+        outputs = self._request.infer(self.exported.feed(batch), share_inputs=True)
+        return {name: np.array(outputs[place]) for place, name in enumerate(self._names)}
