@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,40 +43,48 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def train(processes: int, model: Path, rows: Path, out: Path) -> dict[str, object]:
+SETTINGS = ("batch_size=8", "epochs=2", "learning_rate=1e-3", "log_every_steps=1", "save_every_steps=2")
+
+
+def train(processes: int, model: Path, rows: Path, out: Path, *more: str) -> dict[str, Any]:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     command = [
         sys.executable,
         *(launcher if processes > 1 else []),
         *["-m", "debertav3", "finetune", "nli"],
         *["--model", str(model), "--train", str(rows), "--dev", str(rows), "--out", str(out)],
-        *[
-            "--set",
-            "batch_size=8",
-            "--set",
-            "epochs=2",
-            "--set",
-            "learning_rate=1e-3",
-            "--set",
-            "log_every_steps=1",
-        ],
-        *["--set", "save_every_steps=2", "--set", "eval_batch_size=5"],
     ]
+    for setting in (*SETTINGS, "eval_batch_size=5", *more):
+        command += ["--set", setting]
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    report: dict[str, object] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    report: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     return report
+
+
+def losses_of(report: dict[str, Any]) -> list[float]:
+    return [entry["loss"] for entry in report["history"] if "loss" in entry]
 
 
 def test_two_processes_equal_one(model: Path, rows: Path, tmp_path: Path) -> None:
     one, two = (train(count, model, rows, tmp_path / str(count)) for count in (1, 2))
-    losses = [[entry["loss"] for entry in report["history"] if "loss" in entry] for report in (one, two)]  # type: ignore[attr-defined]
+    losses = losses_of(one), losses_of(two)
     assert len(losses[0]) == 6
     assert losses[1] == pytest.approx(losses[0], abs=1e-5)
-    (scores_of_one,), (scores_of_two,) = one["dev"].values(), two["dev"].values()  # type: ignore[attr-defined]
+    (scores_of_one,), (scores_of_two,) = one["dev"].values(), two["dev"].values()
     assert scores_of_two["confusion"] == scores_of_one["confusion"]
     weights = [load_file(tmp_path / name / "model.safetensors") for name in ("1", "2")]
     for name in weights[0]:
         torch.testing.assert_close(weights[1][name], weights[0][name], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one_with_sift(model: Path, rows: Path, tmp_path: Path) -> None:
+    # The first change is drawn by each process for itself; made tiny, it leaves the step uphill.
+    sift = ("sift=true", "sift_initial_size=1e-6", "sift_step_size=0.5", "sift_weight=1")
+    plain = train(1, model, rows, tmp_path / "plain")
+    one, two = (train(count, model, rows, tmp_path / str(count), *sift) for count in (1, 2))
+    assert losses_of(one)[0] > losses_of(plain)[0] + 1e-3
+    assert losses_of(two) == pytest.approx(losses_of(one), abs=1e-3)

@@ -106,6 +106,25 @@ def test_a_dataset_saved_as_a_folder_is_read_by_name(tmp_path: Path) -> None:
     assert [row.fields for row in rows] == ROWS
 
 
+def test_numbers_of_a_dataset_have_their_names(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    tags = datasets.ClassLabel(names=["O", "B-PER"])
+    features = datasets.Features(
+        {
+            "tokens": datasets.List(datasets.Value("string")),
+            "ner_tags": datasets.List(tags),
+            "label": datasets.ClassLabel(names=["no", "yes"]),
+        }
+    )
+    rows = [{"tokens": ["Anna", "sings"], "ner_tags": [1, 0], "label": 1}]
+    rows.append({"tokens": ["x"], "ner_tags": [0], "label": -1})
+    (tmp_path / "train").mkdir()
+    datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / "train" / "train.parquet")
+    read = [row.fields for row in read_rows(f"datasets:{tmp_path / 'train'}")]
+    assert read[0] == {"tokens": ["Anna", "sings"], "ner_tags": ["B-PER", "O"], "label": "yes"}
+    assert read[1]["label"] == -1
+
+
 def choices_of(task: str, folder: Path, *rows: dict[str, object]) -> list[tuple[tuple[str, ...], str]]:
     path = folder / "x.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -156,13 +156,19 @@ def _dataset_rows(source: str) -> Iterator[Row]:
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"data set {source} cannot be opened: {reason}") from error
-    names = {
-        column: feature.names
-        for column, feature in loaded.features.items()
-        if isinstance(feature, datasets.ClassLabel)
-    }
+    names: dict[str, list[str]] = {}
+    for column, feature in loaded.features.items():
+        one = feature.feature if isinstance(feature, datasets.List) else feature
+        if isinstance(one, datasets.ClassLabel):
+            names[column] = one.names
     for number, fields in enumerate(loaded, start=1):
         for column, labels in names.items():
-            if isinstance(fields[column], int) and fields[column] >= 0:
-                fields[column] = labels[fields[column]]
+            fields[column] = _named(fields[column], labels)
         yield Row(f"{source} row {number}", fields)
+
+
+def _named(value: Any, names: list[str]) -> Any:
+    """A number, or a list of numbers, as names; what is below 0 has none."""
+    if isinstance(value, list):
+        return [_named(one, names) for one in value]
+    return names[value] if isinstance(value, int) and value >= 0 else value
