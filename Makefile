@@ -5,7 +5,7 @@ DATA := $(or $(DEBERTAV3_DATA),../shared/data)
 STAMP := $(VENV)/.installed
 STAMP_DEV := $(VENV)/.installed-dev
 
-.PHONY: help run test test-all check format bench results clean
+.PHONY: help run test test-all test-hosts check format bench results clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ test: $(STAMP_DEV)  ## install, then run the tests (under 10 minutes on 2 cores)
 
 test-all: $(STAMP_DEV)  ## every test that this machine can run
 	$(PY) -m pytest
+
+test-hosts: $(STAMP_DEV)  ## pre-training over two hosts in two network namespaces (as root)
+	$(PY) -m pytest tests/integration/test_two_hosts.py
 
 check: $(STAMP_DEV)  ## lint, format and types
 	$(PY) -m ruff check .
