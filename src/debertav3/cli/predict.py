@@ -25,7 +25,10 @@ HeadLabels = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cuda, cuda:1, npu, xpu, mps or cpu.")]
 Dtype = Annotated[str, typer.Option(help="fp32, bf16 or fp16.")]
-BackendName = Annotated[str, typer.Option(help="auto or torch.")]
+BackendName = Annotated[
+    str,
+    typer.Option(help="auto, torch, openvino or onnx; the last two run what debertav3 export has written."),
+]
 BatchTokens = Annotated[
     int | None,
     typer.Option(

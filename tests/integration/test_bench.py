@@ -1,0 +1,91 @@
+"""``bench``: a table on stderr, one JSON line on stdout, a PNG, equal outputs; wrong input is one line."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from debertav3 import cli
+from debertav3.inference.answerers import THREAD_VARIABLES
+from tiny_models import ModelFolders
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Outcome]]:
+    threads = torch.get_num_threads()
+    for name in THREAD_VARIABLES:
+        monkeypatch.setenv(name, "1")  # so that what the command sets is taken back
+
+    def run(*arguments: Any) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["debertav3", "bench", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        captured = capsys.readouterr()
+        return Outcome(int(stopped.value.code or 0), captured.out, captured.err)
+
+    yield run
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def model(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return ModelFolders(nano, tmp_path_factory)("DebertaV2ForSequenceClassification")
+
+
+def check(outcome: Outcome, contenders: list[str]) -> None:
+    assert outcome.code == 0, outcome.err
+    (line,) = outcome.out.splitlines()
+    report = json.loads(line)
+    assert report["matmul_gflops"] > 0 and report["machine"]["threads"] == 1
+    found = [(one["name"], one["batch"], one["length"]) for one in report["figures"]]
+    assert found == [(name, *shape) for shape in ((1, 8), (3, 20)) for name in contenders]
+    for one in report["figures"]:
+        assert one["difference"] < 2e-5
+        rate = one["batch"] * one["length"] / one["milliseconds"] * 1e3
+        assert one["tokens_per_second"] == pytest.approx(rate)
+        assert one["name"] in outcome.err
+
+
+def test_a_quick_bench_prints_a_table_a_line_and_a_plot(
+    command: Callable[..., Outcome], model: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    plot = tmp_path / "new" / "bench.png"
+    outcome = command(
+        "--quick", "--model", model, "--shapes", "1x8,3x20", "--rounds", 1, "--threads", 1, "--plot", plot
+    )
+    check(outcome, ["stock transformers", "debertav3 torch"])
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_a_whole_bench_measures_the_exports_too(command: Callable[..., Outcome], model: Path) -> None:
+    for package in ("openvino", "onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    outcome = command("--model", model, "--shapes", "1x8,3x20", "--rounds", 1, "--threads", 1)
+    exports = ["debertav3 openvino", "debertav3 onnx", "onnxruntime, stock export", "openvino, stock export"]
+    check(outcome, ["stock transformers", "debertav3 torch", *exports])
+
+
+def test_wrong_input_is_one_clear_line(command: Callable[..., Outcome], model: Path, tmp_path: Path) -> None:
+    for arguments, message in (
+        (["--model", tmp_path / "none"], "neither a folder nor one of the sizes"),
+        (["--model", model, "--shapes", "1x8,9"], "such as 1x32,8x128; got '9'"),
+        (["--model", model, "--plot", tmp_path / "a.pdf"], "ends in .png"),
+    ):
+        outcome = command("--quick", *arguments)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert message in outcome.err.splitlines()[-1]
