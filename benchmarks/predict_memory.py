@@ -1,4 +1,4 @@
-"""Does ``predict`` stay in flat memory? A tiny random model answers short files and long ones, in all formats.
+"""Does ``predict`` stay in flat memory? A tiny random model answers short files and long ones.
 
 Each run is a process of its own; its largest resident memory is what the operating system reports at its end.
 
