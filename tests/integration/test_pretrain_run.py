@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from safetensors.torch import load_file
 pytest.importorskip("datatrove")
 
 from debertav3.checkpoint import open_trio
+from debertav3.cli.pretrain import pretrain_command
 from debertav3.data.prepare import ExecutorConfig, PrepareConfig, prepare
 from debertav3.errors import UserError
 from debertav3.models import DebertaV2ForReplacedTokenDetection, DebertaV2Model
@@ -203,7 +206,9 @@ def test_exports_open_in_stock_transformers_and_equal_the_discriminator(finished
     assert delta.any()
     assert torch.equal(ours.embeddings.word_embeddings.weight, shared + delta)
     assert ours.config.hidden_dropout_prob == 0.1
-    assert (finished / "report.html").read_text().count("data:image/png;base64,") >= 8
+    page = (finished / "report.html").read_text()
+    assert page.count("<svg") >= 8 and "held-out generator loss" in page
+    assert re.search(r"(src|href)=.https?:", page) is None  # nothing from outside
 
 
 def test_continuing_from_a_run_restores_both_networks_and_delta(
@@ -260,6 +265,36 @@ def test_other_objectives_run_to_their_end(changes: dict[str, str], shards: Path
     assert (tmp_path / "run" / "encoder" / "model.safetensors").is_file()
     last = rows(tmp_path / "run")[-1]
     assert np.isfinite(last["heldout_mlm_loss"]) and "heldout_cosine_generator" in last
+
+
+def test_a_full_disk_is_named_and_earlier_checkpoints_stay(shards: Path, tmp_path: Path) -> None:
+    """The limit is on the size of a file, which the optimizer's exceed and the log does not."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signals = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+    try:
+        with pytest.raises(UserError, match="step 3 cannot be written .* go on with --resume"):
+            pretrain(TINY, shards, tmp_path / "run", resume=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, signals)
+    assert not list((tmp_path / "run" / "checkpoints").glob("step-*"))
+    assert pretrain(TINY, shards, tmp_path / "run", resume=True)
+    assert find_fault(tmp_path / "run" / "checkpoints" / "step-000000006") is None
+
+
+def test_straight_from_text(nano: Path, tmp_path: Path) -> None:
+    for name in "ab":
+        text = [f"river stone market letter {name} number {i} " * 9 for i in range(30)]
+        (tmp_path / f"{name}.txt").write_text("\n\n".join(text))
+    settings = ["length=24", "global_batch=2", "precision=fp32", "generator_layers=1", "validation_windows=2"]
+    pretrain_command(
+        out=tmp_path / "run", text=[str(tmp_path / "a.txt"), str(tmp_path / "b.txt")], tokenizer=str(nano),
+        size="nano", steps=1, override=settings,
+    )  # fmt: skip
+    DebertaV2Model.from_pretrained(tmp_path / "run" / "encoder")
+    with pytest.raises(UserError, match="--text needs --tokenizer"):
+        pretrain_command(out=tmp_path / "other", text=[str(tmp_path / "a.txt")], size="nano")
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ..errors import UserError
@@ -202,7 +203,13 @@ class Loop:
             "steps_in_window": self.steps_in_sums,
         }
         if self.accelerator.is_main_process:
-            self.store.save(self.step.engines, state)
+            try:
+                self.store.save(self.step.engines, state)
+            except (OSError, SafetensorError) as error:
+                raise UserError(
+                    f"the checkpoint of step {step} cannot be written to {self.store.folder} ({error}). Make "
+                    "room and go on with --resume: earlier checkpoints are whole"
+                ) from error
         self.accelerator.wait_for_everyone()
 
     def _restore(self) -> int:

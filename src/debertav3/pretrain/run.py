@@ -8,12 +8,14 @@ import logging
 import platform
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType, InitProcessGroupKwargs
 from torch import nn
 
 from ..data.samples import PretrainingData, open_windows, special_ids, vocabulary_of
@@ -35,6 +37,7 @@ from .state import CheckpointStore
 
 log = logging.getLogger(__name__)
 
+_FOREIGN = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 _PACKAGES = ("debertav3", "torch", "transformers", "accelerate", "sentencepiece", "numpy")
 
 
@@ -57,8 +60,15 @@ def pretrain(
         UserError: if ``out`` holds another run, or cannot be gone on with.
     """
     accelerator = Accelerator(
-        mixed_precision=choose_precision(config.precision), cpu=not torch.accelerator.is_available()
+        mixed_precision=choose_precision(config.precision),
+        cpu=not torch.accelerator.is_available(),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=config.exchange_timeout_seconds))],
     )
+    if accelerator.distributed_type in _FOREIGN:
+        raise UserError(
+            f"launch pre-training with torchrun, without accelerate's {accelerator.distributed_type.value}: it "
+            "shares its work over processes by itself"
+        )
     if accelerator.is_main_process:
         log.info("%d processes, mixed precision %s", accelerator.num_processes, accelerator.mixed_precision)
     _check_batch(config, accelerator.num_processes)

@@ -76,6 +76,8 @@ class PretrainConfig:
     save_every_steps: int = 500
     keep_checkpoints: int = 2
     max_skipped_steps: int = 10
+    exchange_timeout_seconds: int = 1800
+    """After which a process that hears nothing from the others gives up, for a launcher to start anew."""
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -140,6 +142,7 @@ _MAY_CHANGE = frozenset(
         "save_every_steps",
         "keep_checkpoints",
         "max_skipped_steps",
+        "exchange_timeout_seconds",
     }
 )
 
