@@ -122,15 +122,16 @@ class InputEncoder:
         return result
 
     def questions(self, questions: Sequence[str], contexts: Sequence[str], *, overlap: int) -> list[Question]:
-        """Questions over contexts of any length; each different context is tokenized once."""
-        question_ids = self.tokenizer.encode_batch(list(questions))
+        """Questions over contexts of any length; each different text is tokenized once."""
+        asked = list(dict.fromkeys(questions))
+        ids_of = dict(zip(asked, self.tokenizer.encode_batch(asked), strict=True))
         unique = list(dict.fromkeys(contexts))
         encoded = dict(zip(unique, self.tokenizer.encode_batch_with_offsets(unique), strict=True))
         result = []
-        for ids, context in zip(question_ids, contexts, strict=True):
+        for question, context in zip(questions, contexts, strict=True):
             context_ids, offsets = encoded[context]
             windows = question_windows(
-                ids,
+                ids_of[question],
                 context_ids,
                 cls_id=self.packer.cls_id,
                 sep_id=self.packer.sep_id,
