@@ -43,13 +43,15 @@ class Exports:
         self.checkpoint, self.tmp_path_factory = checkpoint, tmp_path_factory
         self.made: dict[str, tuple[Path, Path]] = {}
 
-    def __call__(self, name: str, format_: str, **config: Any) -> tuple[Path, Path]:
+    def __call__(
+        self, name: str, format_: str, options: dict[str, Any] | None = None, **config: Any
+    ) -> tuple[Path, Path]:
         """The checkpoint's folder and the exported one."""
-        key = f"{name} {format_} {sorted(config.items())}"
+        key = f"{name} {format_} {options} {sorted(config.items())}"
         if key not in self.made:
             source = self.checkpoint(name, **config)
             target = self.tmp_path_factory.mktemp("export") / format_
-            export_model(source, target, ExportConfig(format=format_))
+            export_model(source, target, ExportConfig(format=format_, **options or {}))
             self.made[key] = (source, target)
         return self.made[key]
 
@@ -222,8 +224,8 @@ def test_a_wrong_graph_is_not_written(
     """The exporter is made to see other weights than the model has."""
     from debertav3.inference.export import run
 
-    def wrong(model: torch.nn.Module) -> torch.nn.Module:
-        folded = plain(model)
+    def wrong(model: torch.nn.Module, **options: bool) -> torch.nn.Module:
+        folded = plain(model, **options)
         with torch.no_grad():
             folded.get_parameter("deberta.encoder.layer.1.output.LayerNorm.bias")[3] += 0.05
         return folded

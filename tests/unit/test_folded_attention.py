@@ -19,14 +19,14 @@ HEADS = (
 )
 
 
-def pair(name: str, **changes: Any) -> tuple[torch.nn.Module, torch.nn.Module]:
+def pair(name: str, by_head: bool = False, **changes: Any) -> tuple[torch.nn.Module, torch.nn.Module]:
     """A model in float64, so that only a wrong formula differs, and its folded copy."""
     torch.manual_seed(0)
     config = tiny_config(**changes)
     config.pooler_hidden_size = config.hidden_size
     model = getattr(models, name)(config).double().eval()
     folded = copy.deepcopy(model)
-    fold_attention(folded)
+    fold_attention(folded, by_head=by_head)
     return model, folded
 
 
@@ -43,10 +43,11 @@ def test_every_layout_folds(variant: str) -> None:
         torch.testing.assert_close(got, want, atol=1e-10, rtol=1e-10)
 
 
+@pytest.mark.parametrize("by_head", [False, True])
 @pytest.mark.parametrize("name", HEADS)
-def test_every_head_folds_beyond_the_farthest_offset(name: str) -> None:
+def test_every_head_folds_beyond_the_farthest_offset(name: str, by_head: bool) -> None:
     model, folded = pair(
-        name, max_position_embeddings=80, max_relative_positions=24, position_biased_input=False
+        name, by_head, max_position_embeddings=80, max_relative_positions=24, position_biased_input=False
     )
     batch = random_batch((70, 31))
     real = batch["attention_mask"].bool()

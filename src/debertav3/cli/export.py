@@ -22,6 +22,12 @@ def export(
         Path | None, typer.Option(help="int8: your own examples, as predict reads them; some hundreds.")
     ] = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Store weights in fp16: half the size.")] = False,
+    for_long_inputs: Annotated[
+        bool,
+        typer.Option(
+            "--for-long-inputs", help="One head after the other: less memory, slower below 256 tokens."
+        ),
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="int8: write what the gate refuses; the model card says so.")
     ] = False,
@@ -33,7 +39,13 @@ def export(
     from ..inference.export.run import ExportConfig, export_model
 
     config = ExportConfig(
-        format=format_, task=task, int8=int8, calibration=calibration, fp16=fp16, force=force
+        format=format_,
+        task=task,
+        int8=int8,
+        calibration=calibration,
+        fp16=fp16,
+        for_long_inputs=for_long_inputs,
+        force=force,
     )
     export_model(model, out, config)
     print(out)

@@ -7,7 +7,7 @@ product, so the graph has neither ``Tile`` nor ``GatherElements``. One graph ser
 Heads come before samples: all tokens of a batch then meet a head's table in one product, and no table is
 repeated.
 
-Shape letters: B batch, L tokens, N heads, H head width, D hidden size (N * H), R rows of a table by offset,
+Shape letters: B batch, L tokens, N heads, H head width, D hidden size (N * H), R rows of the relative table,
 M = B * L tokens of a batch, W = 2 * L columns that count offsets.
 """
 
@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from .attention import DisentangledSelfAttention, Version
 from .encoder import Encoder
-from .relative_position import RelativePositions
 
 HIDDEN = -3.0e38
 """Added to the score of a token that must not be seen: finite, so that no runtime makes NaN of it."""
@@ -30,22 +29,36 @@ class FoldedSelfAttention(nn.Module):
     Args:
         attention: what to fold; its weights are copied.
         table_RD: the relative table after its LayerNorm; None without relative attention.
+        by_head: whether one head is computed after the other: more operations, which costs short inputs time,
+            and one head's scores in memory at once, which is what long inputs need.
     """
 
-    def __init__(self, attention: DisentangledSelfAttention, table_RD: Tensor | None) -> None:
+    rows: Tensor
+    rows_back: Tensor
+    keys_NRH: Tensor | None
+    queries_NRH: Tensor | None
+
+    def __init__(
+        self, attention: DisentangledSelfAttention, table_RD: Tensor | None, *, by_head: bool = False
+    ) -> None:
         super().__init__()
+        self.by_head = by_head
         self.num_heads, self.head_width = attention.num_heads, attention.head_width
         self.width = attention.num_heads * attention.head_width
         self.farthest = attention.positions.farthest
         self.qkv = _fold_projections(attention)
+        rows = torch.tensor(
+            [attention.positions.row(offset) for offset in range(-self.farthest, self.farthest + 1)]
+        )
+        self.register_buffer("rows", rows)  # by ascending i - j
+        self.register_buffer("rows_back", rows.flip(0))  # by ascending j - i
         self.register_buffer("keys_NRH", None)
         self.register_buffer("queries_NRH", None)
         if table_RD is not None:
             tables = attention.project_table(table_RD)
-            if tables.key_NRH is not None:  # read at offset j - i; the scale is in the queries already
-                self.keys_NRH = _by_offset(tables.key_NRH, attention.positions).flip(1).contiguous()
-            if tables.query_NRH is not None:  # read at offset i - j
-                self.queries_NRH = _by_offset(tables.query_NRH, attention.positions) * attention.scale
+            self.keys_NRH = tables.key_NRH  # the scale is in the queries already
+            if tables.query_NRH is not None:
+                self.queries_NRH = tables.query_NRH * attention.scale
 
     def forward(
         self,
@@ -68,22 +81,33 @@ class FoldedSelfAttention(nn.Module):
         """
         B, L, _ = hidden_states.shape
         q_NMH, k_NMH, v_NMH = self._project(hidden_states, query_states)
-        q, k, v = (x.reshape(-1, L, self.head_width) for x in (q_NMH, k_NMH, v_NMH))
-        score = torch.bmm(q, k.transpose(1, 2))
-        offset = (torch.arange(2 * L, device=hidden_states.device) - (L - 1)).clamp(
-            -self.farthest, self.farthest
-        )
-        row = offset + self.farthest
-        if self.keys_NRH is not None:
-            score = score + _skew(torch.bmm(q_NMH, _rows(self.keys_NRH, row)), L)
-        if self.queries_NRH is not None:
-            score = score + _skew(torch.bmm(k_NMH, _rows(self.queries_NRH, row)), L).transpose(1, 2)
-        if mask is not None:
-            bias = torch.where(mask, 0.0, HIDDEN).transpose(0, 1)  # (1, B, 1 or L, L)
-            score = (score.reshape(self.num_heads, B, L, L) + bias).reshape(-1, L, L)
-        context = torch.bmm(torch.softmax(score, dim=-1), v)
+        bias = None if mask is None else torch.where(mask, 0.0, HIDDEN).transpose(0, 1)  # (1, B, 1 or L, L)
+        step = 1 if self.by_head else self.num_heads
+        contexts = []
+        for start in range(0, self.num_heads, step):
+            heads = slice(start, start + step)
+            contexts.append(self._attend(q_NMH[heads], k_NMH[heads], v_NMH[heads], heads, bias, L))
+        context = torch.cat(contexts) if self.by_head else contexts[0]
         context = context.reshape(self.num_heads, B, L, self.head_width).permute(1, 2, 0, 3)
         return context.reshape(B, L, self.width), None
+
+    def _attend(
+        self, q_NMH: Tensor, k_NMH: Tensor, v_NMH: Tensor, heads: slice, bias: Tensor | None, L: int
+    ) -> Tensor:
+        """The context of some heads: ``(N * B, L, H)``."""
+        q, k, v = (x.reshape(-1, L, self.head_width) for x in (q_NMH, k_NMH, v_NMH))
+        score = torch.bmm(q, k.transpose(1, 2))
+        offset = torch.arange(2 * L, device=q.device) - (L - 1)
+        place = offset.clamp(-self.farthest, self.farthest) + self.farthest
+        if self.keys_NRH is not None:
+            keys_NHW = _by_offset(self.keys_NRH[heads], self.rows_back[place])
+            score = score + _skew(torch.bmm(q_NMH, keys_NHW), L)
+        if self.queries_NRH is not None:
+            queries_NHW = _by_offset(self.queries_NRH[heads], self.rows[place])
+            score = score + _skew(torch.bmm(k_NMH, queries_NHW), L).transpose(1, 2)
+        if bias is not None:
+            score = (score.reshape(q_NMH.shape[0], -1, L, L) + bias).reshape(-1, L, L)
+        return torch.bmm(torch.softmax(score, dim=-1), v)
 
     def _project(self, hidden_states: Tensor, query_states: Tensor | None) -> list[Tensor]:
         """Queries, keys and values, each ``(N, B * L, H)``."""
@@ -103,14 +127,19 @@ class FoldedSelfAttention(nn.Module):
         ]
 
 
-def fold_attention(model: nn.Module) -> None:
-    """Fold every attention of a model: it then computes the same, and can be exported but not trained."""
+def fold_attention(model: nn.Module, *, by_head: bool = False) -> None:
+    """Fold every attention of a model: it then computes the same, and can be exported but not trained.
+
+    Args:
+        model: an encoder or what holds one.
+        by_head: see `FoldedSelfAttention`.
+    """
     with torch.no_grad():
         for encoder in [module for module in model.modules() if isinstance(module, Encoder)]:
             table_RD = encoder.relative_embeddings().table_RD
             for layer in encoder.layer:
                 attention = cast(DisentangledSelfAttention, layer.attention.self)
-                layer.attention.self = FoldedSelfAttention(attention, table_RD)
+                layer.attention.self = FoldedSelfAttention(attention, table_RD, by_head=by_head)
 
 
 def _fold_projections(attention: DisentangledSelfAttention) -> nn.Linear:
@@ -127,14 +156,7 @@ def _fold_projections(attention: DisentangledSelfAttention) -> nn.Linear:
     return folded
 
 
-def _by_offset(table_NRH: Tensor, positions: RelativePositions) -> Tensor:
-    """One row for each offset from ``-farthest`` to ``farthest``."""
-    far = positions.farthest
-    rows = torch.tensor([positions.row(offset) for offset in range(-far, far + 1)])
-    return table_NRH[:, rows]
-
-
-def _rows(table_NRH: Tensor, row_W: Tensor) -> Tensor:
+def _by_offset(table_NRH: Tensor, row_W: Tensor) -> Tensor:
     """The rows of a length's offsets as a matrix to multiply by: ``(N, H, W)``."""
     return table_NRH.index_select(1, row_W).transpose(1, 2)
 

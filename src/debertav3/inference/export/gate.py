@@ -84,7 +84,8 @@ class Recorder:
     batch_tokens: int = _BATCH_TOKENS
 
     def __post_init__(self) -> None:
-        self.name, self.head, self.config = self.backend.name, self.backend.head, self.backend.config
+        self.name, self.device = self.backend.name, self.backend.device
+        self.head, self.config = self.backend.head, self.backend.config
 
     def run(self, batch: Batch) -> Logits:
         """See `Backend.run`."""

@@ -26,10 +26,10 @@ _FIRST_PLAIN_ID = 4  # behind [PAD], [CLS], [SEP] and [UNK]
 Arrays = dict[str, np.ndarray]
 
 
-def folded_copy(model: "PreTrainedModel") -> "PreTrainedModel":
-    """A copy of a model that computes the same and exports well."""
+def folded_copy(model: "PreTrainedModel", *, by_head: bool = False) -> "PreTrainedModel":
+    """A copy of a model that computes the same and exports well; see `fold_attention`."""
     copied = copy.deepcopy(model).eval()
-    fold_attention(copied)
+    fold_attention(copied, by_head=by_head)
     return copied
 
 

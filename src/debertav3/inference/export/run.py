@@ -56,6 +56,8 @@ class ExportConfig:
     """int8: rows as ``debertav3 predict`` reads them, with or without labels."""
     fp16: bool = False
     """Store weights in fp16; the graph computes in fp32."""
+    for_long_inputs: bool = False
+    """Compute one head after the other: less memory for long inputs, more time for short ones."""
     force: bool = False
     """int8: write what the gate refuses, and say so in the model card."""
 
@@ -109,7 +111,7 @@ def export_model(path_or_name: str | Path, target: str | Path, config: ExportCon
             version=__version__,
         )
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-        folded = folded_copy(model)
+        folded = folded_copy(model, by_head=config.for_long_inputs)
         graph = write_graph(folded, sample, folder, format_=config.format)
         checks = _finish(folder, graph, model, folded, manifest, config)
         (folder / CHECKS).write_text(json.dumps(checks, indent=2) + "\n", encoding="utf-8")
