@@ -140,34 +140,33 @@ def pass_gate(
             "and some hundreds to be sure."
         )
     names = weighted_products(exported.graph, folded, format_=exported.manifest.format)
+    calibration = [exported.feed(batch) for batch in _spread(before.recorder.batches)]
     attempts: list[GateReport] = []
     ranked: list[str] = []
-    for num_kept in _numbers_to_keep(len(names)):
-        if num_kept and not ranked:
-            ranked = rank_layers(folded, before.recorder.batches[:_RANKING_BATCHES], list(names))
-        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            trial = _copy_without_graph(folder, Path(scratch) / "trial")
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        for num_kept in _numbers_to_keep(len(names)):
+            if num_kept and not ranked:
+                ranked = rank_layers(folded, before.recorder.batches[:_RANKING_BATCHES], list(names))
+            trial = _copy_without_graph(folder, Path(scratch) / str(num_kept))
+            kept = ranked[:num_kept]
             quantize(
                 exported.graph,
                 trial,
                 format_=exported.manifest.format,
-                batches=[exported.feed(batch) for batch in _spread(before.recorder.batches)],
-                kept=[names[name] for name in ranked[:num_kept]],
+                batches=calibration,
+                kept=[names[name] for name in kept],
             )
             after = measure(open_exported(read_exported(trial)), trial, task=task, examples=examples)
-            report = compare(before, after, kept=ranked[:num_kept])
-            attempts.append(report)
-            logger.info("int8, %d layers in float: %s", num_kept, report.verdict)
-            if report.passed:
+            attempts.append(compare(before, after, kept=kept))
+            logger.info("int8, %d layers in float: %s", num_kept, attempts[-1].verdict)
+            if attempts[-1].passed:
                 _take_graph(trial, folder)
-                return replace(report, attempts=_told(attempts))
-            if force and num_kept == 0:
-                forced = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".forced."))
-                _take_graph(trial, forced)
-    if force:
-        _take_graph(forced, folder)
-        shutil.rmtree(forced)
-        return replace(attempts[0], attempts=_told(attempts))
+                return replace(attempts[-1], attempts=_told(attempts))
+            if num_kept:
+                shutil.rmtree(trial)
+        if force:
+            _take_graph(Path(scratch) / "0", folder)
+            return replace(attempts[0], attempts=_told(attempts))
     raise UserError(
         f"int8 was refused: {attempts[0].verdict} With the {len(attempts[-1].kept_in_float)} worst of "
         f"{len(names)} layers in float: {attempts[-1].verdict} "
@@ -250,7 +249,7 @@ def _told(attempts: list[GateReport]) -> list[dict[str, Any]]:
 def _copy_without_graph(folder: Path, target: Path) -> Path:
     target.mkdir()
     for path in folder.iterdir():
-        if not _is_graph(path):
+        if path.is_file() and not _is_graph(path):
             shutil.copy2(path, target / path.name)
     return target
 
