@@ -82,9 +82,11 @@ def test_two_processes_equal_one(model: Path, rows: Path, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_two_processes_equal_one_with_sift(model: Path, rows: Path, tmp_path: Path) -> None:
-    # The first change is drawn by each process for itself; made tiny, it leaves the step uphill.
-    sift = ("sift=true", "sift_initial_size=1e-6", "sift_step_size=0.5", "sift_weight=1")
+    # Each process draws the first change for itself, and its direction decides where uphill is: the
+    # regularisers are equal on average only, but a wrong count of examples or processes would double them.
+    sift = ("sift=true", "sift_step_size=0.5", "sift_weight=1")
     plain = train(1, model, rows, tmp_path / "plain")
     one, two = (train(count, model, rows, tmp_path / str(count), *sift) for count in (1, 2))
-    assert losses_of(one)[0] > losses_of(plain)[0] + 1e-3
-    assert losses_of(two) == pytest.approx(losses_of(one), abs=1e-3)
+    added = [losses_of(report)[0] - losses_of(plain)[0] for report in (one, two)]
+    assert added[0] > 0.1
+    assert added[1] == pytest.approx(added[0], rel=0.05)
