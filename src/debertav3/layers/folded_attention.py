@@ -100,10 +100,10 @@ class FoldedSelfAttention(nn.Module):
         offset = torch.arange(2 * L, device=q.device) - (L - 1)
         place = offset.clamp(-self.farthest, self.farthest) + self.farthest
         if self.keys_NRH is not None:
-            keys_NHW = _by_offset(self.keys_NRH[heads], self.rows_back[place])
+            keys_NHW = _by_offset(self.keys_NRH[heads], self.rows_back.index_select(0, place))
             score = score + _skew(torch.bmm(q_NMH, keys_NHW), L)
         if self.queries_NRH is not None:
-            queries_NHW = _by_offset(self.queries_NRH[heads], self.rows[place])
+            queries_NHW = _by_offset(self.queries_NRH[heads], self.rows.index_select(0, place))
             score = score + _skew(torch.bmm(k_NMH, queries_NHW), L).transpose(1, 2)
         if bias is not None:
             score = (score.reshape(q_NMH.shape[0], -1, L, L) + bias).reshape(-1, L, L)
