@@ -102,6 +102,8 @@ def _open_for_training(config: FinetuneConfig, data: Data, tokenizer: Any) -> Pr
         raise UserError(
             "SiFT needs a DeBERTa v2 or v3 model, whose embeddings take a perturbation; leave --sift out."
         )
+    if isinstance(model, DebertaV2PreTrainedModel) and not torch.accelerator.is_available():
+        model.set_attention_backend("blockwise")  # in bf16 a training step takes less than half the time
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     freeze(model, config)

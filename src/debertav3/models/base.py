@@ -51,7 +51,8 @@ class DebertaV2PreTrainedModel(PreTrainedModel):
         """Choose how attention is computed in every layer.
 
         Args:
-            name: ``"auto"``, ``"sdpa"``, ``"strided"`` or ``"eager"``; see ``layers/attention_backends.py``.
+            name: ``"auto"``, ``"sdpa"``, ``"strided"``, ``"eager"`` or, to train on a CPU, ``"blockwise"``;
+                see ``layers/attention_backends.py``.
 
         Raises:
             UserError: if there is no such backend.
