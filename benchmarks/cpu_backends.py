@@ -50,8 +50,13 @@ def models() -> tuple[torch.nn.Module, torch.nn.Module]:
     return stock, ours
 
 
-def prepare(folder: Path) -> dict[str, Path]:
-    """Write the graphs that are missing; all of them by name."""
+def prepare(folder: Path, *, with_long: bool) -> dict[str, Path]:
+    """Write the graphs that are missing; all of them by name.
+
+    Args:
+        folder: keeps them.
+        with_long: whether to have those for long inputs too, which take minutes to write.
+    """
     stock, ours = models()
     sample = random_batch(2, 70, head="sequence-classification", config=ours.config, is_ragged=True)
     graphs = {}
@@ -62,6 +67,13 @@ def prepare(folder: Path) -> dict[str, Path]:
             if not graphs[name].exists():
                 place.mkdir(parents=True, exist_ok=True)
                 formats.write_graph(model or folded_copy(ours), sample, place, format_=format_)
+        name = f"{format_} long"
+        if with_long:
+            place = folder / name.replace(" ", "-")
+            graphs[name] = place / GRAPH_FILE[format_]
+            if not graphs[name].exists():
+                place.mkdir(parents=True, exist_ok=True)
+                formats.write_graph(folded_copy(ours, by_head=True), sample, place, format_=format_)
         name = f"{format_} int8"
         place = folder / name.replace(" ", "-")
         graphs[name] = place / GRAPH_FILE[format_]
@@ -156,11 +168,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--compiled", action="store_true")
+    parser.add_argument("--with-long", action="store_true", help="Also graphs for long inputs.")
     parser.add_argument("--memory", help="Name of one contender: only its peak memory.")
     parser.add_argument("--only", nargs="+", help="Names of contenders.")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    graphs = prepare(arguments.folder)
+    graphs = prepare(arguments.folder, with_long=arguments.with_long)
     config = config_for("xsmall", vocab_size=VOCABULARY)
     shapes = [tuple(map(int, shape.split("x"))) for shape in arguments.shapes]
     batches = {shape: random_batch(*shape, head="sequence-classification", config=config) for shape in shapes}

@@ -295,9 +295,10 @@ def test_the_gate_keeps_what_int8_breaks_in_float(nano: Path, tmp_path: Path, fo
     export_model(source, folder, ExportConfig(format=format_, int8=True, calibration=data))
     gate = json.loads((folder / "checks.json").read_text())["gate"]
     assert gate["passed"] and gate["equal_decisions"] >= 0.99
-    assert not gate["attempts"][0]["passed"]
-    assert any(name.endswith("attention.output.dense") for name in gate["kept_in_float"])
-    assert "Kept in float" in (folder / "README.md").read_text()
+    if format_ == "onnx":  # NNCF moves such outliers into the weights before it rounds
+        assert not gate["attempts"][0]["passed"]
+        assert any(name.endswith("attention.output.dense") for name in gate["kept_in_float"])
+        assert "Kept in float" in (folder / "README.md").read_text()
     assert Predictor.from_pretrained(folder).nli(("a dog runs", "a dog sleeps"))
 
 

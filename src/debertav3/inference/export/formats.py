@@ -50,7 +50,22 @@ def write_graph(model: "PreTrainedModel", sample: Arrays, folder: Path, *, forma
         config = Config(dynamic=True, dynamic_shapes=dynamic_axes(sample))
         program = Exporter().export(model, to_tensors(sample), config).program
         Exporter.save_program(program, path)
+    if format_ == ONNX:
+        _forget_origins(path)
     return path
+
+
+def _forget_origins(path: Path) -> None:
+    """Remove what the exporter notes at every node: source lines with the paths of this machine."""
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    del model.graph.metadata_props[:]
+    del model.metadata_props[:]
+    onnx.save(model, str(path))
 
 
 def halve_weights(path: Path, *, format_: str) -> None:

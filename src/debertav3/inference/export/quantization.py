@@ -3,9 +3,10 @@
 Only products with weights are quantised: scores of attention and their softmax stay in float.
 """
 
+import contextlib
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,13 +74,14 @@ def _quantize_openvino(graph: Path, target: Path, *, batches: Sequence[Arrays], 
 
     model = openvino.Core().read_model(str(graph))
     free = [node.get_friendly_name() for node in model.get_ordered_ops() if _multiplies_activations(node)]
-    quantized = nncf.quantize(
-        model,
-        nncf.Dataset(list(batches)),
-        subset_size=len(batches),
-        model_type=nncf.ModelType.TRANSFORMER,
-        ignored_scope=nncf.IgnoredScope(names=[*free, *kept], validate=False),
-    )
+    with contextlib.redirect_stdout(None):  # its bars
+        quantized = nncf.quantize(
+            model,
+            nncf.Dataset(list(batches)),
+            subset_size=len(batches),
+            model_type=nncf.ModelType.TRANSFORMER,
+            ignored_scope=nncf.IgnoredScope(names=[*free, *kept], validate=False),
+        )
     openvino.save_model(quantized, str(target), compress_to_fp16=False)
 
 
@@ -139,13 +141,29 @@ def _quantize_onnx(graph: Path, target: Path, *, kept: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         plain = Path(scratch) / graph.name
         save_onnx(model, plain)
-        quantize_dynamic(
-            plain,
-            target,
-            op_types_to_quantize=["MatMul", "Gemm"],
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=list(kept),
-            use_external_data_format=True,
-            extra_options={"MatMulConstBOnly": True},
-        )
+        with _without_advice():
+            quantize_dynamic(
+                plain,
+                target,
+                op_types_to_quantize=["MatMul", "Gemm"],
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=list(kept),
+                use_external_data_format=True,
+                extra_options={"MatMulConstBOnly": True},
+            )
+
+
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    """ONNX Runtime's quantiser recommends a preparation that is not for graphs of free lengths."""
+    root = logging.getLogger()
+
+    def passes(record: logging.LogRecord) -> bool:
+        return "pre-processing before quantization" not in record.getMessage()
+
+    root.addFilter(passes)
+    try:
+        yield
+    finally:
+        root.removeFilter(passes)
