@@ -27,6 +27,7 @@ ONNX, OPENVINO = "onnx", "openvino"
 FORMATS = (OPENVINO, ONNX)
 """In the order in which ``auto`` prefers them: on CPUs OpenVINO was the faster one at every length."""
 GRAPH_FILE = {ONNX: "model.onnx", OPENVINO: "openvino_model.xml"}
+_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids", "masked_positions"})
 _PACKAGE = {ONNX: "onnxruntime", OPENVINO: "openvino"}
 
 _FINGERPRINT_BLOCKS, _BLOCK_BYTES = 64, 4096
@@ -113,6 +114,8 @@ def read_exported(folder: str | Path) -> Exported:
         manifest = Manifest(**{**raw, "inputs": tuple(raw["inputs"])})
     except (TypeError, KeyError) as error:
         raise UserError(f"{folder / MANIFEST} is damaged ({error}). Export the checkpoint again.") from error
+    if not set(manifest.inputs) <= _INPUTS:
+        raise UserError(f"{folder / MANIFEST} names inputs that no text has. Export the checkpoint again.")
     if manifest.format not in FORMATS:
         raise UserError(
             f"{folder} holds a graph in the format {manifest.format!r}; "
