@@ -20,6 +20,7 @@ from typing import Any
 from ..data.jsonl import atomic_write
 from ..errors import UserError
 from .answerers import Answerer, InProcess, answer_chunk
+from .exported import fingerprint
 from .file_tasks import FileTask
 from .journal import Journal, StoredAnswer
 from .rows import Example
@@ -97,9 +98,9 @@ def evaluate_file(task: FileTask, source: str | Path, *, source_format: str | No
     task.predictor.engine.settle_batch_tokens(found.num_tokens)
     with _bar(found.num_rows, done=0) as bar:
         for chunk in chunks_of(task, found):
-            labelled = [example for example in chunk if example.gold is not None]
-            for example, answer in zip(labelled, answer_chunk(task, labelled), strict=True):
-                task.scorer.add(example.gold, answer.scored)
+            if labelled := [example for example in chunk if example.gold is not None]:
+                for example, answer in zip(labelled, answer_chunk(task, labelled), strict=True):
+                    task.scorer.add(example.gold, answer.scored)
             bar.update(len(chunk))
     return _metrics(task, found)
 
@@ -137,6 +138,7 @@ def _about(task: FileTask, source: Source) -> dict[str, Any]:
     about = {
         "task": task.name,
         "model": engine.place,
+        "weights": fingerprint(Path(engine.place)) if Path(engine.place).is_dir() else None,
         "backend": engine.backend.name,
         "labels": task.predictor.labels,
         "max_length": engine.inputs.max_length,
@@ -161,22 +163,20 @@ def _take_over(
             f"{target} exists, but not {journal.path}, which --resume goes on from. Delete it to begin anew."
         )
     journal.begin({**_about(task, source), "batch_tokens": task.predictor.engine.batch_tokens})
-    kept = []
     rows = examples(task, source.path, source.file_format)
     for old, (row, example) in zip(_whole_rows(target), rows, strict=False):
-        fields = dict(old.original)
-        answer = fields.pop(PREDICTION, None), fields.pop(SCORES, None)
-        if fields != {key: row.original[key] for key in row.original if key not in (PREDICTION, SCORES)}:
-            raise UserError(f"{old.place} is not {row.place}. Delete {target} to begin anew.")
+        rest = {name: value for name, value in old.original.items() if name not in (PREDICTION, SCORES)}
+        wanted = {name: value for name, value in row.original.items() if name not in (PREDICTION, SCORES)}
+        if rest != wanted or PREDICTION not in old.original:
+            journal.delete()
+            raise UserError(f"{old.place} is not {row.place} with its answer. Delete {target} to begin anew.")
         if example.gold is not None:
             break  # its metrics need more than the output says
-        kept.append(StoredAnswer(*answer, None))
-    journal.add(kept)
-    if kept:
-        logger.warning(
-            "%s: %d rows are taken over; nothing says which model answered them", target, len(kept)
-        )
-    return len(kept)
+        journal.add([StoredAnswer(old.original[PREDICTION], old.original.get(SCORES), None)])
+    if journal.num_rows:
+        message = "%s: %d rows are taken over; nothing says which model answered them"
+        logger.warning(message, target, journal.num_rows)
+    return journal.num_rows
 
 
 def _whole_rows(target: str | Path) -> Iterator[TableRow]:
