@@ -17,10 +17,11 @@ def bench(
         str, typer.Option(help="A size such as xsmall, with random weights, or a checkpoint folder.")
     ] = "xsmall",
     exported: Annotated[
-        list[Path] | None, typer.Option(help="A folder of debertav3 export to measure too. Repeatable.")
+        list[Path] | None,
+        typer.Option(help="A folder of debertav3 export to measure too, such as int8. Repeatable."),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Two shapes, three rounds, no stock exports: well under a minute.")
+        bool, typer.Option("--quick", help="Two shapes, three rounds, torch only: well under a minute.")
     ] = False,
     shapes: Annotated[
         str | None, typer.Option(help="Texts x tokens.", show_default="1x32,1x128,8x128,16x64,2x512")
@@ -56,7 +57,7 @@ def bench(
         shapes=read_shapes(shapes) if shapes else QUICK_SHAPES if quick else SHAPES,
         rounds=rounds or (3 if quick else 7),
         threads=number,
-        with_stock_exports=not quick,
+        with_exports=not quick,
     )
     print(report.HEADER, file=sys.stderr)
     found = run_bench(config, show=lambda figure: print(report.line(figure), file=sys.stderr, flush=True))

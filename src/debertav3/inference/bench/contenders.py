@@ -1,6 +1,7 @@
 """What is timed: our backends, stock transformers, and ONNX Runtime and OpenVINO on stock exports."""
 
 import importlib.util
+import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -14,11 +15,18 @@ import numpy.typing as npt
 import torch
 import transformers
 
-from ... import models
+from ... import __version__, models
+from ...checkpoint.configuration import read_config
+from ...checkpoint.opening import open_model
 from ...checkpoint.quiet import quiet_transformers
 from ...errors import UserError
+from ...models.base import complete_config
 from ...sizes import SIZES, config_for
-from ..backends import BackendConfig, open_backend
+from ..backends import Backend, BackendConfig, open_backend
+from ..export.formats import write_graph
+from ..export.graph import CLASSES, folded_copy, random_batch
+from ..export.run import head_to_export, open_exported
+from ..exported import FORMATS, MANIFEST, Manifest, is_installed, read_exported
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +69,41 @@ def model_folder(model: str) -> Iterator[Path]:
 
 
 def ours(folder: Path, backend: str, *, name: str | None = None) -> Contender:
-    """One of our backends."""
+    """A folder with one of our backends."""
     opened = open_backend(folder, task=None, how=BackendConfig(backend=backend, device="cpu"))
+    return _of_backend(name or f"debertav3 {backend}", opened)
 
+
+def our_exports(folder: Path) -> list[Contender]:
+    """OpenVINO and ONNX Runtime, where installed, on the graphs that ``debertav3 export`` writes."""
+    raw = read_config(folder)
+    head = head_to_export(raw, task=None, place=str(folder))
+    found = []
+    for graph_format in FORMATS:
+        if not is_installed(graph_format):
+            logger.info("backend %s is left out: it is not installed", graph_format)
+            continue
+        with quiet_transformers(), tempfile.TemporaryDirectory() as temporary:
+            opened = _export(folder, Path(temporary), head, graph_format)
+        found.append(_of_backend(f"debertav3 {graph_format}", opened))
+    return found
+
+
+def _export(folder: Path, target: Path, head: str, graph_format: str) -> Backend:
+    """Write a graph and compile it; the comparison of outputs is the bench's own."""
+    model = open_model(folder, head=CLASSES[head]).model
+    sample = random_batch(2, 70, head=head, config=model.config, is_ragged=True)
+    write_graph(folded_copy(model), sample, target, format_=graph_format)
+    config = json.dumps(complete_config(model.config))
+    (target / "config.json").write_text(config, encoding="utf-8")
+    manifest = Manifest(
+        format=graph_format, head=head, weights="fp32", inputs=tuple(sample), source="", version=__version__
+    )
+    (target / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    return open_exported(read_exported(target))
+
+
+def _of_backend(name: str, opened: Backend) -> Contender:
     def run(ids: Ids) -> npt.NDArray[np.float32]:
         batch = {
             "input_ids": ids,
@@ -72,7 +112,7 @@ def ours(folder: Path, backend: str, *, name: str | None = None) -> Contender:
         }
         return next(iter(opened.run(batch).values()))
 
-    return Contender(name or f"debertav3 {backend}", run)
+    return Contender(name, run)
 
 
 def stock_model(folder: Path) -> Any:

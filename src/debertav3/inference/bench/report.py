@@ -9,6 +9,7 @@ from .measure import BenchReport, Figure
 
 HEADER = (
     f"{'batch x tokens':>14}  {'':<28}{'ms':>9}{'tokens/s':>11}{'times as fast':>15}{'share of products':>19}"
+    f"{'difference':>12}"
 )
 
 
@@ -17,7 +18,7 @@ def line(figure: Figure) -> str:
     shape = f"{figure.batch} x {figure.length}"
     return (
         f"{shape:>14}  {figure.name:<28}{figure.milliseconds:>9.1f}{figure.tokens_per_second:>11,.0f}"
-        f"{figure.times:>15.2f}{figure.share:>19.0%}"
+        f"{figure.times:>15.2f}{figure.share:>19.0%}{figure.difference:>12.1e}"
     )
 
 
