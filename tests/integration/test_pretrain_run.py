@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -273,7 +274,7 @@ def test_a_full_disk_is_named_and_earlier_checkpoints_stay(shards: Path, tmp_pat
     signals = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
     try:
-        with pytest.raises(UserError, match="step 3 cannot be written .* go on with --resume"):
+        with pytest.raises(UserError, match=r"step 3 cannot be written .* go on with --resume"):
             pretrain(TINY, shards, tmp_path / "run", resume=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -311,3 +312,35 @@ def test_processes_change_no_loss(processes: int, shards: Path, tmp_path: Path) 
         for name in ("mlm_loss", "rtd_loss", "heldout_mlm_loss", "heldout_rtd_loss"):
             if name in first:
                 assert second[name] == pytest.approx(first[name], rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{}, {"mode": "joint", "sharing": "es"}], ids=["gdes", "joint-es"])
+def test_weights_spread_over_processes_change_no_loss(
+    changes: dict[str, str], shards: Path, tmp_path: Path
+) -> None:
+    """Half of the run spread over two processes, the other half in one that goes on from its checkpoint."""
+    settings = [f"--set={key}={value}" for key, value in changes.items()]
+    settings += ["--set=dropout=0", "--set=save_every_steps=2", "--steps=4"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    one, spread = tmp_path / "one", tmp_path / "spread"
+    subprocess.run(command(shards, one, *settings), env=environment, check=True)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m"]
+    launched = launch + command(shards, spread, *settings, "--set=shard_weights=true")[2:]
+    subprocess.run(launched, env=environment, check=True)
+    for first, second in zip(rows(one), rows(spread), strict=True):
+        for name in (
+            "mlm_loss",
+            "rtd_loss",
+            "update_norm",
+            "heldout_mlm_loss",
+            "heldout_cosine_discriminator",
+        ):
+            if name in first:
+                assert second[name] == pytest.approx(first[name], rel=1e-4), name
+    ours, theirs = (load_file(run / "encoder" / "model.safetensors") for run in (one, spread))
+    for name, tensor in ours.items():
+        torch.testing.assert_close(theirs[name], tensor, atol=1e-4, rtol=1e-4)
+    shutil.rmtree(spread / "checkpoints" / "step-000000004")
+    subprocess.run(command(shards, spread, *settings, "--resume"), env=environment, check=True)
+    assert rows(spread)[-1]["heldout_mlm_loss"] == pytest.approx(rows(one)[-1]["heldout_mlm_loss"], rel=1e-4)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..layers.embeddings import Embeddings
 from .gdes import GDESEmbedding, merged_tables
+from .sharding import whole
 
 
 @torch.no_grad()
@@ -26,11 +27,11 @@ def average_cosine(table: Tensor) -> float:
 
 def embedding_cosines(generator: Embeddings, discriminator: Embeddings | None) -> dict[str, float]:
     """Average cosine similarity inside E_G, E_D and, under GDES, delta."""
-    figures = {"cosine_generator": average_cosine(generator.word_embeddings.weight)}
+    figures = {"cosine_generator": average_cosine(whole(generator.word_embeddings.weight))}
     if discriminator is not None:
         figures["cosine_discriminator"] = average_cosine(merged_tables(discriminator)["word_embeddings"])
         if isinstance(discriminator.word_embeddings, GDESEmbedding):
-            figures["cosine_delta"] = average_cosine(discriminator.word_embeddings._weight)
+            figures["cosine_delta"] = average_cosine(whole(discriminator.word_embeddings._weight))
     return figures
 
 

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from ..errors import UserError
 from ..layers.embeddings import Embeddings
+from .sharding import whole
 
 Sharing = Literal["gdes", "nes", "es"]
 SHARINGS: tuple[str, ...] = get_args(Sharing)
@@ -47,6 +48,10 @@ class _TiedEmbedding(nn.Module):
         """The generator's table, ``(V, D)``."""
         return self._generator[0].weight
 
+    def detached_generator_weight(self) -> Tensor:
+        """The same without a way back, gathered where it is spread over processes."""
+        return whole(self.generator_weight.detach())
+
 
 class SharedEmbedding(_TiedEmbedding):
     """ES: the generator's own table; the discriminator's loss trains it too."""
@@ -57,7 +62,7 @@ class SharedEmbedding(_TiedEmbedding):
 
     def merged_weight(self) -> Tensor:
         """The table of the finished encoder, ``(V, D)``."""
-        return self.generator_weight.detach()
+        return self.detached_generator_weight()
 
 
 class GDESEmbedding(_TiedEmbedding):
@@ -72,13 +77,13 @@ class GDESEmbedding(_TiedEmbedding):
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Embed ``(B, L)`` token ids as ``(B, L, D)``."""
-        shared = F.embedding(input_ids, self.generator_weight.detach())
+        shared = F.embedding(input_ids, self.detached_generator_weight())
         return shared + F.embedding(input_ids, self._weight, padding_idx=self.padding_idx)
 
     @torch.no_grad()
     def merged_weight(self) -> Tensor:
         """The table of the finished encoder, ``E_G + delta``, ``(V, D)``."""
-        return self.generator_weight + self._weight
+        return self.detached_generator_weight() + whole(self._weight)
 
 
 def share_embeddings(discriminator: Embeddings, generator: Embeddings, sharing: str) -> None:
@@ -118,6 +123,6 @@ def merged_tables(discriminator: Embeddings) -> dict[str, Tensor]:
         tables[name] = (
             module.merged_weight()
             if isinstance(module, GDESEmbedding | SharedEmbedding)
-            else module.weight.detach()
+            else whole(module.weight.detach())
         )
     return tables

@@ -202,14 +202,15 @@ class Loop:
             "window": self._over_processes(),
             "steps_in_window": self.steps_in_sums,
         }
-        if self.accelerator.is_main_process:
-            try:
-                self.store.save(self.step.engines, state)
-            except (OSError, SafetensorError) as error:
-                raise UserError(
-                    f"the checkpoint of step {step} cannot be written to {self.store.folder} ({error}). Make "
-                    "room and go on with --resume: earlier checkpoints are whole"
-                ) from error
+        writes = self.accelerator.is_main_process
+        try:
+            if writes or any(engine.is_spread for engine in self.step.engines.values()):
+                self.store.save(self.step.engines, state, writes=writes)
+        except (OSError, SafetensorError) as error:
+            raise UserError(
+                f"the checkpoint of step {step} cannot be written to {self.store.folder} ({error}). Make "
+                "room and go on with --resume: earlier checkpoints are whole"
+            ) from error
         self.accelerator.wait_for_everyone()
 
     def _restore(self) -> int:

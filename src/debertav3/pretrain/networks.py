@@ -17,6 +17,7 @@ from ..sizes import SIZES, raw_config
 from ..tokenization import DebertaV3Tokenizer
 from .gdes import TABLES, GDESEmbedding, merged_tables, share_embeddings
 from .settings import PretrainConfig
+from .sharding import whole_state
 
 log = logging.getLogger(__name__)
 
@@ -143,18 +144,19 @@ def _set_deltas(discriminator: DebertaV2ForReplacedTokenDetection, trio: Pretrai
                 module._weight.copy_(trio.tables[name].delta)
 
 
-def export(networks: Networks, out: Path, tokenizer: DebertaV3Tokenizer) -> None:
+def export(networks: Networks, out: Path, tokenizer: DebertaV3Tokenizer, *, writes: bool = True) -> None:
     """Write the finished models: ``encoder/``, and ``discriminator/`` and ``generator/`` with their heads.
 
-    The discriminator's tables are written merged, ``E_G + delta``: any loader reads what was trained.
+    The discriminator's tables are written merged, ``E_G + delta``: any loader reads what was trained. Where
+    weights are spread over processes call it in every one; only one of them ``writes``.
     """
     generator = DebertaV2ForMaskedLM(_finished_config(networks.generator.config, networks.dropout))
-    generator.load_state_dict(networks.generator.state_dict(), strict=True)
+    generator.load_state_dict(whole_state(networks.generator), strict=True)
     finished: dict[str, PreTrainedModel] = {"generator": generator, "encoder": generator.deberta}
     if networks.discriminator is not None:
         discriminator = merged_discriminator(networks.discriminator, networks.dropout)
         finished |= {"discriminator": discriminator, "encoder": discriminator.deberta}
-    for name, model in finished.items():
+    for name, model in finished.items() if writes else ():
         save_model(model, out / name, tokenizer)
 
 
@@ -164,7 +166,7 @@ def merged_discriminator(
     """A discriminator of its own: the same outputs, with ordinary embeddings."""
     embeddings = trained.deberta.embeddings
     tables = {f"{EMBEDDINGS}.{name}.weight": table for name, table in merged_tables(embeddings).items()}
-    own = {key: value for key, value in trained.state_dict().items() if not key.endswith("._weight")}
+    own = {key: value for key, value in whole_state(trained).items() if not key.endswith("._weight")}
     merged = DebertaV2ForReplacedTokenDetection(_finished_config(trained.config, dropout))
     merged.load_state_dict(own | tables, strict=True)
     return merged

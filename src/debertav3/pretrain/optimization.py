@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ..errors import UserError
+from .sharding import shard, whole
 
 Item = TypeVar("Item")
 
@@ -75,6 +76,8 @@ class StepEngine:
         total_steps: of the run, for the schedule.
         accelerator: devices, precision, processes.
         name: prefix of the metrics.
+        shard_layers: parts to spread over the processes one by one, and the rest with them; none for whole
+            weights in every process.
     """
 
     def __init__(
@@ -85,12 +88,19 @@ class StepEngine:
         total_steps: int,
         accelerator: Accelerator,
         name: str,
+        shard_layers: Sequence[nn.Module] = (),
     ) -> None:
         self.config = config
         self.total_steps = total_steps
         self.accelerator = accelerator
         self.name = name
-        self.model, self.optimizer = accelerator.prepare(model, build_optimizer(model, config))
+        self.is_spread = bool(shard_layers)
+        if shard_layers:
+            self.model = accelerator.prepare_model(model, evaluation_mode=True)  # precision, but no DDP
+            shard(self.model, shard_layers, accelerator.device, accelerator.num_processes)
+            self.optimizer = accelerator.prepare(build_optimizer(self.model, config))
+        else:
+            self.model, self.optimizer = accelerator.prepare(model, build_optimizer(model, config))
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
 
     def total(self, count: int) -> float:
@@ -119,7 +129,7 @@ class StepEngine:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         limit = self.config.max_gradient_norm or float("inf")
-        norm = self.accelerator.clip_grad_norm_(self.trained, limit)
+        norm = whole(self.accelerator.clip_grad_norm_(self.trained, limit))
         if self.accelerator.scaler is not None or bool(torch.isfinite(norm)):
             self.optimizer.step()  # a scaler looks for itself
         skipped = torch.isfinite(norm).logical_not()
@@ -136,7 +146,9 @@ def parameter_copies(parameters: Iterable[Tensor]) -> list[Tensor]:
 def distance(parameters: Iterable[Tensor], copies: Iterable[Tensor]) -> Tensor:
     """Euclidean norm of what changed."""
     return (
-        torch.stack([(new - old).float().square().sum() for new, old in zip(parameters, copies, strict=True)])
+        torch.stack(
+            [whole((new - old).float().square().sum()) for new, old in zip(parameters, copies, strict=True)]
+        )
         .sum()
         .sqrt()
     )

@@ -263,13 +263,18 @@ def _figure(plot: _Plot, rows: Rows) -> str | None:
             lines[label] = points
     if not lines:
         return None
-    style = {"svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 12, "font.family": "sans-serif"}
+    style: Any = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "report",
+        "font.size": 12,
+        "font.family": "sans-serif",
+    }
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(5.2, 3.0), layout="constrained")
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
         for colour, (label, points) in zip(_COLOURS, lines.items(), strict=False):
-            few = {"marker": "o", "markersize": 4} if len(points) < 30 else {}
+            few: dict[str, Any] = {"marker": "o", "markersize": 4} if len(points) < 30 else {}
             axes.plot(*zip(*points, strict=True), label=label, color=colour, linewidth=1.6, **few)
         if plot.title == _LOGARITHMIC:
             axes.set_yscale("log")

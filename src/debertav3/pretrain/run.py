@@ -21,6 +21,7 @@ from torch import nn
 from ..data.samples import PretrainingData, open_windows, special_ids, vocabulary_of
 from ..data.shards import TokenShards, write_json
 from ..errors import UserError
+from ..layers.encoder import Encoder
 from ..tokenization import DebertaV3Tokenizer
 from .batches import MaskedBatch, Share, load_steps
 from .diagnostics import derived, embedding_cosines
@@ -66,8 +67,8 @@ def pretrain(
     )
     if accelerator.distributed_type in _FOREIGN:
         raise UserError(
-            f"launch pre-training with torchrun, without accelerate's {accelerator.distributed_type.value}: it "
-            "shares its work over processes by itself"
+            f"launch pre-training with torchrun, without accelerate's {accelerator.distributed_type.value}: "
+            "weights are spread over processes by --set shard_weights=true"
         )
     if accelerator.is_main_process:
         log.info("%d processes, mixed precision %s", accelerator.num_processes, accelerator.mixed_precision)
@@ -116,8 +117,9 @@ def pretrain(
             started=metrics.forget_after,
         )
         finished = loop.run(resume=resume)
+    if accelerator.is_main_process or config.shard_weights:
+        export(networks, out, tokenizer, writes=accelerator.is_main_process)
     if accelerator.is_main_process:
-        export(networks, out, tokenizer)
         write_report(out)
     accelerator.end_training()
     return finished
@@ -141,7 +143,14 @@ def build_step(config: PretrainConfig, networks: Networks, accelerator: Accelera
 
     def engine(model: nn.Module, name: str, *, is_discriminator: bool = False) -> StepEngine:
         optimizer = config.optimizer_config(is_discriminator=is_discriminator)
-        return StepEngine(model, optimizer, total_steps=config.steps, accelerator=accelerator, name=name)
+        return StepEngine(
+            model,
+            optimizer,
+            total_steps=config.steps,
+            accelerator=accelerator,
+            name=name,
+            shard_layers=_layers(model) if config.shard_weights and accelerator.num_processes > 1 else (),
+        )
 
     generator = MaskedLanguageModel(networks.generator, config.temperature)
     if networks.discriminator is None:
@@ -155,6 +164,19 @@ def build_step(config: PretrainConfig, networks: Networks, accelerator: Accelera
         engine(discriminator, "discriminator", is_discriminator=True),
         rtd_weight=config.rtd_weight,
     )
+
+
+def _layers(model: nn.Module) -> list[nn.Module]:
+    """The layers that are called as such: not the generator's last one, whose parts the decoder calls."""
+    encoders = [part for part in model.modules() if isinstance(part, Encoder)]
+    decoded = {
+        id(part.model.deberta.encoder) for part in model.modules() if isinstance(part, MaskedLanguageModel)
+    }
+    return [
+        layer
+        for encoder in encoders
+        for layer in (encoder.layer[:-1] if id(encoder) in decoded else encoder.layer)
+    ]
 
 
 def _arm(model: Any, config: PretrainConfig, accelerator: Accelerator) -> None:
@@ -177,6 +199,8 @@ def evaluate(
     for model in models:
         model.eval()
     number = min(config.validation_windows, len(heldout))
+    if config.shard_weights:  # all processes must call the networks equally often
+        number -= number % accelerator.num_processes
     mine = range(accelerator.process_index, number, accelerator.num_processes)
     sums: dict[str, torch.Tensor] = {}
     for first in range(0, len(mine), config.micro_batch):

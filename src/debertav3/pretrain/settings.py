@@ -65,6 +65,8 @@ class PretrainConfig:
     """Compile the layers with torch.compile: minutes at the start, faster steps after."""
     gradient_checkpointing: bool = False
     """About a third more computation for much less memory."""
+    shard_weights: bool = False
+    """Spread weights, gradients and optimizer over the processes (FSDP2): less memory, more traffic."""
     seed: int = 0
     loader_workers: int = 0
     """Processes that make batches beside each training process."""
@@ -90,6 +92,10 @@ class PretrainConfig:
             )
         if self.global_batch < 1 or self.micro_batch < 1:
             raise UserError("global_batch and micro_batch must be at least 1")
+        if self.shard_weights and self.precision == "fp16":
+            raise UserError(
+                "shard_weights does not go with fp16, whose scaler reads whole gradients: use bf16"
+            )
         if not self.temperature > 0:
             raise UserError(f"temperature must be above 0; got {self.temperature}")
         if not 0 <= self.dropout < 1:
@@ -135,6 +141,7 @@ _MAY_CHANGE = frozenset(
         "precision",
         "compile",
         "gradient_checkpointing",
+        "shard_weights",
         "loader_workers",
         "log_every_steps",
         "validate_every_steps",

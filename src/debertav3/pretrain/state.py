@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from .optimization import StepEngine
+from .sharding import load_whole_state, share_like, whole, whole_state
 
 log = logging.getLogger(__name__)
 
@@ -43,18 +44,27 @@ class CheckpointStore:
         self.folder = folder
         self.keep = keep
 
-    def save(self, engines: Mapping[str, StepEngine], state: Mapping[str, Any]) -> Path:
-        """Write a checkpoint of ``state["step"]`` and rotate old ones. Call in one process only."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def save(
+        self, engines: Mapping[str, StepEngine], state: Mapping[str, Any], *, writes: bool = True
+    ) -> Path:
+        """Write a checkpoint of ``state["step"]`` and rotate old ones.
+
+        Where weights are spread over processes call it in every one; only one of them ``writes``.
+        """
+        tensors: dict[str, dict[str, Tensor]] = {}
+        for name, engine in engines.items():
+            tensors[name], tensors[f"{name}-optimizer"] = _model_tensors(engine), _optimizer_tensors(engine)
         final = self.folder / f"step-{state['step']:09d}"
+        if not writes:
+            return final
+        self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f".tmp-{final.name}"
         for leftover in (temporary, final):
             if leftover.exists():
                 shutil.rmtree(leftover)
         temporary.mkdir()
-        for name, engine in engines.items():
-            save_file(_model_tensors(engine), temporary / f"{name}.safetensors")
-            save_file(_optimizer_tensors(engine), temporary / f"{name}-optimizer.safetensors")
+        for name, content in tensors.items():
+            save_file(content, temporary / f"{name}.safetensors")
         full = {**state, "scaler": _scaler_state(engines)}
         (temporary / STATE).write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")
         files = {path.name: _facts(path) for path in sorted(temporary.iterdir())}
@@ -85,7 +95,7 @@ class CheckpointStore:
                     "or another --out"
                 )
             model = engine.accelerator.unwrap_model(engine.model)
-            model.load_state_dict(load_file(folder / f"{name}.safetensors"), strict=True)
+            load_whole_state(model, load_file(folder / f"{name}.safetensors"))
             _load_optimizer(engine, load_file(folder / f"{name}-optimizer.safetensors"))
             if engine.accelerator.scaler is not None and state["scaler"] is not None:
                 engine.accelerator.scaler.load_state_dict(state["scaler"])
@@ -136,7 +146,7 @@ def _flush(path: Path) -> None:
 def _model_tensors(engine: StepEngine) -> dict[str, Tensor]:
     model = engine.accelerator.unwrap_model(engine.model)
     # Tied tables appear under several names in one module; safetensors wants each name its own memory.
-    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    return {name: tensor.cpu().clone() for name, tensor in whole_state(model).items()}
 
 
 def _named_parameters(engine: StepEngine) -> Iterator[tuple[str, Tensor]]:
@@ -148,7 +158,7 @@ def _optimizer_tensors(engine: StepEngine) -> dict[str, Tensor]:
     tensors = {}
     for name, parameter in _named_parameters(engine):
         for moment, value in engine.optimizer.state.get(parameter, {}).items():
-            tensors[f"{moment}.{name}"] = torch.as_tensor(value).detach().cpu().clone()
+            tensors[f"{moment}.{name}"] = whole(torch.as_tensor(value).detach()).cpu().clone()
     return tensors
 
 
@@ -159,8 +169,8 @@ def _load_optimizer(engine: StepEngine, tensors: Mapping[str, Tensor]) -> None:
             step, first, second = (tensors[f"{moment}.{name}"] for moment in _MOMENTS)
             optimizer.state[parameter] = {
                 "step": step.to(parameter.device),
-                "exp_avg": first.to(parameter.device),
-                "exp_avg_sq": second.to(parameter.device),
+                "exp_avg": share_like(first, parameter),
+                "exp_avg_sq": share_like(second, parameter),
             }
 
 
