@@ -52,7 +52,12 @@ def _axes(width: float, height: float) -> Iterator[_Plot]:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError(feature="report.html", package="matplotlib", extra="train") from error
-    style = {"svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 13, "font.family": "sans-serif"}
+    style: Any = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "report",
+        "font.size": 13,
+        "font.family": "sans-serif",
+    }
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.add_subplot()

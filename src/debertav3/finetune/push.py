@@ -1,6 +1,7 @@
 """A trained folder to the Hugging Face Hub, in one commit."""
 
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 
@@ -36,6 +37,8 @@ def push(folder: Path, repository: str, *, private: bool = False) -> str:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
+    # The base of the Hub's errors is that of its HTTP library, of which there are two.
+    errors: tuple[Any, ...] = (*HfHubHTTPError.__bases__, HFValidationError)
     names = [file.name for file in files_of(folder)]
     api = HfApi()
     try:
@@ -48,10 +51,7 @@ def push(folder: Path, repository: str, *, private: bool = False) -> str:
         )
     except LocalTokenNotFoundError as error:
         raise UserError("the Hub needs a token: run `hf auth login` or set HF_TOKEN.") from error
-    except (
-        *HfHubHTTPError.__bases__,
-        HFValidationError,
-    ) as error:  # its base is its HTTP library's own error
+    except errors as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{repository} was not sent to the Hub: {reason}") from error
     return str(made)
