@@ -77,10 +77,9 @@ PROGRAMS = {"pipeline": pipeline, "CrossEncoder": cross_encoder, "GLiNER": gline
 
 def save_model(tokenizer_folder: Path, folder: Path) -> None:
     torch.manual_seed(0)
-    config = config_for("xsmall")
-    config.update(
-        {"id2label": {0: "entailment", 1: "neutral", 2: "contradiction"}, "initializer_range": 0.05}
-    )
+    labels = {0: "entailment", 1: "neutral", 2: "contradiction"}
+    numbers = {name: number for number, name in labels.items()}
+    config = config_for("xsmall", id2label=labels, label2id=numbers, initializer_range=0.05)
     debertav3.DebertaV2ForSequenceClassification(config).save_pretrained(folder)
     debertav3.DebertaV3Tokenizer.from_pretrained(tokenizer_folder).save_pretrained(folder)
 
