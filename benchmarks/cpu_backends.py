@@ -39,13 +39,14 @@ Run = Callable[[dict[str, np.ndarray]], object]
 def models() -> tuple[torch.nn.Module, torch.nn.Module]:
     """Stock transformers' model and ours, with the same random weights, biases among them."""
     torch.manual_seed(0)
-    config = config_for("xsmall", vocab_size=VOCABULARY, num_labels=3)
+    # each gets its own: stock models write into it how they compute attention
+    config, own = (config_for("xsmall", vocab_size=VOCABULARY, num_labels=3) for _ in range(2))
     stock = transformers.DebertaV2ForSequenceClassification(config).eval()
     with torch.no_grad():
         for parameter in stock.parameters():
             if parameter.dim() == 1:
                 parameter.add_(0.1 * torch.randn_like(parameter))
-    ours = DebertaV2ForSequenceClassification(config).eval()
+    ours = DebertaV2ForSequenceClassification(own).eval()
     ours.load_state_dict(stock.state_dict())
     return stock, ours
 
