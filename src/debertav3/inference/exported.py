@@ -25,7 +25,7 @@ MAX_JSON_BYTES = 64 << 20
 
 ONNX, OPENVINO = "onnx", "openvino"
 FORMATS = (OPENVINO, ONNX)
-"""In the order in which ``auto`` prefers them: on CPUs OpenVINO is the faster one but for single short texts."""
+"""In the order in which ``auto`` prefers them: on CPUs OpenVINO is faster but for single short texts."""
 GRAPH_FILE = {ONNX: "model.onnx", OPENVINO: "openvino_model.xml"}
 _INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids", "masked_positions"})
 _PACKAGE = {ONNX: "onnxruntime", OPENVINO: "openvino"}
