@@ -101,7 +101,9 @@ def export_model(path_or_name: str | Path, target: str | Path, config: ExportCon
         tokenizer.save_pretrained(folder)
         settings = json.dumps(complete_config(model.config), indent=2, sort_keys=True)
         (folder / "config.json").write_text(settings + "\n", encoding="utf-8")
-        sample = random_batch(*_SAMPLE, head=head, config=model.config, is_ragged=True)
+        size, length = _SAMPLE
+        length = min(length, model.config.max_position_embeddings)
+        sample = random_batch(size, length, head=head, config=model.config, is_ragged=True)
         manifest = Manifest(
             format=config.format,
             head=head,
