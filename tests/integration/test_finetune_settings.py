@@ -1,6 +1,7 @@
 """Settings of a fine-tuning do in a whole run what they say."""
 
 import json
+import logging
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
+from debertav3.errors import UserError
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.preparation import read_data
 from debertav3.finetune.run import run
@@ -121,3 +123,28 @@ def test_few_shots_are_so_many_and_balanced(train: Train) -> None:
     assert report["train"]["examples"] == 8
     assert report["train"]["steps"] == 2
     assert report["data"]["train"]["labels"] == {"negative": 4, "positive": 4}
+
+
+def test_a_model_that_has_learnt_nothing_is_named(train: Train, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="debertav3"):
+        _, out = train(max_steps=1, learning_rate=1e-9, balance_classes=True)
+    assert "without input 0.7500: NO better" in caplog.text
+    assert str(out / "report.html") in caplog.text
+
+
+def test_tensorboard_keeps_its_curves(train: Train) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    report, out = train(max_steps=2, report_to=("tensorboard",))
+    events = EventAccumulator(str(out / "tensorboard")).Reload()
+    logged = [entry["loss"] for entry in report["history"] if "loss" in entry]
+    assert [scalar.value for scalar in events.Scalars("train/loss")] == pytest.approx(logged)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("tensorbord", "no such tracker"), ("dvclive", "pip install dvclive")]
+)
+def test_a_tracker_that_is_not_there_is_named(train: Train, name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        train(report_to=(name,))

@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         _write(out / "report.html", render(report, record, data, worst_of))
         _write(out / "README.md", model_card(report, record, data))
         write_json(out / "run.json", record)  # comes last, so a folder that has it is complete
+        _tell(report, prepared.task.best_metric, out)
         if not config.keep_checkpoints:
             shutil.rmtree(folder)
     return report
@@ -196,6 +197,15 @@ def _report(prepared: _Prepared, trained: TrainOutput) -> tuple[dict[str, Any], 
     if dev:
         report = {task.best_metric: next(iter(dev.values()))[task.best_metric], **report}
     return report, {source: outcomes for source, (_, outcomes) in scored.items()}
+
+
+def _tell(report: Mapping[str, Any], metric: str, out: Path) -> None:
+    """Say in a line for each dev set how it went, and where to read on."""
+    for source, scores in report["dev"].items():
+        score, base = scores[metric], scores["majority_baseline"][metric]
+        verdict = "" if score > base else ": NO better, so it has learnt nothing of use yet"
+        logger.info("%s: %s %.4f, without input %.4f%s", source, metric, score, base, verdict)
+    logger.info("scores, curves and errors: %s", out / "report.html")
 
 
 def _starting_point(config: FinetuneConfig, out: Path, folder: Path, *, resume: bool) -> Path | None:

@@ -17,13 +17,14 @@ from transformers import (
     Trainer,
     TrainingArguments,
 )
+from transformers.integrations import TensorBoardCallback
 from transformers.trainer import TRAINER_STATE_NAME
 
 from ..errors import UserError
 from . import checkpoints, sift
 from .adaptation import parameter_groups
 from .batches import EncodedDataset, LengthBucketSampler, PaddingCollator
-from .callbacks import EpochOrder, ExtraSaves, ProgressBar, Tally
+from .callbacks import EpochOrder, ExtraSaves, ProgressBar, Tally, check_trackers
 from .config import FinetuneConfig
 from .losses import LossFunction
 from .sift import Divergence
@@ -73,6 +74,7 @@ class FinetuneTrainer(Trainer):
             seed=config.seed,
             is_grouped=config.length_grouping,
         )
+        check_trackers(config.report_to)
         super().__init__(
             model=model,
             args=args,
@@ -83,6 +85,11 @@ class FinetuneTrainer(Trainer):
             compute_metrics=compute_metrics,
         )
         self.remove_callback(PrinterCallback)  # it prints to stdout
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, TensorBoardCallback):  # its own place is removed with the checkpoints
+                callback.logging_dir = callback.logging_dir or str(
+                    Path(args.output_dir).parent / "tensorboard"
+                )
         self.saves = ExtraSaves(config.save_every_steps, evaluates_epochs=config.eval_every_steps is None)
         self.tally = Tally()
         self.add_callback(self.tally)
