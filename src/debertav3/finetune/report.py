@@ -43,7 +43,7 @@ pre { background: var(--soft); padding: .75rem; white-space: pre-wrap; overflow-
   font-size: .85rem; }
 @media (max-width: 44rem) {
   body { padding: 1rem; }
-  th, td { padding: .3rem .45rem; }
+  th, td { padding: .3rem .4rem; font-size: .9rem; }
   td:first-child { min-width: 6rem; }
   .cards table, .cards tbody, .cards tr, .cards td { display: block; min-width: 0; text-align: left;
     white-space: normal; }
@@ -201,9 +201,14 @@ def _errors(errors: Sequence[Outcome], examples: Sequence[Any]) -> str:
             text if len(text) <= _TEXT_SHOWN else text[:_TEXT_SHOWN] + " ..."
             for text in _readable(examples[one.example])
         ]
-        confidence = "" if one.confidence is None else f"{one.confidence:.2f}"
-        rows.append([one.example + 1, " / ".join(texts), one.gold, one.predicted, confidence])
-    header = ["row", "text", "right answer", "given answer", "confidence"]
+        rows.append([one.example + 1, " / ".join(texts), one.gold, one.predicted])
+    header = ["row", "text", "right answer", "given answer"]
+    if any(one.confidence is not None for one in errors):
+        header.append("confidence")
+        rows = [
+            [*row, "" if one.confidence is None else f"{one.confidence:.2f}"]
+            for row, one in zip(rows, errors, strict=True)
+        ]
     return "<h3>Worst errors</h3>" + _table(header, rows, text_columns=(1, 2, 3), kind="scroll cards")
 
 
