@@ -115,7 +115,15 @@ ROWS = (
     derived("race", "max_length=192", "train_limit=600", "epochs=1"),
     derived("swag", "max_length=64", "train_limit=2000", "epochs=1"),
     derived("boolq", "max_length=128", "epochs=2"),
-    derived("subjects", "max_length=96", "train_limit=3000", "epochs=1", task="custom", kind="csv"),
+    derived(
+        "subjects",
+        "max_length=96",
+        "train_limit=3000",
+        "epochs=1",
+        task="custom",
+        kind="csv",
+        options=("--label", "Taken from"),
+    ),
     derived(
         "mentions",
         "max_length=64",
