@@ -24,7 +24,19 @@ def _register() -> None:
     # Each adds its commands to ``app``.
     from . import bench, data, doctor, export, finetune, info, nli, predict, pretrain, tokenizer, trim_vocab
 
-    for module in (nli, predict, finetune, data, pretrain, doctor, info, tokenizer, trim_vocab, bench, export):
+    for module in (
+        nli,
+        predict,
+        finetune,
+        data,
+        pretrain,
+        doctor,
+        info,
+        tokenizer,
+        trim_vocab,
+        bench,
+        export,
+    ):
         module.register(app)
 
 

@@ -88,7 +88,7 @@ class FinetuneTrainer(Trainer):
         for callback in self.callback_handler.callbacks:
             if isinstance(callback, TensorBoardCallback):  # its own place is removed with the checkpoints
                 callback.logging_dir = callback.logging_dir or str(
-                    Path(args.output_dir).parent / "tensorboard"
+                    Path(str(args.output_dir)).parent / "tensorboard"
                 )
         self.saves = ExtraSaves(config.save_every_steps, evaluates_epochs=config.eval_every_steps is None)
         self.tally = Tally()

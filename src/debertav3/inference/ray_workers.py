@@ -46,7 +46,7 @@ class RayWorkers:
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
-        blocks = [ray.put(pyarrow.table({"chunk": [pickle.dumps(chunk)]})) for chunk in chunks]
+        blocks: list[Any] = [ray.put(pyarrow.table({"chunk": [pickle.dumps(chunk)]})) for chunk in chunks]
         if not blocks:
             return
         answered = ray.data.from_arrow_refs(blocks).map_batches(

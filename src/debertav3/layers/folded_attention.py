@@ -138,8 +138,9 @@ def fold_attention(model: nn.Module, *, by_head: bool = False) -> None:
         for encoder in [module for module in model.modules() if isinstance(module, Encoder)]:
             table_RD = encoder.relative_embeddings().table_RD
             for layer in encoder.layer:
-                attention = cast(DisentangledSelfAttention, layer.attention.self)
-                layer.attention.self = FoldedSelfAttention(attention, table_RD, by_head=by_head)
+                holder = cast(nn.Module, layer.attention)
+                attention = cast(DisentangledSelfAttention, holder.self)
+                holder.self = FoldedSelfAttention(attention, table_RD, by_head=by_head)
 
 
 def _fold_projections(attention: DisentangledSelfAttention) -> nn.Linear:

@@ -159,7 +159,7 @@ def stock_exports(model: Any, *, threads: int) -> list[Contender]:
     return found
 
 
-def _sample() -> dict[str, torch.Tensor]:
+def _sample() -> dict[str, Any]:
     ids = torch.randint(4, 100, (2, 16))
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 

@@ -41,15 +41,13 @@ def write_graph(model: "PreTrainedModel", sample: Arrays, folder: Path, *, forma
     _require(format_)
     path = folder / GRAPH_FILE[format_]
     with _quiet(), without_telemetry(), torch.no_grad():
-        if format_ == ONNX:
-            from transformers.exporters import OnnxConfig as Config
-            from transformers.exporters import OnnxExporter as Exporter
-        else:
-            from transformers.exporters import OpenVINOConfig as Config
-            from transformers.exporters import OpenVINOExporter as Exporter
-        config = Config(dynamic=True, dynamic_shapes=dynamic_axes(sample))
-        program = Exporter().export(model, to_tensors(sample), config).program
-        Exporter.save_program(program, path)
+        from transformers import exporters
+
+        exporter: Any = exporters.OnnxExporter if format_ == ONNX else exporters.OpenVINOExporter
+        config: Any = exporters.OnnxConfig if format_ == ONNX else exporters.OpenVINOConfig
+        settings = config(dynamic=True, dynamic_shapes=dynamic_axes(sample))
+        program = exporter().export(model, to_tensors(sample), settings).program
+        exporter.save_program(program, path)
     if format_ == ONNX:
         _forget_origins(path)
     return path
