@@ -114,3 +114,6 @@ def test_a_head_that_has_just_these_labels_is_kept(tiny: Path, tmp_path: Path) -
     assert torch.equal(again.classifier.weight, trained.classifier.weight)
     other = open_model(FinetuneConfig(task="rte", model=str(tmp_path)), tokenizer, TASKS["rte"], labels[:2])
     assert other.classifier.weight.shape == (2, 16)
+    choice = open_model(FinetuneConfig(task="copa", model=str(tmp_path)), tokenizer, TASKS["copa"], ())
+    assert choice.config.problem_type is None  # the kind of loss that NLI had left there
+    assert choice.classifier.weight.shape == (1, 16)

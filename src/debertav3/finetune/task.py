@@ -103,7 +103,7 @@ class Task(ABC):
 
     def config_keys(self, labels: Sequence[str]) -> dict[str, Any]:
         """Return keys of the model's configuration that the task decides besides the labels."""
-        return {}
+        return {"problem_type": None}  # what another task has left there does not hold
 
     def check_dev(self, examples: Sequence[Example], labels: Sequence[str], *, source: str) -> None:  # noqa: B027
         """Assert that a dev set fits the training labels.
