@@ -321,7 +321,7 @@ def test_weights_spread_over_processes_change_no_loss(
 ) -> None:
     """Half of the run spread over two processes, the other half in one that goes on from its checkpoint."""
     settings = [f"--set={key}={value}" for key, value in changes.items()]
-    settings += ["--set=dropout=0", "--set=save_every_steps=2", "--steps=4"]
+    settings += ["--set=dropout=0", "--set=save_every_steps=2", "--set=validation_windows=2", "--steps=4"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     one, spread = tmp_path / "one", tmp_path / "spread"
     subprocess.run(command(shards, one, *settings), env=environment, check=True)

@@ -60,9 +60,11 @@ def launch(host: str, shards: Path, out: Path, log: Path) -> subprocess.Popen[by
     ]
     is_first = int(host == HOSTS[0])
     torchrun += [f"--rdzv-conf=is_host={is_first},join_timeout=200", "--max-restarts=5", "-m", "debertav3"]
+    # As a cluster's scheduler does: what ends with a fault is started again.
+    again = ["sh", "-c", 'until "$@"; do sleep 1; done', "again"]
     with open(log, "ab") as stream:
         return subprocess.Popen(
-            torchrun + arguments(shards, out),
+            again + torchrun + arguments(shards, out),
             env=environment,
             stdout=stream,
             stderr=stream,
