@@ -148,4 +148,6 @@ def test_a_host_cut_off_and_brought_back(hosts: tuple[str, str], nano: Path, tmp
     together, single = losses(out), losses(alone)
     assert together.keys() == single.keys() == set(range(1, STEPS + 1))
     for step, values in single.items():
-        assert together[step] == pytest.approx(values, rel=1e-4), step
+        assert together[step][0] == pytest.approx(values[0], rel=1e-5), step
+        # Where two tokens are as likely, another order of sums may draw the other one.
+        assert together[step][1] == pytest.approx(values[1], rel=1e-3), step
