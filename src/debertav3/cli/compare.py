@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from .finetune import SeveralValues, log_to_stderr
+from .finetune import log_to_stderr
+from .several_values import SeveralValues
 
 
 def compare(

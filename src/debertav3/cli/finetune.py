@@ -7,29 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
-_SEVERAL = ("--train", "--dev", "--models", "--grid")
-
-
-class SeveralValues(TyperCommand):
-    """Lets one ``--train`` take several files: ``--train a b`` as well as ``--train a --train b``."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, _repeat_options(args))
-
-
-def _repeat_options(args: list[str]) -> list[str]:
-    spread: list[str] = []
-    current = ""
-    for arg in args:
-        if arg.startswith("-") and arg != "-":
-            current = arg if arg in _SEVERAL else ""
-        elif current and spread[-1] != current:
-            spread.append(current)
-        spread.append(arg)
-    return spread
-
+from .several_values import SeveralValues
 
 TaskName = Annotated[
     str, typer.Argument(help="nli, mnli, qnli, ..., squad2, ner, arc, ... or custom; a wrong name lists all.")

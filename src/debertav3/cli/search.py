@@ -14,7 +14,6 @@ from .finetune import (
     Overrides,
     Pair,
     Seed,
-    SeveralValues,
     TaskName,
     Text,
     Tokenizer,
@@ -22,6 +21,7 @@ from .finetune import (
     custom_columns,
     log_to_stderr,
 )
+from .several_values import SeveralValues
 
 
 def search(
