@@ -28,7 +28,7 @@ run: $(STAMP)  ## install, then answer one real premise and hypothesis
 	  "The movie was good."
 
 test: $(STAMP_DEV)  ## install, then run the tests (under 10 minutes on 2 cores)
-	$(PY) -m pytest -m "not slow and not gpu and not hub"
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not hub"
 
 test-all: $(STAMP_DEV)  ## every test that this machine can run
 	$(PY) -m pytest
