@@ -1,16 +1,13 @@
 """Chunks of a file answered by a Ray cluster, through Ray Data: as many machines as the cluster has."""
 
+import json
 import logging
-import pickle
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from ..errors import MissingExtraError
 from .answerers import Chunk, TaskPlan, answer_chunk, open_quietly
 from .journal import StoredAnswer
-
-if TYPE_CHECKING:
-    import pyarrow
 
 logger = logging.getLogger(__name__)
 
@@ -40,32 +37,36 @@ class RayWorkers:
 
     def __call__(self, chunks: Iterable[Chunk], batch_tokens: int | None) -> Iterator[list[StoredAnswer]]:
         """See `answerers.Answerer`."""
-        import pyarrow
         import ray
 
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
-        blocks: list[Any] = [ray.put(pyarrow.table({"chunk": [pickle.dumps(chunk)]})) for chunk in chunks]
-        if not blocks:
+        stored = [ray.put(chunk) for chunk in chunks]
+        if not stored:
             return
-        answered = ray.data.from_arrow_refs(blocks).map_batches(
+        numbers = [{"chunk": number} for number in range(len(stored))]
+        answered = ray.data.from_items(numbers, override_num_blocks=len(numbers)).map_batches(
             _Actor,
-            fn_constructor_args=(self.plan, batch_tokens),
-            batch_size=None,  # one block, which is one chunk
-            batch_format="pyarrow",
+            fn_constructor_args=(self.plan, batch_tokens, stored),
+            batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=self.num_workers),
         )
         for row in answered.iter_rows():
-            yield pickle.loads(row["answers"])
+            yield [StoredAnswer(*answer) for answer in json.loads(row["answers"])]
 
 
 class _Actor:
     """One copy of the model in the cluster."""
 
-    def __init__(self, plan: TaskPlan, batch_tokens: int | None) -> None:
+    def __init__(self, plan: TaskPlan, batch_tokens: int | None, stored: Sequence[Any]) -> None:
         self.task = open_quietly(plan, batch_tokens)
+        self.stored = stored
 
-    def __call__(self, block: "pyarrow.Table") -> dict[str, list[Any]]:
-        chunks = [pickle.loads(one) for one in block["chunk"].to_pylist()]
-        return {"answers": [pickle.dumps(answer_chunk(self.task, chunk)) for chunk in chunks]}
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+        """The answers of some chunks, given by number, as JSON: the journal keeps them so, too."""
+        import ray
+
+        return {
+            "answers": [json.dumps(answer_chunk(self.task, ray.get(self.stored[n]))) for n in batch["chunk"]]
+        }

@@ -198,9 +198,7 @@ class AttentionMasks:
             case 2 if _hides_nothing(mask):
                 return cls(None, None)
             case 2:
-                keys = mask[:, None, None, :]
-                # what a graph says of padding is thrown away, so it need not know which queries are padding
-                return cls(mask, keys if torch.compiler.is_exporting() else mask[:, None, :, None] & keys)
+                return cls(mask, mask[:, None, :, None] & mask[:, None, None, :])
             case 3:
                 return cls(mask.any(-2), mask[:, None], are_packed=True)
             case 4 if mask.shape[1] == 1 and mask.shape[2] == 1:
@@ -250,6 +248,8 @@ class Encoder(nn.Module):
         if config.normalizes_relative_table:
             self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.conv = Convolution(config) if config.conv_kernel_size else None
+        self.hides_padded_queries = True
+        """Whether padding sees nothing; a folded graph does not care, since nobody reads it there."""
         self._normalized: RelativeEmbeddings | None = None
 
     def relative_embeddings(self) -> RelativeEmbeddings:
@@ -266,6 +266,12 @@ class Encoder(nn.Module):
         if cached is None or cached.version != version:
             cached = self._normalized = RelativeEmbeddings(self.LayerNorm(table), version)
         return cached
+
+    def pairs(self, masks: AttentionMasks) -> Tensor | None:
+        """The mask as the layers read it: see ``DisentangledSelfAttention.forward``."""
+        if self.hides_padded_queries or masks.are_packed or masks.padding is None:
+            return masks.pairs
+        return masks.padding[:, None, None, :]
 
     def train(self, mode: bool = True) -> Self:
         """Switch between training and inference; forgets the normalised relative table."""
@@ -298,10 +304,10 @@ class Encoder(nn.Module):
         output = EncoderOutput(hidden_states)
         if output_hidden_states:
             output.hidden_states.append(hidden_states)
-        relative = self.relative_embeddings()
+        relative, pairs = self.relative_embeddings(), self.pairs(masks)
         x = hidden_states
         for number, layer in enumerate(self.layer[:num_layers]):
-            x, weights = layer(x, masks.pairs, *relative, None, output_attentions)
+            x, weights = layer(x, pairs, *relative, None, output_attentions)
             if number == 0 and self.conv is not None:
                 x = self.conv(hidden_states, x, masks)
             if output_hidden_states:

@@ -128,7 +128,7 @@ class FoldedSelfAttention(nn.Module):
 
 
 def fold_attention(model: nn.Module, *, by_head: bool = False) -> None:
-    """Fold every attention of a model: it then computes the same, and can be exported but not trained.
+    """Fold every attention of a model: real tokens come out the same, and it can be exported but not trained.
 
     Args:
         model: an encoder or what holds one.
@@ -136,6 +136,7 @@ def fold_attention(model: nn.Module, *, by_head: bool = False) -> None:
     """
     with torch.no_grad():
         for encoder in [module for module in model.modules() if isinstance(module, Encoder)]:
+            encoder.hides_padded_queries = False
             table_RD = encoder.relative_embeddings().table_RD
             for layer in encoder.layer:
                 holder = cast(nn.Module, layer.attention)

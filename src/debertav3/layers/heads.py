@@ -76,10 +76,10 @@ class EnhancedMaskDecoder:
         """
         if position_ids is None:
             position_ids = absolute_positions(states.shape[1], self.position_embeddings)
-        relative = self.encoder.relative_embeddings()
+        relative, pairs = self.encoder.relative_embeddings(), self.encoder.pairs(masks)
         query = states + self.position_embeddings(position_ids)
         for _ in range(self.NUM_STEPS):
-            query, _ = self.encoder.layer[-1](states, masks.pairs, *relative, query)
+            query, _ = self.encoder.layer[-1](states, pairs, *relative, query)
         return query
 
 
