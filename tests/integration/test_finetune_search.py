@@ -86,5 +86,7 @@ def test_the_grid_is_the_papers_unless_it_is_given(nano: Path) -> None:
     assert given == {"batch_size": [8, 16], "sift": [True, False]}
     with pytest.raises(UserError, match="Did you mean 'batch_size'"):
         read_grid(["batch_sise=8"], base)
+    with pytest.raises(UserError, match="--grid 'batch_size' has no '='"):
+        read_grid(["batch_size"], base)
     with pytest.raises(UserError, match="needs a value of type int"):
         read_grid(["batch_size=8,many"], base)

@@ -261,13 +261,20 @@ def test_a_stopped_run_goes_on_exactly(
     assert not journal.exists()
 
 
-def test_answers_of_another_run_are_refused_and_kept(nli: Tasks, tmp_path: Path, small_chunks: None) -> None:
+def test_answers_of_another_run_are_refused_and_kept(
+    folder: Path, nli: Tasks, tmp_path: Path, small_chunks: None
+) -> None:
     source, target = write_rows(tmp_path / "in.jsonl", pairs(30)), tmp_path / "out.jsonl"
     task = nli()
     with pytest.raises(Stopped):
         predict_file(task, source, target, answerer=stop_after(task, 1))
     with pytest.raises(UserError, match="task was 'nli', now 'classify'"):
         predict_file(nli("classify"), source, target, resume=True)
+    halves = FILE_TASKS["nli"](
+        Predictor.from_pretrained(folder, dtype="bf16", backend="torch"), AnswerOptions()
+    )
+    with pytest.raises(UserError, match="dtype was 'fp32', now 'bf16'"):
+        predict_file(halves, source, target, resume=True)
     write_rows(source, [{**row, "premise": "other"} for row in pairs(30)])
     with pytest.raises(UserError, match="input checksum"):
         predict_file(nli(), source, target, resume=True)

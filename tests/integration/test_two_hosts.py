@@ -147,7 +147,10 @@ def test_a_host_cut_off_and_brought_back(hosts: tuple[str, str], nano: Path, tmp
     )  # fmt: skip
     together, single = losses(out), losses(alone)
     assert together.keys() == single.keys() == set(range(1, STEPS + 1))
+    differences = []
     for step, values in single.items():
         assert together[step][0] == pytest.approx(values[0], rel=1e-5), step
-        # Where two tokens are as likely, another order of sums may draw the other one.
-        assert together[step][1] == pytest.approx(values[1], rel=1e-3), step
+        differences.append(abs(together[step][1] / values[1] - 1))
+    # Where two tokens are as likely, another order of sums may draw the other one: in one step, not in more.
+    *usual, largest = sorted(differences)
+    assert max(usual) < 1e-4 and largest < 1e-3, differences

@@ -162,8 +162,8 @@ class FinetuneConfig:
             )
             raise UserError(f"impossible setting: {listed}.{known} Change it with --set {wrong[0]}=VALUE.")
 
-    def with_overrides(self, assignments: Iterable[str]) -> Self:
-        """Apply ``key=value`` texts in order.
+    def with_overrides(self, assignments: Iterable[str], *, source: str = "--set") -> Self:
+        """Apply ``key=value`` texts in order; ``source`` is named in errors.
 
         Raises:
             UserError: for a text without ``=``, an unknown key (the nearest is suggested) or a wrong type.
@@ -173,10 +173,10 @@ class FinetuneConfig:
             key, equals, text = assignment.partition("=")
             if not equals:
                 raise UserError(
-                    f"--set {assignment!r} has no '='. Write --set key=value, e.g. --set learning_rate=2e-5."
+                    f"{source} {assignment!r} has no '='. Write {source} key=value, e.g. learning_rate=2e-5."
                 )
             values[key.strip()] = yaml.safe_load(text) if text else None
-        return self.with_values(values, source="--set")
+        return self.with_values(values, source=source)
 
     def with_values(self, values: Mapping[str, Any], *, source: str) -> Self:
         """Replace fields by name, each value converted to its field's type; ``source`` is named in errors."""

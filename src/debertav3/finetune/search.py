@@ -59,8 +59,10 @@ def read_grid(assignments: Sequence[str], base: FinetuneConfig) -> Grid:
     """
     grid: Grid = {}
     for assignment in assignments:
-        key, _, values = assignment.partition("=")
-        tried = [base.with_overrides([f"{key}={value}"]) for value in values.split(",")]
+        key, equals, values = assignment.partition("=")
+        tried = [
+            base.with_overrides([f"{key}{equals}{value}"], source="--grid") for value in values.split(",")
+        ]
         grid[key.strip()] = [getattr(config, key.strip()) for config in tried]
     return grid
 

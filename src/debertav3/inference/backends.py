@@ -64,6 +64,8 @@ class Backend(Protocol):
     """``torch``, ``onnx`` or ``openvino``."""
     device: Any
     """Where it computes; written in the log."""
+    dtype: str
+    """In what it computes: ``fp32``, ``bf16`` or ``fp16``."""
     head: str
     """One of the values of `HEAD_OF_TASK`."""
     config: Mapping[str, Any]

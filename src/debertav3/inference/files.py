@@ -140,6 +140,7 @@ def _about(task: FileTask, source: Source) -> dict[str, Any]:
         "model": engine.place,
         "weights": fingerprint(Path(engine.place)) if Path(engine.place).is_dir() else None,
         "backend": engine.backend.name,
+        "dtype": engine.backend.dtype,
         "labels": task.predictor.labels,
         "max_length": engine.inputs.max_length,
         "options": asdict(task.options),

@@ -21,6 +21,7 @@ class OnnxBackend:
     """
 
     name = ONNX
+    dtype = "fp32"
 
     def __init__(self, exported: Exported, session: Any, *, device: str) -> None:
         self.exported = exported

@@ -26,8 +26,9 @@ class OpenVinoBackend:
     device = "cpu"
     batch_tokens = _BATCH_TOKENS
 
-    def __init__(self, exported: Exported, compiled: Any) -> None:
+    def __init__(self, exported: Exported, compiled: Any, *, dtype: str) -> None:
         self.exported = exported
+        self.dtype = dtype
         self.head = exported.manifest.head
         self.config: Mapping[str, Any] = exported.config
         self._request = compiled.create_infer_request()
@@ -64,7 +65,7 @@ class OpenVinoBackend:
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise UserError(f"OpenVINO cannot read {exported.graph} ({reason}). Export it again.") from error
-        return cls(exported, compiled)
+        return cls(exported, compiled, dtype=dtype)
 
     def run(self, batch: Batch) -> Logits:
         """Compute the logits of one batch: see `Backend.run`.

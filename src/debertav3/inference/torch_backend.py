@@ -47,6 +47,7 @@ class TorchBackend:
         self.model = model.eval()
         self.head = head
         self.device = model.device
+        self.dtype = next(name for name, dtype in DTYPES.items() if dtype == model.dtype)
         self.config: Mapping[str, Any] = model.config.to_dict()
         self.batch_tokens = _CPU_BATCH_TOKENS if self.device.type == "cpu" else _ACCELERATOR_BATCH_TOKENS
 
