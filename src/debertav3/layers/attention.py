@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from . import blockwise_attention  # noqa: F401 - adds its backend
 from .attention_backends import (
     TAKES_LOW_PRECISION,
+    AttentionBackend,
     ExpandedTables,
     RelativeTables,
     Tables,
@@ -26,6 +27,8 @@ from .attention_backends import (
     eager_attention,
 )
 from .config import EncoderConfig
+from .cpu_kernel.library import kernel
+from .fused_attention import FusedTables, can_fuse, fused_attention
 from .packed import PackedLinear
 from .relative_position import RelativePositions
 
@@ -69,6 +72,31 @@ def weights_version(*modules: nn.Module) -> Version:
     return tuple(version)
 
 
+class _KeptTables:
+    """A layer's projected table in inference, in the forms that backends read: each made at its first use."""
+
+    def __init__(self, version: tuple[Any, ...], tables: RelativeTables) -> None:
+        self.version = version
+        self.tables = tables
+        self._by_offset: ExpandedTables | None = None
+        self._fused: FusedTables | None = None
+
+    def for_backend(self, attend: AttentionBackend, length: int) -> Tables | FusedTables:
+        """What this backend reads for texts of this length, in tokens."""
+        if attend is eager_attention:
+            return self.tables
+        if attend is fused_attention and (compiled := kernel()) is not None:
+            if self._fused is None:
+                self._fused = FusedTables.make(self.tables, compiled)
+            return self._fused
+        if self._by_offset is None:
+            capacity = self.tables.positions.max_distance
+            self._by_offset = ExpandedTables(
+                self.tables.offset_keys(capacity), self.tables.offset_queries(capacity), capacity
+            )
+        return self._by_offset if length <= self._by_offset.capacity else self.tables
+
+
 class DisentangledSelfAttention(nn.Module):
     """Self-attention whose scores keep content and relative position apart.
 
@@ -104,7 +132,7 @@ class DisentangledSelfAttention(nn.Module):
             span=config.span,
             long_inputs=config.long_inputs,
         )
-        self._cached: tuple[tuple[Any, ...], RelativeTables, ExpandedTables] | None = None
+        self._cached: _KeptTables | None = None
 
     def forward(
         self,
@@ -131,10 +159,13 @@ class DisentangledSelfAttention(nn.Module):
             The context ``(B, L, D)``, and the weights ``(B, N, L, L)`` or None.
         """
         q_BNLH, k_BNLH, v_BNLH = (self._heads(x) for x in self._project(hidden_states, query_states))
-        attend = choose(self.backend, output_attentions=output_attentions)
-        tables = self._tables(
-            table_RD, table_version, hidden_states.shape[1], expanded=attend is not eager_attention
+        dropout_prob = self.attention_dropout_prob if self.training else 0.0
+        attend = choose(
+            self.backend,
+            output_attentions=output_attentions,
+            can_fuse=can_fuse(q_BNLH, dropout_prob=dropout_prob),
         )
+        tables = self._tables(table_RD, table_version, hidden_states.shape[1], attend)
 
         # Scores and softmax stay in fp32: fp16 scores overflow, and bf16 ones are coarser than the
         # differences they make. Some backends see to that themselves.
@@ -147,7 +178,7 @@ class DisentangledSelfAttention(nn.Module):
                 tables,
                 mask,
                 scale=self.scale,
-                dropout_prob=self.attention_dropout_prob if self.training else 0.0,
+                dropout_prob=dropout_prob,
                 output_attentions=output_attentions,
             )
         return context_BNLH.transpose(1, 2).flatten(2).to(v_BNLH.dtype), weights
@@ -171,8 +202,8 @@ class DisentangledSelfAttention(nn.Module):
         return RelativeTables(self.positions, self.scale, key_NRH, query_NRH)
 
     def _tables(
-        self, table_RD: Tensor | None, table_version: Version, length: int, *, expanded: bool
-    ) -> Tables | None:
+        self, table_RD: Tensor | None, table_version: Version, length: int, attend: AttentionBackend
+    ) -> Tables | FusedTables | None:
         """The projected table: anew each time in training, once per state of the weights in inference."""
         projections = [proj for proj in self._table_projections() if proj is not None]
         if table_RD is None or not projections:
@@ -184,15 +215,9 @@ class DisentangledSelfAttention(nn.Module):
             return self.project_table(table_RD)
         version = (*table_version, *own, _autocast_dtype(table_RD.device.type))
         cached = self._cached  # one read: another thread may clear it meanwhile
-        if cached is None or cached[0] != version:
-            tables = self.project_table(table_RD)
-            capacity = self.positions.max_distance
-            by_offset = ExpandedTables(
-                tables.offset_keys(capacity), tables.offset_queries(capacity), capacity
-            )
-            cached = self._cached = (version, tables, by_offset)
-        _, tables, by_offset = cached
-        return by_offset if expanded and length <= by_offset.capacity else tables
+        if cached is None or cached.version != version:
+            cached = self._cached = _KeptTables(version, self.project_table(table_RD))
+        return cached.for_backend(attend, length)
 
     def _table_projections(self) -> tuple[nn.Module | None, nn.Module | None]:
         """What projects the relative table to the keys of c2p and to the queries of p2c."""

@@ -171,14 +171,19 @@ TAKES_LOW_PRECISION: set[AttentionBackend] = set()
 """Backends that take queries, keys and values in fp16 or bf16 and see to accurate scores themselves."""
 
 
-def choose(name: str, *, output_attentions: bool) -> AttentionBackend:
-    """The backend of that name; ``"auto"`` is sdpa, or strided where attention weights are asked for.
+def choose(name: str, *, output_attentions: bool, can_fuse: bool = False) -> AttentionBackend:
+    """The backend of that name; ``"auto"`` is fused, else sdpa, or strided where weights are asked for.
+
+    Args:
+        name: one of ``BACKENDS``, or ``"auto"``.
+        output_attentions: whether attention weights are asked for.
+        can_fuse: whether the C++ kernel can take these queries (``fused_attention.can_fuse``).
 
     Raises:
         UserError: if there is no such backend.
     """
     if name == "auto":
-        name = "strided" if output_attentions else "sdpa"
+        name = "strided" if output_attentions else "fused" if can_fuse else "sdpa"
     if name not in BACKENDS:
         raise UserError(
             f"attention backend {name!r} does not exist; need 'auto', {', '.join(map(repr, BACKENDS))}"

@@ -1,0 +1,76 @@
+"""Compiles the kernel: run by ``hatch_build.py`` when the package is installed, or by hand.
+
+Run: python src/debertav3/layers/cpu_kernel/build.py
+
+Imports the standard library only, because it runs before anything is installed.
+"""
+
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+FOLDER = Path(__file__).parent
+FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-fno-math-errno", "-fvisibility=hidden")
+INSTRUCTIONS = {
+    "avx512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"),
+    "avx2": ("-mavx2", "-mfma"),
+}
+"""Compiler flags by the name of the library that they make; nothing depends on the machine that compiles."""
+
+
+def library_file(instructions: str) -> Path:
+    """Where the library for these instructions is."""
+    return FOLDER / f"debertav3_{instructions}.so"
+
+
+def build() -> list[Path]:
+    """Compile the kernel for every instruction set, where there is a compiler for it.
+
+    Returns:
+        The libraries; empty, with one line of log that says why, where they cannot be made.
+    """
+    if platform.system() != "Linux" or platform.machine() not in ("x86_64", "AMD64"):
+        logger.warning("CPU kernel not built: it is for Linux on x86-64; torch's own attention will be used")
+        return []
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        logger.warning(
+            "CPU kernel not built: no C++ compiler (g++, clang++ or $CXX); torch's own attention will be used"
+        )
+        return []
+    try:
+        return [_compile(compiler, name) for name in INSTRUCTIONS]
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = getattr(error, "stderr", None) or str(error)
+        logger.warning("CPU kernel not built: %s failed: %s", compiler, reason.strip().splitlines()[-1:])
+        return []
+
+
+def _compile(compiler: str, name: str) -> Path:
+    target = library_file(name)
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:  # renamed when whole: never half-written
+        made = Path(folder) / target.name
+        command = [
+            *compiler.split(),
+            *FLAGS,
+            *INSTRUCTIONS[name],
+            str(FOLDER / "attention.cpp"),
+            "-o",
+            str(made),
+        ]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        made.replace(target)
+    return target
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    print(*build(), sep="\n")
+    sys.exit(0)
