@@ -29,7 +29,7 @@ from .attention_backends import (
 from .config import EncoderConfig
 from .cpu_kernel.library import kernel
 from .fused_attention import FusedTables, can_fuse, fused_attention
-from .packed import PackedLinear
+from .packed import KernelLinear, PackedLinear
 from .relative_position import RelativePositions
 
 Version = tuple[int, ...] | None
@@ -56,7 +56,7 @@ def weights_version(*modules: nn.Module) -> Version:
         return None
     version: list[int] = []
     for module in modules:
-        if type(module) is PackedLinear:  # cannot change
+        if type(module) in (PackedLinear, KernelLinear):  # cannot change
             version.append(id(module))
             continue
         if (
@@ -165,7 +165,7 @@ class DisentangledSelfAttention(nn.Module):
             output_attentions=output_attentions,
             can_fuse=can_fuse(q_BNLH, dropout_prob=dropout_prob),
         )
-        tables = self._tables(table_RD, table_version, hidden_states.shape[1], attend)
+        tables = self.tables_for(attend, table_RD, table_version, hidden_states.shape[1])
 
         # Scores and softmax stay in fp32: fp16 scores overflow, and bf16 ones are coarser than the
         # differences they make. Some backends see to that themselves.
@@ -201,10 +201,17 @@ class DisentangledSelfAttention(nn.Module):
         )
         return RelativeTables(self.positions, self.scale, key_NRH, query_NRH)
 
-    def _tables(
-        self, table_RD: Tensor | None, table_version: Version, length: int, attend: AttentionBackend
+    def tables_for(
+        self, attend: AttentionBackend, table_RD: Tensor | None, table_version: Version, length: int
     ) -> Tables | FusedTables | None:
-        """The projected table: anew each time in training, once per state of the weights in inference."""
+        """The projected table: anew each time in training, once per state of the weights in inference.
+
+        Args:
+            attend: the backend that is to read it.
+            table_RD: the relative table, or None.
+            table_version: see ``RelativeEmbeddings``.
+            length: L, in tokens.
+        """
         projections = [proj for proj in self._table_projections() if proj is not None]
         if table_RD is None or not projections:
             return None
@@ -218,6 +225,17 @@ class DisentangledSelfAttention(nn.Module):
         if cached is None or cached.version != version:
             cached = self._cached = _KeptTables(version, self.project_table(table_RD))
         return cached.for_backend(attend, length)
+
+    def fused_tables(
+        self, table_RD: Tensor | None, table_version: Version, length: int
+    ) -> FusedTables | None:
+        """The projected table as the C++ kernel reads it; see ``tables_for``."""
+        tables = self.tables_for(fused_attention, table_RD, table_version, length)
+        compiled = kernel()
+        if isinstance(tables, RelativeTables) and compiled is not None:
+            return FusedTables.make(tables, compiled)
+        assert not isinstance(tables, RelativeTables | ExpandedTables), "asked for without a kernel"
+        return tables
 
     def _table_projections(self) -> tuple[nn.Module | None, nn.Module | None]:
         """What projects the relative table to the keys of c2p and to the queries of p2c."""

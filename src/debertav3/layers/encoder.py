@@ -8,7 +8,7 @@ Shape letters: B batch, L tokens, D hidden size, N heads.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,8 @@ from ..errors import UserError
 from .activations import ACTIVATION, activate_in_place
 from .attention import DisentangledSelfAttention, RelativeEmbeddings, Version, weights_version
 from .config import EncoderConfig
-from .packed import PackedLinear, can_pack
+from .fused_layer import FusedLayer
+from .packed import KernelLinear, PackedLinear, can_pack, pack_linear
 from .scratch import may_overwrite, scratch
 
 
@@ -34,7 +35,9 @@ class ResidualOutput(nn.Module):
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
         """``(B, L, input_size)`` and ``(B, L, D)`` to ``(B, L, D)``."""
         x = self.dropout(self.dense(x))
-        is_ours = type(self.dense) in (nn.Linear, PackedLinear) and may_overwrite(self.dense, self.dropout)
+        is_ours = type(self.dense) in (nn.Linear, PackedLinear, KernelLinear) and may_overwrite(
+            self.dense, self.dropout
+        )
         return self.LayerNorm(x.add_(residual) if is_ours else x + residual)
 
 
@@ -170,13 +173,24 @@ class AttentionMasks:
 
     Args:
         padding: ``(B, L)`` bool, True for real tokens; None where all are.
-        pairs: bool, broadcastable to ``(B, N, L, L)``, True where query i may see key j; None for everywhere.
-        are_packed: whether ``pairs`` says more than ``padding``.
+        packed_pairs: what packed sequences say beyond that, ``(B, 1, L, L)`` bool, True where query i may see
+            key j.
     """
 
     padding: Tensor | None
-    pairs: Tensor | None
-    are_packed: bool = False
+    packed_pairs: Tensor | None = None
+
+    @property
+    def are_packed(self) -> bool:
+        """Whether ``pairs`` says more than ``padding``."""
+        return self.packed_pairs is not None
+
+    @property
+    def pairs(self) -> Tensor | None:
+        """``(B, 1, L, L)`` bool, True where query i may see key j; None for everywhere."""
+        if self.packed_pairs is not None or self.padding is None:
+            return self.packed_pairs
+        return self.padding[:, None, :, None] & self.padding[:, None, None, :]
 
     @classmethod
     def read(cls, attention_mask: Tensor | None) -> "AttentionMasks":
@@ -192,19 +206,19 @@ class AttentionMasks:
             UserError: for another number of dimensions.
         """
         if attention_mask is None:
-            return cls(None, None)
+            return cls(None)
         mask = attention_mask if attention_mask.dtype == torch.bool else attention_mask > 0
         match mask.dim():
             case 2 if _hides_nothing(mask):
-                return cls(None, None)
+                return cls(None)
             case 2:
-                return cls(mask, mask[:, None, :, None] & mask[:, None, None, :])
+                return cls(mask)
             case 3:
-                return cls(mask.any(-2), mask[:, None], are_packed=True)
+                return cls(mask.any(-2), mask[:, None])
             case 4 if mask.shape[1] == 1 and mask.shape[2] == 1:
                 return cls.read(mask[:, 0, 0])
             case 4 if mask.shape[1] == 1:
-                return cls(mask[:, 0].any(-2), mask, are_packed=True)
+                return cls(mask[:, 0].any(-2), mask)
         raise UserError(
             f"attention_mask has shape {tuple(mask.shape)}; need (batch, tokens), (batch, tokens, tokens) or "
             "(batch, 1, tokens, tokens)"
@@ -251,6 +265,7 @@ class Encoder(nn.Module):
         self.hides_padded_queries = True
         """Whether padding sees nothing; a folded graph does not care, since nobody reads it there."""
         self._normalized: RelativeEmbeddings | None = None
+        self._fused: list[FusedLayer] = []
 
     def relative_embeddings(self) -> RelativeEmbeddings:
         """The relative table as the layers read it."""
@@ -281,6 +296,7 @@ class Encoder(nn.Module):
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         """Move or convert the parameters; forgets the normalised relative table."""
         self._normalized = None
+        self._fused = []
         return super()._apply(fn, recurse)
 
     def forward(
@@ -291,6 +307,7 @@ class Encoder(nn.Module):
         num_layers: int | None = None,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
+        first_token_suffices: bool = False,
     ) -> EncoderOutput:
         """Run the layers.
 
@@ -300,7 +317,13 @@ class Encoder(nn.Module):
             num_layers: how many layers to run; None for all.
             output_hidden_states: whether to keep the input and every layer's output.
             output_attentions: whether to keep every layer's attention weights.
+            first_token_suffices: whether nobody reads the last layer's output but that of the first token; it
+                may then be all there is.
         """
+        if not output_attentions and self._can_run_fused(hidden_states):
+            return self._run_fused(
+                hidden_states, masks, num_layers, output_hidden_states, first_token_suffices
+            )
         output = EncoderOutput(hidden_states)
         if output_hidden_states:
             output.hidden_states.append(hidden_states)
@@ -317,6 +340,57 @@ class Encoder(nn.Module):
         output.last_hidden_state = x
         return output
 
+    def run_last_layer(self, states: Tensor, masks: AttentionMasks, queries: Tensor) -> Tensor:
+        """Run the last layer with queries of its own.
+
+        Args:
+            states: ``(B, L, D)``, source of keys and values.
+            masks: as given to ``forward``.
+            queries: ``(B, L, D)``, source of the queries and of the residual.
+
+        Returns:
+            ``(B, L, D)``.
+        """
+        relative = self.relative_embeddings()
+        if self._can_run_fused(states):
+            return self._fused[-1](states, masks.padding, masks.packed_pairs, relative, queries)
+        output, _ = self.layer[-1](states, self.pairs(masks), *relative, queries)
+        return output
+
+    def fuse_layers(self) -> None:
+        """Prepare to run whole layers in the C++ kernel, where all are of the form that it knows."""
+        layers = [cast(Layer, layer) for layer in self.layer]
+        if all(map(FusedLayer.fits, layers)):
+            self._fused = [FusedLayer(layer) for layer in layers]
+
+    def _can_run_fused(self, states: Tensor) -> bool:
+        return bool(self._fused) and all(layer.can_run(states) for layer in self._fused)
+
+    def _run_fused(
+        self,
+        hidden_states: Tensor,
+        masks: AttentionMasks,
+        num_layers: int | None,
+        output_hidden_states: bool,
+        first_token_suffices: bool,
+    ) -> EncoderOutput:
+        output = EncoderOutput(hidden_states)
+        if output_hidden_states:
+            output.hidden_states.append(hidden_states)
+        relative = self.relative_embeddings()
+        x = hidden_states
+        layers = self._fused[:num_layers]
+        for number, layer in enumerate(layers):
+            is_first, is_last = number == 0, number == len(layers) - 1
+            can_shorten = is_last and first_token_suffices and not (is_first or output_hidden_states)
+            x = layer(x, masks.padding, masks.packed_pairs, relative, x[:, :1] if can_shorten else None)
+            if is_first and self.conv is not None:
+                x = self.conv(hidden_states, x, masks)
+            if output_hidden_states:
+                output.hidden_states.append(x)
+        output.last_hidden_state = x
+        return output
+
 
 def pack_for_inference(model: nn.Module) -> bool:
     """Replace every linear layer of the encoder by a packed one, where possible; there is no way back.
@@ -325,7 +399,7 @@ def pack_for_inference(model: nn.Module) -> bool:
         model: an encoder or what holds one. It can no longer be trained, saved or moved.
 
     Returns:
-        Whether it was done: only for fp32 weights on a CPU with oneDNN.
+        Whether it was done: only for fp32 weights on a CPU with oneDNN or our kernel.
     """
     if not can_pack(model):
         return False
@@ -335,5 +409,6 @@ def pack_for_inference(model: nn.Module) -> bool:
                 if type(child) is nn.Linear:
                     is_wide = isinstance(parent, Intermediate)
                     if not is_wide or parent.activation == "gelu":
-                        setattr(parent, name, PackedLinear(child, has_gelu=is_wide))
+                        setattr(parent, name, pack_linear(child, has_gelu=is_wide))
+        encoder.fuse_layers()
     return True

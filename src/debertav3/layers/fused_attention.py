@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from .attention_backends import BACKENDS, RelativeTables
-from .cpu_kernel.library import Arguments, Kernel, kernel
+from .cpu_kernel.library import AttentionArguments, Kernel, kernel
 from .relative_position import RelativePositions
 
 _LARGEST_WIDTH = 1024
@@ -52,8 +52,8 @@ class FusedTables:
         return cls(
             positions,
             next(x.shape[1] for x in (keys, queries) if x is not None),
-            None if keys is None else compiled.pack(keys.flip(1), 1.0),
-            None if queries is None else compiled.pack(queries, tables.scale),
+            None if keys is None else compiled.pack_table(keys.flip(1), 1.0),
+            None if queries is None else compiled.pack_table(queries, tables.scale),
             is_by_offset,
         )
 
@@ -117,21 +117,14 @@ def fused_attention(
     out = q.new_empty(B, L, N, H)
     if out.numel() == 0:
         return out.transpose(1, 2), None
-    arguments = Arguments(
+    arguments = AttentionArguments(
         query=q.data_ptr(), key=k.data_ptr(), value=v.data_ptr(), out=out.data_ptr(),
-        batch=B, length=L, heads=N, head_width=H, scale=scale,
-        threads=torch.get_num_threads(), team=compiled.team,
+        batch=B, length=L, queries=L, heads=N, head_width=H, scale=scale, team=compiled.team,
     )  # fmt: skip
     arguments.query_batch, arguments.query_head, arguments.query_token, _ = q.stride()
     arguments.key_batch, arguments.key_head, arguments.key_token, _ = k.stride()
     arguments.value_batch, arguments.value_head, arguments.value_token, _ = v.stride()
-    if tables is not None:
-        by_key, by_query = tables.rows(L, compiled.more_rows)
-        arguments.rows_by_key, arguments.rows_by_query = by_key.data_ptr(), by_query.data_ptr()
-        arguments.table_rows = tables.num_rows
-        arguments.key_table = None if tables.keys is None else tables.keys.data_ptr()
-        arguments.query_table = None if tables.queries is None else tables.queries.data_ptr()
-    kept = None if mask is None else _give_mask(arguments, mask, (B, N, L))
+    kept = give_tables_and_mask(arguments, tables, mask, compiled.more_rows)
     compiled.attend(arguments)
     del kept  # alive until here
     return out.transpose(1, 2), None
@@ -145,9 +138,28 @@ def _readable(x_BNLH: Tensor) -> Tensor:
     return x_BNLH if x_BNLH.stride(-1) == 1 or x_BNLH.shape[-1] == 1 else x_BNLH.contiguous()
 
 
-def _give_mask(arguments: Arguments, mask: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Tell the kernel what is hidden; the returned tensor must outlive the call."""
-    B, N, L = shape
+def give_tables_and_mask(
+    arguments: AttentionArguments, tables: FusedTables | None, mask: Tensor | None, more_rows: int
+) -> tuple[Tensor, ...]:
+    """Fill in tables, mask and threads for a call whose sizes are set.
+
+    Returns:
+        Tensors that must outlive the call.
+    """
+    arguments.threads = torch.get_num_threads()
+    kept: tuple[Tensor, ...] = ()
+    if tables is not None:
+        by_key, by_query = kept = tables.rows(arguments.length, more_rows)
+        arguments.rows_by_key, arguments.rows_by_query = by_key.data_ptr(), by_query.data_ptr()
+        arguments.table_rows = tables.num_rows
+        arguments.key_table = None if tables.keys is None else tables.keys.data_ptr()
+        arguments.query_table = None if tables.queries is None else tables.queries.data_ptr()
+    arguments.key_mask = arguments.pair_mask = None
+    return kept if mask is None else (*kept, _give_mask(arguments, mask))
+
+
+def _give_mask(arguments: AttentionArguments, mask: Tensor) -> Tensor:
+    B, N, L = arguments.batch, arguments.heads, arguments.length
     if mask.dtype != torch.bool or mask.device.type != "cpu":
         raise UserError(f"attention mask must be bool on a CPU; got {mask.dtype} on {mask.device}")
     if mask.shape[-2] == 1 and mask.shape[1] == 1:

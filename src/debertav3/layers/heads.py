@@ -76,10 +76,9 @@ class EnhancedMaskDecoder:
         """
         if position_ids is None:
             position_ids = absolute_positions(states.shape[1], self.position_embeddings)
-        relative, pairs = self.encoder.relative_embeddings(), self.encoder.pairs(masks)
         query = states + self.position_embeddings(position_ids)
         for _ in range(self.NUM_STEPS):
-            query, _ = self.encoder.layer[-1](states, pairs, *relative, query)
+            query = self.encoder.run_last_layer(states, masks, query)
         return query
 
 

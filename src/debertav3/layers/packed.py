@@ -1,9 +1,16 @@
-"""Linear layers for inference on a CPU, their weights laid out once as oneDNN reads them."""
+"""Linear layers for inference on a CPU, their weights laid out once as what multiplies them reads them."""
 
 import torch
 from torch import Tensor, nn
 
-_TYPICAL_TOKENS = 1024  # the layout serves every batch; this one costs small batches nothing
+from ..errors import UserError
+from .cpu_kernel.library import LinearArguments, kernel
+
+_TYPICAL_TOKENS = 1024  # oneDNN's layout serves every batch; this one costs small batches nothing
+
+_PARTS_OF_PRECISION = {"highest": 3, "high": 2, "medium": 2}
+"""bf16 numbers that stand for one fp32 number where the CPU has AMX, by torch's own setting: see README.md of
+``cpu_kernel/``. Three keep all 24 bits, two 16."""
 
 
 class PackedLinear(nn.Module):
@@ -27,9 +34,62 @@ class PackedLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, activation, [], form)
 
 
+class KernelLinear(nn.Module):
+    """A linear layer in our C++ kernel that cannot be trained, saved or moved.
+
+    Args:
+        linear: what to pack, fp32 on a CPU, where there is a kernel.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        compiled = kernel()
+        assert compiled is not None, "asked for without a kernel"
+        self._kernel = compiled
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self._parts = _PARTS_OF_PRECISION[torch.get_float32_matmul_precision()]
+        self._bias = None if linear.bias is None else linear.bias.detach().contiguous()
+        self._weight = compiled.pack_linear(linear.weight, self._parts)
+
+    def arguments(self) -> LinearArguments:
+        """What the kernel reads; valid as long as this module lives."""
+        return LinearArguments(
+            weight=self._weight.data_ptr(),
+            bias=None if self._bias is None else self._bias.data_ptr(),
+            in_=self.in_features,
+            out=self.out_features,
+            parts=self._parts,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., in_features)`` to ``(..., out_features)``, fp32.
+
+        Raises:
+            UserError: where a gradient is wanted.
+        """
+        if torch.is_grad_enabled() and x.requires_grad:
+            raise UserError("this model is packed for inference; open it again to compute gradients")
+        if x.shape[-1] != self.in_features or x.dtype != torch.float32:
+            raise UserError(
+                f"need fp32 states of width {self.in_features}; got {x.dtype} of width {x.shape[-1]}"
+            )
+        y = self._kernel.linear(self.arguments(), x.detach().reshape(-1, self.in_features))
+        return y.view(*x.shape[:-1], self.out_features)
+
+
+def pack_linear(linear: nn.Linear, *, has_gelu: bool) -> nn.Module:
+    """The fastest packed form of a linear layer that there is here.
+
+    Args:
+        linear: fp32 on a CPU.
+        has_gelu: whether the GELU follows; `PackedLinear` then has it inside.
+    """
+    return PackedLinear(linear, has_gelu=has_gelu) if kernel() is None else KernelLinear(linear)
+
+
 def can_pack(model: nn.Module) -> bool:
-    """Whether oneDNN is there and all weights are fp32 on a CPU."""
+    """Whether there is something to pack for, and all weights are fp32 on a CPU."""
     weights = list(model.parameters())
-    return torch.backends.mkldnn.is_available() and all(
+    return (torch.backends.mkldnn.is_available() or kernel() is not None) and all(
         weight.device.type == "cpu" and weight.dtype == torch.float32 for weight in weights
     )

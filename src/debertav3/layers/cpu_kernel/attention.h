@@ -7,6 +7,8 @@
 // fall as i - j grows, by at most one a token (the caller sees to that), so 16 neighbouring scores lie within 16
 // neighbouring numbers: one load and one permutation. See README.md.
 
+#pragma once
+
 #include <cfloat>
 #include <cstring>
 #include <limits>
@@ -14,24 +16,21 @@
 #include "product.h"
 #include "team.h"
 
-#define EXPORTED __attribute__((visibility("default")))
-
 namespace {
 
 constexpr int64_t BLOCK_QUERIES = 32;
 constexpr int64_t BLOCK_KEYS = 128;
-constexpr int64_t GROUP_FLOATS = 1 << 19;      // 2 MiB of prepared keys and values a thread
-constexpr int64_t KEPT_FLOATS = 8 << 20;       // 32 MiB
+constexpr int64_t GROUP_FLOATS = 1 << 19;  // 2 MiB of prepared keys and values a thread
 static_assert(BLOCK_QUERIES % LANES == 0 && BLOCK_QUERIES % TILE_ROWS == 0 && BLOCK_KEYS % PANEL == 0);
 
 }  // namespace
 
 extern "C" {
 
-// Strides count floats. A token's numbers of one head lie side by side. Mirrored in __init__.py.
+// Strides count floats. A token's numbers of one head lie side by side. Mirrored in library.py.
 struct AttentionArguments {
     const float *query, *key, *value;
-    float* out;                       // (batch, length, heads * head_width), contiguous
+    float* out;                       // (batch, queries, heads * head_width), contiguous
     const float *key_table;           // panels of kr, rows by falling i - j, or null: no c2p
     const float *query_table;         // panels of qr times scale, rows by rising i - j, or null: no p2c
     const int32_t* rows_by_key;       // table_rows - 1 - row(-o) for o = j - i from 1 - length, and some more
@@ -42,23 +41,13 @@ struct AttentionArguments {
     int64_t key_batch, key_head, key_token;
     int64_t value_batch, value_head, value_token;
     int64_t pair_batch, pair_head, pair_query;  // bytes
-    int64_t batch, length, heads, head_width, table_rows;
+    int64_t batch, length, queries;   // queries: how many, from the first token on
+    int64_t heads, head_width, table_rows;
     int64_t threads;
     Team team;
     float scale;
     int32_t hides_queries;            // whether a query with key_mask 0 sees nothing
 };
-
-EXPORTED int64_t debertav3_panel_floats(int64_t rows, int64_t width) { return round_up(rows, PANEL) * width; }
-
-// How many more entries than 2 * length - 1 the row lists need.
-EXPORTED int64_t debertav3_more_rows() { return BLOCK_KEYS + LANES; }
-
-// (rows, width) floats, contiguous, to debertav3_panel_floats(rows, width) floats.
-EXPORTED void debertav3_pack(const float* x, int64_t rows, int64_t width, float factor, float* panels) {
-    for (int64_t r = 0; r < rows; r += PANEL, panels += PANEL * width)
-        pack_panel(x + r * width, width, rows - r, width, factor, panels);
-}
 
 }  // extern "C"
 
@@ -330,7 +319,7 @@ private:
         }
         for (int64_t r = 0; r < count_; ++r) {
             const float share = 1.0f / sum_of(sums[r]);
-            float* out = a_.out + ((head_.b * a_.length + first_ + r) * a_.heads + head_.n) * a_.head_width;
+            float* out = a_.out + ((head_.b * a_.queries + first_ + r) * a_.heads + head_.n) * a_.head_width;
             for (int64_t k = 0; k < a_.head_width; ++k) out[k] = context_[r * padded + k] * share;
         }
     }
@@ -356,27 +345,27 @@ void write_means(const Head& head, int64_t first, int64_t count) {
                 for (int64_t k = 0; k < a.head_width; ++k) mean[k] += head.value(j)[k];
             for (int64_t k = 0; k < a.head_width; ++k) mean[k] /= static_cast<float>(a.length);
         }
-        float* out = a.out + ((head.b * a.length + i) * a.heads + head.n) * a.head_width;
+        float* out = a.out + ((head.b * a.queries + i) * a.heads + head.n) * a.head_width;
         std::memcpy(out, mean, a.head_width * sizeof(float));
     }
 }
 
 void attend(const Head& head, int64_t first) {
-    const int64_t length = head.plan.given.length;
-    const int64_t count = length - first < BLOCK_QUERIES ? length - first : BLOCK_QUERIES;
+    const int64_t left = head.plan.given.queries - first;
+    const int64_t count = left < BLOCK_QUERIES ? left : BLOCK_QUERIES;
     int64_t seeing = count;
     while (seeing > 0 && head.sees_nothing(first + seeing - 1)) --seeing;
     if (seeing > 0) QueryBlock(head, first, seeing).attend();
     write_means(head, first, count);
 }
 
-void run(const Arguments& a) {
+void attend(const Arguments& a) {
     const Plan plan(a);
     const int64_t heads = a.batch * a.heads, floats = plan.head_floats();
     int64_t group = GROUP_FLOATS * a.threads / floats;  // heads whose prepared keys stay in cache
     group = group < 1 ? 1 : group > heads ? heads : group;
     const int64_t key_blocks = (a.length + BLOCK_KEYS - 1) / BLOCK_KEYS;
-    const int64_t query_blocks = (a.length + BLOCK_QUERIES - 1) / BLOCK_QUERIES;
+    const int64_t query_blocks = (a.queries + BLOCK_QUERIES - 1) / BLOCK_QUERIES;
     float* prepared = group_scratch.floats(group * floats);
     for (int64_t start = 0; start < heads; start += group) {
         const int64_t count = heads - start < group ? heads - start : group;
@@ -389,17 +378,6 @@ void run(const Arguments& a) {
             attend(Head(plan, start + h, prepared + h * floats), task % query_blocks * BLOCK_QUERIES);
         });
     }
-    group_scratch.trim(KEPT_FLOATS);
 }
 
 }  // namespace
-
-// 0, or 1 where memory was lacking.
-extern "C" EXPORTED int debertav3_attend(const AttentionArguments* arguments) {
-    try {
-        run(*arguments);
-        return 0;
-    } catch (const std::bad_alloc&) {
-        return 1;
-    }
-}

@@ -17,11 +17,20 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
-FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-fno-math-errno", "-fvisibility=hidden")
-INSTRUCTIONS = {
+FLAGS = (
+    "-std=c++17",
+    "-O3",
+    "-fPIC",
+    "-shared",
+    "-fno-math-errno",
+    "-fvisibility=hidden",
+    "-Wno-maybe-uninitialized",
+)
+INSTRUCTIONS: dict[str, tuple[str, ...]] = {
     "avx512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"),
     "avx2": ("-mavx2", "-mfma"),
 }
+INSTRUCTIONS["amx"] = (*INSTRUCTIONS["avx512"], "-mavx512bf16", "-mamx-tile", "-mamx-bf16")
 """Compiler flags by the name of the library that they make; nothing depends on the machine that compiles."""
 
 
@@ -61,7 +70,7 @@ def _compile(compiler: str, name: str) -> Path:
             *compiler.split(),
             *FLAGS,
             *INSTRUCTIONS[name],
-            str(FOLDER / "attention.cpp"),
+            str(FOLDER / "kernel.cpp"),
             "-o",
             str(made),
         ]

@@ -12,27 +12,59 @@ from .build import library_file
 
 logger = logging.getLogger(__name__)
 
-_LIBRARY_OF_CAPABILITY = {"AVX512": "avx512", "AVX512_VNNI": "avx512", "AVX2": "avx2"}
+_LIBRARIES = {"AVX512": ("amx", "avx512"), "AVX2": ("avx2",)}
+"""By what torch says of the processor; the first that runs is taken."""
 
 
-class Arguments(ctypes.Structure):
-    """``AttentionArguments`` of ``attention.cpp``, which says what they mean."""
+def _fields(kind: type, *names: str) -> tuple[tuple[str, type], ...]:
+    return tuple((name, kind) for name in names)
+
+
+class LinearArguments(ctypes.Structure):
+    """A linear layer; ``linear.h`` says what the fields mean."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("query", "key", "value", "out")),
-        *((name, ctypes.c_void_p) for name in ("key_table", "query_table", "rows_by_key", "rows_by_query")),
-        *((name, ctypes.c_void_p) for name in ("key_mask", "pair_mask")),
-        *((name, ctypes.c_int64) for name in ("query_batch", "query_head", "query_token")),
-        *((name, ctypes.c_int64) for name in ("key_batch", "key_head", "key_token")),
-        *((name, ctypes.c_int64) for name in ("value_batch", "value_head", "value_token")),
-        *((name, ctypes.c_int64) for name in ("pair_batch", "pair_head", "pair_query")),
-        *(
-            (name, ctypes.c_int64)
-            for name in ("batch", "length", "heads", "head_width", "table_rows", "threads")
-        ),
+        *_fields(ctypes.c_void_p, "weight", "bias"),
+        ("in_", ctypes.c_int64),
+        *_fields(ctypes.c_int64, "out", "parts"),
+    )
+
+
+class AttentionArguments(ctypes.Structure):
+    """One call of attention; ``attention.h`` says what the fields mean."""
+
+    _fields_ = (
+        *_fields(ctypes.c_void_p, "query", "key", "value", "out"),
+        *_fields(ctypes.c_void_p, "key_table", "query_table", "rows_by_key", "rows_by_query"),
+        *_fields(ctypes.c_void_p, "key_mask", "pair_mask"),
+        *_fields(ctypes.c_int64, "query_batch", "query_head", "query_token"),
+        *_fields(ctypes.c_int64, "key_batch", "key_head", "key_token"),
+        *_fields(ctypes.c_int64, "value_batch", "value_head", "value_token"),
+        *_fields(ctypes.c_int64, "pair_batch", "pair_head", "pair_query"),
+        *_fields(ctypes.c_int64, "batch", "length", "queries"),
+        *_fields(ctypes.c_int64, "heads", "head_width", "table_rows", "threads"),
         ("team", ctypes.c_void_p),
         ("scale", ctypes.c_float),
         ("hides_queries", ctypes.c_int32),
+    )
+
+
+class NormArguments(ctypes.Structure):
+    """Weight and bias of a LayerNorm."""
+
+    _fields_ = _fields(ctypes.c_void_p, "weight", "bias")
+
+
+class LayerArguments(ctypes.Structure):
+    """One layer of the encoder; ``layer.h`` says what the fields mean."""
+
+    _fields_ = (
+        *_fields(LinearArguments, "query", "key", "value", "output", "widen", "narrow"),
+        *_fields(NormArguments, "attention_norm", "output_norm"),
+        ("attention", AttentionArguments),
+        *_fields(ctypes.c_void_p, "states", "queries", "out"),
+        ("width", ctypes.c_int64),
+        ("epsilon", ctypes.c_float),
     )
 
 
@@ -42,66 +74,105 @@ class Kernel:
     Args:
         path: the shared object.
         team: address of ``GOMP_parallel``; None runs everything on the calling thread.
+
+    Raises:
+        OSError: if it cannot be opened, is another version's, or this machine cannot run it.
     """
 
     def __init__(self, path: Path, team: int | None) -> None:
         self.name = path.stem.removeprefix("debertav3_")
         self.team = team
+        pointer, size, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
         library = ctypes.CDLL(str(path))
-        self._attend = library.debertav3_attend
-        self._attend.argtypes, self._attend.restype = (ctypes.POINTER(Arguments),), ctypes.c_int
-        self._pack = library.debertav3_pack
-        self._pack.argtypes = (
-            ctypes.c_void_p,
-            ctypes.c_int64,
-            ctypes.c_int64,
-            ctypes.c_float,
-            ctypes.c_void_p,
-        )
-        self._pack.restype = None
-        self._panel_floats = library.debertav3_panel_floats
-        self._panel_floats.argtypes, self._panel_floats.restype = (ctypes.c_int64,) * 2, ctypes.c_int64
-        library.debertav3_more_rows.restype = ctypes.c_int64
-        self.more_rows: int = library.debertav3_more_rows()
 
-    def attend(self, arguments: Arguments) -> None:
+        def function(name: str, result: type | None, *arguments: type) -> "ctypes._NamedFuncPointer":
+            found = library[f"debertav3_{name}"]
+            found.restype, found.argtypes = result, arguments
+            return found
+
+        if not function("is_ready", number)():
+            raise OSError(f"this machine does not run {self.name}")
+        size_of = function("size", size, number)
+        structs = (LinearArguments, AttentionArguments, LayerArguments)
+        if [size_of(which) for which in range(len(structs))] != [ctypes.sizeof(struct) for struct in structs]:
+            raise OSError(f"{path} was compiled from another version: install the package again")
+        self.more_rows: int = function("more_rows", size)()
+        self._table_floats = function("table_floats", size, size, size)
+        self._pack_table = function("pack_table", None, pointer, size, size, ctypes.c_float, pointer)
+        self._linear_floats = function("linear_floats", size, size, size, size)
+        self._pack_linear = function("pack_linear", None, pointer, size, size, size, pointer)
+        self._attend = function("attend", number, ctypes.POINTER(AttentionArguments))
+        self._layer = function("layer", number, ctypes.POINTER(LayerArguments))
+        self._linear = function(
+            "linear", number, ctypes.POINTER(LinearArguments), pointer, size, pointer, size, pointer
+        )
+
+    def attend(self, arguments: AttentionArguments) -> None:
         """Run attention.
 
         Raises:
-            MemoryError: if there is not enough memory.
+            MemoryError: if there is not enough memory; so do `layer` and `linear`.
         """
-        if self._attend(ctypes.byref(arguments)):
-            raise MemoryError("not enough memory for the attention of a text this long")
+        _check(self._attend(ctypes.byref(arguments)))
 
-    def pack(self, table_NRH: Tensor, factor: float) -> Tensor:
+    def layer(self, arguments: LayerArguments) -> None:
+        """Run one layer of the encoder."""
+        _check(self._layer(ctypes.byref(arguments)))
+
+    def linear(self, arguments: LinearArguments, x_MD: Tensor) -> Tensor:
+        """``(M, in)`` to ``(M, out)``."""
+        x_MD = x_MD.contiguous()
+        y = x_MD.new_empty(x_MD.shape[0], arguments.out)
+        threads = torch.get_num_threads()
+        done = self._linear(
+            ctypes.byref(arguments), x_MD.data_ptr(), len(x_MD), y.data_ptr(), threads, self.team
+        )
+        _check(done)
+        return y
+
+    def pack_table(self, table_NRH: Tensor, factor: float) -> Tensor:
         """Rows of a table, times a factor, in the layout that the kernel multiplies by, head after head."""
         N, R, H = table_NRH.shape
         table_NRH = table_NRH.detach().to(torch.float32).contiguous()
-        panels = torch.empty(N, self._panel_floats(R, H))
+        panels = torch.empty(N, self._table_floats(R, H))
         for head in range(N):
-            self._pack(table_NRH[head].data_ptr(), R, H, factor, panels[head].data_ptr())
+            self._pack_table(table_NRH[head].data_ptr(), R, H, factor, panels[head].data_ptr())
         return panels
+
+    def pack_linear(self, weight: Tensor, parts: int) -> Tensor:
+        """An ``(out, in)`` fp32 weight in the layout that the kernel multiplies by."""
+        out_features, in_features = weight.shape
+        weight = weight.detach().to(torch.float32).contiguous()
+        packed = torch.empty(self._linear_floats(in_features, out_features, parts))
+        self._pack_linear(weight.data_ptr(), in_features, out_features, parts, packed.data_ptr())
+        return packed
+
+
+def _check(lacks_memory: int) -> None:
+    if lacks_memory:
+        raise MemoryError("not enough memory for a text this long, or so many texts at once")
 
 
 @lru_cache(maxsize=1)
 def kernel() -> Kernel | None:
     """The kernel for this processor; None, with one line of log that says why, where there is none."""
     capability = torch.backends.cpu.get_cpu_capability()
-    name = _LIBRARY_OF_CAPABILITY.get(capability)
-    if name is None:
-        logger.info("no CPU kernel for a processor with %s: attention runs in torch", capability)
-        return None
-    path = library_file(name)
-    if not path.is_file():
-        logger.info("the CPU kernel was not built when this package was installed: attention runs in torch")
-        return None
-    try:
-        found = Kernel(path, _team())
-    except OSError as error:
-        logger.info("the CPU kernel cannot be opened (%s): attention runs in torch", error)
-        return None
-    logger.info("attention runs in the CPU kernel for %s", found.name)
-    return found
+    names = _LIBRARIES.get(capability, ())
+    reason = f"there is none for a processor with {capability}"
+    for name in names:
+        path = library_file(name)
+        if not path.is_file():
+            reason = "it was not built when this package was installed"
+            continue
+        try:
+            found = Kernel(path, _team())
+        except (OSError, AttributeError) as error:
+            reason = str(error)
+            continue
+        logger.info("CPU kernel: %s", found.name)
+        return found
+    logger.info("CPU kernel not used: %s; torch computes everything", reason)
+    return None
 
 
 def _team() -> int | None:
@@ -114,16 +185,14 @@ def _team() -> int | None:
             mapped = {line.split()[-1] for line in lines if ".so" in line}
     except OSError:
         mapped = set()
-    runtimes = [
-        path for path in sorted(mapped) if Path(path).name.startswith(("libgomp", "libiomp5", "libomp"))
-    ]
+    names = ("libgomp", "libiomp5", "libomp")
+    runtimes = [path for path in sorted(mapped) if Path(path).name.startswith(names)]
     # torch's own first: another package may have loaded a second runtime
     runtimes.sort(key=lambda path: "torch" not in path)
     for path in runtimes:
         try:
-            address = ctypes.cast(ctypes.CDLL(path).GOMP_parallel, ctypes.c_void_p).value
+            return ctypes.cast(ctypes.CDLL(path).GOMP_parallel, ctypes.c_void_p).value
         except (OSError, AttributeError):
             continue
-        return address
     logger.info("no OpenMP runtime found beside torch: the CPU kernel uses one thread")
     return None

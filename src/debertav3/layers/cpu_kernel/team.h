@@ -11,7 +11,10 @@ namespace {
 // The form of GOMP_parallel (libgomp; libiomp5 has it too): run a function on so many threads, and wait.
 using Team = void (*)(void (*)(void*), void*, unsigned, unsigned);
 
-template <typename Task>
+struct Nothing {};
+
+// `Setting` lives on a thread while it works.
+template <typename Setting, typename Task>
 struct Work {
     const Task* task;
     int64_t count;
@@ -21,6 +24,7 @@ struct Work {
     static void take(void* self) noexcept {
         Work& work = *static_cast<Work*>(self);
         try {
+            [[maybe_unused]] const Setting setting;
             for (int64_t i; (i = work.next.fetch_add(1, std::memory_order_relaxed)) < work.count;) (*work.task)(i);
         } catch (const std::bad_alloc&) {  // an exception must not leave a thread of the team
             work.lacks_memory = true;
@@ -29,14 +33,16 @@ struct Work {
 };
 
 // task(0), ..., task(count - 1), each on some thread. Throws std::bad_alloc if a task did.
-template <typename Task>
+template <typename Setting = Nothing, typename Task>
 void share(Team team, int64_t threads, int64_t count, const Task& task) {
     const int64_t wanted = threads < count ? threads : count;
-    Work<Task> work{&task, count};
+    if (wanted < 1) return;
+    using Shared = Work<Setting, Task>;
+    Shared work{&task, count};
     if (team == nullptr || wanted < 2)
-        Work<Task>::take(&work);
+        Shared::take(&work);
     else
-        team(&Work<Task>::take, &work, static_cast<unsigned>(wanted), 0);
+        team(&Shared::take, &work, static_cast<unsigned>(wanted), 0);
     if (work.lacks_memory) throw std::bad_alloc();
 }
 

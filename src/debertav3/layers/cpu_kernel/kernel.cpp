@@ -1,0 +1,78 @@
+// What Python calls (library.py): C functions, and structs of pointers and sizes. Nothing here checks its
+// arguments; library.py and its callers do.
+
+#include "layer.h"
+
+#define EXPORTED __attribute__((visibility("default")))
+
+namespace {
+
+constexpr int64_t KEPT_FLOATS = 24 << 20;  // 96 MiB
+
+// 0, or 1 where memory was lacking.
+template <typename Run>
+int guarded(const Run& run) {
+    try {
+        run();
+        group_scratch.trim(KEPT_FLOATS);
+        layer_scratch.trim(KEPT_FLOATS);
+        return 0;
+    } catch (const std::bad_alloc&) {
+        return 1;
+    }
+}
+
+}  // namespace
+
+extern "C" {
+
+// Whether the processor and the operating system let this library run.
+EXPORTED int debertav3_is_ready() { return is_ready() ? 1 : 0; }
+
+// The sizes of the structs: LinearArguments, AttentionArguments, LayerArguments.
+EXPORTED int64_t debertav3_size(int which) {
+    const int64_t sizes[] = {sizeof(LinearArguments), sizeof(AttentionArguments), sizeof(LayerArguments)};
+    return which >= 0 && which < 3 ? sizes[which] : -1;
+}
+
+EXPORTED int64_t debertav3_table_floats(int64_t rows, int64_t width) { return round_up(rows, PANEL) * width; }
+
+// How many more entries than 2 * length - 1 the row lists of attention need.
+EXPORTED int64_t debertav3_more_rows() { return BLOCK_KEYS + LANES; }
+
+// (rows, width) floats, contiguous, times a factor, to debertav3_table_floats(rows, width) floats.
+EXPORTED void debertav3_pack_table(const float* x, int64_t rows, int64_t width, float factor, float* panels) {
+    for (int64_t r = 0; r < rows; r += PANEL, panels += PANEL * width)
+        pack_panel(x + r * width, width, rows - r, width, factor, panels);
+}
+
+EXPORTED int64_t debertav3_linear_floats(int64_t in, int64_t out, int64_t parts) {
+    return packed_floats(in, out, parts);
+}
+
+// (out, in) floats, contiguous, to debertav3_linear_floats(in, out, parts) floats.
+EXPORTED void debertav3_pack_linear(const float* weight, int64_t in, int64_t out, int64_t parts, float* packed) {
+    pack_weight(weight, in, out, parts, packed);
+}
+
+EXPORTED int debertav3_attend(const AttentionArguments* arguments) {
+    return guarded([&] { attend(*arguments); });
+}
+
+EXPORTED int debertav3_layer(const LayerArguments* arguments) {
+    return guarded([&] { run_layer(*arguments); });
+}
+
+// y (rows, out) = x (rows, in) W^T + b, both contiguous.
+EXPORTED int debertav3_linear(const LinearArguments* linear, const float* x, int64_t rows, float* y, int64_t threads,
+                              Team team) {
+    return guarded([&] {
+        const Input input(x, rows, linear->in, linear->parts,
+                          layer_scratch.floats(Input::floats(rows, linear->in, linear->parts)));
+        prepare(team, threads, input);
+        const Write write{y, linear->out, nullptr};
+        multiply(team, threads, Product<Write>{*linear, input, write});
+    });
+}
+
+}  // extern "C"

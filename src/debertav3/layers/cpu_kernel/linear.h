@@ -1,0 +1,291 @@
+// Linear layers, y = x W^T + b, with W laid out once; fp32 in and out.
+//
+// With AMX, every fp32 number is the sum of three bf16 numbers, 8 bits of it in each, and a product of two numbers
+// the sum of the six largest products of their parts, added up in fp32: the error is that of fp32, and matrix units
+// are so much faster that six products take half the time of one. With two parts and three products 16 bits are
+// left. Otherwise fp32 products, in registers.
+#pragma once
+
+#include <cstring>
+
+#include "product.h"
+
+#if defined(__AMX_BF16__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+namespace {
+
+constexpr int64_t CHUNK_ROWS = 128;  // rows that meet a panel of weights together
+
+}  // namespace
+
+extern "C" {
+
+// Mirrored in library.py.
+struct LinearArguments {
+    const void* weight;  // as debertav3_pack_linear made it
+    const float* bias;   // (out) or null
+    int64_t in, out;
+    int64_t parts;       // bf16 numbers for one fp32 number, 2 or 3; only read with AMX
+};
+
+}  // extern "C"
+
+namespace {
+
+#if defined(__AMX_BF16__)
+
+constexpr int64_t TILE = 16;        // rows of a matrix tile, and columns of a result
+constexpr int64_t STEP = 32;        // bf16 numbers of a row of a tile
+constexpr int64_t TILE_NUMBERS = TILE * STEP;
+static_assert(PANEL == 2 * TILE);
+
+// Matrix registers in the form that all products here use; given back when it goes.
+class Tiles {
+public:
+    Tiles() {
+        struct {
+            uint8_t palette = 1, start_row = 0, reserved[14] = {};
+            uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+            uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+        } form;
+        _tile_loadconfig(&form);
+    }
+    Tiles(const Tiles&) = delete;
+    Tiles& operator=(const Tiles&) = delete;
+    ~Tiles() { _tile_release(); }
+};
+
+// 16 numbers as bf16; what bf16 cannot hold stays in x.
+inline __m256i take_part(Vec& x) {
+    const __m256i part = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x));
+    x = sub(x, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(part), 16)));
+    return part;
+}
+
+// 32 numbers of a row into its place in `parts` tiles, `distance` apart.
+inline void split(Vec low, Vec high, int64_t parts, uint16_t* place, int64_t distance) {
+    for (int64_t p = 0; p < parts; ++p, place += distance) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(place), take_part(low));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(place + LANES), take_part(high));
+    }
+}
+
+inline Vec load_some(const float* x, int64_t count) {
+    if (count >= LANES) return load(x);
+    return count <= 0 ? splat(0.0f) : _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), x);
+}
+
+// The left side of products, (rows, depth): in tiles, [pairs of 16 rows][steps][parts][2][16 x 32].
+struct Input {
+    const float* x;
+    int64_t rows, depth, parts;
+    uint16_t* tiles;
+
+    static int64_t floats(int64_t rows, int64_t depth, int64_t parts) {
+        return round_up(rows, PANEL) * round_up(depth, STEP) * parts / 2;
+    }
+    Input(const float* numbers, int64_t count, int64_t width, int64_t num_parts, float* block)
+        : x(numbers), rows(count), depth(width), parts(num_parts), tiles(reinterpret_cast<uint16_t*>(block)) {}
+
+    int64_t steps() const { return (depth + STEP - 1) / STEP; }
+    uint16_t* tile(int64_t row, int64_t step) const {
+        return tiles + (row / PANEL * steps() + step) * parts * 2 * TILE_NUMBERS;
+    }
+    // 32 numbers of a row, of step `step`.
+    void put(int64_t row, int64_t step, Vec low, Vec high) const {
+        split(low, high, parts, tile(row, step) + row % PANEL * STEP, 2 * TILE_NUMBERS);
+    }
+    // Rows first .. first + CHUNK_ROWS - 1, from x.
+    void prepare(int64_t first) const {
+        const int64_t last = first + CHUNK_ROWS < rows ? first + CHUNK_ROWS : rows;
+        for (int64_t r = first; r < last; ++r)
+            for (int64_t s = 0, k = 0; k < depth; ++s, k += STEP)
+                put(r, s, load_some(x + r * depth + k, depth - k),
+                    load_some(x + r * depth + k + LANES, depth - k - LANES));
+    }
+};
+
+inline int64_t packed_floats(int64_t in, int64_t out, int64_t parts) {
+    return round_up(out, PANEL) * round_up(in, STEP) * parts / 2;
+}
+
+// Weights in tiles, [panels][steps][parts][2][16 pairs of inputs][16 outputs][2].
+inline void pack_weight(const float* weight, int64_t in, int64_t out, int64_t parts, float* packed) {
+    const int64_t steps = (in + STEP - 1) / STEP;
+    uint16_t* tiles = reinterpret_cast<uint16_t*>(packed);
+    std::memset(tiles, 0, packed_floats(in, out, parts) * sizeof(float));
+    for (int64_t o = 0; o < out; ++o)
+        for (int64_t s = 0; s < steps; ++s) {
+            uint16_t row[3 * STEP];
+            const float* from = weight + o * in + s * STEP;
+            const int64_t left = in - s * STEP;
+            split(load_some(from, left), load_some(from + LANES, left - LANES), parts, row, STEP);
+            uint16_t* tile = tiles + ((o / PANEL * steps + s) * parts * 2 + o % PANEL / TILE) * TILE_NUMBERS;
+            for (int64_t p = 0; p < parts; ++p, tile += 2 * TILE_NUMBERS)
+                for (int64_t k = 0; k < STEP; k += 2)
+                    std::memcpy(tile + k * TILE + o % TILE * 2, row + p * STEP + k, 2 * sizeof(uint16_t));
+        }
+}
+
+#define LOAD_LEFT(part)                                                \
+    _tile_loadd(4, a + (part) * 2 * TILE_NUMBERS, 64);                 \
+    _tile_loadd(5, a + (part) * 2 * TILE_NUMBERS + TILE_NUMBERS, 64)
+#define LOAD_RIGHT(part)                                               \
+    _tile_loadd(6, b + (part) * 2 * TILE_NUMBERS, 64);                 \
+    _tile_loadd(7, b + (part) * 2 * TILE_NUMBERS + TILE_NUMBERS, 64)
+#define MULTIPLY()          \
+    _tile_dpbf16ps(0, 4, 6); \
+    _tile_dpbf16ps(1, 4, 7); \
+    _tile_dpbf16ps(2, 5, 6); \
+    _tile_dpbf16ps(3, 5, 7)
+
+// c (rows x PANEL) = a chunk of rows times one panel of weights.
+inline void multiply_chunk(const LinearArguments& linear, const Input& input, int64_t first, int64_t rows,
+                           int64_t panel, float* c) {
+    const int64_t steps = input.steps(), parts = linear.parts, step_numbers = parts * 2 * TILE_NUMBERS;
+    const uint16_t* weight = static_cast<const uint16_t*>(linear.weight) + panel * steps * step_numbers;
+    for (int64_t r = 0; r < rows; r += PANEL, c += PANEL * PANEL) {
+        const uint16_t *a = input.tile(first + r, 0), *b = weight;
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        if (parts == 3) {
+            for (int64_t s = 0; s < steps; ++s, a += step_numbers, b += step_numbers) {
+                LOAD_LEFT(2);
+                LOAD_RIGHT(0);
+                MULTIPLY();
+                LOAD_LEFT(1);
+                MULTIPLY();
+                LOAD_RIGHT(1);
+                MULTIPLY();
+                LOAD_LEFT(0);
+                MULTIPLY();
+                LOAD_RIGHT(2);
+                MULTIPLY();
+                LOAD_RIGHT(0);
+                MULTIPLY();
+            }
+        } else {
+            for (int64_t s = 0; s < steps; ++s, a += step_numbers, b += step_numbers) {
+                LOAD_LEFT(1);
+                LOAD_RIGHT(0);
+                MULTIPLY();
+                LOAD_LEFT(0);
+                MULTIPLY();
+                LOAD_RIGHT(1);
+                MULTIPLY();
+            }
+        }
+        _tile_stored(0, c, PANEL * sizeof(float));
+        _tile_stored(1, c + TILE, PANEL * sizeof(float));
+        _tile_stored(2, c + TILE * PANEL, PANEL * sizeof(float));
+        _tile_stored(3, c + TILE * PANEL + TILE, PANEL * sizeof(float));
+    }
+}
+
+// Whether this processor has what was compiled for, and Linux lets this process use it.
+inline bool is_ready() {
+    constexpr long ASK_PERMISSION = 0x1023, TILE_DATA = 18;  // arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
+    unsigned a, b, c, d;
+    __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(0));
+    const bool has_tiles = (d >> 22 & 1) != 0 && (d >> 24 & 1) != 0;  // AMX-BF16, AMX-TILE
+    __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(1));
+    const bool has_conversion = (a >> 5 & 1) != 0;  // AVX512-BF16
+    return has_tiles && has_conversion && syscall(SYS_arch_prctl, ASK_PERMISSION, TILE_DATA) == 0;
+}
+
+#else
+
+struct Tiles {};
+
+// The left side of products, (rows, depth), contiguous: nothing to prepare.
+struct Input {
+    const float* x;
+    int64_t rows, depth;
+    float* block;
+
+    static int64_t floats(int64_t, int64_t, int64_t) { return 0; }
+    Input(const float* numbers, int64_t count, int64_t width, int64_t, float*)
+        : x(numbers), rows(count), depth(width) {}
+    void prepare(int64_t) const {}
+};
+
+inline int64_t packed_floats(int64_t in, int64_t out, int64_t) { return round_up(out, PANEL) * in; }
+
+inline void pack_weight(const float* weight, int64_t in, int64_t out, int64_t, float* packed) {
+    for (int64_t o = 0; o < out; o += PANEL, packed += PANEL * in)
+        pack_panel(weight + o * in, in, out - o, in, 1.0f, packed);
+}
+
+inline void multiply_chunk(const LinearArguments& linear, const Input& input, int64_t first, int64_t rows,
+                           int64_t panel, float* c) {
+    constexpr int64_t DEPTH = 256;  // so much of a panel stays in the first-level cache
+    const float* weight = static_cast<const float*>(linear.weight) + panel * PANEL * linear.in;
+    for (int64_t k = 0; k < linear.in; k += DEPTH) {
+        const int64_t depth = linear.in - k < DEPTH ? linear.in - k : DEPTH;
+        multiply_panel(input.x + first * input.depth + k, input.depth, rows, weight + k * PANEL, depth, c, PANEL, k > 0);
+    }
+}
+
+inline bool is_ready() { return true; }
+
+#endif
+
+// What a linear layer does with a chunk of products: finish(first row, rows, first column, columns, products).
+template <typename Finish>
+struct Product {
+    const LinearArguments& linear;
+    const Input& input;
+    const Finish& finish;
+
+    int64_t panels() const { return (linear.out + PANEL - 1) / PANEL; }
+    int64_t tasks() const { return (input.rows + CHUNK_ROWS - 1) / CHUNK_ROWS * panels(); }
+
+    // Neighbouring tasks share the chunk of rows, so that it stays in the second-level cache.
+    void run(int64_t task) const {
+        alignas(64) float products[CHUNK_ROWS * PANEL];
+        const int64_t first = task / panels() * CHUNK_ROWS, column = task % panels() * PANEL;
+        const int64_t rows = input.rows - first < CHUNK_ROWS ? input.rows - first : CHUNK_ROWS;
+        multiply_chunk(linear, input, first, rows, column / PANEL, products);
+        if (linear.bias != nullptr) add_bias(products, rows, column);
+        finish(first, rows, column, linear.out - column < PANEL ? linear.out - column : PANEL, products);
+    }
+
+private:
+    void add_bias(float* products, int64_t rows, int64_t column) const {
+        float bias[PANEL] = {};
+        const int64_t columns = linear.out - column < PANEL ? linear.out - column : PANEL;
+        std::memcpy(bias, linear.bias + column, columns * sizeof(float));
+        const Vec left = load(bias), right = load(bias + LANES);
+        for (int64_t r = 0; r < rows; ++r, products += PANEL) {
+            store(products, add(load(products), left));
+            store(products + LANES, add(load(products + LANES), right));
+        }
+    }
+};
+
+// x * Phi(x), the exact GELU. erf is a rational function of 13th degree on [-4, 4], as in Eigen's float version.
+inline Vec gelu(Vec x) {
+    const Vec z = smaller(splat(4.0f), larger(splat(-4.0f), mul(x, splat(0.70710678f))));
+    const Vec s = mul(z, z);
+    Vec top = splat(-2.72614225801306e-10f);
+    top = fma(top, s, splat(2.77068142495902e-08f));
+    top = fma(top, s, splat(-2.10102402082508e-06f));
+    top = fma(top, s, splat(-5.69250639462346e-05f));
+    top = fma(top, s, splat(-7.34990630326855e-04f));
+    top = fma(top, s, splat(-2.95459980854025e-03f));
+    top = fma(top, s, splat(-1.60960333262415e-02f));
+    Vec bottom = splat(-1.45660718464996e-05f);
+    bottom = fma(bottom, s, splat(-2.13374055278905e-04f));
+    bottom = fma(bottom, s, splat(-1.68282697438203e-03f));
+    bottom = fma(bottom, s, splat(-7.37332916720468e-03f));
+    bottom = fma(bottom, s, splat(-1.42647390514189e-02f));
+    const Vec half = mul(x, splat(0.5f));
+    return fma(half, divide(mul(z, top), bottom), half);
+}
+
+}  // namespace

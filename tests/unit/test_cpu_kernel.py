@@ -1,0 +1,369 @@
+"""The C++ kernel computes what torch computes, for every shape, mask and model; without it torch runs."""
+
+import copy
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from debertav3 import DebertaV2ForMaskedLM, DebertaV2ForSequenceClassification, DebertaV2Model
+from debertav3.errors import UserError
+from debertav3.layers import fused_attention as fused
+from debertav3.layers import packed
+from debertav3.layers.attention_backends import RelativeTables, choose, eager_attention, sdpa_attention
+from debertav3.layers.cpu_kernel import library
+from debertav3.layers.cpu_kernel.build import INSTRUCTIONS, build, library_file
+from debertav3.layers.encoder import pack_for_inference
+from debertav3.layers.relative_position import RelativePositions
+from helpers import tiny_config
+
+KERNELS = tuple(INSTRUCTIONS)
+CLOSE = {"atol": 2e-6, "rtol": 1e-5}  # a few roundings of fp32; every number here is about 1
+SMALL = RelativePositions(num_buckets=8, max_distance=32, span=8, long_inputs="clamp")
+V3 = RelativePositions(num_buckets=256, max_distance=512, span=256, long_inputs="clamp")
+
+
+def open_kernel(name: str) -> library.Kernel:
+    if not library_file(name).is_file():
+        pytest.skip(f"the kernel for {name} was not built: no compiler, or not x86-64")
+    needed = "AVX2" if name == "avx2" else "AVX512"
+    if needed not in torch.backends.cpu.get_cpu_capability() and name != "avx2":
+        pytest.skip(f"this processor has no {needed}")
+    try:
+        return library.Kernel(library_file(name), library._team())
+    except OSError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=KERNELS)
+def compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[library.Kernel]:
+    """Each library in turn, where it can run, in place of the one that this processor would get."""
+    found = open_kernel(request.param)
+    for module in ("fused_attention", "fused_layer", "packed", "attention"):
+        monkeypatch.setattr(f"debertav3.layers.{module}.kernel", lambda: found)
+    with torch.inference_mode():
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def _keep_threads() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def attention_inputs(
+    batch: int,
+    heads: int,
+    length: int,
+    width: int,
+    *,
+    terms: str,
+    positions: RelativePositions,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor, Tensor, RelativeTables | None]:
+    """Queries, keys and values as the linear layers leave them, and tables, in float64."""
+    rng = torch.Generator().manual_seed(seed)
+
+    def states() -> Tensor:
+        x = torch.randn(batch, length, heads * width, generator=rng, dtype=torch.float64)
+        return x.unflatten(-1, (heads, width)).transpose(1, 2)
+
+    def table() -> Tensor:
+        return torch.randn(heads, 2 * positions.span, width, generator=rng, dtype=torch.float64)
+
+    tables = None
+    if terms != "content":
+        keys, queries = (table() if name in terms else None for name in ("c2p", "p2c"))
+        tables = RelativeTables(positions, width**-0.5, keys, queries)
+    return states(), states(), states(), tables
+
+
+def in_fp32(tables: RelativeTables | None) -> RelativeTables | None:
+    if tables is None:
+        return None
+    keys, queries = (None if x is None else x.float() for x in (tables.key_NRH, tables.query_NRH))
+    return RelativeTables(tables.positions, tables.scale, keys, queries)
+
+
+def assert_equals_reference(
+    q: Tensor, k: Tensor, v: Tensor, tables: RelativeTables | None, mask: Tensor | None = None
+) -> None:
+    settings_: dict[str, Any] = {
+        "scale": q.shape[-1] ** -0.5,
+        "dropout_prob": 0.0,
+        "output_attentions": False,
+    }
+    want, _ = eager_attention(q, k, v, tables, mask, **settings_)
+    got, _ = fused.fused_attention(q.float(), k.float(), v.float(), in_fp32(tables), mask, **settings_)
+    torch.testing.assert_close(got.double(), want, **CLOSE)
+
+
+@pytest.mark.parametrize("terms", ["c2p+p2c", "c2p", "p2c", "content"])
+@pytest.mark.parametrize("length", [1, 2, 7, 64, 129, 130, 257, 512, 700])
+def test_attention_equals_the_reference(compiled: library.Kernel, length: int, terms: str) -> None:
+    assert_equals_reference(*attention_inputs(2, 2, length, 32, terms=terms, positions=V3))
+
+
+@pytest.mark.parametrize("long_inputs", ["clamp", "transformers"])
+def test_attention_of_a_long_text(compiled: library.Kernel, long_inputs: Any) -> None:
+    positions = RelativePositions(num_buckets=256, max_distance=512, span=256, long_inputs=long_inputs)
+    assert_equals_reference(*attention_inputs(1, 1, 2048, 64, terms="c2p+p2c", positions=positions))
+
+
+@pytest.mark.parametrize(
+    ("num_buckets", "max_distance"), [(0, 40), (8, 32), (8, 8), (4, 5), (256, 512), (6, 300)], ids=str
+)
+@pytest.mark.parametrize("length", [5, 33, 70])
+def test_attention_for_every_form_of_buckets(
+    compiled: library.Kernel, num_buckets: int, max_distance: int, length: int
+) -> None:
+    positions = RelativePositions(
+        num_buckets=num_buckets,
+        max_distance=max_distance,
+        span=num_buckets or max_distance,
+        long_inputs="clamp",
+    )
+    assert_equals_reference(*attention_inputs(1, 2, length, 16, terms="c2p+p2c", positions=positions))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("kind", ["keys", "pairs", "pairs of a head", "nothing seen"])
+def test_attention_under_masks(compiled: library.Kernel, kind: str, threads: int) -> None:
+    torch.set_num_threads(threads)
+    q, k, v, tables = attention_inputs(3, 2, 75, 24, terms="c2p+p2c", positions=SMALL)
+    rng = torch.Generator().manual_seed(1)
+    shape = {"keys": (3, 1, 1, 75), "pairs of a head": (3, 2, 75, 75)}.get(kind, (3, 1, 75, 75))
+    mask = torch.rand(shape, generator=rng) > 0.4
+    mask[0, ..., 40:] = False
+    mask[1] = kind != "nothing seen"
+    if kind != "keys":
+        mask[2, :, 7] = False  # one query that sees nothing
+    assert_equals_reference(q, k, v, tables, mask)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    batch=st.integers(1, 3),
+    heads=st.integers(1, 4),
+    length=st.integers(1, 150),
+    width=st.integers(1, 70),
+    terms=st.sampled_from(["c2p+p2c", "c2p", "p2c", "content"]),
+    has_mask=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_attention_of_any_shape(
+    batch: int, heads: int, length: int, width: int, terms: str, has_mask: bool, seed: int
+) -> None:
+    if library.kernel() is None:
+        pytest.skip("there is no kernel for this processor")
+    q, k, v, tables = attention_inputs(batch, heads, length, width, terms=terms, positions=SMALL, seed=seed)
+    mask = None
+    if has_mask:
+        mask = torch.rand(batch, 1, length, length, generator=torch.Generator().manual_seed(seed)) > 0.5
+    with torch.inference_mode():
+        assert_equals_reference(q, k, v, tables, mask)
+
+
+def test_nan_stays_nan(compiled: library.Kernel) -> None:
+    q, k, v, tables = (x.float() if isinstance(x, Tensor) else x for x in
+                       attention_inputs(1, 1, 40, 16, terms="content", positions=SMALL))  # fmt: skip
+    k[0, 0, 3, 0] = torch.nan
+    got, _ = fused.fused_attention(
+        q, k, v, tables, None, scale=1.0, dropout_prob=0.0, output_attentions=False
+    )
+    assert got.isnan().all()
+
+
+@pytest.mark.parametrize("precision", ["highest", "high"])
+@pytest.mark.parametrize("rows", [1, 31, 33, 300])
+@pytest.mark.parametrize(("width", "out"), [(384, 64), (33, 70), (20, 7), (1100, 40)], ids=str)
+def test_linear_equals_torch(
+    compiled: library.Kernel, monkeypatch: pytest.MonkeyPatch, precision: str, rows: int, width: int, out: int
+) -> None:
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: precision)
+    torch.manual_seed(rows)
+    linear = nn.Linear(width, out)
+    x = torch.randn(2, rows, width)
+    want = F.linear(x.double(), linear.weight.double(), linear.bias.double())
+    got = packed.KernelLinear(linear)(x).double()
+    plain = (F.linear(x, linear.weight, linear.bias).double() - want).abs().max()
+    # with all three parts as accurate as fp32 is; with two, 16 bits
+    allowed = 2 * plain.item() + 1e-6 if precision == "highest" else 2e-5
+    assert (got - want).abs().max().item() <= allowed
+
+
+def test_linear_refuses_what_it_cannot_do(compiled: library.Kernel) -> None:
+    linear = packed.KernelLinear(nn.Linear(8, 8))
+    with pytest.raises(UserError, match="width 8"):
+        linear(torch.randn(2, 7))
+    with pytest.raises(UserError, match="fp32"):
+        linear(torch.randn(2, 8, dtype=torch.float64))
+    with torch.inference_mode(False), pytest.raises(UserError, match="packed for inference"):
+        linear(torch.randn(2, 8, requires_grad=True))
+
+
+def random_model(model_class: type, **changes: Any) -> Any:
+    torch.manual_seed(5)
+    with torch.inference_mode(False):
+        model = model_class(tiny_config(**changes)).eval()
+        for parameter in model.parameters():
+            nn.init.normal_(parameter, std=0.2)
+        for module in model.modules():
+            if isinstance(module, nn.LayerNorm):
+                nn.init.normal_(module.weight, mean=1.0, std=0.1)
+        return model
+
+
+def batch_for(model: Any, lengths: list[int]) -> dict[str, Tensor]:
+    ids = torch.randint(4, model.config.vocab_size, (len(lengths), max(lengths)))
+    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    return {"input_ids": ids, "attention_mask": mask.long()}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"pos_att_type": ["c2p"], "share_att_key": False},
+        {"pos_att_type": []},
+        {"conv_kernel_size": 3},
+        {"position_biased_input": True, "type_vocab_size": 2},
+        {"hidden_size": 72, "intermediate_size": 200, "num_attention_heads": 2},
+        {"hidden_act": "relu"},
+    ],
+    ids=["v3", "c2p", "content", "v2", "absolute", "odd sizes", "another activation"],
+)
+def test_packed_models_equal_plain_ones(
+    compiled: library.Kernel, changes: dict[str, Any], threads: int
+) -> None:
+    torch.set_num_threads(threads)
+    model = random_model(DebertaV2Model, **changes)
+    exact, plain = copy.deepcopy(model).double(), copy.deepcopy(model)
+    plain.set_attention_backend("eager")
+    assert pack_for_inference(model)
+    assert bool(model.encoder._fused) == (model.config.hidden_act == "gelu")
+    for lengths in ([1], [9], [30, 11, 1], [150] if not model.config.position_biased_input else [32]):
+        batch = batch_for(model, lengths)
+        for inputs in (batch, {**batch, "output_hidden_states": True}):
+            want, got = exact(**inputs), model(**inputs)
+            error = (got.last_hidden_state - want.last_hidden_state).abs().max().item()
+            usual = (plain(**inputs).last_hidden_state - want.last_hidden_state).abs().max().item()
+            assert error <= 4 * usual + 1e-6
+        torch.testing.assert_close(got.hidden_states[0].double(), want.hidden_states[0], **CLOSE)
+
+
+def test_packed_sequences_and_asked_for_attentions(compiled: library.Kernel) -> None:
+    model = random_model(DebertaV2Model)
+    plain = copy.deepcopy(model)
+    plain.set_attention_backend("eager")
+    pack_for_inference(model)
+    ids = torch.randint(4, 99, (1, 20))
+    part = torch.tensor([[0] * 8 + [1] * 12])
+    pairs = part[:, :, None] == part[:, None, :]
+    inputs = {"input_ids": ids, "attention_mask": pairs}
+    torch.testing.assert_close(model(**inputs)[0], plain(**inputs)[0], atol=1e-5, rtol=1e-5)
+    got, want = (one(ids, output_attentions=True) for one in (model, plain))
+    torch.testing.assert_close(got.last_hidden_state, want.last_hidden_state, atol=1e-5, rtol=1e-5)
+    assert len(got.attentions) == len(want.attentions)
+
+
+@pytest.mark.parametrize("model_class", [DebertaV2ForSequenceClassification, DebertaV2ForMaskedLM])
+def test_packed_heads_equal_plain_ones(compiled: library.Kernel, model_class: type) -> None:
+    model = random_model(model_class)
+    plain = copy.deepcopy(model)
+    plain.set_attention_backend("eager")
+    pack_for_inference(model)
+    batch = batch_for(model, [25, 7])
+    real = batch["attention_mask"].bool()
+    got, want = model(**batch).logits, plain(**batch).logits
+    if got.dim() == 3:  # what stands at padding is nobody's business
+        got, want = got[real], want[real]
+    torch.testing.assert_close(got, want, atol=2e-5, rtol=1e-5)
+
+
+def test_hooks_see_what_happens_inside(compiled: library.Kernel) -> None:
+    model = random_model(DebertaV2Model)
+    pack_for_inference(model)
+    seen: list[Tensor] = []
+    model.encoder.layer[1].attention.register_forward_hook(lambda *call: seen.append(call[2][0]))
+    model(torch.tensor([[5, 6, 7]]))
+    assert [x.shape for x in seen] == [(1, 3, 48)]
+
+
+def test_moved_models_do_without(compiled: library.Kernel) -> None:
+    model = random_model(DebertaV2Model)
+    pack_for_inference(model)
+    model.double()
+    with pytest.raises(UserError, match="fp32"):
+        model(torch.tensor([[5, 6, 7]]))
+
+
+def test_auto_takes_the_kernel_in_inference_only() -> None:
+    if library.kernel() is None:
+        pytest.skip("there is no kernel for this processor")
+    x = torch.randn(1, 2, 3, 4)
+    assert not fused.can_fuse(x, dropout_prob=0.0)  # gradients are on
+    with torch.inference_mode():
+        assert fused.can_fuse(x, dropout_prob=0.0)
+        assert not fused.can_fuse(x, dropout_prob=0.1)
+        assert not fused.can_fuse(x.double(), dropout_prob=0.0)
+        with torch.autocast("cpu"):
+            assert not fused.can_fuse(x, dropout_prob=0.0)
+    assert choose("auto", output_attentions=False, can_fuse=True) is fused.fused_attention
+    assert choose("auto", output_attentions=False) is sdpa_attention
+
+
+def test_named_and_impossible_is_an_error() -> None:
+    model = random_model(DebertaV2Model)
+    model.set_attention_backend("fused")
+    with pytest.raises(UserError, match="inference only"):
+        model(torch.tensor([[5, 6, 7]]))
+
+
+def test_a_missing_library_means_torch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = random_model(DebertaV2Model)
+    batch = batch_for(model, [12, 5])
+    with torch.inference_mode():
+        want = model(**batch).last_hidden_state
+    library.kernel.cache_clear()
+    monkeypatch.setattr(library, "library_file", lambda name: tmp_path / f"{name}.so")
+    try:
+        with caplog.at_level(logging.INFO), torch.inference_mode():
+            assert library.kernel() is None
+            plain = model(**batch).last_hidden_state
+            assert pack_for_inference(model)
+            got = model(**batch).last_hidden_state
+    finally:
+        library.kernel.cache_clear()
+    assert type(model.encoder.layer[0].output.dense) is packed.PackedLinear
+    assert [record.message for record in caplog.records if "CPU kernel" in record.message] != []
+    for other in (plain, got):
+        torch.testing.assert_close(other, want, atol=1e-5, rtol=1e-5)
+
+
+def test_a_library_of_another_version_is_refused(tmp_path: Path) -> None:
+    broken = tmp_path / "debertav3_avx2.so"
+    broken.write_bytes(b"not a library")
+    with pytest.raises(OSError):
+        library.Kernel(broken, None)
+
+
+def test_no_compiler_means_no_library_and_one_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with caplog.at_level(logging.WARNING):
+        assert build() == []
+    assert len(caplog.records) == 1
+    assert "not built" in caplog.text
