@@ -144,6 +144,7 @@ class DebertaV2Model(DebertaV2PreTrainedModel):
         output_hidden_states: bool | None = None,
         perturbation: Perturbation | None = None,
         num_layers: int | None = None,
+        first_token_suffices: bool = False,
         **kwargs: Any,
     ) -> BaseModelOutput:
         """Encode.
@@ -159,6 +160,8 @@ class DebertaV2Model(DebertaV2PreTrainedModel):
             output_hidden_states: whether to return the embeddings and every layer's output.
             perturbation: SiFT's, on the embeddings.
             num_layers: how many layers to run; None for all.
+            first_token_suffices: whether nobody reads the last hidden state but that of the first token; it
+                may then be all that is returned, ``(B, 1, D)``.
             kwargs: accepted for transformers' callers, and unused.
 
         Raises:
@@ -181,6 +184,7 @@ class DebertaV2Model(DebertaV2PreTrainedModel):
             num_layers=num_layers,
             output_hidden_states=chosen(output_hidden_states, self.config.output_hidden_states),
             output_attentions=chosen(output_attentions, self.config.output_attentions),
+            first_token_suffices=first_token_suffices,
         )
         return BaseModelOutput(
             last_hidden_state=output.last_hidden_state,

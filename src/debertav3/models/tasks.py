@@ -56,7 +56,14 @@ class DebertaV2ForSequenceClassification(DebertaV2PreTrainedModel):
             ``logits`` ``(B, num_labels)``, and ``loss``, the mean over examples, where labels are given.
         """
         outputs = self.deberta(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **kwargs
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            return_dict=True,
+            first_token_suffices=True,
+            **kwargs,
         )
         logits = self.classifier(self.dropout(self.pooler(outputs.last_hidden_state)))
         loss = None if labels is None else self._loss(logits, labels)
@@ -221,7 +228,7 @@ class DebertaV2ForMultipleChoice(DebertaV2PreTrainedModel):
             None if x is None else x.flatten(0, 1)
             for x in (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         ]
-        outputs = self.deberta(*flat, return_dict=True, **kwargs)
+        outputs = self.deberta(*flat, return_dict=True, first_token_suffices=True, **kwargs)
         logits = self.classifier(self.dropout(self.pooler(outputs.last_hidden_state))).view(-1, num_choices)
         return MultipleChoiceModelOutput(
             loss=None if labels is None else cross_entropy(logits, labels),

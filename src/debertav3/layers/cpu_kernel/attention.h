@@ -158,10 +158,16 @@ void prepare_keys(const Head& head, int64_t first) {
     if (a.query_table == nullptr) return;
     float* rows = own_scratch.floats(BLOCK_KEYS * width);
     copy_rows(head.key(first), a.key_token, count, width, 1.0f, rows);
-    const int64_t table_floats = round_up(a.table_rows, PANEL) * width, stride = plan.queries.stride;
-    const float* panel = a.query_table + head.n * table_floats + plan.queries.first * PANEL * width;
-    for (int64_t p = 0; p < plan.queries.count; ++p, panel += PANEL * width)
-        multiply_panel(rows, width, count, panel, width, head.products + first * stride + p * PANEL, stride, false);
+    const int64_t stride = plan.queries.stride;
+    const float* table = a.query_table + head.n * round_up(a.table_rows, PANEL) * width;
+    const int32_t* row_of = a.rows_by_query + a.length - 1;
+    for (int64_t k = 0; k < count; k += PANEL) {  // few keys at a time: they need fewer rows of the table
+        const int64_t some = count - k < PANEL ? count - k : PANEL, key = first + k;
+        const Reach reach(row_of[-(key + some - 1)], row_of[a.queries - 1 - key]);
+        for (int64_t p = reach.first; p < reach.first + reach.count; ++p)
+            multiply_panel(rows + k * width, width, some, table + p * PANEL * width, width,
+                           head.products + key * stride + (p - plan.queries.first) * PANEL, stride, false);
+    }
 }
 
 // A block of queries on its way through scores, softmax and values.
@@ -208,10 +214,12 @@ private:
 
     void multiply_with_key_table() {
         const int64_t width = a_.head_width;
-        const float* panel = a_.key_table + head_.n * round_up(a_.table_rows, PANEL) * width +
-                             plan_.keys.first * PANEL * width;
-        for (int64_t p = 0; p < plan_.keys.count; ++p, panel += PANEL * width)
-            multiply_panel(queries_, width, count_, panel, width, products_ + p * PANEL, plan_.keys.stride, false);
+        const float* table = a_.key_table + head_.n * round_up(a_.table_rows, PANEL) * width;
+        const int32_t* row_of = a_.rows_by_key + a_.length - 1;
+        const Reach reach(row_of[-(first_ + count_ - 1)], row_of[seen_ - 1 - first_]);
+        for (int64_t p = reach.first; p < reach.first + reach.count; ++p)
+            multiply_panel(queries_, width, count_, table + p * PANEL * width, width,
+                           products_ + (p - plan_.keys.first) * PANEL, plan_.keys.stride, false);
     }
 
     // The largest value that a key's scores may have: none for a visible key, the lowest number for a hidden one
@@ -366,6 +374,15 @@ void attend(const Arguments& a) {
     group = group < 1 ? 1 : group > heads ? heads : group;
     const int64_t key_blocks = (a.length + BLOCK_KEYS - 1) / BLOCK_KEYS;
     const int64_t query_blocks = (a.queries + BLOCK_QUERIES - 1) / BLOCK_QUERIES;
+    if (heads % a.threads == 0 || heads >= 8 * a.threads) {  // a head on one thread: all stays in its cache
+        share(a.team, a.threads, heads, [&](int64_t number) {
+            const Head head(plan, number, group_scratch.floats(floats));
+            for (int64_t b = 0; b < key_blocks; ++b) prepare_keys(head, b * BLOCK_KEYS);
+            for (int64_t b = 0; b < query_blocks; ++b) attend(head, b * BLOCK_QUERIES);
+            group_scratch.trim();
+        });
+        return;
+    }
     float* prepared = group_scratch.floats(group * floats);
     for (int64_t start = 0; start < heads; start += group) {
         const int64_t count = heads - start < group ? heads - start : group;

@@ -7,15 +7,13 @@
 
 namespace {
 
-constexpr int64_t KEPT_FLOATS = 24 << 20;  // 96 MiB
-
 // 0, or 1 where memory was lacking.
 template <typename Run>
 int guarded(const Run& run) {
     try {
         run();
-        group_scratch.trim(KEPT_FLOATS);
-        layer_scratch.trim(KEPT_FLOATS);
+        group_scratch.trim();
+        layer_scratch.trim();
         return 0;
     } catch (const std::bad_alloc&) {
         return 1;

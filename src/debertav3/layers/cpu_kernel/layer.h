@@ -28,8 +28,6 @@ struct LayerArguments {
 
 namespace {
 
-constexpr int64_t MACRO_ROWS = 1024;  // rows that go through the feed-forward part together
-
 thread_local Scratch layer_scratch;
 
 // Runs the tasks of several products after one another on the team.
@@ -93,17 +91,29 @@ struct Write {
     int64_t stride;
     const float* residual;  // added, or null
 
-    void operator()(int64_t first, int64_t rows, int64_t column, int64_t columns, const float* products) const {
-        for (int64_t r = 0; r < rows; ++r, products += PANEL) {
-            const int64_t place = (first + r) * stride + column;
-            if (columns < PANEL) {
+    void operator()(int64_t first, int64_t rows, int64_t column, int64_t columns, const float* products,
+                    const Bias bias) const {
+        // Local copies: for all that the compiler knows, a store could change a member.
+        const int64_t step = stride;
+        const float* other = residual == nullptr ? nullptr : residual + first * step + column;
+        float* place = out + first * step + column;
+        if (columns < PANEL) {
+            float end[PANEL];
+            for (int64_t r = 0; r < rows; ++r, products += PANEL, place += step) {
+                store(end, add(load(products), bias.left));
+                store(end + LANES, add(load(products + LANES), bias.right));
                 for (int64_t c = 0; c < columns; ++c)
-                    out[place + c] = products[c] + (residual == nullptr ? 0.0f : residual[place + c]);
-                continue;
+                    place[c] = other == nullptr ? end[c] : end[c] + other[r * step + c];
             }
-            for (int64_t c = 0; c < PANEL; c += LANES) {
-                const Vec product = load(products + c);
-                store(out + place + c, residual == nullptr ? product : add(product, load(residual + place + c)));
+        } else if (other != nullptr) {
+            for (int64_t r = 0; r < rows; ++r, products += PANEL, place += step, other += step) {
+                store(place, add(add(load(products), bias.left), load(other)));
+                store(place + LANES, add(add(load(products + LANES), bias.right), load(other + LANES)));
+            }
+        } else {
+            for (int64_t r = 0; r < rows; ++r, products += PANEL, place += step) {
+                store(place, add(load(products), bias.left));
+                store(place + LANES, add(load(products + LANES), bias.right));
             }
         }
     }
@@ -112,27 +122,36 @@ struct Write {
 // GELU, into the input of the next product.
 struct WriteActivated {
     const Input& next;
-    float* out;  // (rows, next.depth), where the next product reads plain numbers
+    float* out;            // (rows, next.depth), where the next product reads plain numbers
+    int64_t first_column;  // of next
 
-    void operator()(int64_t first, int64_t rows, int64_t column, int64_t columns, const float* products) const {
-        for (int64_t r = 0; r < rows; ++r, products += PANEL) {
-            const Vec left = gelu(load(products)), right = gelu(load(products + LANES));
+    void operator()(int64_t first, int64_t rows, int64_t column, int64_t columns, const float* products,
+                    const Bias bias) const {
 #if defined(__AMX_BF16__)
-            (void)columns;
-            next.put(first + r, column / PANEL, left, right);
-#else
-            float* place = out + (first + r) * next.depth + column;
-            float end[PANEL];
-            float* target = columns < PANEL ? end : place;
-            store(target, left);
-            store(target + LANES, right);
-            if (columns < PANEL) std::memcpy(place, end, columns * sizeof(float));
-#endif
+        (void)columns;
+        const int64_t step = (column - first_column) / STEP, parts = next.parts;
+        for (int64_t start = 0; start < rows; start += PANEL) {
+            uint16_t* place = next.tile(first + start, step);
+            const int64_t count = rows - start < PANEL ? rows - start : PANEL;
+            for (int64_t r = 0; r < count; ++r, products += PANEL, place += STEP)
+                split(gelu(add(load(products), bias.left)), gelu(add(load(products + LANES), bias.right)), parts,
+                      place, 2 * TILE_NUMBERS);
         }
+#else
+        const int64_t step = next.depth;
+        float* place = out + first * step + column - first_column;
+        float end[PANEL];
+        for (int64_t r = 0; r < rows; ++r, products += PANEL, place += step) {
+            float* target = columns < PANEL ? end : place;
+            store(target, gelu(add(load(products), bias.left)));
+            store(target + LANES, gelu(add(load(products + LANES), bias.right)));
+            if (columns < PANEL) std::memcpy(place, end, columns * sizeof(float));
+        }
+#endif
     }
 };
 
-// Output of attention and the feed-forward part, for rows first .. first + rows - 1 of the queries.
+// Output of attention and the feed-forward part for few rows: all threads share each product.
 void finish_rows(const LayerArguments& a, const float* context, const float* residual, float* out, int64_t rows,
                  float* block) {
     const Team team = a.attention.team;
@@ -153,12 +172,99 @@ void finish_rows(const LayerArguments& a, const float* context, const float* res
     const Input attended_input(attended, rows, width, parts, narrow_tiles);
     prepare(team, threads, attended_input);
     const Input wide_input(wide, rows, inner, parts, wide_tiles);
-    const WriteActivated to_wide{wide_input, wide};
+    const WriteActivated to_wide{wide_input, wide, 0};
     multiply(team, threads, Product<WriteActivated>{a.widen, attended_input, to_wide});
     const Write to_out{out, width, attended};
     multiply(team, threads, Product<Write>{a.narrow, wide_input, to_out});
     for_rows(team, threads, rows, [&](int64_t r) { normalize(out + r * width, width, a.output_norm, a.epsilon); });
 }
+
+// Rows that one thread takes through everything behind attention, or through the projections before it.
+class RowChunk {
+public:
+    static constexpr int64_t INNER = 192;  // columns of the feed-forward part that are made and used up together
+    static_assert(INNER % PANEL == 0 && INNER % STEP == 0);
+
+    RowChunk(const LayerArguments& a, int64_t rows) : a_(a), rows_(rows), padded_(round_up(rows, STEP)) {
+        float* next = own_scratch.floats(floats(a, padded_));
+        const int64_t width = a.width, parts = a.query.parts;
+        attended_ = next;
+        sums_ = attended_ + round_up(padded_ * width, 16);
+        narrow_tiles_ = sums_ + padded_ * round_up(width, PANEL);
+        wide_tiles_ = narrow_tiles_ + round_up(Input::floats(padded_, width, parts), 16);
+        wide_ = wide_tiles_ + round_up(Input::floats(padded_, INNER, parts), 16);
+    }
+
+    static int64_t floats(const LayerArguments& a, int64_t rows) {
+        const int64_t parts = a.query.parts;
+        return rows * (a.width + round_up(a.width, PANEL) + INNER) + Input::floats(rows, a.width, parts) +
+               Input::floats(rows, INNER, parts) + 4 * 16;
+    }
+
+    // How many rows: as evenly shared as can be, and in the second-level cache; 0 where there are too few.
+    static int64_t choose(const LayerArguments& a, int64_t rows) {
+        constexpr int64_t LEAST = 128, CACHE_FLOATS = 8 << 16;  // 2 MiB
+        const int64_t threads = a.attention.threads;
+        if (rows < LEAST * threads) return 0;
+        int64_t best = 0, best_time = 0;
+        for (int64_t n = STEP; n <= 512 && (n <= 64 || floats(a, n) <= CACHE_FLOATS); n += STEP) {
+            const int64_t chunks = (rows + n - 1) / n, time = (chunks + threads - 1) / threads * n;
+            if (best == 0 || time <= best_time) {
+                best = n;
+                best_time = time;
+            }
+        }
+        return best;
+    }
+
+    // Products of the rows of x with some layers, each to its place.
+    template <typename... Ends>
+    void project(const float* x, const Ends&... ends) {
+        const Input input(x, rows_, a_.width, a_.query.parts, narrow_tiles_);
+        input.prepare_all();
+        (Product<Write>{ends.linear, input, ends.write}.run_all(), ...);
+    }
+
+    void finish(const float* context, const float* residual, float* out) {
+        const int64_t width = a_.width, parts = a_.query.parts;
+        const Write to_attended{attended_, width, residual};
+        const Input context_input(context, rows_, width, parts, narrow_tiles_);
+        context_input.prepare_all();
+        Product<Write>{a_.output, context_input, to_attended}.run_all();
+        for (int64_t r = 0; r < rows_; ++r) normalize(attended_ + r * width, width, a_.attention_norm, a_.epsilon);
+        const Input attended(attended_, rows_, width, parts, narrow_tiles_);
+        attended.prepare_all();
+        for (int64_t column = 0; column < a_.widen.out; column += INNER) feed_forward(attended, column);
+        const Write to_out{out, width, attended_};
+        const Product<Write> narrow{a_.narrow, attended, to_out};
+        for (int64_t panel = 0; panel < narrow.panels(); ++panel)
+            narrow.end(0, rows_, panel, sums_ + panel * padded_ * PANEL);
+        for (int64_t r = 0; r < rows_; ++r) normalize(out + r * width, width, a_.output_norm, a_.epsilon);
+    }
+
+private:
+    // Adds what INNER columns, from `column` on, contribute to the sums.
+    void feed_forward(const Input& attended, int64_t column) {
+        const int64_t left = a_.widen.out - column, columns = left < INNER ? left : INNER;
+        const Input wide(wide_, rows_, columns, a_.query.parts, wide_tiles_);
+        const WriteActivated to_wide{wide, wide_, column};
+        Product<WriteActivated>{a_.widen, attended, to_wide}.run_panels(column / PANEL,
+                                                                       (column + columns + PANEL - 1) / PANEL);
+        for (int64_t panel = 0; panel * PANEL < a_.width; ++panel)
+            for (int64_t row = 0; row < rows_; row += CHUNK_ROWS)
+                multiply_chunk(a_.narrow, column, wide, row, rows_ - row < CHUNK_ROWS ? rows_ - row : CHUNK_ROWS,
+                               panel, sums_ + (panel * padded_ + row) * PANEL, column > 0);
+    }
+
+    const LayerArguments& a_;
+    const int64_t rows_, padded_;
+    float *attended_, *sums_, *narrow_tiles_, *wide_tiles_, *wide_;
+};
+
+struct Projection {
+    const LinearArguments& linear;
+    Write write;
+};
 
 int64_t finish_floats(const LayerArguments& a, int64_t rows) {
     const int64_t parts = a.query.parts, inner = a.widen.out;
@@ -166,30 +272,62 @@ int64_t finish_floats(const LayerArguments& a, int64_t rows) {
            round_up(Input::floats(rows, inner, parts), 16) + rows * inner + 64;
 }
 
+// Rows first, first + chunk, ... of `rows`, each chunk on one thread.
+template <typename Run>
+void for_chunks(const LayerArguments& a, int64_t rows, int64_t chunk, const Run& run) {
+    share<Tiles>(a.attention.team, a.attention.threads, (rows + chunk - 1) / chunk, [&](int64_t task) {
+        const int64_t first = task * chunk;
+        run(first, rows - first < chunk ? rows - first : chunk);
+    });
+}
+
+// Queries, keys and values; `block` has room for the tiles of states and queries.
+void project(const LayerArguments& a, float* block, float* q, float* k, float* v) {
+    const AttentionArguments& attention = a.attention;
+    const int64_t width = a.width, parts = a.query.parts, rows = attention.batch * attention.length;
+    const bool has_own = a.queries != nullptr;
+    const Write to_q{q, width, nullptr}, to_k{k, width, nullptr}, to_v{v, width, nullptr};
+    const int64_t chunk = RowChunk::choose(a, rows);
+    const Input states(a.states, rows, width, parts, block);
+    if (chunk > 0) {
+        for_chunks(a, rows, chunk, [&](int64_t first, int64_t count) {
+            const auto part = [&](float* to) { return Write{to + first * width, width, nullptr}; };
+            RowChunk own(a, count);
+            const float* x = a.states + first * width;
+            const Projection key{a.key, part(k)}, value{a.value, part(v)};
+            if (has_own)
+                own.project(x, key, value);
+            else
+                own.project(x, Projection{a.query, part(q)}, key, value);
+        });
+    } else {
+        prepare(attention.team, attention.threads, states);
+        const Product<Write> key{a.key, states, to_k}, value{a.value, states, to_v};
+        if (has_own)
+            multiply(attention.team, attention.threads, key, value);
+        else
+            multiply(attention.team, attention.threads, Product<Write>{a.query, states, to_q}, key, value);
+    }
+    if (!has_own) return;
+    const Input queries(a.queries, attention.batch * attention.queries, width, parts, block);
+    prepare(attention.team, attention.threads, queries);
+    multiply(attention.team, attention.threads, Product<Write>{a.query, queries, to_q});
+}
+
 void run_layer(const LayerArguments& a) {
     AttentionArguments attention = a.attention;
-    const Team team = attention.team;
-    const int64_t threads = attention.threads, width = a.width, parts = a.query.parts;
+    const int64_t width = a.width;
     const int64_t rows = attention.batch * attention.length, query_rows = attention.batch * attention.queries;
-    const int64_t macro = query_rows < MACRO_ROWS ? query_rows : MACRO_ROWS;
-    const int64_t state_floats = round_up(Input::floats(rows, width, parts), 16);
-    const int64_t query_floats = a.queries == nullptr ? 0 : round_up(Input::floats(query_rows, width, parts), 16);
+    const int64_t state_floats = round_up(Input::floats(rows, width, a.query.parts), 16);
     const int64_t projected = round_up((2 * rows + 2 * query_rows) * width, 16);
-    float* const block = layer_scratch.floats(state_floats + query_floats + projected + finish_floats(a, macro));
-    float* const q = block + state_floats + query_floats;
+    const int64_t chunk = RowChunk::choose(a, query_rows);
+    float* const block =
+        layer_scratch.floats(state_floats + projected + (chunk > 0 ? 0 : finish_floats(a, query_rows)));
+    float* const q = block + state_floats;
     float* const k = q + query_rows * width;
     float* const v = k + rows * width;
     float* const context = v + rows * width;
-    float* const rest = block + state_floats + query_floats + projected;
-
-    const Input states(a.states, rows, width, parts, block);
-    prepare(team, threads, states);
-    const float* const queries = a.queries == nullptr ? a.states : a.queries;
-    const Input own_queries(queries, query_rows, width, parts, block + state_floats);
-    if (a.queries != nullptr) prepare(team, threads, own_queries);
-    const Write to_q{q, width, nullptr}, to_k{k, width, nullptr}, to_v{v, width, nullptr};
-    multiply(team, threads, Product<Write>{a.query, a.queries == nullptr ? states : own_queries, to_q},
-             Product<Write>{a.key, states, to_k}, Product<Write>{a.value, states, to_v});
+    project(a, block, q, k, v);
 
     attention.query = q;
     attention.key = k;
@@ -201,11 +339,14 @@ void run_layer(const LayerArguments& a) {
     attention.key_batch = attention.value_batch = attention.length * width;
     attend(attention);
 
-    for (int64_t first = 0; first < query_rows; first += macro) {
-        const int64_t count = query_rows - first < macro ? query_rows - first : macro;
-        const int64_t place = first * width;
-        finish_rows(a, context + place, queries + place, a.out + place, count, rest);
-    }
+    const float* const residual = a.queries == nullptr ? a.states : a.queries;
+    if (chunk > 0)
+        for_chunks(a, query_rows, chunk, [&](int64_t first, int64_t count) {
+            const int64_t place = first * width;
+            RowChunk(a, count).finish(context + place, residual + place, a.out + place);
+        });
+    else
+        finish_rows(a, context, residual, a.out, query_rows, q + projected);
 }
 
 }  // namespace

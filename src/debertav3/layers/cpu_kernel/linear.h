@@ -18,6 +18,7 @@
 namespace {
 
 constexpr int64_t CHUNK_ROWS = 128;  // rows that meet a panel of weights together
+constexpr int64_t STEP = 32;         // inputs of a layer that are multiplied together; rows of an AMX tile
 
 }  // namespace
 
@@ -37,8 +38,7 @@ namespace {
 
 #if defined(__AMX_BF16__)
 
-constexpr int64_t TILE = 16;        // rows of a matrix tile, and columns of a result
-constexpr int64_t STEP = 32;        // bf16 numbers of a row of a tile
+constexpr int64_t TILE = 16;  // rows of a matrix tile, and columns of a result
 constexpr int64_t TILE_NUMBERS = TILE * STEP;
 static_assert(PANEL == 2 * TILE);
 
@@ -67,9 +67,10 @@ inline __m256i take_part(Vec& x) {
 
 // 32 numbers of a row into its place in `parts` tiles, `distance` apart.
 inline void split(Vec low, Vec high, int64_t parts, uint16_t* place, int64_t distance) {
-    for (int64_t p = 0; p < parts; ++p, place += distance) {
+    for (int p = 0;; ++p, place += distance) {
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(place), take_part(low));
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(place + LANES), take_part(high));
+        if (p + 1 == parts) return;
     }
 }
 
@@ -94,17 +95,20 @@ struct Input {
     uint16_t* tile(int64_t row, int64_t step) const {
         return tiles + (row / PANEL * steps() + step) * parts * 2 * TILE_NUMBERS;
     }
-    // 32 numbers of a row, of step `step`.
-    void put(int64_t row, int64_t step, Vec low, Vec high) const {
-        split(low, high, parts, tile(row, step) + row % PANEL * STEP, 2 * TILE_NUMBERS);
-    }
     // Rows first .. first + CHUNK_ROWS - 1, from x.
     void prepare(int64_t first) const {
         const int64_t last = first + CHUNK_ROWS < rows ? first + CHUNK_ROWS : rows;
-        for (int64_t r = first; r < last; ++r)
-            for (int64_t s = 0, k = 0; k < depth; ++s, k += STEP)
-                put(r, s, load_some(x + r * depth + k, depth - k),
-                    load_some(x + r * depth + k + LANES, depth - k - LANES));
+        const int64_t width = depth, step_numbers = parts * 2 * TILE_NUMBERS;  // not read again at every store
+        for (int64_t r = first; r < last; ++r) {
+            const float* row = x + r * width;
+            uint16_t* place = tile(r, 0) + r % PANEL * STEP;
+            for (int64_t k = 0; k < width; k += STEP, place += step_numbers)
+                split(load_some(row + k, width - k), load_some(row + k + LANES, width - k - LANES), parts, place,
+                      2 * TILE_NUMBERS);
+        }
+    }
+    void prepare_all() const {
+        for (int64_t r = 0; r < rows; r += CHUNK_ROWS) prepare(r);
     }
 };
 
@@ -142,17 +146,25 @@ inline void pack_weight(const float* weight, int64_t in, int64_t out, int64_t pa
     _tile_dpbf16ps(2, 5, 6); \
     _tile_dpbf16ps(3, 5, 7)
 
-// c (rows x PANEL) = a chunk of rows times one panel of weights.
-inline void multiply_chunk(const LinearArguments& linear, const Input& input, int64_t first, int64_t rows,
-                           int64_t panel, float* c) {
+// c (rows x PANEL) = or += a chunk of rows times one panel of the weights of inputs from `first_input` on.
+inline void multiply_chunk(const LinearArguments& linear, int64_t first_input, const Input& input, int64_t first,
+                           int64_t rows, int64_t panel, float* c, bool adds) {
     const int64_t steps = input.steps(), parts = linear.parts, step_numbers = parts * 2 * TILE_NUMBERS;
-    const uint16_t* weight = static_cast<const uint16_t*>(linear.weight) + panel * steps * step_numbers;
+    const int64_t first_step = panel * ((linear.in + STEP - 1) / STEP) + first_input / STEP;
+    const uint16_t* weight = static_cast<const uint16_t*>(linear.weight) + first_step * step_numbers;
     for (int64_t r = 0; r < rows; r += PANEL, c += PANEL * PANEL) {
         const uint16_t *a = input.tile(first + r, 0), *b = weight;
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
+        if (adds) {
+            _tile_loadd(0, c, PANEL * sizeof(float));
+            _tile_loadd(1, c + TILE, PANEL * sizeof(float));
+            _tile_loadd(2, c + TILE * PANEL, PANEL * sizeof(float));
+            _tile_loadd(3, c + TILE * PANEL + TILE, PANEL * sizeof(float));
+        } else {
+            _tile_zero(0);
+            _tile_zero(1);
+            _tile_zero(2);
+            _tile_zero(3);
+        }
         if (parts == 3) {
             for (int64_t s = 0; s < steps; ++s, a += step_numbers, b += step_numbers) {
                 LOAD_LEFT(2);
@@ -206,12 +218,12 @@ struct Tiles {};
 struct Input {
     const float* x;
     int64_t rows, depth;
-    float* block;
 
     static int64_t floats(int64_t, int64_t, int64_t) { return 0; }
     Input(const float* numbers, int64_t count, int64_t width, int64_t, float*)
         : x(numbers), rows(count), depth(width) {}
     void prepare(int64_t) const {}
+    void prepare_all() const {}
 };
 
 inline int64_t packed_floats(int64_t in, int64_t out, int64_t) { return round_up(out, PANEL) * in; }
@@ -221,13 +233,14 @@ inline void pack_weight(const float* weight, int64_t in, int64_t out, int64_t, f
         pack_panel(weight + o * in, in, out - o, in, 1.0f, packed);
 }
 
-inline void multiply_chunk(const LinearArguments& linear, const Input& input, int64_t first, int64_t rows,
-                           int64_t panel, float* c) {
-    constexpr int64_t DEPTH = 256;  // so much of a panel stays in the first-level cache
-    const float* weight = static_cast<const float*>(linear.weight) + panel * PANEL * linear.in;
-    for (int64_t k = 0; k < linear.in; k += DEPTH) {
-        const int64_t depth = linear.in - k < DEPTH ? linear.in - k : DEPTH;
-        multiply_panel(input.x + first * input.depth + k, input.depth, rows, weight + k * PANEL, depth, c, PANEL, k > 0);
+inline void multiply_chunk(const LinearArguments& linear, int64_t first_input, const Input& input, int64_t first,
+                           int64_t rows, int64_t panel, float* c, bool adds) {
+    constexpr int64_t DEPTH = 192;  // so much of a panel stays in the first-level cache
+    const float* weight = static_cast<const float*>(linear.weight) + (panel * linear.in + first_input) * PANEL;
+    for (int64_t k = 0; k < input.depth; k += DEPTH) {
+        const int64_t depth = input.depth - k < DEPTH ? input.depth - k : DEPTH;
+        multiply_panel(input.x + first * input.depth + k, input.depth, rows, weight + k * PANEL, depth, c, PANEL,
+                       adds || k > 0);
     }
 }
 
@@ -235,7 +248,22 @@ inline bool is_ready() { return true; }
 
 #endif
 
-// What a linear layer does with a chunk of products: finish(first row, rows, first column, columns, products).
+// The bias of one panel's columns; zeros where there is none.
+struct Bias {
+    Vec left, right;
+
+    Bias(const LinearArguments& linear, int64_t column) : left(splat(0.0f)), right(splat(0.0f)) {
+        if (linear.bias == nullptr) return;
+        float bias[PANEL] = {};
+        const int64_t columns = linear.out - column < PANEL ? linear.out - column : PANEL;
+        std::memcpy(bias, linear.bias + column, columns * sizeof(float));
+        left = load(bias);
+        right = load(bias + LANES);
+    }
+};
+
+// A linear layer and what is done with a chunk of its products:
+// finish(first row, rows, first column, columns, products, bias).
 template <typename Finish>
 struct Product {
     const LinearArguments& linear;
@@ -246,26 +274,28 @@ struct Product {
     int64_t tasks() const { return (input.rows + CHUNK_ROWS - 1) / CHUNK_ROWS * panels(); }
 
     // Neighbouring tasks share the chunk of rows, so that it stays in the second-level cache.
-    void run(int64_t task) const {
+    void run(int64_t task) const { run(task / panels() * CHUNK_ROWS, task % panels()); }
+
+    void run(int64_t first, int64_t panel) const {
         alignas(64) float products[CHUNK_ROWS * PANEL];
-        const int64_t first = task / panels() * CHUNK_ROWS, column = task % panels() * PANEL;
         const int64_t rows = input.rows - first < CHUNK_ROWS ? input.rows - first : CHUNK_ROWS;
-        multiply_chunk(linear, input, first, rows, column / PANEL, products);
-        if (linear.bias != nullptr) add_bias(products, rows, column);
-        finish(first, rows, column, linear.out - column < PANEL ? linear.out - column : PANEL, products);
+        multiply_chunk(linear, 0, input, first, rows, panel, products, false);
+        end(first, rows, panel, products);
     }
 
-private:
-    void add_bias(float* products, int64_t rows, int64_t column) const {
-        float bias[PANEL] = {};
-        const int64_t columns = linear.out - column < PANEL ? linear.out - column : PANEL;
-        std::memcpy(bias, linear.bias + column, columns * sizeof(float));
-        const Vec left = load(bias), right = load(bias + LANES);
-        for (int64_t r = 0; r < rows; ++r, products += PANEL) {
-            store(products, add(load(products), left));
-            store(products + LANES, add(load(products + LANES), right));
-        }
+    // Bias and finish, for products made elsewhere.
+    void end(int64_t first, int64_t rows, int64_t panel, const float* products) const {
+        const int64_t column = panel * PANEL;
+        finish(first, rows, column, linear.out - column < PANEL ? linear.out - column : PANEL, products,
+               Bias(linear, column));
     }
+
+    // All rows, panels first .. last - 1, on this thread: the rows stay in cache, each weight is read once.
+    void run_panels(int64_t first, int64_t last) const {
+        for (int64_t panel = first; panel < last; ++panel)
+            for (int64_t row = 0; row < input.rows; row += CHUNK_ROWS) run(row, panel);
+    }
+    void run_all() const { run_panels(0, panels()); }
 };
 
 // x * Phi(x), the exact GELU. erf is a rational function of 13th degree on [-4, 4], as in Eigen's float version.

@@ -46,6 +46,8 @@ void share(Team team, int64_t threads, int64_t count, const Task& task) {
     if (work.lacks_memory) throw std::bad_alloc();
 }
 
+constexpr int64_t KEPT_FLOATS = 24 << 20;  // 96 MiB; a thread gives larger blocks back
+
 // A block of floats that a thread keeps from call to call: fresh memory costs page faults.
 class Scratch {
 public:
@@ -68,8 +70,8 @@ public:
     }
 
     // Gives a large block back, so that one long text does not hold its memory for ever.
-    void trim(int64_t kept) {
-        if (capacity_ <= kept) return;
+    void trim() {
+        if (capacity_ <= KEPT_FLOATS) return;
         std::free(block_);
         block_ = nullptr;
         capacity_ = 0;
