@@ -23,7 +23,7 @@ from ...errors import UserError
 from ...models.base import complete_config
 from ...sizes import SIZES, config_for
 from ..backends import Backend, BackendConfig, open_backend
-from ..export.formats import write_graph
+from ..export.formats import quiet_exporters, write_graph
 from ..export.graph import CLASSES, folded_copy, random_batch
 from ..export.run import head_to_export, open_exported
 from ..exported import FORMATS, MANIFEST, Manifest, is_installed, read_exported
@@ -168,12 +168,14 @@ def _stock_onnx(model: Any, threads: int) -> Callable[[Ids], npt.NDArray[np.floa
     import onnxruntime
     from transformers.exporters import OnnxConfig, OnnxExporter
 
-    exported = OnnxExporter().export(model, _sample(), OnnxConfig(dynamic=True, ort_fusions="cpu"))
+    with quiet_exporters():
+        exported = OnnxExporter().export(model, _sample(), OnnxConfig(dynamic=True, ort_fusions="cpu"))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "model.onnx")
-        OnnxExporter.save_program(exported.program, path)
+        with quiet_exporters():
+            OnnxExporter.save_program(exported.program, path)
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]
     return lambda ids: session.run(None, _named(names, ids))[0]
@@ -183,7 +185,8 @@ def _stock_openvino(model: Any, threads: int) -> Callable[[Ids], npt.NDArray[np.
     import openvino
     from transformers.exporters import OpenVINOConfig, OpenVINOExporter
 
-    exported = OpenVINOExporter().export(model, _sample(), OpenVINOConfig(dynamic=True))
+    with quiet_exporters():
+        exported = OpenVINOExporter().export(model, _sample(), OpenVINOConfig(dynamic=True))
     settings = {
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",

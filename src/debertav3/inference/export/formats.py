@@ -40,7 +40,7 @@ def write_graph(model: "PreTrainedModel", sample: Arrays, folder: Path, *, forma
     """
     _require(format_)
     path = folder / GRAPH_FILE[format_]
-    with _quiet(), without_telemetry(), torch.no_grad():
+    with quiet_exporters(), without_telemetry(), torch.no_grad():
         from transformers import exporters
 
         exporter: Any = exporters.OnnxExporter if format_ == ONNX else exporters.OpenVINOExporter
@@ -125,8 +125,8 @@ def _require(format_: str) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Exporters tell of everything they try; what went wrong in the end is found by verification."""
+def quiet_exporters() -> Iterator[None]:
+    """Exporters tell of everything they try, on stdout too; what went wrong is found by verification."""
     names = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "transformers.exporters")
     loggers = [logging.getLogger(name) for name in names]
     before = [one.level for one in loggers]
