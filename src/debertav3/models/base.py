@@ -51,7 +51,8 @@ class DebertaV2PreTrainedModel(PreTrainedModel):
         """Choose how attention is computed in every layer.
 
         Args:
-            name: ``"auto"``, ``"sdpa"``, ``"strided"``, ``"eager"`` or, to train on a CPU, ``"blockwise"``;
+            name: ``"auto"``, ``"sdpa"``, ``"strided"``, ``"eager"``, to train on a CPU ``"blockwise"``, and
+                for inference on one ``"fused"``, which ``"auto"`` takes by itself where it can;
                 see ``layers/attention_backends.py``.
 
         Raises:
