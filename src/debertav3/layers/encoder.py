@@ -236,7 +236,7 @@ class EncoderOutput:
     """What the encoder returns."""
 
     last_hidden_state: Tensor
-    """``(B, L, D)``."""
+    """``(B, L, D)``, or ``(B, 1, D)`` where the first token suffices."""
     hidden_states: list[Tensor] = field(default_factory=list)
     """The input and every layer's output, ``(B, L, D)`` each, where asked for."""
     attentions: list[Tensor] = field(default_factory=list)
@@ -320,17 +320,23 @@ class Encoder(nn.Module):
             first_token_suffices: whether nobody reads the last layer's output but that of the first token; it
                 may then be all there is.
         """
-        if not output_attentions and self._can_run_fused(hidden_states):
-            return self._run_fused(
-                hidden_states, masks, num_layers, output_hidden_states, first_token_suffices
-            )
         output = EncoderOutput(hidden_states)
         if output_hidden_states:
             output.hidden_states.append(hidden_states)
-        relative, pairs = self.relative_embeddings(), self.pairs(masks)
+        relative = self.relative_embeddings()
+        fused = self._fused if not output_attentions and self._can_run_fused(hidden_states) else []
+        pairs = None if fused else self.pairs(masks)
+        can_shorten = first_token_suffices and not output_hidden_states
         x = hidden_states
-        for number, layer in enumerate(self.layer[:num_layers]):
-            x, weights = layer(x, pairs, *relative, None, output_attentions)
+        layers = self.layer[:num_layers]
+        for number, layer in enumerate(layers):
+            weights = None
+            if fused:
+                is_last = 0 < number == len(layers) - 1  # a convolution reads all that the first layer makes
+                queries = x[:, :1] if can_shorten and is_last else None
+                x = fused[number](x, masks.padding, masks.packed_pairs, relative, queries)
+            else:
+                x, weights = layer(x, pairs, *relative, None, output_attentions)
             if number == 0 and self.conv is not None:
                 x = self.conv(hidden_states, x, masks)
             if output_hidden_states:
@@ -365,31 +371,6 @@ class Encoder(nn.Module):
 
     def _can_run_fused(self, states: Tensor) -> bool:
         return bool(self._fused) and all(layer.can_run(states) for layer in self._fused)
-
-    def _run_fused(
-        self,
-        hidden_states: Tensor,
-        masks: AttentionMasks,
-        num_layers: int | None,
-        output_hidden_states: bool,
-        first_token_suffices: bool,
-    ) -> EncoderOutput:
-        output = EncoderOutput(hidden_states)
-        if output_hidden_states:
-            output.hidden_states.append(hidden_states)
-        relative = self.relative_embeddings()
-        x = hidden_states
-        layers = self._fused[:num_layers]
-        for number, layer in enumerate(layers):
-            is_first, is_last = number == 0, number == len(layers) - 1
-            can_shorten = is_last and first_token_suffices and not (is_first or output_hidden_states)
-            x = layer(x, masks.padding, masks.packed_pairs, relative, x[:, :1] if can_shorten else None)
-            if is_first and self.conv is not None:
-                x = self.conv(hidden_states, x, masks)
-            if output_hidden_states:
-                output.hidden_states.append(x)
-        output.last_hidden_state = x
-        return output
 
 
 def pack_for_inference(model: nn.Module) -> bool:
