@@ -98,7 +98,7 @@ def _ensure_run(config: FinetuneConfig, folder: Path) -> None:
     if not config.dev:
         raise UserError(f"nothing to compare by: give --dev {config.task}=FILE.")
     logger.info("%s on %s, seed %d", config.model, config.task, config.seed)
-    if run(config, read_data(config), folder, resume=True) is None:
+    if run(config, read_data(config), folder, resume=folder.exists()) is None:
         raise UserError("stopped; the same command goes on from there.")
 
 
