@@ -84,7 +84,7 @@ class Recorder:
     batch_tokens: int = _BATCH_TOKENS
 
     def __post_init__(self) -> None:
-        self.name, self.device = self.backend.name, self.backend.device
+        self.name, self.device, self.dtype = self.backend.name, self.backend.device, self.backend.dtype
         self.head, self.config = self.backend.head, self.backend.config
 
     def run(self, batch: Batch) -> Logits:
