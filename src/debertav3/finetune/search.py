@@ -148,7 +148,8 @@ def _score_of(
 
     config = base.with_values(chosen, source="search")
     logger.info("%s: %s", folder.name, _spelled(chosen))
-    if not (folder / "run.json").exists() and run(config, read_data(config), folder, resume=folder.exists()) is None:
+    is_done = (folder / "run.json").exists()
+    if not is_done and run(config, read_data(config), folder, resume=folder.exists()) is None:
         raise UserError("stopped; the same command goes on from there.")
     report = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     first_dev = next(iter(report["dev"].values()))
