@@ -88,7 +88,7 @@ ROWS = (
         dev=(NLI.format("sick_dev"),),
         settings=("max_length=64", "epochs=3"),
     ),
-    derived("scitail", "max_length=96", "epochs=5", task="nli"),
+    derived("scitail", "max_length=96", "epochs=3", "learning_rate=1e-4", task="nli"),
     Row(
         name="squad1",
         task="squad1",
