@@ -101,7 +101,7 @@ ROWS = (
         task="squad2",
         train=("squad/train-v2.0-slice.json", "squad/train-from-dev-v2.0.json"),
         dev=("squad/dev-v2.0-slice.json",),
-        settings=("max_length=256", "window_overlap=64", "train_limit=2000", "epochs=1"),
+        settings=("max_length=256", "window_overlap=64", "train_limit=5000", "epochs=2"),
     ),
     Row(
         name="ner",
@@ -110,7 +110,7 @@ ROWS = (
         dev=("ner/wnut17_dev.conll",),
         settings=("max_length=64", "epochs=3", "learning_rate=5e-4", "balance_classes=true"),
     ),
-    derived("arc", "max_length=64", "epochs=1"),
+    derived("arc", "max_length=64", "epochs=4"),
     derived("copa", "max_length=48", "epochs=5"),
     derived("race", "max_length=192", "train_limit=600", "epochs=1"),
     derived("swag", "max_length=64", "train_limit=2000", "epochs=1"),

@@ -77,9 +77,10 @@ def test_what_cannot_be_told_is_asked_for(
         read(tmp_path, [row, row], **settings)
 
 
-def test_words_and_tags_are_a_tagging_task(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["auto", "tags"])
+def test_words_and_tags_are_a_tagging_task(tmp_path: Path, kind: str) -> None:
     rows = [{"words": ["Oslo", "shines"], "tags": ["B-LOC", "O"]}]
-    data = read(tmp_path, rows, label_kind="tags")
+    data = read(tmp_path, rows, label_kind=kind)
     assert isinstance(data.task, TaggingTask)
     assert data.labels == ("O", "B-LOC", "I-LOC")
 

@@ -61,7 +61,7 @@ def custom_task(config: "FinetuneConfig", source: str) -> Task:
     kind = (
         config.label_kind
         if config.label_kind != "auto"
-        else _kind_of([row.fields.get(label) for row in rows])
+        else _kind_of([row.fields.get(label) for row in rows], [row.fields.get(text) for row in rows])
     )
     pair = f" and {texts[1]!r}" if len(texts) > 1 else ""
     logger.info("custom: text %r%s, label %r, read as %s", text, pair, label, kind)
@@ -127,10 +127,10 @@ def _text_column(rows: Sequence[Row], named: str | None, source: str, *, taken: 
     return max(sizes, key=lambda column: sizes[column])
 
 
-def _kind_of(values: Sequence[Any]) -> str:
+def _kind_of(values: Sequence[Any], texts: Sequence[Any]) -> str:
     given = [value for value in values if value is not None and value != ""]
     if any(isinstance(value, list) for value in given):
-        return "several-labels"
+        return "tags" if any(isinstance(text, list) for text in texts) else "several-labels"
     numbers = [_number(value) for value in given]
     if all(number is not None for number in numbers):
         distinct = set(numbers)
