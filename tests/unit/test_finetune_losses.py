@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from debertav3.finetune.losses import balanced_weights, classification_loss, regression_loss
+from debertav3.finetune.losses import (
+    balanced_weights,
+    balanced_yes_weights,
+    classification_loss,
+    regression_loss,
+    several_labels_loss,
+)
 
 torch.manual_seed(0)
 LOGITS, LABELS = torch.randn(12, 3), torch.arange(12) % 3
@@ -40,3 +46,17 @@ def test_ignored_labels_do_not_count() -> None:
 def test_regression_is_the_mean_squared_error() -> None:
     scores, gold = torch.randn(8, 1), torch.randn(8)
     torch.testing.assert_close(regression_loss({"logits": scores}, gold), F.mse_loss(scores[:, 0], gold))
+
+
+def test_yes_and_no_of_each_label_count_alike() -> None:
+    several = [[0], [0, 1], [], [0]]
+    weights = balanced_yes_weights(several, 3)
+    torch.testing.assert_close(weights, torch.tensor([1 / 3, 3.0, 1.0]))
+    labels = torch.tensor([[1.0, 0, 0], [1, 1, 0], [0, 0, 0], [1, 0, 0]])
+    logits = torch.zeros(4, 3)  # every answer costs log 2
+    yes, no = (labels * weights).sum(0), (1 - labels).sum(0)
+    assert torch.equal(yes[:2], no[:2])
+    got = several_labels_loss(yes_weights=weights)({"logits": logits}, labels)
+    torch.testing.assert_close(got, torch.log(torch.tensor(2.0)) * (yes + no).sum() / labels.numel())
+    plain = several_labels_loss()({"logits": logits}, labels)
+    torch.testing.assert_close(plain, torch.log(torch.tensor(2.0)))

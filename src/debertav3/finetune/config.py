@@ -64,7 +64,7 @@ class FinetuneConfig:
     window_overlap: int = 128
     """Tokens that neighbouring windows of a long context share (question answering)."""
     balance_classes: bool = False
-    """Weigh examples so that all labels count equally."""
+    """Weigh examples so that all labels count equally; of several labels each one's yes as much as its no."""
     classifier_dropout: float | None = None
     """Dropout before the classifier; here and in the next two None means what the model's config says."""
     hidden_dropout: float | None = None

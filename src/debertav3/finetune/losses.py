@@ -47,13 +47,34 @@ def balanced_weights(labels: Sequence[int], num_labels: int) -> Tensor:
     return torch.where(seen, len(labels) / (counts.clamp(min=1) * seen.sum()), 1.0)
 
 
-def several_labels_loss(
-    outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None
-) -> Tensor:
-    """Binary cross entropy of ``(B, num_labels)`` yes-or-no answers, a mean over all of them."""
-    logits = at_least_fp32(outputs["logits"])
-    total = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="sum")
-    return total / _count(labels, num_items_in_batch)
+def several_labels_loss(*, yes_weights: Tensor | None = None) -> LossFunction:
+    """Binary cross entropy of ``(B, num_labels)`` yes-or-no answers, a mean over all of them.
+
+    Args:
+        yes_weights: ``(num_labels,)`` factor of the examples that have each label; None for 1.
+    """
+
+    def loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+        logits = at_least_fp32(outputs["logits"])
+        weights = None if yes_weights is None else yes_weights.to(logits)
+        total = F.binary_cross_entropy_with_logits(
+            logits, labels.to(logits.dtype), pos_weight=weights, reduction="sum"
+        )
+        return total / _count(labels, num_items_in_batch)
+
+    return loss
+
+
+def balanced_yes_weights(labels: Sequence[Sequence[int]], num_labels: int) -> Tensor:
+    """How many examples lack a label for each that has it, ``(num_labels,)``; 1 for a label without any.
+
+    Args:
+        labels: of each training example, none or several.
+        num_labels: including labels without examples.
+    """
+    flat = [label for several in labels for label in several]
+    counts = torch.bincount(torch.tensor(flat, dtype=torch.long), minlength=num_labels)
+    return torch.where(counts > 0, (len(labels) - counts) / counts.clamp(min=1), 1.0)
 
 
 def relevance_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:

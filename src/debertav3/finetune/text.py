@@ -156,7 +156,9 @@ class TextTask(Task):
         if self.target == "number":
             return losses.regression_loss
         if self.target == "several-labels":
-            return losses.several_labels_loss
+            several = [[labels.index(name) for name in example.label] for example in examples]
+            yes = losses.balanced_yes_weights(several, len(labels)) if config.balance_classes else None
+            return losses.several_labels_loss(yes_weights=yes)
         weights = None
         if config.balance_classes:
             weights = losses.balanced_weights(
