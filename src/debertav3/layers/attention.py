@@ -29,6 +29,7 @@ from .attention_backends import (
 from .config import EncoderConfig
 from .cpu_kernel.library import kernel
 from .fused_attention import FusedTables, can_fuse, fused_attention
+from .int8_linear import Int8Linear
 from .packed import KernelLinear, PackedLinear
 from .relative_position import RelativePositions
 
@@ -60,15 +61,15 @@ def weights_version(*modules: nn.Module) -> Version:
             version.append(id(module))
             continue
         if (
-            type(module) not in (nn.Linear, nn.Embedding, nn.LayerNorm)
+            type(module) not in (nn.Linear, nn.Embedding, nn.LayerNorm, Int8Linear)
             or module._forward_hooks
             or module._forward_pre_hooks
         ):
             return None
-        for parameter in module.parameters(recurse=False):
-            if parameter.is_inference():
+        for weight in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+            if weight.is_inference():
                 return None
-            version += (id(parameter), parameter.data_ptr(), parameter._version)
+            version += (id(weight), weight.data_ptr(), weight._version)
     return tuple(version)
 
 

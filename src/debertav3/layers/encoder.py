@@ -19,8 +19,12 @@ from .activations import ACTIVATION, activate_in_place
 from .attention import DisentangledSelfAttention, RelativeEmbeddings, Version, weights_version
 from .config import EncoderConfig
 from .fused_layer import FusedLayer
+from .int8_linear import Int8Linear
 from .packed import KernelLinear, PackedLinear, can_pack, pack_linear
 from .scratch import may_overwrite, scratch
+
+_RETURN_FRESH = (nn.Linear, Int8Linear, PackedLinear, KernelLinear)
+"""Linear layers whose result belongs to nobody else."""
 
 
 class ResidualOutput(nn.Module):
@@ -35,9 +39,7 @@ class ResidualOutput(nn.Module):
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
         """``(B, L, input_size)`` and ``(B, L, D)`` to ``(B, L, D)``."""
         x = self.dropout(self.dense(x))
-        is_ours = type(self.dense) in (nn.Linear, PackedLinear, KernelLinear) and may_overwrite(
-            self.dense, self.dropout
-        )
+        is_ours = type(self.dense) in _RETURN_FRESH and may_overwrite(self.dense, self.dropout)
         return self.LayerNorm(x.add_(residual) if is_ours else x + residual)
 
 
@@ -387,7 +389,7 @@ def pack_for_inference(model: nn.Module) -> bool:
     for encoder in [module for module in model.modules() if isinstance(module, Encoder)]:
         for parent in list(encoder.modules()):
             for name, child in list(parent.named_children()):
-                if type(child) is nn.Linear:
+                if type(child) is nn.Linear or type(child) is Int8Linear:
                     is_wide = isinstance(parent, Intermediate)
                     if not is_wide or parent.activation == "gelu":
                         setattr(parent, name, pack_linear(child, has_gelu=is_wide))

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from .cpu_kernel.library import LinearArguments, kernel
+from .int8_linear import Int8Linear
 
 _TYPICAL_TOKENS = 1024  # oneDNN's layout serves every batch; this one costs small batches nothing
 
@@ -77,13 +78,15 @@ class KernelLinear(nn.Module):
         return y.view(*x.shape[:-1], self.out_features)
 
 
-def pack_linear(linear: nn.Linear, *, has_gelu: bool) -> nn.Module:
+def pack_linear(linear: nn.Linear | Int8Linear, *, has_gelu: bool) -> nn.Module:
     """The fastest packed form of a linear layer that there is here.
 
     Args:
-        linear: fp32 on a CPU.
+        linear: fp32 or int8, on a CPU.
         has_gelu: whether the GELU follows; `PackedLinear` then has it inside.
     """
+    if isinstance(linear, Int8Linear):
+        return linear
     return PackedLinear(linear, has_gelu=has_gelu) if kernel() is None else KernelLinear(linear)
 
 
