@@ -46,11 +46,13 @@ def split_snli(data: Path, out: Path) -> None:
 
 
 def texts(data: Path) -> Iterator[str]:
-    """Every training pair as lines, and SQuAD's paragraphs with three questions each."""
+    """Every training pair as lines, and SQuAD's paragraphs with three questions each; nothing held out."""
     for name, columns in PAIRS.items():
         mark = "?" if name == "glue/boolq_train" else ""  # its questions have none
         for row in read_jsonl(data / f"{name}.jsonl.gz"):
             first, second = (row.fields[column] for column in columns)
+            if name == "nli/snli_dev" and is_held_out(first):
+                continue
             yield f"{first}{mark}\n{second}"
     for name in SQUAD:
         content = json.loads((data / "squad" / f"{name}.json").read_text(encoding="utf-8"))

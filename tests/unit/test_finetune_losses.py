@@ -43,6 +43,28 @@ def test_ignored_labels_do_not_count() -> None:
     torch.testing.assert_close(got, F.cross_entropy(LOGITS[6:], LABELS[6:]))
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_shares_that_are_all_or_nothing_count_as_labels(smoothing: float) -> None:
+    shares, weights = F.one_hot(LABELS, 3).float(), torch.tensor([0.5, 1.0, 1.5])
+    loss = classification_loss(label_smoothing=smoothing)
+    parts = [
+        loss({"logits": LOGITS[rows]}, shares[rows], torch.tensor(shares.numel()))
+        for rows in (slice(5), slice(5, 12))
+    ]
+    torch.testing.assert_close(sum(parts), loss({"logits": LOGITS}, LABELS, None))
+    torch.testing.assert_close(
+        classification_loss(class_weights=weights)({"logits": LOGITS}, shares, None),
+        classification_loss(class_weights=weights)({"logits": LOGITS}, LABELS, None),
+    )
+
+
+def test_shares_are_least_lost_by_the_model_that_predicts_them() -> None:
+    shares = LOGITS.softmax(-1)
+    loss, entropy = classification_loss(), -(shares * shares.log()).sum(-1).mean()
+    torch.testing.assert_close(loss({"logits": LOGITS}, shares, None), entropy)
+    assert loss({"logits": LOGITS + torch.tensor([1.0, 0.0, -1.0])}, shares, None) > entropy + 0.01
+
+
 def test_regression_is_the_mean_squared_error() -> None:
     scores, gold = torch.randn(8, 1), torch.randn(8)
     torch.testing.assert_close(regression_loss({"logits": scores}, gold), F.mse_loss(scores[:, 0], gold))

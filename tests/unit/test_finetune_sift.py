@@ -158,6 +158,13 @@ def test_items_that_do_not_count_are_left_out() -> None:
     assert apart.shape == (3,)
 
 
+def test_texts_with_shares_count_as_texts_with_labels() -> None:
+    one, other, labels = {"logits": torch.randn(4, 3)}, {"logits": torch.randn(4, 3)}, torch.arange(4) % 3
+    shares = torch.nn.functional.one_hot(labels, 3).float()
+    of_shares = sift.class_divergence(one, other, shares).sum() / shares.numel()
+    torch.testing.assert_close(of_shares, sift.class_divergence(one, other, labels).mean())
+
+
 def test_a_single_score_is_regularised() -> None:
     one, other = {"logits": torch.tensor([[1.0], [2.0]])}, {"logits": torch.tensor([[1.5], [0.0]])}
     assert sift.score_divergence(one, other, torch.zeros(2)).tolist() == [0.25, 4.0]

@@ -5,12 +5,15 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from debertav3.errors import UserError
+from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.examples import take_balanced
 from debertav3.finetune.task import Example
 from debertav3.finetune.tasks import TASKS, check_task_name
+from debertav3.tokenization import DebertaV3Tokenizer
 
 NLI = TASKS["nli"]
 GOOD = {"premise": "A man sleeps.", "hypothesis": "Nobody is awake.", "label": "neutral"}
@@ -39,6 +42,43 @@ def test_a_bad_row_is_named(tmp_path: Path, row: dict[str, Any], message: str) -
     with pytest.raises(UserError) as caught:
         NLI.read(write(tmp_path, GOOD, row))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ({"entailment": 0.5, "maybe": 0.5}, "unknown label 'maybe'"),
+        ({"entailment": 1.5, "neutral": -0.5}, "shares of labels must be 0 or more and not all 0"),
+        ({"entailment": 0, "neutral": 0}, "shares of labels must be 0 or more and not all 0"),
+        ({"entailment": "much"}, "the label must be a number, got 'much'"),
+        ({}, "shares of labels must be 0 or more and not all 0"),
+    ],
+    ids=["unknown", "negative", "zero", "text", "empty"],
+)
+def test_bad_shares_are_named(tmp_path: Path, label: Any, message: str) -> None:
+    with pytest.raises(UserError, match="line 2: ") as caught:
+        NLI.read(write(tmp_path, GOOD, {**GOOD, "label": label}))
+    assert message in str(caught.value)
+
+
+def test_shares_of_labels_train_and_their_commonest_label_is_scored(tmp_path: Path, nano: Path) -> None:
+    votes = {"entailment": 1, "contradiction": 3}
+    examples = NLI.read(write(tmp_path, GOOD, {**GOOD, "label": votes}))
+    assert [example.label for example in examples] == ["neutral", "contradiction"]
+    labels = NLI.choose_labels(examples, source="rows")
+    dataset = NLI.encode(
+        examples,
+        DebertaV3Tokenizer.from_pretrained(nano),
+        labels=labels,
+        config=FinetuneConfig(task="nli", model="nano"),
+    )
+    shares = [dict(zip(labels, row, strict=True)) for row in dataset.labels().tolist()]
+    assert shares == [
+        {"entailment": 0.0, "neutral": 1.0, "contradiction": 0.0},
+        {"entailment": 0.25, "neutral": 0.0, "contradiction": 0.75},
+    ]
+    logits = np.eye(3)[[labels.index("neutral"), labels.index("entailment")]]
+    assert NLI.score(logits, dataset, labels=labels)["accuracy"] == 0.5
 
 
 def test_malformed_json_is_named_by_line(tmp_path: Path) -> None:

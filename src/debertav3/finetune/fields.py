@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import UserError
@@ -63,6 +63,19 @@ def number_in(row: Row, value: Any) -> float:
     if not math.isfinite(number):
         raise UserError(f"{row.place}: the label must be a finite number, got {value!r}.")
     return number
+
+
+def shares_in(row: Row, value: Mapping[Any, Any]) -> dict[str, float]:
+    """Return a distribution over labels, divided by its sum: a teacher's probabilities, or annotators' votes.
+
+    Raises:
+        UserError: if an entry is not a number of at least 0, or none is above 0.
+    """
+    shares = {str(name): number_in(row, share) for name, share in value.items()}
+    total = sum(shares.values())
+    if not total or min(shares.values()) < 0:
+        raise UserError(f"{row.place}: shares of labels must be 0 or more and not all 0, got {value!r}.")
+    return {name: share / total for name, share in shares.items()}
 
 
 def kept_examples(

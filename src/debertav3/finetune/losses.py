@@ -15,7 +15,9 @@ LossFunction = Callable[[Any, Tensor, Tensor | int | None], Tensor]
 
 
 def classification_loss(*, label_smoothing: float = 0.0, class_weights: Tensor | None = None) -> LossFunction:
-    """Cross entropy of one label per example or token; labels of -100 are ignored.
+    """Cross entropy of one label per example or token, or of a distribution over them per example.
+
+    Labels are int64 of any shape, where -100 is ignored, or shares ``(B, num_labels)``.
 
     Args:
         label_smoothing: share of the target that is spread over all labels.
@@ -24,6 +26,10 @@ def classification_loss(*, label_smoothing: float = 0.0, class_weights: Tensor |
 
     def loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         logits = at_least_fp32(outputs["logits"])
+        if labels.is_floating_point():
+            shares = labels if class_weights is None else labels * class_weights.to(labels)
+            total = F.cross_entropy(logits, shares, reduction="sum", label_smoothing=label_smoothing)
+            return total * labels.shape[-1] / _count(labels, num_items_in_batch)
         logits, labels = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
         losses = F.cross_entropy(
             logits, labels, reduction="none", ignore_index=-100, label_smoothing=label_smoothing

@@ -99,7 +99,12 @@ def symmetric_kl(perturbed: Tensor, clean: Tensor) -> Tensor:
 
 
 def class_divergence(perturbed: Outputs, clean: Outputs, labels: Tensor) -> Tensor:
-    """For one label per text, per choice or per token: all items whose label counts."""
+    """For one label per text, per choice or per token: all items whose label counts.
+
+    Where labels are shares ``(B, num_labels)`` each text counts once for each share, as in the loss.
+    """
+    if labels.is_floating_point():
+        return symmetric_kl(perturbed["logits"], clean["logits"])[:, None].expand_as(labels)
     counted = labels != -100
     return symmetric_kl(perturbed["logits"][counted], clean["logits"][counted])
 

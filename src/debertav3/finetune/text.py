@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import UserError
 from . import metrics
-from .fields import column_of, is_empty, kept_examples, number_in, text_in
+from .fields import column_of, is_empty, kept_examples, number_in, shares_in, text_in
 from .metrics import Array, Metric
 from .outcomes import Outcome, softmax
 from .rows import Row, read_rows
@@ -61,8 +61,15 @@ class TextTask(Task):
                 unlabelled += 1
             else:
                 texts = tuple(text_in(row, names) for names in self.columns)
-                examples.append(Example(texts=texts, label=self._label(row, value)))
+                examples.append(self._example(row, texts, value))
         return kept_examples(examples, unlabelled, source=source, needs=self._needs(), empty=empty)
+
+    def _example(self, row: Row, texts: tuple[str, ...], value: Any) -> Example:
+        """An example; a distribution as label is kept beside its commonest label."""
+        if self.target != "one-label" or not isinstance(value, Mapping):
+            return Example(texts=texts, label=self._label(row, value))
+        shares = {self._name(row, name): share for name, share in shares_in(row, value).items()}
+        return Example(texts=texts, label=max(shares, key=lambda name: shares[name]), extra=shares)
 
     def _is_unlabelled(self, value: Any) -> bool:
         """Whether there is no gold label; a row with none of several labels has one."""
@@ -102,7 +109,7 @@ class TextTask(Task):
         """Take the first of the label sets that has all labels, or the labels themselves in order."""
         if self.target == "number":
             return ()
-        seen = Counter(name for example in examples for name in _names(example))
+        seen = Counter(name for example in examples for name in [*_names(example), *(example.extra or ())])
         if len(seen) < 2:
             raise UserError(
                 f"{source}: all {len(examples)} rows are {next(iter(seen), None)!r}; need two labels or more."
@@ -133,8 +140,9 @@ class TextTask(Task):
         features = encode_texts(
             [example.texts for example in examples], tokenizer, max_length=config.max_length
         )
+        is_soft = any(example.extra for example in examples)
         for feature, example in zip(features, examples, strict=True):
-            feature["labels"] = self._target_of(example, ids)
+            feature["labels"] = _shares_of(example, ids) if is_soft else self._target_of(example, ids)
         return EncodedDataset(features, origins=range(len(examples)), examples=examples)
 
     def _target_of(self, example: Example, ids: Mapping[str, int]) -> Any:
@@ -146,6 +154,11 @@ class TextTask(Task):
         for name in example.label:
             chosen[ids[name]] = 1.0
         return chosen
+
+    def _gold(self, dataset: "EncodedDataset") -> Array:
+        """The right answers; of a distribution over labels its commonest."""
+        gold = dataset.labels()
+        return gold.argmax(-1) if self.target == "one-label" and gold.ndim == 2 else gold
 
     def loss(
         self, examples: Sequence[Example], *, labels: Sequence[str], config: "FinetuneConfig"
@@ -201,14 +214,14 @@ class TextTask(Task):
         self, predictions: Any, dataset: "EncodedDataset", *, labels: Sequence[str]
     ) -> dict[str, float]:
         """Apply the metrics."""
-        decided, gold = self.decide(np.asarray(predictions)), dataset.labels()
+        decided, gold = self.decide(np.asarray(predictions)), self._gold(dataset)
         return {metric.__name__: metric(decided, gold) for metric in self.metrics}
 
     def baseline(
         self, train: Sequence[Example], dev: "EncodedDataset", *, labels: Sequence[str]
     ) -> dict[str, float]:
         """Always the commonest label, the labels that more than half of the rows have, or the mean."""
-        gold = dev.labels()
+        gold = self._gold(dev)
         if self.target == "number":
             always = np.full(len(gold), np.mean([example.label for example in train]))
         else:
@@ -224,7 +237,7 @@ class TextTask(Task):
         self, predictions: Any, dataset: "EncodedDataset", *, labels: Sequence[str]
     ) -> list[Outcome]:
         """Probability of the chosen label; distance for numbers."""
-        logits, gold = np.asarray(predictions), dataset.labels()
+        logits, gold = np.asarray(predictions), self._gold(dataset)
         decided = self.decide(logits)
         return [
             Outcome(
@@ -264,7 +277,7 @@ class TextTask(Task):
         """Scores of each label, and the confusion of labels."""
         if self.target == "number":
             return {}
-        decided, gold = self.decide(np.asarray(predictions)), dataset.labels()
+        decided, gold = self.decide(np.asarray(predictions)), self._gold(dataset)
         if self.target == "several-labels":
             columns = [
                 metrics.per_label(decided[:, i], gold[:, i], names=("no", "yes"))["yes"]
@@ -319,6 +332,12 @@ class RankingTask(TextTask):
         """Longer texts first."""
         lengths = np.array([len(dev.examples[origin].texts[1]) for origin in dev.origins])
         return _ranking_scores(lengths.astype(np.float64), dev)
+
+
+def _shares_of(example: Example, ids: Mapping[str, int]) -> list[float]:
+    """The share of each label in id order; of an example with one label, 1 and 0."""
+    shares = example.extra or {example.label: 1.0}
+    return [shares.get(name, 0.0) for name in ids]
 
 
 def _ranking_scores(scores: Array, dataset: "EncodedDataset") -> dict[str, float]:
