@@ -2,7 +2,6 @@
 
 import copy
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,50 +12,21 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cpu_kernels import batch_for, random_model
 from debertav3 import DebertaV2ForMaskedLM, DebertaV2ForSequenceClassification, DebertaV2Model
 from debertav3.errors import UserError
 from debertav3.layers import fused_attention as fused
 from debertav3.layers import packed
 from debertav3.layers.attention_backends import RelativeTables, choose, eager_attention, sdpa_attention
 from debertav3.layers.cpu_kernel import library
-from debertav3.layers.cpu_kernel.build import INSTRUCTIONS, build, library_file
+from debertav3.layers.cpu_kernel.build import build
 from debertav3.layers.encoder import pack_for_inference
 from debertav3.layers.relative_position import RelativePositions
-from helpers import tiny_config
 
-KERNELS = tuple(INSTRUCTIONS)
+pytestmark = pytest.mark.usefixtures("_keep_threads")
 CLOSE = {"atol": 2e-6, "rtol": 1e-5}  # a few roundings of fp32; every number here is about 1
 SMALL = RelativePositions(num_buckets=8, max_distance=32, span=8, long_inputs="clamp")
 V3 = RelativePositions(num_buckets=256, max_distance=512, span=256, long_inputs="clamp")
-
-
-def open_kernel(name: str) -> library.Kernel:
-    if not library_file(name).is_file():
-        pytest.skip(f"the kernel for {name} was not built: no compiler, or not x86-64")
-    needed = "AVX2" if name == "avx2" else "AVX512"
-    if needed not in torch.backends.cpu.get_cpu_capability() and name != "avx2":
-        pytest.skip(f"this processor has no {needed}")
-    try:
-        return library.Kernel(library_file(name), library._team())
-    except OSError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture(params=KERNELS)
-def compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[library.Kernel]:
-    """Each library in turn, where it can run, in place of the one that this processor would get."""
-    found = open_kernel(request.param)
-    for module in ("fused_attention", "fused_layer", "packed", "attention"):
-        monkeypatch.setattr(f"debertav3.layers.{module}.kernel", lambda: found)
-    with torch.inference_mode():
-        yield found
-
-
-@pytest.fixture(autouse=True)
-def _keep_threads() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 def attention_inputs(
@@ -208,24 +178,6 @@ def test_linear_refuses_what_it_cannot_do(compiled: library.Kernel) -> None:
         linear(torch.randn(2, 8, dtype=torch.float64))
     with torch.inference_mode(False), pytest.raises(UserError, match="packed for inference"):
         linear(torch.randn(2, 8, requires_grad=True))
-
-
-def random_model(model_class: type, **changes: Any) -> Any:
-    torch.manual_seed(5)
-    with torch.inference_mode(False):
-        model = model_class(tiny_config(**changes)).eval()
-        for parameter in model.parameters():
-            nn.init.normal_(parameter, std=0.2)
-        for module in model.modules():
-            if isinstance(module, nn.LayerNorm):
-                nn.init.normal_(module.weight, mean=1.0, std=0.1)
-        return model
-
-
-def batch_for(model: Any, lengths: list[int]) -> dict[str, Tensor]:
-    ids = torch.randint(4, model.config.vocab_size, (len(lengths), max(lengths)))
-    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-    return {"input_ids": ids, "attention_mask": mask.long()}
 
 
 @pytest.mark.parametrize(

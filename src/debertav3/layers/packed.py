@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .cpu_kernel.library import LinearArguments, kernel
+from .cpu_kernel.library import INT8_PARTS, LinearArguments, kernel
 from .int8_linear import Int8Linear
 
 _TYPICAL_TOKENS = 1024  # oneDNN's layout serves every batch; this one costs small batches nothing
@@ -39,18 +39,22 @@ class KernelLinear(nn.Module):
     """A linear layer in our C++ kernel that cannot be trained, saved or moved.
 
     Args:
-        linear: what to pack, fp32 on a CPU, where there is a kernel.
+        linear: what to pack, fp32 or int8, on a CPU, where there is a kernel.
     """
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear | Int8Linear) -> None:
         super().__init__()
         compiled = kernel()
         assert compiled is not None, "asked for without a kernel"
         self._kernel = compiled
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self._parts = _PARTS_OF_PRECISION[torch.get_float32_matmul_precision()]
-        self._bias = None if linear.bias is None else linear.bias.detach().contiguous()
-        self._weight = compiled.pack_linear(linear.weight, self._parts)
+        self._bias = None if linear.bias is None else linear.bias.detach().float().contiguous()
+        if isinstance(linear, Int8Linear):
+            self._parts = INT8_PARTS
+            self._weight = compiled.pack_int8(linear.weight, linear.weight_scale)
+        else:
+            self._parts = _PARTS_OF_PRECISION[torch.get_float32_matmul_precision()]
+            self._weight = compiled.pack_linear(linear.weight, self._parts)
 
     def arguments(self) -> LinearArguments:
         """What the kernel reads; valid as long as this module lives."""
@@ -85,9 +89,9 @@ def pack_linear(linear: nn.Linear | Int8Linear, *, has_gelu: bool) -> nn.Module:
         linear: fp32 or int8, on a CPU.
         has_gelu: whether the GELU follows; `PackedLinear` then has it inside.
     """
-    if isinstance(linear, Int8Linear):
-        return linear
-    return PackedLinear(linear, has_gelu=has_gelu) if kernel() is None else KernelLinear(linear)
+    if kernel() is not None:
+        return KernelLinear(linear)
+    return linear if isinstance(linear, Int8Linear) else PackedLinear(linear, has_gelu=has_gelu)
 
 
 def can_pack(model: nn.Module) -> bool:

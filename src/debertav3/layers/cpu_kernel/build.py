@@ -30,7 +30,8 @@ INSTRUCTIONS: dict[str, tuple[str, ...]] = {
     "avx512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"),
     "avx2": ("-mavx2", "-mfma"),
 }
-INSTRUCTIONS["amx"] = (*INSTRUCTIONS["avx512"], "-mavx512bf16", "-mamx-tile", "-mamx-bf16")
+INSTRUCTIONS["avx512vnni"] = (*INSTRUCTIONS["avx512"], "-mavx512vnni")
+INSTRUCTIONS["amx"] = (*INSTRUCTIONS["avx512"], "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8")
 """Compiler flags by the name of the library that they make; nothing depends on the machine that compiles."""
 
 

@@ -53,6 +53,13 @@ EXPORTED void debertav3_pack_linear(const float* weight, int64_t in, int64_t out
     pack_weight(weight, in, out, parts, packed);
 }
 
+EXPORTED int64_t debertav3_int8_floats(int64_t in, int64_t out) { return Int8Weights::floats(in, out); }
+
+// (out, in) int8, contiguous, and (out) scales, to debertav3_int8_floats(in, out) floats.
+EXPORTED void debertav3_pack_int8(const int8_t* weight, const float* scale, int64_t in, int64_t out, float* packed) {
+    pack_int8(weight, scale, in, out, packed);
+}
+
 EXPORTED int debertav3_attend(const AttentionArguments* arguments) {
     return guarded([&] { attend(*arguments); });
 }
@@ -66,7 +73,7 @@ EXPORTED int debertav3_linear(const LinearArguments* linear, const float* x, int
                               Team team) {
     return guarded([&] {
         const Input input(x, rows, linear->in, linear->parts,
-                          layer_scratch.floats(Input::floats(rows, linear->in, linear->parts)));
+                          layer_scratch.floats(Input::block_floats(rows, linear->in, linear->parts)));
         prepare(team, threads, input);
         const Write write{y, linear->out, nullptr};
         multiply(team, threads, Product<Write>{*linear, input, write});

@@ -1,16 +1,13 @@
 // One layer of the encoder in inference: projections, attention, its output, and the feed-forward part.
 #pragma once
 
-#include <cmath>
+#include <algorithm>
+#include <initializer_list>
 
 #include "attention.h"
-#include "linear.h"
+#include "ends.h"
 
 extern "C" {
-
-struct NormArguments {
-    const float *weight, *bias;  // (width)
-};
 
 // Mirrored in library.py. `attention` has no pointers to queries, keys, values and output: they are made here.
 struct LayerArguments {
@@ -57,127 +54,91 @@ void for_rows(Team team, int64_t threads, int64_t rows, const Row& row) {
 }
 
 void prepare(Team team, int64_t threads, const Input& input) {
-    share(team, threads, (input.rows + CHUNK_ROWS - 1) / CHUNK_ROWS,
-          [&](int64_t task) { input.prepare(task * CHUNK_ROWS); });
+    if (input.needs_preparing()) for_rows(team, threads, input.rows, [&](int64_t r) { input.prepare(r); });
 }
 
-// LayerNorm of a row, in place.
-void normalize(float* x, int64_t width, const NormArguments& norm, float epsilon) {
-    const int64_t whole = width / LANES * LANES;
-    Vec sums = splat(0.0f);
-    for (int64_t k = 0; k < whole; k += LANES) sums = add(sums, load(x + k));
-    float sum = sum_of(sums);
-    for (int64_t k = whole; k < width; ++k) sum += x[k];
-    const float mean = sum / static_cast<float>(width);
-    Vec squares = splat(0.0f);
-    for (int64_t k = 0; k < whole; k += LANES) {
-        const Vec distance = sub(load(x + k), splat(mean));
-        squares = fma(distance, distance, squares);
-    }
-    float square = sum_of(squares);
-    for (int64_t k = whole; k < width; ++k) square += (x[k] - mean) * (x[k] - mean);
-    const float factor = 1.0f / std::sqrt(square / static_cast<float>(width) + epsilon);
-    for (int64_t k = 0; k < whole; k += LANES) {
-        const Vec y = mul(sub(load(x + k), splat(mean)), splat(factor));
-        store(x + k, fma(y, load(norm.weight + k), load(norm.bias + k)));
-    }
-    for (int64_t k = whole; k < width; ++k) x[k] = (x[k] - mean) * factor * norm.weight[k] + norm.bias[k];
+// The input of the output of attention, or that of the feed-forward part: one after the other.
+inline int64_t narrow_floats(const LayerArguments& a, int64_t rows) {
+    return std::max(Input::block_floats(rows, a.width, a.output.parts),
+                    Input::block_floats(rows, a.width, a.widen.parts));
 }
 
-// Ends of products. Each writes a chunk of (rows, PANEL) products to its place.
+// Blocks of floats behind one another.
+inline float* take_floats(float*& next, int64_t count) {
+    float* const block = next;
+    next += round_up(count, 16);
+    return block;
+}
 
-struct Write {
-    float* out;
-    int64_t stride;
-    const float* residual;  // added, or null
+// Rows that several layers read, in fp32 or int8, as each needs them.
+class SharedInput {
+public:
+    template <typename... Linears>
+    SharedInput(const float* x, int64_t rows, int64_t width, float* block, const Linears&... linears)
+        : has_floats_(((linears.parts != INT8) || ...)),
+          has_ints_(((linears.parts == INT8) || ...)),
+          floats_(x, rows, width, largest({linears.parts...}), block),
+          ints_(x, rows, width, INT8, block + (has_floats_ ? Input::block_floats(rows, width, floats_.parts) : 0)) {}
 
-    void operator()(int64_t first, int64_t rows, int64_t column, int64_t columns, const float* products,
-                    const Bias bias) const {
-        // Local copies: for all that the compiler knows, a store could change a member.
-        const int64_t step = stride;
-        const float* other = residual == nullptr ? nullptr : residual + first * step + column;
-        float* place = out + first * step + column;
-        if (columns < PANEL) {
-            float end[PANEL];
-            for (int64_t r = 0; r < rows; ++r, products += PANEL, place += step) {
-                store(end, add(load(products), bias.left));
-                store(end + LANES, add(load(products + LANES), bias.right));
-                for (int64_t c = 0; c < columns; ++c)
-                    place[c] = other == nullptr ? end[c] : end[c] + other[r * step + c];
-            }
-        } else if (other != nullptr) {
-            for (int64_t r = 0; r < rows; ++r, products += PANEL, place += step, other += step) {
-                store(place, add(add(load(products), bias.left), load(other)));
-                store(place + LANES, add(add(load(products + LANES), bias.right), load(other + LANES)));
-            }
-        } else {
-            for (int64_t r = 0; r < rows; ++r, products += PANEL, place += step) {
-                store(place, add(load(products), bias.left));
-                store(place + LANES, add(load(products + LANES), bias.right));
-            }
+    // Room for both.
+    static int64_t block_floats(const LayerArguments& a, int64_t rows) {
+        const LinearArguments* const linears[] = {&a.query, &a.key, &a.value};
+        int64_t floats = 0, ints = 0;
+        for (const LinearArguments* linear : linears) {
+            const int64_t count = Input::block_floats(rows, a.width, linear->parts);
+            int64_t& most = linear->parts == INT8 ? ints : floats;
+            most = most < count ? count : most;
         }
+        return floats + ints;
     }
-};
 
-// GELU, into the input of the next product.
-struct WriteActivated {
-    const Input& next;
-    float* out;            // (rows, next.depth), where the next product reads plain numbers
-    int64_t first_column;  // of next
-
-    void operator()(int64_t first, int64_t rows, int64_t column, int64_t columns, const float* products,
-                    const Bias bias) const {
-#if defined(__AMX_BF16__)
-        (void)columns;
-        const int64_t step = (column - first_column) / STEP, parts = next.parts;
-        for (int64_t start = 0; start < rows; start += PANEL) {
-            uint16_t* place = next.tile(first + start, step);
-            const int64_t count = rows - start < PANEL ? rows - start : PANEL;
-            for (int64_t r = 0; r < count; ++r, products += PANEL, place += STEP)
-                split(gelu(add(load(products), bias.left)), gelu(add(load(products + LANES), bias.right)), parts,
-                      place, 2 * TILE_NUMBERS);
-        }
-#else
-        const int64_t step = next.depth;
-        float* place = out + first * step + column - first_column;
-        float end[PANEL];
-        for (int64_t r = 0; r < rows; ++r, products += PANEL, place += step) {
-            float* target = columns < PANEL ? end : place;
-            store(target, gelu(add(load(products), bias.left)));
-            store(target + LANES, gelu(add(load(products + LANES), bias.right)));
-            if (columns < PANEL) std::memcpy(place, end, columns * sizeof(float));
-        }
-#endif
+    const Input& of(const LinearArguments& linear) const { return linear.parts == INT8 ? ints_ : floats_; }
+    bool needs_preparing() const { return has_ints_ || floats_.needs_preparing(); }
+    void prepare(int64_t r) const {
+        if (has_floats_) floats_.prepare(r);
+        if (has_ints_) ints_.prepare(r);
     }
+
+private:
+    static int64_t largest(std::initializer_list<int64_t> numbers) { return std::max(numbers); }
+
+    const bool has_floats_, has_ints_;
+    const Input floats_, ints_;
 };
 
 // Output of attention and the feed-forward part for few rows: all threads share each product.
 void finish_rows(const LayerArguments& a, const float* context, const float* residual, float* out, int64_t rows,
                  float* block) {
     const Team team = a.attention.team;
-    const int64_t threads = a.attention.threads, width = a.width, inner = a.widen.out, parts = a.query.parts;
-    const int64_t narrow_floats = round_up(Input::floats(rows, width, parts), 16);
-    float* const attended = block;
-    float* const narrow_tiles = attended + rows * width;
-    float* const wide_tiles = narrow_tiles + narrow_floats;
-    float* const wide = wide_tiles + round_up(Input::floats(rows, inner, parts), 16);
+    const int64_t threads = a.attention.threads, width = a.width, inner = a.widen.out;
+    float* const attended = take_floats(block, rows * width);
+    float* const narrow = take_floats(block, narrow_floats(a, rows));
+    float* const wide_block = take_floats(block, Input::block_floats(rows, inner, a.narrow.parts));
+    float* const wide = take_floats(block, rows * inner);
 
-    const Input context_input(context, rows, width, parts, narrow_tiles);
+    const Input context_input(context, rows, width, a.output.parts, narrow);
     prepare(team, threads, context_input);
     const Write to_attended{attended, width, residual};
     multiply(team, threads, Product<Write>{a.output, context_input, to_attended});
-    for_rows(team, threads, rows,
-             [&](int64_t r) { normalize(attended + r * width, width, a.attention_norm, a.epsilon); });
+    const Input attended_input(attended, rows, width, a.widen.parts, narrow);
+    for_rows(team, threads, rows, [&](int64_t r) {
+        normalize(attended + r * width, width, a.attention_norm, a.epsilon);
+        attended_input.prepare(r);
+    });
 
-    const Input attended_input(attended, rows, width, parts, narrow_tiles);
-    prepare(team, threads, attended_input);
-    const Input wide_input(wide, rows, inner, parts, wide_tiles);
+    const Input wide_input(wide, rows, inner, a.narrow.parts, wide_block);
     const WriteActivated to_wide{wide_input, wide, 0};
     multiply(team, threads, Product<WriteActivated>{a.widen, attended_input, to_wide});
+    if (!wide_input.are_tiles()) prepare(team, threads, wide_input);
     const Write to_out{out, width, attended};
     multiply(team, threads, Product<Write>{a.narrow, wide_input, to_out});
     for_rows(team, threads, rows, [&](int64_t r) { normalize(out + r * width, width, a.output_norm, a.epsilon); });
 }
+
+struct Projection {
+    const LinearArguments& linear;
+    Write write;
+};
 
 // Rows that one thread takes through everything behind attention, or through the projections before it.
 class RowChunk {
@@ -186,19 +147,13 @@ public:
     static_assert(INNER % PANEL == 0 && INNER % STEP == 0);
 
     RowChunk(const LayerArguments& a, int64_t rows) : a_(a), rows_(rows), padded_(round_up(rows, STEP)) {
-        float* next = own_scratch.floats(floats(a, padded_));
-        const int64_t width = a.width, parts = a.query.parts;
-        attended_ = next;
-        sums_ = attended_ + round_up(padded_ * width, 16);
-        narrow_tiles_ = sums_ + padded_ * round_up(width, PANEL);
-        wide_tiles_ = narrow_tiles_ + round_up(Input::floats(padded_, width, parts), 16);
-        wide_ = wide_tiles_ + round_up(Input::floats(padded_, INNER, parts), 16);
-    }
-
-    static int64_t floats(const LayerArguments& a, int64_t rows) {
-        const int64_t parts = a.query.parts;
-        return rows * (a.width + round_up(a.width, PANEL) + INNER) + Input::floats(rows, a.width, parts) +
-               Input::floats(rows, INNER, parts) + 4 * 16;
+        const Sizes sizes(a, padded_);
+        float* next = own_scratch.floats(sizes.total());
+        attended_ = take_floats(next, sizes.attended);
+        narrow_ = take_floats(next, sizes.narrow);
+        wide_block_ = take_floats(next, sizes.wide_block);
+        wide_ = take_floats(next, sizes.wide);
+        sums_ = take_floats(next, sizes.sums);
     }
 
     // How many rows: as evenly shared as can be, and in the second-level cache; 0 where there are too few.
@@ -207,7 +162,7 @@ public:
         const int64_t threads = a.attention.threads;
         if (rows < LEAST * threads) return 0;
         int64_t best = 0, best_time = 0;
-        for (int64_t n = STEP; n <= 512 && (n <= 64 || floats(a, n) <= CACHE_FLOATS); n += STEP) {
+        for (int64_t n = STEP; n <= 512 && (n <= 64 || Sizes(a, n).total() <= CACHE_FLOATS); n += STEP) {
             const int64_t chunks = (rows + n - 1) / n, time = (chunks + threads - 1) / threads * n;
             if (best == 0 || time <= best_time) {
                 best = n;
@@ -218,58 +173,84 @@ public:
     }
 
     // Products of the rows of x with some layers, each to its place.
-    template <typename... Ends>
-    void project(const float* x, const Ends&... ends) {
-        const Input input(x, rows_, a_.width, a_.query.parts, narrow_tiles_);
-        input.prepare_all();
-        (Product<Write>{ends.linear, input, ends.write}.run_all(), ...);
+    template <typename... Projections>
+    void project(const float* x, const Projections&... projections) {
+        const SharedInput input(x, rows_, a_.width, narrow_, projections.linear...);
+        if (input.needs_preparing())
+            for (int64_t r = 0; r < rows_; ++r) input.prepare(r);
+        (Product<Write>{projections.linear, input.of(projections.linear), projections.write}.run_all(), ...);
     }
 
     void finish(const float* context, const float* residual, float* out) {
-        const int64_t width = a_.width, parts = a_.query.parts;
-        const Write to_attended{attended_, width, residual};
-        const Input context_input(context, rows_, width, parts, narrow_tiles_);
+        const int64_t width = a_.width;
+        const Write to_attended{attended_, width, residual}, to_out{out, width, attended_};
+        const Input context_input(context, rows_, width, a_.output.parts, narrow_);
         context_input.prepare_all();
         Product<Write>{a_.output, context_input, to_attended}.run_all();
         for (int64_t r = 0; r < rows_; ++r) normalize(attended_ + r * width, width, a_.attention_norm, a_.epsilon);
-        const Input attended(attended_, rows_, width, parts, narrow_tiles_);
+        const Input attended(attended_, rows_, width, a_.widen.parts, narrow_);
         attended.prepare_all();
-        for (int64_t column = 0; column < a_.widen.out; column += INNER) feed_forward(attended, column);
-        const Write to_out{out, width, attended_};
-        const Product<Write> narrow{a_.narrow, attended, to_out};
-        for (int64_t panel = 0; panel < narrow.panels(); ++panel)
-            narrow.end(0, rows_, panel, sums_ + panel * padded_ * PANEL);
+        if (a_.narrow.parts == INT8)
+            feed_forward_at_once(attended, to_out);
+        else
+            feed_forward_by_columns(attended, to_out);
         for (int64_t r = 0; r < rows_; ++r) normalize(out + r * width, width, a_.output_norm, a_.epsilon);
     }
 
 private:
+    struct Sizes {  // floats
+        int64_t attended, narrow, wide_block, wide, sums;
+
+        Sizes(const LayerArguments& a, int64_t rows) {
+            const bool is_int8 = a.narrow.parts == INT8;
+            const int64_t inner = is_int8 ? a.widen.out : INNER;
+            attended = rows * a.width;
+            narrow = std::max(narrow_floats(a, rows), SharedInput::block_floats(a, rows));
+            wide_block = Input::block_floats(rows, inner, a.narrow.parts);
+            wide = rows * inner;
+            sums = is_int8 ? 0 : rows * round_up(a.width, PANEL);
+        }
+        int64_t total() const { return attended + narrow + wide_block + wide + sums + 5 * 16; }
+    };
+
+    // The scale of a row in int8 depends on all of it, so all columns are made first.
+    void feed_forward_at_once(const Input& attended, const Write& to_out) {
+        const Input wide(wide_, rows_, a_.widen.out, INT8, wide_block_);
+        const WriteActivated to_wide{wide, wide_, 0};
+        Product<WriteActivated>{a_.widen, attended, to_wide}.run_all();
+        wide.prepare_all();
+        Product<Write>{a_.narrow, wide, to_out}.run_all();
+    }
+
+    void feed_forward_by_columns(const Input& attended, const Write& to_out) {
+        for (int64_t column = 0; column < a_.widen.out; column += INNER) add_columns(attended, column);
+        const Product<Write> narrow{a_.narrow, attended, to_out};
+        for (int64_t panel = 0; panel < narrow.panels(); ++panel)
+            narrow.end(0, rows_, panel, sums_ + panel * padded_ * PANEL);
+    }
+
     // Adds what INNER columns, from `column` on, contribute to the sums.
-    void feed_forward(const Input& attended, int64_t column) {
+    void add_columns(const Input& attended, int64_t column) {
         const int64_t left = a_.widen.out - column, columns = left < INNER ? left : INNER;
-        const Input wide(wide_, rows_, columns, a_.query.parts, wide_tiles_);
+        const Input wide(wide_, rows_, columns, a_.narrow.parts, wide_block_);
         const WriteActivated to_wide{wide, wide_, column};
         Product<WriteActivated>{a_.widen, attended, to_wide}.run_panels(column / PANEL,
                                                                        (column + columns + PANEL - 1) / PANEL);
         for (int64_t panel = 0; panel * PANEL < a_.width; ++panel)
             for (int64_t row = 0; row < rows_; row += CHUNK_ROWS)
-                multiply_chunk(a_.narrow, column, wide, row, rows_ - row < CHUNK_ROWS ? rows_ - row : CHUNK_ROWS,
-                               panel, sums_ + (panel * padded_ + row) * PANEL, column > 0);
+                multiply_chunk(a_.narrow, column, wide.floats, row,
+                               rows_ - row < CHUNK_ROWS ? rows_ - row : CHUNK_ROWS, panel,
+                               sums_ + (panel * padded_ + row) * PANEL, column > 0);
     }
 
     const LayerArguments& a_;
     const int64_t rows_, padded_;
-    float *attended_, *sums_, *narrow_tiles_, *wide_tiles_, *wide_;
-};
-
-struct Projection {
-    const LinearArguments& linear;
-    Write write;
+    float *attended_, *narrow_, *wide_block_, *wide_, *sums_;
 };
 
 int64_t finish_floats(const LayerArguments& a, int64_t rows) {
-    const int64_t parts = a.query.parts, inner = a.widen.out;
-    return rows * a.width + round_up(Input::floats(rows, a.width, parts), 16) +
-           round_up(Input::floats(rows, inner, parts), 16) + rows * inner + 64;
+    return rows * a.width + narrow_floats(a, rows) + Input::block_floats(rows, a.widen.out, a.narrow.parts) +
+           rows * a.widen.out + 4 * 16;
 }
 
 // Rows first, first + chunk, ... of `rows`, each chunk on one thread.
@@ -281,14 +262,14 @@ void for_chunks(const LayerArguments& a, int64_t rows, int64_t chunk, const Run&
     });
 }
 
-// Queries, keys and values; `block` has room for the tiles of states and queries.
+// Queries, keys and values; `block` has room for the inputs.
 void project(const LayerArguments& a, float* block, float* q, float* k, float* v) {
     const AttentionArguments& attention = a.attention;
-    const int64_t width = a.width, parts = a.query.parts, rows = attention.batch * attention.length;
+    const Team team = attention.team;
+    const int64_t width = a.width, threads = attention.threads, rows = attention.batch * attention.length;
     const bool has_own = a.queries != nullptr;
     const Write to_q{q, width, nullptr}, to_k{k, width, nullptr}, to_v{v, width, nullptr};
     const int64_t chunk = RowChunk::choose(a, rows);
-    const Input states(a.states, rows, width, parts, block);
     if (chunk > 0) {
         for_chunks(a, rows, chunk, [&](int64_t first, int64_t count) {
             const auto part = [&](float* to) { return Write{to + first * width, width, nullptr}; };
@@ -301,24 +282,25 @@ void project(const LayerArguments& a, float* block, float* q, float* k, float* v
                 own.project(x, Projection{a.query, part(q)}, key, value);
         });
     } else {
-        prepare(attention.team, attention.threads, states);
-        const Product<Write> key{a.key, states, to_k}, value{a.value, states, to_v};
+        const SharedInput states(a.states, rows, width, block, a.query, a.key, a.value);
+        if (states.needs_preparing()) for_rows(team, threads, rows, [&](int64_t r) { states.prepare(r); });
+        const Product<Write> key{a.key, states.of(a.key), to_k}, value{a.value, states.of(a.value), to_v};
         if (has_own)
-            multiply(attention.team, attention.threads, key, value);
+            multiply(team, threads, key, value);
         else
-            multiply(attention.team, attention.threads, Product<Write>{a.query, states, to_q}, key, value);
+            multiply(team, threads, Product<Write>{a.query, states.of(a.query), to_q}, key, value);
     }
     if (!has_own) return;
-    const Input queries(a.queries, attention.batch * attention.queries, width, parts, block);
-    prepare(attention.team, attention.threads, queries);
-    multiply(attention.team, attention.threads, Product<Write>{a.query, queries, to_q});
+    const Input queries(a.queries, attention.batch * attention.queries, width, a.query.parts, block);
+    prepare(team, threads, queries);
+    multiply(team, threads, Product<Write>{a.query, queries, to_q});
 }
 
 void run_layer(const LayerArguments& a) {
     AttentionArguments attention = a.attention;
     const int64_t width = a.width;
     const int64_t rows = attention.batch * attention.length, query_rows = attention.batch * attention.queries;
-    const int64_t state_floats = round_up(Input::floats(rows, width, a.query.parts), 16);
+    const int64_t state_floats = SharedInput::block_floats(a, rows);
     const int64_t projected = round_up((2 * rows + 2 * query_rows) * width, 16);
     const int64_t chunk = RowChunk::choose(a, query_rows);
     float* const block =

@@ -12,8 +12,12 @@ from .build import library_file
 
 logger = logging.getLogger(__name__)
 
-_LIBRARIES = {"AVX512": ("amx", "avx512"), "AVX2": ("avx2",)}
+_LIBRARIES = {"AVX512": ("amx", "avx512vnni", "avx512"), "AVX2": ("avx2",)}
 """By what torch says of the processor; the first that runs is taken."""
+
+
+INT8_PARTS = 0
+"""In place of ``LinearArguments.parts``: the weights are int8."""
 
 
 def _fields(kind: type, *names: str) -> tuple[tuple[str, type], ...]:
@@ -101,6 +105,8 @@ class Kernel:
         self._pack_table = function("pack_table", None, pointer, size, size, ctypes.c_float, pointer)
         self._linear_floats = function("linear_floats", size, size, size, size)
         self._pack_linear = function("pack_linear", None, pointer, size, size, size, pointer)
+        self._int8_floats = function("int8_floats", size, size, size)
+        self._pack_int8 = function("pack_int8", None, pointer, pointer, size, size, pointer)
         self._attend = function("attend", number, ctypes.POINTER(AttentionArguments))
         self._layer = function("layer", number, ctypes.POINTER(LayerArguments))
         self._linear = function(
@@ -145,6 +151,14 @@ class Kernel:
         weight = weight.detach().to(torch.float32).contiguous()
         packed = torch.empty(self._linear_floats(in_features, out_features, parts))
         self._pack_linear(weight.data_ptr(), in_features, out_features, parts, packed.data_ptr())
+        return packed
+
+    def pack_int8(self, weight: Tensor, scale: Tensor) -> Tensor:
+        """An ``(out, in)`` int8 weight and its ``(out,)`` scales, likewise."""
+        out_features, in_features = weight.shape
+        weight, scale = weight.detach().contiguous(), scale.detach().to(torch.float32).contiguous()
+        packed = torch.empty(self._int8_floats(in_features, out_features))
+        self._pack_int8(weight.data_ptr(), scale.data_ptr(), in_features, out_features, packed.data_ptr())
         return packed
 
 

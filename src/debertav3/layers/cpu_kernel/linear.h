@@ -3,12 +3,13 @@
 // With AMX, every fp32 number is the sum of three bf16 numbers, 8 bits of it in each, and a product of two numbers
 // the sum of the six largest products of their parts, added up in fp32: the error is that of fp32, and matrix units
 // are so much faster that six products take half the time of one. With two parts and three products 16 bits are
-// left. Otherwise fp32 products, in registers.
+// left. Otherwise fp32 products, in registers. Weights may also be int8 (int8.h).
 #pragma once
 
+#include <atomic>
 #include <cstring>
 
-#include "product.h"
+#include "int8.h"
 
 #if defined(__AMX_BF16__)
 #include <sys/syscall.h>
@@ -19,6 +20,7 @@ namespace {
 
 constexpr int64_t CHUNK_ROWS = 128;  // rows that meet a panel of weights together
 constexpr int64_t STEP = 32;         // inputs of a layer that are multiplied together; rows of an AMX tile
+constexpr int64_t INT8 = 0;          // in place of `parts`
 
 }  // namespace
 
@@ -26,10 +28,10 @@ extern "C" {
 
 // Mirrored in library.py.
 struct LinearArguments {
-    const void* weight;  // as debertav3_pack_linear made it
-    const float* bias;   // (out) or null
+    void* weight;       // as debertav3_pack_linear or debertav3_pack_int8 made it; never written
+    const float* bias;  // (out) or null
     int64_t in, out;
-    int64_t parts;       // bf16 numbers for one fp32 number, 2 or 3; only read with AMX
+    int64_t parts;      // bf16 numbers for one fp32 number, 2 or 3 (the same without AMX); INT8 for int8
 };
 
 }  // extern "C"
@@ -79,36 +81,30 @@ inline Vec load_some(const float* x, int64_t count) {
     return count <= 0 ? splat(0.0f) : _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), x);
 }
 
-// The left side of products, (rows, depth): in tiles, [pairs of 16 rows][steps][parts][2][16 x 32].
-struct Input {
+// The left side of products in fp32, (rows, depth): in tiles, [pairs of 16 rows][steps][parts][2][16 x 32].
+struct FloatRows {
+    static constexpr bool ARE_TILES = true;
     const float* x;
-    int64_t rows, depth, parts;
+    int64_t depth, parts;
     uint16_t* tiles;
 
     static int64_t floats(int64_t rows, int64_t depth, int64_t parts) {
         return round_up(rows, PANEL) * round_up(depth, STEP) * parts / 2;
     }
-    Input(const float* numbers, int64_t count, int64_t width, int64_t num_parts, float* block)
-        : x(numbers), rows(count), depth(width), parts(num_parts), tiles(reinterpret_cast<uint16_t*>(block)) {}
+    FloatRows(const float* numbers, int64_t width, int64_t num_parts, float* block)
+        : x(numbers), depth(width), parts(num_parts), tiles(reinterpret_cast<uint16_t*>(block)) {}
 
     int64_t steps() const { return (depth + STEP - 1) / STEP; }
     uint16_t* tile(int64_t row, int64_t step) const {
         return tiles + (row / PANEL * steps() + step) * parts * 2 * TILE_NUMBERS;
     }
-    // Rows first .. first + CHUNK_ROWS - 1, from x.
-    void prepare(int64_t first) const {
-        const int64_t last = first + CHUNK_ROWS < rows ? first + CHUNK_ROWS : rows;
+    void prepare(int64_t r) const {
         const int64_t width = depth, step_numbers = parts * 2 * TILE_NUMBERS;  // not read again at every store
-        for (int64_t r = first; r < last; ++r) {
-            const float* row = x + r * width;
-            uint16_t* place = tile(r, 0) + r % PANEL * STEP;
-            for (int64_t k = 0; k < width; k += STEP, place += step_numbers)
-                split(load_some(row + k, width - k), load_some(row + k + LANES, width - k - LANES), parts, place,
-                      2 * TILE_NUMBERS);
-        }
-    }
-    void prepare_all() const {
-        for (int64_t r = 0; r < rows; r += CHUNK_ROWS) prepare(r);
+        const float* row = x + r * width;
+        uint16_t* place = tile(r, 0) + r % PANEL * STEP;
+        for (int64_t k = 0; k < width; k += STEP, place += step_numbers)
+            split(load_some(row + k, width - k), load_some(row + k + LANES, width - k - LANES), parts, place,
+                  2 * TILE_NUMBERS);
     }
 };
 
@@ -147,11 +143,12 @@ inline void pack_weight(const float* weight, int64_t in, int64_t out, int64_t pa
     _tile_dpbf16ps(3, 5, 7)
 
 // c (rows x PANEL) = or += a chunk of rows times one panel of the weights of inputs from `first_input` on.
-inline void multiply_chunk(const LinearArguments& linear, int64_t first_input, const Input& input, int64_t first,
-                           int64_t rows, int64_t panel, float* c, bool adds) {
+inline void multiply_chunk(const LinearArguments& linear, int64_t first_input, const FloatRows& input,
+                           int64_t first, int64_t rows, int64_t panel, float* c, bool adds) {
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // the intrinsics do not say that they read memory
     const int64_t steps = input.steps(), parts = linear.parts, step_numbers = parts * 2 * TILE_NUMBERS;
     const int64_t first_step = panel * ((linear.in + STEP - 1) / STEP) + first_input / STEP;
-    const uint16_t* weight = static_cast<const uint16_t*>(linear.weight) + first_step * step_numbers;
+    const uint16_t* weight = static_cast<uint16_t*>(linear.weight) + first_step * step_numbers;
     for (int64_t r = 0; r < rows; r += PANEL, c += PANEL * PANEL) {
         const uint16_t *a = input.tile(first + r, 0), *b = weight;
         if (adds) {
@@ -204,7 +201,7 @@ inline bool is_ready() {
     constexpr long ASK_PERMISSION = 0x1023, TILE_DATA = 18;  // arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
     unsigned a, b, c, d;
     __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(0));
-    const bool has_tiles = (d >> 22 & 1) != 0 && (d >> 24 & 1) != 0;  // AMX-BF16, AMX-TILE
+    const bool has_tiles = (d >> 22 & 1) != 0 && (d >> 24 & 3) == 3;  // AMX-BF16, AMX-TILE and AMX-INT8
     __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(1));
     const bool has_conversion = (a >> 5 & 1) != 0;  // AVX512-BF16
     return has_tiles && has_conversion && syscall(SYS_arch_prctl, ASK_PERMISSION, TILE_DATA) == 0;
@@ -214,16 +211,15 @@ inline bool is_ready() {
 
 struct Tiles {};
 
-// The left side of products, (rows, depth), contiguous: nothing to prepare.
-struct Input {
+// The left side of products in fp32, (rows, depth), contiguous: nothing to prepare.
+struct FloatRows {
+    static constexpr bool ARE_TILES = false;
     const float* x;
-    int64_t rows, depth;
+    int64_t depth;
 
     static int64_t floats(int64_t, int64_t, int64_t) { return 0; }
-    Input(const float* numbers, int64_t count, int64_t width, int64_t, float*)
-        : x(numbers), rows(count), depth(width) {}
+    FloatRows(const float* numbers, int64_t width, int64_t, float*) : x(numbers), depth(width) {}
     void prepare(int64_t) const {}
-    void prepare_all() const {}
 };
 
 inline int64_t packed_floats(int64_t in, int64_t out, int64_t) { return round_up(out, PANEL) * in; }
@@ -233,10 +229,10 @@ inline void pack_weight(const float* weight, int64_t in, int64_t out, int64_t, f
         pack_panel(weight + o * in, in, out - o, in, 1.0f, packed);
 }
 
-inline void multiply_chunk(const LinearArguments& linear, int64_t first_input, const Input& input, int64_t first,
-                           int64_t rows, int64_t panel, float* c, bool adds) {
+inline void multiply_chunk(const LinearArguments& linear, int64_t first_input, const FloatRows& input,
+                           int64_t first, int64_t rows, int64_t panel, float* c, bool adds) {
     constexpr int64_t DEPTH = 192;  // so much of a panel stays in the first-level cache
-    const float* weight = static_cast<const float*>(linear.weight) + (panel * linear.in + first_input) * PANEL;
+    const float* weight = static_cast<float*>(linear.weight) + (panel * linear.in + first_input) * PANEL;
     for (int64_t k = 0; k < input.depth; k += DEPTH) {
         const int64_t depth = input.depth - k < DEPTH ? input.depth - k : DEPTH;
         multiply_panel(input.x + first * input.depth + k, input.depth, rows, weight + k * PANEL, depth, c, PANEL,
@@ -244,9 +240,52 @@ inline void multiply_chunk(const LinearArguments& linear, int64_t first_input, c
     }
 }
 
-inline bool is_ready() { return true; }
+inline bool is_ready() {
+#if defined(__AVX512VNNI__)
+    unsigned a, b, c, d;
+    __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(0));
+    return (c >> 11 & 1) != 0;
+#else
+    return true;
+#endif
+}
 
 #endif
+
+// The left side of products with a layer in fp32 or int8, (rows, depth).
+struct Input {
+    const float* x;
+    int64_t rows, depth, parts;
+    FloatRows floats;
+    QuantizedRows quantized;
+
+    static int64_t block_floats(int64_t rows, int64_t depth, int64_t parts) {
+        return round_up(parts == INT8 ? QuantizedRows::floats(rows, depth) : FloatRows::floats(rows, depth, parts),
+                        16);
+    }
+    Input(const float* numbers, int64_t count, int64_t width, int64_t num_parts, float* block)
+        : x(numbers),
+          rows(count),
+          depth(width),
+          parts(num_parts),
+          floats(numbers, width, num_parts, block),
+          quantized(block, count, width) {}
+
+    // Whether what writes the numbers writes them into tiles, instead of to x.
+    bool are_tiles() const { return FloatRows::ARE_TILES && parts != INT8; }
+    bool needs_preparing() const { return FloatRows::ARE_TILES || parts == INT8; }
+    // Row r, from x.
+    void prepare(int64_t r) const {
+        if (parts == INT8)
+            quantize_row(x + r * depth, depth, quantized, r);
+        else
+            floats.prepare(r);
+    }
+    void prepare_all() const {
+        if (!needs_preparing()) return;
+        for (int64_t r = 0; r < rows; ++r) prepare(r);
+    }
+};
 
 // The bias of one panel's columns; zeros where there is none.
 struct Bias {
@@ -279,7 +318,11 @@ struct Product {
     void run(int64_t first, int64_t panel) const {
         alignas(64) float products[CHUNK_ROWS * PANEL];
         const int64_t rows = input.rows - first < CHUNK_ROWS ? input.rows - first : CHUNK_ROWS;
-        multiply_chunk(linear, 0, input, first, rows, panel, products, false);
+        if (linear.parts == INT8)
+            multiply_int8_chunk(Int8Weights(linear.weight, linear.out), linear.in, input.quantized, first, rows, panel,
+                                products);
+        else
+            multiply_chunk(linear, 0, input.floats, first, rows, panel, products, false);
         end(first, rows, panel, products);
     }
 
@@ -297,25 +340,5 @@ struct Product {
     }
     void run_all() const { run_panels(0, panels()); }
 };
-
-// x * Phi(x), the exact GELU. erf is a rational function of 13th degree on [-4, 4], as in Eigen's float version.
-inline Vec gelu(Vec x) {
-    const Vec z = smaller(splat(4.0f), larger(splat(-4.0f), mul(x, splat(0.70710678f))));
-    const Vec s = mul(z, z);
-    Vec top = splat(-2.72614225801306e-10f);
-    top = fma(top, s, splat(2.77068142495902e-08f));
-    top = fma(top, s, splat(-2.10102402082508e-06f));
-    top = fma(top, s, splat(-5.69250639462346e-05f));
-    top = fma(top, s, splat(-7.34990630326855e-04f));
-    top = fma(top, s, splat(-2.95459980854025e-03f));
-    top = fma(top, s, splat(-1.60960333262415e-02f));
-    Vec bottom = splat(-1.45660718464996e-05f);
-    bottom = fma(bottom, s, splat(-2.13374055278905e-04f));
-    bottom = fma(bottom, s, splat(-1.68282697438203e-03f));
-    bottom = fma(bottom, s, splat(-7.37332916720468e-03f));
-    bottom = fma(bottom, s, splat(-1.42647390514189e-02f));
-    const Vec half = mul(x, splat(0.5f));
-    return fma(half, divide(mul(z, top), bottom), half);
-}
 
 }  // namespace
