@@ -17,7 +17,11 @@ from ..errors import UserError
 if TYPE_CHECKING:
     import torch
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+INT8_WEIGHTS = "model_int8.safetensors"
+"""Weights whose whole numbers mean nothing without their scales (``int8.py``): a name of their own, because
+transformers would take them for the weights, with no more than a warning."""
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin", INT8_WEIGHTS)
 """Names of the weights, in the order in which they are looked for; each may be split, with an index."""
 
 GENERATOR = "generator"

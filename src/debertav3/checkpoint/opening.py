@@ -38,6 +38,8 @@ class LoadReport:
     """In the file and of no use to this model, such as another head."""
     stale: tuple[str, ...]
     """Read, but one training step behind: see :func:`debertav3.checkpoint.keys.stale_keys`."""
+    int8: tuple[str, ...] = ()
+    """Read as the fp32 numbers that int8 weights stand for; `restore_int8` takes the integers themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,7 @@ def _compare(
     stored = weights.stored
     usable = {name for name in wanted if name in stored and stored[name].shape == wanted[name]}
     for name in usable:
-        if stored[name].dtype not in ("F64", "F32", "F16", "BF16"):
+        if stored[name].dtype not in ("F64", "F32", "F16", "BF16") and name not in weights.scales:
             raise UserError(f"{folder}: {name} is stored as {stored[name].dtype}; need real numbers")
     check_encoder(folder, wanted, stored)
     fresh = {name for name in wanted if not name.startswith(keys.BODY) and name not in usable}
@@ -191,6 +193,7 @@ def _compare(
         fresh=tuple(sorted(fresh)),
         unused=tuple(sorted(stored.keys() - wanted.keys())),
         stale=tuple(name for name in keys.stale_keys(stored) if name in usable),
+        int8=tuple(name for name in weights.scales if name in usable),
     )
     return usable - fresh, report
 

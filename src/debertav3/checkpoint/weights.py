@@ -9,6 +9,9 @@ from torch import Tensor
 from ..errors import UserError
 from . import files, keys
 
+WEIGHT, SCALES = ".weight", ".weight_scale"
+"""How the names of a linear layer's weights end, and of their scales where the weights are int8."""
+
 
 class Weights:
     """Names, shapes and dtypes at once, numbers on demand; a ``.bin`` file has to be read at once.
@@ -26,7 +29,9 @@ class Weights:
         self._places: dict[str, tuple[Path, str]] = {}
         self._loaded: dict[Path, dict[str, Tensor]] = {}
         self.stored: dict[str, files.StoredTensor] = {}
-        """What the files say of each tensor, by its official name."""
+        """What the files say of each tensor, by its official name; scales of int8 weights are left out."""
+        self.scales: dict[str, str] = {}
+        """By the name of each weight stored in int8 the name of its scales; see ``int8.py``."""
         for path in files.find_weights(folder) if paths is None else paths:
             if path.suffix == ".safetensors":
                 part = files.read_header(path)
@@ -34,6 +39,7 @@ class Weights:
                 self._loaded[path] = files.read_bin(path)
                 part = {name: files.describe(tensor) for name, tensor in self._loaded[path].items()}
             self._add(path, part)
+        self._find_scales()
 
     def _add(self, path: Path, part: dict[str, files.StoredTensor]) -> None:
         for name, tensor in part.items():
@@ -47,9 +53,38 @@ class Weights:
             self.stored[official] = tensor
             self._places[official] = (path, name)
 
+    def _find_scales(self) -> None:
+        """Take the scales of int8 weights for what they are: no tensors of their own."""
+        for name in [name for name in self.stored if name.endswith(SCALES)]:
+            weight = self.stored.get(name.removesuffix(SCALES) + WEIGHT)
+            if weight is None or weight.dtype != "I8":
+                continue  # an unknown tensor, as any other
+            scale = self.stored.pop(name)
+            if len(weight.shape) != 2 or scale != files.StoredTensor("F32", weight.shape[:1]):
+                raise UserError(
+                    f"{self.folder}: {name} is {scale.dtype} {list(scale.shape)} for int8 weights "
+                    f"{list(weight.shape)}; need one F32 number for each row: export the checkpoint again"
+                )
+            self.scales[name.removesuffix(SCALES) + WEIGHT] = name
+
     def read(self, names: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """Return tensors by their official names, on the CPU in their stored dtype; by default all."""
+        """Return tensors by their official names, on the CPU; by default all.
+
+        They have their stored dtype, but for int8 weights: of these the fp32 numbers that they stand for.
+        """
         wanted = list(self.stored if names is None else names)
+        tensors = self._read([*wanted, *(self.scales[name] for name in wanted if name in self.scales)])
+        for name in wanted:
+            if name in self.scales:
+                tensors[name] = tensors[name] * tensors.pop(self.scales[name])[:, None]
+        return tensors
+
+    def read_int8(self, name: str) -> tuple[Tensor, Tensor]:
+        """A weight of `scales` as stored: ``(out, in)`` int8, and ``(out,)`` fp32, a scale for each row."""
+        tensors = self._read([name, self.scales[name]])
+        return tensors[name], tensors[self.scales[name]]
+
+    def _read(self, wanted: list[str]) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = {}
         for path in dict.fromkeys(self._places[name][0] for name in wanted):
             here = {self._places[name][1]: name for name in wanted if self._places[name][0] == path}

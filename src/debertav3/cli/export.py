@@ -1,4 +1,4 @@
-"""``debertav3 export``: a checkpoint as a graph for OpenVINO or ONNX Runtime."""
+"""``debertav3 export``: a checkpoint as a graph for OpenVINO or ONNX Runtime, or in int8 for any backend."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,9 @@ def register(app: typer.Typer) -> None:
 
 def export(
     model: Annotated[str, typer.Option(help="Checkpoint folder or Hub name.")],
-    format_: Annotated[str, typer.Option("--format", help="openvino or onnx.")],
+    format_: Annotated[
+        str, typer.Option("--format", help="What is to run it: openvino, onnx, or with --int8 torch.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write; an older export there is replaced.")],
     task: Annotated[
         str | None, typer.Option(help="Whose head, where a checkpoint has two; what rows --calibration has.")
@@ -32,7 +34,7 @@ def export(
         bool, typer.Option("--force", help="int8: write what the gate refuses; the model card says so.")
     ] = False,
 ) -> None:
-    """Write a graph that runs without torch, checked against the model; see docs/export.md.
+    """Write a graph that runs without torch, or int8 weights, checked against the model; see docs/export.md.
 
     Example: debertav3 export --model models/nano --format openvino --out nano-openvino
     """

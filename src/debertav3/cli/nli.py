@@ -21,7 +21,7 @@ def nli(
     labels: HeadLabels = None,
     device: Device = "auto",
     dtype: Dtype = "fp32",
-    backend: BackendName = "auto",
+    backend: BackendName = "light",
 ) -> None:
     """Say in percent whether a premise entails a hypothesis.
 

@@ -27,7 +27,10 @@ Device = Annotated[str, typer.Option(help="auto, cuda, cuda:1, npu, xpu, mps or 
 Dtype = Annotated[str, typer.Option(help="fp32, bf16 or fp16.")]
 BackendName = Annotated[
     str,
-    typer.Option(help="auto, torch, openvino or onnx; the last two run what debertav3 export has written."),
+    typer.Option(
+        help="auto (fastest for many inputs), light (soonest first answer), torch, openvino or onnx; "
+        "the last two run what debertav3 export has written."
+    ),
 ]
 BatchTokens = Annotated[
     int | None,

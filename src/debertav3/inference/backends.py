@@ -54,7 +54,11 @@ HEAD_OF_TASK = {
 }
 """Which head a task needs."""
 
-BACKENDS = ("auto", "openvino", "onnx", "torch")
+INT8 = "int8"
+"""How weights are stored, and what products with them compute in."""
+
+BACKENDS = ("auto", "light", "openvino", "onnx", "torch")
+"""``auto`` is the fastest that is installed, ``light`` the one that gives a first answer soonest."""
 
 
 class Backend(Protocol):
@@ -65,7 +69,7 @@ class Backend(Protocol):
     device: Any
     """Where it computes; written in the log."""
     dtype: str
-    """In what it computes: ``fp32``, ``bf16`` or ``fp16``."""
+    """In what it computes: ``fp32``, ``bf16`` or ``fp16``; ``int8`` where products with weights do."""
     head: str
     """One of the values of `HEAD_OF_TASK`."""
     config: Mapping[str, Any]
@@ -89,7 +93,7 @@ class BackendConfig:
     """Where and in which precision a checkpoint runs."""
 
     backend: str = "auto"
-    """One of `BACKENDS`; a named one that cannot run is an error."""
+    """One of `BACKENDS`; a runtime that is named and cannot run is an error."""
     device: str = "auto"
     """``auto`` or a device of the backend, such as ``cuda:1``."""
     dtype: str = "fp32"
@@ -134,39 +138,76 @@ def head_for(config: Mapping[str, Any], *, task: str | None, place: str) -> str:
 
 
 def open_backend(path_or_name: str | Path, *, task: str | None, how: BackendConfig) -> Backend:
-    """Load a checkpoint with the backend asked for, or with the fastest that can run it.
+    """Load a checkpoint with the backend asked for.
+
+    An exported folder runs on its own runtime. A checkpoint runs on torch, or in its place an export that
+    lies in its folder, by these rules:
+
+    - ``auto``, for many inputs: torch on an accelerator, and on a CPU with our C++ kernel, which is the
+      fastest there (figures in docs/export.md); otherwise the first export that fits, OpenVINO before ONNX.
+    - ``light``, for one answer from a cold start: the first export that fits, ONNX before OpenVINO. Neither
+      imports torch, whose import takes longer than the answer.
+
+    An export fits if its runtime is installed, it was made from the present weights, and its answers are the
+    checkpoint's own: not in int8, and only where fp32 is asked for.
 
     Raises:
         UserError: if the checkpoint or the backend cannot be used.
     """
     if how.backend not in BACKENDS:
         raise UserError(f"unknown backend {how.backend!r}. Choose one of: {', '.join(BACKENDS)}.")
-    from .exported import find_exports, is_exported, read_exported
+    from .exported import is_exported, read_exported
 
     if is_exported(path_or_name):
         exported = read_exported(path_or_name)
-        if how.backend not in ("auto", exported.manifest.format):
+        if how.backend not in ("auto", "light", exported.manifest.format):
             raise UserError(
-                f"{path_or_name} is a graph for {exported.manifest.format}; it does not run on backend "
+                f"{path_or_name} was exported for {exported.manifest.format}; it does not run on backend "
                 f"{how.backend!r}. Use --backend {exported.manifest.format}, or give the checkpoint itself."
             )
         backend = _open_exported(exported, task=task, how=how)
-    elif how.backend == "torch":
+    elif (export := _export_instead(path_or_name, task=task, how=how)) is not None:
+        backend = _open_exported(export, task=task, how=how)
+    elif how.backend in ("auto", "light", "torch"):
         backend = _open_torch(path_or_name, task=task, how=how)
     else:
-        exports = [one for one in find_exports(path_or_name) if _fits(one, task=task, how=how)]
-        if exports:
-            backend = _open_exported(exports[0], task=task, how=how)
-        elif how.backend == "auto":
-            backend = _open_torch(path_or_name, task=task, how=how)
-        else:
-            raise UserError(
-                f"backend {how.backend!r} runs exported graphs; {path_or_name} holds none of its present "
-                "weights for this task. "
-                f"Run: debertav3 export --model {path_or_name} --format {how.backend} --out FOLDER"
-            )
-    logger.info("%s: backend %s on %s in %s", path_or_name, backend.name, backend.device, how.dtype)
+        raise UserError(
+            f"backend {how.backend!r} runs exported graphs; {path_or_name} holds none of its present weights "
+            f"for this task. Run: debertav3 export --model {path_or_name} --format {how.backend} --out FOLDER"
+        )
+    logger.info("%s: backend %s on %s in %s", path_or_name, backend.name, backend.device, backend.dtype)
     return backend
+
+
+def _export_instead(path_or_name: str | Path, *, task: str | None, how: BackendConfig) -> "Exported | None":
+    """The export in a checkpoint's folder that runs in its place; None where torch is to run."""
+    from .exported import ONNX, find_exports, is_installed
+
+    if how.backend == "torch":
+        return None
+    found = [
+        one
+        for one in find_exports(path_or_name)
+        if task is None or HEAD_OF_TASK.get(task) == one.manifest.head
+    ]
+    if how.backend not in ("auto", "light"):
+        return next((one for one in found if one.manifest.format == how.backend), None)
+    fitting = [
+        one
+        for one in found
+        if how.dtype == "fp32" and one.manifest.weights != INT8 and is_installed(one.manifest.format)
+    ]
+    if not fitting or how.device not in ("auto", "cpu"):
+        return None
+    if how.backend == "light":
+        return min(fitting, key=lambda one: one.manifest.format != ONNX)
+    if how.device == "auto" and _has_accelerator():
+        logger.info("auto: torch, for there is an accelerator")
+        return None
+    if _has_cpu_kernel():
+        logger.info("auto: torch, whose CPU kernel is faster than the exports; light takes one of them")
+        return None
+    return fitting[0]
 
 
 def _open_torch(path_or_name: str | Path, *, task: str | None, how: BackendConfig) -> Backend:
@@ -177,6 +218,8 @@ def _open_torch(path_or_name: str | Path, *, task: str | None, how: BackendConfi
 
 def _open_exported(exported: "Exported", *, task: str | None, how: BackendConfig) -> Backend:
     exported.require(task)
+    if exported.manifest.format == "torch":
+        return _open_torch(exported.folder, task=task, how=how)
     if exported.manifest.format == "onnx":
         from .onnx_backend import OnnxBackend
 
@@ -186,21 +229,15 @@ def _open_exported(exported: "Exported", *, task: str | None, how: BackendConfig
     return OpenVinoBackend.open(exported, device=how.device, dtype=how.dtype)
 
 
-def _fits(exported: "Exported", *, task: str | None, how: BackendConfig) -> bool:
-    """Whether an export inside a checkpoint's folder can stand for the checkpoint.
+def _has_cpu_kernel() -> bool:
+    """Whether torch has our C++ kernel here; torch is imported only where one was built."""
+    from ..layers.cpu_kernel.build import INSTRUCTIONS, library_file
 
-    ``auto`` takes it only where its runtime is installed, on a CPU and not in int8, so that the answers are
-    the checkpoint's own; one that is named must run or say why it cannot.
-    """
-    from .exported import is_installed
-
-    manifest = exported.manifest
-    if task is not None and HEAD_OF_TASK.get(task) != manifest.head:
+    if not any(library_file(name).is_file() for name in INSTRUCTIONS):
         return False
-    if how.backend != "auto":
-        return how.backend == manifest.format
-    is_cpu = how.device == "cpu" or (how.device == "auto" and not _has_accelerator())
-    return is_cpu and how.dtype == "fp32" and manifest.weights != "int8" and is_installed(manifest.format)
+    from ..layers.cpu_kernel.library import kernel
+
+    return kernel() is not None
 
 
 def _has_accelerator() -> bool:

@@ -1,4 +1,4 @@
-"""Exported folders: a graph for ONNX Runtime or OpenVINO with all that is needed to run it.
+"""Exported folders: a graph for ONNX Runtime or OpenVINO, or int8 weights for torch, with all that is needed.
 
 ``export.json`` says what the graph is, ``checks.json`` what it was checked for before it was written. Reading
 a folder imports neither torch nor transformers.
@@ -23,12 +23,14 @@ MANIFEST = "export.json"
 CHECKS = "checks.json"
 MAX_JSON_BYTES = 64 << 20
 
-ONNX, OPENVINO = "onnx", "openvino"
+ONNX, OPENVINO, TORCH = "onnx", "openvino", "torch"
 FORMATS = (OPENVINO, ONNX)
-"""In the order in which ``auto`` prefers them: on CPUs OpenVINO is faster but for single short texts."""
-GRAPH_FILE = {ONNX: "model.onnx", OPENVINO: "openvino_model.xml"}
+"""Of graphs, in the order in which ``auto`` prefers them: OpenVINO is faster but for single short texts."""
+ALL_FORMATS = (*FORMATS, TORCH)
+GRAPH_FILE = {ONNX: "model.onnx", OPENVINO: "openvino_model.xml", TORCH: "model_int8.safetensors"}
+"""What holds the weights; torch needs no graph besides (its name is also in ``checkpoint/files.py``)."""
 _INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids", "masked_positions"})
-_PACKAGE = {ONNX: "onnxruntime", OPENVINO: "openvino"}
+_PACKAGE = {ONNX: "onnxruntime", OPENVINO: "openvino", TORCH: "torch"}
 
 _WHOLE_BYTES = 64 << 20
 _NUM_BLOCKS, _BLOCK_BYTES = 256, 65536
@@ -39,7 +41,7 @@ class Manifest:
     """What ``export.json`` says."""
 
     format: str
-    """One of `FORMATS`."""
+    """One of `ALL_FORMATS`."""
     head: str
     """One of the values of `HEAD_OF_TASK`, or ``encoder`` or ``multiple-choice``."""
     weights: str
@@ -66,7 +68,7 @@ class Exported:
 
     @property
     def graph(self) -> Path:
-        """The graph's file."""
+        """The file of the graph, or of the weights."""
         return self.folder / GRAPH_FILE[self.manifest.format]
 
     def require(self, task: str | None) -> None:
@@ -99,7 +101,7 @@ class Exported:
 
 
 def is_exported(folder: str | Path) -> bool:
-    """Whether a folder holds an exported graph."""
+    """Whether ``debertav3 export`` wrote a folder."""
     return (Path(folder) / MANIFEST).is_file()
 
 
@@ -117,10 +119,10 @@ def read_exported(folder: str | Path) -> Exported:
         raise UserError(f"{folder / MANIFEST} is damaged ({error}). Export the checkpoint again.") from error
     if not set(manifest.inputs) <= _INPUTS:
         raise UserError(f"{folder / MANIFEST} names inputs that no text has. Export the checkpoint again.")
-    if manifest.format not in FORMATS:
+    if manifest.format not in ALL_FORMATS:
         raise UserError(
-            f"{folder} holds a graph in the format {manifest.format!r}; "
-            f"this version reads {', '.join(FORMATS)}."
+            f"{folder} was exported in the format {manifest.format!r}; "
+            f"this version reads {', '.join(ALL_FORMATS)}."
         )
     config = _read_json(folder / "config.json")
     if not isinstance(config.get("max_position_embeddings"), int):
@@ -131,7 +133,7 @@ def read_exported(folder: str | Path) -> Exported:
 
 
 def find_exports(folder: str | Path) -> list[Exported]:
-    """Exports that lie inside a checkpoint's folder, of its present weights, those to prefer first."""
+    """Graphs that lie inside a checkpoint's folder, of its present weights, those to prefer first."""
     places = [Path(folder) / name for name in FORMATS]
     found = [read_exported(place) for place in places if is_exported(place)]
     if not found:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from ..errors import UserError
-from .backends import Batch, Logits
+from .backends import INT8, Batch, Logits
 from .exported import ONNX, Exported, num_threads, require_runtime
 
 _PROVIDER = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -21,13 +21,13 @@ class OnnxBackend:
     """
 
     name = ONNX
-    dtype = "fp32"
 
     def __init__(self, exported: Exported, session: Any, *, device: str) -> None:
         self.exported = exported
         self.head = exported.manifest.head
         self.config: Mapping[str, Any] = exported.config
         self.device = device
+        self.dtype = INT8 if exported.manifest.weights == INT8 else "fp32"
         self.batch_tokens = _BATCH_TOKENS[device]
         self._session = session
         self._names = [output.name for output in session.get_outputs()]

@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..errors import UserError
-from .backends import Batch, Logits
+from .backends import INT8, Batch, Logits
 from .exported import OPENVINO, Exported, num_threads, require_runtime
 from .telemetry import without_telemetry
 
@@ -20,6 +20,7 @@ class OpenVinoBackend:
     Args:
         exported: the folder.
         compiled: the graph, as OpenVINO compiled it.
+        dtype: in what products compute, but for those of int8 weights.
     """
 
     name = OPENVINO
@@ -28,7 +29,7 @@ class OpenVinoBackend:
 
     def __init__(self, exported: Exported, compiled: Any, *, dtype: str) -> None:
         self.exported = exported
-        self.dtype = dtype
+        self.dtype = INT8 if exported.manifest.weights == INT8 else dtype
         self.head = exported.manifest.head
         self.config: Mapping[str, Any] = exported.config
         self._request = compiled.create_infer_request()

@@ -87,7 +87,8 @@ class Predictor:
             task: a key of `backends.HEAD_OF_TASK`; needed only where a checkpoint has two heads.
             device: ``auto`` takes the first of cuda, npu, xpu, mps and cpu that is there.
             dtype: ``fp32`` (the default), ``bf16`` or ``fp16``.
-            backend: ``auto``, ``openvino``, ``onnx`` or ``torch``; see `backends.open_backend`.
+            backend: ``auto``, the fastest for many inputs, ``light``, the soonest with a first answer,
+                ``openvino``, ``onnx`` or ``torch``; see `backends.open_backend`.
             labels: names for the head's outputs in their order, for checkpoints that say only ``LABEL_0``.
             max_length: most tokens of one input, special ones included; None takes the checkpoint's.
             batch_tokens: most tokens of a batch, padding included; None takes what suits the device.

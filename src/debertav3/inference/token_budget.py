@@ -112,6 +112,7 @@ def _key(backend: Backend) -> str:
         os.environ.get("OMP_NUM_THREADS"),
         backend.name,
         backend.head,
+        backend.dtype,
         backend.batch_tokens,
         json.dumps({key: value for key, value in sorted(backend.config.items())}, default=str),
     ]

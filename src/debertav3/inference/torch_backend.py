@@ -12,10 +12,12 @@ import torch
 from .. import models
 from ..checkpoint.configuration import read_config
 from ..checkpoint.files import locate
+from ..checkpoint.int8 import restore_int8
 from ..checkpoint.opening import open_model
 from ..errors import UserError
+from ..layers.cpu_kernel.library import kernel
 from ..layers.encoder import pack_for_inference
-from .backends import HEAD_OF_ARCHITECTURE, SPANS, Batch, Logits, head_for
+from .backends import HEAD_OF_ARCHITECTURE, INT8, SPANS, Batch, Logits, head_for
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -39,21 +41,24 @@ class TorchBackend:
     Args:
         model: the model, on its device.
         head: what it predicts, one of the values of `HEAD_OF_TASK`.
+        is_int8: whether its encoder multiplies in int8.
     """
 
     name = "torch"
 
-    def __init__(self, model: "PreTrainedModel", *, head: str) -> None:
+    def __init__(self, model: "PreTrainedModel", *, head: str, is_int8: bool = False) -> None:
         self.model = model.eval()
         self.head = head
         self.device = model.device
-        self.dtype = next(name for name, dtype in DTYPES.items() if dtype == model.dtype)
+        self.dtype = INT8 if is_int8 else next(name for name, dtype in DTYPES.items() if dtype == model.dtype)
         self.config: Mapping[str, Any] = model.config.to_dict()
         self.batch_tokens = _CPU_BATCH_TOKENS if self.device.type == "cpu" else _ACCELERATOR_BATCH_TOKENS
 
     @classmethod
     def open(cls, path_or_name: str | Path, *, task: str | None, device: str, dtype: str) -> Self:
         """Load a checkpoint with the head that it names or the task needs.
+
+        One with int8 weights multiplies in int8 on the CPU.
 
         Args:
             path_or_name: a local folder or a Hub name.
@@ -70,10 +75,14 @@ class TorchBackend:
         folder = locate(path_or_name)
         head = head_for(read_config(folder), task=task, place=str(path_or_name))
         opened = open_model(folder, head=_CLASSES[head], dtype=DTYPES[dtype])
+        is_int8 = bool(opened.report.int8)
+        if is_int8:
+            place = _place_of_int8(path_or_name, device=device, dtype=dtype)
+            restore_int8(opened)
         model = opened.model.to(place)
         if pack_for_inference(model):
             logger.info("linear layers packed for this CPU")
-        return cls(model, head=head)
+        return cls(model, head=head, is_int8=is_int8)
 
     def run(self, batch: Batch) -> Logits:
         """Compute the logits of one batch: see `Backend.run`.
@@ -101,6 +110,27 @@ class TorchBackend:
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray:
     return tensor.float().cpu().numpy()
+
+
+def _place_of_int8(path_or_name: str | Path, *, device: str, dtype: str) -> torch.device:
+    """Where int8 weights run: on the CPU, with fp32 between products.
+
+    Raises:
+        UserError: if anything else was asked for.
+    """
+    if dtype != "fp32":
+        raise UserError(
+            f"{path_or_name} multiplies in int8 and computes the rest in fp32; got dtype {dtype!r}. "
+            f"Use fp32, or the checkpoint that it was made from for {dtype}."
+        )
+    if device not in ("auto", "cpu"):
+        raise UserError(
+            f"{path_or_name} has int8 weights, which run on the CPU; got device {device!r}. "
+            "Use auto or cpu, or the checkpoint that it was made from."
+        )
+    if kernel() is None:
+        logger.info("int8 without the CPU kernel: torch multiplies, which is slower than fp32")
+    return torch.device("cpu")
 
 
 def choose_device(name: str) -> torch.device:

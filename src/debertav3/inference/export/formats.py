@@ -12,9 +12,10 @@ import torch
 
 from ...checkpoint.quiet import quiet_transformers
 from ...errors import MissingExtraError
-from ..exported import GRAPH_FILE, ONNX, OPENVINO, is_installed
+from ..exported import GRAPH_FILE, ONNX, OPENVINO, TORCH, is_installed
 from ..telemetry import without_telemetry
 from .graph import Arrays, dynamic_axes, to_tensors
+from .torch_weights import halve_fp32
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -67,8 +68,10 @@ def _forget_origins(path: Path) -> None:
 
 
 def halve_weights(path: Path, *, format_: str) -> None:
-    """Store the large fp32 weights of a graph as fp16; it goes on to compute in fp32."""
-    if format_ == OPENVINO:
+    """Store the large fp32 weights of an export as fp16; it goes on to compute in fp32."""
+    if format_ == TORCH:
+        halve_fp32(path, at_least=_HALF_FROM)
+    elif format_ == OPENVINO:
         _halve_openvino(path)
     else:
         _halve_onnx(path)

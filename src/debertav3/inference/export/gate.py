@@ -8,7 +8,7 @@ them each time; where that does not help either, nothing is written.
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from ...errors import UserError
 from ...tokenization import DebertaV3Tokenizer
 from ..answerers import answer_chunk
 from ..backends import MASKED_LM, REPLACED_TOKENS, SEQUENCE, SPANS, TOKENS, Backend, Batch, Logits
-from ..exported import Exported, read_exported
+from ..exported import read_exported
 from ..file_tasks import FILE_TASKS, AnswerOptions
 from ..labels import is_nli, label_names
 from ..predictor import Predictor
@@ -117,11 +117,11 @@ class Measured:
 def pass_gate(
     folder: Path, folded: "PreTrainedModel", *, examples: Path, task: str | None, force: bool
 ) -> GateReport:
-    """Quantise the graph of an exported folder in place, if int8 decides as before.
+    """Quantise an exported folder in place, if int8 decides as before.
 
     Args:
         folder: an exported folder in fp32.
-        folded: the model of its graph.
+        folded: the model of its graph, or of its weights.
         examples: rows as ``debertav3 predict`` reads them.
         task: which task the rows are for; None goes by the head.
         force: write what does not pass.
@@ -132,7 +132,7 @@ def pass_gate(
     from .run import open_exported
 
     exported = read_exported(folder)
-    task = task or task_of(exported)
+    task = task or task_of(exported.manifest.head, exported.config)
     before = measure(open_exported(exported), folder, task=task, examples=examples)
     if before.num_examples < MIN_EXAMPLES:
         raise UserError(
@@ -174,15 +174,21 @@ def pass_gate(
     )
 
 
-def task_of(exported: Exported) -> str:
-    """The task whose rows a head reads."""
-    if exported.manifest.head == SEQUENCE:
-        return "nli" if is_nli(label_names(exported.config)) else "classify"
-    if exported.manifest.head not in _TASK_OF_HEAD:
-        raise UserError(
-            f"a {exported.manifest.head} head decides nothing that int8 could be checked by; export fp32."
-        )
-    return _TASK_OF_HEAD[exported.manifest.head]
+def task_of(head: str, config: Mapping[str, Any]) -> str:
+    """The task whose rows a head reads.
+
+    Args:
+        head: what is exported.
+        config: the checkpoint's ``config.json``.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if head == SEQUENCE:
+        return "nli" if is_nli(label_names(config)) else "classify"
+    if head not in _TASK_OF_HEAD:
+        raise UserError(f"a {head} head decides nothing that int8 could be checked by; export fp32.")
+    return _TASK_OF_HEAD[head]
 
 
 def measure(backend: Backend, folder: Path, *, task: str, examples: Path) -> Measured:
@@ -262,4 +268,4 @@ def _take_graph(source: Path, target: Path) -> None:
 
 
 def _is_graph(path: Path) -> bool:
-    return path.suffix in (".onnx", ".data", ".xml", ".bin")
+    return path.suffix in (".onnx", ".data", ".xml", ".bin", ".safetensors")

@@ -1,4 +1,4 @@
-"""int8 graphs: NNCF for OpenVINO, calibrated on examples; dynamic quantisation for ONNX Runtime.
+"""int8: NNCF for OpenVINO, calibrated on examples; for ONNX Runtime and torch ranges are found at run time.
 
 Only products with weights are quantised: scores of attention and their softmax stay in float.
 """
@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
+from ...checkpoint.files import read_header
+from ...checkpoint.int8 import int8_layers, save_int8
 from ...errors import MissingExtraError
-from ..exported import GRAPH_FILE, OPENVINO
+from ..exported import GRAPH_FILE, OPENVINO, TORCH
 from ..telemetry import without_telemetry
 from .formats import save_onnx
 from .graph import Arrays
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 def quantize(
     graph: Path, folder: Path, *, format_: str, batches: Sequence[Arrays], kept: Sequence[str]
 ) -> Path:
-    """Write the int8 form of a graph.
+    """Write the int8 form of a graph, or of torch's weights.
 
     Args:
         graph: in fp32.
@@ -39,7 +41,9 @@ def quantize(
         MissingExtraError: if the quantiser is not installed.
     """
     target = folder / GRAPH_FILE[format_]
-    if format_ == OPENVINO:
+    if format_ == TORCH:
+        save_int8(graph, target, kept=kept)
+    elif format_ == OPENVINO:
         _quantize_openvino(graph, target, batches=batches, kept=kept)
     else:
         _quantize_onnx(graph, target, kept=kept)
@@ -49,8 +53,10 @@ def quantize(
 def weighted_products(graph: Path, folded: "PreTrainedModel", *, format_: str) -> dict[str, str]:
     """Which node of a graph computes which linear layer of the model, by layer name.
 
-    They are matched by their weights: exporters rename what they convert.
+    They are matched by their weights: exporters rename what they convert. For torch, layers that may be int8.
     """
+    if format_ == TORCH:
+        return {name: name for name in int8_layers(read_header(graph))}
     products = _openvino_products(graph) if format_ == OPENVINO else _onnx_products(graph)
     found = {}
     for name, module in folded.named_modules():

@@ -16,10 +16,11 @@ from ...models.base import complete_config
 from ...tokenization import DebertaV3Tokenizer
 from ..backends import HEAD_OF_ARCHITECTURE, Backend, head_for
 from ..exported import (
+    ALL_FORMATS,
     CHECKS,
-    FORMATS,
     MANIFEST,
     ONNX,
+    TORCH,
     Exported,
     Manifest,
     fingerprint,
@@ -28,8 +29,9 @@ from ..exported import (
 )
 from .card import export_card
 from .formats import halve_weights, write_graph
-from .gate import GateReport, pass_gate
+from .gate import GateReport, pass_gate, task_of
 from .graph import CLASSES, ENCODER, MULTIPLE_CHOICE, folded_copy, random_batch
+from .torch_weights import write_weights
 from .verification import Verification, verify
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ class ExportConfig:
     """What to write."""
 
     format: str
-    """``onnx`` or ``openvino``."""
+    """``onnx``, ``openvino``, or for int8 ``torch``: what is to run it."""
     task: str | None = None
     """Where a checkpoint has two heads: whose to export."""
     int8: bool = False
@@ -62,8 +64,16 @@ class ExportConfig:
     """int8: write what the gate refuses, and say so in the model card."""
 
     def __post_init__(self) -> None:
-        if self.format not in FORMATS:
-            raise UserError(f"unknown format {self.format!r}. Choose one of: {', '.join(FORMATS)}.")
+        if self.format not in ALL_FORMATS:
+            raise UserError(f"unknown format {self.format!r}. Choose one of: {', '.join(ALL_FORMATS)}.")
+        if self.format == TORCH and not self.int8:
+            raise UserError(
+                "format torch is for --int8: in other precisions torch runs the checkpoint itself."
+            )
+        if self.format == TORCH and self.for_long_inputs:
+            raise UserError(
+                "--for-long-inputs is for graphs: torch needs little memory for long inputs anyway."
+            )
         if self.int8 and self.calibration is None:
             raise UserError(
                 "int8 is only written if it decides as before: give examples with --calibration FILE."
@@ -93,14 +103,17 @@ def export_model(path_or_name: str | Path, target: str | Path, config: ExportCon
     source = locate(path_or_name)
     raw = read_config(source)
     head = head_to_export(raw, task=config.task, place=str(path_or_name))
+    if config.int8 and config.task is None:
+        task_of(head, raw)  # refuses at once what the gate could not judge
     model = open_model(source, head=CLASSES[head]).model
     if config.fp16:
-        model = model.half().float()  # what the graph's weights will be
+        model = model.half().float()  # what the export's weights will be
     tokenizer = DebertaV3Tokenizer.from_pretrained(source)
     with replacing_folder(target) as folder:
         tokenizer.save_pretrained(folder)
-        settings = json.dumps(complete_config(model.config), indent=2, sort_keys=True)
-        (folder / "config.json").write_text(settings + "\n", encoding="utf-8")
+        settings = complete_config(model.config) | {"architectures": [type(model).__name__]}
+        text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
+        (folder / "config.json").write_text(text, encoding="utf-8")
         size, length = _SAMPLE
         length = min(length, model.config.max_position_embeddings)
         sample = random_batch(size, length, head=head, config=model.config, is_ragged=True)
@@ -113,8 +126,11 @@ def export_model(path_or_name: str | Path, target: str | Path, config: ExportCon
             version=__version__,
         )
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-        folded = folded_copy(model, by_head=config.for_long_inputs)
-        graph = write_graph(folded, sample, folder, format_=config.format)
+        if config.format == TORCH:
+            folded, graph = model, write_weights(model, folder)
+        else:
+            folded = folded_copy(model, by_head=config.for_long_inputs)
+            graph = write_graph(folded, sample, folder, format_=config.format)
         checks = _finish(folder, graph, model, folded, manifest, config)
         (folder / CHECKS).write_text(json.dumps(checks, indent=2) + "\n", encoding="utf-8")
         card = export_card(str(path_or_name), read_exported(folder), checks)
@@ -137,6 +153,10 @@ def head_to_export(raw: dict[str, Any], *, task: str | None, place: str) -> str:
 
 def open_exported(exported: Exported, *, device: str = "cpu", dtype: str = "fp32") -> Backend:
     """The backend that runs an exported folder."""
+    if exported.manifest.format == TORCH:
+        from ..torch_backend import TorchBackend
+
+        return TorchBackend.open(exported.folder, task=None, device=device, dtype=dtype)
     if exported.manifest.format == ONNX:
         from ..onnx_backend import OnnxBackend
 
