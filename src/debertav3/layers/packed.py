@@ -54,7 +54,7 @@ class KernelLinear(nn.Module):
             self._weight = compiled.pack_int8(linear.weight, linear.weight_scale)
         else:
             self._parts = _PARTS_OF_PRECISION[torch.get_float32_matmul_precision()]
-            self._weight = compiled.pack_linear(linear.weight, self._parts)
+            self._weight = compiled.pack_linear(linear.weight)
 
     def arguments(self) -> LinearArguments:
         """What the kernel reads; valid as long as this module lives."""

@@ -44,13 +44,11 @@ EXPORTED void debertav3_pack_table(const float* x, int64_t rows, int64_t width, 
         pack_panel(x + r * width, width, rows - r, width, factor, panels);
 }
 
-EXPORTED int64_t debertav3_linear_floats(int64_t in, int64_t out, int64_t parts) {
-    return packed_floats(in, out, parts);
-}
+EXPORTED int64_t debertav3_linear_floats(int64_t in, int64_t out) { return packed_floats(in, out); }
 
-// (out, in) floats, contiguous, to debertav3_linear_floats(in, out, parts) floats.
-EXPORTED void debertav3_pack_linear(const float* weight, int64_t in, int64_t out, int64_t parts, float* packed) {
-    pack_weight(weight, in, out, parts, packed);
+// (out, in) floats, contiguous, to debertav3_linear_floats(in, out) floats.
+EXPORTED void debertav3_pack_linear(const float* weight, int64_t in, int64_t out, float* packed) {
+    pack_weight(weight, in, out, packed);
 }
 
 EXPORTED int64_t debertav3_int8_floats(int64_t in, int64_t out) { return Int8Weights::floats(in, out); }

@@ -144,9 +144,10 @@ struct Projection {
 class RowChunk {
 public:
     static constexpr int64_t INNER = 192;  // columns of the feed-forward part that are made and used up together
+    static constexpr int64_t ROWS = 32;    // a chunk has a multiple of it
     static_assert(INNER % PANEL == 0 && INNER % STEP == 0);
 
-    RowChunk(const LayerArguments& a, int64_t rows) : a_(a), rows_(rows), padded_(round_up(rows, STEP)) {
+    RowChunk(const LayerArguments& a, int64_t rows) : a_(a), rows_(rows), padded_(round_up(rows, ROWS)) {
         const Sizes sizes(a, padded_);
         float* next = own_scratch.floats(sizes.total());
         attended_ = take_floats(next, sizes.attended);
@@ -154,6 +155,7 @@ public:
         wide_block_ = take_floats(next, sizes.wide_block);
         wide_ = take_floats(next, sizes.wide);
         sums_ = take_floats(next, sizes.sums);
+        products_ = take_floats(next, sizes.products);
     }
 
     // How many rows: as evenly shared as can be, and in the second-level cache; 0 where there are too few.
@@ -162,7 +164,7 @@ public:
         const int64_t threads = a.attention.threads;
         if (rows < LEAST * threads) return 0;
         int64_t best = 0, best_time = 0;
-        for (int64_t n = STEP; n <= 512 && (n <= 64 || Sizes(a, n).total() <= CACHE_FLOATS); n += STEP) {
+        for (int64_t n = ROWS; n <= 512 && (n <= 64 || Sizes(a, n).total() <= CACHE_FLOATS); n += ROWS) {
             const int64_t chunks = (rows + n - 1) / n, time = (chunks + threads - 1) / threads * n;
             if (best == 0 || time <= best_time) {
                 best = n;
@@ -178,7 +180,7 @@ public:
         const SharedInput input(x, rows_, a_.width, narrow_, projections.linear...);
         if (input.needs_preparing())
             for (int64_t r = 0; r < rows_; ++r) input.prepare(r);
-        (Product<Write>{projections.linear, input.of(projections.linear), projections.write}.run_all(), ...);
+        (Product<Write>{projections.linear, input.of(projections.linear), projections.write}.run_all(products_), ...);
     }
 
     void finish(const float* context, const float* residual, float* out) {
@@ -186,7 +188,7 @@ public:
         const Write to_attended{attended_, width, residual}, to_out{out, width, attended_};
         const Input context_input(context, rows_, width, a_.output.parts, narrow_);
         context_input.prepare_all();
-        Product<Write>{a_.output, context_input, to_attended}.run_all();
+        Product<Write>{a_.output, context_input, to_attended}.run_all(products_);
         for (int64_t r = 0; r < rows_; ++r) normalize(attended_ + r * width, width, a_.attention_norm, a_.epsilon);
         const Input attended(attended_, rows_, width, a_.widen.parts, narrow_);
         attended.prepare_all();
@@ -199,7 +201,7 @@ public:
 
 private:
     struct Sizes {  // floats
-        int64_t attended, narrow, wide_block, wide, sums;
+        int64_t attended, narrow, wide_block, wide, sums, products;
 
         Sizes(const LayerArguments& a, int64_t rows) {
             const bool is_int8 = a.narrow.parts == INT8;
@@ -209,17 +211,18 @@ private:
             wide_block = Input::block_floats(rows, inner, a.narrow.parts);
             wide = rows * inner;
             sums = is_int8 ? 0 : rows * round_up(a.width, PANEL);
+            products = rows * PANEL;
         }
-        int64_t total() const { return attended + narrow + wide_block + wide + sums + 5 * 16; }
+        int64_t total() const { return attended + narrow + wide_block + wide + sums + products + 6 * 16; }
     };
 
     // The scale of a row in int8 depends on all of it, so all columns are made first.
     void feed_forward_at_once(const Input& attended, const Write& to_out) {
         const Input wide(wide_, rows_, a_.widen.out, INT8, wide_block_);
         const WriteActivated to_wide{wide, wide_, 0};
-        Product<WriteActivated>{a_.widen, attended, to_wide}.run_all();
+        Product<WriteActivated>{a_.widen, attended, to_wide}.run_all(products_);
         wide.prepare_all();
-        Product<Write>{a_.narrow, wide, to_out}.run_all();
+        Product<Write>{a_.narrow, wide, to_out}.run_all(products_);
     }
 
     void feed_forward_by_columns(const Input& attended, const Write& to_out) {
@@ -234,18 +237,16 @@ private:
         const int64_t left = a_.widen.out - column, columns = left < INNER ? left : INNER;
         const Input wide(wide_, rows_, columns, a_.narrow.parts, wide_block_);
         const WriteActivated to_wide{wide, wide_, column};
-        Product<WriteActivated>{a_.widen, attended, to_wide}.run_panels(column / PANEL,
-                                                                       (column + columns + PANEL - 1) / PANEL);
+        Product<WriteActivated>{a_.widen, attended, to_wide}.run_panels(
+            column / PANEL, (column + columns + PANEL - 1) / PANEL, products_);
         for (int64_t panel = 0; panel * PANEL < a_.width; ++panel)
-            for (int64_t row = 0; row < rows_; row += CHUNK_ROWS)
-                multiply_chunk(a_.narrow, column, wide.floats, row,
-                               rows_ - row < CHUNK_ROWS ? rows_ - row : CHUNK_ROWS, panel,
-                               sums_ + (panel * padded_ + row) * PANEL, column > 0);
+            multiply_chunk(a_.narrow, column, wide.floats, 0, rows_, panel, sums_ + panel * padded_ * PANEL,
+                           column > 0);
     }
 
     const LayerArguments& a_;
     const int64_t rows_, padded_;
-    float *attended_, *narrow_, *wide_block_, *wide_, *sums_;
+    float *attended_, *narrow_, *wide_block_, *wide_, *sums_, *products_;
 };
 
 int64_t finish_floats(const LayerArguments& a, int64_t rows) {

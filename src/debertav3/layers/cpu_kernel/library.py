@@ -103,8 +103,8 @@ class Kernel:
         self.more_rows: int = function("more_rows", size)()
         self._table_floats = function("table_floats", size, size, size)
         self._pack_table = function("pack_table", None, pointer, size, size, ctypes.c_float, pointer)
-        self._linear_floats = function("linear_floats", size, size, size, size)
-        self._pack_linear = function("pack_linear", None, pointer, size, size, size, pointer)
+        self._linear_floats = function("linear_floats", size, size, size)
+        self._pack_linear = function("pack_linear", None, pointer, size, size, pointer)
         self._int8_floats = function("int8_floats", size, size, size)
         self._pack_int8 = function("pack_int8", None, pointer, pointer, size, size, pointer)
         self._attend = function("attend", number, ctypes.POINTER(AttentionArguments))
@@ -145,12 +145,12 @@ class Kernel:
             self._pack_table(table_NRH[head].data_ptr(), R, H, factor, panels[head].data_ptr())
         return panels
 
-    def pack_linear(self, weight: Tensor, parts: int) -> Tensor:
+    def pack_linear(self, weight: Tensor) -> Tensor:
         """An ``(out, in)`` fp32 weight in the layout that the kernel multiplies by."""
         out_features, in_features = weight.shape
         weight = weight.detach().to(torch.float32).contiguous()
-        packed = torch.empty(self._linear_floats(in_features, out_features, parts))
-        self._pack_linear(weight.data_ptr(), in_features, out_features, parts, packed.data_ptr())
+        packed = torch.empty(self._linear_floats(in_features, out_features))
+        self._pack_linear(weight.data_ptr(), in_features, out_features, packed.data_ptr())
         return packed
 
     def pack_int8(self, weight: Tensor, scale: Tensor) -> Tensor:

@@ -13,23 +13,37 @@ using Team = void (*)(void (*)(void*), void*, unsigned, unsigned);
 
 struct Nothing {};
 
-// `Setting` lives on a thread while it works.
+// `Setting` lives on a thread while it works. Each thread has a range of tasks of its own, neighbours in memory, and
+// helps with the others' when it is through.
 template <typename Setting, typename Task>
 struct Work {
-    const Task* task;
-    int64_t count;
-    std::atomic<int64_t> next{0};
-    std::atomic<bool> lacks_memory{false};
+    static constexpr int64_t MOST_RANGES = 64;
+
+    Work(const Task& run, int64_t tasks, int64_t threads)
+        : task(run), count(tasks), ranges(threads < MOST_RANGES ? threads : MOST_RANGES) {
+        for (int64_t range = 0; range < ranges; ++range) next[range] = begin(range);
+    }
+    int64_t begin(int64_t range) const { return range * count / ranges; }
 
     static void take(void* self) noexcept {
         Work& work = *static_cast<Work*>(self);
         try {
             [[maybe_unused]] const Setting setting;
-            for (int64_t i; (i = work.next.fetch_add(1, std::memory_order_relaxed)) < work.count;) (*work.task)(i);
+            const int64_t own = work.entered.fetch_add(1, std::memory_order_relaxed);
+            for (int64_t k = 0; k < work.ranges; ++k) {
+                const int64_t range = (own + k) % work.ranges, end = work.begin(range + 1);
+                for (int64_t i; (i = work.next[range].fetch_add(1, std::memory_order_relaxed)) < end;) work.task(i);
+            }
         } catch (const std::bad_alloc&) {  // an exception must not leave a thread of the team
             work.lacks_memory = true;
         }
     }
+
+    const Task& task;
+    const int64_t count, ranges;
+    std::atomic<int64_t> next[MOST_RANGES];
+    std::atomic<int64_t> entered{0};
+    std::atomic<bool> lacks_memory{false};
 };
 
 // task(0), ..., task(count - 1), each on some thread. Throws std::bad_alloc if a task did.
@@ -38,7 +52,7 @@ void share(Team team, int64_t threads, int64_t count, const Task& task) {
     const int64_t wanted = threads < count ? threads : count;
     if (wanted < 1) return;
     using Shared = Work<Setting, Task>;
-    Shared work{&task, count};
+    Shared work(task, count, wanted);
     if (team == nullptr || wanted < 2)
         Shared::take(&work);
     else
