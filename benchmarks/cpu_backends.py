@@ -27,12 +27,13 @@ from debertav3.inference.exported import FORMATS, GRAPH_FILE, ONNX
 from debertav3.inference.telemetry import without_telemetry
 from debertav3.inference.torch_backend import TorchBackend
 from debertav3.layers.encoder import pack_for_inference
+from debertav3.layers.int8_linear import Int8Linear
 from debertav3.sizes import config_for
 from side_by_side import matmul_rate, print_json
 
 VOCABULARY = 2000  # the look-up of words costs nothing; a small table keeps the folder small
 PAUSE_SECONDS = 0.03
-OURS = ("torch", "openvino", "onnx")
+TORCH, TORCH_INT8 = "torch", "torch int8"
 Run = Callable[[dict[str, np.ndarray]], object]
 
 
@@ -94,7 +95,9 @@ def open_contender(name: str, graphs: dict[str, Path], *, threads: int) -> Run:
         is_onnx = graphs[name].name == GRAPH_FILE[ONNX]
         return (_onnx if is_onnx else _openvino)(graphs[name], threads)
     stock, ours = models()
-    if name == "torch":
+    if name in (TORCH, TORCH_INT8):
+        if name == TORCH_INT8:
+            quantize_layers(ours.deberta.encoder)
         pack_for_inference(ours)
         return TorchBackend(ours, head="sequence-classification").run
     compiled = torch.compile(stock, dynamic=True) if name == "stock compiled" else stock
@@ -104,6 +107,13 @@ def open_contender(name: str, graphs: dict[str, Path], *, threads: int) -> Run:
             return compiled(**to_tensors(batch)).logits
 
     return run
+
+
+def quantize_layers(encoder: torch.nn.Module) -> None:
+    """Replace the linear layers of an encoder by their int8 form."""
+    for name, linear in list(encoder.named_modules()):
+        if type(linear) is torch.nn.Linear:
+            encoder.set_submodule(name, Int8Linear.from_linear(linear))
 
 
 def _onnx(path: Path, threads: int) -> Run:
@@ -166,6 +176,7 @@ def print_peak_memory(run: Run, batch: dict[str, np.ndarray]) -> None:
     print_json(
         "cpu_backends memory",
         shape=list(batch["input_ids"].shape),
+        opened_mib=before,
         extra_mib=peak - before,
         process_mib=peak,
         first_call_seconds=time.perf_counter() - start,
@@ -192,7 +203,13 @@ def main() -> None:
         run = open_contender(arguments.memory, graphs, threads=arguments.threads)
         print_peak_memory(run, batches[shapes[0]])
         return
-    names = arguments.only or ["stock eager", "torch", *graphs, *(["stock compiled"] * arguments.compiled)]
+    names = arguments.only or [
+        "stock eager",
+        TORCH,
+        TORCH_INT8,
+        *graphs,
+        *(["stock compiled"] * arguments.compiled),
+    ]
     contenders = {name: open_contender(name, graphs, threads=arguments.threads) for name in names}
     rate = matmul_rate()
     for shape, batch in batches.items():
