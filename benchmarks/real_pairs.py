@@ -33,9 +33,11 @@ EXPORTS: dict[str, dict[str, Any]] = {
     "openvino": {"format": "openvino"},
     "onnx": {"format": "onnx"},
     "openvino-int8": {"format": "openvino", "int8": True, "force": True},
+    "torch-int8": {"format": "torch", "int8": True, "force": True},
 }
 BACKENDS = {
     "torch": ("torch", "model", None),
+    "torch int8": ("torch", "torch-int8", None),
     "openvino": ("openvino", "openvino", None),
     "openvino bf16": ("openvino", "openvino", "bf16"),
     "openvino int8": ("openvino", "openvino-int8", None),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import load_file, save_file
 
+from ...checkpoint.weights import SCALES
 from ..exported import GRAPH_FILE, TORCH
 
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ def write_weights(model: "PreTrainedModel", folder: Path) -> Path:
 
 
 def halve_fp32(path: Path, *, at_least: int) -> None:
-    """Store fp32 tensors with so many numbers as fp16."""
-    tensors = {
-        name: tensor.half() if tensor.dtype == torch.float32 and tensor.numel() >= at_least else tensor
-        for name, tensor in load_file(path).items()
-    }
+    """Store fp32 tensors with so many numbers as fp16, but for the scales of int8 weights."""
+    tensors = load_file(path)
+    for name, tensor in tensors.items():
+        if tensor.dtype == torch.float32 and tensor.numel() >= at_least and not name.endswith(SCALES):
+            tensors[name] = tensor.half()
     save_file(tensors, path, metadata={"format": "pt"})
