@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import logging
 import os
 import re
 import sys
@@ -85,6 +86,20 @@ def test_nli_prints_one_object_of_percentages(debertav3_command: Command, nli_mo
     assert found == {name: round(100 * share, 1) for name, share in shares.items()}
     assert list(found) == ["entailment", "neutral", "contradiction"]
     assert sum(found.values()) == pytest.approx(100, abs=0.11)
+
+
+def test_the_log_is_shown_on_demand(
+    debertav3_command: Command, nli_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question = ("nli", "--model", nli_model, "A man sleeps.", "A man is awake.")
+    logger = logging.getLogger("debertav3")
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "level", logger.level)
+    assert debertav3_command(*question).err == ""
+    monkeypatch.setenv("DEBERTAV3_LOG", "loud")
+    assert "need one of: debug, info, warning, error" in debertav3_command(*question).err
+    monkeypatch.setenv("DEBERTAV3_LOG", "info")
+    assert f"{nli_model}: backend torch" in debertav3_command(*question).err
 
 
 def test_nli_labels_say_what_an_unnamed_head_means(

@@ -1,8 +1,10 @@
 """The ``debertav3`` command. Each command stands in the module of its name, heavy imports inside functions.
 
-stdout carries answers only. Bad input ends in one line on stderr and exit code 2.
+stdout carries answers only. Bad input ends in one line on stderr and exit code 2. With ``DEBERTAV3_LOG=info``
+stderr tells what is chosen and done.
 """
 
+import logging
 import os
 import sys
 
@@ -40,10 +42,27 @@ def _register() -> None:
         module.register(app)
 
 
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def _show_log() -> None:
+    """Show this package's log on stderr from the level on that ``DEBERTAV3_LOG`` names."""
+    level = os.environ.get("DEBERTAV3_LOG", "").lower()
+    if not level:
+        return
+    if level not in LOG_LEVELS:
+        raise UserError(f"DEBERTAV3_LOG is {level!r}; need one of: {', '.join(LOG_LEVELS)}.")
+    from .finetune import log_to_stderr
+
+    log_to_stderr()
+    logging.getLogger("debertav3").setLevel(level.upper())
+
+
 def main() -> None:
     """Run the command line; the entry point of the ``debertav3`` script."""
     _register()
     try:
+        _show_log()
         app()
     except UserError as error:
         print(f"debertav3: error: {error}", file=sys.stderr)
