@@ -44,7 +44,7 @@ def build() -> list[Path]:
     """Compile the kernel for every instruction set, where there is a compiler for it.
 
     Returns:
-        The libraries; empty, with one line of log that says why, where they cannot be made.
+        Those that could be made; one line of log says why where one, or all, could not.
     """
     if platform.system() != "Linux" or platform.machine() not in ("x86_64", "AMD64"):
         logger.warning("CPU kernel not built: it is for Linux on x86-64; torch's own attention will be used")
@@ -55,12 +55,16 @@ def build() -> list[Path]:
             "CPU kernel not built: no C++ compiler (g++, clang++ or $CXX); torch's own attention will be used"
         )
         return []
-    try:
-        return [_compile(compiler, name) for name in INSTRUCTIONS]
-    except (OSError, subprocess.CalledProcessError) as error:
-        reason = getattr(error, "stderr", None) or str(error)
-        logger.warning("CPU kernel not built: %s failed: %s", compiler, reason.strip().splitlines()[-1:])
-        return []
+    made = []
+    for name in INSTRUCTIONS:
+        try:
+            made.append(_compile(compiler, name))
+        except OSError as error:
+            logger.warning("CPU kernel not built: %s failed: %s", compiler, error)
+            return []
+        except subprocess.CalledProcessError as error:  # too old for these instructions
+            logger.warning("CPU kernel not built for %s: %s", name, error.stderr.strip().splitlines()[-1:])
+    return made
 
 
 def _compile(compiler: str, name: str) -> Path:

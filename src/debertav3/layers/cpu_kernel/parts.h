@@ -186,9 +186,12 @@ inline void store_sums(float* c) {
     _tile_stored(3, c + TILE * PANEL + TILE, PANEL * sizeof(float));
 }
 
-template <_mm_hint HINT>
-inline void prefetch_lines(const float* x, int64_t lines) {
-    for (int64_t i = 0; i < lines; ++i) _mm_prefetch(reinterpret_cast<const char*>(x + i * LINE_FLOATS), HINT);
+// Into the first-level cache, or the second-level one for what is needed later.
+inline void prefetch_soon(const float* x, int64_t lines) {
+    for (int64_t i = 0; i < lines; ++i) _mm_prefetch(reinterpret_cast<const char*>(x + i * LINE_FLOATS), _MM_HINT_T0);
+}
+inline void prefetch_later(const float* x, int64_t lines) {
+    for (int64_t i = 0; i < lines; ++i) _mm_prefetch(reinterpret_cast<const char*>(x + i * LINE_FLOATS), _MM_HINT_T1);
 }
 
 // One panel. While the first 32 rows meet a step, the weights of the next step are taken apart, and those of a later
@@ -233,7 +236,7 @@ private:
             uint16_t* const place = tiles(s + 1);
             std::atomic_signal_fence(std::memory_order_seq_cst);  // the intrinsics do not say that they read memory
             multiply_step<PARTS>(a, tiles(s), [&](int i) {
-                prefetch_lines<_MM_HINT_T0>(next + STEP_FLOATS + i * LINES * LINE_FLOATS, LINES);
+                prefetch_soon(next + STEP_FLOATS + i * LINES * LINE_FLOATS, LINES);
                 if (s + 1 < all_) split_some<PARTS>(next, i * SPLITS / PIECES, (i + 1) * SPLITS / PIECES, place);
             });
         }
@@ -249,7 +252,7 @@ private:
             const uint16_t* a = input_.tile(first_ + r, s);
             load_sums(c, adds);
             for (int64_t k = s; k < end; ++k, a += STEP_NUMBERS, later += lines * LINE_FLOATS) {
-                prefetch_lines<_MM_HINT_T1>(later, lines);
+                prefetch_later(later, lines);
                 multiply_step<PARTS>(a, tiles(k), [](int) {});
             }
             store_sums(c);
