@@ -94,14 +94,14 @@ ROWS = (
         task="squad1",
         train=("squad/train-new-wiki-v1.1.json", "squad/train-v2.0-slice.json"),
         dev=("squad/dev-v2.0-slice.json",),
-        settings=("max_length=256", "window_overlap=64", "train_limit=2000", "epochs=1"),
+        settings=("max_length=128", "window_overlap=48", "train_limit=6000", "epochs=2"),
     ),
     Row(
         name="squad2",
         task="squad2",
         train=("squad/train-v2.0-slice.json", "squad/train-from-dev-v2.0.json"),
         dev=("squad/dev-v2.0-slice.json",),
-        settings=("max_length=256", "window_overlap=64", "train_limit=5000", "epochs=2"),
+        settings=("max_length=128", "window_overlap=48", "train_limit=8000", "epochs=2"),
     ),
     Row(
         name="ner",
