@@ -30,6 +30,8 @@ DEVICES = ("cuda", "npu", "xpu", "mps", "cpu")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _CPU_BATCH_TOKENS = 1024
+"""With the C++ kernel larger batches are no faster, in fp32 or int8, and where inputs are few their lengths
+differ more in them; without it they are slower: docs/prediction.md has the figures."""
 _ACCELERATOR_BATCH_TOKENS = 32768
 
 _CLASSES = {head: getattr(models, name) for name, head in HEAD_OF_ARCHITECTURE.items()}
