@@ -1,8 +1,8 @@
 """How many tokens a batch should hold on this machine with this model: measured once, in about a second.
 
 Too small a batch leaves cores waiting, too large a one costs page faults on a CPU without our C++ kernel, or
-fills a GPU's memory. The answer is kept in the user's cache folder, which may be deleted at any time; it changes
-the speed and not the answers.
+fills a GPU's memory. The answer is kept in the user's cache folder, which may be deleted at any time; it
+changes the speed and not the answers.
 """
 
 import hashlib
