@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from .cpu_kernel.library import AttentionArguments, LayerArguments, NormArguments, kernel
-from .fused_attention import can_fuse, give_tables_and_mask
+from .fused_attention import FusedTables, can_fuse, give_tables_and_mask
 from .packed import KernelLinear
 from .scratch import may_overwrite
 
 if TYPE_CHECKING:
-    from .attention import RelativeEmbeddings
+    from .attention import RelativeEmbeddings, Version
     from .encoder import Layer
 
 
@@ -45,6 +45,7 @@ class FusedLayer:
             width=attention.num_heads * attention.head_width,
             epsilon=output.LayerNorm.eps,
         )
+        self._kept: tuple[Version, FusedTables | None] | None = None
 
     @staticmethod
     def fits(layer: "Layer") -> bool:
@@ -102,13 +103,21 @@ class FusedLayer:
         attention.team = compiled.team
         attention.hides_queries = pairs is None
         mask = padding[:, None, None] if pairs is None and padding is not None else pairs
-        tables = self._attention.fused_tables(*relative, states.shape[1])
+        tables = self._tables(relative, states.shape[1])
         kept = give_tables_and_mask(attention, tables, mask, compiled.more_rows)
         arguments.states, arguments.out = states.data_ptr(), out.data_ptr()
         arguments.queries = None if queries is None else queries.data_ptr()
         compiled.layer(arguments)
         del kept  # alive until here
         return out
+
+    def _tables(self, relative: "RelativeEmbeddings", length: int) -> FusedTables | None:
+        """The layer's projected table: what projects it cannot change, so the table's version says all."""
+        kept = self._kept  # one read: another thread may replace it meanwhile
+        if kept is None or kept[0] is None or kept[0] != relative.version:
+            tables = self._attention.fused_tables(*relative, length)
+            kept = self._kept = (relative.version, tables)
+        return kept[1]
 
 
 def _linears(layer: "Layer") -> dict[str, nn.Module]:
