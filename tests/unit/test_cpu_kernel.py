@@ -243,6 +243,17 @@ def test_packed_heads_equal_plain_ones(compiled: library.Kernel, model_class: ty
     torch.testing.assert_close(got, want, atol=2e-5, rtol=1e-5)
 
 
+def test_a_changed_relative_table_is_seen(compiled: library.Kernel) -> None:
+    model = random_model(DebertaV2Model)
+    pack_for_inference(model)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    before, again = model(ids)[0], model(ids)[0]
+    with torch.inference_mode(False), torch.no_grad():
+        model.encoder.rel_embeddings.weight.mul_(-2)
+    assert torch.equal(before, again)
+    assert not torch.allclose(model(ids)[0], before, atol=1e-3)
+
+
 def test_hooks_see_what_happens_inside(compiled: library.Kernel) -> None:
     model = random_model(DebertaV2Model)
     pack_for_inference(model)
