@@ -78,17 +78,16 @@ def with_outliers(nano: Path, folder: Path, *, everywhere: bool, seed: int = 0) 
 def test_the_gate_keeps_what_int8_breaks_in_float(nano: Path, tmp_path: Path, format_: str) -> None:
     need_runtime(format_)
     # seeds whose decisions are clear enough for the rounding of all other layers
-    seed = 0 if format_ == "openvino" else 2
+    seed = 4 if format_ == "openvino" else 2
     source = with_outliers(nano, tmp_path / "model", everywhere=False, seed=seed)
     data = examples(tmp_path / "rows.jsonl", 60)
     folder = tmp_path / "int8"
     export_model(source, folder, ExportConfig(format=format_, int8=True, calibration=data))
     gate = json.loads((folder / "checks.json").read_text())["gate"]
     assert gate["passed"] and gate["equal_decisions"] >= 0.99
-    if format_ != "openvino":  # NNCF moves such outliers into the weights before it rounds
-        assert not gate["attempts"][0]["passed"]
-        assert any(name.endswith("attention.output.dense") for name in gate["kept_in_float"])
-        assert "Kept in float" in (folder / "README.md").read_text()
+    assert not gate["attempts"][0]["passed"]
+    assert any(name.endswith("attention.output.dense") for name in gate["kept_in_float"])
+    assert "Kept in float" in (folder / "README.md").read_text()
     assert Predictor.from_pretrained(folder).nli(("a dog runs", "a dog sleeps"))
 
 
