@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cpu_kernels import batch_for, random_model
+from cpu_kernels import batch_for, open_kernel, random_model
 from debertav3 import DebertaV2ForMaskedLM, DebertaV2ForSequenceClassification, DebertaV2Model
 from debertav3.errors import UserError
 from debertav3.layers import fused_attention as fused
 from debertav3.layers import packed
 from debertav3.layers.attention_backends import RelativeTables, choose, eager_attention, sdpa_attention
 from debertav3.layers.cpu_kernel import library
-from debertav3.layers.cpu_kernel.build import build
+from debertav3.layers.cpu_kernel.build import build, library_file
 from debertav3.layers.encoder import pack_for_inference
 from debertav3.layers.relative_position import RelativePositions
 
@@ -316,7 +316,15 @@ def test_a_missing_library_means_torch(
         torch.testing.assert_close(other, want, atol=1e-5, rtol=1e-5)
 
 
-def test_a_library_of_another_version_is_refused(tmp_path: Path) -> None:
+def test_a_library_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    open_kernel("avx2")
+    path = library_file("avx2")
+    monkeypatch.setattr(library, "sources_digest", lambda: 1)
+    with pytest.raises(OSError, match="was compiled from other sources: install the package again"):
+        library.Kernel(path, None)
+
+
+def test_what_is_no_library_is_refused(tmp_path: Path) -> None:
     broken = tmp_path / "debertav3_avx2.so"
     broken.write_bytes(b"not a library")
     with pytest.raises(OSError):

@@ -5,6 +5,7 @@ Run: python src/debertav3/layers/cpu_kernel/build.py
 Imports the standard library only, because it runs before anything is installed.
 """
 
+import hashlib
 import logging
 import os
 import platform
@@ -38,6 +39,12 @@ INSTRUCTIONS["amx"] = (*INSTRUCTIONS["avx512"], "-mavx512bf16", "-mamx-tile", "-
 def library_file(instructions: str) -> Path:
     """Where the library for these instructions is."""
     return FOLDER / f"debertav3_{instructions}.so"
+
+
+def sources_digest() -> int:
+    """64 bits that tell one state of the sources from another, so that an old library is never called."""
+    texts = (path.read_bytes() for path in sorted(FOLDER.iterdir()) if path.suffix in (".h", ".cpp"))
+    return int.from_bytes(hashlib.sha256(b"\0".join(texts)).digest()[:8], "little")
 
 
 def build() -> list[Path]:
@@ -75,6 +82,7 @@ def _compile(compiler: str, name: str) -> Path:
             *compiler.split(),
             *FLAGS,
             *INSTRUCTIONS[name],
+            f"-DDEBERTAV3_SOURCES={sources_digest()}ULL",
             str(FOLDER / "kernel.cpp"),
             "-o",
             str(made),

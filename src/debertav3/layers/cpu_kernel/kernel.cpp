@@ -27,11 +27,8 @@ extern "C" {
 // Whether the processor and the operating system let this library run.
 EXPORTED int debertav3_is_ready() { return is_ready() ? 1 : 0; }
 
-// The sizes of the structs: LinearArguments, AttentionArguments, LayerArguments.
-EXPORTED int64_t debertav3_size(int which) {
-    const int64_t sizes[] = {sizeof(LinearArguments), sizeof(AttentionArguments), sizeof(LayerArguments)};
-    return which >= 0 && which < 3 ? sizes[which] : -1;
-}
+// From which sources this was compiled: build.py's sources_digest().
+EXPORTED uint64_t debertav3_sources() { return DEBERTAV3_SOURCES; }
 
 EXPORTED int64_t debertav3_table_floats(int64_t rows, int64_t width) { return round_up(rows, PANEL) * width; }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .build import library_file
+from .build import library_file, sources_digest
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Kernel:
         team: address of ``GOMP_parallel``; None runs everything on the calling thread.
 
     Raises:
-        OSError: if it cannot be opened, is another version's, or this machine cannot run it.
+        OSError: if it cannot be opened, is of other sources, or this machine cannot run it.
     """
 
     def __init__(self, path: Path, team: int | None) -> None:
@@ -96,10 +96,8 @@ class Kernel:
 
         if not function("is_ready", number)():
             raise OSError(f"this machine does not run {self.name}")
-        size_of = function("size", size, number)
-        structs = (LinearArguments, AttentionArguments, LayerArguments)
-        if [size_of(which) for which in range(len(structs))] != [ctypes.sizeof(struct) for struct in structs]:
-            raise OSError(f"{path} was compiled from another version: install the package again")
+        if function("sources", ctypes.c_uint64)() != sources_digest():
+            raise OSError(f"{path} was compiled from other sources: install the package again")
         self.more_rows: int = function("more_rows", size)()
         self._table_floats = function("table_floats", size, size, size)
         self._pack_table = function("pack_table", None, pointer, size, size, ctypes.c_float, pointer)
