@@ -145,10 +145,15 @@ class Alignment:
             if lemma in around or (both_ways and self.related(word, relation) & lemmas)
         }
 
-    def names(self, premise: str, hypothesis: str) -> Features:
-        """Which words are new, kept and gone, and what else is new beside them."""
+    def names(self, premise: str, hypothesis: str, numbers: Features) -> Features:
+        """Which words are new, kept and gone, and what else is new beside them.
+
+        Args:
+            premise: the first text.
+            hypothesis: the second.
+            numbers: of the two.
+        """
         first, second = self.analyse(premise), self.analyse(hypothesis)
-        numbers = self.numbers(premise, hypothesis)
         lemmas = set(first.lemmas)
         new = [lemma for lemma in second.lemmas if lemma not in lemmas]
         left = min(int(numbers["left"]), MANY)

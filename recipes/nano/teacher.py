@@ -84,9 +84,10 @@ class Teacher:
     def __init__(self, pairs: Sequence[Pair], alignment: Alignment) -> None:
         self.alignment = alignment
         self.columns = DictVectorizer(dtype=np.float32)
-        names = self.columns.fit_transform([self._names(pair) for pair in pairs])
+        named, numbers = self._features(pairs)
+        names = self.columns.fit_transform(named)
         self.kept = np.flatnonzero(np.asarray((names != 0).sum(0)).ravel() >= 2)
-        names, numbers = names[:, self.kept], self._numbers(pairs)
+        names = names[:, self.kept]
         labels, folds, weights = (
             np.array([getattr(pair, key) for pair in pairs]) for key in ("label", "fold", "weight")
         )
@@ -96,13 +97,15 @@ class Teacher:
         joined = np.hstack([numbers, _log(unseen)])
         self.trees = [_trees(joined[rows], labels[rows], weights[rows]) for rows in learnt]
 
-    def _names(self, pair: Pair) -> Features:
-        texts = pair.premise, pair.hypothesis
-        features: Features = words_and_overlaps(*texts)
-        return features | self.alignment.names(*texts)
-
-    def _numbers(self, pairs: Sequence[Pair]) -> Array:
-        return np.array([list(self.alignment.numbers(one.premise, one.hypothesis).values()) for one in pairs])
+    def _features(self, pairs: Sequence[Pair]) -> tuple[list[Features], Array]:
+        """What words there are in each pair, and the numbers of its alignment, ``(N, numbers)``."""
+        texts = [(pair.premise, pair.hypothesis) for pair in pairs]
+        numbers = [self.alignment.numbers(*both) for both in texts]
+        names = [
+            words_and_overlaps(*both) | self.alignment.names(*both, numbers=one)
+            for both, one in zip(texts, numbers, strict=True)
+        ]
+        return names, np.array([list(one.values()) for one in numbers])
 
     def probabilities(self, pairs: Sequence[Pair], *, is_new: bool) -> Array:
         """Of each label, ``(N, 3)``.
@@ -112,9 +115,10 @@ class Teacher:
             is_new: whether no training pair has to do with them; otherwise the models of their fold answer.
         """
         folds = np.array([NUM_FOLDS if is_new else pair.fold for pair in pairs])
-        names = self.columns.transform([self._names(pair) for pair in pairs])[:, self.kept]
+        named, numbers = self._features(pairs)
+        names = self.columns.transform(named)[:, self.kept]
         by_words = _by_fold(folds, lambda k, rows: self.regressions[k].predict_proba(names[rows]))
-        joined = np.hstack([self._numbers(pairs), _log(by_words)])
+        joined = np.hstack([numbers, _log(by_words)])
         by_trees = _by_fold(folds, lambda k, rows: self.trees[k].predict_proba(joined[rows]))
         scores = np.exp(_log(by_trees) + WEIGHT_OF_WORDS * _log(by_words))
         return np.asarray(scores / scores.sum(1, keepdims=True))

@@ -4,7 +4,7 @@ A premise meets a hypothesis of another premise with a word in common, or one of
 (``edits.py``), or a word of it gives way to one that follows the same word elsewhere.
 
 Run: python recipes/nano/transfer_pairs.py --pairs TRAIN... --wordnet /usr/share/wordnet \
-         --of-each 4 --out transfer.jsonl
+         --of-each 4 4 4 4 1 --out transfer.jsonl
 """
 
 import argparse
@@ -111,7 +111,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=Path, nargs="+", required=True)
     parser.add_argument("--wordnet", type=Path, required=True)
-    parser.add_argument("--of-each", type=int, required=True, help="new pairs for each pair")
+    parser.add_argument(
+        "--of-each", type=int, nargs="+", required=True, help="new pairs for each pair, by file or for all"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -122,11 +124,12 @@ def main() -> None:
     names = [word for word in inner if word[:1].isupper()]
     editor = Editor(WordNet(arguments.wordnet), random.Random(arguments.seed), known=known, names=names)
     made: dict[tuple[str, str], str] = {}
-    for path in arguments.pairs:
+    counts = arguments.of_each if len(arguments.of_each) > 1 else arguments.of_each * len(arguments.pairs)
+    for path, of_each in zip(arguments.pairs, counts, strict=True):
         pairs = [(row.fields["premise"], row.fields["hypothesis"]) for row in read_jsonl(path)]
         recombiner = Recombiner(pairs, editor)
         for premise, hypothesis in pairs:
-            for _ in range(arguments.of_each):
+            for _ in range(of_each):
                 pair = next(filter(None, (recombiner.make(premise, hypothesis) for _ in range(8))), None)
                 if pair:
                     made.setdefault(pair, premise)
