@@ -12,7 +12,7 @@ import argparse
 import gc
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,12 +52,12 @@ def models() -> tuple[torch.nn.Module, torch.nn.Module]:
     return stock, ours
 
 
-def prepare(folder: Path, *, with_long: bool) -> dict[str, Path]:
+def prepare(folder: Path, *, with_long: Sequence[str]) -> dict[str, Path]:
     """Write the graphs that are missing; all of them by name.
 
     Args:
         folder: keeps them.
-        with_long: whether to have those for long inputs too, which take minutes to write.
+        with_long: formats of which to have those for long inputs too, which take minutes to write.
     """
     stock, ours = models()
     sample = random_batch(2, 70, head="sequence-classification", config=ours.config, is_ragged=True)
@@ -70,7 +70,7 @@ def prepare(folder: Path, *, with_long: bool) -> dict[str, Path]:
                 place.mkdir(parents=True, exist_ok=True)
                 formats.write_graph(model or folded_copy(ours), sample, place, format_=format_)
         name = f"{format_} long"
-        if with_long:
+        if format_ in with_long:
             place = folder / name.replace(" ", "-")
             graphs[name] = place / GRAPH_FILE[format_]
             if not graphs[name].exists():
@@ -190,7 +190,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--compiled", action="store_true")
-    parser.add_argument("--with-long", action="store_true", help="Also graphs for long inputs.")
+    parser.add_argument(
+        "--with-long", nargs="+", choices=FORMATS, default=[], help="Also graphs for long inputs."
+    )
     parser.add_argument("--memory", help="Name of one contender: only its peak memory.")
     parser.add_argument("--only", nargs="+", help="Names of contenders.")
     arguments = parser.parse_args()
