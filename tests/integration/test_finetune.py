@@ -235,6 +235,24 @@ def test_sift_trains_with_accumulation_and_in_half_precision(configure: Configur
     assert first[1] > first[0]  # the regulariser is never negative
 
 
+@pytest.mark.parametrize("sift", [False, True])
+def test_shares_that_are_all_or_nothing_train_and_score_as_labels(
+    configure: Configure, files: tuple[Path, Path], tmp_path: Path, sift: bool
+) -> None:
+    in_shares = []
+    for path in files:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        soft = [{**row, "label": {row["label"]: 2}} for row in rows]
+        in_shares.append(str(write_jsonl(tmp_path / path.name, soft)))
+    changes = {"max_steps": 4, "sift": sift}
+    hard = train(configure(**changes), tmp_path / "hard")
+    soft = train(configure(**changes, train=(in_shares[0],), dev=(in_shares[1],)), tmp_path / "soft")
+    assert hard is not None
+    assert soft is not None
+    torch.testing.assert_close(weights(tmp_path / "soft"), weights(tmp_path / "hard"), atol=1e-6, rtol=1e-5)
+    assert soft["accuracy"] == hard["accuracy"]
+
+
 def test_resuming_with_other_settings_is_refused(configure: Configure, tmp_path: Path) -> None:
     folder = tmp_path / "out" / "checkpoints"
     folder.mkdir(parents=True)

@@ -55,6 +55,13 @@ CLEAN = [pair(number, LABELS[number % 3]) for number in range(48)]
 CLEAN_DEV = [pair(number, LABELS[number % 3]) for number in range(100, 124)]
 
 
+def test_a_distribution_counts_as_its_commonest_label(tmp_path: Path, tokenizer: DebertaV3Tokenizer) -> None:
+    soft = [{**row, "label": {row["label"]: 0.6, "neutral": 0.4}} for row in CLEAN]
+    soft = [row if len(row["label"]) == 2 else {**row, "label": {"neutral": 1}} for row in soft]
+    counted, plain = (facts_of(tmp_path, rows, CLEAN_DEV, tokenizer) for rows in (soft, CLEAN))
+    assert counted == plain
+
+
 def test_clean_data_draw_no_warning(tmp_path: Path, tokenizer: DebertaV3Tokenizer) -> None:
     facts = facts_of(tmp_path, CLEAN, CLEAN_DEV, tokenizer)
     assert facts["warnings"] == []

@@ -23,6 +23,8 @@ class Example:
     texts: tuple[str, ...]
     label: Any
     """A class name, a number, a tuple of names (several labels, or tags of words), or an answer's text."""
+    shares: Mapping[str, float] | None = None
+    """Where the label is a distribution over class names: each one's share; `label` has the largest."""
     extra: Any = None
     """What the task needs besides, such as the gold answers of a question."""
 

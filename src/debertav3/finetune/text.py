@@ -69,7 +69,7 @@ class TextTask(Task):
         if self.target != "one-label" or not isinstance(value, Mapping):
             return Example(texts=texts, label=self._label(row, value))
         shares = {self._name(row, name): share for name, share in shares_in(row, value).items()}
-        return Example(texts=texts, label=max(shares, key=lambda name: shares[name]), extra=shares)
+        return Example(texts=texts, label=max(shares, key=lambda name: shares[name]), shares=shares)
 
     def _is_unlabelled(self, value: Any) -> bool:
         """Whether there is no gold label; a row with none of several labels has one."""
@@ -109,7 +109,7 @@ class TextTask(Task):
         """Take the first of the label sets that has all labels, or the labels themselves in order."""
         if self.target == "number":
             return ()
-        seen = Counter(name for example in examples for name in [*_names(example), *(example.extra or ())])
+        seen = Counter(name for example in examples for name in [*_names(example), *(example.shares or ())])
         if len(seen) < 2:
             raise UserError(
                 f"{source}: all {len(examples)} rows are {next(iter(seen), None)!r}; need two labels or more."
@@ -140,7 +140,7 @@ class TextTask(Task):
         features = encode_texts(
             [example.texts for example in examples], tokenizer, max_length=config.max_length
         )
-        is_soft = any(example.extra for example in examples)
+        is_soft = any(example.shares for example in examples)
         for feature, example in zip(features, examples, strict=True):
             feature["labels"] = _shares_of(example, ids) if is_soft else self._target_of(example, ids)
         return EncodedDataset(features, origins=range(len(examples)), examples=examples)
@@ -336,7 +336,7 @@ class RankingTask(TextTask):
 
 def _shares_of(example: Example, ids: Mapping[str, int]) -> list[float]:
     """The share of each label in id order; of an example with one label, 1 and 0."""
-    shares = example.extra or {example.label: 1.0}
+    shares = example.shares or {example.label: 1.0}
     return [shares.get(name, 0.0) for name in ids]
 
 
