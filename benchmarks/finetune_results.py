@@ -88,7 +88,7 @@ ROWS = (
         dev=(NLI.format("sick_dev"),),
         settings=("max_length=64", "epochs=3"),
     ),
-    derived("scitail", "max_length=96", "epochs=3", "learning_rate=1e-4", task="nli"),
+    derived("scitail", "max_length=96", "epochs=5", "learning_rate=5e-4", task="nli"),
     Row(
         name="squad1",
         task="squad1",
@@ -101,7 +101,7 @@ ROWS = (
         task="squad2",
         train=("squad/train-v2.0-slice.json", "squad/train-from-dev-v2.0.json"),
         dev=("squad/dev-v2.0-slice.json",),
-        settings=("max_length=128", "window_overlap=48", "train_limit=8000", "epochs=2"),
+        settings=("max_length=128", "window_overlap=48", "epochs=3"),
     ),
     Row(
         name="ner",
@@ -112,7 +112,7 @@ ROWS = (
     ),
     derived("arc", "max_length=64", "epochs=4"),
     derived("copa", "max_length=48", "epochs=5"),
-    derived("race", "max_length=192", "train_limit=600", "epochs=1"),
+    derived("race", "max_length=192", "train_limit=3000", "epochs=2"),
     derived("swag", "max_length=64", "train_limit=2000", "epochs=1"),
     derived("boolq", "max_length=128", "epochs=6", "learning_rate=5e-4", "balance_classes=true"),
     derived(
