@@ -112,7 +112,7 @@ ROWS = (
     ),
     derived("arc", "max_length=64", "epochs=4"),
     derived("copa", "max_length=48", "epochs=5"),
-    derived("race", "max_length=192", "train_limit=3000", "epochs=2"),
+    derived("race", "max_length=64", "train_limit=3000", "epochs=2"),
     derived("swag", "max_length=64", "train_limit=2000", "epochs=1"),
     derived("boolq", "max_length=128", "epochs=6", "learning_rate=5e-4", "balance_classes=true"),
     derived(
