@@ -3,6 +3,7 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -134,13 +135,37 @@ def choices_of(task: str, folder: Path, *rows: dict[str, object]) -> list[tuple[
 def test_the_public_copies_of_multiple_choice_are_read(tmp_path: Path) -> None:
     race_row = {"article": "A.", "question": "He _ it.", "options": ["saw", "did"], "answer": "B"}
     assert choices_of("race", tmp_path, race_row) == [(("A.", "He saw it.", "He did it."), "1")]
-    arc_row = {"question": "Q?", "choices": {"text": ["x", "y"], "label": ["1", "2"]}, "answerKey": "A"}
+    arc_row = {"question": "Q?", "choices": {"text": ["x", "y"], "label": ["A", "B"]}, "answerKey": "A"}
     assert choices_of("arc", tmp_path, arc_row) == [(("Q?", "x", "y"), "0")]
     ends = {f"ending{number}": f"e{number}" for number in range(4)}
     swag_row = {"sent1": "S.", "sent2": "He", **ends, "label": 3}
     assert choices_of("swag", tmp_path, swag_row) == [(("S.", "He e0", "He e1", "He e2", "He e3"), "3")]
     copa_row = {"premise": "P.", "choice1": "c", "choice2": "d", "question": "cause", "label": 1}
     assert choices_of("copa", tmp_path, copa_row) == [(("P. What was the cause of this?", "c", "d"), "1")]
+
+
+@pytest.mark.parametrize("names", ["ABCD", "1234", "2143"])
+def test_the_right_answer_of_arc_is_the_choice_of_that_name(tmp_path: Path, names: str) -> None:
+    choices = {"text": [f"text {name}" for name in names], "label": list(names)}
+    rows = [{"question": "Q?", "choices": choices, "answerKey": name} for name in names]
+    for name, (texts, label) in zip(names, choices_of("arc", tmp_path, *rows), strict=True):
+        assert texts[1 + int(label)] == f"text {name}"
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["1", "2"], "line 1: the right choice is 'A'; the choices are called 1, 2"),
+        (["A", "A"], "line 1: choices.label must give each of the 2 choices a name of its own"),
+        (["A"], "line 1: choices.label must give each of the 2 choices a name of its own"),
+        ("AB", "line 1: choices.label must give each of the 2 choices a name of its own"),
+    ],
+    ids=["unknown", "twice", "few", "text"],
+)
+def test_names_of_choices_that_tell_nothing_are_refused(tmp_path: Path, names: Any, message: str) -> None:
+    row = {"question": "Q?", "choices": {"text": ["x", "y"], "label": names}, "answerKey": "A"}
+    with pytest.raises(UserError, match=message):
+        choices_of("arc", tmp_path, row)
 
 
 def test_rows_with_an_odd_number_of_choices_are_passed_over(tmp_path: Path) -> None:
