@@ -33,6 +33,10 @@ def read(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> Data:
         (["a|b", "b"], "several-labels", ("a", "b")),
         ([["a"], [], ["b", "a"]], "several-labels", ("a", "b")),
         (["3.5", "", "1"], "number", ()),
+        ([-1, 0, 1], "one-label", ("-1", "0", "1")),
+        (["+", "-"], "one-label", ("+", "-")),
+        (["pos", float("nan"), "neg"], "one-label", ("neg", "pos")),
+        ([1.0, float("nan"), 0.0], "one-label", ("0", "1")),
     ],
 )
 def test_the_kind_of_label_is_read_off_the_data(
@@ -46,6 +50,16 @@ def test_the_kind_of_label_is_read_off_the_data(
     assert data.task.columns == (("review",),)
     assert data.task.target == target
     assert data.labels == names
+
+
+def test_only_empty_labels_of_a_users_data_are_none(tmp_path: Path) -> None:
+    labels = [-1, 0, "-", None, "", float("nan"), -1.0]
+    rows = [{"text": f"words {number}", "label": label} for number, label in enumerate(labels)]
+    data = read(tmp_path, rows, label_kind="one-label")
+    assert [example.label for example in data.train] == ["-1", "0", "-", "-1"]
+    several = ["", [], None, float("nan"), "a|b"]  # none of several labels is an answer, too
+    data = read(tmp_path, [{"text": "x", "label": one} for one in several], label_kind="several-labels")
+    assert [example.label for example in data.train] == [(), (), ("a", "b")]
 
 
 def test_named_columns_win(tmp_path: Path) -> None:
