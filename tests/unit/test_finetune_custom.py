@@ -52,6 +52,14 @@ def test_the_kind_of_label_is_read_off_the_data(
     assert data.labels == names
 
 
+def test_a_column_of_texts_and_other_values_is_measured_by_its_texts(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"note": "a", "text": None, "label": "x"}]
+    rows += [{"note": 5, "text": "foo bar", "label": label} for label in "xy"]
+    data = read(tmp_path, rows)
+    assert isinstance(data.task, TextTask)
+    assert data.task.columns == (("text",),)
+
+
 def test_only_empty_labels_of_a_users_data_are_none(tmp_path: Path) -> None:
     labels = [-1, 0, "-", None, "", float("nan"), -1.0]
     rows = [{"text": f"words {number}", "label": label} for number, label in enumerate(labels)]

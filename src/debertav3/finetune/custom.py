@@ -124,11 +124,11 @@ def _text_column(rows: Sequence[Row], named: str | None, source: str, *, taken: 
     """The column that is named, or else the one with the longest texts."""
     if named is not None:
         return _existing(rows, named, source)
-    sizes = {
-        column: sum(len(row.fields.get(column) or "") for row in rows)
-        for column, value in rows[0].fields.items()
-        if column not in taken and isinstance(value, str | list)
-    }
+    sizes: dict[str, int] = {}
+    for row in rows:
+        for column, value in row.fields.items():
+            if column not in taken and isinstance(value, str | list):
+                sizes[column] = sizes.get(column, 0) + len(value)
     if not sizes:
         raise UserError(f"which column is the text? {source} has {_listed(rows)}. Say --text NAME.")
     return max(sizes, key=lambda column: sizes[column])
