@@ -25,7 +25,7 @@ def write_semicolons(path: Path) -> None:
     )
 
 
-def write_tsv(path: Path) -> None:
+def write_tabs(path: Path) -> None:
     path.write_text('text\tlabel\n"He said ""no"",\nthen left."\ta\nünïcode\tb\n', encoding="utf-8")
 
 
@@ -49,7 +49,7 @@ def write_parquet(path: Path) -> None:
     [
         ("x.csv", write_csv),
         ("y.csv", write_semicolons),
-        ("x.tsv", write_tsv),
+        ("z.csv", write_tabs),
         ("x.jsonl", write_jsonl),
         ("x.jsonl.gz", write_gz),
         ("x.parquet", write_parquet),
@@ -72,6 +72,8 @@ def test_all_kinds_of_files_give_the_same_rows(tmp_path: Path, name: str, write:
         ("x.csv", b"a,b,a\n1,2,3\n", "two columns called 'a'"),
         ("x.csv", b'a,b\n"1,2\n', "cannot be read"),
         ("x.csv", b"a,b\n\xff,1\n", "not UTF-8"),
+        ("x.tsv", b"a\tb\n1\n", r"line 2 does not have the 2 columns .* save such texts as \.csv, quoted"),
+        ("x.tsv", b'"a"\t"b"\n"1"\t"2"\n', r'quoted columns \("a", "b"\).* Save it as \.csv'),
         ("x.parquet", b"PAR0", "not a Parquet file"),
     ],
 )
@@ -80,6 +82,23 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, mess
     path.write_bytes(content)
     with pytest.raises(UserError, match=message):
         list(read_rows(str(path)))
+
+
+def test_a_quote_of_a_tsv_file_belongs_to_the_text(tmp_path: Path) -> None:
+    texts = ['"Great film', "bad film", 'nice "one"', '"', '"all of it"']
+    path = tmp_path / "train.tsv"
+    path.write_text("text\tlabel\n" + "".join(f"{text}\ta\n" for text in texts), encoding="utf-8")
+    rows = list(read_rows(str(path)))
+    assert [row.fields["text"] for row in rows] == texts
+    assert [row.place for row in rows] == [f"{path} line {line}" for line in range(2, 7)]
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv"])
+def test_a_text_of_a_table_may_be_long(tmp_path: Path, name: str) -> None:
+    text, between = "word " * 30_000, "," if name == "x.csv" else "\t"
+    (tmp_path / name).write_text(f"text{between}label\n{text}{between}a\n", encoding="utf-8")
+    (row,) = read_rows(str(tmp_path / name))
+    assert row.fields["text"] == text
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.jsonl", "x.parquet"])
