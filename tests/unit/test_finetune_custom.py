@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from debertav3 import DebertaV3Tokenizer
 from debertav3.errors import UserError
 from debertav3.finetune import metrics
 from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetune.outcomes import worst
 from debertav3.finetune.preparation import Data, read_data
 from debertav3.finetune.tagging import TaggingTask
 from debertav3.finetune.text import RankingTask, TextTask
@@ -141,3 +143,17 @@ def test_scores_of_several_labels_equal_scikit_learn() -> None:
         assert score(predicted, gold) == pytest.approx(
             sklearn_metrics.f1_score(gold, predicted, average=average)
         )
+
+
+def test_a_score_is_as_wrong_as_its_probability_is_far_from_the_relevance(tmp_path: Path, nano: Path) -> None:
+    rows = [{"query": "q", "text": f"answer {number}", "label": number} for number in (1, 0, 0)]
+    named = {"text_column": "query", "pair_column": "text", "label_kind": "ranking"}
+    data = read(tmp_path, rows, **named)
+    tokenizer = DebertaV3Tokenizer.from_pretrained(nano)
+    dataset = data.task.encode(data.train, tokenizer, labels=(), config=FinetuneConfig(task="", model=""))
+    outcomes = data.task.outcomes(np.array([[8.0], [-800.0], [0.9]]), dataset, labels=())
+    assert [one.predicted for one in outcomes] == ["1.000", "0.000", "0.711"]
+    assert [one.example for one in worst(outcomes, 1)] == [2]
+    assert [one.badness for one in outcomes] == pytest.approx(
+        [1 / (1 + np.exp(8)), 0, 1 / (1 + np.exp(-0.9))]
+    )

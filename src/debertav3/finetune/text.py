@@ -11,7 +11,7 @@ from ..errors import UserError
 from . import metrics
 from .fields import column_of, is_empty, is_missing, kept_examples, number_in, shares_in, text_in
 from .metrics import Array, Metric
-from .outcomes import Outcome, softmax
+from .outcomes import Outcome, sigmoid, softmax
 from .rows import Row, read_rows
 from .task import Example, Head, Task
 
@@ -266,7 +266,7 @@ class TextTask(Task):
             return {"predicted": f"{decided:.3f}", "is_right": None, "confidence": None, "badness": error}
         if self.target == "several-labels":
             chosen = [name for name, is_on in zip(labels, decided, strict=True) if is_on]
-            distance = np.abs(1 / (1 + np.exp(-logits.astype(np.float64))) - gold)
+            distance = np.abs(sigmoid(logits) - gold)
             return {
                 "predicted": _readable(tuple(chosen)),
                 "is_right": bool((decided == gold).all()),
@@ -329,6 +329,16 @@ class RankingTask(TextTask):
     def config_keys(self, labels: Sequence[str]) -> dict[str, Any]:
         """One output, a yes or no rather than a quantity."""
         return {"problem_type": "multi_label_classification"}
+
+    def _answer(self, logits: Array, decided: Any, gold: Any, labels: Sequence[str]) -> dict[str, Any]:
+        """The probability of a yes, which like the relevance is between 0 and 1."""
+        relevance = float(sigmoid(logits).squeeze(-1))
+        return {
+            "predicted": f"{relevance:.3f}",
+            "is_right": None,
+            "confidence": None,
+            "badness": abs(relevance - float(gold)),
+        }
 
     def score(
         self, predictions: Any, dataset: "EncodedDataset", *, labels: Sequence[str]
