@@ -21,7 +21,8 @@ from tqdm import tqdm
 from ..errors import MissingExtraError, UserError
 from ..tokenization import DebertaV3Tokenizer
 from .documents import Unit, plan_units
-from .shards import FORMAT, INDEX_NAME, SPLITS, read_index, token_dtype, write_json
+from .jsonl import write_json
+from .shards import FORMAT, INDEX_NAME, SPLITS, read_index, token_dtype
 
 log = logging.getLogger(__name__)
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from .jsonl import write_json as write_json  # pretrain/run.py takes it from here
 
 SPLITS = ("train", "heldout")
 INDEX_NAME = "index.json"
@@ -29,17 +30,6 @@ FORMAT = "debertav3-shards-1"
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
     """The smallest of uint16 and uint32 that holds every id below ``vocab_size``."""
     return np.dtype("<u2") if vocab_size <= 1 << 16 else np.dtype("<u4")
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write JSON to a temporary name, flush it to disk and rename."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8") as stream:
-        json.dump(value, stream, indent=1, ensure_ascii=False)
-        stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
 
 
 class ShardWriter:
