@@ -271,6 +271,82 @@ def test_a_folder_with_a_run_is_not_written_over(configure: Configure, tmp_path:
     assert (tmp_path / "out" / "run.json").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "name", ["README.md", "model.safetensors", "config.json", "checkpoints/mine.pt", "checkpoints"]
+)
+@pytest.mark.parametrize("resume", [False, True])
+def test_what_no_run_has_left_is_not_written_over(
+    configure: Configure, tmp_path: Path, name: str, resume: bool
+) -> None:
+    file = tmp_path / "out" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match=f"holds {name.split('/')[0]}, which no run has left there"):
+        train(configure(max_steps=1), tmp_path / "out", resume=resume)
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [file]
+    assert file.read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_folder_of_the_model_is_not_written_over(tiny: Path, configure: Configure, resume: bool) -> None:
+    before = {path: path.read_bytes() for path in tiny.iterdir()}
+    with pytest.raises(UserError, match="is the folder of --model"):
+        train(configure(max_steps=1), tiny / ".." / tiny.name, resume=resume)
+    assert {path: path.read_bytes() for path in tiny.iterdir()} == before
+
+
+def test_a_folder_with_other_files_is_used_and_keeps_them(configure: Configure, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "checkpoints").mkdir(parents=True)
+    (out / "checkpoints" / ".settings.json.1.part").touch()  # of a run that was killed at its first writing
+    (out / "notes.txt").write_text("mine", encoding="utf-8")
+    train(configure(max_steps=1), out, resume=True)
+    assert (out / "notes.txt").read_text(encoding="utf-8") == "mine"
+    assert (out / "run.json").exists()
+    assert not (out / "checkpoints").exists()
+
+
+def test_only_checkpoints_of_the_run_are_removed_at_its_end(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        crash_after(8, patch)
+        with pytest.raises(Crash):
+            train(configure(epochs=2.0), out)
+    (out / "checkpoints" / "mine.pt").write_text("mine", encoding="utf-8")
+    train(configure(epochs=2.0), out, resume=True)
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["mine.pt"]
+
+
+@pytest.mark.parametrize("is_old", [False, True], ids=["with-sums", "without-sums"])
+def test_resuming_with_other_data_is_refused_where_its_sum_is_known(
+    configure: Configure,
+    files: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_old: bool,
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_bytes(files[0].read_bytes())
+    config = configure(train=(str(rows),), epochs=2.0)
+    settings = tmp_path / "out" / "checkpoints" / "settings.json"
+    with monkeypatch.context() as patch:
+        crash_after(8, patch)
+        with pytest.raises(Crash):
+            train(config, tmp_path / "out")
+    if is_old:
+        settings.write_text(json.dumps(config.to_dict()), encoding="utf-8")
+    else:
+        write_jsonl(rows, nli_rows(64, seed=7))
+        with pytest.raises(UserError, match=r"data of the first run; .*rows\.jsonl has changed"):
+            train(config, tmp_path / "out", resume=True)
+        rows.write_bytes(files[0].read_bytes())
+    report = train(config, tmp_path / "out", resume=True)
+    assert report is not None
+    assert report["train"]["steps"] == 16
+
+
 def test_steps_without_a_finite_gradient_are_skipped_and_ten_end_the_run(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

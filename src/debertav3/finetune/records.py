@@ -22,7 +22,7 @@ def run_record(
     config: FinetuneConfig,
     *,
     labels: tuple[str, ...],
-    rows: Mapping[str, int],
+    data: Mapping[str, Any],
     device: str,
     parameters: int,
 ) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def run_record(
     Args:
         config: the resolved settings.
         labels: class names in id order.
-        rows: labelled rows of each data file.
+        data: from :func:`data_facts`.
         device: what the run was computed on.
         parameters: of the model, head included.
     """
@@ -40,7 +40,7 @@ def run_record(
         "config": config.to_dict(),
         "labels": list(labels),
         "parameters": parameters,
-        "data": {source: {"rows": count, "sha256": _sha256(source)} for source, count in rows.items()},
+        "data": dict(data),
         "seed": config.seed,
         "device": device,
         "threads": torch.get_num_threads(),
@@ -51,6 +51,15 @@ def run_record(
         },
         "git_commit": _git_commit(),
     }
+
+
+def data_facts(rows: Mapping[str, int]) -> dict[str, Any]:
+    """Return rows and SHA-256 sum of each data file; the sum of a data set by name is None.
+
+    Args:
+        rows: labelled rows of each.
+    """
+    return {source: {"rows": count, "sha256": _sha256(source)} for source, count in rows.items()}
 
 
 def _program() -> str:

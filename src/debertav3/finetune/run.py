@@ -1,8 +1,6 @@
 """One run: read and check the data, train, score every dev set, leave a folder that answers and repeats."""
 
-import json
 import logging
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,23 +18,22 @@ from ..checkpoint.saving import replacing_folder
 from ..data.jsonl import atomic_write, write_json
 from ..errors import UserError
 from ..models import DebertaV2PreTrainedModel
-from . import checkpoints, plots
+from . import plots
 from .adaptation import add_lora, freeze, merged
 from .batches import EncodedDataset, PaddingCollator
 from .card import model_card
 from .config import FinetuneConfig
 from .doctor import examine
+from .folder import checkpoints_of, remove_checkpoints, starting_point, write_settings
 from .opening import label_order, open_model, open_tokenizer
 from .outcomes import Outcome, by_length, calibration, worst
 from .preparation import Data
-from .records import run_record
+from .records import data_facts, run_record
 from .report import WORST_SHOWN, render
 from .task import Example, Task
 from .trainer import FinetuneTrainer, training_arguments
 
 logger = logging.getLogger(__name__)
-
-_SETTINGS = "settings.json"
 
 
 def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) -> dict[str, Any] | None:
@@ -55,17 +52,17 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         UserError: for unusable data, settings or folders; nothing is written then.
     """
     started = time.perf_counter()
-    folder = out / "checkpoints"
-    start_from = _starting_point(config, out, folder, resume=resume)
+    sums = data_facts(data.rows)
+    start_from = starting_point(config, out, data=sums, labels=data.labels, resume=resume)
     plots.require()
     tokenizer = open_tokenizer(config, data.task)
     model = _open_for_training(config, data, tokenizer)
     facts = examine(data, config, tokenizer=tokenizer) if config.check_data else {}
     for line in facts.get("warnings", ()):
         logger.warning("%s", line)
-    prepared = _prepare(config, data, model=model, tokenizer=tokenizer, folder=folder)
+    prepared = _prepare(config, data, model=model, tokenizer=tokenizer, folder=checkpoints_of(out))
     trainer = prepared.trainer
-    write_json(folder / _SETTINGS, config.to_dict())
+    write_settings(config, out, data=sums, labels=data.labels)
     with quiet_transformers():
         trained = trainer.train(resume_from_checkpoint=str(start_from) if start_from else None)
     if trainer.saves.is_stopped:
@@ -79,7 +76,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         record = run_record(
             config,
             labels=prepared.labels,
-            rows=data.rows,
+            data=sums,
             device=str(trainer.args.device),
             parameters=trained_model.num_parameters(),
         )
@@ -92,7 +89,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         write_json(out / "run.json", record)  # comes last, so a folder that has it is complete
         _tell(report, prepared.task.best_metric, out)
         if not config.keep_checkpoints:
-            shutil.rmtree(folder)
+            remove_checkpoints(out)
     return report
 
 
@@ -206,31 +203,6 @@ def _tell(report: Mapping[str, Any], metric: str, out: Path) -> None:
         verdict = "" if score > base else ": NO better, so it has learnt nothing of use yet"
         logger.info("%s: %s %.4f, without input %.4f%s", source, metric, score, base, verdict)
     logger.info("scores, curves and errors: %s", out / "report.html")
-
-
-def _starting_point(config: FinetuneConfig, out: Path, folder: Path, *, resume: bool) -> Path | None:
-    """Return the checkpoint to go on from, and refuse to write over another run."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file. Give a folder.")
-    if not resume:
-        if (out / "run.json").exists() or checkpoints.numbered(folder):
-            raise UserError(
-                f"--out {out} already holds a run. Choose another folder, or add --resume to go on with it."
-            )
-        return None
-    if (out / "run.json").exists():
-        raise UserError(f"--out {out} holds a finished run; there is nothing to resume.")
-    settings = folder / _SETTINGS
-    if settings.is_file():
-        before = json.loads(settings.read_text(encoding="utf-8"))
-        now = config.to_dict()
-        changed = [key for key in now if before.get(key) != now[key]]
-        if changed:
-            listed = ", ".join(f"{key} (was {before.get(key)!r}, now {now[key]!r})" for key in changed)
-            raise UserError(f"--resume needs the settings of the first run; changed: {listed}")
-    found = checkpoints.newest_complete(folder)
-    logger.info("resuming from %s", found or "the beginning: there is no complete checkpoint yet")
-    return found
 
 
 def _with_precision(config: FinetuneConfig) -> FinetuneConfig:
