@@ -1,9 +1,11 @@
 """``debertav3 finetune`` on a tiny model: it learns, its folder answers, a broken run goes on bit for bit."""
 
 import html
+import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,9 +26,11 @@ from debertav3.finetune import trainer as training
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.preparation import read_data
 from debertav3.finetune.run import run
+from debertav3.finetune.tasks import TASKS
 from debertav3.sizes import config_for
 from debertav3.tokenization import DebertaV3Tokenizer
 
+NLI_TYPE = type(TASKS["nli"])
 ANIMALS = ("dog", "cat", "horse", "bird", "fish", "cow", "sheep", "mouse")
 
 
@@ -219,6 +223,49 @@ def test_a_resumed_run_ends_with_the_same_weights(
     assert resumed["train"]["steps"] == straight["train"]["steps"] == 16
     ends = weights(tmp_path / "straight"), weights(tmp_path / "broken")
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
+
+
+def broken_off_after_its_best(
+    configure: Configure, out: Path, patch: pytest.MonkeyPatch, **changes: Any
+) -> FinetuneConfig:
+    """A run that learns only in its first epoch and crashes in its second; its best step is the eighth."""
+    score = itertools.count(9, -1)
+    patch.setattr(NLI_TYPE, "score", lambda *args, **kwargs: {"accuracy": next(score) / 10, "macro_f1": 0.5})
+    config = configure(epochs=2.0, save_every_steps=3, **changes)
+    crash_after(12, patch)
+    with pytest.raises(Crash):
+        train(config, out)
+    return config
+
+
+def test_a_run_that_was_moved_ends_with_its_best_weights(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        config = broken_off_after_its_best(configure, Path("first"), patch)
+    Path("first").rename("second")
+    best = weights(Path("second/checkpoints/checkpoint-8"))
+    with monkeypatch.context() as patch:
+        patch.setattr(NLI_TYPE, "score", lambda *args, **kwargs: {"accuracy": 0.1, "macro_f1": 0.5})
+        train(config, Path("second"), resume=True)
+    end = weights(Path("second"))
+    assert all(torch.equal(end[key], best[key]) for key in best)
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_resuming_without_the_best_checkpoint_is_refused(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    with monkeypatch.context() as patch:
+        config = broken_off_after_its_best(configure, tmp_path / "out", patch)
+    best = tmp_path / "out" / "checkpoints" / "checkpoint-8"
+    if damage == "gone":
+        shutil.rmtree(best)
+    else:
+        (best / "model.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match=r"the best checkpoint so far, .*checkpoint-8, cannot be used"):
+        train(config, tmp_path / "out", resume=True)
 
 
 def test_sift_trains_with_accumulation_and_in_half_precision(configure: Configure, tmp_path: Path) -> None:
