@@ -420,6 +420,58 @@ def test_steps_without_a_finite_gradient_are_skipped_and_ten_end_the_run(
     assert checkpoints.newest_complete(tmp_path / "many" / "checkpoints") is not None
 
 
+@pytest.mark.parametrize("what", ["weights", "dev-loss"])
+def test_a_diverged_model_is_not_saved(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    fit = transformers.Trainer.train
+
+    def diverge(self: Any, *args: Any, **kwargs: Any) -> Any:
+        done = fit(self, *args, **kwargs)
+        with torch.no_grad():
+            self.model.classifier.weight[:] = float("inf") if what == "weights" else 1e38
+        return done
+
+    monkeypatch.setattr(transformers.Trainer, "train", diverge)
+    found = "classifier.weight of the model" if what == "weights" else "the loss on .*dev.jsonl"
+    with pytest.raises(
+        training.DivergedError, match=f"diverged: {found} is .*not saved. Lower learning_rate"
+    ):
+        train(configure(max_steps=1), tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["checkpoints"]
+
+
+def test_steps_without_a_finite_gradient_are_counted_over_a_resumption(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transformers.Trainer, "_clip_grad_norm", lambda *args: torch.tensor(torch.inf))
+    config = configure(max_steps=14, save_every_steps=6, eval_every_steps=100)
+    with pytest.raises(training.DivergedError, match="stopped at step 10"):
+        train(config, tmp_path / "out")
+    with pytest.raises(training.DivergedError, match="stopped at step 10"):
+        train(config, tmp_path / "out", resume=True)
+
+
+def test_metrics_are_json_where_a_step_had_no_finite_gradient(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = transformers.Trainer._clip_grad_norm
+
+    def bad_first(self: Any, model: Any) -> Any:
+        return clip(self, model) * (1 if self.state.global_step else torch.inf)
+
+    monkeypatch.setattr(transformers.Trainer, "_clip_grad_norm", bad_first)
+    train(configure(max_steps=2, log_every_steps=1), tmp_path / "out")
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    text = (tmp_path / "out" / "metrics.json").read_text(encoding="utf-8")
+    norms = [one["grad_norm"] for one in json.loads(text, parse_constant=refuse)["history"] if "loss" in one]
+    assert norms[0] is None
+    assert norms[1] > 0
+
+
 def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

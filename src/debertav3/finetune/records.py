@@ -1,6 +1,7 @@
 """What is needed to repeat a run: settings, data sums, versions, commit, command."""
 
 import importlib.metadata
+import math
 import platform
 import shlex
 import subprocess
@@ -60,6 +61,15 @@ def data_facts(rows: Mapping[str, int]) -> dict[str, Any]:
         rows: labelled rows of each.
     """
     return {source: {"rows": count, "sha256": _sha256(source)} for source, count in rows.items()}
+
+
+def finite(content: Any) -> Any:
+    """Return a copy for JSON, which knows no infinity and no NaN: None in their places."""
+    if isinstance(content, Mapping):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def _program() -> str:

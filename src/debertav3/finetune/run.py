@@ -1,6 +1,7 @@
 """One run: read and check the data, train, score every dev set, leave a folder that answers and repeats."""
 
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,10 +29,10 @@ from .folder import checkpoints_of, remove_checkpoints, starting_point, write_se
 from .opening import label_order, open_model, open_tokenizer
 from .outcomes import Outcome, by_length, calibration, worst
 from .preparation import Data
-from .records import data_facts, run_record
+from .records import data_facts, finite, run_record
 from .report import WORST_SHOWN, render
 from .task import Example, Task
-from .trainer import FinetuneTrainer, training_arguments
+from .trainer import DivergedError, FinetuneTrainer, training_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
 
     Raises:
         UserError: for unusable data, settings or folders; nothing is written then.
+        DivergedError: if the training ends without a usable model; nothing but its checkpoints is left.
     """
     started = time.perf_counter()
     sums = data_facts(data.rows)
@@ -69,6 +71,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         step = trainer.state.global_step
         logger.warning("stopped by SIGTERM at step %d; --resume goes on from there", step)
         return None
+    trainer.check_weights()
     report, outcomes = _report(prepared, trained)
     report |= {"data": facts, "seconds": time.perf_counter() - started}
     if trainer.is_world_process_zero():
@@ -82,7 +85,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         )
         with quiet_transformers():
             _save(trained_model, out, tokenizer)
-        write_json(out / "metrics.json", report)
+        write_json(out / "metrics.json", finite(report))
         worst_of = {source: worst(found, WORST_SHOWN) for source, found in outcomes.items()}
         _write(out / "report.html", render(report, record, data, worst_of))
         _write(out / "README.md", model_card(report, record, data))
@@ -175,7 +178,9 @@ def _report(prepared: _Prepared, trained: TrainOutput) -> tuple[dict[str, Any], 
     """Return scores of every dev set, speed and the log, and what became of each dev example."""
     trainer, task, tally = prepared.trainer, prepared.task, prepared.trainer.tally
     trainer.compute_metrics = None  # it scores the first dev set; from here on each is scored as itself
-    scored = {source: _dev_report(prepared, dataset) for source, dataset in prepared.dev_sets.items()}
+    scored = {
+        source: _dev_report(prepared, dataset, source=source) for source, dataset in prepared.dev_sets.items()
+    }
     dev = {source: scores for source, (scores, _) in scored.items()}
     report: dict[str, Any] = {
         "task": task.name,
@@ -213,14 +218,19 @@ def _with_precision(config: FinetuneConfig) -> FinetuneConfig:
     return config.with_values({"precision": "bf16" if has_bf16 else "fp32"}, source="auto")
 
 
-def _dev_report(prepared: _Prepared, dataset: EncodedDataset) -> tuple[dict[str, Any], list[Outcome]]:
+def _dev_report(
+    prepared: _Prepared, dataset: EncodedDataset, *, source: str
+) -> tuple[dict[str, Any], list[Outcome]]:
     """Score the final weights on one dev set, beside an answer that needs no input."""
     task, labels = prepared.task, prepared.labels
     output = prepared.trainer.predict(dataset)
+    loss = (output.metrics or {})["test_loss"]
+    if not math.isfinite(loss):
+        raise DivergedError(f"training diverged: the loss on {source} is {loss}; the model was not saved.")
     outcomes = task.outcomes(output.predictions, dataset, labels=labels)
     report = {
         **task.score(output.predictions, dataset, labels=labels),
-        "loss": (output.metrics or {})["test_loss"],
+        "loss": loss,
         "examples": len(dataset.examples),
         "majority_baseline": task.baseline(prepared.train, dataset, labels=labels),
         **task.details(output.predictions, dataset, labels=labels),

@@ -35,6 +35,17 @@ MAX_BAD_STEPS = 10
 """So many steps in a row without a finite gradient end the run."""
 
 
+class DivergedError(UserError):
+    """The settings let the numbers grow beyond all bounds.
+
+    Args:
+        what: a sentence that says what was found.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} Lower learning_rate, raise warmup_steps, or set precision=fp32.")
+
+
 class FinetuneTrainer(Trainer):
     """Trains on encoded examples.
 
@@ -66,7 +77,6 @@ class FinetuneTrainer(Trainer):
         self.config = config
         self.task_loss = loss
         self.divergence = divergence
-        self._bad_steps_in_a_row = 0
         self._staging: Path | None = None
         self.train_sampler = LengthBucketSampler(
             train_dataset.lengths,
@@ -145,19 +155,30 @@ class FinetuneTrainer(Trainer):
         """Clip, and turn a step without a finite gradient into no step at all."""
         norm = super()._clip_grad_norm(model)
         if torch.isfinite(norm):
-            self._bad_steps_in_a_row = 0
+            self.tally.bad_steps_in_a_row = 0
             return norm
         model.zero_grad(set_to_none=True)  # AdamW leaves a parameter without gradient as it is
         self.tally.skipped_steps += 1
-        self._bad_steps_in_a_row += 1
+        self.tally.bad_steps_in_a_row += 1
         step = self.state.global_step + 1
         logger.warning("step %d: loss or gradient is not finite; the step is skipped", step)
-        if self._bad_steps_in_a_row >= MAX_BAD_STEPS:
-            raise UserError(
-                f"training stopped at step {step}: {MAX_BAD_STEPS} steps in a row had no finite gradient. "
-                "Lower learning_rate, raise warmup_steps, or set precision=fp32."
+        if self.tally.bad_steps_in_a_row >= MAX_BAD_STEPS:
+            raise DivergedError(
+                f"training stopped at step {step}: {MAX_BAD_STEPS} steps in a row had no finite gradient."
             )
         return norm
+
+    def check_weights(self) -> None:
+        """Assert that the model can be of use.
+
+        Raises:
+            DivergedError: if one of its weights is not finite.
+        """
+        for name, parameter in cast(nn.Module, self.model).named_parameters():
+            if not torch.isfinite(parameter).all():
+                raise DivergedError(
+                    f"training diverged: {name} of the model is not finite; it was not saved."
+                )
 
     def _load_callback_state(self) -> None:
         """Give the callbacks what the checkpoint kept of them, such as the patience of early stopping.
