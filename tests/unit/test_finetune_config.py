@@ -50,6 +50,9 @@ def test_an_assignment_becomes_a_value_of_the_fields_type(
         ("learning_rate", "has no '='"),
         ("learning_rate=-1", "impossible setting: learning_rate=-1.0"),
         ("schedule=spiral", "schedule is one of linear"),
+        ("seed=-1", "impossible setting: seed=-1"),
+        ("seed=4294967296", "impossible setting: seed=4294967296"),
+        ("text_column=[abca", "--set 'text_column=[abca' is not valid YAML: "),
         ("batch_size=null", "batch_size needs a value of type int, got None"),
     ],
 )
