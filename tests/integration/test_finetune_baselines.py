@@ -132,3 +132,17 @@ def test_sift_needs_our_embeddings(checkpoints: dict[str, Path], tmp_path: Path)
     config = FinetuneConfig(task="nli", model=str(checkpoints["bert"]), train=(rows,), sift=True)
     with pytest.raises(UserError, match="SiFT needs a DeBERTa"):
         run(config, read_data(config), tmp_path / "out")
+
+
+@pytest.mark.parametrize(("family", "max_length"), [("bert", 513), ("roberta", 513), ("electra", 600)])
+def test_inputs_longer_than_the_positions_are_refused(
+    checkpoints: dict[str, Path], tmp_path: Path, family: str, max_length: int
+) -> None:
+    from debertav3.errors import UserError
+
+    rows = rows_of("nli", tmp_path)
+    config = FinetuneConfig(task="nli", model=str(checkpoints[family]), train=(rows,), max_length=max_length)
+    message = f"max_length={max_length}, but --model .* has 512 positions. Add --set max_length=512"
+    with pytest.raises(UserError, match=message):
+        run(config, read_data(config), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

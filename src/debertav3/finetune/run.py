@@ -21,6 +21,7 @@ from ..errors import UserError
 from ..models import DebertaV2PreTrainedModel
 from . import plots
 from .adaptation import add_lora, freeze, merged
+from .baselines import check_length
 from .batches import EncodedDataset, PaddingCollator
 from .card import model_card
 from .config import FinetuneConfig
@@ -105,6 +106,7 @@ def _open_for_training(config: FinetuneConfig, data: Data, tokenizer: Any) -> Pr
         )
     if isinstance(model, DebertaV2PreTrainedModel) and not torch.accelerator.is_available():
         model.set_attention_backend("blockwise")  # in bf16 a training step takes less than half the time
+    check_length(model, config)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     freeze(model, config)
