@@ -83,7 +83,7 @@ def test_a_run_without_dev_set_is_refused(tmp_path: Path, nano: Path) -> None:
     ("task", "row", "message"),
     [
         ("rtee", {"sentence1": "a", "sentence2": "b", "label": 0}, "Did you mean 'rte'"),
-        ("rte", {"sentence1": "a", "label": 0}, "has no column 'sentence2'"),
+        ("rte", {"sentence1": "a", "label": 0}, "b.jsonl line 1 has no column "),
     ],
     ids=["unknown-task", "bad-data"],
 )
