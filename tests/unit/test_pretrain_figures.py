@@ -1,10 +1,16 @@
 """Contract: what the log says is what it names: scores, cosines, operations, learning rates."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from debertav3.data.masking import STRATEGIES
+from debertav3.data.samples import Batch
 from debertav3.errors import UserError
 from debertav3.models import DebertaV2ForMaskedLM, DebertaV2ForReplacedTokenDetection
 from debertav3.pretrain.batches import MaskedBatch
@@ -13,6 +19,7 @@ from debertav3.pretrain.flops import detection_flops, masked_lm_flops, measured_
 from debertav3.pretrain.mlm import MaskedLanguageModel
 from debertav3.pretrain.optimization import OptimizerConfig, build_optimizer, learning_rate
 from debertav3.pretrain.rtd import ReplacedTokenDetector, corrupt, detection_counts, detection_loss
+from debertav3.pretrain.run import evaluate
 from debertav3.pretrain.settings import PretrainConfig, recipe, with_overrides
 from debertav3.sizes import SIZES, config_for, raw_config
 
@@ -45,6 +52,58 @@ def test_scores_equal_scikit_learn() -> None:
     assert figures["rtd_accuracy"] == pytest.approx(metrics.accuracy_score(truth, said))
     assert figures["rtd_accuracy_all_original"] == pytest.approx(1 - truth.float().mean().item())
     assert figures["rtd_loss"] == pytest.approx(0.2)
+
+
+class NumberedWindows:
+    """Windows whose only token is their own number."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __len__(self) -> int:
+        return self.number
+
+    def batch(self, indices: Any) -> Batch:
+        ids, places = np.array(indices), np.arange(len(indices))
+        return Batch(ids[0], ids[:, None], None, places, ids, np.zeros(len(indices)))
+
+
+class CountingStep:
+    """A step whose loss is the number of the window."""
+
+    def __init__(self) -> None:
+        self.engines: dict[str, Any] = {}
+        self.calls = 0
+
+    def evaluate(self, batch: MaskedBatch) -> dict[str, torch.Tensor]:
+        self.calls += 1
+        loss = batch.input_ids.sum().float()
+        return {"masked": torch.tensor(batch.num_masked), "mlm_loss_sum": loss, "generator_correct": loss}
+
+
+@pytest.mark.parametrize("windows", [1, 2, 3, 7])
+def test_validation_takes_every_window_once_and_processes_stay_in_step(windows: int) -> None:
+    """Processes that call or exchange unequally often wait for each other forever."""
+    config = replace(recipe("nano"), micro_batch=2, validation_windows=7)
+    for processes in (1, 2, 4):
+        exchanged: list[list[float]] = []
+        calls = set()
+        for rank in range(processes):
+            step, given = CountingStep(), []
+
+            def reduce(value: torch.Tensor, how: str, given: list[float] = given) -> torch.Tensor:
+                given.append(float(value))
+                return value
+
+            accelerator: Any = SimpleNamespace(
+                process_index=rank, num_processes=processes, device=torch.device("cpu"), reduce=reduce
+            )
+            evaluate(step, NumberedWindows(windows), config, accelerator)  # type: ignore[arg-type]
+            exchanged.append(given)
+            calls.add(step.calls)
+        assert len(calls) == 1
+        masked, loss, _ = np.sum(exchanged, axis=0)
+        assert (masked, loss) == (windows, sum(range(windows)))
 
 
 def masked_batch(length: int, samples: int, masked: int, vocab_size: int) -> MaskedBatch:

@@ -194,18 +194,23 @@ def _arm(model: Any, config: PretrainConfig, accelerator: Accelerator) -> None:
 def evaluate(
     step: TrainStep, heldout: PretrainingData, config: PretrainConfig, accelerator: Accelerator
 ) -> dict[str, float]:
-    """Losses and scores on held-out windows: always the same windows, masks and draws."""
+    """Losses and scores on held-out windows: always the same windows, masks and draws.
+
+    Every process calls the networks equally often and exchanges the same figures, as spread weights and the
+    exchange need: where one has no window left, it computes window 0 once more and counts nothing of it.
+    """
     models = [engine.model for engine in step.engines.values()]
     for model in models:
         model.eval()
     number = min(config.validation_windows, len(heldout))
-    if config.shard_weights:  # all processes must call the networks equally often
-        number -= number % accelerator.num_processes
     mine = range(accelerator.process_index, number, accelerator.num_processes)
+    most = len(range(0, number, accelerator.num_processes))
     sums: dict[str, torch.Tensor] = {}
-    for first in range(0, len(mine), config.micro_batch):
-        batch = MaskedBatch.from_numpy(heldout.batch(mine[first : first + config.micro_batch]))
-        add(sums, {k: v.double() for k, v in step.evaluate(batch.to(accelerator.device)).items()})
+    for first in range(0, most, config.micro_batch):
+        indices = mine[first : first + config.micro_batch]
+        batch = MaskedBatch.from_numpy(heldout.batch(indices or [0]))
+        figures = step.evaluate(batch.to(accelerator.device))
+        add(sums, {k: v.double() if indices else torch.zeros_like(v).double() for k, v in figures.items()})
     for model in models:
         model.train()
     return derived({name: float(accelerator.reduce(value, "sum")) for name, value in sums.items()})
