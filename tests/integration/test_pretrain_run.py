@@ -105,8 +105,12 @@ def test_micro_batches_and_logging_may_change_on_resume_but_not_the_recipe(
 ) -> None:
     out = tmp_path / "resumed"
     copy_cut_back(finished, out)
-    with pytest.raises(UserError, match="resume with the same"):
+    record = (out / "run.json").read_bytes()
+    with pytest.raises(UserError, match=r"made with learning_rate = 0.001, not 0.0001: resume with the same"):
         pretrain(replace(TINY, learning_rate=1e-4), shards, out, resume=True)
+    with pytest.raises(UserError, match=r"made with generator_layers = 1, not 2: resume with the same"):
+        pretrain(replace(TINY, generator_layers=2), shards, out, resume=True)
+    assert (out / "run.json").read_bytes() == record
     assert pretrain(replace(TINY, micro_batch=2, dropout=0.1), shards, out, resume=True)
 
 
@@ -149,6 +153,27 @@ def test_a_damaged_checkpoint_is_passed_over(
 def test_a_second_run_in_the_same_folder_is_refused(finished: Path, shards: Path) -> None:
     with pytest.raises(UserError, match="--resume"):
         pretrain(TINY, shards, finished, resume=False)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("name", ["generator", "metrics.jsonl", "run.json", "checkpoints"])
+def test_what_the_run_has_not_written_is_not_overwritten(
+    name: str, resume: bool, shards: Path, tmp_path: Path
+) -> None:
+    if name in ("generator", "checkpoints"):
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).write_text('{"config": {"task": "nli"}}\n')
+    with pytest.raises(UserError, match=f"holds {name} of something else"):
+        pretrain(TINY, shards, tmp_path, resume=resume)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_file_is_no_folder_for_a_run(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(UserError, match="notes is a file"):
+        pretrain(TINY, shards, tmp_path / "notes", resume=False)
+    assert (tmp_path / "notes").read_text() == "mine"
 
 
 def command(shards: Path, out: Path, *more: str) -> list[str]:

@@ -4,6 +4,7 @@
 ``checkpoints/``, ``report.html`` and, at the end, ``encoder/``, ``discriminator/`` and ``generator/``.
 """
 
+import json
 import logging
 import platform
 from collections.abc import Iterator
@@ -39,6 +40,16 @@ from .state import CheckpointStore
 log = logging.getLogger(__name__)
 
 _FOREIGN = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+_WRITTEN = (
+    "run.json",
+    "metrics.jsonl",
+    "checkpoints",
+    "tensorboard",
+    "report.html",
+    "encoder",
+    "discriminator",
+    "generator",
+)
 _PACKAGES = ("debertav3", "torch", "transformers", "accelerate", "sentencepiece", "numpy")
 
 
@@ -77,7 +88,7 @@ def pretrain(
     tokenizer = DebertaV3Tokenizer.from_pretrained(data / "tokenizer")
     store = CheckpointStore(out / "checkpoints", keep=config.keep_checkpoints)
     if accelerator.is_main_process:
-        _begin(config, shards, out, store, resume=resume, start=start)
+        _check_folder(out, resume=resume)
     accelerator.wait_for_everyone()
     networks = build_networks(config, len(tokenizer), start)
     _check_vocabulary(networks, len(tokenizer), start)
@@ -99,6 +110,12 @@ def pretrain(
         figures = evaluate(step, heldout, config, accelerator) if heldout is not None else {}
         return {**figures, **_cosines(networks)}
 
+    def begin(done: int) -> None:
+        if accelerator.is_main_process:
+            store.clean()
+            _write_record(config, shards, out, start)
+        metrics.forget_after(done)
+
     rate = _flops_per_token(config, networks) / _peak_rate(accelerator)
     with MetricsLog(out, config, seconds_at_peak=rate, is_main=accelerator.is_main_process) as metrics:
         loop = Loop(
@@ -114,7 +131,7 @@ def pretrain(
             },
             write=metrics.write,
             validate=validate,
-            started=metrics.forget_after,
+            started=begin,
         )
         finished = loop.run(resume=resume)
     if accelerator.is_main_process or config.shard_weights:
@@ -288,19 +305,33 @@ def _check_vocabulary(networks: Networks, num_tokens: int, start: Path | None) -
         )
 
 
-def _begin(
-    config: PretrainConfig,
-    shards: TokenShards,
-    out: Path,
-    store: CheckpointStore,
-    *,
-    resume: bool,
-    start: Path | None,
-) -> None:
+def _check_folder(out: Path, *, resume: bool) -> None:
+    """Refuse a folder in which the run would write over what it has not written."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file: --out needs a folder for the run")
+    if _is_run(out / "run.json"):
+        if not resume:
+            raise UserError(
+                f"{out} holds a run already: add --resume to go on with it, or choose another --out"
+            )
+    elif found := [name for name in _WRITTEN if (out / name).exists()]:
+        raise UserError(
+            f"{out} holds {', '.join(found)} of something else, which pre-training would overwrite: choose "
+            "another --out"
+        )
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a file is the record of a pre-training."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return "objective" in record["config"] and "fingerprint" in record["data"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
+def _write_record(config: PretrainConfig, shards: TokenShards, out: Path, start: Path | None) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    if not resume and (out / "run.json").exists():
-        raise UserError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
-    store.clean()
     run = {
         "config": asdict(config),
         "start": None if start is None else str(start),
