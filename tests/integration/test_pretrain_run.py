@@ -266,6 +266,31 @@ def test_continuing_from_a_discriminator_alone_keeps_its_embeddings(finished: Pa
     )
 
 
+def test_masked_words_go_on_from_a_model_without_positions(nano: Path) -> None:
+    """A classifier's file has no table of absolute positions, which only the mask decoder reads."""
+    networks = build_networks(replace(TINY, objective="mlm"), 12001, nano)
+    stored = load_file(nano / "model.safetensors")
+    query = "deberta.encoder.layer.5.attention.self.query_proj.weight"
+    assert torch.equal(networks.generator.state_dict()[query], stored[query].float())
+    assert networks.generator.deberta.embeddings.position_embeddings.weight.std() > 0.01
+
+
+@pytest.mark.parametrize("objective", ["mlm", "rtd"])
+def test_windows_longer_than_the_positions_of_a_checkpoint_are_refused(objective: str, nano: Path) -> None:
+    with pytest.raises(UserError, match=r"knows 512 positions and length is 1024"):
+        build_networks(replace(TINY, objective=objective, length=1024), 12001, nano)
+
+
+def test_which_network_of_a_run_is_continued_is_clear(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"say which one is to go on, .*encoder or .*generator"):
+        build_networks(replace(TINY, objective="mlm"), 12001, finished)
+    shutil.copytree(finished / "generator", tmp_path / "generator")
+    networks = build_networks(replace(TINY, objective="mlm"), 12001, tmp_path)
+    assert networks.generator.config.num_hidden_layers == 1
+    with pytest.raises(UserError, match=r"without discriminator: begin one with --from .*encoder"):
+        build_networks(TINY, 12001, tmp_path)
+
+
 def test_export_of_a_continued_run_equals_what_it_started_from(
     finished: Path, nano: Path, tmp_path: Path
 ) -> None:
