@@ -251,6 +251,11 @@ def test_continuing_from_a_run_restores_both_networks_and_delta(
     assert pretrain(replace(TINY, steps=2), shards, tmp_path / "more", resume=False, start=finished)
 
 
+def test_the_depth_of_a_generator_that_is_there_cannot_be_chosen(finished: Path) -> None:
+    with pytest.raises(UserError, match="has 1 layers and generator_layers is 2: leave that out"):
+        build_networks(replace(TINY, generator_layers=2), 12001, finished)
+
+
 def test_continuing_from_a_discriminator_alone_keeps_its_embeddings(finished: Path) -> None:
     trio = open_trio(finished / "discriminator")
     networks = build_networks(TINY, 12001, finished / "discriminator")

@@ -176,7 +176,7 @@ def test_biases_and_norms_do_not_decay_and_delta_does() -> None:
 @pytest.mark.parametrize("size", [name for name in SIZES if not name.startswith("v2")])
 def test_recipes_exist_for_every_size_and_follow_the_paper(size: str) -> None:
     config = recipe(size)
-    assert config.masking in STRATEGIES
+    assert config.resolved()["masking"] in STRATEGIES
     if size != "nano":
         assert (config.global_batch, config.steps, config.length, config.warmup_steps) == (
             8192,
@@ -208,6 +208,28 @@ def test_overrides_are_typed_and_name_the_nearest_key() -> None:
 def test_mlm_masks_as_the_official_code_does_for_mlm() -> None:
     assert not PretrainConfig(objective="mlm").masking_config().always_mask
     assert PretrainConfig().masking_config().always_mask
+
+
+def test_masking_is_the_official_one_of_the_objective_where_none_is_named() -> None:
+    for objective, wanted in (("rtd", "windowed"), ("mlm", "ngram")):
+        config = with_overrides(recipe("base"), [f"objective={objective}"])
+        assert config.masking_config().strategy == config.identity()["masking"] == wanted
+        assert with_overrides(recipe("nano"), [f"objective={objective}"]).resolved()["masking"] == "unbiased"
+        named = with_overrides(config, ["masking=whole-word"])
+        assert named.masking_config().strategy == "whole-word"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["steps=0", "micro_batch=0", "generator_layers=0", "save_every_steps=0", "keep_checkpoints=0",
+     "max_skipped_steps=0", "exchange_timeout_seconds=0", "warmup_steps=-5", "loader_workers=-1",
+     "validation_windows=-3", "rtd_weight=-1", "weight_decay=-0.1", "max_gradient_norm=-1",
+     "learning_rate=.inf", "learning_rate=.nan", "discriminator_learning_rate=0", "epsilon=0", "beta1=1.5",
+     "beta2=1", "temperature=0", "mask_prob=0", "masking=all", f"seed={2**64}", "size=huge", "packing=[a"],
+)  # fmt: skip
+def test_impossible_settings_are_refused_before_anything_begins(setting: str) -> None:
+    with pytest.raises(UserError):
+        with_overrides(recipe("nano"), [setting])
 
 
 def test_generator_has_half_the_depth_and_the_same_width() -> None:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -57,7 +56,7 @@ def pretrain_command(
     assignments = [f"{name}={value}" for name, value in chosen.items() if value is not None]
     config = with_overrides(recipe(size), [*(override or []), *assignments])
     if dry_run:
-        print(json.dumps(asdict(config), indent=1))
+        print(json.dumps(config.resolved(), indent=1))
         return
     shards = data
     if text:

@@ -80,7 +80,9 @@ def _with_dropout(raw: Mapping[str, Any], config: PretrainConfig) -> DebertaV2Co
 
 def _generator_config(raw: Mapping[str, Any], config: PretrainConfig) -> DebertaV2Config:
     """Half the depth at the same width, unless the run says otherwise."""
-    layers = config.generator_layers or max(1, raw["num_hidden_layers"] // 2)
+    layers = config.generator_layers
+    if layers is None:
+        layers = max(1, raw["num_hidden_layers"] // 2)
     return _with_dropout({**raw, "num_hidden_layers": layers}, config)
 
 
@@ -122,6 +124,12 @@ def _continued_rtd(config: PretrainConfig, start: Path) -> Networks:
     discriminator = DebertaV2ForReplacedTokenDetection(_with_dropout(trio.config, config))
     _load(discriminator, trio.discriminator_state(), "discriminator", start)
     if trio.generator_config is not None:
+        found = trio.generator_config["num_hidden_layers"]
+        if config.generator_layers not in (None, found):
+            raise UserError(
+                f"the generator of {start} has {found} layers and generator_layers is "
+                f"{config.generator_layers}: leave that out"
+            )
         generator = DebertaV2ForMaskedLM(_with_dropout(trio.generator_config, config))
         _load(generator, trio.generator_state(), "generator", start)
     else:

@@ -8,7 +8,6 @@ import json
 import logging
 import platform
 from collections.abc import Iterator
-from dataclasses import asdict
 from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
@@ -333,7 +332,7 @@ def _is_run(path: Path) -> bool:
 def _write_record(config: PretrainConfig, shards: TokenShards, out: Path, start: Path | None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     run = {
-        "config": asdict(config),
+        "config": config.resolved(),
         "start": None if start is None else str(start),
         "data": {"folder": str(shards.folder.resolve()), "fingerprint": shards.fingerprint},
         "tokens": shards.num_tokens,
