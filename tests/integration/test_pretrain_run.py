@@ -353,6 +353,17 @@ def test_straight_from_text(nano: Path, tmp_path: Path) -> None:
         pretrain_command(out=tmp_path / "other", text=[str(tmp_path / "a.txt")], size="nano")
 
 
+def test_data_and_text_together_are_refused_before_text_is_prepared(
+    shards: Path, nano: Path, tmp_path: Path
+) -> None:
+    out, text = tmp_path / "run", [str(tmp_path / "a.txt")]
+    with pytest.raises(UserError, match="either --data SHARDS or --text FILE"):
+        pretrain_command(out=out, data=shards, text=text, tokenizer=str(nano), size="nano")
+    with pytest.raises(UserError, match="either --data SHARDS or --text FILE"):
+        pretrain_command(out=out, size="nano")
+    assert not out.exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 4])
 def test_processes_change_no_loss(processes: int, shards: Path, tmp_path: Path) -> None:

@@ -58,11 +58,9 @@ def pretrain_command(
     if dry_run:
         print(json.dumps(config.resolved(), indent=1))
         return
-    shards = data
-    if text:
-        shards = _prepare_text(text, tokenizer or (str(start) if start else None), out / "shards")
-    if shards is None or (data and text):
+    if bool(data) == bool(text):
         raise UserError("give either --data SHARDS or --text FILE")
+    shards = data or _prepare_text(text or [], tokenizer or (str(start) if start else None), out / "shards")
     try:
         from ..pretrain.run import pretrain
     except ModuleNotFoundError as error:
