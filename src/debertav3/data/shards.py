@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from .jsonl import write_json as write_json  # pretrain/run.py takes it from here
 
 SPLITS = ("train", "heldout")
 INDEX_NAME = "index.json"

@@ -18,8 +18,9 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs
 from torch import nn
 
+from ..data.jsonl import write_json
 from ..data.samples import PretrainingData, open_windows, special_ids, vocabulary_of
-from ..data.shards import TokenShards, write_json
+from ..data.shards import TokenShards
 from ..errors import UserError
 from ..layers.encoder import Encoder
 from ..tokenization import DebertaV3Tokenizer
