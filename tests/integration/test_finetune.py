@@ -418,6 +418,9 @@ def test_steps_without_a_finite_gradient_are_skipped_and_ten_end_the_run(
     with pytest.raises(UserError, match="10 steps in a row"):
         train(configure(), tmp_path / "many")
     assert checkpoints.newest_complete(tmp_path / "many" / "checkpoints") is not None
+    course = json.loads((tmp_path / "many" / "metrics.json").read_text(encoding="utf-8"))
+    assert course["train"]["skipped_steps"] == 10 and not course["dev"]
+    assert "10 steps in a row" in (tmp_path / "many" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("what", ["weights", "dev-loss"])
@@ -438,7 +441,9 @@ def test_a_diverged_model_is_not_saved(
         training.DivergedError, match=f"diverged: {found} is .*not saved. Lower learning_rate"
     ):
         train(configure(max_steps=1), tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["checkpoints"]
+    left = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert left == ["checkpoints", "metrics.json", "report.html"]
+    assert "training diverged" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def test_steps_without_a_finite_gradient_are_counted_over_a_resumption(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import transformers
 from transformers import PreTrainedModel
-from transformers.trainer_utils import EvalPrediction, TrainOutput
+from transformers.trainer_utils import EvalPrediction
 
 from ..checkpoint import save_model
 from ..checkpoint.quiet import quiet_transformers
@@ -52,7 +52,8 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
 
     Raises:
         UserError: for unusable data, settings or folders; nothing is written then.
-        DivergedError: if the training ends without a usable model; nothing but its checkpoints is left.
+        DivergedError: if the training ends without a usable model; its checkpoints are left, and in
+            ``report.html`` and ``metrics.json`` its course.
     """
     started = time.perf_counter()
     sums = data_facts(data.rows)
@@ -66,14 +67,19 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
     prepared = _prepare(config, data, model=model, tokenizer=tokenizer, folder=checkpoints_of(out))
     trainer = prepared.trainer
     write_settings(config, out, data=sums, labels=data.labels)
-    with quiet_transformers():
-        trained = trainer.train(resume_from_checkpoint=str(start_from) if start_from else None)
-    if trainer.saves.is_stopped:
-        step = trainer.state.global_step
-        logger.warning("stopped by SIGTERM at step %d; --resume goes on from there", step)
-        return None
-    trainer.check_weights()
-    report, outcomes = _report(prepared, trained)
+    try:
+        with quiet_transformers():
+            trained = trainer.train(resume_from_checkpoint=str(start_from) if start_from else None)
+        if trainer.saves.is_stopped:
+            step = trainer.state.global_step
+            logger.warning("stopped by SIGTERM at step %d; --resume goes on from there", step)
+            return None
+        trainer.check_weights()
+        report, outcomes = _report(prepared, steps=trained.global_step)
+    except DivergedError as error:
+        if trainer.is_world_process_zero():
+            _report_divergence(prepared, error, out, config=config, data=data, sums=sums)
+        raise
     report |= {"data": facts, "seconds": time.perf_counter() - started}
     if trainer.is_world_process_zero():
         trained_model = merged(trainer.model)
@@ -176,9 +182,50 @@ def _prepare(
     return _Prepared(task=task, labels=labels, train=data.train, dev_sets=dev_sets, trainer=trainer)
 
 
-def _report(prepared: _Prepared, trained: TrainOutput) -> tuple[dict[str, Any], dict[str, list[Outcome]]]:
+def _report_divergence(
+    prepared: _Prepared,
+    error: DivergedError,
+    out: Path,
+    *,
+    config: FinetuneConfig,
+    data: Data,
+    sums: Mapping[str, Any],
+) -> None:
+    """Leave the curves up to the last step and what ended the run, but no ``run.json``: it is not whole."""
+    trainer = prepared.trainer
+    record = run_record(
+        config,
+        labels=prepared.labels,
+        data=sums,
+        device=str(trainer.args.device),
+        parameters=trainer.model.num_parameters(),
+    )
+    report = {
+        "task": prepared.task.name,
+        "dev": {},
+        "train": _course(prepared, steps=trainer.state.global_step),
+        "history": trainer.state.log_history,
+        "data": {"warnings": [str(error)]},
+    }
+    write_json(out / "metrics.json", finite(report))
+    _write(out / "report.html", render(report, record, data, {}))
+
+
+def _course(prepared: _Prepared, *, steps: int) -> dict[str, Any]:
+    """How much was trained, and how fast."""
+    trainer, tally = prepared.trainer, prepared.trainer.tally
+    return {
+        "examples": len(prepared.train),
+        "steps": steps,
+        "seconds": tally.seconds,
+        "examples_per_second": steps * trainer.train_sampler.batch_size / max(tally.seconds, 1e-9),
+        "skipped_steps": tally.skipped_steps,
+    }
+
+
+def _report(prepared: _Prepared, *, steps: int) -> tuple[dict[str, Any], dict[str, list[Outcome]]]:
     """Return scores of every dev set, speed and the log, and what became of each dev example."""
-    trainer, task, tally = prepared.trainer, prepared.task, prepared.trainer.tally
+    trainer, task = prepared.trainer, prepared.task
     trainer.compute_metrics = None  # it scores the first dev set; from here on each is scored as itself
     scored = {
         source: _dev_report(prepared, dataset, source=source) for source, dataset in prepared.dev_sets.items()
@@ -187,15 +234,7 @@ def _report(prepared: _Prepared, trained: TrainOutput) -> tuple[dict[str, Any], 
     report: dict[str, Any] = {
         "task": task.name,
         "dev": dev,
-        "train": {
-            "examples": len(prepared.train),
-            "steps": trained.global_step,
-            "seconds": tally.seconds,
-            "examples_per_second": trained.global_step
-            * trainer.train_sampler.batch_size
-            / max(tally.seconds, 1e-9),
-            "skipped_steps": tally.skipped_steps,
-        },
+        "train": _course(prepared, steps=steps),
         "history": trainer.state.log_history,
     }
     if dev:
