@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import DebertaV2Config, PreTrainedConfig, PreTrainedModel
 
 from ..checkpoint import PretrainedTrio, open_model, open_trio, save_model
+from ..checkpoint.quiet import quiet_transformers
 from ..errors import UserError
 from ..models import DebertaV2ForMaskedLM, DebertaV2ForReplacedTokenDetection
 from ..sizes import SIZES, raw_config, size_of
@@ -198,8 +199,9 @@ def export(networks: Networks, out: Path, tokenizer: DebertaV3Tokenizer, *, writ
     if networks.discriminator is not None:
         discriminator = merged_discriminator(networks.discriminator, networks.dropout)
         finished |= {"discriminator": discriminator, "encoder": discriminator.deberta}
-    for name, model in finished.items() if writes else ():
-        save_model(model, out / name, tokenizer)
+    with quiet_transformers():
+        for name, model in finished.items() if writes else ():
+            save_model(model, out / name, tokenizer)
 
 
 def merged_discriminator(
