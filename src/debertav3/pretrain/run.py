@@ -82,7 +82,7 @@ def pretrain(
             "weights are spread over processes by --set shard_weights=true"
         )
     if accelerator.is_main_process:
-        log.info("%d processes, mixed precision %s", accelerator.num_processes, accelerator.mixed_precision)
+        log.info("processes: %d; mixed precision: %s", accelerator.num_processes, accelerator.mixed_precision)
     _check_batch(config, accelerator.num_processes)
     shards = TokenShards(data)
     tokenizer = DebertaV3Tokenizer.from_pretrained(data / "tokenizer")
