@@ -144,6 +144,23 @@ def test_rows_come_back_in_order_with_answers_and_metrics(
     assert sorted(os.listdir(tmp_path)) == sorted([name, "out.jsonl", "metrics.json"])
 
 
+def test_a_finished_output_is_replaced_only_when_told(
+    debertav3_command: Command, nli_model: Path, tmp_path: Path
+) -> None:
+    source, target = write(tmp_path / "in.jsonl", pairs(3)), tmp_path / "out.jsonl"
+    words = ["predict", "nli", "--model", nli_model, "--input", source, "--output", target]
+    target.touch()  # as mktemp leaves it: nothing to lose
+    assert debertav3_command(*words).code == 0
+    target.write_text("the answers of an earlier run")
+    refused = debertav3_command(*words)
+    assert refused.code == 2 and refused.err.count("\n") == 1
+    assert f"{target} exists already" in refused.err and "--overwrite" in refused.err
+    assert target.read_text() == "the answers of an earlier run"
+    assert "Give one of them" in debertav3_command(*words, "--resume", "--overwrite").err
+    assert debertav3_command(*words, "--overwrite").code == 0
+    assert len(read(target)) == 3
+
+
 def test_two_way_labels_score_a_three_way_head(
     debertav3_command: Command, nli_model: Path, tmp_path: Path
 ) -> None:
@@ -280,7 +297,7 @@ def test_the_rows_of_the_guide_are_answered(
         source.write_text(line, encoding="utf-8")
         outcome = debertav3_command(
             "predict", task, "--model", model(class_name, **config), "--input", source, "--output", target,
-            "--metrics", metrics,
+            "--metrics", metrics, "--overwrite",
         )  # fmt: skip
         assert outcome.code == 0, outcome.err
         assert json.loads(metrics.read_text())["labelled"] == 1

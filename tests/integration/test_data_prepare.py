@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 pytest.importorskip("datatrove")
@@ -138,6 +139,24 @@ def test_a_folder_begun_otherwise_is_refused(corpus: Path, nano: Path, tmp_path:
     (tmp_path / "foreign" / "note.txt").write_text("x")
     with pytest.raises(UserError, match="not begun by data prepare"):
         run(corpus, nano, tmp_path / "foreign")
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+@pytest.mark.parametrize("dedup", ["none", "exact", "minhash"])
+def test_inputs_without_a_document_are_refused_and_the_corrected_command_runs(
+    nano: Path, tmp_path: Path, ending: str, dedup: str
+) -> None:
+    source, out = tmp_path / f"a.{ending}", tmp_path / "out"
+    rows = [{"body": sentence(i), "id": i} for i in range(3)]
+    if ending == "parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), source)
+    else:
+        source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match=r"no text under 'text': got .*'body', 'id'.*--text-column") as raised:
+        run(source, nano, out, dedup=dedup)
+    assert "\n" not in str(raised.value) and not list(out.iterdir())
+    statistics = run(source, nano, out, dedup=dedup, text_column="body")["statistics"]
+    assert statistics["train_num_documents"] + statistics["heldout_num_documents"] == 3  # type: ignore[index]
 
 
 LIMITED = """

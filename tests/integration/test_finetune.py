@@ -1,9 +1,11 @@
 """``debertav3 finetune`` on a tiny model: it learns, its folder answers, a broken run goes on bit for bit."""
 
 import html
+import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,9 +26,11 @@ from debertav3.finetune import trainer as training
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.preparation import read_data
 from debertav3.finetune.run import run
+from debertav3.finetune.tasks import TASKS
 from debertav3.sizes import config_for
 from debertav3.tokenization import DebertaV3Tokenizer
 
+NLI_TYPE = type(TASKS["nli"])
 ANIMALS = ("dog", "cat", "horse", "bird", "fish", "cow", "sheep", "mouse")
 
 
@@ -221,6 +225,49 @@ def test_a_resumed_run_ends_with_the_same_weights(
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
 
 
+def broken_off_after_its_best(
+    configure: Configure, out: Path, patch: pytest.MonkeyPatch, **changes: Any
+) -> FinetuneConfig:
+    """A run that learns only in its first epoch and crashes in its second; its best step is the eighth."""
+    score = itertools.count(9, -1)
+    patch.setattr(NLI_TYPE, "score", lambda *args, **kwargs: {"accuracy": next(score) / 10, "macro_f1": 0.5})
+    config = configure(epochs=2.0, save_every_steps=3, **changes)
+    crash_after(12, patch)
+    with pytest.raises(Crash):
+        train(config, out)
+    return config
+
+
+def test_a_run_that_was_moved_ends_with_its_best_weights(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        config = broken_off_after_its_best(configure, Path("first"), patch)
+    Path("first").rename("second")
+    best = weights(Path("second/checkpoints/checkpoint-8"))
+    with monkeypatch.context() as patch:
+        patch.setattr(NLI_TYPE, "score", lambda *args, **kwargs: {"accuracy": 0.1, "macro_f1": 0.5})
+        train(config, Path("second"), resume=True)
+    end = weights(Path("second"))
+    assert all(torch.equal(end[key], best[key]) for key in best)
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_resuming_without_the_best_checkpoint_is_refused(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    with monkeypatch.context() as patch:
+        config = broken_off_after_its_best(configure, tmp_path / "out", patch)
+    best = tmp_path / "out" / "checkpoints" / "checkpoint-8"
+    if damage == "gone":
+        shutil.rmtree(best)
+    else:
+        (best / "model.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match=r"the best checkpoint so far, .*checkpoint-8, cannot be used"):
+        train(config, tmp_path / "out", resume=True)
+
+
 def test_sift_trains_with_accumulation_and_in_half_precision(configure: Configure, tmp_path: Path) -> None:
     report = train(
         configure(sift=True, sift_weight=0.5, micro_batch_size=4, precision="bf16"), tmp_path / "out"
@@ -271,6 +318,82 @@ def test_a_folder_with_a_run_is_not_written_over(configure: Configure, tmp_path:
     assert (tmp_path / "out" / "run.json").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "name", ["README.md", "model.safetensors", "config.json", "checkpoints/mine.pt", "checkpoints"]
+)
+@pytest.mark.parametrize("resume", [False, True])
+def test_what_no_run_has_left_is_not_written_over(
+    configure: Configure, tmp_path: Path, name: str, resume: bool
+) -> None:
+    file = tmp_path / "out" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match=f"holds {name.split('/')[0]}, which no run has left there"):
+        train(configure(max_steps=1), tmp_path / "out", resume=resume)
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [file]
+    assert file.read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_folder_of_the_model_is_not_written_over(tiny: Path, configure: Configure, resume: bool) -> None:
+    before = {path: path.read_bytes() for path in tiny.iterdir()}
+    with pytest.raises(UserError, match="is the folder of --model"):
+        train(configure(max_steps=1), tiny / ".." / tiny.name, resume=resume)
+    assert {path: path.read_bytes() for path in tiny.iterdir()} == before
+
+
+def test_a_folder_with_other_files_is_used_and_keeps_them(configure: Configure, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "checkpoints").mkdir(parents=True)
+    (out / "checkpoints" / ".settings.json.1.part").touch()  # of a run that was killed at its first writing
+    (out / "notes.txt").write_text("mine", encoding="utf-8")
+    train(configure(max_steps=1), out, resume=True)
+    assert (out / "notes.txt").read_text(encoding="utf-8") == "mine"
+    assert (out / "run.json").exists()
+    assert not (out / "checkpoints").exists()
+
+
+def test_only_checkpoints_of_the_run_are_removed_at_its_end(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        crash_after(8, patch)
+        with pytest.raises(Crash):
+            train(configure(epochs=2.0), out)
+    (out / "checkpoints" / "mine.pt").write_text("mine", encoding="utf-8")
+    train(configure(epochs=2.0), out, resume=True)
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["mine.pt"]
+
+
+@pytest.mark.parametrize("is_old", [False, True], ids=["with-sums", "without-sums"])
+def test_resuming_with_other_data_is_refused_where_its_sum_is_known(
+    configure: Configure,
+    files: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_old: bool,
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_bytes(files[0].read_bytes())
+    config = configure(train=(str(rows),), epochs=2.0)
+    settings = tmp_path / "out" / "checkpoints" / "settings.json"
+    with monkeypatch.context() as patch:
+        crash_after(8, patch)
+        with pytest.raises(Crash):
+            train(config, tmp_path / "out")
+    if is_old:
+        settings.write_text(json.dumps(config.to_dict()), encoding="utf-8")
+    else:
+        write_jsonl(rows, nli_rows(64, seed=7))
+        with pytest.raises(UserError, match=r"data of the first run; .*rows\.jsonl has changed"):
+            train(config, tmp_path / "out", resume=True)
+        rows.write_bytes(files[0].read_bytes())
+    report = train(config, tmp_path / "out", resume=True)
+    assert report is not None
+    assert report["train"]["steps"] == 16
+
+
 def test_steps_without_a_finite_gradient_are_skipped_and_ten_end_the_run(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,6 +418,63 @@ def test_steps_without_a_finite_gradient_are_skipped_and_ten_end_the_run(
     with pytest.raises(UserError, match="10 steps in a row"):
         train(configure(), tmp_path / "many")
     assert checkpoints.newest_complete(tmp_path / "many" / "checkpoints") is not None
+    course = json.loads((tmp_path / "many" / "metrics.json").read_text(encoding="utf-8"))
+    assert course["train"]["skipped_steps"] == 10 and not course["dev"]
+    assert "10 steps in a row" in (tmp_path / "many" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("what", ["weights", "dev-loss"])
+def test_a_diverged_model_is_not_saved(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    fit = transformers.Trainer.train
+
+    def diverge(self: Any, *args: Any, **kwargs: Any) -> Any:
+        done = fit(self, *args, **kwargs)
+        with torch.no_grad():
+            self.model.classifier.weight[:] = float("inf") if what == "weights" else 1e38
+        return done
+
+    monkeypatch.setattr(transformers.Trainer, "train", diverge)
+    found = "classifier.weight of the model" if what == "weights" else "the loss on .*dev.jsonl"
+    with pytest.raises(
+        training.DivergedError, match=f"diverged: {found} is .*not saved. Lower learning_rate"
+    ):
+        train(configure(max_steps=1), tmp_path / "out")
+    left = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert left == ["checkpoints", "metrics.json", "report.html"]
+    assert "training diverged" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_steps_without_a_finite_gradient_are_counted_over_a_resumption(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transformers.Trainer, "_clip_grad_norm", lambda *args: torch.tensor(torch.inf))
+    config = configure(max_steps=14, save_every_steps=6, eval_every_steps=100)
+    with pytest.raises(training.DivergedError, match="stopped at step 10"):
+        train(config, tmp_path / "out")
+    with pytest.raises(training.DivergedError, match="stopped at step 10"):
+        train(config, tmp_path / "out", resume=True)
+
+
+def test_metrics_are_json_where_a_step_had_no_finite_gradient(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = transformers.Trainer._clip_grad_norm
+
+    def bad_first(self: Any, model: Any) -> Any:
+        return clip(self, model) * (1 if self.state.global_step else torch.inf)
+
+    monkeypatch.setattr(transformers.Trainer, "_clip_grad_norm", bad_first)
+    train(configure(max_steps=2, log_every_steps=1), tmp_path / "out")
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    text = (tmp_path / "out" / "metrics.json").read_text(encoding="utf-8")
+    norms = [one["grad_norm"] for one in json.loads(text, parse_constant=refuse)["history"] if "loss" in one]
+    assert norms[0] is None
+    assert norms[1] > 0
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(

@@ -132,3 +132,20 @@ def test_sift_needs_our_embeddings(checkpoints: dict[str, Path], tmp_path: Path)
     config = FinetuneConfig(task="nli", model=str(checkpoints["bert"]), train=(rows,), sift=True)
     with pytest.raises(UserError, match="SiFT needs a DeBERTa"):
         run(config, read_data(config), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("family", "places"),
+    [("bert", 512), ("roberta", 513)],  # of RoBERTa's 514 the first is that of its padding, number 0 here
+)
+def test_inputs_longer_than_the_positions_are_refused(
+    checkpoints: dict[str, Path], tmp_path: Path, family: str, places: int
+) -> None:
+    from debertav3.errors import UserError
+
+    rows = rows_of("nli", tmp_path)
+    config = FinetuneConfig(task="nli", model=str(checkpoints[family]), train=(rows,), max_length=places + 1)
+    message = f"max_length={places + 1}, but --model .* has {places} positions. Add --set max_length={places}"
+    with pytest.raises(UserError, match=message):
+        run(config, read_data(config), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

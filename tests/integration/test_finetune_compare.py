@@ -79,6 +79,25 @@ def test_a_run_without_dev_set_is_refused(tmp_path: Path, nano: Path) -> None:
         compare([str(nano)], {"nli": {"train": ["x.jsonl"], "dev": []}}, [1], tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("task", "row", "message"),
+    [
+        ("rtee", {"sentence1": "a", "sentence2": "b", "label": 0}, "Did you mean 'rte'"),
+        ("rte", {"sentence1": "a", "label": 0}, "b.jsonl line 1 has no column "),
+    ],
+    ids=["unknown-task", "bad-data"],
+)
+def test_the_last_task_is_looked_at_before_the_first_is_trained(
+    tmp_path: Path, nano: Path, task: str, row: dict[str, Any], message: str
+) -> None:
+    good = write(tmp_path / "a.jsonl", [{"sentence": f"word {n}", "label": n % 2} for n in range(4)])
+    bad = write(tmp_path / "b.jsonl", [row])
+    tasks = {"sst2": {"train": [good], "dev": [good]}, task: {"train": [bad], "dev": [bad]}}
+    with pytest.raises(UserError, match=message):
+        compare([str(nano)], tasks, [1], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("assignment", ["mnli", "cola=x"])
 def test_sources_must_name_a_task(assignment: str) -> None:
     with pytest.raises(UserError, match="write TASK=FILE with one of mnli, rte"):

@@ -12,6 +12,7 @@ from debertav3.errors import UserError
 from debertav3.finetune import trainer as training
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.search import paper_grid, read_grid, search
+from debertav3.finetune.tasks import TASKS
 from debertav3.sizes import config_for
 
 pytest.importorskip("optuna")
@@ -72,6 +73,47 @@ def test_a_broken_search_goes_on_and_finds_the_best(
     assert "Best: `--set learning_rate=0.02" in (out / "search.md").read_text(encoding="utf-8")
     with pytest.raises(UserError, match="search of other settings"):
         search(base.with_values({"seed": 2}, source="test"), GRID, out, trials=9)
+
+
+def test_a_trial_that_diverges_fails_and_the_search_goes_on(
+    base: FinetuneConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[float] = []
+    train = training.FinetuneTrainer.train
+
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        trained.append(self.config.learning_rate)
+        if self.config.learning_rate == 2e-2:
+            raise training.DivergedError("training stopped.")
+        return train(self, *args, **kwargs)
+
+    monkeypatch.setattr(training.FinetuneTrainer, "train", counted)
+    grid = {"learning_rate": [1e-9, 2e-2]}
+    rows = search(base, grid, tmp_path / "out", trials=6)
+    assert sorted(trained) == [1e-9, 2e-2]  # nor is a setting that diverges trained twice
+    assert {row["settings"]["learning_rate"] for row in rows} == {1e-9}
+    found = json.loads((tmp_path / "out" / "search.json").read_text(encoding="utf-8"))
+    assert found["trials"] == rows
+    assert {row["settings"]["learning_rate"] for row in found["diverged"]} == {2e-2}
+    assert len(rows) + len(found["diverged"]) == 6
+    assert "| diverged | 0.02 |" in (tmp_path / "out" / "search.md").read_text(encoding="utf-8")
+
+    with pytest.raises(UserError, match="none of the 2 trials ended with a score"):
+        search(base, {"learning_rate": [2e-2]}, tmp_path / "all", trials=2)
+
+
+def test_the_score_is_the_one_that_selects_the_best_checkpoint(
+    base: FinetuneConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scores(*args: Any, **kwargs: Any) -> dict[str, float]:
+        return {"other": 0.9, "accuracy": 0.4}
+
+    task = type(TASKS["sst2"])
+    monkeypatch.setattr(task, "score", scores)
+    monkeypatch.setattr(task, "baseline", scores)
+    settings = base.with_values({"max_steps": 1}, source="test")
+    (row,) = search(settings, {"learning_rate": [1e-9]}, tmp_path / "out", trials=1)
+    assert row["score"] == 0.4
 
 
 def test_the_grid_is_the_papers_unless_it_is_given(nano: Path) -> None:

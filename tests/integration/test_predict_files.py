@@ -169,7 +169,7 @@ def test_parquet_keeps_types_and_writes_numbers_and_lists(
     numbers = ModelFolders(nano, tmp_path_factory)("DebertaV2ForSequenceClassification", id2label={0: "x"})
     plain = write_rows(tmp_path / "in.jsonl", [{"text": "a", "label": 1}, {"text": "b", "tag": [1, "y"]}][:1])
     task = FILE_TASKS["classify"](Predictor.from_pretrained(numbers), AnswerOptions())
-    predict_file(task, plain, target)
+    predict_file(task, plain, target, overwrite=True)
     assert pyarrow.parquet.read_table(target).schema.field("prediction").type == pyarrow.float64()
     with pytest.raises(UserError, match="column 'extra' holds bytes"):
         predict_file(nli("rerank"), source, tmp_path / "out.jsonl")
@@ -291,6 +291,19 @@ def test_a_run_that_answered_nothing_leaves_nothing(nli: Tasks, tmp_path: Path, 
     with pytest.raises(Stopped):
         predict_file(task, source, tmp_path / "out.jsonl", answerer=stop_after(task, 0))
     assert os.listdir(tmp_path) == ["in.jsonl"]
+
+
+def test_overwrite_begins_a_stopped_run_anew(nli: Tasks, tmp_path: Path, small_chunks: None) -> None:
+    source, target = write_rows(tmp_path / "in.jsonl", pairs(30)), tmp_path / "out.jsonl"
+    task = nli()
+    with pytest.raises(Stopped):
+        predict_file(task, source, target, answerer=stop_after(task, 2))
+    seen: list[int] = []
+    task = nli("classify")  # another task, which --resume refuses
+    write_rows(source, [{"text": f"text {number}"} for number in range(20)])
+    predict_file(task, source, target, overwrite=True, answerer=counting(task, seen))
+    assert seen == [8, 8, 4] and len(read_rows(target)) == 20
+    assert sorted(os.listdir(tmp_path)) == ["in.jsonl", "out.jsonl"]
 
 
 def test_a_half_written_output_is_taken_over(nli: Tasks, tmp_path: Path, small_chunks: None) -> None:

@@ -105,8 +105,12 @@ def test_micro_batches_and_logging_may_change_on_resume_but_not_the_recipe(
 ) -> None:
     out = tmp_path / "resumed"
     copy_cut_back(finished, out)
-    with pytest.raises(UserError, match="resume with the same"):
+    record = (out / "run.json").read_bytes()
+    with pytest.raises(UserError, match=r"made with learning_rate = 0.001, not 0.0001: resume with the same"):
         pretrain(replace(TINY, learning_rate=1e-4), shards, out, resume=True)
+    with pytest.raises(UserError, match=r"made with generator_layers = 1, not 2: resume with the same"):
+        pretrain(replace(TINY, generator_layers=2), shards, out, resume=True)
+    assert (out / "run.json").read_bytes() == record
     assert pretrain(replace(TINY, micro_batch=2, dropout=0.1), shards, out, resume=True)
 
 
@@ -149,6 +153,27 @@ def test_a_damaged_checkpoint_is_passed_over(
 def test_a_second_run_in_the_same_folder_is_refused(finished: Path, shards: Path) -> None:
     with pytest.raises(UserError, match="--resume"):
         pretrain(TINY, shards, finished, resume=False)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("name", ["generator", "metrics.jsonl", "run.json", "checkpoints"])
+def test_what_the_run_has_not_written_is_not_overwritten(
+    name: str, resume: bool, shards: Path, tmp_path: Path
+) -> None:
+    if name in ("generator", "checkpoints"):
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).write_text('{"config": {"task": "nli"}}\n')
+    with pytest.raises(UserError, match=f"holds {name} of something else"):
+        pretrain(TINY, shards, tmp_path, resume=resume)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_file_is_no_folder_for_a_run(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(UserError, match="notes is a file"):
+        pretrain(TINY, shards, tmp_path / "notes", resume=False)
+    assert (tmp_path / "notes").read_text() == "mine"
 
 
 def command(shards: Path, out: Path, *more: str) -> list[str]:
@@ -226,6 +251,11 @@ def test_continuing_from_a_run_restores_both_networks_and_delta(
     assert pretrain(replace(TINY, steps=2), shards, tmp_path / "more", resume=False, start=finished)
 
 
+def test_the_depth_of_a_generator_that_is_there_cannot_be_chosen(finished: Path) -> None:
+    with pytest.raises(UserError, match="has 1 layers and generator_layers is 2: leave that out"):
+        build_networks(replace(TINY, generator_layers=2), 12001, finished)
+
+
 def test_continuing_from_a_discriminator_alone_keeps_its_embeddings(finished: Path) -> None:
     trio = open_trio(finished / "discriminator")
     networks = build_networks(TINY, 12001, finished / "discriminator")
@@ -239,6 +269,31 @@ def test_continuing_from_a_discriminator_alone_keeps_its_embeddings(finished: Pa
     assert torch.equal(
         lower, networks.discriminator.deberta.encoder.layer[0].attention.self.query_proj.weight
     )
+
+
+def test_masked_words_go_on_from_a_model_without_positions(nano: Path) -> None:
+    """A classifier's file has no table of absolute positions, which only the mask decoder reads."""
+    networks = build_networks(replace(TINY, objective="mlm"), 12001, nano)
+    stored = load_file(nano / "model.safetensors")
+    query = "deberta.encoder.layer.5.attention.self.query_proj.weight"
+    assert torch.equal(networks.generator.state_dict()[query], stored[query].float())
+    assert networks.generator.deberta.embeddings.position_embeddings.weight.std() > 0.01
+
+
+@pytest.mark.parametrize("objective", ["mlm", "rtd"])
+def test_windows_longer_than_the_positions_of_a_checkpoint_are_refused(objective: str, nano: Path) -> None:
+    with pytest.raises(UserError, match=r"knows 512 positions and length is 1024"):
+        build_networks(replace(TINY, objective=objective, length=1024), 12001, nano)
+
+
+def test_which_network_of_a_run_is_continued_is_clear(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"say which one is to go on, .*encoder or .*generator"):
+        build_networks(replace(TINY, objective="mlm"), 12001, finished)
+    shutil.copytree(finished / "generator", tmp_path / "generator")
+    networks = build_networks(replace(TINY, objective="mlm"), 12001, tmp_path)
+    assert networks.generator.config.num_hidden_layers == 1
+    with pytest.raises(UserError, match=r"without discriminator: begin one with --from .*encoder"):
+        build_networks(TINY, 12001, tmp_path)
 
 
 def test_export_of_a_continued_run_equals_what_it_started_from(
@@ -296,6 +351,17 @@ def test_straight_from_text(nano: Path, tmp_path: Path) -> None:
     DebertaV2Model.from_pretrained(tmp_path / "run" / "encoder")
     with pytest.raises(UserError, match="--text needs --tokenizer"):
         pretrain_command(out=tmp_path / "other", text=[str(tmp_path / "a.txt")], size="nano")
+
+
+def test_data_and_text_together_are_refused_before_text_is_prepared(
+    shards: Path, nano: Path, tmp_path: Path
+) -> None:
+    out, text = tmp_path / "run", [str(tmp_path / "a.txt")]
+    with pytest.raises(UserError, match="either --data SHARDS or --text FILE"):
+        pretrain_command(out=out, data=shards, text=text, tokenizer=str(nano), size="nano")
+    with pytest.raises(UserError, match="either --data SHARDS or --text FILE"):
+        pretrain_command(out=out, size="nano")
+    assert not out.exists()
 
 
 @pytest.mark.slow

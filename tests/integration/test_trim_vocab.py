@@ -122,7 +122,7 @@ def test_outputs_of_the_smaller_checkpoint_are_equal(
     corpus.write_text("\n".join(CORPUS[:2]), encoding="utf-8")
     more.write_text(json.dumps({"text": CORPUS[2]}) + "\n", encoding="utf-8")
     out = tmp_path / "small"
-    outcome = command("--model", source, "--corpus", corpus, "--out", out, more)
+    outcome = command("--model", source, "--corpus", corpus, more, "--out", out)
     assert outcome.code == 0, outcome.err
     report = json.loads(outcome.out)
     assert report["corpus_tokens_kept_share"] == 1

@@ -156,6 +156,17 @@ def test_delta_alone_needs_a_generator(discriminator: dict, generator: dict, tmp
     assert torch.equal(shared.discriminator, generator[table_key(word)] + discriminator[delta_key(word)])
 
 
+def test_generator_beside_the_checkpoint_in_safetensors(
+    discriminator: dict, generator: dict, tmp_path: Path
+) -> None:
+    of_another_run = network(models.DebertaV2ForMaskedLM, GENERATOR, 77)
+    write_official(tmp_path, discriminator, of_another_run)
+    save_file(generator, tmp_path / "generator.safetensors")
+    trio = open_trio(tmp_path)
+    assert_same(trio.generator or {}, generator)  # safetensors before .bin, as for the weights
+    assert trio.tables["word_embeddings"].source == "stored"
+
+
 def test_generator_from_a_folder_of_its_own(discriminator: dict, generator: dict, tmp_path: Path) -> None:
     write_official(tmp_path / "d", without_delta(discriminator), None)
     (tmp_path / "g").mkdir()

@@ -87,6 +87,15 @@ def test_lora_trains_little_and_merges_into_a_plain_model(model: DebertaV2ForSeq
     torch.testing.assert_close(plain.eval()(**batch).logits, changed, atol=1e-5, rtol=1e-5)
 
 
+def test_in_frozen_layers_lora_trains_nothing(model: DebertaV2ForSequenceClassification) -> None:
+    pytest.importorskip("peft")
+    frozen = settings(lora=True, model="some/model", freeze_layers=2)
+    freeze(model, frozen)
+    names = learning(add_lora(model, frozen))
+    assert any("layer.2." in name for name in names)
+    assert not any("layer.0." in name or "layer.1." in name for name in names)
+
+
 def test_lora_on_a_model_from_scratch_is_refused(model: DebertaV2ForSequenceClassification) -> None:
     with pytest.raises(UserError, match="from scratch"):
         add_lora(model, settings(lora=True))

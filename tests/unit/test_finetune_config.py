@@ -1,5 +1,6 @@
 """Settings: a value has its field's type or an error names the key; recipes are the published numbers."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,11 @@ import pytest
 
 from debertav3.errors import UserError
 from debertav3.finetune.config import FinetuneConfig, read_yaml
-from debertav3.finetune.preparation import resolve
+from debertav3.finetune.preparation import read_data, resolve, size_of
 from debertav3.finetune.public import PUBLIC_SOURCES
 from debertav3.finetune.recipes import RECIPES, SIFT_RECIPES
 from debertav3.finetune.tasks import TASKS
+from debertav3.sizes import raw_config
 
 
 @pytest.fixture
@@ -50,6 +52,9 @@ def test_an_assignment_becomes_a_value_of_the_fields_type(
         ("learning_rate", "has no '='"),
         ("learning_rate=-1", "impossible setting: learning_rate=-1.0"),
         ("schedule=spiral", "schedule is one of linear"),
+        ("seed=-1", "impossible setting: seed=-1"),
+        ("seed=4294967296", "impossible setting: seed=4294967296"),
+        ("text_column=[abca", "--set 'text_column=[abca' is not valid YAML: "),
         ("batch_size=null", "batch_size needs a value of type int, got None"),
     ],
 )
@@ -133,6 +138,33 @@ def test_a_local_checkpoint_has_the_recipe_of_its_size(nano: Path) -> None:
     assert resolve("cola", model=str(nano), given={}).learning_rate == 3e-4
 
 
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [
+        ("microsoft/deberta-v3-base", "base"),
+        ("microsoft/mdeberta-v3-base", "mdeberta-base"),
+        ("microsoft/deberta-v2-xlarge", "v2-xlarge"),
+        ("microsoft/deberta-v2-xxlarge", "v2-xxlarge"),
+        ("cross-encoder/nli-deberta-v3-xsmall", "xsmall"),
+        ("someone/mDeBERTa-v3-base", "mdeberta-base"),
+        ("FacebookAI/roberta-large", None),
+        ("microsoft/deberta-base", None),
+        ("google/electra-small", None),
+    ],
+)
+def test_a_recipe_goes_to_models_of_its_own_family(model: str, size: str | None) -> None:
+    assert size_of(model) == size
+
+
+@pytest.mark.parametrize(
+    ("rows", "size"),
+    [(128100, "base"), (32000, "base"), (251000, "mdeberta-base"), (250112, "mdeberta-base")],
+)
+def test_a_folder_has_the_size_with_the_nearest_vocabulary(tmp_path: Path, rows: int, size: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(raw_config("base", vocab_size=rows)), encoding="utf-8")
+    assert size_of(str(tmp_path)) == size
+
+
 def test_a_public_task_needs_no_files() -> None:
     config = resolve("mnli", model="xsmall", given={})
     assert config.train == ("datasets:nyu-mll/glue:mnli",)
@@ -140,3 +172,39 @@ def test_a_public_task_needs_no_files() -> None:
     own = resolve("mnli", model="xsmall", given={"train": ["mine.jsonl"]})
     assert (own.train, own.dev) == (("mine.jsonl",), ())
     assert set(PUBLIC_SOURCES) <= set(TASKS)
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "setting", "message"),
+    [
+        ("sst2", {"sentence": "a b", "label": 1}, "text_column=sentence", "--text is for task custom"),
+        ("sst2", {"sentence": "a b", "label": 1}, "label_kind=number", "--kind is for task custom"),
+        ("sst2", {"sentence": "a b", "label": 1}, "early_stopping_patience=2", "needs a dev set"),
+        (
+            "stsb",
+            {"sentence1": "a", "sentence2": "b", "label": 1.5},
+            "balance_classes=true",
+            "balance_classes",
+        ),
+        (
+            "stsb",
+            {"sentence1": "a", "sentence2": "b", "label": 1.5},
+            "label_smoothing=0.1",
+            "label_smoothing",
+        ),
+        (
+            "custom",
+            {"text": "a b", "label": ["x", "y"]},
+            "label_smoothing=0.1",
+            "with several-labels answers",
+        ),
+    ],
+)
+def test_a_setting_that_would_be_passed_over_is_refused(
+    tmp_path: Path, task: str, row: dict[str, Any], setting: str, message: str
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    config = resolve(task, model="nano", given={"train": [str(file)]}, overrides=[setting])
+    with pytest.raises(UserError, match=message):
+        read_data(config)

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from debertav3 import DebertaV3Tokenizer
 from debertav3.errors import UserError
 from debertav3.finetune import metrics
 from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetune.outcomes import worst
 from debertav3.finetune.preparation import Data, read_data
 from debertav3.finetune.tagging import TaggingTask
 from debertav3.finetune.text import RankingTask, TextTask
@@ -33,6 +35,10 @@ def read(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> Data:
         (["a|b", "b"], "several-labels", ("a", "b")),
         ([["a"], [], ["b", "a"]], "several-labels", ("a", "b")),
         (["3.5", "", "1"], "number", ()),
+        ([-1, 0, 1], "one-label", ("-1", "0", "1")),
+        (["+", "-"], "one-label", ("+", "-")),
+        (["pos", float("nan"), "neg"], "one-label", ("neg", "pos")),
+        ([1.0, float("nan"), 0.0], "one-label", ("0", "1")),
     ],
 )
 def test_the_kind_of_label_is_read_off_the_data(
@@ -46,6 +52,24 @@ def test_the_kind_of_label_is_read_off_the_data(
     assert data.task.columns == (("review",),)
     assert data.task.target == target
     assert data.labels == names
+
+
+def test_a_column_of_texts_and_other_values_is_measured_by_its_texts(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"note": "a", "text": None, "label": "x"}]
+    rows += [{"note": 5, "text": "foo bar", "label": label} for label in "xy"]
+    data = read(tmp_path, rows)
+    assert isinstance(data.task, TextTask)
+    assert data.task.columns == (("text",),)
+
+
+def test_only_empty_labels_of_a_users_data_are_none(tmp_path: Path) -> None:
+    labels = [-1, 0, "-", None, "", float("nan"), -1.0]
+    rows = [{"text": f"words {number}", "label": label} for number, label in enumerate(labels)]
+    data = read(tmp_path, rows, label_kind="one-label")
+    assert [example.label for example in data.train] == ["-1", "0", "-", "-1"]
+    several = ["", [], None, float("nan"), "a|b"]  # none of several labels is an answer, too
+    data = read(tmp_path, [{"text": "x", "label": one} for one in several], label_kind="several-labels")
+    assert [example.label for example in data.train] == [(), (), ("a", "b")]
 
 
 def test_named_columns_win(tmp_path: Path) -> None:
@@ -119,3 +143,17 @@ def test_scores_of_several_labels_equal_scikit_learn() -> None:
         assert score(predicted, gold) == pytest.approx(
             sklearn_metrics.f1_score(gold, predicted, average=average)
         )
+
+
+def test_a_score_is_as_wrong_as_its_probability_is_far_from_the_relevance(tmp_path: Path, nano: Path) -> None:
+    rows = [{"query": "q", "text": f"answer {number}", "label": number} for number in (1, 0, 0)]
+    named = {"text_column": "query", "pair_column": "text", "label_kind": "ranking"}
+    data = read(tmp_path, rows, **named)
+    tokenizer = DebertaV3Tokenizer.from_pretrained(nano)
+    dataset = data.task.encode(data.train, tokenizer, labels=(), config=FinetuneConfig(task="", model=""))
+    outcomes = data.task.outcomes(np.array([[8.0], [-800.0], [0.9]]), dataset, labels=())
+    assert [one.predicted for one in outcomes] == ["1.000", "0.000", "0.711"]
+    assert [one.example for one in worst(outcomes, 1)] == [2]
+    assert [one.badness for one in outcomes] == pytest.approx(
+        [1 / (1 + np.exp(8)), 0, 1 / (1 + np.exp(-0.9))]
+    )

@@ -70,6 +70,16 @@ def test_regression_is_the_mean_squared_error() -> None:
     torch.testing.assert_close(regression_loss({"logits": scores}, gold), F.mse_loss(scores[:, 0], gold))
 
 
+def test_every_number_counts() -> None:
+    scores, gold = torch.zeros(3, 1), torch.tensor([-100.0, -100.0, 1.0])
+    torch.testing.assert_close(regression_loss({"logits": scores}, gold), F.mse_loss(scores[:, 0], gold))
+
+
+def test_a_label_that_all_examples_have_is_learned() -> None:
+    weights = balanced_yes_weights([[0], [0, 1]], 2)
+    torch.testing.assert_close(weights, torch.tensor([1.0, 1.0]))
+
+
 def test_yes_and_no_of_each_label_count_alike() -> None:
     several = [[0], [0, 1], [], [0]]
     weights = balanced_yes_weights(several, 3)

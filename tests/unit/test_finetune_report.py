@@ -153,6 +153,41 @@ def test_a_run_without_dev_set_has_a_page_and_a_card(pieces: tuple[Any, Any, Dat
     assert "no dev file was given" in model_card(bare, record, data)
 
 
+def test_a_step_without_a_finite_gradient_leaves_a_gap_in_the_curve(pieces: tuple[Any, Any, Data]) -> None:
+    report, record, data = pieces
+    bad = {"step": 0, "loss": float("nan"), "learning_rate": 1e-3, "grad_norm": float("inf")}
+    without = render(report, record, data, {"dev.jsonl": []})
+    with_bad = render({**report, "history": [bad, *report["history"]]}, record, data, {"dev.jsonl": []})
+    assert with_bad.count("<figure>") == without.count("<figure>")
+    assert not re.search(r"\b(nan|inf)\b", with_bad)
+
+
+def test_the_card_gives_each_dev_set_its_own_results(pieces: tuple[Any, Any, Data], tmp_path: Path) -> None:
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    report, record, data = pieces
+    (scores,) = report["dev"].values()
+    values = {
+        "in/a/dev.jsonl": 0.9,
+        "in/b/dev.jsonl": 0.8,
+        "datasets:nyu-mll/glue:mnli:validation_matched": 0.7,
+    }
+    dev = {source: {**scores, "accuracy": value} for source, value in values.items()}
+    path = tmp_path / "README.md"
+    path.write_text(model_card({**report, "dev": dev}, record, data), encoding="utf-8")
+    card = huggingface_hub.ModelCard.load(path)
+    found = {
+        (one.dataset_name, one.dataset_split): one.metric_value
+        for one in card.data.eval_results
+        if one.metric_type == "accuracy"
+    }
+    assert found == {
+        ("a/dev.jsonl", "a/dev.jsonl"): 0.9,
+        ("b/dev.jsonl", "b/dev.jsonl"): 0.8,
+        ("glue:mnli:validation_matched", "glue:mnli:validation_matched"): 0.7,
+    }
+    assert "| a/dev.jsonl | 8 | accuracy | 0.9000 |" in card.text
+
+
 def test_the_card_is_in_the_hubs_format(pieces: tuple[Any, Any, Data], tmp_path: Path) -> None:
     huggingface_hub = pytest.importorskip("huggingface_hub")
     report, record, data = pieces

@@ -3,6 +3,7 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def write_semicolons(path: Path) -> None:
     )
 
 
-def write_tsv(path: Path) -> None:
+def write_tabs(path: Path) -> None:
     path.write_text('text\tlabel\n"He said ""no"",\nthen left."\ta\nünïcode\tb\n', encoding="utf-8")
 
 
@@ -48,7 +49,7 @@ def write_parquet(path: Path) -> None:
     [
         ("x.csv", write_csv),
         ("y.csv", write_semicolons),
-        ("x.tsv", write_tsv),
+        ("z.csv", write_tabs),
         ("x.jsonl", write_jsonl),
         ("x.jsonl.gz", write_gz),
         ("x.parquet", write_parquet),
@@ -71,6 +72,8 @@ def test_all_kinds_of_files_give_the_same_rows(tmp_path: Path, name: str, write:
         ("x.csv", b"a,b,a\n1,2,3\n", "two columns called 'a'"),
         ("x.csv", b'a,b\n"1,2\n', "cannot be read"),
         ("x.csv", b"a,b\n\xff,1\n", "not UTF-8"),
+        ("x.tsv", b"a\tb\n1\n", r"line 2 does not have the 2 columns .* save such texts as \.csv, quoted"),
+        ("x.tsv", b'"a"\t"b"\n"1"\t"2"\n', r'quoted columns \("a", "b"\).* Save it as \.csv'),
         ("x.parquet", b"PAR0", "not a Parquet file"),
     ],
 )
@@ -79,6 +82,23 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, mess
     path.write_bytes(content)
     with pytest.raises(UserError, match=message):
         list(read_rows(str(path)))
+
+
+def test_a_quote_of_a_tsv_file_belongs_to_the_text(tmp_path: Path) -> None:
+    texts = ['"Great film', "bad film", 'nice "one"', '"', '"all of it"']
+    path = tmp_path / "train.tsv"
+    path.write_text("text\tlabel\n" + "".join(f"{text}\ta\n" for text in texts), encoding="utf-8")
+    rows = list(read_rows(str(path)))
+    assert [row.fields["text"] for row in rows] == texts
+    assert [row.place for row in rows] == [f"{path} line {line}" for line in range(2, 7)]
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv"])
+def test_a_text_of_a_table_may_be_long(tmp_path: Path, name: str) -> None:
+    text, between = "word " * 30_000, "," if name == "x.csv" else "\t"
+    (tmp_path / name).write_text(f"text{between}label\n{text}{between}a\n", encoding="utf-8")
+    (row,) = read_rows(str(tmp_path / name))
+    assert row.fields["text"] == text
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.jsonl", "x.parquet"])
@@ -134,13 +154,37 @@ def choices_of(task: str, folder: Path, *rows: dict[str, object]) -> list[tuple[
 def test_the_public_copies_of_multiple_choice_are_read(tmp_path: Path) -> None:
     race_row = {"article": "A.", "question": "He _ it.", "options": ["saw", "did"], "answer": "B"}
     assert choices_of("race", tmp_path, race_row) == [(("A.", "He saw it.", "He did it."), "1")]
-    arc_row = {"question": "Q?", "choices": {"text": ["x", "y"], "label": ["1", "2"]}, "answerKey": "A"}
+    arc_row = {"question": "Q?", "choices": {"text": ["x", "y"], "label": ["A", "B"]}, "answerKey": "A"}
     assert choices_of("arc", tmp_path, arc_row) == [(("Q?", "x", "y"), "0")]
     ends = {f"ending{number}": f"e{number}" for number in range(4)}
     swag_row = {"sent1": "S.", "sent2": "He", **ends, "label": 3}
     assert choices_of("swag", tmp_path, swag_row) == [(("S.", "He e0", "He e1", "He e2", "He e3"), "3")]
     copa_row = {"premise": "P.", "choice1": "c", "choice2": "d", "question": "cause", "label": 1}
     assert choices_of("copa", tmp_path, copa_row) == [(("P. What was the cause of this?", "c", "d"), "1")]
+
+
+@pytest.mark.parametrize("names", ["ABCD", "1234", "2143"])
+def test_the_right_answer_of_arc_is_the_choice_of_that_name(tmp_path: Path, names: str) -> None:
+    choices = {"text": [f"text {name}" for name in names], "label": list(names)}
+    rows = [{"question": "Q?", "choices": choices, "answerKey": name} for name in names]
+    for name, (texts, label) in zip(names, choices_of("arc", tmp_path, *rows), strict=True):
+        assert texts[1 + int(label)] == f"text {name}"
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["1", "2"], "line 1: the right choice is 'A'; the choices are called 1, 2"),
+        (["A", "A"], "line 1: choices.label must give each of the 2 choices a name of its own"),
+        (["A"], "line 1: choices.label must give each of the 2 choices a name of its own"),
+        ("AB", "line 1: choices.label must give each of the 2 choices a name of its own"),
+    ],
+    ids=["unknown", "twice", "few", "text"],
+)
+def test_names_of_choices_that_tell_nothing_are_refused(tmp_path: Path, names: Any, message: str) -> None:
+    row = {"question": "Q?", "choices": {"text": ["x", "y"], "label": names}, "answerKey": "A"}
+    with pytest.raises(UserError, match=message):
+        choices_of("arc", tmp_path, row)
 
 
 def test_rows_with_an_odd_number_of_choices_are_passed_over(tmp_path: Path) -> None:

@@ -132,3 +132,31 @@ def test_rows_of_the_hub_are_read(tmp_path: Path) -> None:
     path.write_text(json.dumps(row) + "\n", encoding="utf-8")
     (example,) = TASK.read(str(path))
     assert (example.label, example.extra.start) == ("Oslo", 6)
+
+
+@pytest.mark.parametrize(
+    ("texts", "starts", "message"),
+    [
+        ("Oslo", 6, "must be lists of the same length"),
+        (["Oslo"], [], "must be lists of the same length"),
+        (None, None, "must be lists of the same length"),
+        (["Oslo"], ["6"], "answer_start must be a number of characters, 0 or more, got '6'"),
+        (["Oslo"], [-5], "answer_start must be a number of characters, 0 or more, got -5"),
+        (["Oslo"], [None], "answer_start must be a number of characters, 0 or more, got None"),
+        ([5], [6], "an answer must be a text that is not empty, got 5"),
+        ([""], [6], "an answer must be a text that is not empty, got ''"),
+    ],
+    ids=["scalar", "short", "null", "text-start", "negative", "null-start", "number", "empty"],
+)
+def test_bad_answers_are_named(tmp_path: Path, texts: Any, starts: Any, message: str) -> None:
+    path = tmp_path / "squad.jsonl"
+    row = {"question": "Which?", "context": "It is Oslo.", "answers": {"text": texts, "answer_start": starts}}
+    path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    with pytest.raises(UserError, match=f"line 1: .*{message}"):
+        TASK.read(str(path))
+
+
+def test_a_bad_answer_of_an_official_file_is_named(tmp_path: Path) -> None:
+    answers = [{"text": "Oslo", "answer_start": "6"}]
+    with pytest.raises(UserError, match="question 1: answer_start must be a number of characters"):
+        TASK.read(write(tmp_path, article({**question("1", None), "answers": answers})))

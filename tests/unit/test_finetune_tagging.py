@@ -45,11 +45,29 @@ def test_rows_with_lists_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("tags", "labels"),
+    [
+        ("B-PER E-PER O S-LOC", "O B-LOC I-LOC E-LOC S-LOC B-PER I-PER E-PER S-PER"),
+        ("B-PER L-PER O U-LOC", "O B-LOC I-LOC L-LOC U-LOC B-PER I-PER L-PER U-PER"),
+        ("B I O O", "O B I"),
+        ("PER PER O LOC", "O LOC PER"),
+    ],
+    ids=["BIOES", "BILOU", "bare", "plain"],
+)
+def test_each_type_gets_all_tags_of_the_scheme(tmp_path: Path, tags: str, labels: str) -> None:
+    lines = [f"word {tag}\n" for tag in tags.split()]
+    examples = TASK.read(write(tmp_path, "".join(lines)))
+    assert TASK.choose_labels(examples, source="") == tuple(labels.split())
+
+
+@pytest.mark.parametrize(
     ("content", "name", "message"),
     [
         ("Anna\n", "x.conll", "line 1 has a word and no tag: 'Anna'"),
         ('{"tokens": ["a"], "tags": []}\n', "x.jsonl", "1 words and 0 tags"),
         ("\n", "x.conll", "no labelled rows"),
+        ('{"tokens": ["a", "b"], "tags": [0, 3]}\n', "x.jsonl", r"line 1: the tags are numbers \(0\)"),
+        ("Anna 1\n", "x.conll", r"line 1: the tags are numbers \(1\); write their names"),
     ],
 )
 def test_bad_files_are_named(tmp_path: Path, content: str, name: str, message: str) -> None:

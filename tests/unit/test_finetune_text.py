@@ -151,6 +151,16 @@ def test_a_dev_label_that_training_lacks_is_refused() -> None:
         NLI.check_dev(examples_of("not_entailment"), ("entailment", "neutral"), source="dev")
 
 
+def test_a_dev_distribution_over_a_label_that_training_lacks_is_refused() -> None:
+    shares = {"entailment": 0.6, "neutral": 0.3, "contradiction": 0.1}
+    with pytest.raises(UserError, match="dev: label 'contradiction' does not occur in training"):
+        NLI.check_dev(
+            [Example(texts=("p", "h"), label="entailment", shares=shares)],
+            ("entailment", "neutral"),
+            source="dev",
+        )
+
+
 def test_a_subset_is_balanced_and_follows_from_the_seed() -> None:
     examples = examples_of(*["neutral"] * 50, *["entailment"] * 10)
     subset = take_balanced(examples, 12, seed=1)
@@ -184,6 +194,12 @@ def test_the_public_copies_of_each_task_are_read(
 @pytest.mark.parametrize("value", ["much", [1], "nan"])
 def test_a_score_must_be_a_number(tmp_path: Path, value: Any) -> None:
     with pytest.raises(UserError, match=r"line 1: the label must be a (finite )?number"):
+        TASKS["stsb"].read(write(tmp_path, {"sentence1": "a", "sentence2": "b", "label": value}))
+
+
+@pytest.mark.parametrize("value", [-100, -100.0, "-100"])
+def test_a_number_that_the_trainer_leaves_out_is_refused(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(UserError, match=r"line 1: the label .* shift or scale the numbers"):
         TASKS["stsb"].read(write(tmp_path, {"sentence1": "a", "sentence2": "b", "label": value}))
 
 

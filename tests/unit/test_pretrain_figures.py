@@ -1,10 +1,16 @@
 """Contract: what the log says is what it names: scores, cosines, operations, learning rates."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from debertav3.data.masking import STRATEGIES
+from debertav3.data.samples import Batch
 from debertav3.errors import UserError
 from debertav3.models import DebertaV2ForMaskedLM, DebertaV2ForReplacedTokenDetection
 from debertav3.pretrain.batches import MaskedBatch
@@ -13,6 +19,7 @@ from debertav3.pretrain.flops import detection_flops, masked_lm_flops, measured_
 from debertav3.pretrain.mlm import MaskedLanguageModel
 from debertav3.pretrain.optimization import OptimizerConfig, build_optimizer, learning_rate
 from debertav3.pretrain.rtd import ReplacedTokenDetector, corrupt, detection_counts, detection_loss
+from debertav3.pretrain.run import evaluate
 from debertav3.pretrain.settings import PretrainConfig, recipe, with_overrides
 from debertav3.sizes import SIZES, config_for, raw_config
 
@@ -45,6 +52,58 @@ def test_scores_equal_scikit_learn() -> None:
     assert figures["rtd_accuracy"] == pytest.approx(metrics.accuracy_score(truth, said))
     assert figures["rtd_accuracy_all_original"] == pytest.approx(1 - truth.float().mean().item())
     assert figures["rtd_loss"] == pytest.approx(0.2)
+
+
+class NumberedWindows:
+    """Windows whose only token is their own number."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __len__(self) -> int:
+        return self.number
+
+    def batch(self, indices: Any) -> Batch:
+        ids, places = np.array(indices), np.arange(len(indices))
+        return Batch(ids[0], ids[:, None], None, places, ids, np.zeros(len(indices)))
+
+
+class CountingStep:
+    """A step whose loss is the number of the window."""
+
+    def __init__(self) -> None:
+        self.engines: dict[str, Any] = {}
+        self.calls = 0
+
+    def evaluate(self, batch: MaskedBatch) -> dict[str, torch.Tensor]:
+        self.calls += 1
+        loss = batch.input_ids.sum().float()
+        return {"masked": torch.tensor(batch.num_masked), "mlm_loss_sum": loss, "generator_correct": loss}
+
+
+@pytest.mark.parametrize("windows", [1, 2, 3, 7])
+def test_validation_takes_every_window_once_and_processes_stay_in_step(windows: int) -> None:
+    """Processes that call or exchange unequally often wait for each other forever."""
+    config = replace(recipe("nano"), micro_batch=2, validation_windows=7)
+    for processes in (1, 2, 4):
+        exchanged: list[list[float]] = []
+        calls = set()
+        for rank in range(processes):
+            step, given = CountingStep(), []
+
+            def reduce(value: torch.Tensor, how: str, given: list[float] = given) -> torch.Tensor:
+                given.append(float(value))
+                return value
+
+            accelerator: Any = SimpleNamespace(
+                process_index=rank, num_processes=processes, device=torch.device("cpu"), reduce=reduce
+            )
+            evaluate(step, NumberedWindows(windows), config, accelerator)  # type: ignore[arg-type]
+            exchanged.append(given)
+            calls.add(step.calls)
+        assert len(calls) == 1
+        masked, loss, _ = np.sum(exchanged, axis=0)
+        assert (masked, loss) == (windows, sum(range(windows)))
 
 
 def masked_batch(length: int, samples: int, masked: int, vocab_size: int) -> MaskedBatch:
@@ -117,7 +176,7 @@ def test_biases_and_norms_do_not_decay_and_delta_does() -> None:
 @pytest.mark.parametrize("size", [name for name in SIZES if not name.startswith("v2")])
 def test_recipes_exist_for_every_size_and_follow_the_paper(size: str) -> None:
     config = recipe(size)
-    assert config.masking in STRATEGIES
+    assert config.resolved()["masking"] in STRATEGIES
     if size != "nano":
         assert (config.global_batch, config.steps, config.length, config.warmup_steps) == (
             8192,
@@ -149,6 +208,28 @@ def test_overrides_are_typed_and_name_the_nearest_key() -> None:
 def test_mlm_masks_as_the_official_code_does_for_mlm() -> None:
     assert not PretrainConfig(objective="mlm").masking_config().always_mask
     assert PretrainConfig().masking_config().always_mask
+
+
+def test_masking_is_the_official_one_of_the_objective_where_none_is_named() -> None:
+    for objective, wanted in (("rtd", "windowed"), ("mlm", "ngram")):
+        config = with_overrides(recipe("base"), [f"objective={objective}"])
+        assert config.masking_config().strategy == config.identity()["masking"] == wanted
+        assert with_overrides(recipe("nano"), [f"objective={objective}"]).resolved()["masking"] == "unbiased"
+        named = with_overrides(config, ["masking=whole-word"])
+        assert named.masking_config().strategy == "whole-word"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["steps=0", "micro_batch=0", "generator_layers=0", "save_every_steps=0", "keep_checkpoints=0",
+     "max_skipped_steps=0", "exchange_timeout_seconds=0", "warmup_steps=-5", "loader_workers=-1",
+     "validation_windows=-3", "rtd_weight=-1", "weight_decay=-0.1", "max_gradient_norm=-1",
+     "learning_rate=.inf", "learning_rate=.nan", "discriminator_learning_rate=0", "epsilon=0", "beta1=1.5",
+     "beta2=1", "temperature=0", "mask_prob=0", "masking=all", f"seed={2**64}", "size=huge", "packing=[a"],
+)  # fmt: skip
+def test_impossible_settings_are_refused_before_anything_begins(setting: str) -> None:
+    with pytest.raises(UserError):
+        with_overrides(recipe("nano"), [setting])
 
 
 def test_generator_has_half_the_depth_and_the_same_width() -> None:

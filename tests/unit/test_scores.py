@@ -79,10 +79,27 @@ def test_answers_of_nothing_but_articles_count_as_empty() -> None:
         ("O O", []),
         ("", []),
         ("B-creative-work I-creative-work", [(0, 2, "creative-work")]),
+        ("B-A E-A O S-B", [(0, 2, "A"), (3, 4, "B")]),
+        ("B-A L-A O U-B", [(0, 2, "A"), (3, 4, "B")]),
+        ("S-A S-A I-A E-A I-A", [(0, 1, "A"), (1, 2, "A"), (2, 4, "A"), (4, 5, "A")]),
+        ("U-A U-A I-A L-A I-A", [(0, 1, "A"), (1, 2, "A"), (2, 4, "A"), (4, 5, "A")]),
+        ("E-A E-A O E-A", [(0, 1, "A"), (1, 2, "A"), (3, 4, "A")]),
+        ("B-A E-B", [(0, 1, "A"), (1, 2, "B")]),
+        ("B I O B", [(0, 2, "_"), (3, 4, "_")]),
     ],
 )
 def test_entities_of_tags(tags: str, entities: list[scores.Entity]) -> None:
     assert scores.tag_entities(tags.split()) == entities
+
+
+def test_entities_of_random_tags_are_seqevals() -> None:
+    sequence_labeling = pytest.importorskip("seqeval.metrics.sequence_labeling")
+    generator = np.random.default_rng(0)
+    names = ["O", *(f"{prefix}-{kind}" for prefix in "BIES" for kind in "XY")]
+    for _ in range(500):
+        tags = generator.choice(names, size=generator.integers(1, 9)).tolist()
+        theirs = [(start, end + 1, kind) for kind, start, end in sequence_labeling.get_entities(tags)]
+        assert scores.tag_entities(tags) == theirs, tags
 
 
 def test_entity_scores_count_only_whole_entities() -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -90,9 +91,16 @@ def test_no_text_and_too_many_pieces_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot train 50000 pieces") as caught:
         train_vocabulary(TEXTS, tmp_path / "much", VocabularyConfig(vocab_size=50_000))
     assert "\n" not in str(caught.value)
+    assert re.search(r"they give at most \d+\. Give more text or a smaller --vocab-size", str(caught.value))
+    characters = "".join(map(chr, range(0x4E00, 0x4E00 + 500)))
+    with pytest.raises(
+        UserError, match=r"alone need \d{3}\. .* --vocab-size, or a smaller --coverage"
+    ) as caught:
+        train_vocabulary([characters], tmp_path / "few", VocabularyConfig(vocab_size=300))
+    assert "character_coverage" not in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(UserError, match="vocab_size=200 is too small"):
         VocabularyConfig(vocab_size=200)
-    with pytest.raises(UserError, match=r"from 0\.98 to 1\.0"):
+    with pytest.raises(UserError, match=r"--coverage must be from 0\.98 to 1\.0, got 0\.5"):
         VocabularyConfig(character_coverage=0.5)
     assert not (tmp_path / "none").exists() and not (tmp_path / "much").exists()
 

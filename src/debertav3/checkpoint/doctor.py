@@ -104,8 +104,8 @@ def _examine_keys(
         diagnosis.add_fault(
             f"only the difference {keys.delta_key('word_embeddings')} to a generator's word embeddings "
             "is stored, so other loaders start with random embeddings",
-            "use the complete file, or add the generator (generator/ or pytorch_model.generator.bin) and "
-            "continue from it with debertav3 pretrain --from",
+            f"use the complete file, or add the generator ({files.GENERATOR}/ or "
+            f"{' or '.join(files.GENERATOR_BESIDE)}) and continue from it with debertav3 pretrain --from",
         )
     elif diagnosis.missing:
         diagnosis.add_fault(

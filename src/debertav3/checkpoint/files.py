@@ -27,8 +27,11 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin", INT8_WEIGHTS)
 GENERATOR = "generator"
 """Our folder for the generator inside a discriminator's folder."""
 
-OFFICIAL_GENERATOR = "pytorch_model.generator.bin"
-"""The generator's weights in the official folders of V3 xsmall, small and large; base has none."""
+GENERATOR_BESIDE = ("generator.safetensors", "pytorch_model.generator.bin")
+"""Names of a generator's weights beside the discriminator's, in the order in which they are looked for.
+
+The official folders of V3 xsmall, small and large hold the ``.bin`` file; base has none.
+"""
 
 MAX_JSON_BYTES = 64 << 20  # a real index of a split checkpoint is below 1 MiB
 MAX_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
@@ -96,7 +99,7 @@ def locate(path_or_name: str | os.PathLike[str], *, with_generator: bool = False
         raise UserError(
             f"no folder {name}: give a checkpoint folder, or a Hub name such as microsoft/deberta-v3-base"
         )
-    return _download(name, [*_NEEDED, OFFICIAL_GENERATOR, f"{GENERATOR}/*"] if with_generator else _NEEDED)
+    return _download(name, [*_NEEDED, *GENERATOR_BESIDE, f"{GENERATOR}/*"] if with_generator else _NEEDED)
 
 
 _NEEDED = ["*.json", "spm.model", "model*.safetensors"]
@@ -222,8 +225,9 @@ def _from_index(folder: Path, index: Path, *, suffix: str) -> list[Path]:
 
 def find_generator(folder: Path) -> list[Path]:
     """Return the weight files of the generator that a discriminator's folder holds; none if it holds none."""
-    if (path := member(folder, OFFICIAL_GENERATOR)).is_file():
-        return [path]
+    for name in GENERATOR_BESIDE:
+        if (path := member(folder, name)).is_file():
+            return [path]
     inner = member(folder, GENERATOR)
     return find_weights(inner) if inner.is_dir() else []
 

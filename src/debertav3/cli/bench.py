@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from .several_values import SeveralValues
+
 
 def register(app: typer.Typer) -> None:
-    app.command()(bench)
+    app.command(cls=SeveralValues)(bench)
 
 
 def bench(
@@ -18,7 +20,7 @@ def bench(
     ] = "xsmall",
     exported: Annotated[
         list[Path] | None,
-        typer.Option(help="A folder of debertav3 export to measure too, such as int8. Repeatable."),
+        typer.Option(help="Folders of debertav3 export to measure too, such as int8; several may follow."),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Two shapes, three rounds, torch only: well under a minute.")

@@ -7,13 +7,14 @@ import typer
 
 from .data import data_app
 from .finetune import Kind, Label, Pair, Text, custom_columns
+from .several_values import SeveralValues
 
 
-@data_app.command("check")
+@data_app.command("check", cls=SeveralValues)
 def check_command(
     task: Annotated[str, typer.Argument(help="Task by name, as of `debertav3 finetune`.")],
     files: Annotated[list[str], typer.Argument(help="Training files, folders or datasets:NAME.")],
-    dev: Annotated[list[str] | None, typer.Option(help="Dev file; may be given several times.")] = None,
+    dev: Annotated[list[str] | None, typer.Option(help="Dev files; several may follow.")] = None,
     tokenizer: Annotated[
         str, typer.Option(help="By which lengths are counted: folder or Hub name.")
     ] = "microsoft/deberta-v3-base",

@@ -87,6 +87,9 @@ def predict(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what a stopped run has answered.")
     ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew and replace what an earlier run has left.")
+    ] = False,
     workers: Annotated[
         int, typer.Option(help="Processes, each with the model; the cores are divided among them.", min=1)
     ] = 1,
@@ -144,6 +147,7 @@ def predict(
         source_format=file_format,
         target_format=file_format,
         resume=resume,
+        overwrite=overwrite,
         answerer=_answerer(plan, workers=workers, use_ray=use_ray),
     )
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -57,13 +56,11 @@ def pretrain_command(
     assignments = [f"{name}={value}" for name, value in chosen.items() if value is not None]
     config = with_overrides(recipe(size), [*(override or []), *assignments])
     if dry_run:
-        print(json.dumps(asdict(config), indent=1))
+        print(json.dumps(config.resolved(), indent=1))
         return
-    shards = data
-    if text:
-        shards = _prepare_text(text, tokenizer or (str(start) if start else None), out / "shards")
-    if shards is None or (data and text):
+    if bool(data) == bool(text):
         raise UserError("give either --data SHARDS or --text FILE")
+    shards = data or _prepare_text(text or [], tokenizer or (str(start) if start else None), out / "shards")
     try:
         from ..pretrain.run import pretrain
     except ModuleNotFoundError as error:

@@ -6,24 +6,24 @@ from typing import Annotated
 
 import typer
 
+from .several_values import SeveralValues
+
 
 def register(app: typer.Typer) -> None:
-    app.command("trim-vocab")(trim_vocab)
+    app.command("trim-vocab", cls=SeveralValues)(trim_vocab)
 
 
 def trim_vocab(
     model: Annotated[str, typer.Option(help="Checkpoint folder or Hub name.")],
     corpus: Annotated[
-        list[Path], typer.Option("--corpus", help="A .txt or .jsonl file, also .gz. Repeatable.")
+        list[Path], typer.Option("--corpus", help=".txt or .jsonl files, also .gz; several may follow.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the smaller checkpoint and its tokenizer.")],
-    more: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Further files of the corpus.")
-    ] = None,
     columns: Annotated[
         list[str] | None,
         typer.Option(
-            "--column", help="Column of .jsonl files that holds text; 'text' if left out. Repeatable."
+            "--column",
+            help="Columns of .jsonl files that hold text; 'text' if left out; several may follow.",
         ),
     ] = None,
     min_count: Annotated[int, typer.Option(help="How often a piece must come to be kept.", min=1)] = 1,
@@ -44,11 +44,7 @@ def trim_vocab(
     from ..tokenization.trimming import count_ids
 
     tokenizer = DebertaV3Tokenizer.from_pretrained(model)
-    texts = (
-        text
-        for path in [*corpus, *(more or [])]
-        for text in read_texts(path, columns=columns or DEFAULT_COLUMNS)
-    )
+    texts = (text for path in corpus for text in read_texts(path, columns=columns or DEFAULT_COLUMNS))
     counts = count_ids(tokenizer, tqdm(texts, desc="reading", unit=" texts", disable=None))
     if not counts.any():
         raise UserError(

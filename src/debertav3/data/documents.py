@@ -352,9 +352,11 @@ def _text_of(row: Any, text_column: str, place: Callable[[], str], report: Repor
             yield text.encode("utf-8", "replace").decode("utf-8")
         return
     found = f"keys {sorted(row)[:8]}" if isinstance(row, dict) else type(row).__name__
-    report(
-        Problem(place(), f"no text under {text_column!r}: got {found}. Name the right one with --text-column")
-    )
+    report(Problem(place(), _no_text(text_column, found)))
+
+
+def _no_text(text_column: str, found: str) -> str:
+    return f"no text under {text_column!r}: got {found}. Name the right one with --text-column"
 
 
 def _read_parquet(unit: Unit, text_column: str, report: Report) -> Iterator[str]:
@@ -365,7 +367,8 @@ def _read_parquet(unit: Unit, text_column: str, report: Report) -> Iterator[str]
     try:
         file = parquet.ParquetFile(unit.source)
         if text_column not in file.schema_arrow.names:
-            report(Problem(unit.source, f"no column {text_column!r}: got {file.schema_arrow.names}"))
+            found = f"columns {file.schema_arrow.names[:8]}"
+            report(Problem(unit.source, _no_text(text_column, found)))
             return
         for group in range(unit.start, unit.stop if unit.stop is not None else file.num_row_groups):
             place = f"{unit.source}: row group {group}"

@@ -129,7 +129,7 @@ def _create(path: Path, *, compress: bool) -> IO[str]:
     return path.open("w", encoding="utf-8", newline="\n")
 
 
-def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
+def write_json(path: str | Path, content: object) -> None:
     """Write one indented JSON file, whole or not at all."""
     with atomic_write(path) as file:
         json.dump(content, file, indent=2, ensure_ascii=False)

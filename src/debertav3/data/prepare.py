@@ -8,6 +8,7 @@ other inputs or settings is refused.
 import hashlib
 import json
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +22,12 @@ from tqdm import tqdm
 from ..errors import MissingExtraError, UserError
 from ..tokenization import DebertaV3Tokenizer
 from .documents import Unit, plan_units
-from .shards import FORMAT, INDEX_NAME, SPLITS, read_index, token_dtype, write_json
+from .jsonl import write_json
+from .shards import FORMAT, INDEX_NAME, SPLITS, read_index, token_dtype
 
 log = logging.getLogger(__name__)
+
+PLAN_NAME = "plan.json"
 
 Stage = tuple[str, list[Any], int]
 CLEANING = ("none", "light", "gopher")
@@ -91,8 +95,8 @@ def prepare(config: PrepareConfig, out: Path, executor: ExecutorConfig) -> dict[
         The index, or None if the tasks were handed to Slurm or Ray and will write it later.
 
     Raises:
-        UserError: for unusable input, for a folder that was begun with other settings, or if tasks failed (a
-            full disk): the same call then does only the rest.
+        UserError: for unusable input or none, for a folder that was begun with other settings, or if tasks
+            failed (a full disk): the same call then does only the rest.
     """
     try:
         units = _plan(config, out)
@@ -103,8 +107,11 @@ def prepare(config: PrepareConfig, out: Path, executor: ExecutorConfig) -> dict[
         if executor.kind != "local":
             _submit(stages, out, executor)
             return None
-        for stage in stages:
+        *reading, index = stages
+        for stage in reading:
             _run_locally(stage, out, executor.workers)
+        _require_documents(out)
+        _run_locally(index, out, executor.workers)
     except OSError as error:
         raise UserError(
             f"cannot write to {out}: {error}. Mend that and run the same command again: it goes on"
@@ -122,7 +129,7 @@ def _plan(config: PrepareConfig, out: Path) -> list[Unit]:
         "units": [asdict(unit) for unit in units],
         "sizes": {unit.source: _size_and_time(unit.source) for unit in units},
     }
-    path = out / "plan.json"
+    path = out / PLAN_NAME
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
         changed = [key for key in plan if plan[key] != before.get(key)]
@@ -199,6 +206,23 @@ def _run_locally(stage: Stage, out: Path, workers: int) -> None:
             f"stage {name!r}: {len(left)} of {tasks} tasks failed, for the reasons above. "
             "Mend that and run the same command again: finished tasks are kept"
         )
+
+
+def _require_documents(out: Path) -> None:
+    """Refuse inputs that gave no document, and clear ``out`` for the corrected command."""
+    from .steps import read_json_files
+
+    facts = read_json_files(out / "stages" / "facts")
+    if any(row[split]["num_documents"] for row in facts for split in SPLITS):
+        return
+    problems = [row for rows in read_json_files(out / "stages" / "problems") for row in rows]
+    for name in ("stages", "tokenizer", *SPLITS):
+        shutil.rmtree(out / name, ignore_errors=True)
+    (out / PLAN_NAME).unlink()
+    reason = "the inputs are empty, or cleaning has left nothing of them"
+    if problems:
+        reason = f"{problems[0]['place']}: {problems[0]['reason']}"
+    raise UserError(f"no document to prepare, and nothing was written: {reason}")
 
 
 def _submit(stages: list[Stage], out: Path, config: ExecutorConfig) -> None:

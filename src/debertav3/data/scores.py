@@ -90,6 +90,11 @@ def _overlap_f1(predicted: list[str], gold: list[str]) -> float:
 
 Entity = tuple[int, int, str]
 """First and end character (or word) and the type."""
+_OUTSIDE = "O"
+_PREFIXES = frozenset("BIESLU")
+_BEGINS = frozenset("BSU")
+_ENDS = frozenset("ESLU")
+"""Begin, inside, end and single, or last and unit: where in an entity a word is."""
 
 
 def count_entities(gold: Iterable[Entity], predicted: Iterable[Entity]) -> dict[str, IntArray]:
@@ -117,29 +122,40 @@ def entity_scores(counts: Mapping[str, IntArray]) -> dict[str, float]:
 
 
 def tag_entities(tags: Sequence[str]) -> list[Entity]:
-    """Read the entities off BIO or IO tags, one tag per word; positions count words.
+    """Read the entities off tags, one per word; positions count words.
 
-    A stray ``I-X`` begins an entity and a tag without prefix counts as ``I-``, as in the CoNLL script.
+    BIO, IO, BIOES and BILOU tags are read as seqeval does by default (L as E, U as S): a stray ``I-X`` or
+    ``E-X`` begins an entity, and a tag without prefix counts as ``I-``.
     """
     entities: list[Entity] = []
-    start, open_kind = 0, ""
-    for place, tag in enumerate([*tags, "O"]):
-        is_begin, kind = split_tag(tag)
-        if open_kind and (is_begin or kind != open_kind):
-            entities.append((start, place, open_kind))
-            open_kind = ""
-        if kind and not open_kind:
-            start, open_kind = place, kind
+    start, before = 0, _OUTSIDE
+    for place, tag in enumerate([*tags, _OUTSIDE]):
+        if not continues_entity(before, tag):
+            if before != _OUTSIDE:
+                entities.append((start, place, split_tag(before)[1]))
+            start = place
+        before = tag
     return entities
 
 
-def split_tag(tag: str) -> tuple[bool, str]:
-    """Whether a tag begins an entity, and its type; the type of ``O`` is empty."""
-    if tag == "O":
-        return False, ""
-    if tag[:2] in ("B-", "I-"):
-        return tag[0] == "B", tag[2:]
-    return False, tag
+def continues_entity(before: str, tag: str) -> bool:
+    """Whether a tag goes on with the entity of the tag before it."""
+    (last, last_kind), (prefix, kind) = split_tag(before), split_tag(tag)
+    return kind == last_kind and kind != "" and prefix not in _BEGINS and last not in _ENDS
+
+
+def split_tag(tag: str) -> tuple[str, str]:
+    """The prefix of a tag, one of B, I, E, S, L, U, and its type.
+
+    Both are empty for ``O``; a tag without prefix is inside (I), and a prefix alone has the type ``_``.
+    """
+    if tag == _OUTSIDE:
+        return "", ""
+    if tag in ("B", "I", "E", "S"):
+        return tag, "_"
+    if tag[:1] in _PREFIXES and tag[1:2] == "-":
+        return tag[0], tag[2:]
+    return "I", tag
 
 
 def matthews_corrcoef(confusion: IntArray) -> float:

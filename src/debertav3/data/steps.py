@@ -33,7 +33,8 @@ from ..errors import UserError
 from ..tokenization import DebertaV3Tokenizer
 from .cleaning import clean_text
 from .documents import Problem, Unit, read_documents
-from .shards import ShardWriter, token_dtype, write_json
+from .jsonl import write_json
+from .shards import ShardWriter, token_dtype
 
 log = logging.getLogger(__name__)
 

@@ -45,6 +45,8 @@ def freeze(model: PreTrainedModel, config: FinetuneConfig) -> None:
 def add_lora(model: PreTrainedModel, config: FinetuneConfig) -> Any:
     """Wrap the model so that only low-rank changes of its attention, and its head, learn.
 
+    In layers that ``freeze_layers`` names nothing learns.
+
     Raises:
         MissingExtraError: without the package peft.
         UserError: for a model from scratch, which has nothing that small changes could build on.
@@ -69,6 +71,7 @@ def add_lora(model: PreTrainedModel, config: FinetuneConfig) -> Any:
     )
     # peft takes the name from the model, which was not opened by name; saving looks there for a config.json.
     wrapped.peft_config["default"].base_model_name_or_path = config.model
+    freeze(wrapped, config)
     return wrapped
 
 

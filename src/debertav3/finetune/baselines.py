@@ -106,6 +106,23 @@ def open_model(config: FinetuneConfig, family: str, *, head: Head, keys: dict[st
     return model
 
 
+def check_length(model: PreTrainedModel, config: FinetuneConfig) -> None:
+    """Assert that a model which numbers its positions has as many as ``max_length``.
+
+    Raises:
+        UserError: otherwise.
+    """
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
+            # RoBERTa's positions begin behind the number of its padding.
+            places = module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+            if config.max_length > places:
+                raise UserError(
+                    f"max_length={config.max_length}, but --model {config.model} has {places} positions. "
+                    f"Add --set max_length={places}."
+                )
+
+
 def _known(stored: Any, names: Sequence[str], *, setting: str, family: str) -> str:
     for name in names:
         if hasattr(stored, name):

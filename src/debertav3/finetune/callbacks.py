@@ -118,6 +118,8 @@ class Tally(TrainerCallback, ExportableState):
         self.seconds = 0.0
         """Of training, evaluations included, up to the last step."""
         self.skipped_steps = 0
+        self.bad_steps_in_a_row = 0
+        """Steps without a finite gradient since the last with one."""
         self._begun = 0.0
 
     def on_train_begin(
@@ -134,7 +136,8 @@ class Tally(TrainerCallback, ExportableState):
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
-        return {"args": {}, "attributes": {"seconds": self.seconds, "skipped_steps": self.skipped_steps}}
+        kept = ("seconds", "skipped_steps", "bad_steps_in_a_row")
+        return {"args": {}, "attributes": {name: getattr(self, name) for name in kept}}
 
 
 class ProgressBar(TrainerCallback):

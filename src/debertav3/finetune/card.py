@@ -1,6 +1,6 @@
 """The model card (``README.md``) of a trained model, in the Hub's format."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +28,13 @@ def model_card(report: Mapping[str, Any], record: Mapping[str, Any], data: "Data
 
     config = record["config"]
     name = f"{Path(config['model']).name}-{config['task']}"
+    short = short_names(list(report["dev"]))
     results = [
         EvalResult(
             task_type=_PIPELINES[data.task.head],
             dataset_type=config["task"],
-            dataset_name=Path(source).name,
+            dataset_name=short[source],
+            dataset_split=short[source],  # results of one task and split are one entry on the Hub
             metric_type=metric,
             metric_value=round(scores[metric], 4),
         )
@@ -71,19 +73,33 @@ def model_card(report: Mapping[str, Any], record: Mapping[str, Any], data: "Data
     return "\n\n".join(sections) + "\n"
 
 
+def short_names(sources: Sequence[str]) -> dict[str, str]:
+    """Name each source by the end of its path, with as many folders as tell it from the others."""
+    parts = {source: Path(source).parts for source in sources}
+    names = {}
+    for source, own in parts.items():
+        others = [other for name, other in parts.items() if name != source]
+        lengths = range(1, len(own))
+        enough = (n for n in lengths if all(other[-n:] != own[-n:] for other in others))
+        names[source] = "/".join(own[-next(enough, len(own)) :])
+    return names
+
+
 def _scores(report: Mapping[str, Any]) -> str:
     if not report["dev"]:
         return "It was not scored: no dev file was given."
+    short = short_names(list(report["dev"]))
     lines = ["| dev set | examples | score | this model | without input |", "|---|---:|---|---:|---:|"]
     for source, scores in report["dev"].items():
         for metric, base in scores["majority_baseline"].items():
-            row = [Path(source).name, scores["examples"], metric, f"{scores[metric]:.4f}", f"{base:.4f}"]
+            row = [short[source], scores["examples"], metric, f"{scores[metric]:.4f}", f"{base:.4f}"]
             lines.append(f"| {' | '.join(map(str, row))} |")
     lines.append('\n"Without input" is the best answer that looks at no text, such as the commonest label.')
     return "\n".join(lines)
 
 
 def _data(record: Mapping[str, Any]) -> str:
+    short = short_names(list(record["data"]))
     lines = ["| data | rows |", "|---|---:|"]
-    lines += [f"| {Path(path).name} | {facts['rows']} |" for path, facts in record["data"].items()]
+    lines += [f"| {short[path]} | {facts['rows']} |" for path, facts in record["data"].items()]
     return "\n".join(lines)

@@ -51,7 +51,7 @@ class ChoiceTask(Task):
             if value is None or str(value).strip() in ("", "-1"):
                 passed_over += 1
                 continue
-            right = _choice_number(row, value, len(choices))
+            right = _choice_number(row, value, len(choices), names=_choice_names(row, len(choices)))
             examples.append(Example(texts=(context, *choices), label=str(right)))
         if examples:
             usual = Counter(len(example.texts) for example in examples).most_common(1)[0][0]
@@ -143,17 +143,38 @@ class ChoiceTask(Task):
         return {"confusion": table}
 
 
-def _choice_number(row: Row, value: Any, count: int) -> int:
-    """Read 2, "2" or "C" as the number of a choice, counted from 0."""
+def _choice_number(row: Row, value: Any, count: int, *, names: Sequence[str] = ()) -> int:
+    """The place of the right choice: of its name among ``names``; without names of 2, "2" or "C", from 0."""
     text = str(value).strip()
+    if names:
+        if text not in names:
+            raise UserError(
+                f"{row.place}: the right choice is {value!r}; the choices are called {', '.join(names)}."
+            )
+        return names.index(text)
     number = ord(text.upper()) - ord("A") if len(text) == 1 and text.isalpha() else -1
-    if text.isdigit():
+    if text.isdecimal():
         number = int(text)
     if not 0 <= number < count:
         raise UserError(
             f"{row.place}: the right choice is {value!r}; need 0 to {count - 1}, or a letter from A."
         )
     return number
+
+
+def _choice_names(row: Row, count: int) -> list[str]:
+    """What ARC calls the choices of a row: A to D in some rows, 1 to 4 in others; empty without names."""
+    choices = row.fields.get("choices")
+    if not isinstance(choices, dict) or choices.get("label") is None:
+        return []
+    given = choices["label"]
+    names = [str(name).strip() for name in given] if isinstance(given, list) else []
+    if len(names) != count or len(set(names)) != count:
+        raise UserError(
+            f"{row.place}: choices.label must give each of the {count} choices a name of its own, "
+            f"got {given!r}."
+        )
+    return names
 
 
 def _list_of(row: Row, names: Sequence[str]) -> list[str]:

@@ -66,37 +66,64 @@ def compare(
         overrides: ``key=value`` texts for every run.
 
     Raises:
-        UserError: if a run cannot be done, or has no dev set.
+        UserError: if a run cannot be done, or has no dev set; of settings and data before the first training.
     """
+    plan = {
+        (model, task): {
+            out / f"{_file_name(model)}--{task}--{seed}": resolve(
+                task, model=model, given={**(given or {}), **sources, "seed": seed}, overrides=overrides
+            )
+            for seed in seeds
+        }
+        for model in models
+        for task, sources in tasks.items()
+    }
+    _check(plan)
     lines: list[Line] = []
-    for model in models:
-        for task, sources in tasks.items():
-            folders = []
-            for seed in seeds:
-                folder = out / f"{_file_name(model)}--{task}--{seed}"
-                config = resolve(
-                    task, model=model, given={**(given or {}), **sources, "seed": seed}, overrides=overrides
-                )
-                _ensure_run(config, folder)
-                folders.append(folder)
-            lines += _lines(model, task, folders)
-            _write(lines, glue_averages(lines), seeds, out)
+    for (model, task), runs in plan.items():
+        for folder, config in runs.items():
+            _ensure_run(config, folder)
+        lines += _lines(model, task, list(runs))
+        _write(lines, glue_averages(lines), seeds, out)
     return lines
 
 
+def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> None:
+    """Find before the first training what would stop a later one: a folder's other settings, bad data.
+
+    Raises:
+        UserError: if there is such a thing.
+    """
+    unread: dict[str, FinetuneConfig] = {}  # by task: its data are the same for all models and seeds
+    for (_, task), runs in plan.items():
+        for folder, config in runs.items():
+            if not config.dev:
+                raise UserError(f"nothing to compare by: give --dev {task}=FILE.")
+            if _is_finished(folder):
+                _refuse_other_settings(config, folder)
+            else:
+                unread.setdefault(task, config)
+    for config in unread.values():
+        read_data(config)
+
+
+def _is_finished(folder: Path) -> bool:
+    return (folder / "run.json").exists()
+
+
+def _refuse_other_settings(config: FinetuneConfig, folder: Path) -> None:
+    before, now = _read(folder / "run.json")["config"], config.to_dict()
+    changed = [key for key in now if before.get(key) != now[key]]
+    if changed:
+        raise UserError(f"{folder} was made with another {', '.join(changed)}; take another --out.")
+
+
 def _ensure_run(config: FinetuneConfig, folder: Path) -> None:
-    """Do a run, go on with it, or find it finished with just these settings."""
-    if (folder / "run.json").exists():
-        before = _read(folder / "run.json")["config"]
-        now = config.to_dict()
-        changed = [key for key in now if before.get(key) != now[key]]
-        if changed:
-            raise UserError(f"{folder} was made with another {', '.join(changed)}; take another --out.")
+    """Do a run or go on with it, unless it is finished."""
+    if _is_finished(folder):
         return
     from .run import run
 
-    if not config.dev:
-        raise UserError(f"nothing to compare by: give --dev {config.task}=FILE.")
     logger.info("%s on %s, seed %d", config.model, config.task, config.seed)
     if run(config, read_data(config), folder, resume=folder.exists()) is None:
         raise UserError("stopped; the same command goes on from there.")

@@ -117,6 +117,7 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         checks = {
+            "seed": 0 <= self.seed < 2**32,  # what numpy takes
             "learning_rate": self.learning_rate > 0 and math.isfinite(self.learning_rate),
             "batch_size": self.batch_size >= 1,
             "micro_batch_size": self.micro_batch_size is None or self.micro_batch_size >= 1,
@@ -166,7 +167,8 @@ class FinetuneConfig:
         """Apply ``key=value`` texts in order; ``source`` is named in errors.
 
         Raises:
-            UserError: for a text without ``=``, an unknown key (the nearest is suggested) or a wrong type.
+            UserError: for a text without ``=`` or with broken YAML after it, an unknown key (the nearest is
+                suggested) or a wrong type.
         """
         values: dict[str, Any] = {}
         for assignment in assignments:
@@ -175,7 +177,13 @@ class FinetuneConfig:
                 raise UserError(
                     f"{source} {assignment!r} has no '='. Write {source} key=value, e.g. learning_rate=2e-5."
                 )
-            values[key.strip()] = yaml.safe_load(text) if text else None
+            try:
+                values[key.strip()] = yaml.safe_load(text) if text else None
+            except yaml.YAMLError as error:
+                raise UserError(
+                    f"{source} {assignment!r} is not valid YAML: {' '.join(str(error).split())}. "
+                    "Put a text with brackets, colons or quotes in single quotes."
+                ) from error
         return self.with_values(values, source=source)
 
     def with_values(self, values: Mapping[str, Any], *, source: str) -> Self:

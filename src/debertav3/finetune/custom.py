@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from .fields import is_missing
 from .metrics import accuracy, macro_f1, matthews_corrcoef, micro_f1, pearson, spearman
 from .rows import Row, read_rows, suffix_of
 from .tagging import CONLL_SUFFIXES, TaggingTask
@@ -76,7 +77,12 @@ def custom_task(config: "FinetuneConfig", source: str) -> Task:
         return RankingTask(name="custom", columns=columns, label_column=(label,))
     target: Target = kind  # type: ignore[assignment]
     return TextTask(
-        name="custom", columns=columns, label_column=(label,), target=target, metrics=_METRICS[kind]
+        name="custom",
+        columns=columns,
+        label_column=(label,),
+        target=target,
+        no_gold=(),
+        metrics=_METRICS[kind],
     )
 
 
@@ -109,7 +115,8 @@ def _label_column(rows: Sequence[Row], named: str | None, source: str) -> str:
 
 def _distinct(rows: Sequence[Row], column: str) -> int:
     """How many different values a column has, empty ones aside; one value in all rows is no label."""
-    count = len({str(row.fields.get(column)) for row in rows} - {"", "None"})
+    values = [row.fields.get(column) for row in rows]
+    count = len({str(value) for value in values if not is_missing(value)})
     return count if count > 1 else len(rows) + 1
 
 
@@ -117,18 +124,18 @@ def _text_column(rows: Sequence[Row], named: str | None, source: str, *, taken: 
     """The column that is named, or else the one with the longest texts."""
     if named is not None:
         return _existing(rows, named, source)
-    sizes = {
-        column: sum(len(row.fields.get(column) or "") for row in rows)
-        for column, value in rows[0].fields.items()
-        if column not in taken and isinstance(value, str | list)
-    }
+    sizes: dict[str, int] = {}
+    for row in rows:
+        for column, value in row.fields.items():
+            if column not in taken and isinstance(value, str | list):
+                sizes[column] = sizes.get(column, 0) + len(value)
     if not sizes:
         raise UserError(f"which column is the text? {source} has {_listed(rows)}. Say --text NAME.")
     return max(sizes, key=lambda column: sizes[column])
 
 
 def _kind_of(values: Sequence[Any], texts: Sequence[Any]) -> str:
-    given = [value for value in values if value is not None and value != ""]
+    given = [value for value in values if not is_missing(value)]
     if any(isinstance(value, list) for value in given):
         return "tags" if any(isinstance(text, list) for text in texts) else "several-labels"
     numbers = [_number(value) for value in given]

@@ -46,7 +46,13 @@ def is_empty(row: Row, names: Sequence[str]) -> bool:
     Raises:
         UserError: if there is no such column.
     """
-    value = row.fields[column_of(row, names)]
+    return is_missing(row.fields[column_of(row, names)])
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value says nothing: null, white space, or the NaN by which pandas marks a gap."""
+    if isinstance(value, float):
+        return math.isnan(value)
     return value is None or (isinstance(value, str) and not value.strip())
 
 

@@ -72,7 +72,7 @@ def several_labels_loss(*, yes_weights: Tensor | None = None) -> LossFunction:
 
 
 def balanced_yes_weights(labels: Sequence[Sequence[int]], num_labels: int) -> Tensor:
-    """How many examples lack a label for each that has it, ``(num_labels,)``; 1 for a label without any.
+    """How many examples lack a label for each that has it, ``(num_labels,)``; 1 where none or all have it.
 
     Args:
         labels: of each training example, none or several.
@@ -80,7 +80,8 @@ def balanced_yes_weights(labels: Sequence[Sequence[int]], num_labels: int) -> Te
     """
     flat = [label for several in labels for label in several]
     counts = torch.bincount(torch.tensor(flat, dtype=torch.long), minlength=num_labels)
-    return torch.where(counts > 0, (len(labels) - counts) / counts.clamp(min=1), 1.0)
+    lacking = len(labels) - counts
+    return torch.where((counts > 0) & (lacking > 0), lacking / counts.clamp(min=1), 1.0)
 
 
 def relevance_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
@@ -119,4 +120,6 @@ def at_least_fp32(tensor: Tensor) -> Tensor:
 def _count(labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor | int:
     if num_items_in_batch is not None:
         return num_items_in_batch
+    if labels.is_floating_point():  # numbers and shares, of which none is left out
+        return labels.numel()
     return torch.clamp((labels != -100).sum(), min=1)

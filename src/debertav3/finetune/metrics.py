@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data import scores
-from ..errors import MissingExtraError
 
 Array = npt.NDArray[Any]
 Metric = Callable[[Array, Array], float]
@@ -42,26 +41,17 @@ def micro_f1(predictions: Array, labels: Array) -> float:
 
 def matthews_corrcoef(predictions: Array, labels: Array) -> float:
     """Matthews' correlation, -1 to 1, for any number of labels; 0 where one side is constant."""
-    table = _confusion(predictions, labels).astype(np.float64)
-    total, right = table.sum(), np.trace(table)
-    gold, guessed = table.sum(axis=1), table.sum(axis=0)
-    spread = (total**2 - guessed @ guessed) * (total**2 - gold @ gold)
-    return float((right * total - gold @ guessed) / np.sqrt(spread)) if spread > 0 else 0.0
+    return scores.matthews_corrcoef(_confusion(predictions, labels))
 
 
 def pearson(predictions: Array, labels: Array) -> float:
     """Linear correlation, -1 to 1; 0 where one side is constant."""
-    return scores.pearson(labels.tolist(), predictions.tolist())
+    return scores.pearson(labels, predictions)
 
 
 def spearman(predictions: Array, labels: Array) -> float:
     """Correlation of ranks (ties share their mean rank), -1 to 1; 0 where one side is constant."""
-    return scores.pearson(_ranks(labels).tolist(), _ranks(predictions).tolist())
-
-
-def mean_squared_error(predictions: Array, labels: Array) -> float:
-    """Mean of the squared differences."""
-    return float(np.mean((predictions - labels) ** 2))
+    return scores.spearman(labels, predictions)
 
 
 def reciprocal_rank(scores: Array, relevance: Array) -> float:
@@ -76,14 +66,6 @@ def ndcg(scores: Array, relevance: Array, *, depth: int = 10) -> float:
     gain = float(relevance[np.argsort(-scores, kind="stable")][:depth] @ discounts[: len(scores)])
     best = float(np.sort(relevance)[::-1][:depth] @ discounts)
     return gain / best if best > 0 else 0.0
-
-
-def _ranks(values: Array) -> npt.NDArray[np.float64]:
-    try:
-        from scipy.stats import rankdata
-    except ImportError as error:
-        raise MissingExtraError(feature="Spearman's correlation", package="scipy", extra="train") from error
-    return np.asarray(rankdata(values), dtype=np.float64)
 
 
 def per_label(predictions: Array, labels: Array, *, names: Sequence[str]) -> dict[str, dict[str, float]]:

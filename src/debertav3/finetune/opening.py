@@ -1,6 +1,6 @@
 """From a size or a checkpoint to a model with the task's head and its tokenizer."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -94,16 +94,30 @@ def open_model(config: FinetuneConfig, tokenizer: Any, task: Task, labels: Seque
         return head(config_for(config.model, vocab_size=rows, **_label_names(labels, task.head), **changed))
     stored = read_config(locate(config.model)).get("id2label") or {}
     wanted = labels or _OUTPUT_NAMES[task.head]
-    if sorted(name.lower() for name in stored.values()) != sorted(name.lower() for name in wanted):
+    if _spelled(stored.values(), wanted) is None:
         changed |= _label_names(labels, task.head)
     return open_checkpoint(config.model, head=head, dtype=torch.float32, new_head=True, **changed).model
 
 
 def label_order(model: PreTrainedModel, labels: Sequence[str]) -> tuple[str, ...]:
     """The task's labels in the order of the model's outputs, which may spell them in another case."""
-    spelled = {name.lower(): name for name in labels}
     names: dict[int, str] = model.config.id2label or {}  # type: ignore[assignment]
-    return tuple(spelled[names[index].lower()] for index in sorted(names)) if labels else ()
+    spelled = _spelled(names.values(), labels) or {}
+    return tuple(spelled[names[index]] for index in sorted(names)) if labels else ()
+
+
+def _spelled(names: Collection[str], labels: Sequence[str]) -> dict[str, str] | None:
+    """The label of each name: the same, or where all differ from each other in more than case, any case.
+
+    Returns:
+        By name; None if names and labels are not the same ones.
+    """
+    if sorted(names) == sorted(labels):
+        return {name: name for name in names}
+    by_lower = {label.lower(): label for label in labels}
+    if len(by_lower) < len(labels) or sorted(name.lower() for name in names) != sorted(by_lower):
+        return None
+    return {name: by_lower[name.lower()] for name in names}
 
 
 def _label_names(labels: Sequence[str], head: Head) -> dict[str, Any]:

@@ -37,6 +37,12 @@ def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return result
 
 
+def sigmoid(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Probability of a yes, for each logit."""
+    result: npt.NDArray[np.float64] = 0.5 * (1 + np.tanh(0.5 * np.asarray(logits, dtype=np.float64)))
+    return result
+
+
 def calibration(outcomes: Sequence[Outcome]) -> dict[str, Any] | None:
     """Compare confidence with being right, in ten equal intervals (Guo et al. 2017, arXiv:1706.04599).
 

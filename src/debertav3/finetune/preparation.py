@@ -7,15 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..sizes import SIZES
+from ..sizes import PUBLISHED, SIZES
 from .config import FinetuneConfig
 from .examples import take_balanced
 from .public import PUBLIC_SOURCES
 from .recipes import recipe
 from .rows import expand
 from .task import Example, Task
-from .tasks import check_task_name, task_of
+from .tasks import CUSTOM, check_task_name, task_of
+from .text import TextTask
 
+_LOSS_SETTINGS = {
+    "balance_classes": ("one-label", "several-labels", "token-classification"),
+    "label_smoothing": ("one-label", "token-classification", "multiple-choice"),
+}
+"""Kinds of answer whose loss heeds a setting."""
 _SHAPE = ("num_hidden_layers", "hidden_size", "conv_kernel_size")
 
 
@@ -65,12 +71,13 @@ def read_data(config: FinetuneConfig) -> Data:
     """Read all files of a run and check that they fit together.
 
     Raises:
-        UserError: if there is no training file, or a file cannot be used.
+        UserError: if there is no training file, a file cannot be used, or a setting means nothing here.
     """
     if not config.train:
         raise UserError(f"no training data: task {config.task} needs --train FILE [FILE ...].")
     train_sources, dev_sources = expand(config.train, role="train"), expand(config.dev, role="dev")
     task = task_of(config, source=train_sources[0])
+    _check_settings(config, task)
     read = {source: task.read(source) for source in dict.fromkeys([*train_sources, *dev_sources])}
     everything = [example for source in train_sources for example in read[source]]
     labels = task.choose_labels(everything, source=", ".join(train_sources))
@@ -86,8 +93,32 @@ def read_data(config: FinetuneConfig) -> Data:
     )
 
 
+def _check_settings(config: FinetuneConfig, task: Task) -> None:
+    """Refuse settings that this task, or a run without dev set, would pass over."""
+    kind = task.target if isinstance(task, TextTask) else task.head
+    columns = {"text_column": "--text", "pair_column": "--pair", "label_column": "--label"}
+    if config.task != CUSTOM:
+        unused = [option for name, option in columns.items() if getattr(config, name) is not None]
+        unused += ["--kind"] if config.label_kind != "auto" else []
+        if unused:
+            raise UserError(
+                f"task {config.task} knows its columns; {', '.join(unused)} is for task {CUSTOM}. "
+                f"Leave it out, or use task {CUSTOM}."
+            )
+    for name, kinds in _LOSS_SETTINGS.items():
+        if getattr(config, name) and kind not in kinds:
+            raise UserError(
+                f"{name} has no meaning for task {config.task} with {kind} answers; leave it out."
+            )
+    if config.early_stopping_patience is not None and not config.dev:
+        raise UserError("early_stopping_patience needs a dev set to go by: give --dev FILE, or leave it out.")
+
+
 def size_of(model: str) -> str | None:
     """Name a model's size from its name, a local ``config.json`` or its Hub name; None if it has none.
+
+    Of sizes that differ in nothing but the vocabulary (base, mdeberta-base) a folder has the one whose
+    vocabulary is nearer. A Hub name ends as a published one: OWNER/nli-deberta-v3-base.
 
     Raises:
         UserError: if the local file cannot be read.
@@ -104,6 +135,10 @@ def size_of(model: str) -> str | None:
             return None
         shape = [raw.get(key, 0) for key in _SHAPE]
         fitting = [name for name, known in SIZES.items() if [known.get(key, 0) for key in _SHAPE] == shape]
-        return fitting[0] if fitting else None
-    by_length = sorted(SIZES, key=len, reverse=True)
-    return next((name for name in by_length if model.endswith(("-" + name, "/" + name))), None)
+        rows = raw.get("vocab_size") or 0
+        return min(fitting, key=lambda name: abs(SIZES[name]["vocab_size"] - rows), default=None)
+    for size, published in PUBLISHED.items():
+        name = published.hub_name.rpartition("/")[2]
+        if f"/{model}".lower().endswith((f"/{name}", f"-{name}")):
+            return size
+    return None

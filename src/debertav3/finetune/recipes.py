@@ -1,7 +1,7 @@
 """Which settings suit which model on which task: tables with their sources.
 
 A recipe is chosen by the size of the model and the task. Sources: microsoft/DeBERTa, commit 4d7fe0b, and for
-``nano`` its own model card. What a recipe leaves out has :class:`FinetuneConfig`'s default.
+``nano`` what served its first version. What a recipe leaves out has :class:`FinetuneConfig`'s default.
 """
 
 from typing import Any
@@ -46,7 +46,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("large", "sst2"): _row(epochs=8, rate=6e-6, batch=32, warmup=500, dropout=0.1, length=128),
     ("large", "stsb"): _row(epochs=4, rate=7e-6, batch=32, warmup=50, dropout=0.1, length=128),
     ("large", "ner"): _row(epochs=10, rate=9e-6, batch=16, warmup=10, dropout=0.0, length=512),
-    # models/nano/README.md: from random weights, on 16,095 pairs
+    # the first version of models/nano: from random weights, on 16,095 pairs
     ("nano", "nli"): _row(epochs=6, rate=3e-4, batch=32, warmup=0.05, length=128),
 }
 

@@ -1,6 +1,7 @@
 """What is needed to repeat a run: settings, data sums, versions, commit, command."""
 
 import importlib.metadata
+import math
 import platform
 import shlex
 import subprocess
@@ -22,7 +23,7 @@ def run_record(
     config: FinetuneConfig,
     *,
     labels: tuple[str, ...],
-    rows: Mapping[str, int],
+    data: Mapping[str, Any],
     device: str,
     parameters: int,
 ) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def run_record(
     Args:
         config: the resolved settings.
         labels: class names in id order.
-        rows: labelled rows of each data file.
+        data: from :func:`data_facts`.
         device: what the run was computed on.
         parameters: of the model, head included.
     """
@@ -40,7 +41,7 @@ def run_record(
         "config": config.to_dict(),
         "labels": list(labels),
         "parameters": parameters,
-        "data": {source: {"rows": count, "sha256": _sha256(source)} for source, count in rows.items()},
+        "data": dict(data),
         "seed": config.seed,
         "device": device,
         "threads": torch.get_num_threads(),
@@ -51,6 +52,24 @@ def run_record(
         },
         "git_commit": _git_commit(),
     }
+
+
+def data_facts(rows: Mapping[str, int]) -> dict[str, Any]:
+    """Return rows and SHA-256 sum of each data file; the sum of a data set by name is None.
+
+    Args:
+        rows: labelled rows of each.
+    """
+    return {source: {"rows": count, "sha256": _sha256(source)} for source, count in rows.items()}
+
+
+def finite(content: Any) -> Any:
+    """Return a copy for JSON, which knows no infinity and no NaN: None in their places."""
+    if isinstance(content, Mapping):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def _program() -> str:

@@ -1,6 +1,7 @@
 """``report.html``: one file, nothing from outside, for a person who wants to know how a training went."""
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -275,4 +276,5 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _points(history: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
-    return [(entry["step"], entry[name]) for entry in history if name in entry]
+    """Steps and values; a value that is not finite, as of a skipped step, has no place in a plot."""
+    return [(entry["step"], entry[name]) for entry in history if name in entry and math.isfinite(entry[name])]

@@ -8,16 +8,19 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from ..data.jsonl import read_jsonl, read_lines
 from ..errors import MissingExtraError, UserError
 
 DATASETS_PREFIX = "datasets:"
-_TABLES = {".csv": ",;\t|", ".tsv": "\t"}
-"""What may stand between the columns; of several the one that the header has most."""
+_TABLES = {".csv": (",;\t|", csv.QUOTE_MINIMAL), ".tsv": ("\t", csv.QUOTE_NONE)}
+"""What may stand between the columns (of several the one that the header has most), and what quotes mean.
+
+The official files of GLUE are TSV in which a quote is a character of the text and fields are never quoted.
+"""
 _SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".conll")
 
 
@@ -43,7 +46,8 @@ def read_rows(source: str) -> Iterator[Row]:
         return
     kind = suffix_of(source)
     if kind in _TABLES:
-        yield from _table_rows(source, _TABLES[kind])
+        delimiters, quoting = _TABLES[kind]
+        yield from _table_rows(source, delimiters, quoting=quoting)
     elif kind == ".parquet":
         yield from _parquet_rows(source)
     else:
@@ -85,36 +89,58 @@ def _is_known(path: Path) -> bool:
     return suffix_of(path.name) in _SUFFIXES
 
 
-def _table_rows(source: str, delimiters: str) -> Iterator[Row]:
-    """Rows of a CSV or TSV file with a header; quoted fields may hold line ends."""
-    content = b"".join(read_lines(source))
-    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{source} is not UTF-8 text (byte {error.start + 1}). Save the file as UTF-8."
-        ) from error
+def _table_rows(source: str, delimiters: str, *, quoting: int) -> Iterator[Row]:
+    """Rows of a table with a header; in a CSV file quoted fields may hold line ends."""
+    text = _decoded(source)
     delimiter = _delimiter_in(text, delimiters)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # one field may be a whole book
+    reader = csv.DictReader(
+        io.StringIO(text, newline=""), delimiter=delimiter, quoting=cast(Any, quoting), strict=True
+    )
     try:
-        names = [name.strip() for name in reader.fieldnames or ()]
-        if not names:
-            raise UserError(f"{source} is empty. Need a line with the names of the columns, then the rows.")
-        twice = [name for name, count in Counter(names).items() if count > 1]
-        if twice:
-            raise UserError(f"{source} has two columns called {twice[0]!r}. Rename one.")
-        reader.fieldnames = names
+        reader.fieldnames = names = _column_names(source, reader.fieldnames or (), quoting=quoting)
         for fields in reader:
             place = f"{source} line {reader.line_num}"
             if None in fields or None in fields.values():
+                advice = (
+                    f"Quote fields that hold {delimiter!r}."
+                    if quoting == csv.QUOTE_MINIMAL
+                    else "A field of a .tsv file holds no tabs or line ends; save such texts as .csv, quoted."
+                )
                 raise UserError(
                     f"{place} does not have the {len(names)} columns of the header ({', '.join(names)}). "
-                    f"Quote fields that hold {delimiter!r}."
+                    f"{advice}"
                 )
             yield Row(place, fields)
     except csv.Error as error:
         raise UserError(f"{source} line {reader.line_num} cannot be read: {error}.") from error
+
+
+def _decoded(source: str) -> str:
+    """The content of a text file, UTF-8 with or without mark, or UTF-16 with one."""
+    content = b"".join(read_lines(source))
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{source} is not UTF-8 text (byte {error.start + 1}). Save the file as UTF-8."
+        ) from error
+
+
+def _column_names(source: str, header: Sequence[str], *, quoting: int) -> list[str]:
+    names = [name.strip() for name in header]
+    if not names:
+        raise UserError(f"{source} is empty. Need a line with the names of the columns, then the rows.")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UserError(f"{source} has two columns called {twice[0]!r}. Rename one.")
+    if quoting == csv.QUOTE_NONE and any(re.fullmatch('".*"', name) for name in names):
+        raise UserError(
+            f"{source} has quoted columns ({', '.join(names)}), and the quotes of a .tsv file belong to "
+            "its texts. Save it as .csv, which may have tabs between its columns."
+        )
+    return names
 
 
 def _delimiter_in(text: str, allowed: str) -> str:

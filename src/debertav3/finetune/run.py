@@ -1,8 +1,7 @@
 """One run: read and check the data, train, score every dev set, leave a folder that answers and repeats."""
 
-import json
 import logging
-import shutil
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 import transformers
 from transformers import PreTrainedModel
-from transformers.trainer_utils import EvalPrediction, TrainOutput
+from transformers.trainer_utils import EvalPrediction
 
 from ..checkpoint import save_model
 from ..checkpoint.quiet import quiet_transformers
@@ -20,23 +19,23 @@ from ..checkpoint.saving import replacing_folder
 from ..data.jsonl import atomic_write, write_json
 from ..errors import UserError
 from ..models import DebertaV2PreTrainedModel
-from . import checkpoints, plots
+from . import plots
 from .adaptation import add_lora, freeze, merged
+from .baselines import check_length
 from .batches import EncodedDataset, PaddingCollator
 from .card import model_card
 from .config import FinetuneConfig
 from .doctor import examine
+from .folder import checkpoints_of, remove_checkpoints, starting_point, write_settings
 from .opening import label_order, open_model, open_tokenizer
 from .outcomes import Outcome, by_length, calibration, worst
 from .preparation import Data
-from .records import run_record
+from .records import data_facts, finite, run_record
 from .report import WORST_SHOWN, render
 from .task import Example, Task
-from .trainer import FinetuneTrainer, training_arguments
+from .trainer import DivergedError, FinetuneTrainer, training_arguments
 
 logger = logging.getLogger(__name__)
-
-_SETTINGS = "settings.json"
 
 
 def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) -> dict[str, Any] | None:
@@ -53,46 +52,54 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
 
     Raises:
         UserError: for unusable data, settings or folders; nothing is written then.
+        DivergedError: if the training ends without a usable model; its checkpoints are left, and in
+            ``report.html`` and ``metrics.json`` its course.
     """
     started = time.perf_counter()
-    folder = out / "checkpoints"
-    start_from = _starting_point(config, out, folder, resume=resume)
+    sums = data_facts(data.rows)
+    start_from = starting_point(config, out, data=sums, labels=data.labels, resume=resume)
     plots.require()
     tokenizer = open_tokenizer(config, data.task)
     model = _open_for_training(config, data, tokenizer)
     facts = examine(data, config, tokenizer=tokenizer) if config.check_data else {}
     for line in facts.get("warnings", ()):
         logger.warning("%s", line)
-    prepared = _prepare(config, data, model=model, tokenizer=tokenizer, folder=folder)
+    prepared = _prepare(config, data, model=model, tokenizer=tokenizer, folder=checkpoints_of(out))
     trainer = prepared.trainer
-    write_json(folder / _SETTINGS, config.to_dict())
-    with quiet_transformers():
-        trained = trainer.train(resume_from_checkpoint=str(start_from) if start_from else None)
-    if trainer.saves.is_stopped:
-        step = trainer.state.global_step
-        logger.warning("stopped by SIGTERM at step %d; --resume goes on from there", step)
-        return None
-    report, outcomes = _report(prepared, trained)
+    write_settings(config, out, data=sums, labels=data.labels)
+    try:
+        with quiet_transformers():
+            trained = trainer.train(resume_from_checkpoint=str(start_from) if start_from else None)
+        if trainer.saves.is_stopped:
+            step = trainer.state.global_step
+            logger.warning("stopped by SIGTERM at step %d; --resume goes on from there", step)
+            return None
+        trainer.check_weights()
+        report, outcomes = _report(prepared, steps=trained.global_step)
+    except DivergedError as error:
+        if trainer.is_world_process_zero():
+            _report_divergence(prepared, error, out, config=config, data=data, sums=sums)
+        raise
     report |= {"data": facts, "seconds": time.perf_counter() - started}
     if trainer.is_world_process_zero():
         trained_model = merged(trainer.model)
         record = run_record(
             config,
             labels=prepared.labels,
-            rows=data.rows,
+            data=sums,
             device=str(trainer.args.device),
             parameters=trained_model.num_parameters(),
         )
         with quiet_transformers():
             _save(trained_model, out, tokenizer)
-        write_json(out / "metrics.json", report)
+        write_json(out / "metrics.json", finite(report))
         worst_of = {source: worst(found, WORST_SHOWN) for source, found in outcomes.items()}
         _write(out / "report.html", render(report, record, data, worst_of))
         _write(out / "README.md", model_card(report, record, data))
         write_json(out / "run.json", record)  # comes last, so a folder that has it is complete
         _tell(report, prepared.task.best_metric, out)
         if not config.keep_checkpoints:
-            shutil.rmtree(folder)
+            remove_checkpoints(out)
     return report
 
 
@@ -105,6 +112,7 @@ def _open_for_training(config: FinetuneConfig, data: Data, tokenizer: Any) -> Pr
         )
     if isinstance(model, DebertaV2PreTrainedModel) and not torch.accelerator.is_available():
         model.set_attention_backend("blockwise")  # in bf16 a training step takes less than half the time
+    check_length(model, config)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     freeze(model, config)
@@ -174,24 +182,59 @@ def _prepare(
     return _Prepared(task=task, labels=labels, train=data.train, dev_sets=dev_sets, trainer=trainer)
 
 
-def _report(prepared: _Prepared, trained: TrainOutput) -> tuple[dict[str, Any], dict[str, list[Outcome]]]:
+def _report_divergence(
+    prepared: _Prepared,
+    error: DivergedError,
+    out: Path,
+    *,
+    config: FinetuneConfig,
+    data: Data,
+    sums: Mapping[str, Any],
+) -> None:
+    """Leave the curves up to the last step and what ended the run, but no ``run.json``: it is not whole."""
+    trainer = prepared.trainer
+    record = run_record(
+        config,
+        labels=prepared.labels,
+        data=sums,
+        device=str(trainer.args.device),
+        parameters=trainer.model.num_parameters(),
+    )
+    report = {
+        "task": prepared.task.name,
+        "dev": {},
+        "train": _course(prepared, steps=trainer.state.global_step),
+        "history": trainer.state.log_history,
+        "data": {"warnings": [str(error)]},
+    }
+    write_json(out / "metrics.json", finite(report))
+    _write(out / "report.html", render(report, record, data, {}))
+
+
+def _course(prepared: _Prepared, *, steps: int) -> dict[str, Any]:
+    """How much was trained, and how fast."""
+    trainer, tally = prepared.trainer, prepared.trainer.tally
+    return {
+        "examples": len(prepared.train),
+        "steps": steps,
+        "seconds": tally.seconds,
+        "examples_per_second": steps * trainer.train_sampler.batch_size / max(tally.seconds, 1e-9),
+        "skipped_steps": tally.skipped_steps,
+    }
+
+
+def _report(prepared: _Prepared, *, steps: int) -> tuple[dict[str, Any], dict[str, list[Outcome]]]:
     """Return scores of every dev set, speed and the log, and what became of each dev example."""
-    trainer, task, tally = prepared.trainer, prepared.task, prepared.trainer.tally
+    trainer, task = prepared.trainer, prepared.task
     trainer.compute_metrics = None  # it scores the first dev set; from here on each is scored as itself
-    scored = {source: _dev_report(prepared, dataset) for source, dataset in prepared.dev_sets.items()}
+    scored = {
+        source: _dev_report(prepared, dataset, source=source) for source, dataset in prepared.dev_sets.items()
+    }
     dev = {source: scores for source, (scores, _) in scored.items()}
     report: dict[str, Any] = {
         "task": task.name,
         "dev": dev,
-        "train": {
-            "examples": len(prepared.train),
-            "steps": trained.global_step,
-            "seconds": tally.seconds,
-            "examples_per_second": trained.global_step
-            * trainer.train_sampler.batch_size
-            / max(tally.seconds, 1e-9),
-            "skipped_steps": tally.skipped_steps,
-        },
+        "train": _course(prepared, steps=steps),
         "history": trainer.state.log_history,
     }
     if dev:
@@ -208,31 +251,6 @@ def _tell(report: Mapping[str, Any], metric: str, out: Path) -> None:
     logger.info("scores, curves and errors: %s", out / "report.html")
 
 
-def _starting_point(config: FinetuneConfig, out: Path, folder: Path, *, resume: bool) -> Path | None:
-    """Return the checkpoint to go on from, and refuse to write over another run."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file. Give a folder.")
-    if not resume:
-        if (out / "run.json").exists() or checkpoints.numbered(folder):
-            raise UserError(
-                f"--out {out} already holds a run. Choose another folder, or add --resume to go on with it."
-            )
-        return None
-    if (out / "run.json").exists():
-        raise UserError(f"--out {out} holds a finished run; there is nothing to resume.")
-    settings = folder / _SETTINGS
-    if settings.is_file():
-        before = json.loads(settings.read_text(encoding="utf-8"))
-        now = config.to_dict()
-        changed = [key for key in now if before.get(key) != now[key]]
-        if changed:
-            listed = ", ".join(f"{key} (was {before.get(key)!r}, now {now[key]!r})" for key in changed)
-            raise UserError(f"--resume needs the settings of the first run; changed: {listed}")
-    found = checkpoints.newest_complete(folder)
-    logger.info("resuming from %s", found or "the beginning: there is no complete checkpoint yet")
-    return found
-
-
 def _with_precision(config: FinetuneConfig) -> FinetuneConfig:
     """Resolve ``auto`` for the device at hand."""
     if config.precision != "auto":
@@ -241,14 +259,19 @@ def _with_precision(config: FinetuneConfig) -> FinetuneConfig:
     return config.with_values({"precision": "bf16" if has_bf16 else "fp32"}, source="auto")
 
 
-def _dev_report(prepared: _Prepared, dataset: EncodedDataset) -> tuple[dict[str, Any], list[Outcome]]:
+def _dev_report(
+    prepared: _Prepared, dataset: EncodedDataset, *, source: str
+) -> tuple[dict[str, Any], list[Outcome]]:
     """Score the final weights on one dev set, beside an answer that needs no input."""
     task, labels = prepared.task, prepared.labels
     output = prepared.trainer.predict(dataset)
+    loss = (output.metrics or {})["test_loss"]
+    if not math.isfinite(loss):
+        raise DivergedError(f"training diverged: the loss on {source} is {loss}; the model was not saved.")
     outcomes = task.outcomes(output.predictions, dataset, labels=labels)
     report = {
         **task.score(output.predictions, dataset, labels=labels),
-        "loss": (output.metrics or {})["test_loss"],
+        "loss": loss,
         "examples": len(dataset.examples),
         "majority_baseline": task.baseline(prepared.train, dataset, labels=labels),
         **task.details(output.predictions, dataset, labels=labels),

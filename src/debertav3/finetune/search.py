@@ -73,7 +73,8 @@ def search(
     """Try settings until ``trials`` have been tried; earlier trials under ``out`` count.
 
     The sampler is optuna's tree of Parzen estimators, seeded by ``base.seed``. Settings that come up twice
-    are not trained twice. Only the folder of the best trial so far is kept.
+    are not trained twice. A training that diverges is a failed trial, which has no score. Only the folder of
+    the best trial so far is kept.
 
     Args:
         base: what all trials share.
@@ -82,10 +83,10 @@ def search(
         trials: how many in all.
 
     Returns:
-        A row for each trial, best first: ``trial``, ``score`` and ``settings``.
+        A row for each trial with a score, best first: ``trial``, ``score`` and ``settings``.
 
     Raises:
-        UserError: if there is no dev set, or the folder holds the search of another grid.
+        UserError: if there is no dev set, the folder holds the search of another grid, or all trials failed.
         MissingExtraError: without optuna.
     """
     if not base.dev:
@@ -101,13 +102,17 @@ def search(
             number, chosen = asked.number, asked.params
         else:
             break
-        score = _score_of(base, chosen, out / f"trial-{number}", known=_scores(study))
-        study.tell(number, score)
+        _tell_score(study, number, _score_of(base, chosen, out / f"trial-{number}", known=_scores(study)))
         rows = _rows(study)
-        _remove_worse(out, best=rows[0]["trial"])
-        _write(rows, list(grid), out)
+        _remove_worse(out, best=rows[0]["trial"] if rows else None)
+        _write(rows, _diverged(study), list(grid), out)
     rows = _rows(study)
-    _write(rows, list(grid), out)
+    _write(rows, _diverged(study), list(grid), out)
+    if not rows:
+        raise UserError(
+            f"none of the {len(study.trials)} trials ended with a score: all diverged. "
+            "Take lower learning rates, and another folder."
+        )
     return rows
 
 
@@ -139,29 +144,50 @@ def _categories(values: Sequence[Any]) -> Any:
 
 
 def _score_of(
-    base: FinetuneConfig, chosen: Mapping[str, Any], folder: Path, *, known: Mapping[str, float]
-) -> float:
-    """Train with the chosen settings, or go on with that, unless the score is known already."""
+    base: FinetuneConfig, chosen: Mapping[str, Any], folder: Path, *, known: Mapping[str, float | None]
+) -> float | None:
+    """Train with the chosen settings, or go on with that, unless the score is known already.
+
+    Returns:
+        The score that selects the best checkpoint, on the first dev set; None if the training diverged.
+    """
     if _key(chosen) in known:
         return known[_key(chosen)]
     from .run import run
+    from .trainer import DivergedError
 
     config = base.with_values(chosen, source="search")
+    data = read_data(config)
     logger.info("%s: %s", folder.name, _spelled(chosen))
-    is_done = (folder / "run.json").exists()
-    if not is_done and run(config, read_data(config), folder, resume=folder.exists()) is None:
-        raise UserError("stopped; the same command goes on from there.")
+    try:
+        if not (folder / "run.json").exists() and run(config, data, folder, resume=folder.exists()) is None:
+            raise UserError("stopped; the same command goes on from there.")
+    except DivergedError as error:
+        logger.warning("%s has failed: %s", folder.name, error)
+        return None
     report = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    first_dev = next(iter(report["dev"].values()))
-    return float(first_dev[next(iter(first_dev["majority_baseline"]))])
+    score: float | None = report[data.task.best_metric]
+    return score
+
+
+def _tell_score(study: Any, number: int, score: float | None) -> None:
+    from optuna.trial import TrialState
+
+    study.tell(number, score, state=TrialState.FAIL if score is None else TrialState.COMPLETE)
 
 
 def _key(chosen: Mapping[str, Any]) -> str:
     return json.dumps(chosen, sort_keys=True)
 
 
-def _scores(study: Any) -> dict[str, float]:
-    return {_key(trial.params): trial.value for trial in study.trials if trial.value is not None}
+def _scores(study: Any) -> dict[str, float | None]:
+    """The score of each setting that has been tried, None if its training diverged."""
+    return {_key(trial.params): trial.value for trial in study.trials if trial.state.is_finished()}
+
+
+def _diverged(study: Any) -> list[dict[str, Any]]:
+    failed = [one for one in study.trials if one.state.is_finished() and one.value is None]
+    return [{"trial": one.number, "settings": dict(one.params)} for one in failed]
 
 
 def _rows(study: Any) -> list[dict[str, Any]]:
@@ -171,7 +197,7 @@ def _rows(study: Any) -> list[dict[str, Any]]:
     return [{"trial": one.number, "score": one.value, "settings": dict(one.params)} for one in done]
 
 
-def _remove_worse(out: Path, *, best: int) -> None:
+def _remove_worse(out: Path, *, best: int | None) -> None:
     for folder in out.glob("trial-*"):
         if folder.name != f"trial-{best}":
             shutil.rmtree(folder)
@@ -181,12 +207,21 @@ def _spelled(chosen: Mapping[str, Any]) -> str:
     return " ".join(f"--set {key}={value}" for key, value in chosen.items())
 
 
-def _write(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], out: Path) -> None:
-    write_json(out / "search.json", {"best": rows[0] if rows else None, "trials": list(rows)})
+def _write(
+    rows: Sequence[Mapping[str, Any]],
+    diverged: Sequence[Mapping[str, Any]],
+    keys: Sequence[str],
+    out: Path,
+) -> None:
+    found = {"best": rows[0] if rows else None, "trials": list(rows), "diverged": list(diverged)}
+    write_json(out / "search.json", found)
     lines = [f"| trial | score | {' | '.join(keys)} |", "|---:|---:|" + "---:|" * len(keys)]
     for row in rows:
         values = " | ".join(f"{row['settings'][key]}" for key in keys)
         lines.append(f"| {row['trial']} | {row['score']:.4f} | {values} |")
+    for row in diverged:
+        values = " | ".join(f"{row['settings'][key]}" for key in keys)
+        lines.append(f"| {row['trial']} | diverged | {values} |")
     if rows:
         lines += ["", f"Best: `{_spelled(rows[0]['settings'])}` (folder `trial-{rows[0]['trial']}`)"]
     with atomic_write(out / "search.md") as file:

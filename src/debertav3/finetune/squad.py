@@ -304,7 +304,8 @@ def _official_questions(source: str) -> Iterator[Example]:
                         question=question["question"],
                         context=paragraph["context"],
                         id=str(question["id"]),
-                        answers=[(answer["text"], answer["answer_start"]) for answer in question["answers"]],
+                        texts=[answer["text"] for answer in question["answers"]],
+                        starts=[answer["answer_start"] for answer in question["answers"]],
                     )
     except (KeyError, TypeError) as error:
         raise UserError(
@@ -322,19 +323,38 @@ def _row_questions(source: str) -> Iterator[Example]:
             question=text_in(row, ("question",)),
             context=text_in(row, ("context",)),
             id=str(row.fields.get("id", number)),
-            answers=list(zip(answers["text"], answers["answer_start"], strict=True)),
+            texts=answers["text"],
+            starts=answers["answer_start"],
         )
 
 
-def _example(place: str, *, question: str, context: str, id: str, answers: list[tuple[str, int]]) -> Example:
-    texts = tuple(text_in(Row(place, {"text": text}), ("text",)) for text in (question, context))
+def _example(place: str, *, question: str, context: str, id: str, texts: Any, starts: Any) -> Example:
+    pair = tuple(text_in(Row(place, {"text": text}), ("text",)) for text in (question, context))
+    answers = _answers(place, texts, starts)
     for text, start in answers:
         if context[start : start + len(text)] != text:
             raise UserError(
                 f"{place}: the context does not have {text!r} at character {start}; correct answer_start."
             )
     gold = Gold(id, tuple(text for text, _ in answers), answers[0][1] if answers else None)
-    return Example(texts=texts, label=answers[0][0] if answers else "", extra=gold)
+    return Example(texts=pair, label=answers[0][0] if answers else "", extra=gold)
+
+
+def _answers(place: str, texts: Any, starts: Any) -> list[tuple[str, int]]:
+    """The answers of a question and where they begin, checked; no entries where there is none."""
+    if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
+        raise UserError(
+            f"{place}: text and answer_start must be lists of the same length (both [] for no answer), "
+            f"got {texts!r} and {starts!r}."
+        )
+    for text, start in zip(texts, starts, strict=True):
+        if not isinstance(text, str) or not text:
+            raise UserError(f"{place}: an answer must be a text that is not empty, got {text!r}.")
+        if not isinstance(start, int) or isinstance(start, bool) or start < 0:
+            raise UserError(
+                f"{place}: answer_start must be a number of characters, 0 or more, got {start!r}."
+            )
+    return list(zip(texts, starts, strict=True))
 
 
 SPAN_TASKS = (SpanTask(name="squad1", has_unanswerable=False), SpanTask(name="squad2", has_unanswerable=True))

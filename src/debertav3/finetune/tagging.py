@@ -31,7 +31,7 @@ _OUTSIDE = "O"
 
 @dataclass(frozen=True, kw_only=True)
 class TaggingTask(Task):
-    """Tags of words, in the BIO scheme where they name entities."""
+    """Tags of words, in the BIO, BIOES or BILOU scheme where they name entities."""
 
     name: str
     words_column: tuple[str, ...] = ("tokens", "words")
@@ -55,6 +55,7 @@ class TaggingTask(Task):
         for row in read_rows(source):
             words = _list_in(row, column_of(row, self.words_column))
             tags = _list_in(row, column_of(row, self.tags_column))
+            _check_names(row.place, tags)
             if len(words) != len(tags):
                 raise UserError(
                     f"{row.place} has {len(words)} words and {len(tags)} tags; need one tag for each word."
@@ -63,13 +64,15 @@ class TaggingTask(Task):
                 yield words, tags
 
     def choose_labels(self, examples: Sequence[Example], *, source: str) -> tuple[str, ...]:
-        """All tags, ``O`` first, and for each type both B and I, so that every tag can be predicted."""
+        """All tags, ``O`` first, and for each type all prefixes of the scheme: every tag can be predicted."""
         seen = {tag for example in examples for tag in example.label}
         if len(seen) < 2:
             raise UserError(f"{source}: every word is tagged {', '.join(seen)}; need at least two tags.")
-        kinds = sorted({split_tag(tag)[1] for tag in seen if tag[:2] in ("B-", "I-")})
-        others = sorted(tag for tag in seen if tag[:2] not in ("B-", "I-") and tag != _OUTSIDE)
-        return (_OUTSIDE, *(prefix + kind for kind in kinds for prefix in ("B-", "I-")), *others)
+        kinds = sorted({tag[2:] for tag in seen if _has_prefix(tag)})
+        others = sorted(tag for tag in seen if not _has_prefix(tag) and tag != _OUTSIDE)
+        used = {tag[0] for tag in seen if _has_prefix(tag)}
+        prefixes = "BI" + "".join(pair for pair in ("ES", "LU") if used & set(pair))
+        return (_OUTSIDE, *(f"{prefix}-{kind}" for kind in kinds for prefix in prefixes), *others)
 
     def check_dev(self, examples: Sequence[Example], labels: Sequence[str], *, source: str) -> None:
         """Refuse tags that training does not know."""
@@ -188,6 +191,11 @@ class TaggingTask(Task):
         return {"per_label": table}
 
 
+def _has_prefix(tag: str) -> bool:
+    """Whether a tag is a prefix, a hyphen and a type."""
+    return tag.startswith(f"{split_tag(tag)[0]}-")
+
+
 def _readable(words: Sequence[str], tags: Sequence[str]) -> str:
     """The entities of a sentence with their types."""
     return (
@@ -242,6 +250,7 @@ def _conll_sentences(source: str) -> Iterator[tuple[tuple[str, ...], tuple[str, 
                 raise UserError(
                     f"{source} line {number} has a word and no tag: {columns[0]!r}. Need 'word TAB tag'."
                 )
+            _check_names(f"{source} line {number}", columns[-1:])
             words.append(columns[0])
             tags.append(columns[-1])
         elif words:
@@ -249,6 +258,15 @@ def _conll_sentences(source: str) -> Iterator[tuple[tuple[str, ...], tuple[str, 
             words, tags = [], []
     if words:
         yield tuple(words), tuple(tags)
+
+
+def _check_names(place: str, tags: Sequence[str]) -> None:
+    """Refuse numbers, which do not say which of them stands for no entity, nor where entities begin."""
+    for tag in tags:
+        if tag.lstrip("-").isdecimal():
+            raise UserError(
+                f"{place}: the tags are numbers ({tag}); write their names, such as O, B-PER and I-PER."
+            )
 
 
 def _list_in(row: Row, column: str) -> tuple[str, ...]:

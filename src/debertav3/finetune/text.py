@@ -9,9 +9,9 @@ import numpy as np
 
 from ..errors import UserError
 from . import metrics
-from .fields import column_of, is_empty, kept_examples, number_in, shares_in, text_in
+from .fields import column_of, is_empty, is_missing, kept_examples, number_in, shares_in, text_in
 from .metrics import Array, Metric
-from .outcomes import Outcome, softmax
+from .outcomes import Outcome, sigmoid, softmax
 from .rows import Row, read_rows
 from .task import Example, Head, Task
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 Target = Literal["one-label", "several-labels", "number"]
 
-_NO_GOLD = ("-1", "-", "")
-"""How public sets write that there is no agreed label; such rows are passed over."""
 SEVERAL_SEPARATOR = "|"
+_LEFT_OUT = -100.0
+"""A label that transformers' Trainer does not count among those of a step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,8 @@ class TextTask(Task):
     """Class names in id order; the first set that has all training labels counts. Empty: as in the data."""
     label_aliases: Mapping[str, str] = field(default_factory=dict)
     """Other spellings, in lower case, of a label."""
+    no_gold: tuple[str, ...] = ("-1", "-")
+    """How public sets write that there is no agreed label; such rows are passed over, as are empty labels."""
     metrics: tuple[Metric, ...]
     """The first one selects the best checkpoint."""
     head: Head = "sequence-classification"
@@ -72,18 +74,17 @@ class TextTask(Task):
         return Example(texts=texts, label=max(shares, key=lambda name: shares[name]), shares=shares)
 
     def _is_unlabelled(self, value: Any) -> bool:
-        """Whether there is no gold label; a row with none of several labels has one."""
-        if value is None:
-            return True
-        text = str(value).strip()
-        return text in _NO_GOLD if self.target == "one-label" else not text and self.target == "number"
+        """Whether there is no gold label; the empty text of a row with none of several labels is one."""
+        if is_missing(value):
+            return self.target != "several-labels" or not isinstance(value, str)
+        return self.target == "one-label" and str(value).strip() in self.no_gold
 
     def _needs(self) -> str:
         return ", ".join([*(names[0] for names in self.columns), self.label_column[0]])
 
     def _label(self, row: Row, value: Any) -> Any:
         if self.target == "number":
-            return number_in(row, value)
+            return self._number(row, value)
         if self.target == "several-labels":
             parts = value.split(SEVERAL_SEPARATOR) if isinstance(value, str) else value
             if not isinstance(parts, list | tuple):
@@ -92,6 +93,15 @@ class TextTask(Task):
                 )
             return tuple(sorted({self._name(row, part) for part in parts if str(part).strip()}))
         return self._name(row, value)
+
+    def _number(self, row: Row, value: Any) -> float:
+        number = number_in(row, value)
+        if number == _LEFT_OUT:
+            raise UserError(
+                f"{row.place}: the label {value!r} is the trainer's mark of what does not count; "
+                "shift or scale the numbers."
+            )
+        return number
 
     def _name(self, row: Row, value: Any) -> str:
         text = _plain(value)
@@ -109,7 +119,7 @@ class TextTask(Task):
         """Take the first of the label sets that has all labels, or the labels themselves in order."""
         if self.target == "number":
             return ()
-        seen = Counter(name for example in examples for name in [*_names(example), *(example.shares or ())])
+        seen = _all_names(examples)
         if len(seen) < 2:
             raise UserError(
                 f"{source}: all {len(examples)} rows are {next(iter(seen), None)!r}; need two labels or more."
@@ -124,7 +134,7 @@ class TextTask(Task):
 
     def check_dev(self, examples: Sequence[Example], labels: Sequence[str], *, source: str) -> None:
         """Refuse labels that training does not know."""
-        unknown = sorted({name for example in examples for name in _names(example)} - set(labels))
+        unknown = sorted(_all_names(examples).keys() - set(labels))
         if self.target != "number" and unknown:
             raise UserError(
                 f"{source}: label {unknown[0]!r} does not occur in training, which has {', '.join(labels)}."
@@ -256,7 +266,7 @@ class TextTask(Task):
             return {"predicted": f"{decided:.3f}", "is_right": None, "confidence": None, "badness": error}
         if self.target == "several-labels":
             chosen = [name for name, is_on in zip(labels, decided, strict=True) if is_on]
-            distance = np.abs(1 / (1 + np.exp(-logits.astype(np.float64))) - gold)
+            distance = np.abs(sigmoid(logits) - gold)
             return {
                 "predicted": _readable(tuple(chosen)),
                 "is_right": bool((decided == gold).all()),
@@ -320,6 +330,16 @@ class RankingTask(TextTask):
         """One output, a yes or no rather than a quantity."""
         return {"problem_type": "multi_label_classification"}
 
+    def _answer(self, logits: Array, decided: Any, gold: Any, labels: Sequence[str]) -> dict[str, Any]:
+        """The probability of a yes, which like the relevance is between 0 and 1."""
+        relevance = float(sigmoid(logits).squeeze(-1))
+        return {
+            "predicted": f"{relevance:.3f}",
+            "is_right": None,
+            "confidence": None,
+            "badness": abs(relevance - float(gold)),
+        }
+
     def score(
         self, predictions: Any, dataset: "EncodedDataset", *, labels: Sequence[str]
     ) -> dict[str, float]:
@@ -356,6 +376,11 @@ def _readable(label: Any) -> str:
 
 def _names(example: Example) -> tuple[str, ...]:
     return example.label if isinstance(example.label, tuple) else (str(example.label),)
+
+
+def _all_names(examples: Sequence[Example]) -> Counter[str]:
+    """How often each label occurs, those that have a share in a distribution among them."""
+    return Counter(name for example in examples for name in [*_names(example), *(example.shares or ())])
 
 
 def _plain(value: Any) -> str:

@@ -35,6 +35,17 @@ MAX_BAD_STEPS = 10
 """So many steps in a row without a finite gradient end the run."""
 
 
+class DivergedError(UserError):
+    """The settings let the numbers grow beyond all bounds.
+
+    Args:
+        what: a sentence that says what was found.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} Lower learning_rate, raise warmup_steps, or set precision=fp32.")
+
+
 class FinetuneTrainer(Trainer):
     """Trains on encoded examples.
 
@@ -66,7 +77,6 @@ class FinetuneTrainer(Trainer):
         self.config = config
         self.task_loss = loss
         self.divergence = divergence
-        self._bad_steps_in_a_row = 0
         self._staging: Path | None = None
         self.train_sampler = LengthBucketSampler(
             train_dataset.lengths,
@@ -145,25 +155,38 @@ class FinetuneTrainer(Trainer):
         """Clip, and turn a step without a finite gradient into no step at all."""
         norm = super()._clip_grad_norm(model)
         if torch.isfinite(norm):
-            self._bad_steps_in_a_row = 0
+            self.tally.bad_steps_in_a_row = 0
             return norm
         model.zero_grad(set_to_none=True)  # AdamW leaves a parameter without gradient as it is
         self.tally.skipped_steps += 1
-        self._bad_steps_in_a_row += 1
+        self.tally.bad_steps_in_a_row += 1
         step = self.state.global_step + 1
         logger.warning("step %d: loss or gradient is not finite; the step is skipped", step)
-        if self._bad_steps_in_a_row >= MAX_BAD_STEPS:
-            raise UserError(
-                f"training stopped at step {step}: {MAX_BAD_STEPS} steps in a row had no finite gradient. "
-                "Lower learning_rate, raise warmup_steps, or set precision=fp32."
+        if self.tally.bad_steps_in_a_row >= MAX_BAD_STEPS:
+            raise DivergedError(
+                f"training stopped at step {step}: {MAX_BAD_STEPS} steps in a row had no finite gradient."
             )
         return norm
+
+    def check_weights(self) -> None:
+        """Assert that the model can be of use.
+
+        Raises:
+            DivergedError: if one of its weights is not finite.
+        """
+        for name, parameter in cast(nn.Module, self.model).named_parameters():
+            if not torch.isfinite(parameter).all():
+                raise DivergedError(
+                    f"training diverged: {name} of the model is not finite; it was not saved."
+                )
 
     def _load_callback_state(self) -> None:
         """Give the callbacks what the checkpoint kept of them, such as the patience of early stopping.
 
-        The Trainer's own way also restores its control flags, among them SIGTERM's request to stop.
+        The Trainer's own way also restores its control flags, among them SIGTERM's request to stop. The state
+        names the best checkpoint by a path of the time when it was written; here it is found again.
         """
+        self._find_best()
         stored = cast(dict[str, Any], self.state.stateful_callbacks)
         for callback in self.callback_handler.callbacks:
             kept = stored.get(type(callback).__name__)
@@ -171,6 +194,25 @@ class FinetuneTrainer(Trainer):
                 attributes = (kept[-1] if isinstance(kept, list) else kept)["attributes"]
                 for name, value in attributes.items():
                     setattr(callback, name, value)
+
+    def _find_best(self) -> None:
+        """Look for the best checkpoint by its step in the folder of this run, which may have been moved.
+
+        Raises:
+            UserError: if the run shall end with its weights and it is gone or damaged.
+        """
+        self.state.best_model_checkpoint = None
+        if not self.state.best_global_step:
+            return
+        best = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.best_global_step}"
+        reason = checkpoints.fault(best)
+        if reason is None:
+            self.state.best_model_checkpoint = str(best)
+        elif self.config.keep_best:
+            raise UserError(
+                f"the best checkpoint so far, {best}, cannot be used: {reason}. Put it back as it was, "
+                "or train anew in another folder."
+            )
 
     def _get_output_dir(self, trial: Any) -> str:
         return super()._get_output_dir(trial) if self._staging is None else str(self._staging)
@@ -192,8 +234,8 @@ class FinetuneTrainer(Trainer):
             self._staging = staging
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()
+            self._name_best(staging / name, folder / name)
             if self.args.should_save:
-                self._name_best(staging / name, folder / name)
                 checkpoints.publish(staging / name, folder / name)
                 checkpoints.remove_older(folder, keep=1, best=self.state.best_model_checkpoint)
         except (
@@ -213,10 +255,11 @@ class FinetuneTrainer(Trainer):
         self.accelerator.wait_for_everyone()
 
     def _name_best(self, staged: Path, final: Path) -> None:
-        """Record the best checkpoint under the name that it will have."""
+        """Record the best checkpoint, in every process, under the name that it will have."""
         if self.state.best_model_checkpoint == str(staged):
             self.state.best_model_checkpoint = str(final)
-            self.state.save_to_json(str(staged / TRAINER_STATE_NAME))
+            if self.args.should_save:
+                self.state.save_to_json(str(staged / TRAINER_STATE_NAME))
 
 
 def training_arguments(

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from ..data.scores import split_tag
+from ..data.scores import continues_entity, split_tag
 from ..data.spans import trim
 from ..errors import UserError
 from .words import Span, words_of_tokens
@@ -100,20 +100,19 @@ def find_entities(tagged: TaggedText, labels: Sequence[str], *, aggregation: str
 
     Args:
         tagged: the text and its token probabilities.
-        labels: names of the outputs: BIO tags, or plain types, which count as inside.
+        labels: names of the outputs: BIO, BIOES or BILOU tags, or plain types, which count as inside.
         aggregation: one of `AGGREGATIONS`.
     """
     is_simple = aggregation == "simple"
     units = _tokens(tagged, labels) if is_simple else list(_words(tagged, labels, aggregation).values())
     groups: list[list[_Tagged]] = []
-    previous = ""
+    before = "O"
     for unit in units:
-        is_begin, kind = split_tag(unit.tag)
-        if kind and kind == previous and not is_begin:
+        if continues_entity(before, unit.tag):
             groups[-1].append(unit)
-        elif kind:
+        elif unit.tag != "O":
             groups.append([unit])
-        previous = kind
+        before = unit.tag
     return [entity for group in groups if (entity := _entity(group, tagged.text))["word"]]
 
 

@@ -40,6 +40,7 @@ def predict_file(
     source_format: str | None = None,
     target_format: str | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     answerer: Answerer | None = None,
 ) -> None:
     """Answer every row of a file.
@@ -52,24 +53,24 @@ def predict_file(
         source_format: one of `tables.FORMATS`; None goes by the name.
         target_format: likewise for the target.
         resume: go on with the answers that an earlier run has left, if there are any.
+        overwrite: begin anew, and replace what an earlier run has left when the new output is whole.
         answerer: who answers; None for this process.
 
     Raises:
         UserError: for the first thing that is wrong; then neither file is written.
     """
+    if resume and overwrite:
+        raise UserError("--resume goes on with an earlier run and --overwrite replaces it. Give one of them.")
     target_format = format_of(target, target_format)
     _check_target(target, metrics)
     journal = Journal(target)
-    if journal.exists() and not resume:
-        raise UserError(
-            f"{journal.path} holds the answers of a run that was stopped. "
-            "Go on with --resume, or delete the file to begin anew."
-        )
+    if not (resume or overwrite):
+        _refuse_earlier_run(target, journal)
     found = check_file(task, source, source_format=source_format, needs_schema=target_format == PARQUET)
     started = time.monotonic()
     with journal:
         num_known = None
-        if journal.exists():
+        if resume and journal.exists():
             num_known = journal.begin_again(_about(task, found))
         elif resume and Path(target).exists():
             num_known = _take_over(journal, task, found, target, target_format)
@@ -161,7 +162,8 @@ def _take_over(
     """
     if target_format != JSONL:
         raise UserError(
-            f"{target} exists, but not {journal.path}, which --resume goes on from. Delete it to begin anew."
+            f"{target} exists, but not {journal.path}, which --resume goes on from. "
+            "Begin anew with --overwrite."
         )
     journal.begin({**_about(task, source), "batch_tokens": task.predictor.engine.batch_tokens})
     rows = examples(task, source.path, source.file_format)
@@ -170,7 +172,7 @@ def _take_over(
         wanted = {name: value for name, value in row.original.items() if name not in (PREDICTION, SCORES)}
         if rest != wanted or PREDICTION not in old.original:
             journal.delete()
-            raise UserError(f"{old.place} is not {row.place} with its answer. Delete {target} to begin anew.")
+            raise UserError(f"{old.place} is not {row.place} with its answer. Begin anew with --overwrite.")
         if example.gold is not None:
             break  # its metrics need more than the output says
         journal.add([StoredAnswer(old.original[PREDICTION], old.original.get(SCORES), None)])
@@ -226,6 +228,16 @@ def _check_target(target: str | Path, metrics: str | Path | None) -> None:
         place = Path(os.path.realpath(path))
         if place.exists() and not place.is_file():
             raise UserError(f"{path} is not an ordinary file. Give another path for the output.")
+
+
+def _refuse_earlier_run(target: str | Path, journal: Journal) -> None:
+    if journal.exists():
+        raise UserError(
+            f"{journal.path} holds the answers of a run that was stopped. "
+            "Go on with --resume, or begin anew with --overwrite."
+        )
+    if Path(target).exists() and Path(target).stat().st_size:
+        raise UserError(f"{target} exists already. Give another --output, or replace it with --overwrite.")
 
 
 def _bar(num_rows: int, *, done: int) -> Any:

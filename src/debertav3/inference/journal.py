@@ -84,7 +84,7 @@ class Journal:
             if header.get(name) != about[name]:
                 raise UserError(
                     f"{self.path} is of another run: {name} was {header.get(name)!r}, now {about[name]!r}. "
-                    "Run with what it was, or delete the file to begin anew."
+                    "Run with what it was, or begin anew with --overwrite."
                 )
         self.about, self.num_rows = header, num_rows
         self._file = self.path.open("r+b")

@@ -3,8 +3,7 @@
 DeBERTaV3, arXiv:2111.09543, sections 3.2 and 3.3.
 
 - GDES, gradient-disentangled embedding sharing: ``E_D = stop_gradient(E_G) + delta`` with ``delta`` starting
-at zero. The
-  discriminator reads what the generator learns, and its own loss trains ``delta`` only.
+  at zero. The discriminator reads what the generator learns, and its own loss trains ``delta`` only.
 - NES, no embedding sharing: two tables.
 - ES, embedding sharing: one table, trained by both losses.
 

@@ -218,13 +218,12 @@ class Loop:
         newest = self.store.newest()
         if newest is None:
             return 0
-        state = self.store.restore(self.step.engines, newest)
-        for name, value in self.facts.items():
-            if state.get(name) != value:
-                raise UserError(
-                    f"{newest} was made with {name} = {state.get(name)!r}, not {value!r}: resume with the "
-                    "same, or choose another --out"
-                )
+        state = self.store.state(newest)
+        if changed := "; ".join(_differences(state, self.facts)):
+            raise UserError(
+                f"{newest} was made with {changed}: resume with the same, or choose another --out"
+            )
+        self.store.restore(self.step.engines, newest)
         if self.accelerator.is_main_process:
             self.sums = dict(state["window"])
         else:
@@ -238,6 +237,16 @@ class Loop:
             return flag
         tensor = torch.tensor(float(flag), device=self.accelerator.device)
         return bool(self.accelerator.reduce(tensor, "sum") > 0)
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What of ``now`` was something else before; of nested values only those that differ."""
+    for name, value in now.items():
+        old = before.get(name)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            yield from _differences(old, value)
+        elif old != value:
+            yield f"{name} = {old!r}, not {value!r}"
 
 
 def _mix_seed(seed: int, step: int, rank: int) -> int:

@@ -11,9 +11,10 @@ from torch import Tensor
 from transformers import DebertaV2Config, PreTrainedConfig, PreTrainedModel
 
 from ..checkpoint import PretrainedTrio, open_model, open_trio, save_model
+from ..checkpoint.quiet import quiet_transformers
 from ..errors import UserError
 from ..models import DebertaV2ForMaskedLM, DebertaV2ForReplacedTokenDetection
-from ..sizes import SIZES, raw_config
+from ..sizes import SIZES, raw_config, size_of
 from ..tokenization import DebertaV3Tokenizer
 from .gdes import TABLES, GDESEmbedding, merged_tables, share_embeddings
 from .settings import PretrainConfig
@@ -48,10 +49,14 @@ def build_networks(config: PretrainConfig, num_tokens: int, start: Path | None) 
         config: of the run.
         num_tokens: size of the tokenizer's vocabulary.
         start: a checkpoint to continue from, or None for fresh networks of the size.
+
+    Raises:
+        UserError: if there is no such size, or the checkpoint cannot be continued with this objective and
+            length.
     """
     torch.manual_seed(config.seed)
     if start is not None:
-        return _continued_mlm(config, start) if config.objective == "mlm" else _continued_rtd(config, start)
+        return _continued(config, start)
     raw = raw_config(config.size, vocab_size=vocabulary_rows(config.size, num_tokens))
     raw["max_position_embeddings"] = max(raw["max_position_embeddings"], config.length)
     dropout = {name: raw[name] for name in DROPOUTS}
@@ -76,15 +81,36 @@ def _with_dropout(raw: Mapping[str, Any], config: PretrainConfig) -> DebertaV2Co
 
 def _generator_config(raw: Mapping[str, Any], config: PretrainConfig) -> DebertaV2Config:
     """Half the depth at the same width, unless the run says otherwise."""
-    layers = config.generator_layers or max(1, raw["num_hidden_layers"] // 2)
+    layers = config.generator_layers
+    if layers is None:
+        layers = max(1, raw["num_hidden_layers"] // 2)
     return _with_dropout({**raw, "num_hidden_layers": layers}, config)
 
 
+def _continued(config: PretrainConfig, start: Path) -> Networks:
+    networks = (_continued_mlm if config.objective == "mlm" else _continued_rtd)(config, start)
+    encoder = networks.discriminator or networks.generator
+    if config.length > (rows := encoder.config.max_position_embeddings):
+        raise UserError(
+            f"{start} knows {rows} positions and length is {config.length}: add --set length={rows}, or less"
+        )
+    if (size := size_of(encoder.config.to_dict())) not in (None, config.size):
+        log.warning("%s is of size %s: of --size %s only the recipe is taken", start, size, config.size)
+    return networks
+
+
 def _continued_mlm(config: PretrainConfig, start: Path) -> Networks:
+    if _is_run_of_mlm(start):
+        start = start / "generator"
+    elif (start / "discriminator").is_dir() and not (start / "config.json").is_file():
+        raise UserError(
+            f"{start} holds several networks: say which one is to go on, {start / 'encoder'} or "
+            f"{start / 'generator'}"
+        )
     opened = open_model(start, head=DebertaV2ForMaskedLM, new_head=True)
     dropout = {name: getattr(opened.model.config, name) for name in DROPOUTS}
     model = DebertaV2ForMaskedLM(_with_dropout(opened.model.config.to_dict(), config))
-    model.load_state_dict(opened.model.state_dict(), strict=True)
+    _load(model, opened.model.state_dict(), "model", start)  # one that was fine-tuned has no positions
     return Networks(model, None, dropout)
 
 
@@ -99,6 +125,12 @@ def _continued_rtd(config: PretrainConfig, start: Path) -> Networks:
     discriminator = DebertaV2ForReplacedTokenDetection(_with_dropout(trio.config, config))
     _load(discriminator, trio.discriminator_state(), "discriminator", start)
     if trio.generator_config is not None:
+        found = trio.generator_config["num_hidden_layers"]
+        if config.generator_layers not in (None, found):
+            raise UserError(
+                f"the generator of {start} has {found} layers and generator_layers is "
+                f"{config.generator_layers}: leave that out"
+            )
         generator = DebertaV2ForMaskedLM(_with_dropout(trio.generator_config, config))
         _load(generator, trio.generator_state(), "generator", start)
     else:
@@ -116,7 +148,18 @@ def _open_run_or_checkpoint(start: Path) -> PretrainedTrio:
     if (start / "discriminator").is_dir():  # the folder of an earlier run
         generator = start / "generator"
         return open_trio(start / "discriminator", generator=generator if generator.is_dir() else None)
+    if _is_run_of_mlm(start):
+        raise UserError(
+            f"{start} is a run of masked words, without discriminator: begin one with --from "
+            f"{start / 'encoder'}"
+        )
     return open_trio(start)
+
+
+def _is_run_of_mlm(start: Path) -> bool:
+    return (start / "generator").is_dir() and not any(
+        (start / name).exists() for name in ("discriminator", "config.json")
+    )
 
 
 def _is_below(name: str, layers: int) -> bool:
@@ -156,8 +199,9 @@ def export(networks: Networks, out: Path, tokenizer: DebertaV3Tokenizer, *, writ
     if networks.discriminator is not None:
         discriminator = merged_discriminator(networks.discriminator, networks.dropout)
         finished |= {"discriminator": discriminator, "encoder": discriminator.deberta}
-    for name, model in finished.items() if writes else ():
-        save_model(model, out / name, tokenizer)
+    with quiet_transformers():
+        for name, model in finished.items() if writes else ():
+            save_model(model, out / name, tokenizer)
 
 
 def merged_discriminator(

@@ -21,9 +21,8 @@ class OptimizerConfig:
     """AdamW with linear warm-up and decay (DeBERTaV3, arXiv:2111.09543, table 14).
 
     Deviation: the official ``optims/xadam.py`` corrects no bias of the moments; AdamW does, which matters
-        only for the
-    first steps of the warm-up. Deviation: the official schedule falls a little at the end of the warm-up,
-    ``1 - step / total`` unshifted; here it is continuous.
+    only for the first steps of the warm-up. Deviation: the official schedule falls a little at the end of
+    the warm-up, ``1 - step / total`` unshifted; here it is continuous.
     """
 
     learning_rate: float = 6e-4

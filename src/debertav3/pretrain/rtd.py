@@ -4,15 +4,14 @@ DeBERTaV3, arXiv:2111.09543, sections 3.1 to 3.3; official files ``apps/tasks/rt
 ``apps/models/replaced_token_detection_model.py`` and ``training/trainer.py``.
 
 - `TwoPhaseStep` is the official order: generator forward, backward and update; then the discriminator on the
-tokens that
-  the generator had drawn before its update, reading the table as it is after it. Two optimizers, two clips.
+  tokens that the generator had drawn before its update, reading the table as it is after it. Two optimizers,
+  two clips.
 - `JointStep` sums both losses, ``mlm + rtd_weight * rtd``, for one optimizer. Embedding sharing (ES) in the
-paper's sense needs it.
+  paper's sense needs it.
 
 Deviation: the official default mode throws away the discriminator's gradient into the shared table under ES,
-    so its ES
-is not the paper's; here ES is refused in two phases (test_es_needs_the_joint_step). How tokens are drawn:
-`vocabulary`.
+so its ES is not the paper's; here ES is refused in two phases (test_es_needs_the_joint_step). How tokens are
+drawn: `vocabulary`.
 
 Shape letters: B batch, L tokens, M masked tokens of the batch.
 """

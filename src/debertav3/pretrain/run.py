@@ -4,10 +4,10 @@
 ``checkpoints/``, ``report.html`` and, at the end, ``encoder/``, ``discriminator/`` and ``generator/``.
 """
 
+import json
 import logging
 import platform
 from collections.abc import Iterator
-from dataclasses import asdict
 from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
@@ -18,8 +18,9 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs
 from torch import nn
 
+from ..data.jsonl import write_json
 from ..data.samples import PretrainingData, open_windows, special_ids, vocabulary_of
-from ..data.shards import TokenShards, write_json
+from ..data.shards import TokenShards
 from ..errors import UserError
 from ..layers.encoder import Encoder
 from ..tokenization import DebertaV3Tokenizer
@@ -39,6 +40,16 @@ from .state import CheckpointStore
 log = logging.getLogger(__name__)
 
 _FOREIGN = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+_WRITTEN = (
+    "run.json",
+    "metrics.jsonl",
+    "checkpoints",
+    "tensorboard",
+    "report.html",
+    "encoder",
+    "discriminator",
+    "generator",
+)
 _PACKAGES = ("debertav3", "torch", "transformers", "accelerate", "sentencepiece", "numpy")
 
 
@@ -71,13 +82,13 @@ def pretrain(
             "weights are spread over processes by --set shard_weights=true"
         )
     if accelerator.is_main_process:
-        log.info("%d processes, mixed precision %s", accelerator.num_processes, accelerator.mixed_precision)
+        log.info("processes: %d; mixed precision: %s", accelerator.num_processes, accelerator.mixed_precision)
     _check_batch(config, accelerator.num_processes)
     shards = TokenShards(data)
     tokenizer = DebertaV3Tokenizer.from_pretrained(data / "tokenizer")
     store = CheckpointStore(out / "checkpoints", keep=config.keep_checkpoints)
     if accelerator.is_main_process:
-        _begin(config, shards, out, store, resume=resume, start=start)
+        _check_folder(out, resume=resume)
     accelerator.wait_for_everyone()
     networks = build_networks(config, len(tokenizer), start)
     _check_vocabulary(networks, len(tokenizer), start)
@@ -99,6 +110,12 @@ def pretrain(
         figures = evaluate(step, heldout, config, accelerator) if heldout is not None else {}
         return {**figures, **_cosines(networks)}
 
+    def begin(done: int) -> None:
+        if accelerator.is_main_process:
+            store.clean()
+            _write_record(config, shards, out, start)
+        metrics.forget_after(done)
+
     rate = _flops_per_token(config, networks) / _peak_rate(accelerator)
     with MetricsLog(out, config, seconds_at_peak=rate, is_main=accelerator.is_main_process) as metrics:
         loop = Loop(
@@ -114,7 +131,7 @@ def pretrain(
             },
             write=metrics.write,
             validate=validate,
-            started=metrics.forget_after,
+            started=begin,
         )
         finished = loop.run(resume=resume)
     if accelerator.is_main_process or config.shard_weights:
@@ -194,18 +211,23 @@ def _arm(model: Any, config: PretrainConfig, accelerator: Accelerator) -> None:
 def evaluate(
     step: TrainStep, heldout: PretrainingData, config: PretrainConfig, accelerator: Accelerator
 ) -> dict[str, float]:
-    """Losses and scores on held-out windows: always the same windows, masks and draws."""
+    """Losses and scores on held-out windows: always the same windows, masks and draws.
+
+    Every process calls the networks equally often and exchanges the same figures, as spread weights and the
+    exchange need: where one has no window left, it computes window 0 once more and counts nothing of it.
+    """
     models = [engine.model for engine in step.engines.values()]
     for model in models:
         model.eval()
     number = min(config.validation_windows, len(heldout))
-    if config.shard_weights:  # all processes must call the networks equally often
-        number -= number % accelerator.num_processes
     mine = range(accelerator.process_index, number, accelerator.num_processes)
+    most = len(range(0, number, accelerator.num_processes))
     sums: dict[str, torch.Tensor] = {}
-    for first in range(0, len(mine), config.micro_batch):
-        batch = MaskedBatch.from_numpy(heldout.batch(mine[first : first + config.micro_batch]))
-        add(sums, {k: v.double() for k, v in step.evaluate(batch.to(accelerator.device)).items()})
+    for first in range(0, most, config.micro_batch):
+        indices = mine[first : first + config.micro_batch]
+        batch = MaskedBatch.from_numpy(heldout.batch(indices or [0]))
+        figures = step.evaluate(batch.to(accelerator.device))
+        add(sums, {k: v.double() if indices else torch.zeros_like(v).double() for k, v in figures.items()})
     for model in models:
         model.train()
     return derived({name: float(accelerator.reduce(value, "sum")) for name, value in sums.items()})
@@ -283,21 +305,35 @@ def _check_vocabulary(networks: Networks, num_tokens: int, start: Path | None) -
         )
 
 
-def _begin(
-    config: PretrainConfig,
-    shards: TokenShards,
-    out: Path,
-    store: CheckpointStore,
-    *,
-    resume: bool,
-    start: Path | None,
-) -> None:
+def _check_folder(out: Path, *, resume: bool) -> None:
+    """Refuse a folder in which the run would write over what it has not written."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file: --out needs a folder for the run")
+    if _is_run(out / "run.json"):
+        if not resume:
+            raise UserError(
+                f"{out} holds a run already: add --resume to go on with it, or choose another --out"
+            )
+    elif found := [name for name in _WRITTEN if (out / name).exists()]:
+        raise UserError(
+            f"{out} holds {', '.join(found)} of something else, which pre-training would overwrite: choose "
+            "another --out"
+        )
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a file is the record of a pre-training."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return "objective" in record["config"] and "fingerprint" in record["data"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
+def _write_record(config: PretrainConfig, shards: TokenShards, out: Path, start: Path | None) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    if not resume and (out / "run.json").exists():
-        raise UserError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
-    store.clean()
     run = {
-        "config": asdict(config),
+        "config": config.resolved(),
         "start": None if start is None else str(start),
         "data": {"folder": str(shards.folder.resolve()), "fingerprint": shards.fingerprint},
         "tokens": shards.num_tokens,

@@ -2,8 +2,9 @@
 
 import contextlib
 import difflib
+import math
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -28,7 +29,7 @@ class PretrainConfig:
     mode: str = "two-phase"
     """``"two-phase"`` (official) or ``"joint"``; ES needs joint."""
     generator_layers: int | None = None
-    """Depth of the generator; None for half of the discriminator's, at its width."""
+    """Depth of the generator, at least 1; None for half of the discriminator's, at its width."""
 
     steps: int = 500_000
     global_batch: int = 8192
@@ -39,8 +40,9 @@ class PretrainConfig:
     """Tokens of a window."""
     packing: str = "documents"
     """``"documents"`` (segments with block masks) or ``"stream"`` (official: cut every length - 2 tokens)."""
-    masking: str = "windowed"
-    """``"windowed"`` (official), ``"unbiased"``, ``"whole-word"`` or ``"ngram"``."""
+    masking: str | None = None
+    """``"windowed"``, ``"unbiased"``, ``"whole-word"`` or ``"ngram"``; None for the official choice of the
+    objective: windowed for RTD, ngram for MLM."""
     mask_prob: float = 0.15
     temperature: float = 1.0
     """Of the generator's draws."""
@@ -90,21 +92,23 @@ class PretrainConfig:
                 "embedding sharing (es) lets both losses train the shared table, which two phases cannot do "
                 "(the official default silently throws the discriminator's part away): add --set mode=joint"
             )
-        if self.global_batch < 1 or self.micro_batch < 1:
-            raise UserError("global_batch and micro_batch must be at least 1")
         if self.shard_weights and self.precision == "fp16":
             raise UserError(
                 "shard_weights does not go with fp16, whose scaler reads whole gradients: use bf16"
             )
-        if not self.temperature > 0:
-            raise UserError(f"temperature must be above 0; got {self.temperature}")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must be at least 0 and below 1; got {self.dropout}")
+        for name, (wanted, is_right) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and is_right(value)):
+                raise UserError(f"{name} must be {wanted}; got {value}")
+        raw_config(self.size)
+        self.masking_config()
 
     def masking_config(self) -> MaskingConfig:
         """How tokens are masked: always [MASK] for RTD, 80/10/10 for MLM, as officially."""
         return MaskingConfig(
-            strategy=self.masking, mask_prob=self.mask_prob, always_mask=self.objective == "rtd"
+            strategy=self.masking or _MASKING[self.objective],
+            mask_prob=self.mask_prob,
+            always_mask=self.objective == "rtd",
         )
 
     def optimizer_config(self, *, is_discriminator: bool = False) -> OptimizerConfig:
@@ -122,9 +126,13 @@ class PretrainConfig:
             max_gradient_norm=self.max_gradient_norm,
         )
 
+    def resolved(self) -> dict[str, Any]:
+        """All settings by name, with the masking that None stands for."""
+        return {**asdict(self), "masking": self.masking_config().strategy}
+
     def identity(self) -> dict[str, Any]:
         """What must not change between a run and its resumption; how often to log may."""
-        return {name: value for name, value in asdict(self).items() if name not in _MAY_CHANGE}
+        return {name: value for name, value in self.resolved().items() if name not in _MAY_CHANGE}
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -133,6 +141,25 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "mode": ("two-phase", "joint"),
     "packing": ("documents", "stream"),
     "precision": ("auto", "fp32", "bf16", "fp16"),
+}
+
+_MASKING = {"rtd": "windowed", "mlm": "ngram"}
+"""What the official code does for each objective."""
+
+_Range = tuple[str, Callable[[float], bool]]
+_AT_LEAST_0: _Range = ("at least 0", lambda x: x >= 0)
+_AT_LEAST_1: _Range = ("at least 1", lambda x: x >= 1)
+_ABOVE_0: _Range = ("above 0", lambda x: x > 0)
+_BELOW_1: _Range = ("at least 0 and below 1", lambda x: 0 <= x < 1)
+_RANGES: dict[str, _Range] = {
+    **dict.fromkeys(("steps", "global_batch", "micro_batch", "generator_layers"), _AT_LEAST_1),
+    **dict.fromkeys(("log_every_steps", "validate_every_steps", "save_every_steps"), _AT_LEAST_1),
+    **dict.fromkeys(("keep_checkpoints", "max_skipped_steps", "exchange_timeout_seconds"), _AT_LEAST_1),
+    **dict.fromkeys(("warmup_steps", "loader_workers", "validation_windows"), _AT_LEAST_0),
+    **dict.fromkeys(("rtd_weight", "weight_decay", "max_gradient_norm"), _AT_LEAST_0),
+    **dict.fromkeys(("learning_rate", "discriminator_learning_rate", "epsilon", "temperature"), _ABOVE_0),
+    **dict.fromkeys(("beta1", "beta2", "dropout"), _BELOW_1),
+    "seed": ("from -2**63 to 2**64 - 1", lambda x: -(2**63) <= x < 2**64),
 }
 
 _MAY_CHANGE = frozenset(
@@ -210,7 +237,10 @@ def with_overrides(config: PretrainConfig, assignments: Sequence[str]) -> Pretra
 
 def _read_value(name: str, text: str, wanted: Any) -> Any:
     allowed = typing.get_args(wanted) or (wanted,)
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
     if isinstance(value, str) and float in allowed:
         with contextlib.suppress(ValueError):  # YAML reads 3e-4 as a string
             value = float(value)

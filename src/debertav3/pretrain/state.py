@@ -85,9 +85,14 @@ class CheckpointStore:
             log.warning("checkpoint %s is damaged (%s): trying the one before", folder, fault)
         return None
 
-    def restore(self, engines: Mapping[str, StepEngine], folder: Path) -> dict[str, Any]:
-        """Load a checkpoint into the engines and return its state."""
+    def state(self, folder: Path) -> dict[str, Any]:
+        """What `save` was told of a checkpoint."""
         state: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        return state
+
+    def restore(self, engines: Mapping[str, StepEngine], folder: Path) -> None:
+        """Load a checkpoint into the engines."""
+        scaler = self.state(folder)["scaler"]
         for name, engine in engines.items():
             if not (folder / f"{name}.safetensors").is_file():
                 raise UserError(
@@ -97,9 +102,8 @@ class CheckpointStore:
             model = engine.accelerator.unwrap_model(engine.model)
             load_whole_state(model, load_file(folder / f"{name}.safetensors"))
             _load_optimizer(engine, load_file(folder / f"{name}-optimizer.safetensors"))
-            if engine.accelerator.scaler is not None and state["scaler"] is not None:
-                engine.accelerator.scaler.load_state_dict(state["scaler"])
-        return state
+            if engine.accelerator.scaler is not None and scaler is not None:
+                engine.accelerator.scaler.load_state_dict(scaler)
 
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"), reverse=True) if self.folder.is_dir() else []

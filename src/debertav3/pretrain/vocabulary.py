@@ -47,9 +47,8 @@ def predict_masked(
     """Score, and draw a token each from ``softmax(logits / temperature)``; special ones too, as officially.
 
     Deviation: tokens are drawn by inverting the distribution function at a uniform number that belongs to the
-        sample, not by
-    ``torch.multinomial``: the same distribution, but the draw depends on neither batch size nor number of
-    processes (test_draws_follow_the_distribution).
+    sample, not by ``torch.multinomial``: the same distribution, but the draw depends on neither batch size
+    nor number of processes (test_draws_follow_the_distribution).
 
     Args:
         states_MD: the head's transformed states; their dtype is that of the products.

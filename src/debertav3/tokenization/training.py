@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import random
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,9 +55,9 @@ class VocabularyConfig:
                 "before the first learned one. Give at least a few hundred, better thousands."
             )
         if not 0.98 <= self.character_coverage <= 1.0:  # sentencepiece's own limits
-            raise UserError(f"character_coverage={self.character_coverage} must be from 0.98 to 1.0.")
+            raise UserError(f"--coverage must be from 0.98 to 1.0, got {self.character_coverage}.")
         if self.max_sample_lines < 1:
-            raise UserError(f"max_sample_lines={self.max_sample_lines} must be at least 1.")
+            raise UserError(f"--max-lines must be at least 1, got {self.max_sample_lines}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,15 +142,23 @@ def _train(lines: list[str], config: VocabularyConfig) -> bytes:
             num_threads=config.num_threads,
             minloglevel=1,
         )
-    except (
-        RuntimeError
-    ) as error:  # the trainer's only exception; behind its own source line it says what to do
-        reason = str(error).strip().splitlines()[-1].rpartition("] ")[2]
+    except RuntimeError as error:  # the trainer's only exception
         raise UserError(
-            f"cannot train {config.vocab_size} pieces on {len(lines)} lines: {reason} "
-            "Give more text or fewer pieces."
+            f"cannot train {config.vocab_size} pieces on {len(lines)} lines: {_what_to_do(str(error))}"
         ) from error
     return model.getvalue()
+
+
+def _what_to_do(reason: str) -> str:
+    """The trainer's reason in the words of our options; one that we do not know as it stands."""
+    if needed := re.search(r"smaller than required_chars\. \d+ vs (\d+)", reason):
+        return (
+            f"single characters alone need {needed[1]}. Give a larger --vocab-size, or a smaller --coverage "
+            "(the share of all characters that get a piece of their own, from 0.98)."
+        )
+    if most := re.search(r"set it to a value <= (\d+)", reason):
+        return f"they give at most {most[1]}. Give more text or a smaller --vocab-size."
+    return reason.strip().splitlines()[-1].rpartition("] ")[2]  # behind the trainer's own source line
 
 
 def _sample_lines(lines: Iterable[str], *, size: int, seed: int) -> tuple[list[str], int]:

@@ -1,0 +1,137 @@
+"""The folder of a run: what may be written over, what a resumed run must find unchanged, what is removed."""
+
+import contextlib
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..data.jsonl import write_json
+from ..errors import UserError
+from . import checkpoints
+from .config import FinetuneConfig
+
+logger = logging.getLogger(__name__)
+
+_SETTINGS = "settings.json"
+_WRITTEN = (
+    "README.md",
+    "config.json",
+    "metrics.json",
+    "report.html",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "spm.model",
+    "spiece.model",
+    "tokenizer*.json",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+)
+"""Files that a run leaves in its folder besides ``run.json``."""
+
+
+def checkpoints_of(out: Path) -> Path:
+    """Where the checkpoints of the run in ``out`` stand."""
+    return out / "checkpoints"
+
+
+def starting_point(
+    config: FinetuneConfig, out: Path, *, data: Mapping[str, Any], labels: tuple[str, ...], resume: bool
+) -> Path | None:
+    """Return the checkpoint to go on from; None for the beginning. Nothing is written.
+
+    Args:
+        config: the run.
+        out: its folder, which need not exist.
+        data: rows and sum of each data file (:func:`debertav3.finetune.records.data_facts`).
+        labels: class names in id order.
+        resume: whether to go on with what is there.
+
+    Raises:
+        UserError: if the folder holds another run, a model, or files that this run would write over, or if
+            settings, data or labels are not those of the run that is to be resumed.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out} is a file. Give a folder.")
+    if Path(config.model).is_dir() and out.resolve() == Path(config.model).resolve():
+        raise UserError(
+            f"--out {out} is the folder of --model, which would be written over. Choose another folder."
+        )
+    folder = checkpoints_of(out)
+    is_finished = (out / "run.json").exists()
+    if is_finished and resume:
+        raise UserError(f"--out {out} holds a finished run; there is nothing to resume.")
+    if is_finished or (checkpoints.numbered(folder) and not resume):
+        raise UserError(
+            f"--out {out} already holds a run. Choose another folder, or add --resume to go on with it."
+        )
+    settings = folder / _SETTINGS
+    if not settings.is_file():
+        _refuse_foreign(out, folder)
+    if not resume:
+        return None
+    if settings.is_file():
+        before = json.loads(settings.read_text(encoding="utf-8"))
+        _refuse_changes(before, _pinned(config, data=data, labels=labels))
+    found = checkpoints.newest_complete(folder)
+    logger.info("resuming from %s", found or "the beginning: there is no complete checkpoint yet")
+    return found
+
+
+def write_settings(
+    config: FinetuneConfig, out: Path, *, data: Mapping[str, Any], labels: tuple[str, ...]
+) -> None:
+    """Note what the run is made of; by this file a later ``--resume`` knows the folder as a run's."""
+    write_json(checkpoints_of(out) / _SETTINGS, _pinned(config, data=data, labels=labels))
+
+
+def remove_checkpoints(out: Path) -> None:
+    """Delete what the run has written under ``checkpoints``, and the folder if nothing else is in it."""
+    folder = checkpoints_of(out)
+    for checkpoint in [*checkpoints.numbered(folder), folder / checkpoints.STAGING]:
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    for file in [folder / _SETTINGS, *folder.glob(f".{_SETTINGS}.*.part")]:
+        file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it holds a file of somebody else
+        folder.rmdir()
+
+
+def _refuse_foreign(out: Path, folder: Path) -> None:
+    """Refuse a folder in which no run has begun if this one would write over what is in it."""
+    found = sorted(path.name for pattern in _WRITTEN for path in out.glob(pattern))
+    # Of a run that was killed at its first writing nothing but a dotted part is left.
+    is_taken = folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
+    if is_taken or folder.is_file():
+        found.append(folder.name)
+    if found:
+        raise UserError(
+            f"--out {out} holds {', '.join(found[:3])}, which no run has left there and this one would write "
+            "over. Choose another folder."
+        )
+
+
+def _pinned(config: FinetuneConfig, *, data: Mapping[str, Any], labels: tuple[str, ...]) -> dict[str, Any]:
+    return {**config.to_dict(), "labels": list(labels), "data": dict(data)}
+
+
+def _refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse other settings, labels or data; what an older version did not note is not compared."""
+    changed = [
+        f"{key} (was {before.get(key)!r}, now {value!r})"
+        for key, value in now.items()
+        if key != "data" and before.get(key, value if key == "labels" else None) != value
+    ]
+    if changed:
+        raise UserError(f"--resume needs the settings of the first run; changed: {', '.join(changed)}")
+    known = before.get("data", now["data"])
+    other = [source for source, facts in now["data"].items() if known.get(source) != facts]
+    if other:
+        raise UserError(
+            f"--resume needs the data of the first run; {', '.join(other)} has changed since. "
+            "Put the old data back, or train in another folder."
+        )
