@@ -6,10 +6,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
+from torch import nn
 from transformers import PreTrainedModel
 from transformers.trainer_utils import EvalPrediction
 
@@ -198,7 +199,7 @@ def _report_divergence(
         labels=prepared.labels,
         data=sums,
         device=str(trainer.args.device),
-        parameters=trainer.model.num_parameters(),
+        parameters=sum(weight.numel() for weight in cast(nn.Module, trainer.model).parameters()),
     )
     report = {
         "task": prepared.task.name,
