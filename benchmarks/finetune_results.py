@@ -142,7 +142,7 @@ ROWS = (
         kind="csv",
         options=("--text", "first", "--pair", "second", "--label", "how alike"),
     ),
-    derived("tags", "max_length=64", "epochs=2", "learning_rate=5e-4", "balance_classes=true", task="custom"),
+    derived("tags", "max_length=64", "epochs=4", "learning_rate=5e-4", "balance_classes=true", task="custom"),
     derived(
         "ranking",
         "max_length=96",
