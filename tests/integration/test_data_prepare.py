@@ -159,6 +159,18 @@ def test_inputs_without_a_document_are_refused_and_the_corrected_command_runs(
     assert statistics["train_num_documents"] + statistics["heldout_num_documents"] == 3  # type: ignore[index]
 
 
+def test_no_index_without_a_document_wherever_the_tasks_ran(
+    nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Slurm and Ray run the stages in a chain, without the look between them."""
+    monkeypatch.setattr("debertav3.data.prepare._require_documents", lambda out: None)
+    (tmp_path / "a.txt").write_text("\n\n")
+    with pytest.raises(UserError, match="stage 'index': 1 of 1 tasks failed"):
+        run(tmp_path / "a.txt", nano, tmp_path / "out")
+    assert not (tmp_path / "out" / "index.json").exists()
+    assert "no document to prepare" in caplog.text
+
+
 LIMITED = """
 import resource, sys
 from debertav3.cli import main

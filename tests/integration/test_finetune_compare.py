@@ -59,6 +59,12 @@ def test_a_broken_comparison_goes_on_and_adds_up(tmp_path: Path, nano: Path) -> 
     with pytest.raises(UserError, match="was made with another epochs"):
         compare(models, tasks, [1, 2], out, overrides=[*overrides, "epochs=9"])
 
+    content = Path(stsb).read_text(encoding="utf-8")
+    Path(stsb).write_text(content.replace('"a"', '"b"'), encoding="utf-8")
+    with pytest.raises(UserError, match=r"b\.jsonl has changed since .*stsb--1 was made from it"):
+        compare(models, tasks, [1, 2], out, overrides=overrides)
+    Path(stsb).write_text(content, encoding="utf-8")
+
     rows = json.loads((out / "compare.json").read_text(encoding="utf-8"))["rows"]
     assert {(row["task"], row["score"]) for row in rows} == {
         ("sst2", "accuracy"),

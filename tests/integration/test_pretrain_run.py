@@ -251,6 +251,32 @@ def test_continuing_from_a_run_restores_both_networks_and_delta(
     assert pretrain(replace(TINY, steps=2), shards, tmp_path / "more", resume=False, start=finished)
 
 
+def test_data_of_another_tokenizer_are_refused(finished: Path, shards: Path, tmp_path: Path) -> None:
+    """As many pieces, but two of them have changed places: every size fits."""
+    start = tmp_path / "start"
+    shutil.copytree(finished, start)
+    (start / "encoder" / "spm.model").unlink()
+    content = json.loads((start / "encoder" / "tokenizer.json").read_text())
+    pieces = content["model"]["vocab"]
+    pieces[500], pieces[501] = pieces[501], pieces[500]
+    (start / "encoder" / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"another tokenizer than that of .*start: 2 of 12001 pieces"):
+        pretrain(replace(TINY, steps=1), shards, tmp_path / "run", resume=False, start=start)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_says_what_it_started_from(finished: Path, shards: Path, tmp_path: Path) -> None:
+    here = Path(os.path.relpath(finished))
+    config = replace(TINY, steps=1, size="xsmall", generator_layers=None)
+    assert pretrain(config, shards, tmp_path / "run", resume=False, start=here)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["start"] == str(finished.resolve())
+    layers = {name: network["layers"] for name, network in record["networks"].items()}
+    assert layers == {"generator": 1, "discriminator": 6}
+    # The same folder under another name:
+    assert pretrain(config, shards, tmp_path / "run", resume=True, start=finished)
+
+
 def test_the_depth_of_a_generator_that_is_there_cannot_be_chosen(finished: Path) -> None:
     with pytest.raises(UserError, match="has 1 layers and generator_layers is 2: leave that out"):
         build_networks(replace(TINY, generator_layers=2), 12001, finished)
@@ -378,6 +404,20 @@ def test_processes_change_no_loss(processes: int, shards: Path, tmp_path: Path) 
         for name in ("mlm_loss", "rtd_loss", "heldout_mlm_loss", "heldout_rtd_loss"):
             if name in first:
                 assert second[name] == pytest.approx(first[name], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_processes_prepare_a_text_once(nano: Path, tmp_path: Path) -> None:
+    text, out = tmp_path / "a.txt", tmp_path / "run"
+    text.write_text("\n\n".join(f"river stone market number {i} " * 9 for i in range(60)))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m"]
+    arguments = command(tmp_path, out, "--steps", "1", "--set=generator_layers=1")[2:]
+    place = arguments.index("--data")
+    arguments[place : place + 2] = ["--text", str(text), "--tokenizer", str(nano)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(launch + arguments, env=environment, check=True, stderr=subprocess.PIPE, text=True)
+    assert done.stderr.count("is complete already") == 1  # the second process finds the first one's shards
+    assert (out / "encoder" / "model.safetensors").is_file()
 
 
 @pytest.mark.slow

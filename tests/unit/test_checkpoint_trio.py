@@ -177,6 +177,22 @@ def test_generator_from_a_folder_of_its_own(discriminator: dict, generator: dict
     assert_same(trio.generator or {}, generator)
 
 
+@pytest.mark.parametrize("given", ["whole", "whole/pytorch_model.generator.bin", "whole/generator"])
+def test_generator_out_of_the_folder_of_a_whole_checkpoint(
+    given: str, discriminator: dict, generator: dict, tmp_path: Path
+) -> None:
+    """The config.json beside such a generator is a discriminator's, with more layers."""
+    write_official(tmp_path / "d", without_delta(discriminator), None)
+    if given == "whole/generator":
+        write_official(tmp_path / "both", discriminator, generator)
+        save_trio(open_trio(tmp_path / "both"), tmp_path / "whole")
+    else:
+        write_official(tmp_path / "whole", discriminator, generator)
+    trio = open_trio(tmp_path / "d", generator=tmp_path / given)
+    assert (trio.generator_config or {})["num_hidden_layers"] == GENERATOR["num_hidden_layers"]
+    assert_same(trio.generator or {}, generator)
+
+
 def test_generator_of_another_width_is_refused(discriminator: dict, tmp_path: Path) -> None:
     wide = {**GENERATOR, "hidden_size": 96, "pooler_hidden_size": 96}
     write_official(tmp_path, discriminator, network(models.DebertaV2ForMaskedLM, wide, 1))

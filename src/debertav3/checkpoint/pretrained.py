@@ -139,29 +139,33 @@ def _open_generator(
     folder: Path, config: Mapping[str, Any], generator: str | Path | None
 ) -> tuple[dict[str, Tensor] | None, dict[str, Any] | None]:
     """Read the generator and its configuration; an official one has none, and differs only in depth."""
-    own_config = None
     if generator is None:
         paths = files.find_generator(folder)
-        place = folder / files.GENERATOR
     elif Path(generator).is_file():
-        paths, place = [Path(generator)], Path(generator).parent
+        paths = [Path(generator)]
     else:
         place = files.locate(generator)
         paths = files.find_generator(place) or files.find_weights(place)
     if not paths:
         return None, None
-    if paths[0].parent == place and place != folder and (place / "config.json").is_file():
-        own_config = read_config(place)
+    place = paths[0].parent
     weights = Weights(place, paths)
-    own_config = own_config or checked({**config, "num_hidden_layers": keys.count_layers(weights.stored)})
-    check_body(paths[0].parent, own_config, weights.stored)
-    _check_encoder(paths[0].parent, own_config, weights)
+    # A file beside a discriminator's has no configuration: the config.json there is the discriminator's.
+    is_beside = place == folder or paths[0].name in files.GENERATOR_BESIDE
+    has_own = not is_beside and (place / "config.json").is_file()
+    own_config = read_config(place) if has_own else _of_depth(config, keys.count_layers(weights.stored))
+    check_body(place, own_config, weights.stored)
+    _check_encoder(place, own_config, weights)
     if own_config.get("hidden_size") != config.get("hidden_size"):
         raise UserError(
             f"{paths[0]}: the generator is {own_config.get('hidden_size')} wide and the discriminator "
             f"{config.get('hidden_size')}; sharing embeddings needs equal widths"
         )
     return weights.read(), own_config
+
+
+def _of_depth(config: Mapping[str, Any], layers: int) -> dict[str, Any]:
+    return checked({**config, "num_hidden_layers": layers})
 
 
 def _check_encoder(folder: Path, config: Mapping[str, Any], weights: Weights) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -60,16 +62,20 @@ def pretrain_command(
         return
     if bool(data) == bool(text):
         raise UserError("give either --data SHARDS or --text FILE")
-    shards = data or _prepare_text(text or [], tokenizer or (str(start) if start else None), out / "shards")
+    prepare = None
+    if data is None:
+        data = out / "shards"
+        prepare = _preparation(text or [], tokenizer or (str(start) if start else None), data)
     try:
         from ..pretrain.run import pretrain
     except ModuleNotFoundError as error:
         raise MissingExtraError(feature="pre-training", package=str(error.name), extra="pretrain") from error
-    finished = pretrain(config, shards, out, resume=resume, start=start)
+    finished = pretrain(config, data, out, resume=resume, start=start, prepare=prepare)
     print(json.dumps({"finished": finished, "out": str(out), "encoder": str(out / "encoder")}))
 
 
-def _prepare_text(text: list[str], tokenizer: str | None, shards: Path) -> Path:
+def _preparation(text: list[str], tokenizer: str | None, shards: Path) -> Callable[[], object]:
+    """What writes the shards of ``--text``."""
     from ..data.prepare import ExecutorConfig, PrepareConfig, prepare
 
     if tokenizer is None:
@@ -77,5 +83,4 @@ def _prepare_text(text: list[str], tokenizer: str | None, shards: Path) -> Path:
             "--text needs --tokenizer: the folder of a tokenizer (debertav3 tokenizer train makes one)"
         )
     config = PrepareConfig(inputs=tuple(text), tokenizer=tokenizer, heldout_share=0.02)
-    prepare(config, shards, ExecutorConfig())
-    return shards
+    return partial(prepare, config, shards, ExecutorConfig())

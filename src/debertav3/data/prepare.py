@@ -210,19 +210,26 @@ def _run_locally(stage: Stage, out: Path, workers: int) -> None:
 
 def _require_documents(out: Path) -> None:
     """Refuse inputs that gave no document, and clear ``out`` for the corrected command."""
+    reason = _why_no_document(out)
+    if reason is None:
+        return
+    for name in ("stages", "tokenizer", *SPLITS):
+        shutil.rmtree(out / name, ignore_errors=True)
+    (out / PLAN_NAME).unlink()
+    raise UserError(f"no document to prepare, and nothing was written: {reason}")
+
+
+def _why_no_document(out: Path) -> str | None:
+    """Why the tasks found no document; None if they found any."""
     from .steps import read_json_files
 
     facts = read_json_files(out / "stages" / "facts")
     if any(row[split]["num_documents"] for row in facts for split in SPLITS):
-        return
+        return None
     problems = [row for rows in read_json_files(out / "stages" / "problems") for row in rows]
-    for name in ("stages", "tokenizer", *SPLITS):
-        shutil.rmtree(out / name, ignore_errors=True)
-    (out / PLAN_NAME).unlink()
-    reason = "the inputs are empty, or cleaning has left nothing of them"
     if problems:
-        reason = f"{problems[0]['place']}: {problems[0]['reason']}"
-    raise UserError(f"no document to prepare, and nothing was written: {reason}")
+        return f"{problems[0]['place']}: {problems[0]['reason']}"
+    return "the inputs are empty, or cleaning has left nothing of them"
 
 
 def _submit(stages: list[Stage], out: Path, config: ExecutorConfig) -> None:
@@ -284,6 +291,8 @@ class WriteIndex:
         """Gather and write."""
         from .steps import read_json_files
 
+        if reason := _why_no_document(self.out):  # only where Slurm or Ray ran the stages before
+            raise UserError(f"no document to prepare, and no {INDEX_NAME} is written: {reason}")
         tokenizer = DebertaV3Tokenizer.from_pretrained(str(self.out / "tokenizer"))
         facts = read_json_files(self.out / "stages" / "facts")
         problems = [row for rows in read_json_files(self.out / "stages" / "problems") for row in rows]

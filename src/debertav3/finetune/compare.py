@@ -11,6 +11,7 @@ from typing import Any
 
 from ..data.jsonl import atomic_write, write_json
 from ..errors import UserError
+from .checkpoints import file_sha256
 from .config import FinetuneConfig
 from .glue import GLUE_TASKS
 from .preparation import read_data, resolve
@@ -112,10 +113,13 @@ def _is_finished(folder: Path) -> bool:
 
 
 def _refuse_other_settings(config: FinetuneConfig, folder: Path) -> None:
-    before, now = _read(folder / "run.json")["config"], config.to_dict()
-    changed = [key for key in now if before.get(key) != now[key]]
+    record, now = _read(folder / "run.json"), config.to_dict()
+    changed = [key for key in now if record["config"].get(key) != now[key]]
     if changed:
         raise UserError(f"{folder} was made with another {', '.join(changed)}; take another --out.")
+    for source, facts in record["data"].items():
+        if Path(source).is_file() and file_sha256(Path(source)) != facts["sha256"]:
+            raise UserError(f"{source} has changed since {folder} was made from it; take another --out.")
 
 
 def _ensure_run(config: FinetuneConfig, folder: Path) -> None:

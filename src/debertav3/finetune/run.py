@@ -19,6 +19,7 @@ from ..checkpoint.quiet import quiet_transformers
 from ..checkpoint.saving import replacing_folder
 from ..data.jsonl import atomic_write, write_json
 from ..errors import UserError
+from ..layers.precision import multiplies_bf16
 from ..models import DebertaV2PreTrainedModel
 from . import plots
 from .adaptation import add_lora, freeze, merged
@@ -253,10 +254,11 @@ def _tell(report: Mapping[str, Any], metric: str, out: Path) -> None:
 
 
 def _with_precision(config: FinetuneConfig) -> FinetuneConfig:
-    """Resolve ``auto`` for the device at hand."""
+    """Resolve ``auto``: bf16 on an accelerator that multiplies in it; fp32 on CPUs, to the last bit."""
     if config.precision != "auto":
         return config
-    has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    device = torch.accelerator.current_accelerator(check_available=True)
+    has_bf16 = device is not None and multiplies_bf16(device.type)
     return config.with_values({"precision": "bf16" if has_bf16 else "fp32"}, source="auto")
 
 

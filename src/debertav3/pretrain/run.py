@@ -4,12 +4,9 @@
 ``checkpoints/``, ``report.html`` and, at the end, ``encoder/``, ``discriminator/`` and ``generator/``.
 """
 
-import json
 import logging
-import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +15,17 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs
 from torch import nn
 
-from ..data.jsonl import write_json
 from ..data.samples import PretrainingData, open_windows, special_ids, vocabulary_of
 from ..data.shards import TokenShards
 from ..errors import UserError
 from ..layers.encoder import Encoder
+from ..layers.precision import multiplies_bf16
 from ..tokenization import DebertaV3Tokenizer
+from ..tokenization.folder import JSON_FILE, MODEL_FILE
 from .batches import MaskedBatch, Share, load_steps
 from .diagnostics import derived, embedding_cosines
 from .flops import detection_flops, masked_lm_flops, measured_rate
+from .folder import check_folder, place_of, write_record
 from .loop import Loop, LoopConfig, TrainStep
 from .metrics_log import MetricsLog
 from .mlm import MaskedLanguageModel
@@ -40,21 +39,16 @@ from .state import CheckpointStore
 log = logging.getLogger(__name__)
 
 _FOREIGN = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
-_WRITTEN = (
-    "run.json",
-    "metrics.jsonl",
-    "checkpoints",
-    "tensorboard",
-    "report.html",
-    "encoder",
-    "discriminator",
-    "generator",
-)
-_PACKAGES = ("debertav3", "torch", "transformers", "accelerate", "sentencepiece", "numpy")
 
 
 def pretrain(
-    config: PretrainConfig, data: Path, out: Path, *, resume: bool, start: Path | None = None
+    config: PretrainConfig,
+    data: Path,
+    out: Path,
+    *,
+    resume: bool,
+    start: Path | None = None,
+    prepare: Callable[[], object] | None = None,
 ) -> bool:
     """Run, or go on with, one pre-training.
 
@@ -64,6 +58,7 @@ def pretrain(
         out: the run's folder.
         resume: go on from the newest complete checkpoint, if there is one.
         start: checkpoint folder whose weights to start from; None for fresh ones.
+        prepare: writes ``data`` if it is not whole yet. The first process calls it before the others do.
 
     Returns:
         True if the run came to its end, False if SIGTERM ended it early.
@@ -72,7 +67,7 @@ def pretrain(
         UserError: if ``out`` holds another run, or cannot be gone on with.
     """
     accelerator = Accelerator(
-        mixed_precision=choose_precision(config.precision),
+        mixed_precision=choose_precision(config.precision, _device_type()),
         cpu=not torch.accelerator.is_available(),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=config.exchange_timeout_seconds))],
     )
@@ -81,17 +76,19 @@ def pretrain(
             f"launch pre-training with torchrun, without accelerate's {accelerator.distributed_type.value}: "
             "weights are spread over processes by --set shard_weights=true"
         )
-    if accelerator.is_main_process:
-        log.info("processes: %d; mixed precision: %s", accelerator.num_processes, accelerator.mixed_precision)
     _check_batch(config, accelerator.num_processes)
+    with accelerator.main_process_first():
+        if accelerator.is_main_process:
+            check_folder(out, resume=resume)
+        if prepare is not None:
+            prepare()
     shards = TokenShards(data)
     tokenizer = DebertaV3Tokenizer.from_pretrained(data / "tokenizer")
     store = CheckpointStore(out / "checkpoints", keep=config.keep_checkpoints)
-    if accelerator.is_main_process:
-        _check_folder(out, resume=resume)
-    accelerator.wait_for_everyone()
     networks = build_networks(config, len(tokenizer), start)
-    _check_vocabulary(networks, len(tokenizer), start)
+    _check_vocabulary(networks, tokenizer, start)
+    if accelerator.is_main_process:
+        log.info("processes: %d; mixed precision: %s", accelerator.num_processes, accelerator.mixed_precision)
     step = build_step(config, networks, accelerator)
     train, heldout = _open_data(config, shards, tokenizer), _open_heldout(config, data, tokenizer)
     share = Share(
@@ -113,7 +110,7 @@ def pretrain(
     def begin(done: int) -> None:
         if accelerator.is_main_process:
             store.clean()
-            _write_record(config, shards, out, start)
+            write_record(config, shards, networks, out, start)
         metrics.forget_after(done)
 
     rate = _flops_per_token(config, networks) / _peak_rate(accelerator)
@@ -127,7 +124,7 @@ def pretrain(
             facts={
                 "config": config.identity(),
                 "fingerprint": shards.fingerprint,
-                "start": None if start is None else str(start),
+                "start": place_of(start),
             },
             write=metrics.write,
             validate=validate,
@@ -142,13 +139,21 @@ def pretrain(
     return finished
 
 
-def choose_precision(wanted: str) -> str:
-    """Accelerate's word for a precision; ``"auto"`` is bf16 where the device multiplies in it, else fp32."""
+def choose_precision(wanted: str, device_type: str) -> str:
+    """Accelerate's word for a precision; ``"auto"`` is bf16 where the device multiplies in it.
+
+    Where it does not, CUDA takes fp16, which its tensor cores have had for longer, and the rest fp32.
+    """
     if wanted != "auto":
         return "no" if wanted == "fp32" else wanted
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    return "bf16" if torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported() else "no"
+    if multiplies_bf16(device_type):
+        return "bf16"
+    return "fp16" if device_type == "cuda" else "no"
+
+
+def _device_type() -> str:
+    device = torch.accelerator.current_accelerator(check_available=True)
+    return "cpu" if device is None else device.type
 
 
 def build_step(config: PretrainConfig, networks: Networks, accelerator: Accelerator) -> TrainStep:
@@ -296,50 +301,29 @@ def _check_batch(config: PretrainConfig, num_processes: int) -> None:
         )
 
 
-def _check_vocabulary(networks: Networks, num_tokens: int, start: Path | None) -> None:
-    rows = networks.generator.config.vocab_size
-    if num_tokens > rows:
+def _check_vocabulary(networks: Networks, tokenizer: DebertaV3Tokenizer, start: Path | None) -> None:
+    """Refuse data whose ids are not the checkpoint's: more of them, or the same numbers for other pieces."""
+    rows, wanted = networks.generator.config.vocab_size, len(tokenizer)
+    if wanted > rows:
         raise UserError(
-            f"the data has {num_tokens} kinds of token and {start} only {rows}: prepare the data with the "
+            f"the data has {wanted} kinds of token and {start} only {rows}: prepare the data with the "
             "checkpoint's own tokenizer"
         )
-
-
-def _check_folder(out: Path, *, resume: bool) -> None:
-    """Refuse a folder in which the run would write over what it has not written."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file: --out needs a folder for the run")
-    if _is_run(out / "run.json"):
-        if not resume:
-            raise UserError(
-                f"{out} holds a run already: add --resume to go on with it, or choose another --out"
-            )
-    elif found := [name for name in _WRITTEN if (out / name).exists()]:
+    own = None if start is None else _tokenizer_of(start)
+    if own is None:
+        return
+    known = own.get_vocab()
+    strange = [piece for piece, number in tokenizer.get_vocab().items() if known.get(piece) != number]
+    if strange:
         raise UserError(
-            f"{out} holds {', '.join(found)} of something else, which pre-training would overwrite: choose "
-            "another --out"
+            f"the data was prepared with another tokenizer than that of {start}: {len(strange)} of {wanted} "
+            f"pieces are not the same ({strange[0]!r}). Prepare it with --tokenizer {start}"
         )
 
 
-def _is_run(path: Path) -> bool:
-    """Whether a file is the record of a pre-training."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return "objective" in record["config"] and "fingerprint" in record["data"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return False
-
-
-def _write_record(config: PretrainConfig, shards: TokenShards, out: Path, start: Path | None) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    run = {
-        "config": config.resolved(),
-        "start": None if start is None else str(start),
-        "data": {"folder": str(shards.folder.resolve()), "fingerprint": shards.fingerprint},
-        "tokens": shards.num_tokens,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in _PACKAGES},
-        },
-    }
-    write_json(out / "run.json", run)
+def _tokenizer_of(start: Path) -> DebertaV3Tokenizer | None:
+    """The tokenizer of a checkpoint, an earlier run or a Hub name; None for a folder without one."""
+    for folder in (start, start / "encoder"):
+        if any((folder / name).is_file() for name in (MODEL_FILE, JSON_FILE)):
+            return DebertaV3Tokenizer.from_pretrained(folder)
+    return None if start.is_dir() else DebertaV3Tokenizer.from_pretrained(str(start))
