@@ -114,7 +114,7 @@ ROWS = (
     derived("copa", "max_length=48", "epochs=5"),
     derived("race", "max_length=64", "train_limit=3000", "epochs=2"),
     derived("swag", "max_length=64", "train_limit=2000", "epochs=1"),
-    derived("boolq", "max_length=128", "epochs=6", "learning_rate=5e-4", "balance_classes=true"),
+    derived("boolq", "max_length=128", "epochs=3", "learning_rate=2e-4", "sift=true"),
     derived(
         "subjects",
         "max_length=96",
