@@ -1,6 +1,7 @@
 """Task custom: columns and the kind of label are found or named, and what cannot be told is asked for."""
 
 import json
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,45 @@ def test_words_and_tags_are_a_tagging_task(tmp_path: Path, kind: str) -> None:
     assert data.labels == ("O", "B-LOC", "I-LOC")
 
 
+def test_errors_of_numbers_in_their_own_unit() -> None:
+    sklearn_metrics = pytest.importorskip("sklearn.metrics")
+    generator = np.random.default_rng(0)
+    found, gold = generator.normal(50, 20, size=40), generator.normal(50, 20, size=40)
+    assert metrics.mae(found, gold) == pytest.approx(sklearn_metrics.mean_absolute_error(gold, found))
+    assert metrics.rmse(found, gold) == pytest.approx(sklearn_metrics.root_mean_squared_error(gold, found))
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "hint"),
+    [
+        (
+            [{"first": f"a long text {n}", "second": f"another {n}", "label": n % 2} for n in range(8)],
+            {},
+            "column 'second' is not read; if the two are a pair, add --pair second",
+        ),
+        (
+            [{"text": f"some text {n}", "label": ["red, green", "blue"][n % 2]} for n in range(8)],
+            {"label_kind": "several-labels"},
+            "'red, green' counts as one label; several have '|' between them",
+        ),
+        ([{"text": f"a long text {n}", "id": f"{n}", "label": n % 2} for n in range(8)], {}, None),
+        ([{"text": f"some text {n}", "label": ["red|green", "blue"][n % 2]} for n in range(8)], {}, None),
+    ],
+    ids=["pair", "comma", "id", "bar"],
+)
+def test_what_may_be_meant_otherwise_is_said(
+    rows: list[dict[str, Any]],
+    settings: dict[str, Any],
+    hint: str | None,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    read(tmp_path, rows, **settings)
+    hints = [line for line in caplog.messages if line.startswith("custom: ") and "read as" not in line]
+    assert hints == ([f"custom: {hint}"] if hint else [])
+
+
 def test_queries_and_texts_are_a_ranking_task(tmp_path: Path) -> None:
     rows = [{"query": "q", "text": f"answer {number}", "label": number % 2} for number in range(4)]
     data = read(tmp_path, rows, text_column="query", pair_column="text", label_kind="ranking")
@@ -127,11 +167,29 @@ def test_ranking_scores_by_hand() -> None:
     assert metrics.reciprocal_rank(scores, np.zeros(3)) == metrics.ndcg(scores, np.zeros(3)) == 0.0
 
 
+def test_texts_of_equal_score_stand_in_every_order() -> None:
+    generator = np.random.default_rng(1)
+    for size in (2, 5, 6):
+        relevance = generator.integers(2, size=size).astype(float)
+        relevance[0] = 1
+        scores = generator.integers(3, size=size).astype(float)
+        orders = [np.array(order) for order in permutations(range(size))]
+        ranks = [reciprocal_of_first(scores[order], relevance[order]) for order in orders]
+        assert metrics.reciprocal_rank(scores, relevance) == pytest.approx(np.mean(ranks))
+    first, last = (metrics.ndcg(np.zeros(10), np.eye(10)[place]) for place in (0, 9))
+    assert first == pytest.approx(last)
+
+
+def reciprocal_of_first(scores: Any, relevance: Any) -> float:
+    """With ties left in the order in which they come."""
+    return float(1 / (1 + np.flatnonzero(relevance[np.argsort(-scores, kind="stable")] > 0)[0]))
+
+
 def test_ndcg_equals_scikit_learn() -> None:
     sklearn_metrics = pytest.importorskip("sklearn.metrics")
     generator = np.random.default_rng(0)
-    for size in (3, 30):
-        relevance, scores = generator.integers(2, size=size).astype(float), generator.normal(size=size)
+    for scores in (generator.normal(size=3), generator.normal(size=30), np.arange(30.0) // 7):
+        relevance = generator.integers(2, size=len(scores)).astype(float)
         expected = sklearn_metrics.ndcg_score(relevance[None], scores[None], k=10)
         assert metrics.ndcg(scores, relevance) == pytest.approx(expected)
 

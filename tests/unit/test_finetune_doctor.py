@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 from typer.testing import CliRunner
 
 import debertav3.cli.data_check  # noqa: F401  adds its command to the group
@@ -99,6 +100,28 @@ def test_what_spoils_a_training_is_told(
 ) -> None:
     warnings = facts_of(tmp_path, train, dev, tokenizer, **settings)["warnings"]
     assert any(warning in line for line in warnings), warnings
+
+
+def test_numbers_far_from_0_are_told(tmp_path: Path, tokenizer: DebertaV3Tokenizer) -> None:
+    rows = [{"sentence1": f"one {n}", "sentence2": f"two {n}", "label": n} for n in range(40)]
+    config = FinetuneConfig(task="stsb", model="nano", train=(write(tmp_path / "a.jsonl", rows),))
+    (line,) = examine(read_data(config), config, tokenizer=tokenizer)["warnings"]
+    assert "labels have the mean 19.5 and the standard deviation 11.54; a model begins near 0" in line
+
+
+def test_lengths_by_the_tokenizer_of_another_family(tmp_path: Path) -> None:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog", "barks", "."]
+    (tmp_path / "bert").mkdir()
+    (tmp_path / "bert" / "vocab.txt").write_text("\n".join(words))
+    transformers.BertConfig(vocab_size=len(words)).save_pretrained(tmp_path / "bert")
+    transformers.BertTokenizer(str(tmp_path / "bert" / "vocab.txt")).save_pretrained(tmp_path / "bert")
+    rows = write(tmp_path / "a.jsonl", [{"sentence": "A dog barks.", "label": n % 2} for n in range(4)])
+    result = CliRunner().invoke(
+        data_app,
+        ["check", "sst2", rows, "--tokenizer", str(tmp_path / "bert"), "--json", str(tmp_path / "x.json")],
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "x.json").read_text())["train"]["tokens"]["p50"] == 6
 
 
 @pytest.mark.parametrize(

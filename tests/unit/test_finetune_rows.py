@@ -33,6 +33,10 @@ def write_jsonl(path: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
 
 
+def write_list(path: Path) -> None:
+    path.write_text("\n" + json.dumps(ROWS, indent=2), encoding="utf-8")
+
+
 def write_gz(path: Path) -> None:
     with gzip.open(path, "wt", encoding="utf-8") as file:
         file.write("".join(json.dumps(row) + "\n" for row in ROWS))
@@ -51,6 +55,7 @@ def write_parquet(path: Path) -> None:
         ("y.csv", write_semicolons),
         ("z.csv", write_tabs),
         ("x.jsonl", write_jsonl),
+        ("list.json", write_list),
         ("x.jsonl.gz", write_gz),
         ("x.parquet", write_parquet),
     ],
@@ -82,6 +87,15 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, mess
     path.write_bytes(content)
     with pytest.raises(UserError, match=message):
         list(read_rows(str(path)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [('[{"a": 1}, 2]', "row 2 is no object"), ('[{"a": 1}', "is not JSON")]
+)
+def test_a_damaged_list_is_named(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(UserError, match=message):
+        list(read_rows(str(tmp_path / "x.json")))
 
 
 def test_a_quote_of_a_tsv_file_belongs_to_the_text(tmp_path: Path) -> None:

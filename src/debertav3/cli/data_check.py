@@ -1,13 +1,18 @@
 """``debertav3 data check``: the data doctor on its own."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import UserError
 from .data import data_app
 from .finetune import Kind, Label, Pair, Text, custom_columns
 from .several_values import SeveralValues
+
+if TYPE_CHECKING:
+    from ..finetune.config import FinetuneConfig
+    from ..finetune.task import Task
 
 
 @data_app.command("check", cls=SeveralValues)
@@ -36,13 +41,12 @@ def check_command(
     from ..data.jsonl import write_json
     from ..finetune.doctor import examine
     from ..finetune.preparation import read_data, resolve
-    from ..tokenization import DebertaV3Tokenizer
 
     given = {"train": files, "dev": dev or [], "tokenizer": tokenizer}
     given |= custom_columns(text=text, pair=pair, label=label, kind=kind)
     config = resolve(task, model=tokenizer, given=given, overrides=override or [])
     data = read_data(config)
-    facts = examine(data, config, tokenizer=DebertaV3Tokenizer.from_pretrained(tokenizer))
+    facts = examine(data, config, tokenizer=_open_tokenizer(config, data.task))
     for name, part in [("training data", facts["train"]), *facts["dev"].items()]:
         print(name)
         for key, value in part.items():
@@ -51,6 +55,21 @@ def check_command(
         print(f"warning: {line}")
     if json_file is not None:
         write_json(json_file, facts)
+
+
+def _open_tokenizer(config: "FinetuneConfig", task: "Task") -> Any:
+    """DeBERTaV3's without loading torch, or that of another family."""
+    from ..tokenization import DebertaV3Tokenizer
+
+    try:
+        return DebertaV3Tokenizer.from_pretrained(config.model)
+    except UserError as error:
+        from ..finetune.opening import open_tokenizer
+
+        try:
+            return open_tokenizer(config, task)
+        except UserError:
+            raise error from None
 
 
 def _readable(value: Any) -> str:

@@ -2,13 +2,14 @@
 
 import difflib
 import logging
+import re
 from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from .fields import is_missing
-from .metrics import accuracy, macro_f1, matthews_corrcoef, micro_f1, pearson, spearman
+from .metrics import accuracy, macro_f1, mae, matthews_corrcoef, micro_f1, pearson, rmse, spearman
 from .rows import Row, read_rows, suffix_of
 from .tagging import CONLL_SUFFIXES, TaggingTask
 from .task import Task
@@ -29,7 +30,10 @@ _LABEL_NAMES = (
     "score",
     "rating",
     "stars",
+    "relevance",
+    "relevant",
     "tags",
+    "ner_tags",
 )
 _ROWS_LOOKED_AT = 1000
 _MOST_LABELS = 20
@@ -37,7 +41,7 @@ _MOST_LABELS = 20
 _METRICS = {
     "one-label": (accuracy, macro_f1, matthews_corrcoef),
     "several-labels": (micro_f1, macro_f1),
-    "number": (pearson, spearman),
+    "number": (pearson, spearman, rmse, mae),
 }
 
 
@@ -66,6 +70,7 @@ def custom_task(config: "FinetuneConfig", source: str) -> Task:
     )
     pair = f" and {texts[1]!r}" if len(texts) > 1 else ""
     logger.info("custom: text %r%s, label %r, read as %s", text, pair, label, kind)
+    _hint(rows, texts=texts, label=label, kind=kind)
     if kind == "tags":
         return TaggingTask(name="custom", words_column=(text,), tags_column=(label,))
     columns = tuple((name,) for name in texts)
@@ -84,6 +89,22 @@ def custom_task(config: "FinetuneConfig", source: str) -> Task:
         no_gold=(),
         metrics=_METRICS[kind],
     )
+
+
+def _hint(rows: Sequence[Row], *, texts: Sequence[str], label: str, kind: str) -> None:
+    """Say what may be meant otherwise: a second text that is left aside, labels that no bar divides."""
+    sizes = _text_sizes(rows, taken=(label,))
+    others = [column for column in sizes if column not in texts]
+    near = [column for column in others if 3 * sizes[column] > sizes.get(texts[0], 0)]
+    if len(texts) == 1 and near and kind != "tags":
+        logger.info("custom: column %r is not read; if the two are a pair, add --pair %s", near[0], near[0])
+    values = [str(row.fields.get(label)) for row in rows if isinstance(row.fields.get(label), str)]
+    if kind == "several-labels" and not any(SEVERAL_SEPARATOR in value for value in values):
+        marked = next((value for value in values if re.search(r"[,;]", value)), None)
+        if marked is not None:
+            logger.info(
+                "custom: %r counts as one label; several have %r between them", marked, SEVERAL_SEPARATOR
+            )
 
 
 def _existing(rows: Sequence[Row], name: str, source: str) -> str:
@@ -124,14 +145,20 @@ def _text_column(rows: Sequence[Row], named: str | None, source: str, *, taken: 
     """The column that is named, or else the one with the longest texts."""
     if named is not None:
         return _existing(rows, named, source)
+    sizes = _text_sizes(rows, taken=taken)
+    if not sizes:
+        raise UserError(f"which column is the text? {source} has {_listed(rows)}. Say --text NAME.")
+    return max(sizes, key=lambda column: sizes[column])
+
+
+def _text_sizes(rows: Sequence[Row], *, taken: Sequence[str | None]) -> dict[str, int]:
+    """Length of all texts of each column that holds texts, or of its lists."""
     sizes: dict[str, int] = {}
     for row in rows:
         for column, value in row.fields.items():
             if column not in taken and isinstance(value, str | list):
                 sizes[column] = sizes.get(column, 0) + len(value)
-    if not sizes:
-        raise UserError(f"which column is the text? {source} has {_listed(rows)}. Say --text NAME.")
-    return max(sizes, key=lambda column: sizes[column])
+    return sizes
 
 
 def _kind_of(values: Sequence[Any], texts: Sequence[Any]) -> str:

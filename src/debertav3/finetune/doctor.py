@@ -23,6 +23,8 @@ _PERCENTILES = (50, 90, 99, 100)
 _BASELINE_ROWS = 20_000
 """A linear model over so many rows shows what words alone give away; more only take longer."""
 _RARE_SHARE = 0.02
+_LARGE_NUMBER = 10.0
+"""A number to predict that is larger takes a head, which begins near 0, many steps to reach."""
 _CUT_WHOLE = ("sequence-classification", "multiple-choice")
 """Heads for which a text beyond the length limit is lost; the others read long texts in pieces."""
 
@@ -198,6 +200,13 @@ def _warnings(source: str, facts: dict[str, Any], config: FinetuneConfig) -> lis
         found.append(
             f"the second text alone gives {baselines['second_text_words']:.1%} right (always the commonest "
             f"label: {baselines['majority']:.1%}); compare scores with that"
+        )
+    largest = max(abs(facts["labels"].get("mean", 0)), facts["labels"].get("sd", 0))
+    if largest > _LARGE_NUMBER:
+        found.append(
+            f"labels have the mean {facts['labels']['mean']:.4g} and the standard deviation "
+            f"{facts['labels']['sd']:.4g}; a model begins near 0 and takes long to get there: divide them, "
+            "or compare rmse with that of the mean"
         )
     named = {name: number for name, number in facts["labels"].items() if isinstance(number, int)}
     rare = [name for name, number in named.items() if number < _RARE_SHARE * sum(named.values())]

@@ -6,6 +6,7 @@ Every row comes with its place, ``file line 7``, so that an error can name it.
 import codecs
 import csv
 import io
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,8 +36,8 @@ def read_rows(source: str) -> Iterator[Row]:
     """Yield the rows of a source.
 
     Args:
-        source: a file that ends in .jsonl, .json (lines), .csv, .tsv (each also .gz) or .parquet, or
-            ``datasets:NAME[:CONFIG][:SPLIT]``.
+        source: a file that ends in .jsonl, .json (lines, or one list), .csv, .tsv (each also .gz) or
+            .parquet, or ``datasets:NAME[:CONFIG][:SPLIT]``.
 
     Raises:
         UserError: if it does not exist, is of no known kind or is damaged.
@@ -50,8 +51,22 @@ def read_rows(source: str) -> Iterator[Row]:
         yield from _table_rows(source, delimiters, quoting=quoting)
     elif kind == ".parquet":
         yield from _parquet_rows(source)
+    elif kind == ".json" and (content := b"".join(read_lines(source)).lstrip()).startswith(b"["):
+        yield from _list_rows(source, content)
     else:
         yield from (Row(f"{source} line {number}", fields) for number, fields in read_jsonl(source))
+
+
+def _list_rows(source: str, content: bytes) -> Iterator[Row]:
+    """Rows of one JSON list of objects, as data frames are often saved."""
+    try:
+        rows = json.loads(content)
+    except ValueError as error:
+        raise UserError(f"{source} is not JSON: {error}.") from error
+    for number, fields in enumerate(rows, start=1):
+        if not isinstance(fields, dict):
+            raise UserError(f"{source} row {number} is no object with named fields.")
+        yield Row(f"{source} row {number}", fields)
 
 
 def suffix_of(source: str) -> str:

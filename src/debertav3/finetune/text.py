@@ -315,7 +315,10 @@ class RankingTask(TextTask):
     def _label(self, row: Row, value: Any) -> float:
         number = number_in(row, value)
         if not 0 <= number <= 1:
-            raise UserError(f"{row.place}: relevance must be between 0 and 1, got {value!r}.")
+            raise UserError(
+                f"{row.place}: relevance must be between 0 and 1, got {value!r}. "
+                "Divide grades by the highest."
+            )
         return number
 
     def loss(
