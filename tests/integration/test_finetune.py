@@ -192,6 +192,14 @@ class Crash(Exception):
     """Stands for a process that ends between two steps."""
 
 
+@pytest.mark.parametrize(("warmup", "is_told"), [(3, True), (2, False), (0.1, False)])
+def test_a_warm_up_beyond_the_end_is_told(
+    warmup: float, is_told: bool, configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(configure(max_steps=3, warmup_steps=warmup), tmp_path / "out")
+    assert ("the warm-up of 3 steps takes all 3 steps" in caplog.text) is is_told
+
+
 def crash_after(step: int, patch: pytest.MonkeyPatch) -> None:
     """Let the run end once the checkpoint of a step is written."""
     save = training.FinetuneTrainer._save_checkpoint

@@ -42,6 +42,7 @@ def test_correlations_equal_scipy() -> None:
     assert scores.pearson(gold, predicted) == pytest.approx(stats.pearsonr(gold, predicted).statistic)
     assert scores.spearman(gold, predicted) == pytest.approx(stats.spearmanr(gold, predicted).statistic)
     assert scores.pearson([1, 1], [1, 2]) == 0.0
+    assert scores.pearson([0.1, 0.7, 0.3], [0.1 + 0.2] * 3) == scores.pearson([], []) == 0.0
 
 
 @pytest.mark.parametrize("system", ["bert_single", "nlnet_single"])

@@ -173,6 +173,8 @@ def matthews_corrcoef(confusion: IntArray) -> float:
 def pearson(gold: Numbers, predicted: Numbers) -> float:
     """Linear correlation, -1 to 1; 0 where one side does not vary."""
     x, y = np.asarray(gold, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
+    if len(x) == 0 or np.ptp(x) == 0 or np.ptp(y) == 0:  # centred, they would be 0 but for rounding
+        return 0.0
     x, y = x - x.mean(), y - y.mean()
     norm = float(np.sqrt((x * x).sum() * (y * y).sum()))
     return float((x * y).sum() / norm) if norm > 0 else 0.0

@@ -122,6 +122,21 @@ class FinetuneTrainer(Trainer):
             self.optimizer = kind(groups, **settings)
         return super().create_optimizer(model)
 
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """As the Trainer's; says so if the run ends before its warm-up, as recipes for large data make it."""
+        warmup = self.args.get_warmup_steps(num_training_steps)
+        if warmup >= num_training_steps and self.is_world_process_zero():
+            logger.warning(
+                "the warm-up of %d steps takes all %d steps of the run, and the learning rate ends below %g; "
+                "--set warmup_steps=0.1 makes it a tenth of them",
+                warmup,
+                num_training_steps,
+                self.args.learning_rate,
+            )
+        return super().create_scheduler(num_training_steps, optimizer)
+
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """As the Trainer's; a loss that is not finite makes every gradient NaN, so all processes see it."""
         if not model.training:
