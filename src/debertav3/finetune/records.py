@@ -22,6 +22,7 @@ _PACKAGES = ("torch", "transformers", "accelerate", "sentencepiece", "numpy", "s
 def run_record(
     config: FinetuneConfig,
     *,
+    out: Path,
     labels: tuple[str, ...],
     data: Mapping[str, Any],
     device: str,
@@ -31,6 +32,7 @@ def run_record(
 
     Args:
         config: the resolved settings.
+        out: the folder of the run.
         labels: class names in id order.
         data: from :func:`data_facts`.
         device: what the run was computed on.
@@ -38,6 +40,7 @@ def run_record(
     """
     return {
         "command": shlex.join([_program(), *sys.argv[1:]]),
+        "out": out.resolve().name,
         "config": config.to_dict(),
         "labels": list(labels),
         "parameters": parameters,
