@@ -95,6 +95,16 @@ def test_the_files_arrive_in_a_private_repository(hub: Hub, folder: Path) -> Non
     assert made.get("private") is True or made.get("visibility") == "private"
 
 
+def test_the_card_that_is_sent_names_the_repository(hub: Hub, folder: Path) -> None:
+    card = '# my-nli\n\n## How to use it\n\npredictor = Predictor.from_pretrained("my-nli")\n'
+    (folder / "README.md").write_text(f"---\ntags: []\n---\n\n{card}", encoding="utf-8")
+    (folder / "run.json").write_text(json.dumps({"out": "my-nli"}), encoding="utf-8")
+    push(folder, "mine")
+    sent = hub.files["README.md"].decode()
+    assert sent == f"---\ntags: []\n---\n\n{card}".replace('"my-nli"', '"me/mine"').replace("my-nli", "mine")
+    assert card in (folder / "README.md").read_text(encoding="utf-8")  # the folder's own stays
+
+
 def test_what_goes_wrong_is_one_line(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="was not sent to the Hub"):
         push(folder, "a/b/c")

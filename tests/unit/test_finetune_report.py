@@ -62,6 +62,7 @@ def test_worst_errors_come_first_and_right_answers_never() -> None:
 
 EVIL = '<script>alert("x")</script> & <b>bold</b>'
 LABELS = ("entailment", "neutral", "contradiction")
+V3 = {"model_type": "deberta-v2"}
 
 
 @pytest.fixture
@@ -90,6 +91,7 @@ def pieces() -> tuple[dict[str, Any], dict[str, Any], Data]:
     report = {"dev": {"dev.jsonl": scores}, "train": train, "history": history, "data": {"warnings": [EVIL]}}
     record = {
         "command": f"debertav3 finetune nli --model {EVIL}",
+        "out": "my-nli",
         "config": {"task": "nli", "model": EVIL, "seed": 1, "max_steps": None},
         "labels": list(LABELS),
         "data": {"dev.jsonl": {"rows": 8, "sha256": "0" * 64}},
@@ -150,7 +152,7 @@ def test_a_run_without_dev_set_has_a_page_and_a_card(pieces: tuple[Any, Any, Dat
     report, record, data = pieces
     bare = {**report, "dev": {}}
     assert "Training" in render(bare, record, data, {})
-    assert "no dev file was given" in model_card(bare, record, data)
+    assert "no dev file was given" in model_card(bare, record, data, architecture=V3)
 
 
 def test_a_step_without_a_finite_gradient_leaves_a_gap_in_the_curve(pieces: tuple[Any, Any, Data]) -> None:
@@ -173,7 +175,7 @@ def test_the_card_gives_each_dev_set_its_own_results(pieces: tuple[Any, Any, Dat
     }
     dev = {source: {**scores, "accuracy": value} for source, value in values.items()}
     path = tmp_path / "README.md"
-    path.write_text(model_card({**report, "dev": dev}, record, data), encoding="utf-8")
+    path.write_text(model_card({**report, "dev": dev}, record, data, architecture=V3), encoding="utf-8")
     card = huggingface_hub.ModelCard.load(path)
     found = {
         (one.dataset_name, one.dataset_split): one.metric_value
@@ -193,10 +195,30 @@ def test_the_card_is_in_the_hubs_format(pieces: tuple[Any, Any, Data], tmp_path:
     report, record, data = pieces
     record = {**record, "config": {**record["config"], "model": "microsoft/deberta-v3-xsmall"}}
     path = tmp_path / "README.md"
-    path.write_text(model_card(report, record, data), encoding="utf-8")
+    path.write_text(model_card(report, record, data, architecture=V3), encoding="utf-8")
     card = huggingface_hub.ModelCard.load(path)
     assert card.data.pipeline_tag == "text-classification"
     assert card.data.base_model == "microsoft/deberta-v3-xsmall"
     results = {result.metric_type: result.metric_value for result in card.data.eval_results}
     assert results == {"accuracy": 0.625, "macro_f1": 0.5}
     assert "| dev.jsonl | 8 | accuracy | 0.6250 | 0.3750 |" in card.text
+
+
+@pytest.mark.parametrize(
+    ("architecture", "tags"),
+    [
+        (V3, {"deberta-v2", "deberta-v3", "debertav3", "nli"}),
+        ({**V3, "conv_kernel_size": 3}, {"deberta-v2", "debertav3", "nli"}),
+        ({"model_type": "bert"}, {"bert", "nli"}),
+    ],
+    ids=["v3", "v2", "bert"],
+)
+def test_the_card_has_the_tags_of_its_family(
+    pieces: tuple[Any, Any, Data], tmp_path: Path, architecture: dict[str, Any], tags: set[str]
+) -> None:
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    report, record, data = pieces
+    record = {**record, "config": {**record["config"], "max_length": 64}}
+    path = tmp_path / "README.md"
+    path.write_text(model_card(report, record, data, architecture=architecture), encoding="utf-8")
+    assert set(huggingface_hub.ModelCard.load(path).data.tags) == tags

@@ -3,22 +3,39 @@
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ..errors import UserError
 from .several_values import SeveralValues
 
 TaskName = Annotated[
     str, typer.Argument(help="nli, mnli, qnli, ..., squad2, ner, arc, ... or custom; a wrong name lists all.")
 ]
 ModelName = Annotated[str, typer.Option(help="Size (from scratch), local folder or Hub name.")]
+TaskNameOrFile = Annotated[
+    str | None,
+    typer.Argument(
+        help="nli, mnli, qnli, ..., squad2, ner, arc, ... or custom; a wrong name lists all. "
+        "May be left out if --config names it.",
+        show_default=False,
+    ),
+]
+ModelNameOrFile = Annotated[
+    str | None,
+    typer.Option(
+        help="Size (from scratch), local folder or Hub name; needed unless --config names it.",
+        show_default=False,
+    ),
+]
 TrainFiles = Annotated[
     list[str] | None,
     typer.Option(
         help="Training files (JSONL, CSV, Parquet, ...), folders or datasets:NAME; "
-        "the public data of the task if not given."
+        "those of --config or the public data of the task if not given."
     ),
 ]
 DevFiles = Annotated[list[str] | None, typer.Option(help="Dev files; the first selects the best checkpoint.")]
@@ -31,16 +48,16 @@ Tokenizer = Annotated[str | None, typer.Option(help="Folder or Hub name; the mod
 Seed = Annotated[int | None, typer.Option(help="Of weights, order and dropout; 1 if not given.")]
 Sift = Annotated[bool, typer.Option("--sift", help="Add SiFT, the adversarial regulariser.")]
 Lora = Annotated[bool, typer.Option("--lora", help="Train low-rank changes only; needs peft.")]
-ConfigFile = Annotated[Path | None, typer.Option(help="YAML file of settings.")]
+ConfigFile = Annotated[Path | None, typer.Option(help="YAML file of settings, or the run.json of a run.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Any setting: learning_rate=2e-5.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest complete checkpoint in --out.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the data, print the settings and stop.")]
 
 
 def finetune(
-    task: TaskName,
-    model: ModelName,
     out: Out,
+    task: TaskNameOrFile = None,
+    model: ModelNameOrFile = None,
     train: TrainFiles = None,
     dev: DevFiles = None,
     text: Text = None,
@@ -60,11 +77,17 @@ def finetune(
 
     Example: debertav3 finetune nli --model microsoft/deberta-v3-xsmall --train train.jsonl.gz --dev dev.jsonl
     --out my-nli --set epochs=2
+
+    To repeat a run: debertav3 finetune --config my-nli/run.json --out again
     """
     log_to_stderr()
     from ..data.jsonl import json_line
-    from ..finetune.config import read_yaml
+    from ..finetune.config import read_record, read_yaml
     from ..finetune.preparation import read_data, resolve
+    from ..finetune.records import changes_since, refuse_other_folder
+
+    file = read_yaml(config) if config else {}
+    record = read_record(config) if config else None
 
     given = {
         "train": train,
@@ -76,13 +99,17 @@ def finetune(
         "lora": lora or None,
     }
     settings = resolve(
-        task,
-        model=model,
+        task or _named(file, "task", instead="TASK, such as nli"),
+        model=model or _named(file, "model", instead="--model"),
         given={key: value for key, value in given.items() if value is not None},
-        config_file=read_yaml(config) if config else None,
+        config_file=file,
         overrides=override or [],
     )
+    if record:
+        refuse_other_folder(record, settings)
     data = read_data(settings)
+    for line in changes_since(record, settings, data.rows) if record else ():
+        logging.getLogger(__name__).warning("%s", line)
     if dry_run:
         print(json_line(settings.to_dict()), end="")
         return
@@ -100,6 +127,13 @@ def custom_columns(
     """The options of task custom that are given, by the names of their settings."""
     named = {"text_column": text, "pair_column": pair, "label_column": label, "label_kind": kind}
     return {name: value for name, value in named.items() if value is not None}
+
+
+def _named(file: Mapping[str, Any], key: str, *, instead: str) -> str:
+    """What a file of settings says of the task or the model."""
+    if not file.get(key):
+        raise UserError(f"which {key}? Give {instead}, or --config with a file that names it.")
+    return str(file[key])
 
 
 def _numbers(scores: dict[str, Any]) -> dict[str, float]:

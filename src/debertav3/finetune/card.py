@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import usage
+
 if TYPE_CHECKING:
     from .preparation import Data
     from .task import Head
@@ -16,18 +18,21 @@ _PIPELINES: "dict[Head, str]" = {
 }
 
 
-def model_card(report: Mapping[str, Any], record: Mapping[str, Any], data: "Data") -> str:
+def model_card(
+    report: Mapping[str, Any], record: Mapping[str, Any], data: "Data", *, architecture: Mapping[str, Any]
+) -> str:
     """Return the card.
 
     Args:
         report: the content of ``metrics.json``.
         record: the content of ``run.json``.
         data: names the task.
+        architecture: the content of the model's ``config.json``.
     """
     from huggingface_hub import EvalResult, ModelCardData
 
     config = record["config"]
-    name = f"{Path(config['model']).name}-{config['task']}"
+    name, family = record["out"], architecture["model_type"]
     short = short_names(list(report["dev"]))
     results = [
         EvalResult(
@@ -44,7 +49,7 @@ def model_card(report: Mapping[str, Any], record: Mapping[str, Any], data: "Data
     head = ModelCardData(
         library_name="transformers",
         pipeline_tag=_PIPELINES[data.task.head],
-        tags=["deberta-v3", "debertav3", config["task"]],
+        tags=[*_family_tags(architecture), config["task"]],
         model_name=name,
         eval_results=results or None,
         base_model=config["model"]
@@ -66,11 +71,19 @@ def model_card(report: Mapping[str, Any], record: Mapping[str, Any], data: "Data
         _data(record),
         "`run.json` has every setting, version and sum of the data; `metrics.json` all scores; "
         "`report.html` curves and errors.",
-        "## How to use it",
-        f"```python\nfrom debertav3 import Predictor\n\npredictor = Predictor.from_pretrained({name!r})\n```",
-        "It also opens with `transformers.AutoModel...from_pretrained`.",
+        usage.HEADING,
+        *usage.how_to_use(report, record, data.task, name=name, family=family),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _family_tags(architecture: Mapping[str, Any]) -> list[str]:
+    """The family by its ``model_type``, and what else people look for; v2 alone has a convolution."""
+    family = architecture["model_type"]
+    if family != usage.OURS:
+        return [family]
+    is_v3 = not architecture.get("conv_kernel_size")
+    return [family, *(["deberta-v3"] if is_v3 else []), "debertav3"]
 
 
 def short_names(sources: Sequence[str]) -> dict[str, str]:

@@ -200,18 +200,34 @@ _TYPES = typing.get_type_hints(FinetuneConfig)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a file of settings for :meth:`FinetuneConfig.with_values`.
+    """Read settings for :meth:`FinetuneConfig.with_values`: a file of them, or those of a ``run.json``.
 
     Raises:
         UserError: if there is no such file or it is not a mapping.
     """
+    settings: dict[str, Any] = (read_record(path) or {}).get("config") or _mapping_in(path)
+    return settings
+
+
+def read_record(path: str | Path) -> dict[str, Any] | None:
+    """Read a ``run.json``; None if the file holds settings only.
+
+    Raises:
+        UserError: if there is no such file or it is not a mapping.
+    """
+    content = _mapping_in(path)
+    return content if isinstance(content.get("config"), dict) else None  # no setting is called so
+
+
+def _mapping_in(path: str | Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        content = json.loads(text) if Path(path).suffix == ".json" else yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--config {path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"--config {path} is not valid YAML: {reason}") from error
+    except (yaml.YAMLError, json.JSONDecodeError) as error:
+        kind = "JSON" if isinstance(error, json.JSONDecodeError) else "YAML"
+        raise UserError(f"--config {path} is not valid {kind}: {' '.join(str(error).split())}") from error
     if content is not None and not isinstance(content, dict):
         raise UserError(f"--config {path}: need lines of 'key: value', got a {type(content).__name__}")
     return content or {}

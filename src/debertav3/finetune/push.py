@@ -1,11 +1,14 @@
 """A trained folder to the Hugging Face Hub, in one commit."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from .usage import name_repository
 
-_NEEDED = ("config.json", "model.safetensors", "README.md")
+_CARD = "README.md"
+_NEEDED = ("config.json", "model.safetensors", _CARD)
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -23,6 +26,8 @@ def files_of(folder: Path) -> list[Path]:
 def push(folder: Path, repository: str, *, private: bool = False) -> str:
     """Send the files of a folder to a repository, which is made if it is not there.
 
+    The card that is sent names the repository where the folder's own names the folder.
+
     Args:
         folder: that a fine-tuning has finished.
         repository: ``NAME`` or ``OWNER/NAME``.
@@ -34,19 +39,24 @@ def push(folder: Path, repository: str, *, private: bool = False) -> str:
     Raises:
         UserError: without a valid token, without a connection, or for a name that the Hub refuses.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
     # The base of the Hub's errors is that of its HTTP library, of which there are two.
     errors: tuple[Any, ...] = (*HfHubHTTPError.__bases__, HFValidationError)
-    names = [file.name for file in files_of(folder)]
+    files = files_of(folder)
     api = HfApi()
     try:
         made = api.create_repo(repository, private=private, exist_ok=True)
-        api.upload_folder(
+        card = _card_of(folder, repository=made.repo_id).encode("utf-8")
+        api.create_commit(
             repo_id=made.repo_id,
-            folder_path=folder,
-            allow_patterns=names,
+            operations=[
+                CommitOperationAdd(
+                    path_in_repo=file.name, path_or_fileobj=card if file.name == _CARD else str(file)
+                )
+                for file in files
+            ],
             commit_message="Upload of debertav3 push",
         )
     except LocalTokenNotFoundError as error:
@@ -55,3 +65,11 @@ def push(folder: Path, repository: str, *, private: bool = False) -> str:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{repository} was not sent to the Hub: {reason}") from error
     return str(made)
+
+
+def _card_of(folder: Path, *, repository: str) -> str:
+    """The card with the repository's name in place of the one that the run gave; of older runs as it is."""
+    card = (folder / _CARD).read_text(encoding="utf-8")
+    record = folder / "run.json"
+    named = json.loads(record.read_text(encoding="utf-8")).get("out") if record.is_file() else None
+    return name_repository(card, folder=named, repository=repository) if named else card

@@ -1,20 +1,20 @@
-"""What is needed to repeat a run: settings, data sums, versions, commit, command."""
+"""What is needed to repeat a run: settings, data sums, versions, commit, command; and what has changed."""
 
 import importlib.metadata
 import math
 import platform
-import shlex
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .. import __version__
+from ..errors import UserError
+from ..sizes import SIZES
 from .checkpoints import file_sha256
+from .command import command_of
 from .config import FinetuneConfig
+from .rows import DATASETS_PREFIX
 
 _PACKAGES = ("torch", "transformers", "accelerate", "sentencepiece", "numpy", "safetensors")
 
@@ -22,6 +22,7 @@ _PACKAGES = ("torch", "transformers", "accelerate", "sentencepiece", "numpy", "s
 def run_record(
     config: FinetuneConfig,
     *,
+    out: Path,
     labels: tuple[str, ...],
     data: Mapping[str, Any],
     device: str,
@@ -31,13 +32,18 @@ def run_record(
 
     Args:
         config: the resolved settings.
+        out: the folder of the run.
         labels: class names in id order.
         data: from :func:`data_facts`.
         device: what the run was computed on.
         parameters: of the model, head included.
     """
+    import torch  # only here, so that bad data are told before it is loaded
+
     return {
-        "command": shlex.join([_program(), *sys.argv[1:]]),
+        "command": command_of(config, out),
+        "working_folder": _working_folder(config),
+        "out": out.resolve().name,
         "config": config.to_dict(),
         "labels": list(labels),
         "parameters": parameters,
@@ -63,6 +69,45 @@ def data_facts(rows: Mapping[str, int]) -> dict[str, Any]:
     return {source: {"rows": count, "sha256": _sha256(source)} for source, count in rows.items()}
 
 
+def refuse_other_folder(record: Mapping[str, Any], config: FinetuneConfig) -> None:
+    """Refuse to repeat a run whose relative paths lead to nothing here, but did where it was made.
+
+    Args:
+        record: the content of its ``run.json``.
+        config: the run that is to be.
+
+    Raises:
+        UserError: naming that folder.
+    """
+    folder = record.get("working_folder")
+    if folder is None:
+        return
+    for path in _paths(config):
+        if not path.exists() and (Path(folder) / path).exists():
+            raise UserError(f"there is no {path} here; the run of --config was made in {folder}. Go there.")
+
+
+def changes_since(record: Mapping[str, Any], config: FinetuneConfig, rows: Mapping[str, int]) -> list[str]:
+    """Say which data are not those that a run was made of.
+
+    Args:
+        record: the content of its ``run.json``.
+        config: the run that is to repeat it; files that it takes instead of the old ones are no change.
+        rows: labelled rows of each of its sources.
+    """
+    before: Mapping[str, Any] = record.get("data", {})
+    changed = [
+        f"{source} has changed since the run of --config, so this run may end otherwise."
+        for source, facts in data_facts(rows).items()
+        if source in before and _identity(facts) != _identity(before[source])
+    ]
+    named = config.to_dict()
+    if all(named[role] == record["config"].get(role) for role in ("train", "dev")):
+        changed += [f"{source} is new since the run of --config." for source in rows if source not in before]
+        changed += [f"{source} of the run of --config is gone." for source in before if source not in rows]
+    return changed
+
+
 def finite(content: Any) -> Any:
     """Return a copy for JSON, which knows no infinity and no NaN: None in their places."""
     if isinstance(content, Mapping):
@@ -72,10 +117,22 @@ def finite(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
-def _program() -> str:
-    """What was called; ``python -m debertav3`` by the name of its script."""
-    name = Path(sys.argv[0]).name
-    return "debertav3" if name == "__main__.py" else name
+def _paths(config: FinetuneConfig) -> list[Path]:
+    """What a run reads from disk; of a model that is no folder here it may be a name on the Hub."""
+    files = [source for source in (*config.train, *config.dev) if not source.startswith(DATASETS_PREFIX)]
+    names = [name for name in (config.model, config.tokenizer) if name is not None and name not in SIZES]
+    return [Path(name) for name in (*files, *names)]
+
+
+def _working_folder(config: FinetuneConfig) -> str | None:
+    """Where the run's relative paths begin; None if it has none."""
+    is_needed = any(not path.is_absolute() and path.exists() for path in _paths(config))
+    return str(Path.cwd()) if is_needed else None
+
+
+def _identity(facts: Mapping[str, Any]) -> Any:
+    """A file's sum; of a data set by name, which has none, its rows."""
+    return facts["sha256"] or facts["rows"]
 
 
 def _sha256(source: str) -> str | None:

@@ -87,6 +87,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         trained_model = merged(trainer.model)
         record = run_record(
             config,
+            out=out,
             labels=prepared.labels,
             data=sums,
             device=str(trainer.args.device),
@@ -97,7 +98,9 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         write_json(out / "metrics.json", finite(report))
         worst_of = {source: worst(found, WORST_SHOWN) for source, found in outcomes.items()}
         _write(out / "report.html", render(report, record, data, worst_of))
-        _write(out / "README.md", model_card(report, record, data))
+        _write(
+            out / "README.md", model_card(report, record, data, architecture=trained_model.config.to_dict())
+        )
         write_json(out / "run.json", record)  # comes last, so a folder that has it is complete
         _tell(report, prepared.task.best_metric, out)
         if not config.keep_checkpoints:
@@ -197,6 +200,7 @@ def _report_divergence(
     trainer = prepared.trainer
     record = run_record(
         config,
+        out=out,
         labels=prepared.labels,
         data=sums,
         device=str(trainer.args.device),

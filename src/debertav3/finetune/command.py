@@ -1,0 +1,74 @@
+"""The ``debertav3 finetune`` line that a run's settings come from, whatever started it."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import UserError
+from .config import FinetuneConfig
+from .preparation import resolve
+
+_OPTIONS = {
+    "text_column": "--text",
+    "pair_column": "--pair",
+    "label_column": "--label",
+    "label_kind": "--kind",
+    "tokenizer": "--tokenizer",
+    "seed": "--seed",
+    "sift": "--sift",
+    "lora": "--lora",
+}
+"""Settings that have an option of their own."""
+
+
+def command_of(config: FinetuneConfig, out: Path) -> str:
+    """Return the command line that resolves to these settings.
+
+    It names the files, and what differs from the defaults and the recipe of the model's size.
+
+    Args:
+        config: the resolved settings.
+        out: the folder of the run.
+    """
+    plain = FinetuneConfig(task=config.task, model=config.model)
+    given = {name: getattr(config, name) for name in _OPTIONS if _differs(config, plain, name)}
+    base = _resolved(config, given)
+    if _differs(config, base, "train") or _differs(config, base, "dev"):
+        given |= {"train": config.train, "dev": config.dev}
+        base = _resolved(config, given)
+    words = ["debertav3", "finetune", config.task, "--model", config.model]
+    for role in ("train", "dev"):
+        files = given.get(role, ())
+        words += [f"--{role}", *files] if files else []
+    for name, option in _OPTIONS.items():
+        if name in given:
+            words += [option] if given[name] is True else [option, str(given[name])]
+    for name in config.to_dict():
+        if _differs(config, base, name):
+            words += ["--set", f"{name}={_as_yaml(getattr(config, name))}"]
+    return shlex.join([*words, "--out", str(out)])
+
+
+def _differs(config: FinetuneConfig, other: FinetuneConfig, name: str) -> bool:
+    return bool(getattr(config, name) != getattr(other, name))
+
+
+def _resolved(config: FinetuneConfig, given: Mapping[str, Any]) -> FinetuneConfig:
+    """What the command makes of the settings that it is given; without the recipe if the model is gone."""
+    try:
+        return resolve(config.task, model=config.model, given=given)
+    except UserError:
+        return FinetuneConfig(task=config.task, model=config.model).with_values(given, source="command")
+
+
+def _as_yaml(value: Any) -> str:
+    """A value as ``--set`` reads it: None as nothing, a text in quotes only where it needs them."""
+    if value is None:
+        return ""
+    if isinstance(value, str) and yaml.safe_load(value) == value:
+        return value
+    return json.dumps(value, ensure_ascii=False)
