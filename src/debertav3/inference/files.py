@@ -93,8 +93,11 @@ def evaluate_file(task: FileTask, source: str | Path, *, source_format: str | No
     """
     found = check_file(task, source, source_format=source_format)
     if not found.num_labelled:
+        columns = ", ".join(map(repr, found.columns))
+        advice = f" Say with --label where it stands: there are {columns}."
         raise UserError(
             f"{source}: none of its {found.num_rows} rows has a label, so there is nothing to score."
+            f"{advice if '--label' in task.column_options else ''}"
         )
     task.predictor.engine.settle_batch_tokens(found.num_tokens)
     with _bar(found.num_rows, done=0) as bar:
