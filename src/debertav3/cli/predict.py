@@ -64,7 +64,9 @@ NullThreshold = Annotated[
 Format = Annotated[
     str | None,
     typer.Option(
-        "--format", help="jsonl, csv or parquet, for files whose ending does not say.", show_default="jsonl"
+        "--format",
+        help="jsonl, csv, parquet or, to read, conll, for files whose ending does not say.",
+        show_default="jsonl",
     ),
 ]
 TextColumn = Annotated[
@@ -91,11 +93,13 @@ def register(app: typer.Typer) -> None:
 def predict(
     task: TaskName,
     model: ModelName,
-    source: Annotated[Path, typer.Option("--input", help="Rows: .jsonl or .csv, also .gz, or .parquet.")],
+    source: Annotated[
+        Path, typer.Option("--input", help="Rows: .jsonl, .csv or .conll, also .gz, or .parquet.")
+    ],
     target: Annotated[
         Path,
         typer.Option(
-            "--output", help="Gets every row in order, with prediction and scores; endings as above."
+            "--output", help="Gets every row in order, with prediction and scores: .jsonl, .csv, .parquet."
         ),
     ],
     metrics: Annotated[Path | None, typer.Option(help="Gets the metrics of labelled rows as JSON.")] = None,
@@ -176,7 +180,7 @@ def predict(
 def evaluate(
     task: TaskName,
     model: ModelName,
-    data: Annotated[Path, typer.Option(help="Labelled rows: .jsonl or .csv, also .gz, or .parquet.")],
+    data: Annotated[Path, typer.Option(help="Labelled rows: .jsonl, .csv or .conll, also .gz, or .parquet.")],
     metrics: Annotated[Path | None, typer.Option(help="Also write the metrics to this file.")] = None,
     file_format: Format = None,
     text: TextColumn = None,
@@ -247,7 +251,7 @@ def _plan(
     if task not in FILE_TASKS:
         raise UserError(f"unknown task {task!r}. Choose one of: {', '.join(FILE_TASKS)}.")
     if not source.is_file():
-        raise UserError(f"{source} is no file. Give the path of a JSONL, CSV or Parquet file.")
+        raise UserError(f"{source} is no file. Give the path of a JSONL, CSV, Parquet or CoNLL file.")
     kind, asked = FILE_TASKS[task], options.columns
     for option, column in (("--text", asked.text), ("--pair", asked.pair), ("--label", asked.label)):
         if column is not None and option not in kind.column_options:

@@ -21,6 +21,7 @@ from .scoring import (
     LabelScorer,
     NLIScorer,
     RankScorer,
+    Relevance,
     Scorer,
     SetScorer,
     ValueScorer,
@@ -236,10 +237,12 @@ class ZeroShotTask(FileTask):
 
 
 class RerankTask(FileTask):
-    """query and texts; the places of the texts, best first."""
+    """query and texts, or one of them in each row; the places of the texts, best first, or the score."""
 
     name = "rerank"
-    column_options = ("--label",)
+    text_fields = (("query", "text"),)
+    label_fields = (*LABEL_FIELDS, "relevance")
+    column_options = ("--text", "--pair", "--label")
 
     def make_scorer(self) -> Scorer:
         """How high the right texts stand."""
@@ -247,28 +250,40 @@ class RerankTask(FileTask):
 
     def read(self, fields: Fields) -> Example:
         """See `FileTask.read`."""
-        (query,), texts = rows.texts_of(fields, [("query",)]), rows.text_list(fields, "texts")
         gold = self.gold(fields)
-        truth = None if gold is None else rows.right_places(gold, count=len(texts))
-        return Example((query, texts), truth, len(query) * len(texts) + rows.length_of(texts))
+        if "texts" in fields and "query" in fields and not self.options.columns.is_text_asked:
+            (query,), texts = rows.texts_of(fields, [("query",)]), rows.text_list(fields, "texts")
+            truth: Any = None if gold is None else rows.right_places(gold, count=len(texts))
+            return Example((query, texts), truth, len(query) * len(texts) + rows.length_of(texts))
+        choices = self.options.columns.texts(self.text_fields)
+        if not self.options.columns.is_text_asked:
+            choices.append(("query", "texts"))  # for the message; such rows are read above
+        query, text = rows.texts_of(fields, choices, options=self.column_options[:2])
+        truth = None if gold is None else Relevance(query, rows.relevance(gold))
+        return Example((query, text), truth, len(query) + len(text))
 
     def answer(self, examples: Sequence[Example]) -> list[Result]:
-        """The ranking, and each text's score in the order of the row."""
+        """The ranking, and each text's score in the order of the row; of a single text its score."""
+        given = [example.inputs for example in examples]
         rankings = self.predictor.rerank(
-            [example.inputs[0] for example in examples], [example.inputs[1] for example in examples]
+            [query for query, _ in given],
+            [[texts] if isinstance(texts, str) else texts for _, texts in given],
         )
         results = []
-        for ranked in rankings:
+        for (_, texts), ranked in zip(given, rankings, strict=True):
             order = [one["index"] for one in ranked]
             scores = [one["score"] for one in sorted(ranked, key=lambda one: one["index"])]
-            results.append(Result(order, scores, order))
+            prediction: Any = scores[0] if isinstance(texts, str) else order
+            results.append(Result(prediction, scores, prediction))
         return results
 
 
 class NERTask(FileTask):
-    """text, or tokens; entities with their characters, or a tag for each token."""
+    """text, or words; entities with their characters, or a tag for each word."""
 
     name = "ner"
+    words_fields = ("tokens", "words")
+    label_fields = (*LABEL_FIELDS, "ner_tags", "tags", "labels")
 
     def make_scorer(self) -> Scorer:
         """Whole entities."""
@@ -276,15 +291,18 @@ class NERTask(FileTask):
 
     def read(self, fields: Fields) -> Example:
         """See `FileTask.read`."""
-        gold = self.gold(fields)
-        if "tokens" not in fields:
-            (text,) = self.texts(fields)
+        columns = self.options.columns
+        own = [str(columns.text)] if columns.text in fields else []
+        names = own if columns.is_text_asked else [*own, *self.words_fields]
+        field = next((name for name in names if name in fields), None)
+        is_words = field in self.words_fields or isinstance(fields.get(str(field)), list)
+        if field is None or not is_words:
+            (text,), gold = self.texts(fields), self.gold(fields)
             truth = None if gold is None else rows.entity_list(gold, kind_field="entity_group")
             return Example(text, truth, len(text))
-        words = fields["tokens"]
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise UserError(f"field 'tokens' must be a list of texts; got {rows.shortened(words)}.")
-        text = rows.check_text(join_words(words)[0], what="field 'tokens'")
+        words = rows.words_of(fields[field], what=f"field {field!r}")
+        text = rows.check_text(join_words(words)[0], what=f"field {field!r}")
+        gold = rows.tags_of(fields, columns.labels(self.label_fields))
         truth = None if gold is None else tag_entities(rows.tag_list(gold, count=len(words)))
         return Example(words, truth, len(text))
 

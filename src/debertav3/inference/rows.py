@@ -32,6 +32,7 @@ TEXT_FIELDS = (
 SEVERAL_SEPARATOR = "|"
 """Between the labels of a text that has several, as in training."""
 
+_NUMBERED_TAGS = ("ner_tags", "tags", "labels")
 _NO_GOLD = ("-", "-1", -1)  # how public NLI sets write that the annotators did not agree
 
 
@@ -140,6 +141,8 @@ def label_set(value: Any, names: Sequence[str]) -> list[str]:
         value = (
             from_text(value) if is_list else [one for one in value.split(SEVERAL_SEPARATOR) if one.strip()]
         )
+    if isinstance(value, int | float):
+        value = [value]  # a cell of a table that holds the name of one
     if not isinstance(value, list):
         raise UserError(f"where several labels may hold, 'label' must be a list; got {shortened(value)}.")
     return [names[find_label(one, names)] for one in value]
@@ -155,6 +158,18 @@ def number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UserError(f"label must be a number, since the model predicts one; got {shortened(value)}.")
     return float(value)
+
+
+def relevance(value: Any) -> float:
+    """How well a text answers a query: a number from 0 on.
+
+    Raises:
+        UserError: if it is none.
+    """
+    found = number(value)
+    if not found >= 0:
+        raise UserError(f"relevance must be at least 0; got {shortened(value)}.")
+    return found
 
 
 def right_places(value: Any, *, count: int) -> list[int]:
@@ -189,6 +204,31 @@ def entity_list(value: Any, *, kind_field: str | None) -> list[tuple[int, int, s
     return [
         (entry["start"], entry["end"], str(entry[kind_field]) if kind_field else "word") for entry in entries
     ]
+
+
+def words_of(value: Any, *, what: str) -> list[str]:
+    """Given words: a list, or a text with white space between them.
+
+    Raises:
+        UserError: if they are no texts.
+    """
+    words = value.split() if isinstance(value, str) else value
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise UserError(f"{what} must be a list of texts; got {shortened(words)}.")
+    return words
+
+
+def tags_of(fields: Fields, names: Sequence[str]) -> Any:
+    """The tags of given words as they stand; None where there are none.
+
+    Public copies write ``ner_tags`` as numbers whose meaning they keep elsewhere: those are no tags.
+    """
+    for name in names:
+        value = gold_of(fields, [name])
+        is_numbers = isinstance(value, list) and value and all(isinstance(tag, int) for tag in value)
+        if value is not None and not (is_numbers and name in _NUMBERED_TAGS):
+            return value.split() if isinstance(value, str) else value
+    return None
 
 
 def tag_list(value: Any, *, count: int) -> list[str]:
