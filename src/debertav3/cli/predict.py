@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from ..inference.file_tasks import AnswerOptions
 
 TaskName = Annotated[
-    str, typer.Argument(help="nli, classify, zero-shot, rerank, ner, qa, fill-mask or rtd.", metavar="TASK")
+    str,
+    typer.Argument(
+        help="nli, classify, zero-shot, rerank, ner, qa, fill-mask, rtd or choice.", metavar="TASK"
+    ),
 ]
 ModelName = Annotated[str, typer.Option(help="Checkpoint folder or Hub name.")]
 HeadLabels = Annotated[
@@ -256,14 +259,16 @@ def _plan(
     for option, column in (("--text", asked.text), ("--pair", asked.pair), ("--label", asked.label)):
         if column is not None and option not in kind.column_options:
             raise UserError(f"task {task} reads no column that {option} names. Leave it out.")
+    trained = read_trained(model)
     columns = find_columns(
         source,
-        trained=read_trained(model),
+        trained=trained,
         asked=asked,
         usual=kind.text_fields,
         source_format=source_format,
     )
-    return TaskPlan(task=task, model=model, options=replace(options, columns=columns), loading=loading)
+    settled = replace(options, columns=columns, trained_task=trained.task if task == "choice" else None)
+    return TaskPlan(task=task, model=model, options=settled, loading=loading)
 
 
 def _asked_columns(text: str | None, pair: str | None, label: str | None) -> "Columns":

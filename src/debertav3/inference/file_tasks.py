@@ -1,4 +1,4 @@
-"""The eight tasks over rows of files: what a row must hold, what comes back, how it is scored.
+"""The tasks over rows of files: what a row must hold, what comes back, how it is scored.
 
 A task here reads rows, asks the `Predictor`, and says which scorer compares the answers with the truth.
 """
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
+from ..data import choices
 from ..data.scores import tag_entities
 from ..errors import UserError
 from . import rows
@@ -17,6 +18,7 @@ from .predictor import TEMPLATE, Predictor
 from .rows import Example, Fields
 from .scoring import (
     AnswerScorer,
+    ChoiceScorer,
     EntityScorer,
     LabelScorer,
     NLIScorer,
@@ -52,6 +54,8 @@ class AnswerOptions:
     """qa: by how many logits "no answer" must lead; None always answers."""
     columns: Columns = field(default_factory=Columns)
     """Names of columns besides the usual ones."""
+    trained_task: str | None = None
+    """choice: the task that the model was trained on, in whose form rows of several forms are read."""
 
 
 class Result(NamedTuple):
@@ -414,8 +418,63 @@ class RTDTask(FileTask):
         return results
 
 
+class _Row(NamedTuple):
+    """A row for `data.choices`; the caller names file and line."""
+
+    place: str
+    fields: Fields
+
+
+class ChoiceTask(FileTask):
+    """A context or question, or both, and choices; the place of the best."""
+
+    name = "choice"
+    text_fields = ()
+    label_fields = choices.LABEL_FIELDS
+    column_options = ("--label",)
+
+    def make_scorer(self) -> Scorer:
+        """The share of right choices."""
+        return ChoiceScorer()
+
+    def read(self, fields: Fields) -> Example:
+        """See `FileTask.read`."""
+        row = _Row("the row", fields)
+        form = choices.form_of(fields, trained=self.options.trained_task)
+        context, texts = form.prompt(row)
+        rows.check_texts(texts, what="choice")
+        gold = self.gold(fields)
+        truth = None
+        if gold is not None:
+            names = choices.choice_names(row, len(texts))
+            truth = choices.choice_number(row, gold, len(texts), names=names)
+        length = len(context) * len(texts) + rows.length_of(texts)
+        return Example((context, texts, form.options(row)), truth, length)
+
+    def answer(self, examples: Sequence[Example]) -> list[Result]:
+        """The place of the best choice; its text, and the probabilities of all."""
+        found = self.predictor.choose(
+            [example.inputs[0] for example in examples], [example.inputs[1] for example in examples]
+        )
+        results = []
+        for example, one in zip(examples, found, strict=True):
+            scores = {"text": example.inputs[2][one["index"]], "probabilities": one["scores"]}
+            results.append(Result(one["index"], scores, one["index"]))
+        return results
+
+
 FILE_TASKS: dict[str, type[FileTask]] = {
     task.name: task
-    for task in (NLITask, ClassifyTask, ZeroShotTask, RerankTask, NERTask, QATask, FillMaskTask, RTDTask)
+    for task in (
+        NLITask,
+        ClassifyTask,
+        ZeroShotTask,
+        RerankTask,
+        NERTask,
+        QATask,
+        FillMaskTask,
+        RTDTask,
+        ChoiceTask,
+    )
 }
 """Every task by name."""

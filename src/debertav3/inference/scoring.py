@@ -99,6 +99,22 @@ class NLIScorer:
         return merged
 
 
+class ChoiceScorer:
+    """One place a row: the share of right ones."""
+
+    def __init__(self) -> None:
+        self.num_rows = self.num_right = 0
+
+    def add(self, gold: int, predicted: int) -> None:
+        """Take in one row."""
+        self.num_rows += 1
+        self.num_right += gold == predicted
+
+    def result(self) -> dict[str, Any]:
+        """The metrics so far."""
+        return {"accuracy": self.num_right / self.num_rows}
+
+
 class SetScorer:
     """Any number of labels a row: share of rows with all of them right, and F1 over all labels."""
 

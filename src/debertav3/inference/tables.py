@@ -43,6 +43,8 @@ JSON_COLUMNS = frozenset(
         "words",
         "tags",
         "ner_tags",
+        "choices",
+        "options",
         "answers",
         "is_impossible",
         "scores",
