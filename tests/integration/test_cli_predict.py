@@ -253,6 +253,15 @@ CASES: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]], dict[str, type
         [{"text": "A dog ate.", "label": [{"start": 2, "end": 5}]}, {"text": "No label"}],
         {"prediction": list, "scores": list, "f1": float},
     ),
+    "choice": (
+        "DebertaV2ForMultipleChoice",
+        {},
+        [
+            {"context": "Ann sleeps.", "question": "Who?", "choices": ["Ann", "Tom"], "label": 0},
+            {"question": "Who?", "choices": ["Ann", "Tom", "Eve"]},
+        ],
+        {"prediction": int, "scores": dict, "accuracy": float},
+    ),
 }
 
 

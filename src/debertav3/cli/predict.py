@@ -1,5 +1,6 @@
 """``debertav3 predict`` and ``debertav3 evaluate``: one task over the rows of a file."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,10 +10,14 @@ from ..errors import UserError
 
 if TYPE_CHECKING:
     from ..inference.answerers import Answerer, TaskPlan
+    from ..inference.columns import Columns
     from ..inference.file_tasks import AnswerOptions
 
 TaskName = Annotated[
-    str, typer.Argument(help="nli, classify, zero-shot, rerank, ner, qa, fill-mask or rtd.", metavar="TASK")
+    str,
+    typer.Argument(
+        help="nli, classify, zero-shot, rerank, ner, qa, fill-mask, rtd or choice.", metavar="TASK"
+    ),
 ]
 ModelName = Annotated[str, typer.Option(help="Checkpoint folder or Hub name.")]
 HeadLabels = Annotated[
@@ -62,8 +67,24 @@ NullThreshold = Annotated[
 Format = Annotated[
     str | None,
     typer.Option(
-        "--format", help="jsonl, csv or parquet, for files whose ending does not say.", show_default="jsonl"
+        "--format",
+        help="jsonl, csv, parquet or, to read, conll, for files whose ending does not say.",
+        show_default="jsonl",
     ),
+]
+TextColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--text",
+        help="Column of the text, or of the first of two.",
+        show_default="as the model was trained, or the usual names",
+    ),
+]
+PairColumn = Annotated[
+    str | None, typer.Option("--pair", help="Column of the second text.", show_default="likewise")
+]
+LabelColumn = Annotated[
+    str | None, typer.Option("--label", help="Column of the truth.", show_default="likewise")
 ]
 
 
@@ -75,15 +96,20 @@ def register(app: typer.Typer) -> None:
 def predict(
     task: TaskName,
     model: ModelName,
-    source: Annotated[Path, typer.Option("--input", help="Rows: .jsonl or .csv, also .gz, or .parquet.")],
+    source: Annotated[
+        Path, typer.Option("--input", help="Rows: .jsonl, .csv or .conll, also .gz, or .parquet.")
+    ],
     target: Annotated[
         Path,
         typer.Option(
-            "--output", help="Gets every row in order, with prediction and scores; endings as above."
+            "--output", help="Gets every row in order, with prediction and scores: .jsonl, .csv, .parquet."
         ),
     ],
     metrics: Annotated[Path | None, typer.Option(help="Gets the metrics of labelled rows as JSON.")] = None,
     file_format: Format = None,
+    text: TextColumn = None,
+    pair: PairColumn = None,
+    label: LabelColumn = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what a stopped run has answered.")
     ] = False,
@@ -126,11 +152,13 @@ def predict(
         top_k=top_k,
         n_best=n_best,
         null_threshold=_threshold(null_threshold),
+        columns=_asked_columns(text, pair, label),
     )
     plan = _plan(
         task,
         source,
         options,
+        source_format=file_format,
         model=model,
         labels=_head_labels(task, labels, nli_labels),
         backend=backend,
@@ -155,9 +183,12 @@ def predict(
 def evaluate(
     task: TaskName,
     model: ModelName,
-    data: Annotated[Path, typer.Option(help="Labelled rows: .jsonl or .csv, also .gz, or .parquet.")],
+    data: Annotated[Path, typer.Option(help="Labelled rows: .jsonl, .csv or .conll, also .gz, or .parquet.")],
     metrics: Annotated[Path | None, typer.Option(help="Also write the metrics to this file.")] = None,
     file_format: Format = None,
+    text: TextColumn = None,
+    pair: PairColumn = None,
+    label: LabelColumn = None,
     labels: HeadLabels = None,
     nli_labels: NLILabels = None,
     backend: BackendName = "auto",
@@ -184,11 +215,13 @@ def evaluate(
         multi_label=multi_label,
         aggregation=aggregation,
         null_threshold=_threshold(null_threshold),
+        columns=_asked_columns(text, pair, label),
     )
     plan = _plan(
         task,
         data,
         options,
+        source_format=file_format,
         model=model,
         labels=_head_labels(task, labels, nli_labels),
         backend=backend,
@@ -204,16 +237,44 @@ def evaluate(
     print(report, end="")
 
 
-def _plan(task: str, source: Path, options: "AnswerOptions", *, model: str, **loading: Any) -> "TaskPlan":
+def _plan(
+    task: str,
+    source: Path,
+    options: "AnswerOptions",
+    *,
+    source_format: str | None,
+    model: str,
+    **loading: Any,
+) -> "TaskPlan":
     """How to open a task over a file; a wrong name of either is told before anything is loaded."""
     from ..inference.answerers import TaskPlan
+    from ..inference.columns import find_columns, read_trained
     from ..inference.file_tasks import FILE_TASKS
 
     if task not in FILE_TASKS:
         raise UserError(f"unknown task {task!r}. Choose one of: {', '.join(FILE_TASKS)}.")
     if not source.is_file():
-        raise UserError(f"{source} is no file. Give the path of a JSONL, CSV or Parquet file.")
-    return TaskPlan(task=task, model=model, options=options, loading=loading)
+        raise UserError(f"{source} is no file. Give the path of a JSONL, CSV, Parquet or CoNLL file.")
+    kind, asked = FILE_TASKS[task], options.columns
+    for option, column in (("--text", asked.text), ("--pair", asked.pair), ("--label", asked.label)):
+        if column is not None and option not in kind.column_options:
+            raise UserError(f"task {task} reads no column that {option} names. Leave it out.")
+    trained = read_trained(model)
+    columns = find_columns(
+        source,
+        trained=trained,
+        asked=asked,
+        usual=kind.text_fields,
+        source_format=source_format,
+    )
+    settled = replace(options, columns=columns, trained_task=trained.task if task == "choice" else None)
+    return TaskPlan(task=task, model=model, options=settled, loading=loading)
+
+
+def _asked_columns(text: str | None, pair: str | None, label: str | None) -> "Columns":
+    from ..inference.columns import Columns
+
+    return Columns(text=text, pair=pair, label=label)
 
 
 def _answerer(plan: "TaskPlan", *, workers: int, use_ray: bool) -> "Answerer | None":

@@ -121,6 +121,23 @@ def entity_scores(counts: Mapping[str, IntArray]) -> dict[str, float]:
     }
 
 
+def reciprocal_rank(scores: Numbers, relevance: Numbers) -> float:
+    """One over the place of a query's first relevant text, best score first; 0 without a relevant one."""
+    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
+    relevant = np.flatnonzero(np.asarray(relevance)[order] > 0)
+    return float(1 / (relevant[0] + 1)) if len(relevant) else 0.0
+
+
+def ndcg(scores: Numbers, relevance: Numbers, *, depth: int = 10) -> float:
+    """Normalised discounted cumulative gain of a query's best ``depth`` texts; 0 without a relevant one."""
+    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
+    gains = np.asarray(relevance, dtype=np.float64)
+    discounts = 1 / np.log2(np.arange(2, min(len(gains), depth) + 2))
+    gain = float(gains[order][:depth] @ discounts)
+    best = float(np.sort(gains)[::-1][:depth] @ discounts)
+    return gain / best if best > 0 else 0.0
+
+
 def tag_entities(tags: Sequence[str]) -> list[Entity]:
     """Read the entities off tags, one per word; positions count words.
 

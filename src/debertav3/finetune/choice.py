@@ -1,21 +1,18 @@
-"""The best of several choices: RACE, SWAG, COPA and ARC, each a function from a row to its texts.
-
-Every choice is one input ``[CLS] context [SEP] choice [SEP]``; as in the official ``apps/tasks/race_task.py``
-a question stands with the choice.
-"""
+"""The best of several choices: RACE, SWAG, COPA and ARC, whose rows `data.choices` reads."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..data.choices import LABEL_FIELDS, Prompt, arc, choice_names, choice_number, copa, race, swag
 from ..errors import UserError
 from . import metrics
-from .fields import column_of, kept_examples, text_in
+from .fields import column_of, kept_examples
 from .outcomes import Outcome, softmax
-from .rows import Row, read_rows
+from .rows import read_rows
 from .task import Example, Head, Task
 
 if TYPE_CHECKING:
@@ -24,9 +21,6 @@ if TYPE_CHECKING:
     from .losses import LossFunction
     from .sift import Divergence
 
-Prompt = Callable[[Row], tuple[str, list[str]]]
-"""From a row to its context and the texts of its choices."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceTask(Task):
@@ -34,7 +28,7 @@ class ChoiceTask(Task):
 
     name: str
     prompt: Prompt
-    label_column: tuple[str, ...] = ("label", "answer", "answerKey")
+    label_column: tuple[str, ...] = LABEL_FIELDS
     head: Head = "multiple-choice"
 
     @property
@@ -51,7 +45,7 @@ class ChoiceTask(Task):
             if value is None or str(value).strip() in ("", "-1"):
                 passed_over += 1
                 continue
-            right = _choice_number(row, value, len(choices), names=_choice_names(row, len(choices)))
+            right = choice_number(row, value, len(choices), names=choice_names(row, len(choices)))
             examples.append(Example(texts=(context, *choices), label=str(right)))
         if examples:
             usual = Counter(len(example.texts) for example in examples).most_common(1)[0][0]
@@ -141,80 +135,6 @@ class ChoiceTask(Task):
         scores = np.asarray(predictions)
         table = metrics.confusion(scores.argmax(axis=-1), dataset.labels(), num_labels=scores.shape[-1])
         return {"confusion": table}
-
-
-def _choice_number(row: Row, value: Any, count: int, *, names: Sequence[str] = ()) -> int:
-    """The place of the right choice: of its name among ``names``; without names of 2, "2" or "C", from 0."""
-    text = str(value).strip()
-    if names:
-        if text not in names:
-            raise UserError(
-                f"{row.place}: the right choice is {value!r}; the choices are called {', '.join(names)}."
-            )
-        return names.index(text)
-    number = ord(text.upper()) - ord("A") if len(text) == 1 and text.isalpha() else -1
-    if text.isdecimal():
-        number = int(text)
-    if not 0 <= number < count:
-        raise UserError(
-            f"{row.place}: the right choice is {value!r}; need 0 to {count - 1}, or a letter from A."
-        )
-    return number
-
-
-def _choice_names(row: Row, count: int) -> list[str]:
-    """What ARC calls the choices of a row: A to D in some rows, 1 to 4 in others; empty without names."""
-    choices = row.fields.get("choices")
-    if not isinstance(choices, dict) or choices.get("label") is None:
-        return []
-    given = choices["label"]
-    names = [str(name).strip() for name in given] if isinstance(given, list) else []
-    if len(names) != count or len(set(names)) != count:
-        raise UserError(
-            f"{row.place}: choices.label must give each of the {count} choices a name of its own, "
-            f"got {given!r}."
-        )
-    return names
-
-
-def _list_of(row: Row, names: Sequence[str]) -> list[str]:
-    values = row.fields[column_of(row, names)]
-    if isinstance(values, dict):  # ARC on the Hub: {"text": [...], "label": ["A", ...]}
-        values = values.get("text")
-    if not isinstance(values, list) or len(values) < 2 or not all(isinstance(value, str) for value in values):
-        raise UserError(f"{row.place}: {names[0]} must be a list of at least two texts, got {values!r}.")
-    return values
-
-
-def race(row: Row) -> tuple[str, list[str]]:
-    """Context and question; a gap in the question is filled by the option."""
-    question = text_in(row, ("question",))
-    options = _list_of(row, ("options", "choices"))
-    joined = [
-        question.replace("_", option) if "_" in question else f"{question} {option}" for option in options
-    ]
-    return text_in(row, ("article", "context")), joined
-
-
-def swag(row: Row) -> tuple[str, list[str]]:
-    """A sentence, and the beginning of the next one with each of four ends."""
-    start = text_in(row, ("sent2", "startphrase"))
-    return text_in(row, ("sent1",)), [f"{start} {text_in(row, (f'ending{number}',))}" for number in range(4)]
-
-
-def copa(row: Row) -> tuple[str, list[str]]:
-    """A premise, asked for its cause or effect."""
-    asked = (
-        "What was the cause of this?"
-        if text_in(row, ("question",)) == "cause"
-        else "What happened as a result?"
-    )
-    return f"{text_in(row, ('premise',))} {asked}", [text_in(row, (name,)) for name in ("choice1", "choice2")]
-
-
-def arc(row: Row) -> tuple[str, list[str]]:
-    """A question and its answers."""
-    return text_in(row, ("question",)), _list_of(row, ("choices", "options"))
 
 
 CHOICE_TASKS = (

@@ -48,6 +48,18 @@ class Ranked(TypedDict):
     text: str
 
 
+class Chosen(TypedDict):
+    """The best of several choices."""
+
+    index: int
+    """Its place among the choices given."""
+    text: str
+    score: float
+    """Its probability among the choices."""
+    scores: list[float]
+    """Every choice's probability, in the order given."""
+
+
 class Candidate(TypedDict):
     """One possible answer to a question."""
 
@@ -153,6 +165,14 @@ def ranking(scores: FloatArray, texts: Sequence[str]) -> list[Ranked]:
     """The texts with the best first; equal scores keep their order."""
     order = np.argsort(-scores, kind="stable").tolist()
     return [Ranked(index=place, score=float(scores[place]), text=texts[place]) for place in order]
+
+
+def chosen(logits: FloatArray, texts: Sequence[str]) -> Chosen:
+    """The likeliest of the choices, ``(choices,)``; of equal ones the first."""
+    probabilities = softmax(logits)
+    best = int(probabilities.argmax())
+    scores = [float(one) for one in probabilities]
+    return Chosen(index=best, text=texts[best], score=scores[best], scores=scores)
 
 
 def answer(decoding: SpanDecoding, context: str, *, null_threshold: float | None) -> Answer:

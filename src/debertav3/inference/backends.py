@@ -32,6 +32,7 @@ TOKENS = "token-classification"
 SPANS = "question-answering"
 MASKED_LM = "masked-lm"
 REPLACED_TOKENS = "replaced-token-detection"
+MULTIPLE_CHOICE = "multiple-choice"
 
 HEAD_OF_ARCHITECTURE = {
     "DebertaV2ForSequenceClassification": SEQUENCE,
@@ -39,6 +40,7 @@ HEAD_OF_ARCHITECTURE = {
     "DebertaV2ForQuestionAnswering": SPANS,
     "DebertaV2ForMaskedLM": MASKED_LM,
     "DebertaV2ForReplacedTokenDetection": REPLACED_TOKENS,
+    "DebertaV2ForMultipleChoice": MULTIPLE_CHOICE,
 }
 """Which head a ``config.json`` names in ``architectures``."""
 
@@ -51,6 +53,7 @@ HEAD_OF_TASK = {
     "qa": SPANS,
     "fill-mask": MASKED_LM,
     "rtd": REPLACED_TOKENS,
+    "choice": MULTIPLE_CHOICE,
 }
 """Which head a task needs."""
 
@@ -81,7 +84,8 @@ class Backend(Protocol):
         """Compute the logits of one batch.
 
         Returns:
-            ``logits``, ``(B, labels)`` for `SEQUENCE`, ``(B, L, labels)`` for `TOKENS`, ``(B, L)`` for
+            ``logits``, ``(B, labels)`` for `SEQUENCE`, ``(B, 1)`` for `MULTIPLE_CHOICE`, whose choices are
+            inputs each for itself, ``(B, L, labels)`` for `TOKENS`, ``(B, L)`` for
             `REPLACED_TOKENS`, ``(B, M, vocabulary)`` for `MASKED_LM`; ``start_logits`` and ``end_logits``,
             each ``(B, L)``, for `SPANS`.
         """
@@ -195,7 +199,10 @@ def _export_instead(path_or_name: str | Path, *, task: str | None, how: BackendC
     fitting = [
         one
         for one in found
-        if how.dtype == "fp32" and one.manifest.weights != INT8 and is_installed(one.manifest.format)
+        if one.manifest.head != MULTIPLE_CHOICE
+        and how.dtype == "fp32"
+        and one.manifest.weights != INT8
+        and is_installed(one.manifest.format)
     ]
     if not fitting or how.device not in ("auto", "cpu"):
         return None
@@ -218,6 +225,11 @@ def _open_torch(path_or_name: str | Path, *, task: str | None, how: BackendConfi
 
 def _open_exported(exported: "Exported", *, task: str | None, how: BackendConfig) -> Backend:
     exported.require(task)
+    if exported.manifest.head == MULTIPLE_CHOICE:
+        raise UserError(
+            f"{exported.folder}: multiple choice is answered by backend torch alone. "
+            "Give the checkpoint that it was made from, with --backend torch."
+        )
     if exported.manifest.format == "torch":
         return _open_torch(exported.folder, task=task, how=how)
     if exported.manifest.format == "onnx":

@@ -43,7 +43,7 @@ class Manifest:
     format: str
     """One of `ALL_FORMATS`."""
     head: str
-    """One of the values of `HEAD_OF_TASK`, or ``encoder`` or ``multiple-choice``."""
+    """One of the values of `HEAD_OF_TASK`, or ``encoder``."""
     weights: str
     """``fp32``, ``fp16`` or ``int8``: how the large weights are stored."""
     inputs: tuple[str, ...]

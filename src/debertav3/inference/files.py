@@ -26,7 +26,7 @@ from .journal import Journal, StoredAnswer
 from .rows import Example
 from .sources import CHUNK_ROWS, Source, check_file, chunks_of, examples
 from .table_writers import PREDICTION, SCORES, Layout, open_writer
-from .tables import JSONL, PARQUET, TableRow, format_of, read_table
+from .tables import CONLL, JSONL, PARQUET, TableRow, format_of, read_table
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,9 @@ def predict_file(
     """
     if resume and overwrite:
         raise UserError("--resume goes on with an earlier run and --overwrite replaces it. Give one of them.")
-    target_format = format_of(target, target_format)
+    target_format = format_of(target, None if target_format == CONLL else target_format)
+    if target_format == CONLL:
+        raise UserError(f"{target}: CoNLL files are read, not written. Give a name that ends in .jsonl.")
     _check_target(target, metrics)
     journal = Journal(target)
     if not (resume or overwrite):
@@ -93,8 +95,11 @@ def evaluate_file(task: FileTask, source: str | Path, *, source_format: str | No
     """
     found = check_file(task, source, source_format=source_format)
     if not found.num_labelled:
+        columns = ", ".join(map(repr, found.columns))
+        advice = f" Say with --label where it stands: there are {columns}."
         raise UserError(
             f"{source}: none of its {found.num_rows} rows has a label, so there is nothing to score."
+            f"{advice if '--label' in task.column_options else ''}"
         )
     task.predictor.engine.settle_batch_tokens(found.num_tokens)
     with _bar(found.num_rows, done=0) as bar:

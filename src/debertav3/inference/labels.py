@@ -105,6 +105,8 @@ def find_label(label: object, names: Sequence[str]) -> int:
     Raises:
         UserError: if it is none of the labels.
     """
+    if str(label) in names:  # labels may differ in case alone, or be called 1.0
+        return list(names).index(str(label))
     if isinstance(label, float) and label.is_integer():
         label = int(label)
     if isinstance(label, str | bool | int):

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import UserError
 from ..tokenization import DebertaV3Tokenizer
 from . import answers
-from .answers import Answer, Classification, Filled, Ranked, SuspectWord, ZeroShot
+from .answers import Answer, Chosen, Classification, Filled, Ranked, SuspectWord, ZeroShot
 from .backends import Backend, BackendConfig, open_backend
 from .engine import Engine
 from .entities import (
@@ -253,6 +253,37 @@ class Predictor:
         return [
             answers.ranking(own, group) for group, own in zip(groups, _parts(scores, groups), strict=True)
         ]
+
+    @overload
+    def choose(self, context: str, choices: list[str]) -> Chosen: ...
+    @overload
+    def choose(self, context: list[str], choices: list[list[str]]) -> list[Chosen]: ...
+    def choose(self, context: str | list[str], choices: list[str] | list[list[str]]) -> Any:
+        """Choose which of several texts goes with a context or answers a question.
+
+        Every choice is read with the context as one pair, as in training; a question about a passage stands
+        before the choice: `data.choices` forms such pairs from rows.
+
+        Args:
+            context: a context or question, or a list of them.
+            choices: the texts to choose from; for a list of contexts a list of them for each.
+        """
+        self.engine.require("choice")
+        if not isinstance(context, list):
+            return self.choose([context], [choices])[0]  # type: ignore[list-item]
+        contexts = check_texts(context, what="context")
+        is_grouped = all(isinstance(group, list) and group for group in choices)
+        if len(choices) != len(contexts) or not is_grouped:
+            raise UserError(
+                f"need a list of choices, not empty, for each of {len(contexts)} contexts; "
+                f"got {shortened(choices)}."
+            )
+        groups = [
+            check_texts(group, what=f"context {number}, choice") for number, group in enumerate(choices)
+        ]
+        pairs = [(one, choice) for one, group in zip(contexts, groups, strict=True) for choice in group]
+        logits = self.engine.sequences(pairs).reshape(-1)
+        return [answers.chosen(own, group) for group, own in zip(groups, _parts(logits, groups), strict=True)]
 
     @overload
     def ner(self, texts: str, *, aggregation: str = ...) -> list[Entity]: ...

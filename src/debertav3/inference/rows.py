@@ -1,9 +1,11 @@
 """Rows of data files to the inputs and the truth of a task; every message names the field."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import UserError
+from .columns import LABEL_FIELDS, is_missing
 from .inputs import check_text, check_texts, shortened
 from .labels import NLI_LABELS, NOT_ENTAILMENT, find_label
 
@@ -27,8 +29,11 @@ TEXT_FIELDS = (
 )
 """Names of the text or texts of a row to classify; those of the GLUE tasks are among them."""
 
-LABEL_FIELDS = ("label", "gold_label")
-_NO_GOLD = (None, "", "-", "-1", -1)  # how public NLI sets write that the annotators did not agree
+SEVERAL_SEPARATOR = "|"
+"""Between the labels of a text that has several, as in training."""
+
+_NUMBERED_TAGS = ("ner_tags", "tags", "labels")
+_NO_GOLD = ("-", "-1", -1)  # how public NLI sets write that the annotators did not agree
 
 
 class Example(NamedTuple):
@@ -42,8 +47,15 @@ class Example(NamedTuple):
     """How much text the model reads for it."""
 
 
-def texts_of(fields: Fields, choices: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+def texts_of(
+    fields: Fields, choices: Sequence[tuple[str, ...]], *, options: Sequence[str] = ()
+) -> tuple[str, ...]:
     """The texts under the first names that a row has all of.
+
+    Args:
+        fields: the row.
+        choices: the names.
+        options: what the command line calls the options that say other names.
 
     Raises:
         UserError: if it has none of them, or one is no text or empty.
@@ -52,17 +64,8 @@ def texts_of(fields: Fields, choices: Sequence[tuple[str, ...]]) -> tuple[str, .
         if all(name in fields for name in names):
             return tuple(check_text(fields[name], what=f"field {name!r}") for name in names)
     needed = " or ".join(" and ".join(map(repr, names)) for names in choices)
-    raise UserError(f"needs the fields {needed}; it has {', '.join(map(repr, fields)) or 'none'}.")
-
-
-def text_of(fields: Fields, name: str) -> str:
-    """The text of one field.
-
-    Raises:
-        UserError: if it is missing, no text or empty.
-    """
-    (text,) = texts_of(fields, [(name,)])
-    return text
+    advice = f" Say which are meant with {' and '.join(options)}." if options else ""
+    raise UserError(f"needs the fields {needed}; it has {', '.join(map(repr, fields)) or 'none'}.{advice}")
 
 
 def text_list(fields: Fields, name: str) -> list[str]:
@@ -79,10 +82,32 @@ def text_list(fields: Fields, name: str) -> list[str]:
     return check_texts(texts, what=f"field {name!r}, entry")
 
 
-def gold_of(fields: Fields) -> Any:
-    """The label of a row as it stands; None where there is none, or the annotators did not agree."""
-    value = next((fields[name] for name in LABEL_FIELDS if name in fields), None)
-    return None if isinstance(value, str | int | None) and value in _NO_GOLD else value
+def gold_of(
+    fields: Fields, names: Sequence[str] = LABEL_FIELDS, *, known: Sequence[str] = (), is_number: bool = False
+) -> Any:
+    """The label of a row as it stands; None where there is none, or the annotators did not agree.
+
+    Args:
+        fields: the row.
+        names: where it may stand; the first that the row has counts.
+        known: labels of the model: one called ``-1`` is a label.
+        is_number: whether -1 is a number like others.
+    """
+    value = next((fields[name] for name in names if name in fields), None)
+    if is_missing(value):
+        return None
+    is_no_gold = isinstance(value, str | int) and value in _NO_GOLD and str(value) not in known
+    return None if is_no_gold and not is_number else value
+
+
+def from_text(value: Any) -> Any:
+    """What a cell of a table says: JSON where it is JSON, such as a number or a list, else its text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
 def nli_label(value: Any, labels: Sequence[str]) -> str:
@@ -106,11 +131,18 @@ def nli_label(value: Any, labels: Sequence[str]) -> str:
 
 
 def label_set(value: Any, names: Sequence[str]) -> list[str]:
-    """The normal form of a list of labels.
+    """The normal form of several labels, a list or a text with `SEVERAL_SEPARATOR` between.
 
     Raises:
-        UserError: if it is no list, or a label is unknown.
+        UserError: if it is neither, or a label is unknown.
     """
+    if isinstance(value, str):
+        is_list = value.lstrip().startswith("[")
+        value = (
+            from_text(value) if is_list else [one for one in value.split(SEVERAL_SEPARATOR) if one.strip()]
+        )
+    if isinstance(value, int | float):
+        value = [value]  # a cell of a table that holds the name of one
     if not isinstance(value, list):
         raise UserError(f"where several labels may hold, 'label' must be a list; got {shortened(value)}.")
     return [names[find_label(one, names)] for one in value]
@@ -122,9 +154,22 @@ def number(value: Any) -> float:
     Raises:
         UserError: if it is none.
     """
+    value = from_text(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UserError(f"label must be a number, since the model predicts one; got {shortened(value)}.")
     return float(value)
+
+
+def relevance(value: Any) -> float:
+    """How well a text answers a query: a number from 0 on.
+
+    Raises:
+        UserError: if it is none.
+    """
+    found = number(value)
+    if not found >= 0:
+        raise UserError(f"relevance must be at least 0; got {shortened(value)}.")
+    return found
 
 
 def right_places(value: Any, *, count: int) -> list[int]:
@@ -159,6 +204,31 @@ def entity_list(value: Any, *, kind_field: str | None) -> list[tuple[int, int, s
     return [
         (entry["start"], entry["end"], str(entry[kind_field]) if kind_field else "word") for entry in entries
     ]
+
+
+def words_of(value: Any, *, what: str) -> list[str]:
+    """Given words: a list, or a text with white space between them.
+
+    Raises:
+        UserError: if they are no texts.
+    """
+    words = value.split() if isinstance(value, str) else value
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise UserError(f"{what} must be a list of texts; got {shortened(words)}.")
+    return words
+
+
+def tags_of(fields: Fields, names: Sequence[str]) -> Any:
+    """The tags of given words as they stand; None where there are none.
+
+    Public copies write ``ner_tags`` as numbers whose meaning they keep elsewhere: those are no tags.
+    """
+    for name in names:
+        value = gold_of(fields, [name])
+        is_numbers = isinstance(value, list) and value and all(isinstance(tag, int) for tag in value)
+        if value is not None and not (is_numbers and name in _NUMBERED_TAGS):
+            return value.split() if isinstance(value, str) else value
+    return None
 
 
 def tag_list(value: Any, *, count: int) -> list[str]:

@@ -6,13 +6,16 @@ Shares and F1 run from 0 to 1.
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from ..data import scores
 from ..data.scores import Entity
 from .labels import ENTAILMENT, NOT_ENTAILMENT
+
+FloatArray = npt.NDArray[np.float64]
 
 
 class Scorer(Protocol):
@@ -94,6 +97,22 @@ class NLIScorer:
             sides = [name if name == ENTAILMENT else NOT_ENTAILMENT for name in (gold, predicted)]
             merged.counts[sides[0], sides[1]] += count
         return merged
+
+
+class ChoiceScorer:
+    """One place a row: the share of right ones."""
+
+    def __init__(self) -> None:
+        self.num_rows = self.num_right = 0
+
+    def add(self, gold: int, predicted: int) -> None:
+        """Take in one row."""
+        self.num_rows += 1
+        self.num_right += gold == predicted
+
+    def result(self) -> dict[str, Any]:
+        """The metrics so far."""
+        return {"accuracy": self.num_right / self.num_rows}
 
 
 class SetScorer:
@@ -185,23 +204,49 @@ class AnswerScorer:
         return result
 
 
+class Relevance(NamedTuple):
+    """The truth of one text of a query that has others in other rows."""
+
+    query: str
+    value: float
+    """0 for a text that does not answer the query."""
+
+
 class RankScorer:
-    """Rankings: how often the best text is a right one, and the mean of 1 / rank of the first right one."""
+    """Rankings: how often the best text is a right one, mean of 1 / rank of the first right one, and nDCG.
+
+    A row is a query with all its texts, or one text of a query: those of one query are then one ranking.
+    """
 
     def __init__(self) -> None:
-        self.num_rows = self.num_right = 0
-        self.reciprocal_ranks = 0.0
+        self.rows = np.zeros(4)  # accuracy, reciprocal rank, nDCG, rankings
+        self.flat: dict[str, tuple[array[float], array[float]]] = {}
 
-    def add(self, gold: Collection[int], predicted: Sequence[int]) -> None:
-        """Take in the places of the right texts, and the places of all texts with the best first."""
-        rank = next((rank for rank, place in enumerate(predicted, start=1) if place in gold), None)
-        self.num_rows += 1
-        self.num_right += rank == 1
-        self.reciprocal_ranks += 1 / rank if rank else 0.0
+    def add(self, gold: Collection[int] | Relevance, predicted: Any) -> None:
+        """Take in the places of the right texts and of all, best first; or one text's truth and score."""
+        if isinstance(gold, Relevance):
+            own_scores, values = self.flat.setdefault(gold.query, (array("d"), array("d")))
+            own_scores.append(predicted)
+            values.append(gold.value)
+        else:
+            self.rows += _rank_scores(
+                np.arange(len(predicted), 0, -1.0), np.array([float(place in gold) for place in predicted])
+            )
 
     def result(self) -> dict[str, Any]:
         """The metrics so far."""
+        total = self.rows.copy()
+        for own_scores, values in self.flat.values():
+            total += _rank_scores(np.asarray(own_scores), np.asarray(values))
+        right, reciprocal_ranks, gains, count = total.tolist()
         return {
-            "accuracy": self.num_right / self.num_rows,
-            "mean_reciprocal_rank": self.reciprocal_ranks / self.num_rows,
+            "accuracy": right / count,
+            "mean_reciprocal_rank": reciprocal_ranks / count,
+            "ndcg": gains / count,
         }
+
+
+def _rank_scores(own_scores: FloatArray, relevance: FloatArray) -> FloatArray:
+    """One ranking as a row of `RankScorer.rows`."""
+    rank = scores.reciprocal_rank(own_scores, relevance)
+    return np.array([float(rank == 1), rank, scores.ndcg(own_scores, relevance), 1.0])

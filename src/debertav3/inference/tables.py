@@ -1,10 +1,11 @@
-"""Rows of JSONL, CSV and Parquet files, read one after another in flat memory; errors name file and line.
+"""Rows of JSONL, CSV, Parquet and CoNLL files, one after another in flat memory; errors name file and line.
 
 CSV cells are text. Only in the columns that a task may read as something else, such as ``label``, a cell that
 holds JSON is read as JSON: a number, a list, true or false; an empty one there counts as left out.
 """
 
 import csv
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,9 @@ from ..errors import MissingExtraError, UserError
 if TYPE_CHECKING:
     import pyarrow
 
-JSONL, CSV, PARQUET = "jsonl", "csv", "parquet"
-FORMATS = (JSONL, CSV, PARQUET)
+JSONL, CSV, PARQUET, CONLL = "jsonl", "csv", "parquet", "conll"
+FORMATS = (JSONL, CSV, PARQUET, CONLL)
+"""CoNLL, one word a line, is read but not written."""
 _FORMAT_OF_ENDING = {
     ".jsonl": JSONL,
     ".json": JSONL,
@@ -25,10 +27,28 @@ _FORMAT_OF_ENDING = {
     ".csv": CSV,
     ".parquet": PARQUET,
     ".pq": PARQUET,
+    ".conll": CONLL,
+    ".bio": CONLL,
+    ".iob": CONLL,
 }
 
 JSON_COLUMNS = frozenset(
-    {"label", "gold_label", "labels", "texts", "tokens", "answers", "is_impossible", "scores"}
+    {
+        "label",
+        "gold_label",
+        "labels",
+        "relevance",
+        "texts",
+        "tokens",
+        "words",
+        "tags",
+        "ner_tags",
+        "choices",
+        "options",
+        "answers",
+        "is_impossible",
+        "scores",
+    }
 )
 """Columns that may hold something other than text."""
 
@@ -65,7 +85,7 @@ def read_table(path: str | Path, file_format: str) -> Iterator[TableRow]:
     """Yield the rows of a file.
 
     Args:
-        path: plain or, for JSONL and CSV, gzip.
+        path: plain or, but for Parquet, gzip.
         file_format: one of `FORMATS`.
 
     Raises:
@@ -74,6 +94,8 @@ def read_table(path: str | Path, file_format: str) -> Iterator[TableRow]:
     """
     if file_format == PARQUET:
         return _read_parquet(Path(path))
+    if file_format == CONLL:
+        return _read_conll(Path(path))
     return _read_csv(Path(path)) if file_format == CSV else _read_jsonl(Path(path))
 
 
@@ -127,6 +149,29 @@ def _read_cells(cells: dict[str, str]) -> dict[str, Any]:
             except ValueError:
                 fields[name] = cell
     return fields
+
+
+def _read_conll(path: Path) -> Iterator[TableRow]:
+    """Sentences: a word first in each line, its tag last if there is one, blank lines between sentences."""
+    words: list[str] = []
+    tags: list[str] = []
+    first = 1
+    for number, line in enumerate(itertools.chain(_text_lines(path), [""]), start=1):
+        columns = line.split()
+        if columns and columns[0] != "-DOCSTART-":
+            first = first if words else number
+            words.append(columns[0])
+            tags += columns[1:][-1:]
+            if len(tags) not in (0, len(words)):
+                found = "a word and no tag" if len(columns) < 2 else "a tag"
+                raise UserError(
+                    f"{path} line {number} has {found}, unlike the lines before it in its sentence. "
+                    "Need 'word TAB tag' in all of them, or the word alone."
+                )
+        elif words:
+            fields: dict[str, Any] = {"tokens": words, **({"label": tags} if tags else {})}
+            yield TableRow(f"{path} line {first}", fields, fields)
+            words, tags = [], []
 
 
 def _read_parquet(path: Path) -> Iterator[TableRow]:

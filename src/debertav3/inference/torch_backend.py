@@ -17,7 +17,7 @@ from ..checkpoint.opening import open_model
 from ..errors import UserError
 from ..layers.cpu_kernel.library import kernel
 from ..layers.encoder import pack_for_inference
-from .backends import HEAD_OF_ARCHITECTURE, INT8, SPANS, Batch, Logits, head_for
+from .backends import HEAD_OF_ARCHITECTURE, INT8, MULTIPLE_CHOICE, SPANS, Batch, Logits, head_for
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -103,6 +103,8 @@ class TorchBackend:
 
     def _run(self, batch: Batch) -> Logits:
         tensors = {name: torch.from_numpy(array).to(self.device) for name, array in batch.items()}
+        if self.head == MULTIPLE_CHOICE:  # each input is a question with one choice
+            tensors = {name: tensor.unsqueeze(1) for name, tensor in tensors.items()}
         with torch.inference_mode():
             output = self.model(**tensors)
             if self.head == SPANS:

@@ -8,16 +8,15 @@ import torch
 
 from ... import models
 from ...layers.folded_attention import fold_attention
-from ..backends import HEAD_OF_ARCHITECTURE, MASKED_LM
+from ..backends import HEAD_OF_ARCHITECTURE, MASKED_LM, MULTIPLE_CHOICE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-ENCODER, MULTIPLE_CHOICE = "encoder", "multiple-choice"
+ENCODER = "encoder"
 CLASSES: dict[str, Any] = {
     **{head: getattr(models, name) for name, head in HEAD_OF_ARCHITECTURE.items()},
     ENCODER: models.DebertaV2Model,
-    MULTIPLE_CHOICE: models.DebertaV2ForMultipleChoice,
 }
 """The class of every head that can be exported."""
 _NUM_CHOICES, _NUM_MASKS = 2, 2

@@ -30,7 +30,7 @@ from ..exported import (
 from .card import export_card
 from .formats import halve_weights, write_graph
 from .gate import GateReport, pass_gate, task_of
-from .graph import CLASSES, ENCODER, MULTIPLE_CHOICE, folded_copy, random_batch
+from .graph import CLASSES, ENCODER, folded_copy, random_batch
 from .torch_weights import write_weights
 from .verification import Verification, verify
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_OTHER_HEADS = {"DebertaV2Model": ENCODER, "DebertaV2ForMultipleChoice": MULTIPLE_CHOICE}
+_OTHER_HEADS = {"DebertaV2Model": ENCODER}
 _SAMPLE = (2, 70)
 """Batch size and length of the traced batch, in tokens: neither 1 nor equal to any size of a model."""
 
@@ -140,7 +140,7 @@ def export_model(path_or_name: str | Path, target: str | Path, config: ExportCon
 
 
 def head_to_export(raw: dict[str, Any], *, task: str | None, place: str) -> str:
-    """Which head a checkpoint is exported with: see `head_for`; an encoder and multiple choice also go.
+    """Which head a checkpoint is exported with: see `head_for`; a bare encoder also goes.
 
     Raises:
         UserError: if nothing says which.

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from ...errors import UserError
-from ..backends import MASKED_LM, REPLACED_TOKENS, SEQUENCE, SPANS, TOKENS, Backend
-from .graph import ENCODER, MULTIPLE_CHOICE, Arrays, random_batch, to_tensors
+from ..backends import MASKED_LM, MULTIPLE_CHOICE, REPLACED_TOKENS, SEQUENCE, SPANS, TOKENS, Backend
+from .graph import ENCODER, Arrays, random_batch, to_tensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

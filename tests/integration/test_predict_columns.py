@@ -1,0 +1,189 @@
+"""Models of ``finetune custom`` answer and score the files that they were trained from."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from debertav3 import Predictor, UserError, cli
+from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetune.custom import custom_task
+from debertav3.inference.columns import Columns, find_columns, read_trained
+from debertav3.inference.file_tasks import FILE_TASKS
+from tiny_models import ModelFolders
+
+Run = Callable[..., tuple[int, str, str]]
+OPINIONS = {0: "bad", 1: "good"}
+CSV = 'id,review,Verdict\n1,"A fine film, really.",good\n2,Nobody should see this.,bad\n3,No verdict yet.,\n'
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command line in this process: code, output, errors."""
+
+    def call(*arguments: Any) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["debertav3", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(stopped.value.code or 0), captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def folders(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelFolders:
+    return ModelFolders(nano, tmp_path_factory)
+
+
+def trained(folder: Path, **config: Any) -> Path:
+    """As ``finetune custom`` leaves its folder."""
+    settings = {**FinetuneConfig(task="custom", model="x").to_dict(), **config}
+    (folder / "run.json").write_text(json.dumps({"config": settings}), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def opinions(folders: ModelFolders) -> Path:
+    """Trained with ``--label Verdict`` alone: the text's column was found."""
+    folder = folders("DebertaV2ForSequenceClassification", id2label=OPINIONS)
+    return trained(folder, label_column="Verdict")
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_a_custom_model_answers_the_file_it_was_trained_from(
+    run: Run, opinions: Path, tmp_path: Path
+) -> None:
+    source, target = tmp_path / "ok.csv", tmp_path / "out.jsonl"
+    source.write_text(CSV, encoding="utf-8")
+    code, out, err = run("evaluate", "classify", "--model", opinions, "--data", source)
+    assert code == 0, err
+    assert json.loads(out)["labelled"] == 2
+    code, _, err = run("predict", "classify", "--model", opinions, "--input", source, "--output", target)
+    assert code == 0, err
+    texts = [row["review"] for row in read(target)]
+    want = Predictor.from_pretrained(opinions).classify(texts)
+    assert [row["prediction"] for row in read(target)] == [one["label"] for one in want]
+
+
+def test_options_name_the_columns_of_any_model(run: Run, folders: ModelFolders, tmp_path: Path) -> None:
+    plain = folders("DebertaV2ForSequenceClassification", id2label={0: "no", 1: "yes"})
+    source = tmp_path / "ok.csv"
+    source.write_text("text,q,p,gold\nwrong,Who?,Ann.,1\nwrong,Why?,So.,yes\n", encoding="utf-8")
+    target = tmp_path / "out.jsonl"
+    names = ["--text", "q", "--pair", "p", "--label", "gold"]
+    code, out, err = run("evaluate", "classify", "--model", plain, "--data", source, *names)
+    assert code == 0, err
+    assert json.loads(out)["confusion"]["gold_by_predicted"][0] == [0, 0]
+    code, _, err = run("predict", "classify", "--model", plain, "--input", source, "--output", target, *names)
+    assert code == 0, err
+    want = Predictor.from_pretrained(plain).classify([("Who?", "Ann."), ("Why?", "So.")])
+    assert [row["prediction"] for row in read(target)] == [one["label"] for one in want]
+
+
+def test_missing_columns_name_the_options_and_what_is_there(
+    run: Run, folders: ModelFolders, tmp_path: Path
+) -> None:
+    plain = folders("DebertaV2ForSequenceClassification", id2label={0: "no", 1: "yes"})
+    source = tmp_path / "ok.csv"
+    source.write_text(CSV, encoding="utf-8")
+    code, _, err = run("evaluate", "classify", "--model", plain, "--data", source)
+    assert code == 2 and err.count("\n") == 1
+    assert "it has 'id', 'review', 'Verdict'" in err and "--text and --pair" in err
+    code, _, err = run("evaluate", "classify", "--model", plain, "--data", source, "--text", "review")
+    assert code == 2
+    assert "none of its 3 rows has a label" in err and "--label" in err and "'Verdict'" in err
+    code, _, err = run("evaluate", "classify", "--model", plain, "--data", source, "--text", "nothing")
+    assert code == 2 and "needs the fields 'nothing'" in err
+    code, _, err = run("evaluate", "rtd", "--model", plain, "--data", source, "--pair", "review")
+    assert code == 2 and "task rtd reads no column that --pair names" in err
+
+
+def test_resume_compares_the_columns(
+    run: Run, opinions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from debertav3.inference import files, sources
+
+    for module in (sources, files):
+        monkeypatch.setattr(module, "CHUNK_ROWS", 1)
+    source, target = tmp_path / "ok.csv", tmp_path / "out.jsonl"
+    source.write_text(CSV, encoding="utf-8")
+    fill = ["predict", "classify", "--model", opinions, "--input", source, "--output", target]
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "_write", lambda *_: (_ for _ in ()).throw(UserError("stopped")))
+        assert run(*fill)[0] == 2
+    code, _, err = run(*fill, "--resume", "--text", "id")
+    assert code == 2 and "options was" in err
+    assert run(*fill, "--resume")[0] == 0
+    assert len(read(target)) == 3
+
+
+@pytest.mark.parametrize(
+    ("label", "id2label", "kind"),
+    [
+        ("-1", {0: "-1", 1: "0", 2: "1"}, {}),
+        ("2.0", {0: "1.0", 1: "2.0"}, {}),
+        ("Yes", {0: "yes", 1: "Yes"}, {}),
+        ("-1.5", {0: "x"}, {"problem_type": "regression"}),
+        ("a|b", {0: "a", 1: "b"}, {"problem_type": "multi_label_classification"}),
+    ],
+)
+def test_labels_mean_what_they_meant_in_training(
+    folders: ModelFolders, tmp_path: Path, label: str, id2label: dict, kind: dict
+) -> None:
+    from debertav3.inference.answerers import TaskPlan
+    from debertav3.inference.file_tasks import AnswerOptions
+
+    folder = trained(
+        folders("DebertaV2ForSequenceClassification", id2label=id2label, **kind), label_column="v"
+    )
+    source = tmp_path / "ok.csv"
+    source.write_text(f"text,v\nA film.,{label}\n", encoding="utf-8")
+    columns = find_columns(
+        source, trained=read_trained(folder), asked=Columns(), usual=FILE_TASKS["classify"].text_fields
+    )
+    task = TaskPlan(task="classify", model=str(folder), options=AnswerOptions(columns=columns)).open()
+    want = {"a|b": ["a", "b"], "-1.5": -1.5}.get(label, label)
+    assert task.read({"text": "A film.", "v": label}).gold == want
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        CSV,
+        "Stars,headline,body\n1,Short,A much longer text.\n2,Brief,Another long text here.\n",
+        "notes,Category,title\nlong long long text,a,b\nanother long text,c,d\n",
+    ],
+)
+def test_columns_are_found_as_training_finds_them(tmp_path: Path, content: str) -> None:
+    source = tmp_path / "ok.csv"
+    source.write_text(content, encoding="utf-8")
+    label = "Verdict" if "Verdict" in content else None
+    task: Any = custom_task(FinetuneConfig(task="custom", model="x", label_column=label), str(source))
+    (tmp_path / "m").mkdir()
+    found = find_columns(
+        source,
+        trained=read_trained(trained(tmp_path / "m", label_column=label)),
+        asked=Columns(),
+        usual=FILE_TASKS["classify"].text_fields,
+    )
+    assert ((found.text,),) == task.columns
+    assert (found.label,) == task.label_column
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"config": 3}', '{"config": {"task": "sst2", "text_column": "x"}}']
+)
+def test_other_runs_say_nothing(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content, encoding="utf-8")
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"body": "A text."}\n', encoding="utf-8")
+    found = find_columns(source, trained=read_trained(tmp_path), asked=Columns(), usual=[("text",)])
+    assert found == Columns()
