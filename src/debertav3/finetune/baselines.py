@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from ..data.spans import Window, token_windows
 from ..errors import UserError
 from ..sizes import SIZES
+from ..tokenization.folder import not_given
 from .config import FinetuneConfig
 from .task import Head
 
@@ -51,7 +52,9 @@ def family_of(model: str) -> str:
         return OURS  # whose own opening says what is wrong
     try:
         config = transformers.AutoConfig.from_pretrained(model, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise not_given(model, error) from error
+    except ValueError as error:
         raise UserError(f"--model {model} cannot be opened: {' '.join(str(error).split())[:200]}") from error
     return str(config.model_type)
 
