@@ -132,9 +132,7 @@ def test_a_model_that_is_nowhere_is_said_to_be_in_neither_place(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     config = FinetuneConfig(task="nli", model=name)
-    message = (
-        rf"^'{name}' is no local folder, and the Hub did not give it \(.*\)\. Check the name, the network"
-    )
+    message = rf"^'{name}' is no local folder, and the Hub did not give it \(.*\)\. Check the name"
     with pytest.raises(UserError, match=message):
         open_tokenizer(config, TASKS["nli"])
 
