@@ -64,6 +64,7 @@ def finetune(
     log_to_stderr()
     from ..data.jsonl import json_line
     from ..finetune.config import read_yaml
+    from ..finetune.folder import check_can_be_made
     from ..finetune.preparation import read_data, resolve
 
     given = {
@@ -82,6 +83,7 @@ def finetune(
         config_file=read_yaml(config) if config else None,
         overrides=override or [],
     )
+    check_can_be_made(out)
     data = read_data(settings)
     if dry_run:
         print(json_line(settings.to_dict()), end="")

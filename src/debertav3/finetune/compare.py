@@ -13,6 +13,7 @@ from ..data.jsonl import atomic_write, write_json
 from ..errors import UserError
 from .checkpoints import file_sha256
 from .config import FinetuneConfig
+from .folder import check_can_be_made
 from .glue import GLUE_TASKS
 from .preparation import read_data, resolve
 
@@ -79,6 +80,7 @@ def compare(
         for model in models
         for task, sources in tasks.items()
     }
+    check_can_be_made(out)
     _check(plan)
     lines: list[Line] = []
     for (model, task), runs in plan.items():

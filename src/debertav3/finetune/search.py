@@ -14,6 +14,7 @@ from typing import Any
 from ..data.jsonl import atomic_write, write_json
 from ..errors import MissingExtraError, UserError
 from .config import FinetuneConfig
+from .folder import check_can_be_made
 from .preparation import read_data, size_of
 from .recipes import recipe
 
@@ -91,6 +92,7 @@ def search(
     """
     if not base.dev:
         raise UserError("nothing to search by: give --dev FILE.")
+    check_can_be_made(out)
     study = _open_study(base, grid, out)
     distributions = {key: _categories(values) for key, values in grid.items()}
     while True:
