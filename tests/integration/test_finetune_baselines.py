@@ -11,7 +11,7 @@ import transformers
 from debertav3.errors import UserError
 from debertav3.finetune.baselines import PairLayout
 from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.opening import open_tokenizer
+from debertav3.finetune.opening import open_model, open_tokenizer
 from debertav3.finetune.preparation import read_data
 from debertav3.finetune.run import run
 from debertav3.finetune.tasks import TASKS
@@ -135,6 +135,15 @@ def test_a_model_that_is_nowhere_is_said_to_be_in_neither_place(
     message = rf"^'{name}' is no local folder, and the Hub did not give it \(.*\)\. Check the name"
     with pytest.raises(UserError, match=message):
         open_tokenizer(config, TASKS["nli"])
+
+
+def test_a_family_without_the_head_is_named(checkpoints: dict[str, Path]) -> None:
+    config = FinetuneConfig(task="arc", model=str(checkpoints["deberta"]))
+    task = TASKS["arc"]
+    tokenizer = open_tokenizer(config, task)
+    message = "the family deberta has no multiple-choice head in transformers, and task arc needs one"
+    with pytest.raises(UserError, match=message):
+        open_model(config, tokenizer, task, [])
 
 
 def test_sift_needs_our_embeddings(checkpoints: dict[str, Path], tmp_path: Path) -> None:

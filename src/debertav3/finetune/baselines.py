@@ -24,6 +24,13 @@ _AUTO: dict[Head, Any] = {
     "question-answering": transformers.AutoModelForQuestionAnswering,
     "multiple-choice": transformers.AutoModelForMultipleChoice,
 }
+_FAMILIES: dict[Head, Any] = {
+    "sequence-classification": transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    "token-classification": transformers.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+    "question-answering": transformers.MODEL_FOR_QUESTION_ANSWERING_MAPPING,
+    "multiple-choice": transformers.MODEL_FOR_MULTIPLE_CHOICE_MAPPING,
+}
+"""By the class of their configuration the families that have a head."""
 _DROPOUTS = {
     # Setting: what the families call it.
     "classifier_dropout": ("classifier_dropout", "summary_last_dropout", "cls_dropout"),
@@ -89,6 +96,11 @@ def open_model(config: FinetuneConfig, family: str, *, head: Head, keys: dict[st
     """
     try:
         stored = transformers.AutoConfig.from_pretrained(config.model, trust_remote_code=False)
+        if type(stored) not in _FAMILIES[head]:
+            raise UserError(
+                f"--model {config.model}: the family {family} has no {head} head in transformers, "
+                f"and task {config.task} needs one. Take a model of another family."
+            )
         changed = dict(keys)
         for setting, names in _DROPOUTS.items():
             value = getattr(config, setting)
