@@ -186,7 +186,11 @@ def _prepare(
         return task.score(output.predictions, first_dev, labels=labels)
 
     args = training_arguments(
-        _with_precision(config), folder=folder, has_dev=bool(dev_sets), best_metric=task.best_metric
+        _with_precision(config),
+        model=model,
+        folder=folder,
+        has_dev=bool(dev_sets),
+        best_metric=task.best_metric,
     )
     trainer = FinetuneTrainer(
         add_lora(model, config) if config.lora else model,

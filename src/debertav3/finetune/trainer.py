@@ -21,7 +21,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from ..errors import UserError
 from . import checkpoints, sift
-from .adaptation import parameter_groups
+from .adaptation import parameter_groups, uses_every_parameter
 from .batches import EncodedDataset, LengthBucketSampler, PaddingCollator
 from .callbacks import EpochOrder, ExtraSaves, ProgressBar, Tally
 from .config import FinetuneConfig
@@ -262,12 +262,13 @@ class FinetuneTrainer(Trainer):
 
 
 def training_arguments(
-    config: FinetuneConfig, *, folder: Path, has_dev: bool, best_metric: str
+    config: FinetuneConfig, *, model: PreTrainedModel, folder: Path, has_dev: bool, best_metric: str
 ) -> TrainingArguments:
     """Translate a run into the Trainer's words.
 
     Args:
         config: the run.
+        model: without LoRA.
         folder: for checkpoints.
         has_dev: whether there is a dev set to evaluate on.
         best_metric: name of the score that selects the best checkpoint.
@@ -309,5 +310,6 @@ def training_arguments(
         disable_tqdm=True,
         remove_unused_columns=False,
         label_names=["labels"],
+        ddp_find_unused_parameters=False if uses_every_parameter(model) else None,  # None: the Trainer's way
         dataloader_pin_memory=torch.cuda.is_available(),
     )
