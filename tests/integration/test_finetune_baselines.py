@@ -8,9 +8,10 @@ import pytest
 import torch
 import transformers
 
+from debertav3.errors import UserError
 from debertav3.finetune.baselines import PairLayout
 from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.opening import open_tokenizer
+from debertav3.finetune.opening import open_model, open_tokenizer
 from debertav3.finetune.preparation import read_data
 from debertav3.finetune.run import run
 from debertav3.finetune.tasks import TASKS
@@ -125,9 +126,27 @@ def test_windows_are_laid_out_as_the_tokenizer_lays_out_pairs(
     assert all(len(part.input_ids) <= 64 for part in parts)
 
 
-def test_sift_needs_our_embeddings(checkpoints: dict[str, Path], tmp_path: Path) -> None:
-    from debertav3.errors import UserError
+@pytest.mark.parametrize("name", ["no-such-model", "no-such-owner/no-such-model"])
+def test_a_model_that_is_nowhere_is_said_to_be_in_neither_place(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    config = FinetuneConfig(task="nli", model=name)
+    message = rf"^'{name}' is no local folder, and the Hub did not give it \(.*\)\. Check the name"
+    with pytest.raises(UserError, match=message):
+        open_tokenizer(config, TASKS["nli"])
 
+
+def test_a_family_without_the_head_is_named(checkpoints: dict[str, Path]) -> None:
+    config = FinetuneConfig(task="arc", model=str(checkpoints["deberta"]))
+    task = TASKS["arc"]
+    tokenizer = open_tokenizer(config, task)
+    message = "the family deberta has no multiple-choice head in transformers, and task arc needs one"
+    with pytest.raises(UserError, match=message):
+        open_model(config, tokenizer, task, [])
+
+
+def test_sift_needs_our_embeddings(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     rows = rows_of("nli", tmp_path)
     config = FinetuneConfig(task="nli", model=str(checkpoints["bert"]), train=(rows,), sift=True)
     with pytest.raises(UserError, match="SiFT needs a DeBERTa"):
@@ -141,8 +160,6 @@ def test_sift_needs_our_embeddings(checkpoints: dict[str, Path], tmp_path: Path)
 def test_inputs_longer_than_the_positions_are_refused(
     checkpoints: dict[str, Path], tmp_path: Path, family: str, places: int
 ) -> None:
-    from debertav3.errors import UserError
-
     rows = rows_of("nli", tmp_path)
     config = FinetuneConfig(task="nli", model=str(checkpoints[family]), train=(rows,), max_length=places + 1)
     message = f"max_length={places + 1}, but --model .* has {places} positions. Add --set max_length={places}"

@@ -1,7 +1,10 @@
 """``debertav3 compare`` trains what is not finished, leaves what is, and writes mean and spread."""
 
+import dataclasses
 import json
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import torch
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
 from debertav3.errors import UserError
 from debertav3.finetune.compare import Line, compare, glue_averages, parse_sources
+from debertav3.finetune.trainer import DivergedError, FinetuneTrainer
 from debertav3.sizes import config_for
 
 
@@ -19,22 +23,18 @@ def write(path: Path, rows: list[dict[str, Any]]) -> str:
     return str(path)
 
 
-def test_a_broken_comparison_goes_on_and_adds_up(tmp_path: Path, nano: Path) -> None:
+def tiny(folder: Path, nano: Path, *, width: int) -> str:
     tokenizer = DebertaV3Tokenizer.from_pretrained(nano)
-    models = []
-    for width in (16, 24):
-        torch.manual_seed(0)
-        shape = {
-            "hidden_size": width,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "intermediate_size": 16,
-        }
-        folder = tmp_path / f"width {width}"
-        config = config_for("nano", vocab_size=len(tokenizer), **shape)
-        DebertaV2ForSequenceClassification(config).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        models.append(str(folder))
+    torch.manual_seed(0)
+    shape = {"hidden_size": width, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = config_for("nano", vocab_size=len(tokenizer), **shape)
+    DebertaV2ForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_broken_comparison_goes_on_and_adds_up(tmp_path: Path, nano: Path) -> None:
+    models = [tiny(tmp_path / f"width {width}", nano, width=width) for width in (16, 24)]
     sst2 = write(tmp_path / "a.jsonl", [{"sentence": f"word {n}", "label": n % 2} for n in range(12)])
     stsb = write(
         tmp_path / "b.jsonl", [{"sentence1": "a", "sentence2": f"{n}", "label": n} for n in range(12)]
@@ -45,7 +45,7 @@ def test_a_broken_comparison_goes_on_and_adds_up(tmp_path: Path, nano: Path) -> 
     compare(models[:1], tasks, [1, 2], out, overrides=overrides)
     kept = {path: path.stat().st_mtime_ns for path in out.glob("*/run.json")}
     assert len(kept) == 4
-    lines = compare(models, tasks, [1, 2], out, overrides=overrides)
+    lines = compare(models, tasks, [1, 2], out, overrides=overrides).lines
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     found = dict.fromkeys((Path(line.model).name, line.task) for line in lines)
     assert list(found) == [
@@ -78,6 +78,78 @@ def test_a_broken_comparison_goes_on_and_adds_up(tmp_path: Path, nano: Path) -> 
     table = (out / "compare.md").read_text(encoding="utf-8").splitlines()
     assert len(table) == 2 + len(rows)
     assert f"| {rows[0]['mean']:.4f} |" in table[2]
+
+
+def test_what_fails_is_noted_and_the_rest_is_done(
+    tmp_path: Path, nano: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent, model = str(tmp_path / "absent"), tiny(tmp_path / "model", nano, width=16)
+    sst2 = write(tmp_path / "a.jsonl", [{"sentence": f"word {n}", "label": n % 2} for n in range(8)])
+    tasks, out = {"sst2": {"train": [sst2], "dev": [sst2]}}, tmp_path / "out"
+    trained: list[int] = []
+    train = FinetuneTrainer.train
+
+    def diverging(self: Any, *args: Any, **kwargs: Any) -> Any:
+        trained.append(self.config.seed)
+        if trained in ([1], [1, 2, 1]):  # then it is tried a third time
+            raise DivergedError("training stopped.")
+        return train(self, *args, **kwargs)
+
+    monkeypatch.setattr(FinetuneTrainer, "train", diverging)
+
+    def again() -> Any:
+        return compare([absent, model], tasks, [1, 2], out, overrides=["max_steps=1", "check_data=false"])
+
+    for _ in range(2):
+        found = again()
+        assert [(one.model, one.seed, one.what) for one in found.failures] == [
+            (absent, 1, "not possible"),
+            (absent, 2, "not possible"),
+            (model, 1, "diverged"),
+        ]
+        (line,) = found.lines
+        assert (line.model, line.seeds, len(line.values)) == (model, (2,), 1)
+        told = json.loads((out / "compare.json").read_text(encoding="utf-8"))
+        assert told["failed"] == [vars(failure) for failure in found.failures]
+        assert told["rows"][0]["seeds"] == [2]
+        table = (out / "compare.md").read_text(encoding="utf-8")
+        assert f"| {absent} | sst2 | | | not possible | | 0 of 2 | | |" in table
+        assert "| 1 of 2 |" in table
+        assert f"- {model} on sst2, seed 1: diverged: training stopped." in table
+        summary = found.summary()
+        assert summary.startswith(f"runs that failed: 3; {absent} on sst2, seed 1, 2: not possible (no such")
+        assert f"; {model} on sst2, seed 1: diverged (training stopped." in summary
+        assert "\n" not in summary
+    found = again()
+    assert trained == [1, 2, 1, 1]  # what has finished is never trained again
+    assert [line.seeds for line in found.lines] == [(1, 2)]
+    assert {one.what for one in found.failures} == {"not possible"}
+
+
+def test_the_command_prints_the_table_and_ends_with_code_2(tmp_path: Path, nano: Path) -> None:
+    model = tiny(tmp_path / "model", nano, width=16)
+    sst2 = write(tmp_path / "a.jsonl", [{"sentence": f"word {n}", "label": n % 2} for n in range(8)])
+    command = [
+        "compare",
+        "--models",
+        model,
+        "--tasks",
+        "sst2",
+        "--seeds",
+        "1",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    command += ["--train", f"sst2={sst2}", "--dev", f"sst2={sst2}", "--set", "learning_rate=1e30"]
+    command += ["max_steps=3", "keep_best=false", "check_data=false"]
+    done = subprocess.run(
+        [sys.executable, "-m", "debertav3", *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert f"| {model} | sst2 | | | diverged | | 0 of 1 | | |" in done.stdout
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("debertav3: error: ")]
+    assert f"runs that failed: 1; {model} on sst2, seed 1: diverged (training diverged: " in line
+    assert "Traceback" not in done.stderr
 
 
 def test_a_run_without_dev_set_is_refused(tmp_path: Path, nano: Path) -> None:
@@ -122,13 +194,28 @@ def test_the_average_of_glue_is_over_tasks_and_needs_all() -> None:
         **{(task, "d", "accuracy"): (0.5, 0.5) for task in ("qnli", "qqp", "rte", "sst2", "mrpc")},
     }
     lines = [
-        Line(model="m", task=task, dev=dev, score=name, values=values, parameters=7, seconds=10.0)
+        Line(
+            model="m",
+            task=task,
+            dev=dev,
+            score=name,
+            seeds=(1, 2),
+            values=values,
+            parameters=7,
+            seconds=10.0,
+        )
         for (task, dev, name), values in scores.items()
     ]
     (average,) = glue_averages(lines)
     assert average.values == pytest.approx(((0.2 + 0.7 + 0.2 + 2.5) / 8, (0.4 + 0.7 + 0.2 + 2.5) / 8))
     assert average.seconds == 80.0
     assert glue_averages([line for line in lines if line.task != "rte"]) == []
+    lines[-1] = dataclasses.replace(lines[-1], seeds=(2,), values=(0.5,))  # seed 1 has failed
+    (average,) = glue_averages(lines)
+    assert average.seeds == (2,)
+    assert average.values == pytest.approx([(0.4 + 0.7 + 0.2 + 2.5) / 8])
+    lines[0] = dataclasses.replace(lines[0], seeds=(1,), values=(0.2,))
+    assert glue_averages(lines) == []
 
 
 def test_a_task_may_have_several_sources() -> None:

@@ -60,6 +60,7 @@ def train(processes: int, model: Path, rows: Path, out: Path, *more: str) -> dic
         command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "find_unused_parameters" not in done.stderr  # nothing is sought at each step that is not there
     report: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     return report
 
@@ -90,3 +91,19 @@ def test_two_processes_equal_one_with_sift(model: Path, rows: Path, tmp_path: Pa
     added = [losses_of(report)[0] - losses_of(plain)[0] for report in (one, two)]
     assert added[0] > 0.1
     assert added[1] == pytest.approx(added[0], rel=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [("freeze_embeddings=true", "freeze_layers=1"), ("lora=true",), ("lora=true", "sift=true")],
+    ids=["frozen", "lora", "lora-sift"],
+)
+def test_parts_that_do_not_learn_are_not_waited_for(
+    model: Path, rows: Path, tmp_path: Path, settings: tuple[str, ...]
+) -> None:
+    one, two = (train(count, model, rows, tmp_path / str(count), *settings) for count in (1, 2))
+    if "sift=true" in settings:
+        assert len(losses_of(two)) == len(losses_of(one))
+    else:
+        assert losses_of(two) == pytest.approx(losses_of(one), abs=1e-5)

@@ -1,6 +1,7 @@
 """``debertav3 search`` tries each setting once, goes on where it was broken off, and keeps the best trial."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,9 @@ def base(tmp_path: Path, nano: Path) -> FinetuneConfig:
 
 
 def test_a_broken_search_goes_on_and_finds_the_best(
-    base: FinetuneConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: FinetuneConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, logger="debertav3")
     out, trained = tmp_path / "out", []
     train = training.FinetuneTrainer.train
 
@@ -60,8 +62,9 @@ def test_a_broken_search_goes_on_and_finds_the_best(
         search(base, GRID, out, trials=8)
     rows = search(base, GRID, out, trials=8)
     trained.remove("broken")
-    assert len(trained) == len(set(trained)) <= 4  # eight trials, and no setting trained twice
-    assert sorted(row["trial"] for row in rows) == list(range(8))
+    assert len(trained) == len(set(trained)) == 4  # of eight trials: the grid has no more
+    assert sorted(row["trial"] for row in rows) == list(range(4))
+    assert "all 4 settings of the grid have been tried" in caplog.text
     assert rows[0]["settings"]["learning_rate"] == 2e-2
     assert rows[0]["score"] > rows[-1]["score"]
     assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
@@ -73,6 +76,26 @@ def test_a_broken_search_goes_on_and_finds_the_best(
     assert "Best: `--set learning_rate=0.02" in (out / "search.md").read_text(encoding="utf-8")
     with pytest.raises(UserError, match="search of other settings"):
         search(base.with_values({"seed": 2}, source="test"), GRID, out, trials=9)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_so_many_trials_are_so_many_settings(
+    base: FinetuneConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    base = base.with_values({"seed": seed}, source="test")
+    scored: list[dict[str, Any]] = []
+
+    def score(base: Any, chosen: dict[str, Any], folder: Path, **kwargs: Any) -> float | None:
+        scored.append(dict(chosen))
+        return None if chosen["batch_size"] == 2 else chosen["batch_size"] / 8
+
+    monkeypatch.setattr("debertav3.finetune.search._score_of", score)
+    grid = {"batch_size": [1, 2, 4, 4], "sift": [True, False]}
+    for trials in (2, 5, 6):  # the later commands add to the earlier
+        search(base, grid, tmp_path / "out", trials=trials)
+        assert len(scored) == len({json.dumps(one) for one in scored}) == trials
+    search(base, grid, tmp_path / "out", trials=9)
+    assert len(scored) == 6
 
 
 def test_a_trial_that_diverges_fails_and_the_search_goes_on(
@@ -95,10 +118,10 @@ def test_a_trial_that_diverges_fails_and_the_search_goes_on(
     found = json.loads((tmp_path / "out" / "search.json").read_text(encoding="utf-8"))
     assert found["trials"] == rows
     assert {row["settings"]["learning_rate"] for row in found["diverged"]} == {2e-2}
-    assert len(rows) + len(found["diverged"]) == 6
+    assert len(rows) == len(found["diverged"]) == 1
     assert "| diverged | 0.02 |" in (tmp_path / "out" / "search.md").read_text(encoding="utf-8")
 
-    with pytest.raises(UserError, match="none of the 2 trials ended with a score"):
+    with pytest.raises(UserError, match=r"none of the settings tried \(1\) ended with a score"):
         search(base, {"learning_rate": [2e-2]}, tmp_path / "all", trials=2)
 
 

@@ -145,6 +145,21 @@ def test_tensorboard_keeps_its_curves(train: Train) -> None:
 @pytest.mark.parametrize(
     ("name", "message"), [("tensorbord", "no such tracker"), ("dvclive", "pip install dvclive")]
 )
-def test_a_tracker_that_is_not_there_is_named(train: Train, name: str, message: str) -> None:
+def test_a_tracker_that_is_not_there_is_named_before_the_data_are_read(name: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        train(report_to=(name,))
+        read_data(FinetuneConfig(task="sst2", model="nano", train=("absent.jsonl",), report_to=(name,)))
+
+
+@pytest.mark.parametrize(
+    ("processes", "changes", "message"),
+    [
+        ("2", {"batch_size": 5}, "batch_size 5 is no multiple of 2 processes x 2 examples"),
+        ("1", {"batch_size": 5, "micro_batch_size": 2}, "batch_size 5 is no multiple of 1 processes x 2"),
+    ],
+)
+def test_a_batch_that_cannot_be_split_is_refused_before_the_data_are_read(
+    monkeypatch: pytest.MonkeyPatch, processes: str, changes: dict[str, Any], message: str
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    with pytest.raises(UserError, match=message):
+        read_data(FinetuneConfig(task="sst2", model="nano", train=("absent.jsonl",), **changes))

@@ -3,11 +3,17 @@
 import pytest
 import torch
 
-from debertav3 import DebertaV2ForSequenceClassification
+from debertav3 import (
+    DebertaV2ForMultipleChoice,
+    DebertaV2ForQuestionAnswering,
+    DebertaV2ForSequenceClassification,
+    DebertaV2ForTokenClassification,
+)
 from debertav3.errors import UserError
-from debertav3.finetune.adaptation import add_lora, freeze, merged, parameter_groups
+from debertav3.finetune.adaptation import add_lora, freeze, merged, parameter_groups, uses_every_parameter
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.sizes import config_for
+from helpers import VARIANTS, random_batch, tiny_config
 
 
 @pytest.fixture
@@ -22,6 +28,28 @@ DEFAULTS = {"task": "nli", "model": "nano", "learning_rate": 1.0, "weight_decay"
 
 def settings(**changes: object) -> FinetuneConfig:
     return FinetuneConfig(**{**DEFAULTS, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_parameter_is_idle_where_none_is_sought(variant: str) -> None:
+    torch.manual_seed(0)
+    for kind in (
+        DebertaV2ForSequenceClassification,
+        DebertaV2ForTokenClassification,
+        DebertaV2ForQuestionAnswering,
+        DebertaV2ForMultipleChoice,
+    ):
+        model = kind(tiny_config(**VARIANTS[variant]))
+        batch = random_batch([7, 5], types=VARIANTS[variant].get("type_vocab_size", 0))
+        if kind is DebertaV2ForMultipleChoice:
+            batch = {key: value[:, None] for key, value in batch.items()}
+        sum(value.sum() for value in model(**batch).values()).backward()
+        idle = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+        assert not (uses_every_parameter(model) and idle)
+
+
+def test_what_v3_uses_is_known(model: DebertaV2ForSequenceClassification) -> None:
+    assert uses_every_parameter(model)
 
 
 def learning(model: torch.nn.Module) -> set[str]:

@@ -27,8 +27,9 @@ def compare(
     Example: debertav3 compare --models microsoft/deberta-v3-xsmall FacebookAI/roberta-base --tasks rte,cola
     --train rte=rte.jsonl cola=cola.jsonl --dev rte=rte-dev.jsonl cola=cola-dev.jsonl --out table
 
-    Broken off, the same command goes on with the first run that is not finished. Whoever has all tasks of
-    GLUE gets their average, too.
+    Broken off, the same command goes on with the first run that is not finished. A run that diverges, or that
+    its model cannot do, is noted, and the others are done; then the exit code is 2, and the same command
+    tries it again. Whoever has all tasks of GLUE gets their average, too.
     """
     log_to_stderr()
     from ..errors import UserError
@@ -47,7 +48,7 @@ def compare(
         raise UserError(
             f"--seeds {seeds!r}: write whole numbers with commas between, such as 1,2,3."
         ) from None
-    run_all(
+    found = run_all(
         models,
         {name: {"train": train_of[name], "dev": dev_of[name]} for name in names},
         numbers,
@@ -56,6 +57,8 @@ def compare(
         overrides=override or [],
     )
     print((out / "compare.md").read_text(encoding="utf-8"), end="")
+    if found.failures:
+        raise UserError(found.summary())
 
 
 def register(app: typer.Typer) -> None:

@@ -83,6 +83,7 @@ def finetune(
     log_to_stderr()
     from ..data.jsonl import json_line
     from ..finetune.config import read_record, read_yaml
+    from ..finetune.folder import check_can_be_made
     from ..finetune.preparation import read_data, resolve
     from ..finetune.records import changes_since, refuse_other_folder
 
@@ -105,6 +106,7 @@ def finetune(
         config_file=file,
         overrides=override or [],
     )
+    check_can_be_made(out)
     if record:
         refuse_other_folder(record, settings)
     data = read_data(settings)

@@ -55,6 +55,7 @@ def search(
     """
     log_to_stderr()
     from ..finetune.config import read_yaml
+    from ..finetune.folder import check_can_be_made
     from ..finetune.preparation import read_data, resolve
     from ..finetune.search import paper_grid, read_grid
     from ..finetune.search import search as run_search
@@ -69,6 +70,7 @@ def search(
         overrides=override or [],
     )
     values = read_grid(grid, base) if grid else paper_grid(model)
+    check_can_be_made(out)
     read_data(base)  # bad data are told before the study begins
     run_search(base, values, out, trials=trials)
     print((out / "search.md").read_text(encoding="utf-8"), end="")

@@ -8,6 +8,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ..errors import MissingExtraError, UserError
+from ..models import DebertaV2PreTrainedModel
+from ..models.base import read_encoder_config
 from ..sizes import SIZES
 from .config import FinetuneConfig
 
@@ -81,6 +83,17 @@ def merged(model: Any) -> PreTrainedModel:
         return model
     plain: PreTrainedModel = model.merge_and_unload()
     return plain
+
+
+def uses_every_parameter(model: PreTrainedModel) -> bool:
+    """Whether each parameter surely has a part in each loss, so that no process need look for idle ones.
+
+    Frozen parts and LoRA do not change the answer. Of other families it is not known: XLNet's mask
+    embedding is idle here.
+    """
+    if not isinstance(model, DebertaV2PreTrainedModel):
+        return False
+    return read_encoder_config(model.config).has_relative_scores  # else the table of distances is idle
 
 
 def parameter_groups(

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from ..data.spans import Window, token_windows
 from ..errors import UserError
 from ..sizes import SIZES
+from ..tokenization.folder import not_given
 from .config import FinetuneConfig
 from .task import Head
 
@@ -23,6 +24,13 @@ _AUTO: dict[Head, Any] = {
     "question-answering": transformers.AutoModelForQuestionAnswering,
     "multiple-choice": transformers.AutoModelForMultipleChoice,
 }
+_FAMILIES: dict[Head, Any] = {
+    "sequence-classification": transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    "token-classification": transformers.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+    "question-answering": transformers.MODEL_FOR_QUESTION_ANSWERING_MAPPING,
+    "multiple-choice": transformers.MODEL_FOR_MULTIPLE_CHOICE_MAPPING,
+}
+"""By the class of their configuration the families that have a head."""
 _DROPOUTS = {
     # Setting: what the families call it.
     "classifier_dropout": ("classifier_dropout", "summary_last_dropout", "cls_dropout"),
@@ -51,7 +59,9 @@ def family_of(model: str) -> str:
         return OURS  # whose own opening says what is wrong
     try:
         config = transformers.AutoConfig.from_pretrained(model, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise not_given(model, error) from error
+    except ValueError as error:
         raise UserError(f"--model {model} cannot be opened: {' '.join(str(error).split())[:200]}") from error
     return str(config.model_type)
 
@@ -86,6 +96,11 @@ def open_model(config: FinetuneConfig, family: str, *, head: Head, keys: dict[st
     """
     try:
         stored = transformers.AutoConfig.from_pretrained(config.model, trust_remote_code=False)
+        if type(stored) not in _FAMILIES[head]:
+            raise UserError(
+                f"--model {config.model}: the family {family} has no {head} head in transformers, "
+                f"and task {config.task} needs one. Take a model of another family."
+            )
         changed = dict(keys)
         for setting, names in _DROPOUTS.items():
             value = getattr(config, setting)

@@ -1,35 +1,17 @@
 """What happens around the steps of a training: order of data, extra saves, SIGTERM, the progress bar."""
 
-import importlib.util
 import signal
 import threading
 import time
-from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
 import torch
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.trainer_callback import ExportableState
 
-from ..errors import UserError
 from .batches import LengthBucketSampler
-
-
-def check_trackers(names: Sequence[str]) -> None:
-    """Assert that transformers knows the trackers and that they are installed.
-
-    Raises:
-        UserError: otherwise.
-    """
-    for name in names:
-        if name not in INTEGRATION_TO_CALLBACK:
-            known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
-            raise UserError(f"report_to={name}: there is no such tracker; transformers knows {known}.")
-        if importlib.util.find_spec(name) is None:
-            raise UserError(f"report_to={name} needs the package {name}: pip install {name}")
 
 
 class EpochOrder(TrainerCallback):

@@ -13,6 +13,7 @@ from ..data.jsonl import atomic_write, write_json
 from ..errors import UserError
 from .checkpoints import file_sha256
 from .config import FinetuneConfig
+from .folder import check_can_be_made
 from .glue import GLUE_TASKS
 from .preparation import read_data, resolve
 
@@ -30,8 +31,10 @@ class Line:
     task: str
     dev: str
     score: str
+    seeds: tuple[int, ...]
+    """Of the runs that have finished."""
     values: tuple[float, ...]
-    """One for each seed."""
+    """One for each of these seeds."""
     parameters: int
     seconds: float
     """Mean time of a training."""
@@ -47,6 +50,37 @@ class Line:
         return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A run that has no score."""
+
+    model: str
+    task: str
+    seed: int
+    what: str
+    """``diverged`` or ``not possible``."""
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What came of all runs."""
+
+    lines: list[Line]
+    failures: list[Failure]
+
+    def summary(self) -> str:
+        """Say in one line which runs have failed and why; empty if none has."""
+        cells: dict[tuple[str, str, str], list[Failure]] = {}
+        for failure in self.failures:
+            cells.setdefault((failure.model, failure.task, failure.what), []).append(failure)
+        told = [
+            f"{model} on {task}, seed {', '.join(str(one.seed) for one in group)}: {what} ({group[0].reason})"
+            for (model, task, what), group in cells.items()
+        ]
+        return f"runs that failed: {len(self.failures)}; " + "; ".join(told) if told else ""
+
+
 def compare(
     models: Sequence[str],
     tasks: Mapping[str, Mapping[str, Sequence[str]]],
@@ -55,8 +89,10 @@ def compare(
     *,
     given: Mapping[str, Any] | None = None,
     overrides: Sequence[str] = (),
-) -> list[Line]:
+) -> Comparison:
     """Train and score every model on every task with every seed; finished runs under ``out`` are kept.
+
+    A run that diverges, or that its model cannot do, is noted as failed, and the next begins.
 
     Args:
         models: sizes, folders or Hub names.
@@ -67,8 +103,9 @@ def compare(
         overrides: ``key=value`` texts for every run.
 
     Raises:
-        UserError: if a run cannot be done, or has no dev set; of settings and data before the first training.
+        UserError: if nothing can be done, or there is no dev set; of settings and data before any training.
     """
+    seeds = list(dict.fromkeys(seeds))
     plan = {
         (model, task): {
             out / f"{_file_name(model)}--{task}--{seed}": resolve(
@@ -79,14 +116,20 @@ def compare(
         for model in models
         for task, sources in tasks.items()
     }
+    check_can_be_made(out)
     _check(plan)
-    lines: list[Line] = []
+    found = Comparison(lines=[], failures=[])
     for (model, task), runs in plan.items():
+        finished = []
         for folder, config in runs.items():
-            _ensure_run(config, folder)
-        lines += _lines(model, task, list(runs))
-        _write(lines, glue_averages(lines), seeds, out)
-    return lines
+            failure = _ensure_run(config, folder)
+            if failure is None:
+                finished.append((config.seed, folder))
+            else:
+                found.failures.append(failure)
+        found.lines.extend(_lines(model, task, finished))
+        _write(found, glue_averages(found.lines), seeds, out)
+    return found
 
 
 def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> None:
@@ -122,15 +165,31 @@ def _refuse_other_settings(config: FinetuneConfig, folder: Path) -> None:
             raise UserError(f"{source} has changed since {folder} was made from it; take another --out.")
 
 
-def _ensure_run(config: FinetuneConfig, folder: Path) -> None:
-    """Do a run or go on with it, unless it is finished."""
+def _ensure_run(config: FinetuneConfig, folder: Path) -> Failure | None:
+    """Do a run or go on with it, unless it is finished.
+
+    Returns:
+        What has kept it from a score; None if it has one.
+    """
     if _is_finished(folder):
-        return
-    from .run import run
+        return None
+    from .run import NotPossibleError, run
+    from .trainer import DivergedError
 
     logger.info("%s on %s, seed %d", config.model, config.task, config.seed)
-    if run(config, read_data(config), folder, resume=folder.exists()) is None:
-        raise UserError("stopped; the same command goes on from there.")
+    try:
+        if run(config, read_data(config), folder, resume=folder.exists()) is None:
+            raise UserError("stopped; the same command goes on from there.")
+    except (DivergedError, NotPossibleError) as error:
+        logger.warning("%s on %s, seed %d has failed: %s", config.model, config.task, config.seed, error)
+        return Failure(
+            model=config.model,
+            task=config.task,
+            seed=config.seed,
+            what="diverged" if isinstance(error, DivergedError) else "not possible",
+            reason=" ".join(str(error).split()),
+        )
+    return None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -138,9 +197,18 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _lines(model: str, task: str, folders: Sequence[Path]) -> list[Line]:
-    reports = [_read(folder / "metrics.json") for folder in folders]
-    parameters = _read(folders[0] / "run.json")["parameters"]
+def _lines(model: str, task: str, finished: Sequence[tuple[int, Path]]) -> list[Line]:
+    """The scores of one model on one task.
+
+    Args:
+        model: as it was named.
+        task: its name.
+        finished: seeds and folders.
+    """
+    if not finished:
+        return []
+    reports = [_read(folder / "metrics.json") for _, folder in finished]
+    parameters = _read(finished[0][1] / "run.json")["parameters"]
     seconds = statistics.mean(report["train"]["seconds"] for report in reports)
     return [
         Line(
@@ -148,6 +216,7 @@ def _lines(model: str, task: str, folders: Sequence[Path]) -> list[Line]:
             task=task,
             dev=dev,
             score=score,
+            seeds=tuple(seed for seed, _ in finished),
             values=tuple(report["dev"][dev][score] for report in reports),
             parameters=parameters,
             seconds=seconds,
@@ -158,7 +227,10 @@ def _lines(model: str, task: str, folders: Sequence[Path]) -> list[Line]:
 
 
 def glue_averages(lines: Sequence[Line]) -> list[Line]:
-    """Return for each model that has all GLUE tasks the mean over them, each the mean of its scores."""
+    """Return for each model that has all GLUE tasks the mean over them, each the mean of its scores.
+
+    It is over the seeds with which all of them have finished.
+    """
     averages = []
     needed = {task.name for task in GLUE_TASKS} - {"wnli"}
     for model in dict.fromkeys(line.model for line in lines):
@@ -169,7 +241,13 @@ def glue_averages(lines: Sequence[Line]) -> list[Line]:
         ]
         if {line.task for line in mine} != needed:
             continue
-        by_task = [[line.values for line in mine if line.task == task] for task in sorted(needed)]
+        seeds = [seed for seed in mine[0].seeds if all(seed in line.seeds for line in mine)]
+        if not seeds:
+            continue
+        by_task = [
+            [[line.values[line.seeds.index(seed)] for seed in seeds] for line in mine if line.task == task]
+            for task in sorted(needed)
+        ]
         means = [[statistics.mean(of_seed) for of_seed in zip(*rows, strict=True)] for rows in by_task]
         averages.append(
             Line(
@@ -177,6 +255,7 @@ def glue_averages(lines: Sequence[Line]) -> list[Line]:
                 task="GLUE",
                 dev="all",
                 score="average",
+                seeds=tuple(seeds),
                 values=tuple(statistics.mean(of_seed) for of_seed in zip(*means, strict=True)),
                 parameters=mine[0].parameters,
                 seconds=sum({line.task: line.seconds for line in mine}.values()),
@@ -185,24 +264,49 @@ def glue_averages(lines: Sequence[Line]) -> list[Line]:
     return averages
 
 
-def _write(lines: Sequence[Line], averages: Sequence[Line], seeds: Sequence[int], out: Path) -> None:
+def _write(found: Comparison, averages: Sequence[Line], seeds: Sequence[int], out: Path) -> None:
     """Write ``compare.json`` and ``compare.md``."""
     rows = [
-        {**vars(line), "values": list(line.values), "mean": line.mean, "spread": line.spread}
-        for line in (*lines, *averages)
+        {
+            **vars(line),
+            "seeds": list(line.seeds),
+            "values": list(line.values),
+            "mean": line.mean,
+            "spread": line.spread,
+        }
+        for line in (*found.lines, *averages)
     ]
-    write_json(out / "compare.json", {"seeds": list(seeds), "rows": rows})
+    failed = [vars(failure) for failure in found.failures]
+    write_json(out / "compare.json", {"seeds": list(seeds), "rows": rows, "failed": failed})
     table = [
-        "| model | task | dev set | score | mean | spread | parameters (M) | seconds |",
-        "|---|---|---|---|---:|---:|---:|---:|",
+        "| model | task | dev set | score | mean | spread | seeds | parameters (M) | seconds |",
+        "|---|---|---|---|---:|---:|---:|---:|---:|",
     ]
     table += [
         f"| {line.model} | {line.task} | {_short(line.dev)} | {line.score} | {line.mean:.4f} "
-        f"| {line.spread:.4f} | {line.parameters / 1e6:.1f} | {line.seconds:.0f} |"
-        for line in (*lines, *averages)
+        f"| {line.spread:.4f} | {_share(len(line.seeds), len(seeds))} | {line.parameters / 1e6:.1f} "
+        f"| {line.seconds:.0f} |"
+        for line in (*found.lines, *averages)
     ]
+    scored = {(line.model, line.task) for line in found.lines}
+    empty = {(one.model, one.task): one.what for one in found.failures if (one.model, one.task) not in scored}
+    table += [
+        f"| {model} | {task} | | | {what} | | {_share(0, len(seeds))} | | |"
+        for (model, task), what in empty.items()
+    ]
+    if found.failures:
+        table += ["", "Failed:", ""]
+        table += [
+            f"- {one.model} on {one.task}, seed {one.seed}: {one.what}: {one.reason}"
+            for one in found.failures
+        ]
     with atomic_write(out / "compare.md") as file:
         file.write("\n".join(table) + "\n")
+
+
+def _share(finished: int, wanted: int) -> str:
+    """How many seeds a mean is over."""
+    return str(finished) if finished == wanted else f"{finished} of {wanted}"
 
 
 def _short(source: str) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,24 @@ def checkpoints_of(out: Path) -> Path:
     return out / "checkpoints"
 
 
+def check_can_be_made(out: Path) -> None:
+    """Assert that files can be written to a folder that need not exist. Nothing is left there.
+
+    Raises:
+        UserError: if it is a file, lies in one, or the system does not let it be made or written to.
+    """
+    try:
+        if out.exists() and not out.is_dir():
+            raise UserError(f"--out {out} is a file. Give a folder.")
+        path = out.absolute()
+        nearest = next(folder for folder in [path, *path.parents] if folder.exists())
+        # Only doing it tells: root may write everywhere by its rights, and yet nothing can be made in /proc.
+        with tempfile.TemporaryDirectory(prefix=".writable-", dir=nearest) as aside:
+            (aside / path.relative_to(nearest)).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written: {error.strerror}. Give another folder.") from error
+
+
 def starting_point(
     config: FinetuneConfig, out: Path, *, data: Mapping[str, Any], labels: tuple[str, ...], resume: bool
 ) -> Path | None:
@@ -56,8 +75,7 @@ def starting_point(
         UserError: if the folder holds another run, a model, or files that this run would write over, or if
             settings, data or labels are not those of the run that is to be resumed.
     """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file. Give a folder.")
+    check_can_be_made(out)
     if Path(config.model).is_dir() and out.resolve() == Path(config.model).resolve():
         raise UserError(
             f"--out {out} is the folder of --model, which would be written over. Choose another folder."

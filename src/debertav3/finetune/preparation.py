@@ -1,6 +1,8 @@
-"""Everything before the first tensor: settings resolved, data read and checked. Imports no torch."""
+"""Before the first tensor: settings resolved, data read and checked. Imports no torch, but for trackers."""
 
+import importlib.util
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +75,8 @@ def read_data(config: FinetuneConfig) -> Data:
     Raises:
         UserError: if there is no training file, a file cannot be used, or a setting means nothing here.
     """
+    micro_batch(config)
+    _check_trackers(config.report_to)
     if not config.train:
         raise UserError(f"no training data: task {config.task} needs --train FILE [FILE ...].")
     train_sources, dev_sources = expand(config.train, role="train"), expand(config.dev, role="dev")
@@ -91,6 +95,40 @@ def read_data(config: FinetuneConfig) -> Data:
         dev=dev,
         rows={source: len(examples) for source, examples in read.items()},
     )
+
+
+def micro_batch(config: FinetuneConfig) -> tuple[int, int]:
+    """Split the batch of a step: examples per forward pass of each process, and passes.
+
+    Raises:
+        UserError: if the batch size cannot be split so.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun
+    micro = config.micro_batch_size or max(1, config.batch_size // processes)
+    if config.batch_size % (micro * processes):
+        raise UserError(
+            f"batch_size {config.batch_size} is no multiple of {processes} processes x {micro} examples. "
+            "Choose batch_size as a multiple of micro_batch_size x processes."
+        )
+    return micro, config.batch_size // (micro * processes)
+
+
+def _check_trackers(names: Sequence[str]) -> None:
+    """Assert that transformers knows the trackers and that they are installed.
+
+    Raises:
+        UserError: otherwise.
+    """
+    if not names:
+        return
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK  # which loads torch
+
+    for name in names:
+        if name not in INTEGRATION_TO_CALLBACK:
+            known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
+            raise UserError(f"report_to={name}: there is no such tracker; transformers knows {known}.")
+        if importlib.util.find_spec(name) is None:
+            raise UserError(f"report_to={name} needs the package {name}: pip install {name}")
 
 
 def _check_settings(config: FinetuneConfig, task: Task) -> None:

@@ -1,9 +1,10 @@
 """One run: read and check the data, train, score every dev set, leave a folder that answers and repeats."""
 
+import contextlib
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +19,7 @@ from ..checkpoint import save_model
 from ..checkpoint.quiet import quiet_transformers
 from ..checkpoint.saving import replacing_folder
 from ..data.jsonl import atomic_write, write_json
-from ..errors import UserError
+from ..errors import MissingExtraError, UserError
 from ..layers.precision import multiplies_bf16
 from ..models import DebertaV2PreTrainedModel
 from . import plots
@@ -40,6 +41,10 @@ from .trainer import DivergedError, FinetuneTrainer, training_arguments
 logger = logging.getLogger(__name__)
 
 
+class NotPossibleError(UserError):
+    """The task or a setting cannot be with this model; with another it might."""
+
+
 def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) -> dict[str, Any] | None:
     """Train as the settings say and fill the folder ``out``.
 
@@ -54,6 +59,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
 
     Raises:
         UserError: for unusable data, settings or folders; nothing is written then.
+        NotPossibleError: if it is this model with which the task or a setting cannot be; neither then.
         DivergedError: if the training ends without a usable model; its checkpoints are left, and in
             ``report.html`` and ``metrics.json`` its course.
     """
@@ -61,12 +67,13 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
     sums = data_facts(data.rows)
     start_from = starting_point(config, out, data=sums, labels=data.labels, resume=resume)
     plots.require()
-    tokenizer = open_tokenizer(config, data.task)
-    model = _open_for_training(config, data, tokenizer)
-    facts = examine(data, config, tokenizer=tokenizer) if config.check_data else {}
-    for line in facts.get("warnings", ()):
-        logger.warning("%s", line)
-    prepared = _prepare(config, data, model=model, tokenizer=tokenizer, folder=checkpoints_of(out))
+    with _says_not_possible():
+        tokenizer = open_tokenizer(config, data.task)
+        model = _open_for_training(config, data, tokenizer)
+        facts = examine(data, config, tokenizer=tokenizer) if config.check_data else {}
+        for line in facts.get("warnings", ()):
+            logger.warning("%s", line)
+        prepared = _prepare(config, data, model=model, tokenizer=tokenizer, folder=checkpoints_of(out))
     trainer = prepared.trainer
     write_settings(config, out, data=sums, labels=data.labels)
     try:
@@ -106,6 +113,17 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         if not config.keep_checkpoints:
             remove_checkpoints(out)
     return report
+
+
+@contextlib.contextmanager
+def _says_not_possible() -> Iterator[None]:
+    """Tell what is wrong with the model from what would stop any run."""
+    try:
+        yield
+    except MissingExtraError:
+        raise
+    except UserError as error:
+        raise NotPossibleError(str(error)) from error
 
 
 def _open_for_training(config: FinetuneConfig, data: Data, tokenizer: Any) -> PreTrainedModel:
@@ -171,7 +189,11 @@ def _prepare(
         return task.score(output.predictions, first_dev, labels=labels)
 
     args = training_arguments(
-        _with_precision(config), folder=folder, has_dev=bool(dev_sets), best_metric=task.best_metric
+        _with_precision(config),
+        model=model,
+        folder=folder,
+        has_dev=bool(dev_sets),
+        best_metric=task.best_metric,
     )
     trainer = FinetuneTrainer(
         add_lora(model, config) if config.lora else model,

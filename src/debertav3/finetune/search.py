@@ -4,16 +4,19 @@ The study is a file of lines beside the trials. Whatever breaks the search off, 
 trial that has begun is finished first, under its own number, from its newest checkpoint.
 """
 
+import itertools
 import json
 import logging
+import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..data.jsonl import atomic_write, write_json
 from ..errors import MissingExtraError, UserError
 from .config import FinetuneConfig
+from .folder import check_can_be_made
 from .preparation import read_data, size_of
 from .recipes import recipe
 
@@ -70,11 +73,11 @@ def read_grid(assignments: Sequence[str], base: FinetuneConfig) -> Grid:
 def search(
     base: FinetuneConfig, grid: Mapping[str, Sequence[Any]], out: Path, *, trials: int
 ) -> list[dict[str, Any]]:
-    """Try settings until ``trials`` have been tried; earlier trials under ``out`` count.
+    """Try ``trials`` different settings, or all that the grid has; earlier trials under ``out`` count.
 
-    The sampler is optuna's tree of Parzen estimators, seeded by ``base.seed``. Settings that come up twice
-    are not trained twice. A training that diverges is a failed trial, which has no score. Only the folder of
-    the best trial so far is kept.
+    The sampler is optuna's tree of Parzen estimators, seeded by ``base.seed``. What it draws a second time
+    gives way to a neighbour that is untried. A training that diverges is a failed trial, which has no score.
+    Only the folder of the best trial so far is kept.
 
     Args:
         base: what all trials share.
@@ -91,26 +94,28 @@ def search(
     """
     if not base.dev:
         raise UserError("nothing to search by: give --dev FILE.")
+    check_can_be_made(out)
     study = _open_study(base, grid, out)
-    distributions = {key: _categories(values) for key, values in grid.items()}
+    grid = {key: list(dict.fromkeys(values)) for key, values in grid.items()}
+    wanted = min(trials, math.prod(map(len, grid.values())))
     while True:
-        begun = [trial for trial in study.trials if not trial.state.is_finished()]
-        if begun:
-            number, chosen = begun[0].number, begun[0].params
-        elif len(study.trials) < trials:
-            asked = study.ask(distributions)
-            number, chosen = asked.number, asked.params
-        else:
+        tried = len(_scores(study))
+        trial = next((trial for trial in study.trials if not trial.state.is_finished()), None)
+        if trial is None and tried >= wanted:
             break
-        _tell_score(study, number, _score_of(base, chosen, out / f"trial-{number}", known=_scores(study)))
+        trial = trial or _begin(study, grid, seed=base.seed)
+        folder = out / f"trial-{trial.number}"
+        _tell_score(study, trial.number, _score_of(base, trial.params, folder, known=_scores(study)))
         rows = _rows(study)
         _remove_worse(out, best=rows[0]["trial"] if rows else None)
         _write(rows, _diverged(study), list(grid), out)
     rows = _rows(study)
     _write(rows, _diverged(study), list(grid), out)
+    if tried < trials:
+        logger.info("all %d settings of the grid have been tried; there is nothing left for --trials", tried)
     if not rows:
         raise UserError(
-            f"none of the {len(study.trials)} trials ended with a score: all diverged. "
+            f"none of the settings tried ({tried}) ended with a score: all diverged. "
             "Take lower learning rates, and another folder."
         )
     return rows
@@ -133,14 +138,40 @@ def _open_study(base: FinetuneConfig, grid: Mapping[str, Sequence[Any]], out: Pa
     if study.user_attrs.get("made", made) != made:
         raise UserError(f"--out {out} holds the search of other settings; take another folder.")
     study.set_user_attr("made", made)
-    study.sampler = optuna.samplers.TPESampler(seed=base.seed + len(study.trials))
     return study
 
 
-def _categories(values: Sequence[Any]) -> Any:
+def _begin(study: Any, grid: Mapping[str, Sequence[Any]], *, seed: int) -> Any:
+    """Add a trial of untried settings to the study, in one line of its file, and return it."""
     import optuna
 
-    return optuna.distributions.CategoricalDistribution(tuple(values))
+    distributions: dict[str, optuna.distributions.BaseDistribution] = {
+        key: optuna.distributions.CategoricalDistribution(tuple(values)) for key, values in grid.items()
+    }
+    # Drawn from a copy, since what a study has drawn stays in it.
+    sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+    draft = optuna.create_study(direction="maximize", sampler=sampler)
+    draft.add_trials(study.trials)
+    drawn = draft.ask(distributions).params
+    study.add_trial(
+        optuna.trial.create_trial(
+            state=optuna.trial.TrialState.RUNNING,
+            params=_nearest_untried(drawn, grid, known=_scores(study)),
+            distributions=distributions,
+        )
+    )
+    return study.trials[-1]
+
+
+def _nearest_untried(
+    drawn: Mapping[str, Any], grid: Mapping[str, Sequence[Any]], *, known: Container[str]
+) -> dict[str, Any]:
+    """What was drawn, or of the untried settings of the grid the first that differs in the fewest keys."""
+    if _key(drawn) not in known:
+        return dict(drawn)
+    settings = (dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values()))
+    untried = (one for one in settings if _key(one) not in known)
+    return min(untried, key=lambda one: sum(one[key] != drawn[key] for key in grid))
 
 
 def _score_of(

@@ -1,7 +1,6 @@
 """The Hugging Face Trainer with an exact order of data, atomic checkpoints, and no step on NaN."""
 
 import logging
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +21,12 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from ..errors import UserError
 from . import checkpoints, sift
-from .adaptation import parameter_groups
+from .adaptation import parameter_groups, uses_every_parameter
 from .batches import EncodedDataset, LengthBucketSampler, PaddingCollator
-from .callbacks import EpochOrder, ExtraSaves, ProgressBar, Tally, check_trackers
+from .callbacks import EpochOrder, ExtraSaves, ProgressBar, Tally
 from .config import FinetuneConfig
 from .losses import LossFunction
+from .preparation import micro_batch
 from .sift import Divergence
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,6 @@ class FinetuneTrainer(Trainer):
             seed=config.seed,
             is_grouped=config.length_grouping,
         )
-        check_trackers(config.report_to)
         super().__init__(
             model=model,
             args=args,
@@ -278,12 +277,13 @@ class FinetuneTrainer(Trainer):
 
 
 def training_arguments(
-    config: FinetuneConfig, *, folder: Path, has_dev: bool, best_metric: str
+    config: FinetuneConfig, *, model: PreTrainedModel, folder: Path, has_dev: bool, best_metric: str
 ) -> TrainingArguments:
     """Translate a run into the Trainer's words.
 
     Args:
         config: the run.
+        model: without LoRA.
         folder: for checkpoints.
         has_dev: whether there is a dev set to evaluate on.
         best_metric: name of the score that selects the best checkpoint.
@@ -291,13 +291,7 @@ def training_arguments(
     Raises:
         UserError: if the batch size cannot be split over the devices.
     """
-    num_processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun
-    micro = config.micro_batch_size or max(1, config.batch_size // num_processes)
-    if config.batch_size % (micro * num_processes):
-        raise UserError(
-            f"batch_size {config.batch_size} is no multiple of {num_processes} processes x {micro} examples. "
-            "Choose batch_size as a multiple of micro_batch_size x processes."
-        )
+    micro, passes = micro_batch(config)
     every = config.eval_every_steps
     strategy = "epoch" if every is None else "steps"
     return TrainingArguments(
@@ -305,7 +299,7 @@ def training_arguments(
         seed=config.seed,
         per_device_train_batch_size=micro,
         per_device_eval_batch_size=config.eval_batch_size,
-        gradient_accumulation_steps=config.batch_size // (micro * num_processes),
+        gradient_accumulation_steps=passes,
         num_train_epochs=config.epochs,
         max_steps=config.max_steps or -1,
         learning_rate=config.learning_rate,
@@ -331,5 +325,6 @@ def training_arguments(
         disable_tqdm=True,
         remove_unused_columns=False,
         label_names=["labels"],
+        ddp_find_unused_parameters=False if uses_every_parameter(model) else None,  # None: the Trainer's way
         dataloader_pin_memory=torch.cuda.is_available(),
     )

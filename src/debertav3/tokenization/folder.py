@@ -134,11 +134,16 @@ def download_folder(name: str, *, revision: str | None, local_files_only: bool) 
             )
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"{name!r} is no local folder, and the Hub did not give it ({reason}). "
-            "Check the name, the network or the cache."
-        ) from error
+        raise not_given(name, error) from error
+
+
+def not_given(name: str, error: Exception) -> UserError:
+    """Say that a name is neither a folder nor, for the reason that ``error`` begins with, the Hub's."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return UserError(
+        f"{name!r} is no local folder, and the Hub did not give it ({reason}). "
+        "Check the name, the network or the cache."
+    )
 
 
 def write_folder(
