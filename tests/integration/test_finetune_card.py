@@ -121,7 +121,7 @@ def test_the_lines_of_the_card_run(
     assert "\n# my model\n" in card
     code = snippet(card)
     assert 'from_pretrained("my model"' in code
-    assert ("Predictor" in code) == (family == "ours" and task != "copa")
+    assert ("Predictor" in code) == (family == "ours")
     assert ("deberta" in card.split("---")[1]) == (family == "ours")
     monkeypatch.chdir(tmp_path)
     shown = printed(code)

@@ -10,9 +10,8 @@ import pytest
 
 from debertav3 import Predictor, UserError, cli
 from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.custom import custom_task
+from debertav3.finetune.custom import custom_task, named_columns
 from debertav3.inference.columns import Columns, find_columns, read_trained
-from debertav3.inference.file_tasks import FILE_TASKS
 from tiny_models import ModelFolders
 
 Run = Callable[..., tuple[int, str, str]]
@@ -40,18 +39,17 @@ def folders(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelFolder
     return ModelFolders(nano, tmp_path_factory)
 
 
-def trained(folder: Path, **config: Any) -> Path:
+def trained(folder: Path, **columns: str) -> Path:
     """As ``finetune custom`` leaves its folder."""
-    settings = {**FinetuneConfig(task="custom", model="x").to_dict(), **config}
-    (folder / "run.json").write_text(json.dumps({"config": settings}), encoding="utf-8")
+    record = {"config": FinetuneConfig(task="custom", model="x").to_dict(), "columns": columns}
+    (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
     return folder
 
 
 @pytest.fixture
 def opinions(folders: ModelFolders) -> Path:
-    """Trained with ``--label Verdict`` alone: the text's column was found."""
     folder = folders("DebertaV2ForSequenceClassification", id2label=OPINIONS)
-    return trained(folder, label_column="Verdict")
+    return trained(folder, text="review", label="Verdict")
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -141,49 +139,33 @@ def test_labels_mean_what_they_meant_in_training(
     from debertav3.inference.answerers import TaskPlan
     from debertav3.inference.file_tasks import AnswerOptions
 
-    folder = trained(
-        folders("DebertaV2ForSequenceClassification", id2label=id2label, **kind), label_column="v"
-    )
-    source = tmp_path / "ok.csv"
-    source.write_text(f"text,v\nA film.,{label}\n", encoding="utf-8")
-    columns = find_columns(
-        source, trained=read_trained(folder), asked=Columns(), usual=FILE_TASKS["classify"].text_fields
-    )
+    folder = trained(folders("DebertaV2ForSequenceClassification", id2label=id2label, **kind), label="v")
+    columns = find_columns(read_trained(folder), Columns())
     task = TaskPlan(task="classify", model=str(folder), options=AnswerOptions(columns=columns)).open()
     want = {"a|b": ["a", "b"], "-1.5": -1.5}.get(label, label)
     assert task.read({"text": "A film.", "v": label}).gold == want
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "settings", "names"),
     [
-        CSV,
-        "Stars,headline,body\n1,Short,A much longer text.\n2,Brief,Another long text here.\n",
-        "notes,Category,title\nlong long long text,a,b\nanother long text,c,d\n",
+        (CSV, {"label_column": "Verdict"}, ("review", None, "Verdict")),
+        ("Stars,headline,body\n1,A,A longer text.\n2,B,Another text.\n", {}, ("body", None, "Stars")),
+        ("a,b,label\nlong text,c,1\nlong text,d,2\n", {"pair_column": "b"}, ("a", "b", "label")),
     ],
 )
-def test_columns_are_found_as_training_finds_them(tmp_path: Path, content: str) -> None:
-    source = tmp_path / "ok.csv"
-    source.write_text(content, encoding="utf-8")
-    label = "Verdict" if "Verdict" in content else None
-    task: Any = custom_task(FinetuneConfig(task="custom", model="x", label_column=label), str(source))
-    (tmp_path / "m").mkdir()
-    found = find_columns(
-        source,
-        trained=read_trained(trained(tmp_path / "m", label_column=label)),
-        asked=Columns(),
-        usual=FILE_TASKS["classify"].text_fields,
-    )
-    assert ((found.text,),) == task.columns
-    assert (found.label,) == task.label_column
+def test_a_run_notes_the_columns_that_it_has_found(
+    tmp_path: Path, content: str, settings: dict[str, str], names: tuple[str | None, ...]
+) -> None:
+    (tmp_path / "ok.csv").write_text(content, encoding="utf-8")
+    task = custom_task(FinetuneConfig(task="custom", model="x", **settings), str(tmp_path / "ok.csv"))
+    found = find_columns(read_trained(trained(tmp_path, **named_columns(task))), Columns())
+    assert (found.text, found.pair, found.label) == names
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[]", '{"config": 3}', '{"config": {"task": "sst2", "text_column": "x"}}']
+    "content", ["{", "[]", '{"config": 3}', '{"config": {"task": "sst2"}, "columns": {"text": "x"}}']
 )
 def test_other_runs_say_nothing(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content, encoding="utf-8")
-    source = tmp_path / "in.jsonl"
-    source.write_text('{"body": "A text."}\n', encoding="utf-8")
-    found = find_columns(source, trained=read_trained(tmp_path), asked=Columns(), usual=[("text",)])
-    assert found == Columns()
+    assert find_columns(read_trained(tmp_path), Columns()) == Columns()

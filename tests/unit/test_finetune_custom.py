@@ -1,7 +1,6 @@
 """Task custom: columns and the kind of label are found or named, and what cannot be told is asked for."""
 
 import json
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -157,41 +156,6 @@ def test_queries_and_texts_are_a_ranking_task(tmp_path: Path) -> None:
     rows[0]["label"] = 3
     with pytest.raises(UserError, match="relevance must be between 0 and 1"):
         read(tmp_path, rows, text_column="query", pair_column="text", label_kind="ranking")
-
-
-def test_ranking_scores_by_hand() -> None:
-    scores, relevance = np.array([0.1, 0.9, 0.5]), np.array([0.0, 0.0, 1.0])
-    assert metrics.reciprocal_rank(scores, relevance) == 0.5
-    assert metrics.ndcg(scores, relevance) == pytest.approx(1 / np.log2(3))
-    assert metrics.ndcg(scores, np.array([0.0, 1.0, 0.0])) == 1.0
-    assert metrics.reciprocal_rank(scores, np.zeros(3)) == metrics.ndcg(scores, np.zeros(3)) == 0.0
-
-
-def test_texts_of_equal_score_stand_in_every_order() -> None:
-    generator = np.random.default_rng(1)
-    for size in (2, 5, 6):
-        relevance = generator.integers(2, size=size).astype(float)
-        relevance[0] = 1
-        scores = generator.integers(3, size=size).astype(float)
-        orders = [np.array(order) for order in permutations(range(size))]
-        ranks = [reciprocal_of_first(scores[order], relevance[order]) for order in orders]
-        assert metrics.reciprocal_rank(scores, relevance) == pytest.approx(np.mean(ranks))
-    first, last = (metrics.ndcg(np.zeros(10), np.eye(10)[place]) for place in (0, 9))
-    assert first == pytest.approx(last)
-
-
-def reciprocal_of_first(scores: Any, relevance: Any) -> float:
-    """With ties left in the order in which they come."""
-    return float(1 / (1 + np.flatnonzero(relevance[np.argsort(-scores, kind="stable")] > 0)[0]))
-
-
-def test_ndcg_equals_scikit_learn() -> None:
-    sklearn_metrics = pytest.importorskip("sklearn.metrics")
-    generator = np.random.default_rng(0)
-    for scores in (generator.normal(size=3), generator.normal(size=30), np.arange(30.0) // 7):
-        relevance = generator.integers(2, size=len(scores)).astype(float)
-        expected = sklearn_metrics.ndcg_score(relevance[None], scores[None], k=10)
-        assert metrics.ndcg(scores, relevance) == pytest.approx(expected)
 
 
 def test_scores_of_several_labels_equal_scikit_learn() -> None:

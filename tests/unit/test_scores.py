@@ -1,7 +1,9 @@
 """Scores equal scikit-learn's, scipy's and the official SQuAD script's."""
 
 import json
+from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,3 +112,38 @@ def test_entity_scores_count_only_whole_entities() -> None:
     assert {kind: count.tolist() for kind, count in counts.items()} == {"A": [1, 2, 1], "B": [0, 1, 1]}
     assert scores.entity_scores(counts) == {"precision": 1 / 3, "recall": 1 / 2, "f1": 2 / 5}
     assert scores.entity_scores({}) == {"precision": 0.0, "recall": 0.0, "f1": 0.0}
+
+
+def test_ranking_scores_by_hand() -> None:
+    given, relevance = np.array([0.1, 0.9, 0.5]), np.array([0.0, 0.0, 1.0])
+    assert scores.reciprocal_rank(given, relevance) == 0.5
+    assert scores.ndcg(given, relevance) == pytest.approx(1 / np.log2(3))
+    assert scores.ndcg(given, np.array([0.0, 1.0, 0.0])) == 1.0
+    assert scores.reciprocal_rank(given, np.zeros(3)) == scores.ndcg(given, np.zeros(3)) == 0.0
+
+
+def test_texts_of_equal_score_stand_in_every_order() -> None:
+    generator = np.random.default_rng(1)
+    for size in (2, 5, 6):
+        relevance = generator.integers(2, size=size).astype(float)
+        relevance[0] = 1
+        given = generator.integers(3, size=size).astype(float)
+        orders = [np.array(order) for order in permutations(range(size))]
+        ranks = [reciprocal_of_first(given[order], relevance[order]) for order in orders]
+        assert scores.reciprocal_rank(given, relevance) == pytest.approx(np.mean(ranks))
+    first, last = (scores.ndcg(np.zeros(10), np.eye(10)[place]) for place in (0, 9))
+    assert first == pytest.approx(last)
+
+
+def reciprocal_of_first(given: Any, relevance: Any) -> float:
+    """With ties left in the order in which they come."""
+    return float(1 / (1 + np.flatnonzero(relevance[np.argsort(-given, kind="stable")] > 0)[0]))
+
+
+def test_ndcg_equals_scikit_learn() -> None:
+    sklearn_metrics = pytest.importorskip("sklearn.metrics")
+    generator = np.random.default_rng(0)
+    for given in (generator.normal(size=3), generator.normal(size=30), np.arange(30.0) // 7):
+        relevance = generator.integers(2, size=len(given)).astype(float)
+        expected = sklearn_metrics.ndcg_score(relevance[None], given[None], k=10)
+        assert scores.ndcg(given, relevance) == pytest.approx(expected)

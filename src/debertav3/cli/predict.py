@@ -260,13 +260,7 @@ def _plan(
         if column is not None and option not in kind.column_options:
             raise UserError(f"task {task} reads no column that {option} names. Leave it out.")
     trained = read_trained(model)
-    columns = find_columns(
-        source,
-        trained=trained,
-        asked=asked,
-        usual=kind.text_fields,
-        source_format=source_format,
-    )
+    columns = find_columns(trained, asked)
     settled = replace(options, columns=columns, trained_task=trained.task if task == "choice" else None)
     return TaskPlan(task=task, model=model, options=settled, loading=loading)
 

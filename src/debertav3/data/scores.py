@@ -4,6 +4,7 @@ Labels are integer ids; a confusion matrix has one row per true label and one co
 matrices of parts of a data set add up to the matrix of the whole.
 """
 
+import math
 import re
 import string
 from collections import Counter
@@ -122,19 +123,34 @@ def entity_scores(counts: Mapping[str, IntArray]) -> dict[str, float]:
 
 
 def reciprocal_rank(scores: Numbers, relevance: Numbers) -> float:
-    """One over the place of a query's first relevant text, best score first; 0 without a relevant one."""
-    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
-    relevant = np.flatnonzero(np.asarray(relevance)[order] > 0)
-    return float(1 / (relevant[0] + 1)) if len(relevant) else 0.0
+    """One over the place of a query's first relevant text, best score first; 0 without a relevant one.
+
+    Texts of equal score stand in random order, and the mean over all orders counts: a model that scores all
+    texts alike gains nothing by the order of the file.
+    """
+    values, is_relevant = np.asarray(scores, dtype=np.float64), np.asarray(relevance) > 0
+    if not is_relevant.any():
+        return 0.0
+    best = values[is_relevant].max()
+    above, tied = int(np.sum(values > best)), int(np.sum(values == best))
+    right = int(np.sum(is_relevant & (values == best)))
+    orders = math.comb(tied, right)
+    # The first relevant one of the tied is at place k in comb(tied - k, right - 1) of the orders.
+    return sum(math.comb(tied - k, right - 1) / (above + k) for k in range(1, tied - right + 2)) / orders
 
 
 def ndcg(scores: Numbers, relevance: Numbers, *, depth: int = 10) -> float:
-    """Normalised discounted cumulative gain of a query's best ``depth`` texts; 0 without a relevant one."""
-    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
+    """Normalised discounted cumulative gain of a query's best ``depth`` texts; 0 without a relevant one.
+
+    Texts of equal score share their mean relevance (McSherry and Najork 2008), as in scikit-learn.
+    """
     gains = np.asarray(relevance, dtype=np.float64)
-    discounts = 1 / np.log2(np.arange(2, min(len(gains), depth) + 2))
-    gain = float(gains[order][:depth] @ discounts)
-    best = float(np.sort(gains)[::-1][:depth] @ discounts)
+    discounts = np.zeros(len(gains))
+    discounts[:depth] = 1 / np.log2(np.arange(2, len(gains) + 2))[:depth]
+    _, group = np.unique(-np.asarray(scores, dtype=np.float64), return_inverse=True)  # 0 has the best score
+    shared = np.bincount(group, weights=gains) / np.bincount(group)
+    gain = float(shared[np.sort(group)] @ discounts)
+    best = float(np.sort(gains)[::-1] @ discounts)
     return gain / best if best > 0 else 0.0
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from ..data.gaps import is_missing
 from ..errors import UserError
-from .fields import is_missing
 from .metrics import accuracy, macro_f1, mae, matthews_corrcoef, micro_f1, pearson, rmse, spearman
 from .rows import Row, read_rows, suffix_of
 from .tagging import CONLL_SUFFIXES, TaggingTask
@@ -89,6 +89,17 @@ def custom_task(config: "FinetuneConfig", source: str) -> Task:
         no_gold=(),
         metrics=_METRICS[kind],
     )
+
+
+def named_columns(task: Task) -> dict[str, str]:
+    """The columns that task custom has settled on: ``text``, ``pair`` if there is one, and ``label``."""
+    if isinstance(task, TextTask):
+        texts, label = task.columns, task.label_column
+    elif isinstance(task, TaggingTask):
+        texts, label = (task.words_column,), task.tags_column
+    else:
+        return {}
+    return dict(zip(("text", "pair"), (names[0] for names in texts), strict=False)) | {"label": label[0]}
 
 
 def _hint(rows: Sequence[Row], *, texts: Sequence[str], label: str, kind: str) -> None:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..data.gaps import is_missing
 from ..errors import UserError
 from .rows import Row
 from .task import Example
@@ -47,13 +48,6 @@ def is_empty(row: Row, names: Sequence[str]) -> bool:
         UserError: if there is no such column.
     """
     return is_missing(row.fields[column_of(row, names)])
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a value says nothing: null, white space, or the NaN by which pandas marks a gap."""
-    if isinstance(value, float):
-        return math.isnan(value)
-    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def number_in(row: Row, value: Any) -> float:

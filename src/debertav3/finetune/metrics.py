@@ -3,7 +3,6 @@
 For classification both arguments are label ids, for regression real numbers; both have shape ``(N,)``.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -63,37 +62,6 @@ def rmse(predictions: Array, labels: Array) -> float:
 def mae(predictions: Array, labels: Array) -> float:
     """Mean absolute error, in the labels' own unit; 0 is best."""
     return float(np.mean(np.abs(predictions - labels)))
-
-
-def reciprocal_rank(scores: Array, relevance: Array) -> float:
-    """One over the place of a query's first relevant text, best score first; 0 without a relevant one.
-
-    Texts of equal score stand in random order, and the mean over all orders counts: a model that scores all
-    texts alike gains nothing by the order of the file.
-    """
-    is_relevant = relevance > 0
-    if not is_relevant.any():
-        return 0.0
-    best = scores[is_relevant].max()
-    above, tied = int(np.sum(scores > best)), int(np.sum(scores == best))
-    right = int(np.sum(is_relevant & (scores == best)))
-    orders = math.comb(tied, right)
-    # The first relevant one of the tied is at place k in comb(tied - k, right - 1) of the orders.
-    return sum(math.comb(tied - k, right - 1) / (above + k) for k in range(1, tied - right + 2)) / orders
-
-
-def ndcg(scores: Array, relevance: Array, *, depth: int = 10) -> float:
-    """Normalised discounted cumulative gain of a query's best ``depth`` texts; 0 without a relevant one.
-
-    Texts of equal score share their mean relevance (McSherry and Najork 2008), as in scikit-learn.
-    """
-    discounts = np.zeros(len(scores))
-    discounts[:depth] = 1 / np.log2(np.arange(2, len(scores) + 2))[:depth]
-    _, group = np.unique(-scores, return_inverse=True)  # 0 has the best score
-    shared = np.bincount(group, weights=relevance) / np.bincount(group)
-    gain = float(shared[np.sort(group)] @ discounts)
-    best = float(np.sort(relevance)[::-1] @ discounts)
-    return gain / best if best > 0 else 0.0
 
 
 def per_label(predictions: Array, labels: Array, *, names: Sequence[str]) -> dict[str, dict[str, float]]:

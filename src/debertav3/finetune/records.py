@@ -24,6 +24,7 @@ def run_record(
     *,
     out: Path,
     labels: tuple[str, ...],
+    columns: Mapping[str, str],
     data: Mapping[str, Any],
     device: str,
     parameters: int,
@@ -34,6 +35,7 @@ def run_record(
         config: the resolved settings.
         out: the folder of the run.
         labels: class names in id order.
+        columns: from :func:`debertav3.finetune.custom.named_columns`.
         data: from :func:`data_facts`.
         device: what the run was computed on.
         parameters: of the model, head included.
@@ -46,6 +48,7 @@ def run_record(
         "out": out.resolve().name,
         "config": config.to_dict(),
         "labels": list(labels),
+        "columns": dict(columns),
         "parameters": parameters,
         "data": dict(data),
         "seed": config.seed,

@@ -28,6 +28,7 @@ from .baselines import check_length
 from .batches import EncodedDataset, PaddingCollator
 from .card import model_card
 from .config import FinetuneConfig
+from .custom import named_columns
 from .doctor import examine
 from .folder import checkpoints_of, remove_checkpoints, starting_point, write_settings
 from .opening import label_order, open_model, open_tokenizer
@@ -96,6 +97,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
             config,
             out=out,
             labels=prepared.labels,
+            columns=named_columns(prepared.task),
             data=sums,
             device=str(trainer.args.device),
             parameters=trained_model.num_parameters(),
@@ -224,6 +226,7 @@ def _report_divergence(
         config,
         out=out,
         labels=prepared.labels,
+        columns=named_columns(prepared.task),
         data=sums,
         device=str(trainer.args.device),
         parameters=sum(weight.numel() for weight in cast(nn.Module, trainer.model).parameters()),

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ..data import scores
+from ..data.gaps import is_missing
 from ..errors import UserError
 from . import metrics
-from .fields import column_of, is_empty, is_missing, kept_examples, number_in, shares_in, text_in
+from .fields import column_of, is_empty, kept_examples, number_in, shares_in, text_in
 from .metrics import Array, Metric
 from .outcomes import Outcome, sigmoid, softmax
 from .rows import Row, read_rows
@@ -363,13 +365,13 @@ def _shares_of(example: Example, ids: Mapping[str, int]) -> list[float]:
     return [shares.get(name, 0.0) for name in ids]
 
 
-def _ranking_scores(scores: Array, dataset: "EncodedDataset") -> dict[str, float]:
+def _ranking_scores(given: Array, dataset: "EncodedDataset") -> dict[str, float]:
     rows: dict[str, list[int]] = {}
     for row, origin in enumerate(dataset.origins):
         rows.setdefault(dataset.examples[origin].texts[0], []).append(row)
     gold = dataset.labels()
-    ranks = [metrics.reciprocal_rank(scores[mine], gold[mine]) for mine in rows.values()]
-    gains = [metrics.ndcg(scores[mine], gold[mine]) for mine in rows.values()]
+    ranks = [scores.reciprocal_rank(given[mine], gold[mine]) for mine in rows.values()]
+    gains = [scores.ndcg(given[mine], gold[mine]) for mine in rows.values()]
     return {"mrr": float(np.mean(ranks)), "ndcg": float(np.mean(gains))}
 
 

@@ -23,6 +23,7 @@ _AUTO: "dict[Head, str]" = {
 }
 _FIRST, _SECOND = "A man sleeps on a bench.", "Somebody sleeps."
 _QUERY, _TEXTS = "Who sleeps?", ("The shop is shut.", "A man sleeps on a bench.")
+_CONTEXT, _CHOICES = "The man lay down on the bench and closed his eyes.", ("He sleeps.", "He swims.")
 _NAMES = "Anna sings in Oslo ."
 _THRESHOLD_PLACES = 4
 
@@ -40,7 +41,7 @@ def how_to_use(
         family: ``model_type`` of the model.
     """
     settings = record["config"]
-    if family != OURS or task.head == "multiple-choice":
+    if family != OURS:
         threshold = _null_threshold(report) if task.name == "squad2" else None
         lines = _with_transformers(task, settings, name=name, threshold=threshold)
         return [_python(lines)]
@@ -92,6 +93,8 @@ def _with_predictor(
         )
     elif task.head == "token-classification":
         asked = f"ner({_NAMES!r})"
+    elif task.head == "multiple-choice":
+        asked = f"choose({_CONTEXT!r}, {list(_CHOICES)!r})"
     elif isinstance(task, RankingTask):
         asked = f"rerank({_QUERY!r}, {list(_TEXTS)!r})"
     else:
@@ -184,8 +187,8 @@ def _tagging(cut: str) -> list[str]:
 
 def _choosing(cut: str) -> list[str]:
     return [
-        'context = "The man lay down on the bench and closed his eyes."',
-        'choices = ["He sleeps.", "He swims."]',
+        f'context = "{_CONTEXT}"',
+        f"choices = {json.dumps(list(_CHOICES))}",
         f"inputs = tokenizer([context] * len(choices), choices, padding=True, {cut})",
         "inputs = {key: value[None] for key, value in inputs.items()}  # one question: (1, choices, tokens)",
         *_LOGITS,

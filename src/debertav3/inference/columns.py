@@ -2,15 +2,12 @@
 
 import json
 import logging
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import UserError
-from .tables import format_of, read_table
 
 logger = logging.getLogger(__name__)
 
@@ -18,21 +15,6 @@ LABEL_FIELDS = ("label", "gold_label")
 RUN = "run.json"
 _CUSTOM = "custom"
 _MAX_BYTES = 64 << 20
-
-# The next two are what `finetune.custom` goes by; a test holds the two together.
-_LABEL_NAMES = (
-    "label",
-    "labels",
-    "class",
-    "category",
-    "target",
-    "sentiment",
-    "score",
-    "rating",
-    "stars",
-    "tags",
-)
-_ROWS_LOOKED_AT = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +49,7 @@ class Columns:
 
 
 class Trained(NamedTuple):
-    """What a model's folder says of the data that it was trained on."""
+    """What a model's folder says of the data that it was trained on; of the columns only for task custom."""
 
     task: str | None = None
     text: str | None = None
@@ -85,71 +67,26 @@ def read_trained(model: str | Path) -> Trained:
     except (OSError, ValueError, RecursionError) as error:
         logger.warning("%s cannot be read (%s): it does not say which columns to read", path, error)
         return Trained()
-    config = content.get("config") if isinstance(content, dict) else None
-    if not isinstance(config, dict):
-        return Trained()
-    values = [config.get(name) for name in ("task", "text_column", "pair_column", "label_column")]
-    return Trained(*(value if isinstance(value, str) and value else None for value in values))
+    content = content if isinstance(content, dict) else {}
+    config, columns = (
+        part if isinstance(part, dict) else {} for part in (content.get("config"), content.get("columns"))
+    )
+    task = config.get("task")
+    names = [columns.get(name) if task == _CUSTOM else None for name in ("text", "pair", "label")]
+    return Trained(*(value if isinstance(value, str) and value else None for value in (task, *names)))
 
 
-def find_columns(
-    source: str | Path,
-    *,
-    trained: Trained,
-    asked: Columns,
-    usual: Sequence[tuple[str, ...]],
-    source_format: str | None = None,
-) -> Columns:
-    """Settle which columns of a file are read.
-
-    A model of ``finetune custom`` reads what it was trained on. Columns that its training was not told, but
-    found, are found by the same rule, in files without the usual names.
+def find_columns(trained: Trained, asked: Columns) -> Columns:
+    """Settle which columns are read: those that the user says, else those that the model was trained on.
 
     Args:
-        source: the file.
         trained: from `read_trained`.
         asked: what the user says.
-        usual: the task's own names of its texts.
-        source_format: one of `tables.FORMATS`; None goes by the name.
     """
-    own = trained if trained.task == _CUSTOM else Trained()
-    text, pair, label = asked.text or own.text, asked.pair or own.pair, asked.label or own.label
-    if own.task is not None and (text is None or label is None) and Path(source).is_file():
-        rows = [
-            row.original
-            for row in islice(read_table(source, format_of(source, source_format)), _ROWS_LOOKED_AT)
-        ]
-        first = rows[0] if rows else {}
-        if label is None and not any(name in first for name in LABEL_FIELDS):
-            label = _label_column(first)
-        if text is None and not any(all(name in first for name in names) for names in usual):
-            text = _longest_column(rows, taken=(label, pair))
-            logger.info("%s: column %r is read as the text", source, text)
     return Columns(
-        text=text,
-        pair=pair,
-        label=label,
+        text=asked.text or trained.text,
+        pair=asked.pair or trained.pair,
+        label=asked.label or trained.label,
         is_text_asked=asked.text is not None or asked.pair is not None,
         is_label_asked=asked.label is not None,
     )
-
-
-def _label_column(first: Mapping[str, Any]) -> str | None:
-    by_lower = {column.lower(): column for column in first}
-    return next((by_lower[name] for name in _LABEL_NAMES if name in by_lower), None)
-
-
-def _longest_column(rows: Sequence[Mapping[str, Any]], *, taken: Sequence[str | None]) -> str | None:
-    sizes: dict[str, int] = {}
-    for row in rows:
-        for column, value in row.items():
-            if column not in taken and isinstance(value, str | list):
-                sizes[column] = sizes.get(column, 0) + len(value)
-    return max(sizes, key=lambda column: sizes[column], default=None)
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a value says nothing: null, white space, or the NaN by which pandas marks a gap."""
-    if isinstance(value, float):
-        return math.isnan(value)
-    return value is None or (isinstance(value, str) and not value.strip())

@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..data.gaps import is_missing
 from ..errors import UserError
-from .columns import LABEL_FIELDS, is_missing
+from .columns import LABEL_FIELDS
 from .inputs import check_text, check_texts, shortened
 from .labels import NLI_LABELS, NOT_ENTAILMENT, find_label
 
