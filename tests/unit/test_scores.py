@@ -135,6 +135,13 @@ def test_texts_of_equal_score_stand_in_every_order() -> None:
     assert first == pytest.approx(last)
 
 
+def test_many_texts_of_equal_score() -> None:
+    size = 3000
+    expected = np.mean(1 / np.arange(1, size + 1))
+    assert scores.reciprocal_rank(np.zeros(size), np.eye(size)[7]) == pytest.approx(expected)
+    assert 0.49 < scores.reciprocal_rank(np.zeros(size), np.arange(size) % 3) < 1.0
+
+
 def reciprocal_of_first(given: Any, relevance: Any) -> float:
     """With ties left in the order in which they come."""
     return float(1 / (1 + np.flatnonzero(relevance[np.argsort(-given, kind="stable")] > 0)[0]))

@@ -4,7 +4,6 @@ Labels are integer ids; a confusion matrix has one row per true label and one co
 matrices of parts of a data set add up to the matrix of the whole.
 """
 
-import math
 import re
 import string
 from collections import Counter
@@ -134,9 +133,11 @@ def reciprocal_rank(scores: Numbers, relevance: Numbers) -> float:
     best = values[is_relevant].max()
     above, tied = int(np.sum(values > best)), int(np.sum(values == best))
     right = int(np.sum(is_relevant & (values == best)))
-    orders = math.comb(tied, right)
-    # The first relevant one of the tied is at place k in comb(tied - k, right - 1) of the orders.
-    return sum(math.comb(tied - k, right - 1) / (above + k) for k in range(1, tied - right + 2)) / orders
+    places = np.arange(1, tied - right + 2)
+    # The share of orders in which the first relevant one of the tied is at each of these places.
+    ratios = (tied - right + 2 - places[1:]) / (tied + 1 - places[1:])
+    shares = right / tied * np.cumprod(np.concatenate([[1.0], ratios]))
+    return float((shares / (above + places)).sum())
 
 
 def ndcg(scores: Numbers, relevance: Numbers, *, depth: int = 10) -> float:
