@@ -9,9 +9,11 @@ import pytest
 
 from debertav3 import Predictor, UserError
 from debertav3.data import scores
+from debertav3.finetune.rows import read_rows
 from debertav3.inference.columns import Columns
 from debertav3.inference.file_tasks import FILE_TASKS, AnswerOptions, FileTask
 from debertav3.inference.files import evaluate_file, predict_file
+from debertav3.inference.tables import format_of, read_table
 from tiny_models import ModelFolders
 
 TAGS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
@@ -156,3 +158,24 @@ def test_flat_rows_are_ranked_by_query(folders: ModelFolders, tmp_path: Path) ->
     named = [{"q": query, "t": text, "gold": str(value)} for query, text, value in FLAT]
     options = AnswerOptions(columns=Columns(text="q", pair="t", label="gold"))
     assert evaluate_file(task(ranker, options), jsonl(source, named)) == report
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("semicolons.csv", ' premise ;"hypothesis";label\r\n"A ""dog""; barks.";It barks.;1\r\n'),
+        ("tabs.csv", 'premise\thypothesis\tlabel\n"A ""dog""; barks."\tIt barks.\t1\n'),
+        ("raw.tsv", 'premise\thypothesis\tlabel\nA "dog"; barks.\tIt barks.\t1\n'),
+    ],
+)
+def test_tables_are_read_as_training_reads_them(tmp_path: Path, name: str, content: str) -> None:
+    source = tmp_path / name
+    source.write_bytes(content.encode("utf-8-sig"))
+    want = {"premise": 'A "dog"; barks.', "hypothesis": "It barks.", "label": "1"}
+    assert [row.original for row in read_table(source, format_of(source))] == [want]
+    assert [row.fields for row in read_rows(str(source))] == [want]
+
+
+def test_tsv_is_not_written(tagger: Predictor, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="of format tsv are read, not written"):
+        predict_file(ner(tagger), jsonl(tmp_path / "in.jsonl", []), tmp_path / "out.tsv")

@@ -68,7 +68,7 @@ Format = Annotated[
     str | None,
     typer.Option(
         "--format",
-        help="jsonl, csv, parquet or, to read, conll, for files whose ending does not say.",
+        help="jsonl, csv, parquet or, to read, tsv and conll, for files whose ending does not say.",
         show_default="jsonl",
     ),
 ]

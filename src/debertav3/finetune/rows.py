@@ -11,17 +11,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
+from ..data import dialects
 from ..data.jsonl import read_jsonl, read_lines
 from ..errors import MissingExtraError, UserError
 
 DATASETS_PREFIX = "datasets:"
-_TABLES = {".csv": (",;\t|", csv.QUOTE_MINIMAL), ".tsv": ("\t", csv.QUOTE_NONE)}
-"""What may stand between the columns (of several the one that the header has most), and what quotes mean.
-
-The official files of GLUE are TSV in which a quote is a character of the text and fields are never quoted.
-"""
+_TABLES = {".csv": dialects.CSV, ".tsv": dialects.TSV}
 _SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".conll")
 
 
@@ -47,8 +44,7 @@ def read_rows(source: str) -> Iterator[Row]:
         return
     kind = suffix_of(source)
     if kind in _TABLES:
-        delimiters, quoting = _TABLES[kind]
-        yield from _table_rows(source, delimiters, quoting=quoting)
+        yield from _table_rows(source, _TABLES[kind])
     elif kind == ".parquet":
         yield from _parquet_rows(source)
     elif kind == ".json" and (content := b"".join(read_lines(source)).lstrip()).startswith(b"["):
@@ -104,14 +100,12 @@ def _is_known(path: Path) -> bool:
     return suffix_of(path.name) in _SUFFIXES
 
 
-def _table_rows(source: str, delimiters: str, *, quoting: int) -> Iterator[Row]:
+def _table_rows(source: str, dialect: dialects.Dialect) -> Iterator[Row]:
     """Rows of a table with a header; in a CSV file quoted fields may hold line ends."""
-    text = _decoded(source)
-    delimiter = _delimiter_in(text, delimiters)
+    text, quoting = _decoded(source), dialect.quoting
+    delimiter = dialect.delimiter_of(text.split("\n", 1)[0])
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # one field may be a whole book
-    reader = csv.DictReader(
-        io.StringIO(text, newline=""), delimiter=delimiter, quoting=cast(Any, quoting), strict=True
-    )
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
     try:
         reader.fieldnames = names = _column_names(source, reader.fieldnames or (), quoting=quoting)
         for fields in reader:
@@ -156,12 +150,6 @@ def _column_names(source: str, header: Sequence[str], *, quoting: int) -> list[s
             "its texts. Save it as .csv, which may have tabs between its columns."
         )
     return names
-
-
-def _delimiter_in(text: str, allowed: str) -> str:
-    """The character that stands most often in the header outside quotes; the first one if none does."""
-    header = re.sub(r'"[^"]*"', "", text.split("\n", 1)[0])
-    return max(allowed, key=header.count)
 
 
 def _parquet_rows(source: str) -> Iterator[Row]:

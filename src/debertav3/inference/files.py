@@ -26,7 +26,7 @@ from .journal import Journal, StoredAnswer
 from .rows import Example
 from .sources import CHUNK_ROWS, Source, check_file, chunks_of, examples
 from .table_writers import PREDICTION, SCORES, Layout, open_writer
-from .tables import CONLL, JSONL, PARQUET, TableRow, format_of, read_table
+from .tables import JSONL, PARQUET, READ_ONLY, TableRow, format_of, read_table
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +61,12 @@ def predict_file(
     """
     if resume and overwrite:
         raise UserError("--resume goes on with an earlier run and --overwrite replaces it. Give one of them.")
-    target_format = format_of(target, None if target_format == CONLL else target_format)
-    if target_format == CONLL:
-        raise UserError(f"{target}: CoNLL files are read, not written. Give a name that ends in .jsonl.")
+    target_format = format_of(target, None if target_format in READ_ONLY else target_format)
+    if target_format in READ_ONLY:
+        raise UserError(
+            f"{target}: files of format {target_format} are read, not written. "
+            "Give a name that ends in .jsonl."
+        )
     _check_target(target, metrics)
     journal = Journal(target)
     if not (resume or overwrite):

@@ -1,4 +1,4 @@
-"""Rows of JSONL, CSV, Parquet and CoNLL files, one after another in flat memory; errors name file and line.
+"""Rows of JSONL, CSV, TSV, Parquet and CoNLL files, one after another in flat memory; errors name the line.
 
 CSV cells are text. Only in the columns that a task may read as something else, such as ``label``, a cell that
 holds JSON is read as JSON: a number, a list, true or false; an empty one there counts as left out.
@@ -11,20 +11,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..data import dialects
 from ..data.jsonl import read_jsonl, read_lines
 from ..errors import MissingExtraError, UserError
 
 if TYPE_CHECKING:
     import pyarrow
 
-JSONL, CSV, PARQUET, CONLL = "jsonl", "csv", "parquet", "conll"
-FORMATS = (JSONL, CSV, PARQUET, CONLL)
-"""CoNLL, one word a line, is read but not written."""
+JSONL, CSV, TSV, PARQUET, CONLL = "jsonl", "csv", "tsv", "parquet", "conll"
+FORMATS = (JSONL, CSV, TSV, PARQUET, CONLL)
+READ_ONLY = (TSV, CONLL)
+"""What is read but not written: a text may hold tabs, and CoNLL has one word a line."""
+_DIALECTS = {CSV: dialects.CSV, TSV: dialects.TSV}
 _FORMAT_OF_ENDING = {
     ".jsonl": JSONL,
     ".json": JSONL,
     ".ndjson": JSONL,
     ".csv": CSV,
+    ".tsv": TSV,
     ".parquet": PARQUET,
     ".pq": PARQUET,
     ".conll": CONLL,
@@ -96,7 +100,9 @@ def read_table(path: str | Path, file_format: str) -> Iterator[TableRow]:
         return _read_parquet(Path(path))
     if file_format == CONLL:
         return _read_conll(Path(path))
-    return _read_csv(Path(path)) if file_format == CSV else _read_jsonl(Path(path))
+    if file_format in _DIALECTS:
+        return _read_csv(Path(path), _DIALECTS[file_format])
+    return _read_jsonl(Path(path))
 
 
 def _read_jsonl(path: Path) -> Iterator[TableRow]:
@@ -104,13 +110,21 @@ def _read_jsonl(path: Path) -> Iterator[TableRow]:
         yield TableRow(f"{path} line {row.number}", row.fields, row.fields)
 
 
-def _read_csv(path: Path) -> Iterator[TableRow]:
+def _read_csv(path: Path, dialect: dialects.Dialect) -> Iterator[TableRow]:
     csv.field_size_limit(_LARGEST_CELL)
-    reader = csv.reader(_text_lines(path), strict=True)
+    lines = _text_lines(path)
+    header = next(lines, "")
+    reader = csv.reader(
+        itertools.chain([header], lines),
+        delimiter=dialect.delimiter_of(header),
+        quoting=dialect.quoting,
+        strict=True,
+    )
     try:
-        names = next(reader, None)
-        if names is None:
+        first = next(reader, None)
+        if first is None:
             return
+        names = [name.strip() for name in first]
         if len(set(names)) < len(names) or "" in names:
             raise UserError(
                 f"{path} line 1: columns need different names, none empty; got {', '.join(names)}."
