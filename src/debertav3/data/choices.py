@@ -6,68 +6,55 @@ a question stands with the choice. Training and prediction both read rows here, 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import UserError
+from .fields import PlacedRow, column_of, text_in
 
 LABEL_FIELDS = ("label", "answer", "answerKey")
 """Under which of the names the right choice stands."""
 
 
-class ChoiceRow(Protocol):
-    """One row and where it stands."""
-
-    @property
-    def place(self) -> str:
-        """For messages."""
-        ...
-
-    @property
-    def fields(self) -> Mapping[str, Any]:
-        """By column."""
-        ...
-
-
-Prompt = Callable[[ChoiceRow], tuple[str, list[str]]]
+Prompt = Callable[[PlacedRow], tuple[str, list[str]]]
 """From a row to its context and the texts of its choices."""
 
 _LISTS = ("options", "choices")
 
 
-def race(row: ChoiceRow) -> tuple[str, list[str]]:
+def race(row: PlacedRow) -> tuple[str, list[str]]:
     """Context and question; a gap in the question is filled by the option."""
-    question = _text_in(row, ("question",))
+    question = text_in(row, ("question",))
     options = _list_of(row, _LISTS)
     joined = [
         question.replace("_", option) if "_" in question else f"{question} {option}" for option in options
     ]
-    return _text_in(row, ("article", "context")), joined
+    return text_in(row, ("article", "context")), joined
 
 
-def swag(row: ChoiceRow) -> tuple[str, list[str]]:
+def swag(row: PlacedRow) -> tuple[str, list[str]]:
     """A sentence, and the beginning of the next one with each of four ends."""
-    start = _text_in(row, ("sent2", "startphrase"))
-    return _text_in(row, ("sent1",)), [f"{start} {end}" for end in _endings(row)]
+    start = text_in(row, ("sent2", "startphrase"))
+    return text_in(row, ("sent1",)), [f"{start} {end}" for end in _endings(row)]
 
 
-def copa(row: ChoiceRow) -> tuple[str, list[str]]:
+def copa(row: PlacedRow) -> tuple[str, list[str]]:
     """A premise, asked for its cause or effect."""
     asked = (
         "What was the cause of this?"
-        if _text_in(row, ("question",)) == "cause"
+        if text_in(row, ("question",)) == "cause"
         else "What happened as a result?"
     )
-    return f"{_text_in(row, ('premise',))} {asked}", _two_choices(row)
+    return f"{text_in(row, ('premise',))} {asked}", _two_choices(row)
 
 
-def arc(row: ChoiceRow) -> tuple[str, list[str]]:
+def arc(row: PlacedRow) -> tuple[str, list[str]]:
     """A question and its answers."""
-    return _text_in(row, ("question",)), _list_of(row, _LISTS[::-1])
+    return text_in(row, ("question",)), _list_of(row, _LISTS[::-1])
 
 
-def plain(row: ChoiceRow) -> tuple[str, list[str]]:
+def plain(row: PlacedRow) -> tuple[str, list[str]]:
     """A context and what may go with it."""
-    return _text_in(row, ("context",)), _list_of(row, _LISTS[::-1])
+    return text_in(row, ("context",)), _list_of(row, _LISTS[::-1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +64,7 @@ class ChoiceForm:
     columns: tuple[tuple[str, ...], ...]
     """Of each text its column, by any of its names."""
     prompt: Prompt
-    options: Callable[[ChoiceRow], list[str]]
+    options: Callable[[PlacedRow], list[str]]
     """The choices as the row has them, without what the prompt adds."""
 
     def fits(self, fields: Mapping[str, Any]) -> bool:
@@ -85,15 +72,15 @@ class ChoiceForm:
         return all(any(name in fields for name in names) for names in self.columns)
 
 
-def _endings(row: ChoiceRow) -> list[str]:
-    return [_text_in(row, (f"ending{number}",)) for number in range(4)]
+def _endings(row: PlacedRow) -> list[str]:
+    return [text_in(row, (f"ending{number}",)) for number in range(4)]
 
 
-def _two_choices(row: ChoiceRow) -> list[str]:
-    return [_text_in(row, (name,)) for name in ("choice1", "choice2")]
+def _two_choices(row: PlacedRow) -> list[str]:
+    return [text_in(row, (name,)) for name in ("choice1", "choice2")]
 
 
-def _listed(row: ChoiceRow) -> list[str]:
+def _listed(row: PlacedRow) -> list[str]:
     return _list_of(row, _LISTS)
 
 
@@ -132,7 +119,7 @@ def form_of(fields: Mapping[str, Any], *, trained: str | None = None) -> ChoiceF
     )
 
 
-def choice_number(row: ChoiceRow, value: Any, count: int, *, names: Sequence[str] = ()) -> int:
+def choice_number(row: PlacedRow, value: Any, count: int, *, names: Sequence[str] = ()) -> int:
     """The place of the right choice: of its name among ``names``; without names of 2, "2" or "C", from 0.
 
     Raises:
@@ -155,7 +142,7 @@ def choice_number(row: ChoiceRow, value: Any, count: int, *, names: Sequence[str
     return number
 
 
-def choice_names(row: ChoiceRow, count: int) -> list[str]:
+def choice_names(row: PlacedRow, count: int) -> list[str]:
     """What ARC calls the choices of a row: A to D in some rows, 1 to 4 in others; empty without names.
 
     Raises:
@@ -174,28 +161,10 @@ def choice_names(row: ChoiceRow, count: int) -> list[str]:
     return names
 
 
-def _list_of(row: ChoiceRow, names: Sequence[str]) -> list[str]:
-    values = row.fields[_column_of(row, names)]
+def _list_of(row: PlacedRow, names: Sequence[str]) -> list[str]:
+    values = row.fields[column_of(row, names)]
     if isinstance(values, dict):  # ARC on the Hub: {"text": [...], "label": ["A", ...]}
         values = values.get("text")
     if not isinstance(values, list) or len(values) < 2 or not all(isinstance(value, str) for value in values):
         raise UserError(f"{row.place}: {names[0]} must be a list of at least two texts, got {values!r}.")
     return values
-
-
-def _text_in(row: ChoiceRow, names: Sequence[str]) -> str:
-    column = _column_of(row, names)
-    text = row.fields[column]
-    if not isinstance(text, str):
-        raise UserError(f"{row.place}: {column} must be a text, got {type(text).__name__}.")
-    if not text.strip():
-        raise UserError(f"{row.place}: {column} is empty. Fill it in or leave the row out.")
-    return text
-
-
-def _column_of(row: ChoiceRow, names: Sequence[str]) -> str:
-    for name in names:
-        if name in row.fields:
-            return name
-    wanted, present = " or ".join(map(repr, names)), ", ".join(map(repr, row.fields)) or "none"
-    raise UserError(f"{row.place} has no column {wanted}; it has {present}.")

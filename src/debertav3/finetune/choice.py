@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..data.choices import LABEL_FIELDS, Prompt, arc, choice_names, choice_number, copa, race, swag
+from ..data.fields import column_of
 from ..errors import UserError
 from . import metrics
-from .fields import column_of, kept_examples
+from .fields import kept_examples
 from .outcomes import Outcome, softmax
 from .rows import read_rows
 from .task import Example, Head, Task

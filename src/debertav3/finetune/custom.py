@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ..data.gaps import is_missing
+from ..data.fields import is_missing
 from ..errors import UserError
 from .metrics import accuracy, macro_f1, mae, matthews_corrcoef, micro_f1, pearson, rmse, spearman
 from .rows import Row, read_rows, suffix_of

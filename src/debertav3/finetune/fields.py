@@ -1,44 +1,16 @@
-"""One value out of a row, checked: an error names the place, the column, and what the row has instead."""
+"""One value out of a row of labelled data, checked; see ``data.fields`` for columns and texts."""
 
 import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..data.gaps import is_missing
+from ..data.fields import column_of, is_missing
 from ..errors import UserError
 from .rows import Row
 from .task import Example
 
 logger = logging.getLogger(__name__)
-
-
-def column_of(row: Row, names: Sequence[str]) -> str:
-    """Return the first of the names that the row has.
-
-    Raises:
-        UserError: if it has none of them.
-    """
-    for name in names:
-        if name in row.fields:
-            return name
-    wanted, present = " or ".join(map(repr, names)), ", ".join(map(repr, row.fields)) or "none"
-    raise UserError(f"{row.place} has no column {wanted}; it has {present}.")
-
-
-def text_in(row: Row, names: Sequence[str]) -> str:
-    """Return a text that is not empty.
-
-    Raises:
-        UserError: if there is no such column, no text in it, or only white space.
-    """
-    column = column_of(row, names)
-    text = row.fields[column]
-    if not isinstance(text, str):
-        raise UserError(f"{row.place}: {column} must be a text, got {type(text).__name__}.")
-    if not text.strip():
-        raise UserError(f"{row.place}: {column} is empty. Fill it in or leave the row out.")
-    return text
 
 
 def is_empty(row: Row, names: Sequence[str]) -> bool:

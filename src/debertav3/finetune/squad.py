@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..data.fields import text_in
 from ..data.jsonl import read_lines
 from ..data.scores import answer_f1, exact_match
 from ..data.spans import SpanDecoding, Window, answer_positions, decode_spans
 from ..errors import UserError
-from .fields import kept_examples, text_in
+from .fields import kept_examples
 from .outcomes import Outcome
 from .rows import Row, read_rows, suffix_of
 from .task import Example, Head, Task

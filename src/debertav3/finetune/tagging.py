@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..data.fields import column_of
 from ..data.jsonl import read_lines
 from ..data.scores import IntArray, count_entities, entity_scores, split_tag, tag_entities
 from ..errors import UserError
-from .fields import column_of, kept_examples
+from .fields import kept_examples
 from .outcomes import Outcome
 from .rows import Row, read_rows, suffix_of
 from .task import Example, Head, Task

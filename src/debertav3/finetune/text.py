@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..data import scores
-from ..data.gaps import is_missing
+from ..data.fields import column_of, is_missing, text_in
 from ..errors import UserError
 from . import metrics
-from .fields import column_of, is_empty, kept_examples, number_in, shares_in, text_in
+from .fields import is_empty, kept_examples, number_in, shares_in
 from .metrics import Array, Metric
 from .outcomes import Outcome, sigmoid, softmax
 from .rows import Row, read_rows

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..data.gaps import is_missing
+from ..data.fields import is_missing
 from ..errors import UserError
 from .columns import LABEL_FIELDS
 from .inputs import check_text, check_texts, shortened
