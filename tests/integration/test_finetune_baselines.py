@@ -137,6 +137,15 @@ def test_a_model_that_is_nowhere_is_said_to_be_in_neither_place(
         open_tokenizer(config, TASKS["nli"])
 
 
+@pytest.mark.parametrize("family", ["Bert", "Roberta", "Deberta"])
+def test_a_folder_without_vocabulary_is_no_tokenizer(family: str, tmp_path: Path) -> None:
+    """transformers 5 makes one of it that knows nothing but special tokens."""
+    getattr(transformers, f"{family}Config")().save_pretrained(tmp_path)
+    config = FinetuneConfig(task="nli", model=str(tmp_path))
+    with pytest.raises(UserError, match=r"holds no vocabulary, so no tokenizer.* --tokenizer X"):
+        open_tokenizer(config, TASKS["nli"])
+
+
 def test_a_family_without_the_head_is_named(checkpoints: dict[str, Path]) -> None:
     config = FinetuneConfig(task="arc", model=str(checkpoints["deberta"]))
     task = TASKS["arc"]

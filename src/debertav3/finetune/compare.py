@@ -284,7 +284,7 @@ def _write(found: Comparison, averages: Sequence[Line], seeds: Sequence[int], ou
     ]
     table += [
         f"| {line.model} | {line.task} | {_short(line.dev)} | {line.score} | {line.mean:.4f} "
-        f"| {line.spread:.4f} | {_share(len(line.seeds), len(seeds))} | {line.parameters / 1e6:.1f} "
+        f"| {line.spread:.4f} | {_share(len(line.seeds), len(seeds))} | {line.parameters / 1e6:.3g} "
         f"| {line.seconds:.0f} |"
         for line in (*found.lines, *averages)
     ]
