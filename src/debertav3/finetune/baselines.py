@@ -79,7 +79,7 @@ def open_tokenizer(name: str, family: str, *, head: Head) -> Any:
         raise UserError(f"tokenizer {name} cannot be opened: {' '.join(str(error).split())[:200]}") from error
     if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):  # what transformers 5 makes of no files
         raise UserError(
-            f"{name} holds no vocabulary, so no tokenizer. Name a folder or Hub model that does: --tokenizer X"
+            f"{name} holds no vocabulary, so no tokenizer. Name a folder or model that does: --tokenizer X"
         )
     if head == "question-answering":
         tokenizer.padding_side = "right"  # so that places count from the left in every batch
