@@ -222,6 +222,14 @@ def table(rows: tuple[Row, ...], places: Places) -> list[str]:
     return lines
 
 
+def commands(rows: tuple[Row, ...], places: Places) -> list[str]:
+    """Lines of Markdown: what each row of the table ran."""
+    records = [places.out / row.name / "run.json" for row in rows]
+    found = [json.loads(path.read_text(encoding="utf-8"))["command"] for path in records if path.exists()]
+    opening = "<details><summary>The command of each row, in the order of the table</summary>"
+    return ["", opening, "", "```", *found, "```", "", "</details>"]
+
+
 def put_into(page: Path, lines: list[str]) -> None:
     """Replace what stands between the two marks of a page."""
     text = page.read_text(encoding="utf-8")
@@ -284,7 +292,7 @@ def main() -> None:
     lines = table(ROWS, places)
     print("\n".join(lines))
     if arguments.page:
-        put_into(arguments.page, lines)
+        put_into(arguments.page, [*lines, *commands(ROWS, places)])
     if arguments.json:
         arguments.json.write_text(json.dumps(summary(ROWS, places), indent=1) + "\n", encoding="utf-8")
 
