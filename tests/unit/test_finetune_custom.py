@@ -13,8 +13,9 @@ from debertav3.finetune import metrics
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.outcomes import worst
 from debertav3.finetune.preparation import Data, read_data
+from debertav3.finetune.ranking import RankingTask
 from debertav3.finetune.tagging import TaggingTask
-from debertav3.finetune.text import RankingTask, TextTask
+from debertav3.finetune.text import TextTask
 
 
 def read(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> Data:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ..data.fields import is_missing
 from ..errors import UserError
 from .metrics import accuracy, macro_f1, mae, matthews_corrcoef, micro_f1, pearson, rmse, spearman
+from .ranking import RankingTask
 from .rows import Row, read_rows, suffix_of
 from .tagging import CONLL_SUFFIXES, TaggingTask
 from .task import Task
-from .text import SEVERAL_SEPARATOR, RankingTask, Target, TextTask
+from .text import SEVERAL_SEPARATOR, Target, TextTask
 
 if TYPE_CHECKING:
     from .config import FinetuneConfig

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .glue import NLI_LABELS, TWO_WAY_LABELS
-from .text import RankingTask, TextTask
+from .ranking import RankingTask
+from .text import TextTask
 
 if TYPE_CHECKING:
     from .task import Head, Task
