@@ -93,15 +93,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
     report |= {"data": facts, "seconds": time.perf_counter() - started}
     if trainer.is_world_process_zero():
         trained_model = merged(trainer.model)
-        record = run_record(
-            config,
-            out=out,
-            labels=prepared.labels,
-            columns=named_columns(prepared.task),
-            data=sums,
-            device=str(trainer.args.device),
-            parameters=trained_model.num_parameters(),
-        )
+        record = _record(prepared, config, out, sums=sums, model=trained_model)
         with quiet_transformers():
             _save(trained_model, out, tokenizer)
         write_json(out / "metrics.json", finite(report))
@@ -222,15 +214,7 @@ def _report_divergence(
 ) -> None:
     """Leave the curves up to the last step and what ended the run, but no ``run.json``: it is not whole."""
     trainer = prepared.trainer
-    record = run_record(
-        config,
-        out=out,
-        labels=prepared.labels,
-        columns=named_columns(prepared.task),
-        data=sums,
-        device=str(trainer.args.device),
-        parameters=sum(weight.numel() for weight in cast(nn.Module, trainer.model).parameters()),
-    )
+    record = _record(prepared, config, out, sums=sums, model=cast(nn.Module, trainer.model))
     report = {
         "task": prepared.task.name,
         "dev": {},
@@ -240,6 +224,21 @@ def _report_divergence(
     }
     write_json(out / "metrics.json", finite(report))
     _write(out / "report.html", render(report, record, data, {}))
+
+
+def _record(
+    prepared: _Prepared, config: FinetuneConfig, out: Path, *, sums: Mapping[str, Any], model: nn.Module
+) -> dict[str, Any]:
+    """What ``run.json`` is to say of the run."""
+    return run_record(
+        config,
+        out=out,
+        labels=prepared.labels,
+        columns=named_columns(prepared.task),
+        data=sums,
+        device=str(prepared.trainer.args.device),
+        parameters=sum(weight.numel() for weight in model.parameters()),
+    )
 
 
 def _course(prepared: _Prepared, *, steps: int) -> dict[str, Any]:
