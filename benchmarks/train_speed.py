@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +35,19 @@ CONTENDERS = ("stock", "ours")
 
 
 class StepTimer(TrainerCallback):
-    """Seconds of each optimiser step."""
+    """Seconds of each optimiser step, by a clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
         self.seconds: list[float] = []
 
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
         """Start the clock."""
-        self.start = time.perf_counter()
+        self.start = self.clock()
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
         """Stop it."""
-        self.seconds.append(time.perf_counter() - self.start)
+        self.seconds.append(self.clock() - self.start)
 
 
 def batches_of(arguments: argparse.Namespace, config: FinetuneConfig) -> tuple[EncodedDataset, Any]:
@@ -69,13 +71,21 @@ def model_of(name: str) -> Any:
 
 
 def train(
-    name: str, model: Any, part: EncodedDataset, collator: PaddingCollator, config: FinetuneConfig
+    name: str,
+    model: Any,
+    part: EncodedDataset,
+    collator: PaddingCollator,
+    config: FinetuneConfig,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[float]:
     """Train on a part of the data, in the order given; return seconds per step."""
     with tempfile.TemporaryDirectory() as folder:
-        args = training_arguments(config, folder=Path(folder), has_dev=False, best_metric="accuracy")
+        args = training_arguments(
+            config, model=model, folder=Path(folder), has_dev=False, best_metric="accuracy"
+        )
         args.save_strategy, args.train_sampling_strategy = "no", "sequential"
-        timer = StepTimer()
+        timer = StepTimer(clock)
         if name == "stock":
             trainer = Trainer(
                 model=model, args=args, data_collator=collator, train_dataset=part, callbacks=[timer]
