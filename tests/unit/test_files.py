@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, known by content, locked, and no output replaces an input or what exists."""
+"""Files appear whole or not at all and are known by content; no output replaces an input or what exists."""
 
 import errno
 import gzip
@@ -199,7 +199,7 @@ def test_no_output_is_an_input(tmp_path: Path, how: str, overwrite: bool) -> Non
     source.write_text("{}")
     (tmp_path / "sub").mkdir()
     target = spell_again(tmp_path, source, how)
-    with pytest.raises(UserError, match="--output .* is the input of --input"):
+    with pytest.raises(UserError, match=r"--output .* is the input of --input"):
         check_outputs(output(target), inputs={"--input": [source]}, overwrite=overwrite)
     assert source.read_text() == "{}"
 
@@ -235,7 +235,7 @@ def test_no_folder_output_replaces_an_input(tmp_path: Path) -> None:
 def test_what_exists_is_refused_without_overwrite(tmp_path: Path) -> None:
     existing = tmp_path / "answers.jsonl"
     existing.write_text("answers")
-    with pytest.raises(UserError, match="exists already.*--overwrite"):
+    with pytest.raises(UserError, match=r"exists already.*--overwrite"):
         check_outputs(output(existing), inputs={})
     check_outputs(output(existing), inputs={}, overwrite=True)
     with pytest.raises(UserError, match=r"holds answers\.jsonl already"):
@@ -339,7 +339,7 @@ def test_a_lock_keeps_out_a_second_command_and_ends_with_its_process(tmp_path: P
 
 def test_a_lock_works_on_folders_and_twice_in_turn(tmp_path: Path) -> None:
     for _ in range(2):
-        with files.lock(tmp_path / "new" / "run"):
-            with pytest.raises(UserError), files.lock(tmp_path / "new" / "run"):
-                pass
+        run = tmp_path / "new" / "run"
+        with files.lock(run), pytest.raises(UserError), files.lock(run):
+            pass
     assert names_in(tmp_path / "new") == []

@@ -17,8 +17,8 @@ _HELD = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK)
 def lock(path: str | Path, *, option: str = "--out") -> Iterator[None]:
     """Hold the lock of an output file or folder while the block runs; never wait for it.
 
-    The lock is the system's own on the file ``.NAME.debertav3-lock`` beside the output, so it ends with the process,
-    however that ends. Where the file system has no locks, nothing is locked.
+    It is the system's own lock on the file ``.NAME.debertav3-lock`` beside the output, so it ends with the
+    process, however that ends. Where the file system has no locks, nothing is locked.
 
     Args:
         path: the output, which need not exist. Links to one file share its lock.
