@@ -19,6 +19,7 @@ from ...errors import UserError
 from ...tokenization import DebertaV3Tokenizer
 from ..answerers import answer_chunk
 from ..backends import MASKED_LM, REPLACED_TOKENS, SEQUENCE, SPANS, TOKENS, Backend, Batch, Logits
+from ..choose_backend import open_exported
 from ..exported import read_exported
 from ..file_tasks import FILE_TASKS, AnswerOptions
 from ..labels import is_nli, label_names
@@ -129,8 +130,6 @@ def pass_gate(
     Raises:
         UserError: if there are too few examples, or int8 does not pass and ``force`` is off.
     """
-    from .run import open_exported
-
     exported = read_exported(folder)
     task = task or task_of(exported.manifest.head, exported.config)
     before = measure(open_exported(exported), folder, task=task, examples=examples)
