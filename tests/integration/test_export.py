@@ -208,7 +208,7 @@ def test_which_export_inside_a_checkpoint_runs_in_its_place(
     weights = load_file(source / "model.safetensors")
     save_file({**weights, "classifier.bias": weights["classifier.bias"] + 1}, source / "model.safetensors")
     assert chosen(source) == chosen(source, backend="light") == "torch"
-    with pytest.raises(UserError, match="not an export of the present checkpoint: model.safetensors changed"):
+    with pytest.raises(UserError, match=r"checkpoint: model\.safetensors changed"):
         chosen(source, backend="openvino")
 
 

@@ -1,8 +1,9 @@
-"""An export answers only for the checkpoint it was made from, with the files it was made of: compared by content."""
+"""An export answers only for the checkpoint it was made from, and with its own files: compared by content."""
 
 import json
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_corrected_checkpoint_is_not_answered_by_its_old_export(
-    model: Path, change: "pytest.FixtureRequest", caplog: pytest.LogCaptureFixture
+    model: Path, change: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     if not (model / "added_tokens.json").exists():
         (model / "added_tokens.json").write_text("{}")

@@ -50,7 +50,7 @@ class Manifest:
     version: str
     """Of debertav3."""
     source: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 sums of the checkpoint's files (`contents.content_sums`); empty in exports of older versions."""
+    """SHA-256 sums of the checkpoint (`contents.content_sums`); empty in exports of older versions."""
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 sums of the export's own files; empty as above, and while it is being made."""
 
@@ -81,8 +81,8 @@ class Exported:
         """
         if not self.manifest.files:
             logger.warning(
-                "%s was exported by version %s without checksums: whether its files belong together is unknown. "
-                "Export the checkpoint again.",
+                "%s was exported by version %s without checksums: whether its files belong together is "
+                "unknown. Export the checkpoint again.",
                 self.folder,
                 self.manifest.version,
             )
