@@ -5,11 +5,12 @@ remembered sum can be out of date without a word. A processor with SHA instructi
 core: half a second for a base model in fp32, a second and a half for a large one, less where files are split.
 """
 
-import hashlib
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from .files import sha256_of_file
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json")
 _GRAPHS = ("*.onnx", "*.onnx.data", "*.xml")
@@ -39,23 +40,13 @@ def content_sums(folder: Path) -> dict[str, str]:
     """Return the SHA-256 sum of each of `content_files`, by name.
 
     Raises:
-        OSError: if a file cannot be read.
+        UserError: if a file cannot be read.
     """
     files = content_files(folder)
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:  # hashlib releases the lock
-        return dict(zip((path.name for path in files), pool.map(file_sha256, files), strict=True))
+        return dict(zip((path.name for path in files), pool.map(sha256_of_file, files), strict=True))
 
 
 def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Return the names of files that were changed, added or removed between two `content_sums`."""
     return [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 sum of a whole file, in hexadecimal.
-
-    Raises:
-        OSError: if it cannot be read.
-    """
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

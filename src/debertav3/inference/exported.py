@@ -87,7 +87,7 @@ class Exported:
                 self.manifest.version,
             )
             return
-        if changed := changed_files(self.manifest.files, _sums(self.folder)):
+        if changed := changed_files(self.manifest.files, content_sums(self.folder)):
             raise UserError(
                 f"{self.folder}: {', '.join(changed)} changed since the export. Put the exported files back, "
                 "or export the checkpoint again."
@@ -170,7 +170,7 @@ def changes_since_export(exported: Exported, checkpoint: Path) -> list[str]:
     """
     if not exported.manifest.source:
         return [MANIFEST]
-    return changed_files(exported.manifest.source, _sums(checkpoint))
+    return changed_files(exported.manifest.source, content_sums(checkpoint))
 
 
 def is_installed(format_: str) -> bool:
@@ -204,13 +204,6 @@ def _source_of(raw: Mapping[str, Any]) -> Any:
     if not isinstance(source, dict):
         raise TypeError("source is not an object")
     return source
-
-
-def _sums(folder: Path) -> dict[str, str]:
-    try:
-        return content_sums(folder)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read: {error.strerror}.") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:
