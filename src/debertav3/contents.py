@@ -6,7 +6,7 @@ core: half a second for a base model in fp32, a second and a half for a large on
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -45,6 +45,35 @@ def content_sums(folder: Path) -> dict[str, str]:
     files = content_files(folder)
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:  # hashlib releases the lock
         return dict(zip((path.name for path in files), pool.map(sha256_of_file, files), strict=True))
+
+
+def model_content(name: str, *, parts: Iterable[str] = ()) -> dict[str, str] | None:
+    """Return what identifies a model by content: sums of its folder, or the commit of its copy from the Hub.
+
+    Args:
+        name: a folder or a Hub name.
+        parts: names of folders inside it that count too, such as ``generator``.
+
+    Returns:
+        None for a Hub name of which the cache holds no copy yet.
+
+    Raises:
+        UserError: if a file cannot be read.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        sums = content_sums(folder)
+        for part in parts:
+            sums |= {f"{part}/{file}": total for file, total in content_sums(folder / part).items()}
+        return sums
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        cached = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:
+        return None  # not a name either, as opening it will say
+    return {"commit": Path(cached).parent.name} if isinstance(cached, str) else None
 
 
 def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

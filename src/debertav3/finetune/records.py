@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..contents import changed_files, content_sums
+from ..contents import changed_files, model_content
 from ..errors import UserError
 from ..files import sha256_of_file
 from ..sizes import SIZES
@@ -210,19 +210,8 @@ def _identity(facts: Mapping[str, Any]) -> Any:
 
 
 def _model_sums(name: str | None) -> dict[str, str] | None:
-    """Sums of a model's folder, or the commit of its copy in the Hub's cache; None where it has none yet."""
-    if name is None or name in SIZES:
-        return {"size": name or "that of the model"}
-    if Path(name).is_dir():
-        return content_sums(Path(name))
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        cached = try_to_load_from_cache(name, "config.json")
-    except HFValidationError:
-        return None  # neither a folder nor a name: opening it says so
-    return {"commit": Path(cached).parent.name} if isinstance(cached, str) else None
+    """What identifies a model or tokenizer; a size, or nothing, by its name."""
+    return {"size": name or "that of the model"} if name is None or name in SIZES else model_content(name)
 
 
 def _git_commit() -> str | None:
