@@ -135,8 +135,8 @@ def _local(tensor: torch.Tensor) -> torch.Tensor:
 def word_frequency_loss(train: TokenShards, heldout: TokenShards) -> float | None:
     """Cross-entropy of held-out tokens under their frequency in training, in nats per token.
 
-    What a model has that only knows which words are frequent. The first 20 million tokens are counted, and one
-    is added to each count.
+    What a model has that only knows which words are frequent. The first 20 million tokens are counted, and
+    one is added to each count.
 
     Returns:
         None without held-out text.
