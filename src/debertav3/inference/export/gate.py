@@ -1,8 +1,8 @@
 """int8 is written only if it decides as before on a person's own examples.
 
-At least 99 % of the decisions must be those of the float graph, no metric of labelled rows may lose more than
-0.3 points, and no error may grow by more than 1 %. Where quantising everything fails, the layers that it hurts
-most are kept in float, more of them each time; where that does not help either, nothing is written.
+At least 99 % of the decisions must be those of the float graph, no metric of labelled rows may lose more
+than 0.3 points, and no error may grow by more than 1 %. Where quantising everything fails, the layers that it
+hurts most are kept in float, more of them each time; where that does not help either, nothing is written.
 """
 
 import logging
