@@ -1,4 +1,4 @@
-"""The spaCy components write what ``Predictor`` answers, alone and in batches, and survive a saved pipeline."""
+"""The spaCy components write what ``Predictor`` answers, alone, in batches and after a pipeline is saved."""
 
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def test_what_cannot_be_is_said_in_one_line(folders: ModelFolders, nano: Path) -
     nlp = spacy.blank("en")
     with pytest.raises(UserError, match="needs a model"):
         nlp.add_pipe("debertav3_ner")
-    with pytest.raises(UserError, match="token classification|ner"):
+    with pytest.raises(UserError, match=r"token classification|ner"):
         nlp.add_pipe("debertav3_ner", config={"model": str(nano)})
     with pytest.raises(UserError, match="predicts one number"):
         folder = folders("DebertaV2ForSequenceClassification", num_labels=1)

@@ -24,7 +24,7 @@ except ImportError as error:
 logger = logging.getLogger(__name__)
 
 SPANS_KEY = "debertav3"
-"""Where ``debertav3_ner`` keeps its entities with their scores: ``doc.spans["debertav3"].attrs["scores"]``."""
+"""Entities with their scores: ``doc.spans["debertav3"]``, whose ``attrs["scores"]`` has one for each span."""
 
 
 class _Component:
