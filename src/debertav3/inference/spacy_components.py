@@ -7,10 +7,8 @@ when one of them is added to a pipeline.
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import cast
 
 from ..errors import MissingExtraError, UserError
-from .answers import Classification, ZeroShot
 from .entities import Entity
 from .predictor import TEMPLATE, Predictor
 
@@ -112,14 +110,13 @@ class TextCatComponent(_Component):
     def _annotate(self, docs: list[Doc]) -> None:
         texts = [doc.text for doc in docs]
         if self.labels is None:
-            answers = cast(list[Classification], self.predictor.classify(texts))
-            for doc, answer in zip(docs, answers, strict=True):
+            for doc, answer in zip(docs, self.predictor.classify(texts), strict=True):
                 doc.cats = dict(answer["scores"])
             return
         ranked = self.predictor.zero_shot(
             texts, self.labels, multi_label=self.multi_label, template=self.template
         )
-        for doc, one in zip(docs, cast(list[ZeroShot], ranked), strict=True):
+        for doc, one in zip(docs, ranked, strict=True):
             doc.cats = dict(zip(one["labels"], one["scores"], strict=True))
 
 
