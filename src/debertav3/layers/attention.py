@@ -274,7 +274,7 @@ class DisentangledSelfAttention(nn.Module):
 
 
 def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether a module computes what its class says, unseen: no subclass, no hook, no ``forward`` of its own."""
+    """Whether a module computes what its class says, unseen: no subclass, hook or patched ``forward``."""
     return (
         type(module) is kind
         and "forward" not in module.__dict__
