@@ -20,8 +20,8 @@ from ..checkpoint.quiet import quiet_transformers
 from ..checkpoint.saving import replacing_folder
 from ..data.jsonl import atomic_write, write_json
 from ..errors import MissingExtraError, UserError
-from ..layers.precision import multiplies_bf16
 from ..models import DebertaV2PreTrainedModel
+from ..models.precision import multiplies_bf16
 from . import plots
 from .adaptation import add_lora, freeze, merged
 from .baselines import check_length
