@@ -22,6 +22,7 @@ from ..data.jsonl import atomic_write, write_json
 from ..errors import MissingExtraError, UserError
 from ..layers.precision import multiplies_bf16
 from ..models import DebertaV2PreTrainedModel
+from ..runs import page
 from . import plots
 from .adaptation import add_lora, freeze, merged
 from .baselines import check_length
@@ -70,6 +71,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
     contents = run_contents(config, sums)
     start_from = starting_point(config, out, data=sums, contents=contents, labels=data.labels, resume=resume)
     plots.require()
+    page.require()
     with _says_not_possible():
         tokenizer = open_tokenizer(config, data.task)
         model = _open_for_training(config, data, tokenizer)

@@ -1,12 +1,9 @@
 """The order of training, logging, validating, saving and stopping. Knows no loss."""
 
 import logging
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..errors import UserError
+from ..runs.stop import StopFlag
 from .batches import MaskedBatch
 from .diagnostics import derived
 from .folder import changes_since
@@ -53,26 +51,6 @@ class LoopConfig:
         for name in ("total_steps", "log_every_steps", "save_every_steps", "validate_every_steps"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1; got {getattr(self, name)}")
-
-
-class SignalFlag:
-    """Set by SIGTERM, so that the loop can end between two steps."""
-
-    def __init__(self) -> None:
-        self.is_set = False
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Listen to SIGTERM within the block."""
-
-        def note(number: int, frame: FrameType | None) -> None:
-            self.is_set = True
-
-        before = signal.signal(signal.SIGTERM, note)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
 
 
 class Loop:
@@ -119,7 +97,7 @@ class Loop:
 
     def run(self, *, resume: bool) -> bool:
         """Train. Returns True at the end, False if SIGTERM ended it early (a checkpoint is saved)."""
-        flag = SignalFlag()
+        flag = StopFlag()
         done = self._restore() if resume else 0
         self.started(done)
         batches = self.load(done)

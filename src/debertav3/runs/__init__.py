@@ -1,0 +1,1 @@
+"""What every training leaves and heeds: the page of its report, and the signal that stops it."""
