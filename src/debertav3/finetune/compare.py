@@ -141,7 +141,7 @@ def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> Non
     unread: dict[str, FinetuneConfig] = {}  # by task: its data are the same for all models and seeds
     for (_, task), runs in plan.items():
         for folder, config in runs.items():
-            if not config.dev:
+            if not config.data.dev:
                 raise UserError(f"nothing to compare by: give --dev {task}=FILE.")
             if _is_finished(folder):
                 _refuse_other_settings(config, folder)

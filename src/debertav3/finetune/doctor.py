@@ -41,7 +41,7 @@ def examine(data: "Data", config: FinetuneConfig, *, tokenizer: Any) -> dict[str
         ``train`` and for each dev source the facts of :func:`describe`, and ``warnings``, one line each.
     """
     head = data.task.head
-    limit = config.max_length if head in _CUT_WHOLE else None
+    limit = config.data.max_length if head in _CUT_WHOLE else None
     train = describe(data.train, tokenizer, head=head, max_length=limit)
     known = {example.texts for example in data.train}
     dev = {}
@@ -184,8 +184,8 @@ def _warnings(source: str, facts: dict[str, Any], config: FinetuneConfig) -> lis
         )
     if facts.get("truncated"):
         found.append(
-            f"{facts['truncated']} of {count} examples have more than {config.max_length} tokens and are cut "
-            f"(99% have at most {facts['tokens']['p99']}); raise max_length if the end matters"
+            f"{facts['truncated']} of {count} examples have more than {config.data.max_length} tokens and "
+            f"are cut (99% have at most {facts['tokens']['p99']}); raise max_length if the end matters"
         )
     if facts["with_unknown_tokens"]:
         found.append(

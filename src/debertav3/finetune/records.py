@@ -122,7 +122,9 @@ def finite(content: Any) -> Any:
 
 def _paths(config: FinetuneConfig) -> list[Path]:
     """What a run reads from disk; of a model that is no folder here it may be a name on the Hub."""
-    files = [source for source in (*config.train, *config.dev) if not source.startswith(DATASETS_PREFIX)]
+    files = [
+        source for source in (*config.data.train, *config.data.dev) if not source.startswith(DATASETS_PREFIX)
+    ]
     names = [name for name in (config.model, config.tokenizer) if name is not None and name not in SIZES]
     return [Path(name) for name in (*files, *names)]
 
