@@ -229,7 +229,15 @@ class Settings:
         """
         needed = {field.name for field in dataclasses.fields(cls) if _has_no_default(field)}
         first = cls(**{name: values[name] for name in needed if name in values})
-        return first.with_values({k: v for k, v in values.items() if k not in needed}, source=cls.__name__)
+        return first.changed(**{name: value for name, value in values.items() if name not in needed})
+
+    def changed(self, **values: Any) -> Self:
+        """Replace settings by full or short name.
+
+        Raises:
+            UserError: for an unknown name or a value that cannot be.
+        """
+        return self.with_values(values, source=type(self).__name__)
 
     def with_values(self, values: Mapping[str, Any], *, source: str) -> Self:
         """Replace settings by name.
