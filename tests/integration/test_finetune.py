@@ -163,10 +163,10 @@ def test_every_dev_file_is_scored_as_itself(configure: Configure, tmp_path: Path
     report = train(both, tmp_path / "out")
     assert report is not None
     assert {path: scores["examples"] for path, scores in report["dev"].items()} == {
-        both.dev[0]: 32,
+        both.data.dev[0]: 32,
         str(other): 7,
     }
-    assert report["accuracy"] == report["dev"][both.dev[0]]["accuracy"]
+    assert report["accuracy"] == report["dev"][both.data.dev[0]]["accuracy"]
 
 
 def test_equal_seeds_give_equal_weights(configure: Configure, tmp_path: Path) -> None:
