@@ -17,10 +17,9 @@ Item = TypeVar("Item")
 
 def learning_rate(config: OptimizerConfig, step: int, total_steps: int) -> float:
     """Learning rate of ``step``, counted from 0: linear up over the warm-up, then linear to 0."""
-    warmup = config.warmup(total_steps)
-    if step < warmup:
-        return config.learning_rate * (step + 1) / warmup
-    left = (total_steps - step) / max(1, total_steps - warmup)
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    left = (total_steps - step) / max(1, total_steps - config.warmup_steps)
     return config.learning_rate * max(0.0, left)
 
 

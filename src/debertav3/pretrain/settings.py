@@ -84,7 +84,7 @@ class OptimizerConfig(Settings):
     learning_rate: Positive = 6e-4
     """Highest learning rate."""
     warmup_steps: CountOrZero = 10_000
-    """Optimiser steps of linear warm-up; a tenth of the run if that is shorter."""
+    """Steps of linear warm-up; as long as the run or longer, it is shortened to a tenth, with a warning."""
     beta1: Share = 0.9
     """Decay of the first moment."""
     beta2: Share = 0.98
@@ -95,10 +95,6 @@ class OptimizerConfig(Settings):
     """Not for biases and LayerNorms; delta of GDES decays, as officially."""
     max_gradient_norm: NotNegative = 1.0
     """Global norm at which gradients are clipped; 0 turns it off."""
-
-    def warmup(self, total_steps: int) -> int:
-        """Steps of warm-up in a run of ``total_steps``: one that would not end is a tenth of the run."""
-        return self.warmup_steps if self.warmup_steps < total_steps else total_steps // 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,14 +177,23 @@ class PretrainConfig(Settings):
             always_mask=self.objective == "rtd",
         )
 
+    @property
+    def warmup(self) -> int:
+        """Steps of the warm-up: a tenth of the run where ``warmup_steps`` would leave none after it."""
+        warmup, steps = self.optimizer.warmup_steps, self.loop.steps
+        return warmup if warmup < steps else steps // 10
+
     def optimizer_config(self, *, is_discriminator: bool = False) -> OptimizerConfig:
         """The optimizer of the generator (or the only one), or of the discriminator."""
-        rate = self.rtd.discriminator_learning_rate
-        return replace(self.optimizer, learning_rate=rate) if is_discriminator and rate else self.optimizer
+        rate = self.rtd.discriminator_learning_rate if is_discriminator else None
+        return replace(
+            self.optimizer, learning_rate=rate or self.optimizer.learning_rate, warmup_steps=self.warmup
+        )
 
     def resolved(self) -> dict[str, Any]:
-        """All settings by short name, with the masking that None stands for."""
-        return {**self.to_dict(), "masking": self.masking_config().strategy}
+        """All settings by short name, with the masking that None stands for and the warm-up of the run."""
+        resolved = {"masking": self.masking_config().strategy, "warmup_steps": self.warmup}
+        return {**self.to_dict(), **resolved}
 
     def identity(self) -> dict[str, Any]:
         """What must not change between a run and its resumption; how often to log may."""
