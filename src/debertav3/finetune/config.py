@@ -21,7 +21,7 @@ class DataConfig(Settings):
     dev: tuple[str, ...] = ()
     """Dev files; the first one selects the best checkpoint."""
     train_limit: Annotated[int, Range(min=2)] | None = None
-    """Train on at most this many examples, drawn by seed, labels as balanced as the data allow."""
+    """Train on so many examples, drawn by seed; balanced if rows have one label, else at random."""
     max_length: Annotated[int, Range(min=8)] = 256
     """Tokens of one example, special tokens included; longer ones are truncated."""
     window_overlap: CountOrZero = 128
