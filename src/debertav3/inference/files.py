@@ -17,10 +17,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..contents import content_sums
 from ..data.jsonl import atomic_write
 from ..errors import UserError
 from .answerers import Answerer, InProcess, answer_chunk
-from .exported import fingerprint
 from .file_tasks import FileTask
 from .journal import Journal, StoredAnswer
 from .rows import Example
@@ -147,7 +147,7 @@ def _about(task: FileTask, source: Source) -> dict[str, Any]:
     about = {
         "task": task.name,
         "model": engine.place,
-        "weights": fingerprint(Path(engine.place)) if Path(engine.place).is_dir() else None,
+        "content": content_sums(Path(engine.place)) if Path(engine.place).is_dir() else None,
         "backend": engine.backend.name,
         "dtype": engine.backend.dtype,
         "labels": task.predictor.labels,
