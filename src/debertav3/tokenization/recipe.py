@@ -62,7 +62,7 @@ def transformers5_tokenizer(
     vocabulary: Pieces, specials: SpecialTokens, text: TextSettings = PLAIN_TEXT
 ) -> tokenizers.Tokenizer:
     """Pieces and scores as ``DebertaV2Tokenizer`` of transformers 5 uses them, whatever the model says."""
-    steps = [normalizers.Lowercase()] if text.lowercase else []
+    steps: list[normalizers.Normalizer] = [normalizers.Lowercase()] if text.lowercase else []
     steps += [
         normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " "),
         normalizers.NFC(),
