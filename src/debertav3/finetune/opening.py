@@ -8,8 +8,8 @@ from transformers import PreTrainedModel
 
 from ..checkpoint import open_model as open_checkpoint
 from ..checkpoint.configuration import read_config
-from ..checkpoint.files import locate
 from ..errors import UserError
+from ..model_folder import locate
 from ..models import (
     DebertaV2ForMultipleChoice,
     DebertaV2ForQuestionAnswering,
