@@ -1,4 +1,4 @@
-"""Reports of both kinds of training have one page that escapes every text; SIGTERM is noted, and given back."""
+"""Both reports share one page that escapes every text; SIGTERM is noted, and its handler given back."""
 
 import os
 import signal

@@ -37,6 +37,13 @@ BackendName = Annotated[
         "the last two run what debertav3 export has written."
     ),
 ]
+Calibration = Annotated[
+    bool,
+    typer.Option(
+        "--calibration/--no-calibration",
+        help="Use the temperature and thresholds that fine-tuning fitted; off, the raw probabilities.",
+    ),
+]
 BatchTokens = Annotated[
     int | None,
     typer.Option(
@@ -126,6 +133,7 @@ def predict(
     labels: HeadLabels = None,
     nli_labels: NLILabels = None,
     backend: BackendName = "auto",
+    calibrated: Calibration = True,
     device: Device = "auto",
     dtype: Dtype = "fp32",
     batch_tokens: BatchTokens = None,
@@ -164,6 +172,7 @@ def predict(
         backend=backend,
         device=device,
         dtype=dtype,
+        calibrated=calibrated,
         batch_tokens=batch_tokens,
         max_length=max_length,
     )
@@ -192,6 +201,7 @@ def evaluate(
     labels: HeadLabels = None,
     nli_labels: NLILabels = None,
     backend: BackendName = "auto",
+    calibrated: Calibration = True,
     device: Device = "auto",
     dtype: Dtype = "fp32",
     batch_tokens: BatchTokens = None,
@@ -227,6 +237,7 @@ def evaluate(
         backend=backend,
         device=device,
         dtype=dtype,
+        calibrated=calibrated,
         batch_tokens=batch_tokens,
         max_length=max_length,
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..runs import page
 from . import plots
+from .calibration import in_words
 from .outcomes import Outcome
 from .verdict import EXPLANATION, baselines, metric_of, verdict
 
@@ -116,6 +117,8 @@ def _dev(scores: Mapping[str, Any], labels: Sequence[str]) -> str:
         error = scores["calibration"]["ece"]
         caption = f"Confidence against accuracy; expected calibration error {error:.4f}."
         figures.append(page.figure(plots.reliability(scores["calibration"]["bins"]), caption))
+    if sentence := in_words(scores.get("probabilities", {})):
+        parts.append(page.paragraph(sentence))
     return "\n".join([*parts, f'<div class="figures">{"".join(figures)}</div>'])
 
 

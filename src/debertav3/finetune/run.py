@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 import transformers
 from torch import nn
@@ -19,6 +20,7 @@ from ..checkpoint import save_model
 from ..checkpoint.quiet import quiet_transformers
 from ..checkpoint.saving import replacing_folder
 from ..data.jsonl import atomic_write, write_json
+from ..data.probabilities import Probabilities
 from ..errors import MissingExtraError, UserError
 from ..layers.precision import multiplies_bf16
 from ..models import DebertaV2PreTrainedModel
@@ -27,6 +29,7 @@ from . import plots
 from .adaptation import add_lora, freeze, merged
 from .baselines import check_length
 from .batches import EncodedDataset, PaddingCollator
+from .calibration import Predictions, describe
 from .card import model_card
 from .config import FinetuneConfig
 from .custom import named_columns
@@ -75,7 +78,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
     with _says_not_possible():
         tokenizer = open_tokenizer(config, data.task)
         model = _open_for_training(config, data, tokenizer)
-        facts = examine(data, config, tokenizer=tokenizer) if config.check_data else {}
+        facts = examine(data, config, tokenizer=tokenizer) if config.data.check_data else {}
         for line in facts.get("warnings", ()):
             logger.warning("%s", line)
         prepared = _prepare(config, data, model=model, tokenizer=tokenizer, folder=checkpoints_of(out))
@@ -89,7 +92,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
             logger.warning("stopped by SIGTERM at step %d; --resume goes on from there", step)
             return None
         trainer.check_weights()
-        report, outcomes = _report(prepared, steps=trained.global_step)
+        report, outcomes, fitted = _report(prepared, steps=trained.global_step)
     except DivergedError as error:
         if trainer.is_world_process_zero():
             _report_divergence(prepared, error, out, config=config, data=data, made_of=(sums, contents))
@@ -101,6 +104,8 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         record = _record(prepared, config, out, made_of=(sums, contents), model=trained_model)
         with quiet_transformers():
             _save(trained_model, out, tokenizer)
+        if fitted is not None:
+            fitted.write(out)
         write_json(out / "metrics.json", finite(report))
         worst_of = {source: worst(found, WORST_SHOWN) for source, found in outcomes.items()}
         _write(out / "report.html", render(report, record, data, worst_of))
@@ -109,7 +114,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         )
         write_json(out / "run.json", record)  # comes last, so a folder that has it is complete
         _tell(report, prepared.task.best_metric, prepared.labels, out)
-        if not config.keep_checkpoints:
+        if not config.checkpoints.keep_checkpoints:
             remove_checkpoints(out)
     return report
 
@@ -135,7 +140,7 @@ def _open_for_training(config: FinetuneConfig, data: Data, tokenizer: Any) -> Pr
     if isinstance(model, DebertaV2PreTrainedModel) and not torch.accelerator.is_available():
         model.set_attention_backend("blockwise")  # in bf16 a training step takes less than half the time
     check_length(model, config)
-    if config.gradient_checkpointing:
+    if config.loop.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     freeze(model, config)
     return model
@@ -273,14 +278,21 @@ def _course(prepared: _Prepared, *, steps: int) -> dict[str, Any]:
     }
 
 
-def _report(prepared: _Prepared, *, steps: int) -> tuple[dict[str, Any], dict[str, list[Outcome]]]:
-    """Return scores of every dev set, speed and the log, and what became of each dev example."""
+def _report(
+    prepared: _Prepared, *, steps: int
+) -> tuple[dict[str, Any], dict[str, list[Outcome]], Probabilities | None]:
+    """Return scores of every dev set, speed and the log; what became of each dev example; what was fitted."""
     trainer, task = prepared.trainer, prepared.task
     trainer.compute_metrics = None  # it scores the first dev set; from here on each is scored as itself
-    scored = {
-        source: _dev_report(prepared, dataset, source=source) for source, dataset in prepared.dev_sets.items()
-    }
-    dev = {source: scores for source, (scores, _) in scored.items()}
+    dev: dict[str, dict[str, Any]] = {}
+    outcomes: dict[str, list[Outcome]] = {}
+    fitted: Probabilities | None = None
+    for source, dataset in prepared.dev_sets.items():
+        dev[source], outcomes[source], predictions = _dev_report(prepared, dataset, source=source)
+        if predictions is not None:
+            if len(dev) == 1 and trainer.config.evaluation.calibrate:
+                fitted = predictions.fit()
+            dev[source]["probabilities"] = describe(predictions, fitted)
     report: dict[str, Any] = {
         "task": task.name,
         "dev": dev,
@@ -289,7 +301,7 @@ def _report(prepared: _Prepared, *, steps: int) -> tuple[dict[str, Any], dict[st
     }
     if dev:
         report = {task.best_metric: next(iter(dev.values()))[task.best_metric], **report}
-    return report, {source: outcomes for source, (_, outcomes) in scored.items()}
+    return report, outcomes, fitted
 
 
 def _tell(report: Mapping[str, Any], metric: str, labels: Sequence[str], out: Path) -> None:
@@ -302,7 +314,7 @@ def _tell(report: Mapping[str, Any], metric: str, labels: Sequence[str], out: Pa
 
 def _with_precision(config: FinetuneConfig) -> FinetuneConfig:
     """Resolve ``auto``: bf16 on an accelerator that multiplies in it; fp32 on CPUs, to the last bit."""
-    if config.precision != "auto":
+    if config.loop.precision != "auto":
         return config
     device = torch.accelerator.current_accelerator(check_available=True)
     has_bf16 = device is not None and multiplies_bf16(device.type)
@@ -311,7 +323,7 @@ def _with_precision(config: FinetuneConfig) -> FinetuneConfig:
 
 def _dev_report(
     prepared: _Prepared, dataset: EncodedDataset, *, source: str
-) -> tuple[dict[str, Any], list[Outcome]]:
+) -> tuple[dict[str, Any], list[Outcome], Predictions | None]:
     """Score the final weights on one dev set, beside the best answer that is always the same."""
     task, labels = prepared.task, prepared.labels
     output = prepared.trainer.predict(dataset)
@@ -328,4 +340,21 @@ def _dev_report(
         "calibration": calibration(outcomes),
         "by_length": by_length(outcomes),
     }
-    return report, outcomes
+    return report, outcomes, _predictions(prepared, output.predictions, dataset)
+
+
+def _predictions(prepared: _Prepared, logits: Any, dataset: EncodedDataset) -> Predictions | None:
+    """What a classifier said of a dev set; None for other heads, and for numbers and rankings."""
+    task, labels = prepared.task, prepared.labels
+    if task.head != "sequence-classification" or not labels:
+        return None
+    is_several = task.config_keys(labels).get("problem_type") == "multi_label_classification"
+    gold = dataset.labels()
+    if not is_several and gold.ndim == 2:  # distributions over labels
+        gold = gold.argmax(-1)
+    return Predictions(
+        logits_NC=np.asarray(logits),
+        gold=gold,
+        kind="several-labels" if is_several else "one-label",
+        labels=labels,
+    )

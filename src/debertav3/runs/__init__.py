@@ -1,1 +1,1 @@
-"""What every training leaves and heeds: the page of its report, and the signal that stops it."""
+"""What every training has and leaves: settings, the signal that stops it, the page of its report."""

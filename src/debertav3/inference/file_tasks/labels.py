@@ -85,7 +85,11 @@ class ClassifyTask(FileTask):
         for one in self.predictor.classify([example.inputs for example in examples]):
             prediction: Any = one["score"] if self._is_regression else one["label"]
             if self._is_multi_label:
-                prediction = [name for name, score in one["scores"].items() if score >= LIKELY]
+                prediction = [
+                    name
+                    for name, score in one["scores"].items()
+                    if score >= self.predictor.probabilities.threshold(name)
+                ]
             results.append(Result(prediction, one["scores"], prediction))
         return results
 
