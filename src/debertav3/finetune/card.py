@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from . import usage
 
 if TYPE_CHECKING:
+    from ..tasks.task import Head
     from .preparation import Data
-    from .task import Head
 
 _PIPELINES: "dict[Head, str]" = {
     "sequence-classification": "text-classification",

@@ -11,10 +11,10 @@ from typing import Any
 
 from ..data.jsonl import atomic_write, write_json
 from ..errors import UserError
+from ..tasks.glue import GLUE_TASKS
 from .checkpoints import file_sha256
 from .config import FinetuneConfig
 from .folder import check_can_be_made
-from .glue import GLUE_TASKS
 from .preparation import read_data, resolve
 
 logger = logging.getLogger(__name__)

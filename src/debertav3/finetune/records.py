@@ -11,10 +11,10 @@ from typing import Any
 from .. import __version__
 from ..errors import UserError
 from ..sizes import SIZES
+from ..tasks.formats import DATASETS_PREFIX
 from .checkpoints import file_sha256
 from .command import command_of
 from .config import FinetuneConfig
-from .rows import DATASETS_PREFIX
 
 _PACKAGES = ("torch", "transformers", "accelerate", "sentencepiece", "numpy", "safetensors")
 
@@ -35,7 +35,7 @@ def run_record(
         config: the resolved settings.
         out: the folder of the run.
         labels: class names in id order.
-        columns: from :func:`debertav3.finetune.custom.named_columns`.
+        columns: from :func:`debertav3.tasks.custom.named_columns`.
         data: from :func:`data_facts`.
         device: what the run was computed on.
         parameters: of the model, head included.

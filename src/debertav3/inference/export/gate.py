@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import UserError
+from ...tasks.metrics import points
 from ...tokenization import DebertaV3Tokenizer
 from ..answerers import answer_chunk
 from ..backends import MASKED_LM, REPLACED_TOKENS, SEQUENCE, SPANS, TOKENS, Backend, Batch, Logits
 from ..exported import read_exported
-from ..file_tasks import FILE_TASKS, AnswerOptions
 from ..labels import is_nli, label_names
 from ..predictor import Predictor
+from ..row_answers import FILE_TASKS, AnswerOptions
 from ..sources import check_file, chunks_of
 from .quantization import quantize, weighted_products
 from .sensitivity import rank_layers
@@ -42,17 +43,6 @@ _BATCH_TOKENS = 1024
 _RANKING_BATCHES = 4
 _VALUE_MARGIN = 0.1
 """Heads with one number decide the same within so many standard deviations of it."""
-_METRICS = (
-    "accuracy",
-    "macro_f1",
-    "f1",
-    "exact_match",
-    "spearman",
-    "pearson",
-    "mean_reciprocal_rank",
-    "map",
-    "mrr",
-)
 _TASK_OF_HEAD = {TOKENS: "ner", SPANS: "qa", MASKED_LM: "fill-mask", REPLACED_TOKENS: "rtd"}
 
 
@@ -111,7 +101,7 @@ class Measured:
     recorder: Recorder
     num_examples: int
     metrics: dict[str, float]
-    """Of labelled rows, in points from 0 to 100."""
+    """Of labelled rows, in points: 100 is a perfect score."""
 
 
 def pass_gate(
@@ -208,9 +198,7 @@ def measure(backend: Backend, folder: Path, *, task: str, examples: Path) -> Mea
             if example.gold is not None:
                 answered.scorer.add(example.gold, answer.scored)
     scores = answered.scorer.result() if found.num_labelled else {}
-    return Measured(
-        recorder, found.num_rows, {name: 100 * scores[name] for name in _METRICS if name in scores}
-    )
+    return Measured(recorder, found.num_rows, points(scores, scale=answered.scorer.scale))
 
 
 def compare(before: Measured, after: Measured, *, kept: list[str]) -> GateReport:

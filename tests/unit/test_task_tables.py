@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from debertav3.errors import UserError
-from debertav3.finetune.choice import race
-from debertav3.finetune.rows import Row, expand, read_rows
-from debertav3.finetune.tasks import TASKS
+from debertav3.tasks.choice import race
+from debertav3.tasks.names import TASKS
+from debertav3.tasks.rows import Row
+from debertav3.tasks.tables import expand, read_table
 
 ROWS = [{"text": 'He said "no",\nthen left.', "label": "a"}, {"text": "ünïcode", "label": "b"}]
 
@@ -63,7 +64,7 @@ def write_parquet(path: Path) -> None:
 def test_all_kinds_of_files_give_the_same_rows(tmp_path: Path, name: str, write: object) -> None:
     path = tmp_path / name
     write(path)  # type: ignore[operator]
-    rows = list(read_rows(str(path)))
+    rows = list(read_table(str(path)))
     assert [row.fields for row in rows] == ROWS
     assert all(row.place.startswith(str(path)) for row in rows)
 
@@ -86,7 +87,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, mess
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(UserError, match=message):
-        list(read_rows(str(path)))
+        list(read_table(str(path)))
 
 
 @pytest.mark.parametrize(
@@ -95,14 +96,14 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, mess
 def test_a_damaged_list_is_named(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(UserError, match=message):
-        list(read_rows(str(tmp_path / "x.json")))
+        list(read_table(str(tmp_path / "x.json")))
 
 
 def test_a_quote_of_a_tsv_file_belongs_to_the_text(tmp_path: Path) -> None:
     texts = ['"Great film', "bad film", 'nice "one"', '"', '"all of it"']
     path = tmp_path / "train.tsv"
     path.write_text("text\tlabel\n" + "".join(f"{text}\ta\n" for text in texts), encoding="utf-8")
-    rows = list(read_rows(str(path)))
+    rows = list(read_table(str(path)))
     assert [row.fields["text"] for row in rows] == texts
     assert [row.place for row in rows] == [f"{path} line {line}" for line in range(2, 7)]
 
@@ -111,14 +112,14 @@ def test_a_quote_of_a_tsv_file_belongs_to_the_text(tmp_path: Path) -> None:
 def test_a_text_of_a_table_may_be_long(tmp_path: Path, name: str) -> None:
     text, between = "word " * 30_000, "," if name == "x.csv" else "\t"
     (tmp_path / name).write_text(f"text{between}label\n{text}{between}a\n", encoding="utf-8")
-    (row,) = read_rows(str(tmp_path / name))
+    (row,) = read_table(str(tmp_path / name))
     assert row.fields["text"] == text
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.jsonl", "x.parquet"])
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="does not exist"):
-        list(read_rows(str(tmp_path / name)))
+        list(read_table(str(tmp_path / name)))
 
 
 def test_a_folder_stands_for_its_files(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_a_folder_stands_for_its_files(tmp_path: Path) -> None:
 def test_a_dataset_saved_as_a_folder_is_read_by_name(tmp_path: Path) -> None:
     pytest.importorskip("datasets")
     write_jsonl(tmp_path / "train.jsonl")
-    rows = list(read_rows(f"datasets:{tmp_path}"))
+    rows = list(read_table(f"datasets:{tmp_path}"))
     assert [row.fields for row in rows] == ROWS
 
 
@@ -154,7 +155,7 @@ def test_numbers_of_a_dataset_have_their_names(tmp_path: Path) -> None:
     rows.append({"tokens": ["x"], "ner_tags": [0], "label": -1})
     (tmp_path / "train").mkdir()
     datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / "train" / "train.parquet")
-    read = [row.fields for row in read_rows(f"datasets:{tmp_path / 'train'}")]
+    read = [row.fields for row in read_table(f"datasets:{tmp_path / 'train'}")]
     assert read[0] == {"tokens": ["Anna", "sings"], "ner_tags": ["B-PER", "O"], "label": "yes"}
     assert read[1]["label"] == -1
 

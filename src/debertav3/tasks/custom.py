@@ -5,19 +5,18 @@ import logging
 import re
 from collections.abc import Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..data.fields import is_missing
 from ..errors import UserError
-from .metrics import accuracy, macro_f1, mae, matthews_corrcoef, micro_f1, pearson, rmse, spearman
+from .formats import CONLL
+from .labels import SEVERAL_SEPARATOR
+from .metrics import MetricName
 from .ranking import RankingTask
-from .rows import Row, read_rows, suffix_of
-from .tagging import CONLL_SUFFIXES, TaggingTask
+from .rows import Row, is_missing, listed, structured
+from .tables import read_table
+from .tagging import TaggingTask
 from .task import Task
-from .text import SEVERAL_SEPARATOR, Target, TextTask
-
-if TYPE_CHECKING:
-    from .config import FinetuneConfig
+from .text import Target, TextTask
 
 logger = logging.getLogger(__name__)
 
@@ -39,34 +38,45 @@ _LABEL_NAMES = (
 _ROWS_LOOKED_AT = 1000
 _MOST_LABELS = 20
 """Whole numbers with more different values than this are taken for a quantity, not for names of classes."""
-_METRICS = {
-    "one-label": (accuracy, macro_f1, matthews_corrcoef),
-    "several-labels": (micro_f1, macro_f1),
-    "number": (pearson, spearman, rmse, mae),
+_METRICS: dict[str, tuple[MetricName, ...]] = {
+    "one-label": ("accuracy", "macro_f1", "matthews_corrcoef"),
+    "several-labels": ("micro_f1", "macro_f1"),
+    "number": ("pearson", "spearman", "rmse", "mae"),
 }
 
 
-def custom_task(config: "FinetuneConfig", source: str) -> Task:
+def custom_task(
+    source: str,
+    *,
+    text_column: str | None = None,
+    pair_column: str | None = None,
+    label_column: str | None = None,
+    label_kind: str = "auto",
+) -> Task:
     """Describe a user's data.
 
     Args:
-        config: with ``text_column``, ``pair_column``, ``label_column`` and ``label_kind``.
-        source: first training source, which is looked at for what the settings leave open.
+        source: first training source, which is looked at for what is not said.
+        text_column: of the text, or the first of two.
+        pair_column: of the second text.
+        label_column: of the label.
+        label_kind: ``auto``, ``one-label``, ``several-labels``, ``number``, ``tags`` or ``ranking``.
 
     Raises:
         UserError: if a named column does not exist, or no column can be told to be the label.
     """
-    if suffix_of(source) in CONLL_SUFFIXES:
+    reading = read_table(source)
+    if reading.format is CONLL:
         return TaggingTask(name="custom")
-    rows = list(islice(read_rows(source), _ROWS_LOOKED_AT))
+    rows = list(islice(reading, _ROWS_LOOKED_AT))
     if not rows:
         raise UserError(f"{source} has no rows.")
-    label = _label_column(rows, config.label_column, source)
-    text = _text_column(rows, config.text_column, source, taken=(label, config.pair_column))
-    texts = (text,) if config.pair_column is None else (text, _existing(rows, config.pair_column, source))
+    label = _label_column(rows, label_column, source)
+    text = _text_column(rows, text_column, source, taken=(label, pair_column))
+    texts = (text,) if pair_column is None else (text, _existing(rows, pair_column, source))
     kind = (
-        config.label_kind
-        if config.label_kind != "auto"
+        label_kind
+        if label_kind != "auto"
         else _kind_of([row.fields.get(label) for row in rows], [row.fields.get(text) for row in rows])
     )
     pair = f" and {texts[1]!r}" if len(texts) > 1 else ""
@@ -125,11 +135,7 @@ def _existing(rows: Sequence[Row], name: str, source: str) -> str:
     near = difflib.get_close_matches(name.lower(), [column.lower() for column in rows[0].fields], n=1)
     meant = [column for column in rows[0].fields if near and column.lower() == near[0]]
     hint = f" Did you mean {meant[0]!r}?" if meant else ""
-    raise UserError(f"{source} has no column {name!r}; it has {_listed(rows)}.{hint}")
-
-
-def _listed(rows: Sequence[Row]) -> str:
-    return ", ".join(map(repr, rows[0].fields))
+    raise UserError(f"{source} has no column {name!r}; it has {listed(rows[0].fields)}.{hint}")
 
 
 def _label_column(rows: Sequence[Row], named: str | None, source: str) -> str:
@@ -141,7 +147,7 @@ def _label_column(rows: Sequence[Row], named: str | None, source: str) -> str:
             return by_lower[name]
     likely = min(rows[0].fields, key=lambda column: _distinct(rows, column))
     raise UserError(
-        f"which column is the label? {source} has {_listed(rows)}. Say --label NAME; the fewest "
+        f"which column is the label? {source} has {listed(rows[0].fields)}. Say --label NAME; the fewest "
         f"different values ({_distinct(rows, likely)}) are in {likely!r}."
     )
 
@@ -159,7 +165,7 @@ def _text_column(rows: Sequence[Row], named: str | None, source: str, *, taken: 
         return _existing(rows, named, source)
     sizes = _text_sizes(rows, taken=taken)
     if not sizes:
-        raise UserError(f"which column is the text? {source} has {_listed(rows)}. Say --text NAME.")
+        raise UserError(f"which column is the text? {source} has {listed(rows[0].fields)}. Say --text NAME.")
     return max(sizes, key=lambda column: sizes[column])
 
 
@@ -174,9 +180,10 @@ def _text_sizes(rows: Sequence[Row], *, taken: Sequence[str | None]) -> dict[str
 
 
 def _kind_of(values: Sequence[Any], texts: Sequence[Any]) -> str:
-    given = [value for value in values if not is_missing(value)]
+    given = [structured(value) for value in values if not is_missing(value)]
     if any(isinstance(value, list) for value in given):
-        return "tags" if any(isinstance(text, list) for text in texts) else "several-labels"
+        has_words = any(isinstance(structured(text), list) for text in texts)
+        return "tags" if has_words else "several-labels"
     numbers = [_number(value) for value in given]
     if all(number is not None for number in numbers):
         distinct = set(numbers)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from debertav3.data import scores
+from debertav3.tasks import metrics
 
 CASES = [
     ([0, 1, 2, 2, 1], [0, 2, 2, 2, 1]),
@@ -23,16 +23,22 @@ CASES = [
 
 @pytest.mark.parametrize(("gold", "predicted"), CASES, ids=["mixed", "all-wrong", "all-right", "random"])
 def test_label_scores_equal_scikit_learn(gold: list[int], predicted: list[int]) -> None:
-    metrics = pytest.importorskip("sklearn.metrics")
-    confusion = scores.confusion_matrix(gold, predicted, num_labels=4)
-    np.testing.assert_array_equal(confusion, metrics.confusion_matrix(gold, predicted, labels=range(4)))
-    assert scores.accuracy(confusion) == pytest.approx(metrics.accuracy_score(gold, predicted))
-    assert scores.macro_f1(confusion) == pytest.approx(metrics.f1_score(gold, predicted, average="macro"))
-    assert scores.matthews_corrcoef(confusion) == pytest.approx(metrics.matthews_corrcoef(gold, predicted))
-    precision, recall, f1, support = metrics.precision_recall_fscore_support(
+    sklearn_metrics = pytest.importorskip("sklearn.metrics")
+    confusion = metrics.confusion_matrix(gold, predicted, num_labels=4)
+    np.testing.assert_array_equal(
+        confusion, sklearn_metrics.confusion_matrix(gold, predicted, labels=range(4))
+    )
+    assert metrics.accuracy(confusion) == pytest.approx(sklearn_metrics.accuracy_score(gold, predicted))
+    assert metrics.macro_f1(confusion) == pytest.approx(
+        sklearn_metrics.f1_score(gold, predicted, average="macro")
+    )
+    assert metrics.matthews_corrcoef(confusion) == pytest.approx(
+        sklearn_metrics.matthews_corrcoef(gold, predicted)
+    )
+    precision, recall, f1, support = sklearn_metrics.precision_recall_fscore_support(
         gold, predicted, labels=range(4), zero_division=0
     )
-    ours = scores.label_scores(confusion)
+    ours = metrics.label_scores(confusion)
     for name, theirs in (("precision", precision), ("recall", recall), ("f1", f1), ("support", support)):
         np.testing.assert_allclose(ours[name], theirs)
 
@@ -41,10 +47,10 @@ def test_correlations_equal_scipy() -> None:
     stats = pytest.importorskip("scipy.stats")
     generator = np.random.default_rng(2)
     gold, predicted = generator.normal(size=50), generator.integers(0, 5, 50).astype(float)
-    assert scores.pearson(gold, predicted) == pytest.approx(stats.pearsonr(gold, predicted).statistic)
-    assert scores.spearman(gold, predicted) == pytest.approx(stats.spearmanr(gold, predicted).statistic)
-    assert scores.pearson([1, 1], [1, 2]) == 0.0
-    assert scores.pearson([0.1, 0.7, 0.3], [0.1 + 0.2] * 3) == scores.pearson([], []) == 0.0
+    assert metrics.pearson(gold, predicted) == pytest.approx(stats.pearsonr(gold, predicted).statistic)
+    assert metrics.spearman(gold, predicted) == pytest.approx(stats.spearmanr(gold, predicted).statistic)
+    assert metrics.pearson([1, 1], [1, 2]) == 0.0
+    assert metrics.pearson([0.1, 0.7, 0.3], [0.1 + 0.2] * 3) == metrics.pearson([], []) == 0.0
 
 
 @pytest.mark.parametrize("system", ["bert_single", "nlnet_single"])
@@ -57,19 +63,19 @@ def test_answers_score_as_the_official_script_says(data_folder: Path, system: st
     exact, f1 = [], []
     for question in questions:
         answers = [answer["text"] for answer in question["answers"]]
-        exact.append(scores.exact_match(predictions[question["id"]], answers))
-        f1.append(scores.answer_f1(predictions[question["id"]], answers))
+        exact.append(metrics.exact_match(predictions[question["id"]], answers))
+        f1.append(metrics.answer_f1(predictions[question["id"]], answers))
     assert len(questions) == expected["total"]
     assert 100.0 * sum(exact) / len(exact) == expected["exact"]  # to the last digit
     assert 100.0 * sum(f1) / len(f1) == expected["f1"]
 
 
 def test_answers_of_nothing_but_articles_count_as_empty() -> None:
-    assert scores.normalize_answer("The  cat, an A!") == "cat"
-    assert scores.exact_match("", ["the"]) == 1.0
-    assert scores.answer_f1("cat", []) == 0.0
-    assert scores.answer_f1("", []) == 1.0
-    assert scores.answer_f1("black cat", ["dog", "the cat"]) == pytest.approx(2 / 3)
+    assert metrics.normalize_answer("The  cat, an A!") == "cat"
+    assert metrics.exact_match("", ["the"]) == 1.0
+    assert metrics.answer_f1("cat", []) == 0.0
+    assert metrics.answer_f1("", []) == 1.0
+    assert metrics.answer_f1("black cat", ["dog", "the cat"]) == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize(
@@ -91,8 +97,8 @@ def test_answers_of_nothing_but_articles_count_as_empty() -> None:
         ("B I O B", [(0, 2, "_"), (3, 4, "_")]),
     ],
 )
-def test_entities_of_tags(tags: str, entities: list[scores.Entity]) -> None:
-    assert scores.tag_entities(tags.split()) == entities
+def test_entities_of_tags(tags: str, entities: list[metrics.Entity]) -> None:
+    assert metrics.tag_entities(tags.split()) == entities
 
 
 def test_entities_of_random_tags_are_seqevals() -> None:
@@ -102,24 +108,24 @@ def test_entities_of_random_tags_are_seqevals() -> None:
     for _ in range(500):
         tags = generator.choice(names, size=generator.integers(1, 9)).tolist()
         theirs = [(start, end + 1, kind) for kind, start, end in sequence_labeling.get_entities(tags)]
-        assert scores.tag_entities(tags) == theirs, tags
+        assert metrics.tag_entities(tags) == theirs, tags
 
 
 def test_entity_scores_count_only_whole_entities() -> None:
     gold = [(0, 2, "A"), (3, 4, "B")]
     predicted = [(0, 2, "A"), (3, 5, "B"), (7, 8, "A")]
-    counts = scores.count_entities(gold, predicted)
+    counts = metrics.count_entities(gold, predicted)
     assert {kind: count.tolist() for kind, count in counts.items()} == {"A": [1, 2, 1], "B": [0, 1, 1]}
-    assert scores.entity_scores(counts) == {"precision": 1 / 3, "recall": 1 / 2, "f1": 2 / 5}
-    assert scores.entity_scores({}) == {"precision": 0.0, "recall": 0.0, "f1": 0.0}
+    assert metrics.entity_scores(counts) == {"precision": 1 / 3, "recall": 1 / 2, "f1": 2 / 5}
+    assert metrics.entity_scores({}) == {"precision": 0.0, "recall": 0.0, "f1": 0.0}
 
 
 def test_ranking_scores_by_hand() -> None:
     given, relevance = np.array([0.1, 0.9, 0.5]), np.array([0.0, 0.0, 1.0])
-    assert scores.reciprocal_rank(given, relevance) == 0.5
-    assert scores.ndcg(given, relevance) == pytest.approx(1 / np.log2(3))
-    assert scores.ndcg(given, np.array([0.0, 1.0, 0.0])) == 1.0
-    assert scores.reciprocal_rank(given, np.zeros(3)) == scores.ndcg(given, np.zeros(3)) == 0.0
+    assert metrics.reciprocal_rank(given, relevance) == 0.5
+    assert metrics.ndcg(given, relevance) == pytest.approx(1 / np.log2(3))
+    assert metrics.ndcg(given, np.array([0.0, 1.0, 0.0])) == 1.0
+    assert metrics.reciprocal_rank(given, np.zeros(3)) == metrics.ndcg(given, np.zeros(3)) == 0.0
 
 
 def test_texts_of_equal_score_stand_in_every_order() -> None:
@@ -130,16 +136,16 @@ def test_texts_of_equal_score_stand_in_every_order() -> None:
         given = generator.integers(3, size=size).astype(float)
         orders = [np.array(order) for order in permutations(range(size))]
         ranks = [reciprocal_of_first(given[order], relevance[order]) for order in orders]
-        assert scores.reciprocal_rank(given, relevance) == pytest.approx(np.mean(ranks))
-    first, last = (scores.ndcg(np.zeros(10), np.eye(10)[place]) for place in (0, 9))
+        assert metrics.reciprocal_rank(given, relevance) == pytest.approx(np.mean(ranks))
+    first, last = (metrics.ndcg(np.zeros(10), np.eye(10)[place]) for place in (0, 9))
     assert first == pytest.approx(last)
 
 
 def test_many_texts_of_equal_score() -> None:
     size = 3000
     expected = np.mean(1 / np.arange(1, size + 1))
-    assert scores.reciprocal_rank(np.zeros(size), np.eye(size)[7]) == pytest.approx(expected)
-    assert 0.49 < scores.reciprocal_rank(np.zeros(size), np.arange(size) % 3) < 1.0
+    assert metrics.reciprocal_rank(np.zeros(size), np.eye(size)[7]) == pytest.approx(expected)
+    assert 0.49 < metrics.reciprocal_rank(np.zeros(size), np.arange(size) % 3) < 1.0
 
 
 def reciprocal_of_first(given: Any, relevance: Any) -> float:
@@ -153,4 +159,4 @@ def test_ndcg_equals_scikit_learn() -> None:
     for given in (generator.normal(size=3), generator.normal(size=30), np.arange(30.0) // 7):
         relevance = generator.integers(2, size=len(given)).astype(float)
         expected = sklearn_metrics.ndcg_score(relevance[None], given[None], k=10)
-        assert scores.ndcg(given, relevance) == pytest.approx(expected)
+        assert metrics.ndcg(given, relevance) == pytest.approx(expected)

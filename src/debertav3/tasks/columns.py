@@ -1,20 +1,40 @@
-"""Which columns of a file a task reads: as the user says, as the model was trained, or by the usual names."""
+"""Which columns of a file are read: what the user says, else those of the training, else the usual ones."""
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import UserError
+from .labels import LABEL_COLUMNS
+from .rows import checked_text, is_missing, listed
 
 logger = logging.getLogger(__name__)
 
-LABEL_FIELDS = ("label", "gold_label")
 RUN = "run.json"
 _CUSTOM = "custom"
 _MAX_BYTES = 64 << 20
+
+PAIR_COLUMNS = (
+    ("premise", "hypothesis"),
+    ("sentence1", "sentence2"),
+    ("text1", "text2"),
+)
+"""Names of the two texts of an NLI row; the first pair that a row has is taken."""
+
+TEXT_COLUMNS = (
+    ("text", "text_pair"),
+    *PAIR_COLUMNS,
+    ("#1 String", "#2 String"),
+    ("question", "sentence"),
+    ("question", "passage"),
+    ("question1", "question2"),
+    ("text",),
+    ("sentence",),
+)
+"""Names of the text or texts of a row to classify; those of the GLUE tasks are among them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +62,34 @@ class Columns:
             raise UserError("this task reads two texts: name both columns, with --text and --pair.")
         return first if self.is_text_asked else [*first, *usual]
 
-    def labels(self, usual: Sequence[str] = LABEL_FIELDS) -> list[str]:
-        """The names under which the truth may stand, likewise."""
+    def labels(self, usual: Sequence[str] = LABEL_COLUMNS) -> list[str]:
+        """The names under which the gold label may be, likewise."""
         own = [] if self.label is None else [self.label]
         return own if self.is_label_asked else [*own, *usual]
+
+
+def texts_of(
+    fields: Mapping[str, Any], choices: Sequence[tuple[str, ...]], *, options: Sequence[str] = ()
+) -> tuple[str, ...] | None:
+    """The texts under the first names that a row has all of; None if one of them is empty.
+
+    Args:
+        fields: the row.
+        choices: the names.
+        options: what the command line calls the options that say other names.
+
+    Raises:
+        UserError: if it has none of them, or one is no text.
+    """
+    present = [names for names in choices if all(name in fields for name in names)]
+    filled = [names for names in present if all(fields[name] is not None for name in names)]
+    for names in [*filled, *present][:1]:
+        if any(is_missing(fields[name]) for name in names):
+            return None
+        return tuple(checked_text(fields[name], what=f"field {name!r}") for name in names)
+    needed = " or ".join(" and ".join(map(repr, names)) for names in choices)
+    advice = f" Say which are meant with {' and '.join(options)}." if options else ""
+    raise UserError(f"needs the fields {needed}; it has {listed(fields)}.{advice}")
 
 
 class Trained(NamedTuple):
@@ -55,6 +99,11 @@ class Trained(NamedTuple):
     text: str | None = None
     pair: str | None = None
     label: str | None = None
+
+    def record(self) -> dict[str, Any]:
+        """The same in the form of ``run.json``, for a folder that is made of the model's."""
+        columns = {name: getattr(self, name) for name in ("text", "pair", "label") if getattr(self, name)}
+        return {"config": {"task": self.task}, "columns": columns}
 
 
 def read_trained(model: str | Path) -> Trained:

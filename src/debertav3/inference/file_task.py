@@ -5,14 +5,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
-from .. import rows
-from ..columns import LABEL_FIELDS, Columns
-from ..predictor import TEMPLATE, Predictor
-from ..rows import Example, Fields
-from ..scoring import Scorer
+from ..tasks.columns import Columns, texts_of
+from ..tasks.labels import LABEL_COLUMNS, NO_GOLD, is_no_gold
+from ..tasks.rows import Row, structured
+from ..tasks.scorers import Scorer
+from .predictor import TEMPLATE, Predictor
 
-LIKELY = 0.5
-"""From which probability on a label of several, or a word as replaced, is told."""
+
+class Example(NamedTuple):
+    """One row, checked."""
+
+    inputs: Any
+    """What the task's method of `Predictor` takes; None for a row without a text, which gets no answer."""
+    gold: Any
+    """The gold label in the form of the task's scorer; None where the row has none."""
+    num_characters: int
+    """How much text the model reads for it."""
+
+
+NO_TEXT = Example(None, None, 0)
+"""A row whose text is empty: training skips such rows, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +70,10 @@ class FileTask(ABC):
 
     name: ClassVar[str]
     """What the command line calls it."""
-    text_fields: ClassVar[Sequence[tuple[str, ...]]] = (("text",),)
+    text_columns: ClassVar[Sequence[tuple[str, ...]]] = (("text",),)
     """The usual names of its text or texts; the first that a row has all of are read."""
-    label_fields: ClassVar[Sequence[str]] = LABEL_FIELDS
-    """The usual names of the truth."""
+    label_columns: ClassVar[Sequence[str]] = LABEL_COLUMNS
+    """The usual names of the gold label."""
     column_options: ClassVar[tuple[str, ...]] = ("--text", "--label")
     """Options by which the user names other columns."""
 
@@ -72,29 +84,46 @@ class FileTask(ABC):
 
     @abstractmethod
     def make_scorer(self) -> Scorer:
-        """What compares answers with the truth."""
+        """What compares answers with the gold labels."""
 
     @abstractmethod
-    def read(self, fields: Fields) -> Example:
+    def read(self, row: Row) -> Example:
         """Check one row.
 
         Raises:
-            UserError: naming the field that is wrong; the caller adds file and line.
+            UserError: naming the field that is wrong.
         """
 
     @abstractmethod
     def answer(self, examples: Sequence[Example]) -> list[Result]:
-        """Answer many rows, in their order."""
+        """Answer many rows that have a text, in their order."""
 
-    def texts(self, fields: Fields) -> tuple[str, ...]:
-        """The text or texts of a row.
+    def texts(self, row: Row) -> tuple[str, ...] | None:
+        """The text or texts of a row; None if one is empty.
 
         Raises:
-            UserError: if one is missing, no text or empty.
+            UserError: if one is missing or no text.
         """
         options = [option for option in self.column_options if option != "--label"]
-        return rows.texts_of(fields, self.options.columns.texts(self.text_fields), options=options)
+        return texts_of(row.fields, self.options.columns.texts(self.text_columns), options=options)
 
-    def gold(self, fields: Fields, **how: Any) -> Any:
-        """The label of a row as it stands, or None: see `rows.gold_of`."""
-        return rows.gold_of(fields, self.options.columns.labels(self.label_fields), **how)
+    def label_cell(self, row: Row) -> Any:
+        """The first label column that a row has, as it is; None without one."""
+        names = self.options.columns.labels(self.label_columns)
+        return structured(next((row.fields[name] for name in names if name in row.fields), None))
+
+    def gold(self, row: Row, *, known: Sequence[str] = (), marks: Sequence[str] = NO_GOLD) -> Any:
+        """The label of a row; None where there is none, or the annotators did not agree.
+
+        Args:
+            row: the row.
+            known: labels of the model: one called ``-1`` is a label.
+            marks: what says that there is no label.
+        """
+        cell = self.label_cell(row)
+        return None if is_no_gold(cell, known=known, marks=marks) else cell
+
+
+def length_of(texts: Sequence[str]) -> int:
+    """Characters of several texts."""
+    return sum(map(len, texts))

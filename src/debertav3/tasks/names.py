@@ -4,8 +4,6 @@ import difflib
 
 from ..errors import UserError
 from .choice import CHOICE_TASKS
-from .config import FinetuneConfig
-from .custom import custom_task
 from .glue import TEXT_TASKS
 from .squad import SPAN_TASKS
 from .tagging import TAGGING_TASKS
@@ -31,17 +29,3 @@ def check_task_name(name: str) -> None:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UserError(f"unknown task {name!r}: known tasks are {', '.join(known)}.{hint}")
-
-
-def task_of(config: FinetuneConfig, *, source: str) -> Task:
-    """Return the task of a run.
-
-    Args:
-        config: the run.
-        source: its first training source, at which task custom looks.
-
-    Raises:
-        UserError: for an unknown task, or columns that do not exist.
-    """
-    check_task_name(config.task)
-    return custom_task(config, source) if config.task == CUSTOM else TASKS[config.task]

@@ -1,6 +1,11 @@
 """How good predictions are: small pure functions over numpy arrays and strings.
 
-Labels are integer ids; a confusion matrix has one row per true label and one column per predicted label, so
+Names and scales of the metrics are the same in ``metrics.json``, model cards, reports, ``evaluate`` and the
+int8 gate. All shares lie between 0 and 1 and correlations between -1 and 1, with one exception that the field
+has: SQuAD's exact match and F1 run from 0 to 100, as its official script prints them. ``rmse`` and ``mae``
+have the unit of the labels.
+
+Labels are integer ids; a confusion matrix has one row per gold label and one column per predicted label, so
 matrices of parts of a data set add up to the matrix of the whole.
 """
 
@@ -8,6 +13,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +21,47 @@ import numpy.typing as npt
 IntArray = npt.NDArray[np.int64]
 Numbers = Sequence[float] | npt.NDArray[np.floating]
 
+MetricName = Literal[
+    "accuracy",
+    "f1",
+    "macro_f1",
+    "micro_f1",
+    "precision",
+    "recall",
+    "matthews_corrcoef",
+    "exact_match",
+    "best_exact",
+    "best_f1",
+    "mrr",
+    "ndcg",
+    "pearson",
+    "spearman",
+    "rmse",
+    "mae",
+]
+"""Every metric by its one name."""
+
+ERRORS: frozenset[MetricName] = frozenset({"rmse", "mae"})
+"""Metrics of which less is better, in the unit of the labels; of all others more is better."""
+
+
+def points(scores: Mapping[str, Any], *, scale: float = 1.0) -> dict[str, float]:
+    """The metrics of which more is better, in points: a share of 1 is 100 points.
+
+    Args:
+        scores: what a scorer returned; other keys are left out.
+        scale: what a perfect score is there, `Scorer.scale`.
+    """
+    names = [name for name in get_args(MetricName) if name in scores and name not in ERRORS]
+    return {name: 100 / scale * scores[name] for name in names}
+
+
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _DROP_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def confusion_matrix(gold: Sequence[int], predicted: Sequence[int], *, num_labels: int) -> IntArray:
-    """Count pairs of true and predicted label: ``(num_labels, num_labels)``, rows are the true labels."""
+    """Count pairs of gold and predicted label: ``(num_labels, num_labels)``, rows are the gold labels."""
     counts = np.zeros((num_labels, num_labels), dtype=np.int64)
     np.add.at(counts, (np.asarray(gold, dtype=np.int64), np.asarray(predicted, dtype=np.int64)), 1)
     return counts
@@ -32,7 +73,7 @@ def accuracy(confusion: IntArray) -> float:
 
 
 def label_scores(confusion: IntArray) -> dict[str, npt.NDArray[np.float64]]:
-    """Per label: ``precision``, ``recall``, ``f1`` and ``support`` (number of true examples).
+    """Per label: ``precision``, ``recall``, ``f1`` and ``support`` (number of gold examples).
 
     A ratio with nothing below the line is 0, as in scikit-learn with ``zero_division=0``.
     """
@@ -46,8 +87,13 @@ def label_scores(confusion: IntArray) -> dict[str, npt.NDArray[np.float64]]:
     }
 
 
+def positive_f1(confusion: IntArray) -> float:
+    """F1 of label 1 of two, as GLUE scores MRPC and QQP; 0 where it is neither predicted nor gold."""
+    return float(label_scores(confusion)["f1"][1])
+
+
 def macro_f1(confusion: IntArray) -> float:
-    """Plain mean of the F1 of all labels that are true or predicted at least once."""
+    """Plain mean of the F1 of all labels that are gold or predicted at least once."""
     seen = (confusion.sum(axis=0) + confusion.sum(axis=1)) > 0
     return float(label_scores(confusion)["f1"][seen].mean()) if seen.any() else 0.0
 
@@ -122,9 +168,9 @@ def entity_scores(counts: Mapping[str, IntArray]) -> dict[str, float]:
 
 
 def reciprocal_rank(scores: Numbers, relevance: Numbers) -> float:
-    """One over the place of a query's first relevant text, best score first; 0 without a relevant one.
+    """One over the rank of a query's first relevant text, best score first; 0 without a relevant one.
 
-    Texts of equal score stand in random order, and the mean over all orders counts: a model that scores all
+    Texts of equal score are in random order, and the mean over all orders counts: a model that scores all
     texts alike gains nothing by the order of the file.
     """
     values, is_relevant = np.asarray(scores, dtype=np.float64), np.asarray(relevance) > 0
@@ -217,6 +263,16 @@ def pearson(gold: Numbers, predicted: Numbers) -> float:
 def spearman(gold: Numbers, predicted: Numbers) -> float:
     """Correlation of ranks, -1 to 1; equal values share the mean of their ranks."""
     return pearson(_ranks(gold), _ranks(predicted))
+
+
+def rmse(gold: Numbers, predicted: Numbers) -> float:
+    """Root of the mean squared error, in the labels' own unit; 0 is best."""
+    return float(np.sqrt(np.mean((np.asarray(predicted) - np.asarray(gold)) ** 2)))
+
+
+def mae(gold: Numbers, predicted: Numbers) -> float:
+    """Mean absolute error, in the labels' own unit; 0 is best."""
+    return float(np.mean(np.abs(np.asarray(predicted) - np.asarray(gold))))
 
 
 def _ranks(values: Numbers) -> npt.NDArray[np.float64]:
