@@ -1,0 +1,94 @@
+"""One command at a time writes one output: a lock beside it that ends with the process."""
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..errors import UserError
+from .writing import cannot_write
+
+_HELD = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK)
+
+
+@contextmanager
+def lock(path: str | Path, *, option: str = "--out") -> Iterator[None]:
+    """Hold the lock of an output file or folder while the block runs; never wait for it.
+
+    It is the system's own lock on the file ``.NAME.debertav3-lock`` beside the output, so it ends with the
+    process, however that ends. Where the file system has no locks, nothing is locked.
+
+    Args:
+        path: the output, which need not exist. Links to one file share its lock.
+        option: what the message advises to change.
+
+    Raises:
+        UserError: if another command holds it, or the lock file cannot be made.
+    """
+    target = Path(os.path.realpath(path))
+    name = target.with_name(f".{target.name[:50]}.debertav3-lock")
+    if not os.access(_existing(name.parent), os.W_OK) and target.is_dir():
+        name = target / ".debertav3-lock"  # a mount point: only the folder itself can be written
+    handle = _acquire(name, path, option)
+    try:
+        yield
+    finally:
+        # Removed while it is held: whoever opened it in between sees that it is gone, and opens it again.
+        with suppress(OSError):
+            name.unlink()
+        os.close(handle)
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _acquire(name: Path, path: str | Path, option: str) -> int:
+    while True:
+        try:
+            name.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(name, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise cannot_write(path, error) from None
+        try:
+            if not _try_to_lock(handle):
+                raise UserError(
+                    f"{path} is being written by another debertav3 command. "
+                    f"Wait until it ends, or choose another {option}."
+                )
+            if _is_still(name, handle):
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # its holder removed it between our opening and locking
+
+
+def _is_still(name: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(name), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_to_lock(handle: int) -> bool:
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _try_to_lock(handle: int) -> bool:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno not in _HELD  # a file system without locks: go on without
+        return True

@@ -1,0 +1,74 @@
+"""JSON read strictly: what is not standard JSON is refused in one line that names the file."""
+
+import json
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ..errors import UserError
+
+
+def parse_json(text: str | bytes, source: str) -> Any:
+    """Parse one JSON value.
+
+    Args:
+        text: UTF-8 with or without a byte order mark, or a string.
+        source: what an error calls it, such as ``rows.jsonl line 3``.
+
+    Raises:
+        UserError: for broken JSON or UTF-8, NaN and infinities, a key that comes twice in one object, numbers
+            that Python refuses to parse (thousands of digits), and nesting too deep to read.
+    """
+    try:
+        decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        return json.loads(decoded, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{source} is not UTF-8 text (byte {error.start + 1}). Save it as UTF-8.") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
+        raise UserError(f"{source} is not valid JSON ({error.msg} at {where}). Fix it.") from None
+    except RecursionError:
+        raise UserError(f"{source} is nested too deeply to read.") from None
+    except ValueError as error:
+        raise UserError(f"{source} is not valid JSON ({error}). Fix it.") from None
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: if it cannot be read, or as `parse_json`.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist. Give the path of an existing file.") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder. Give the path of a file.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+    return parse_json(content, str(path))
+
+
+def read_json_object(path: str | Path) -> dict[str, Any]:
+    """Read a JSON file that holds one object.
+
+    Raises:
+        UserError: as `read_json`, or if it holds anything else.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a JSON {type(content).__name__}; need an object.")
+    return content
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {twice!r} comes twice in one object")
+    return content
