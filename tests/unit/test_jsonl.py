@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from debertav3.data.jsonl import atomic_write, json_line, write_json
+from debertav3.data.jsonl import atomic_write, write_json
 from debertav3.errors import UserError
+from debertav3.tasks.table_writers import json_line
 from debertav3.tasks.tables import read_table
 
 ROWS = [{"text": "caf\u00e9"}, {"text": "b", "n": [1, None]}]
 
 
-@pytest.mark.parametrize("name", ["out.jsonl", "new/folder/out.jsonl.gz", "out.jsonl.zst"])
+@pytest.mark.parametrize("name", ["out.jsonl", "new/folder/out.jsonl.gz"])
 def test_what_is_written_reads_back(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     with atomic_write(path) as file:
@@ -32,8 +33,7 @@ def test_half_a_surrogate_pair_is_written_as_an_escape() -> None:
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_no_number_leaves_that_json_does_not_have(number: float) -> None:
-    with pytest.raises(ValueError):
-        json_line({"a": number})
+    assert json_line({"a": number, "b": [number]}) == '{"a": null, "b": [null]}\n'
 
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

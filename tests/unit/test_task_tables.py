@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from debertav3.errors import UserError
 from debertav3.tasks.choice import race
@@ -73,12 +74,12 @@ def test_all_kinds_of_files_give_the_same_rows(tmp_path: Path, name: str, write:
     ("name", "content", "message"),
     [
         ("x.csv", b"", "is empty"),
-        ("x.csv", b"a,b\n1,2\n3\n", r"line 3 does not have the 2 columns"),
-        ("x.csv", b"a,b\n1,2,3\n", r"line 2 does not have the 2 columns of the header \(a, b\)"),
-        ("x.csv", b"a,b,a\n1,2,3\n", "two columns called 'a'"),
-        ("x.csv", b'a,b\n"1,2\n', "cannot be read"),
+        ("x.csv", b"a,b\n1,2\n3\n", r"line 3 has 1 cells; the first line has 2 names"),
+        ("x.csv", b"a,b\n1,2,3\n", r"line 2 has 3 cells; the first line has 2 names \(a, b\)"),
+        ("x.csv", b"a,b,a\n1,2,3\n", "columns need different names; two are called 'a'"),
+        ("x.csv", b'a,b\n"1,2\n', "line 2 is not valid CSV"),
         ("x.csv", b"a,b\n\xff,1\n", "not UTF-8"),
-        ("x.tsv", b"a\tb\n1\n", r"line 2 does not have the 2 columns .* save such texts as \.csv, quoted"),
+        ("x.tsv", b"a\tb\n1\n", r"line 2 has 1 cells; .* save such texts as \.csv, quoted"),
         ("x.tsv", b'"a"\t"b"\n"1"\t"2"\n', r'quoted columns \("a", "b"\).* Save it as \.csv'),
         ("x.parquet", b"PAR0", "not a Parquet file"),
     ],
@@ -91,7 +92,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, mess
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [('[{"a": 1}, 2]', "row 2 is no object"), ('[{"a": 1}', "is not JSON")]
+    ("content", "message"), [('[{"a": 1}, 2]', "row 2 is no object"), ('[{"a": 1}', "is not valid JSON")]
 )
 def test_a_damaged_list_is_named(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "x.json").write_text(content)
@@ -216,3 +217,78 @@ def test_a_question_without_gap_stands_before_the_option() -> None:
 def test_a_wrong_choice_number_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="line 1: the right choice is 7; need 0 to 1"):
         choices_of("arc", tmp_path, {"question": "Q?", "choices": ["a", "b"], "label": 7})
+
+
+OBJECTS = [{"text": "caf\u00e9"}, {"text": "b", "n": [1, None]}]
+LINES = b'{"text": "caf\xc3\xa9"}\n\n{"text": "b", "n": [1, null]}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        LINES,
+        gzip.compress(LINES),
+        zstandard.compress(LINES),
+        b"\xef\xbb\xbf" + LINES,
+        LINES.decode().encode("utf-16"),
+        LINES.replace(b"\n", b"\r\n"),
+    ],
+    ids=["plain", "gzip", "zstd", "bom", "utf-16", "windows"],
+)
+def test_rows_come_with_their_line_numbers(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(content)
+    assert [(row.place, row.fields) for row in read_table(path)] == [
+        (f"{path} line 1", OBJECTS[0]),
+        (f"{path} line 3", OBJECTS[1]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"a": 1,}', "line 2 is not valid JSON"),
+        (b"[1, 2]", "line 2 holds a JSON list"),
+        (b'{"a": "\xff"}', r"line 2 is not UTF-8 text \(byte 8\)"),
+        (b"[" * 100_000, "line 2 is nested too deeply"),
+        (b'{"a": ' + b"[" * 70 + b"]" * 70 + b"}", "line 2 is nested too deeply"),
+        (b'{"n": ' + b"9" * 5000 + b"}", "line 2 is not usable: it holds an integer of thousands of digits"),
+        (b'{"n": 1e999}', "line 2: n is an infinite number"),
+        (b'{"n": Infinity}', "line 2 is not usable: it holds the number Infinity"),
+        (b'{"a": "half \\ud83d"}', "line 2 has half of a surrogate pair"),
+        (b'{"a": 1, "a": 2}', "line 2 is not usable: it holds the name 'a' twice"),
+    ],
+    ids=[
+        "malformed",
+        "no-object",
+        "latin-1",
+        "deep",
+        "too-deep-to-write",
+        "digits",
+        "endless",
+        "infinity",
+        "surrogate",
+        "twice",
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, line: bytes, message: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a": 1}\n' + line + b"\n")
+    with pytest.raises(UserError, match=message):
+        [(row.place, row.fields) for row in read_table(path)]
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        list(read_table(tmp_path / "none.jsonl"))
+    (tmp_path / "x.jsonl").mkdir()
+    with pytest.raises(UserError, match="is a folder"):
+        list(read_table(tmp_path / "x.jsonl"))
+
+
+@pytest.mark.parametrize(("kind", "compress"), [("gzip", gzip.compress), ("zstd", zstandard.compress)])
+def test_a_compressed_file_cut_short_is_named(tmp_path: Path, kind: str, compress: Any) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(compress((LINES + b"\n") * 1000)[:-8])
+    with pytest.raises(UserError, match=f"damaged {kind}"):
+        [(row.place, row.fields) for row in read_table(path)]

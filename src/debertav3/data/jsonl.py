@@ -1,31 +1,17 @@
 """Files out: a target file is complete or absent."""
 
 import errno
+import gzip
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, cast
 
-from ..compression import create_text
 from ..errors import UserError
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-
-
-def json_line(fields: Mapping[str, Any]) -> str:
-    """One object as a line of JSON with its line end; text stays readable, lone surrogates are escaped.
-
-    Raises:
-        ValueError: for NaN and infinity, which JSON does not have.
-    """
-    line = json.dumps(fields, ensure_ascii=False, allow_nan=False)
-    try:
-        line.encode("utf-8")
-    except UnicodeEncodeError:  # JSON can carry half a surrogate pair, UTF-8 cannot
-        line = json.dumps(fields)
-    return line + "\n"
 
 
 @contextmanager
@@ -33,7 +19,7 @@ def atomic_write(path: str | Path) -> Iterator[IO[str]]:
     """Open a text file that appears under its name only when the block ends without an error.
 
     It is written beside the target, flushed to the disk and renamed. Parent folders are created; a name that
-    ends in ``.gz`` or ``.zst`` is compressed.
+    ends in ``.gz`` is compressed.
 
     Raises:
         UserError: if the target cannot be written, the disk is full, or the target is not an ordinary file.
@@ -44,7 +30,7 @@ def atomic_write(path: str | Path) -> Iterator[IO[str]]:
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        file = create_text(part, ending=target.suffix)
+        file = _create(part, compress=target.suffix == ".gz")
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}.") from None
     try:
@@ -59,6 +45,12 @@ def atomic_write(path: str | Path) -> Iterator[IO[str]]:
         raise UserError(f"{path} cannot be written: {error.strerror}. Nothing was kept.") from None
     finally:
         part.unlink(missing_ok=True)
+
+
+def _create(path: Path, *, compress: bool) -> IO[str]:
+    if compress:
+        return cast(IO[str], gzip.open(path, "wt", encoding="utf-8", newline="\n"))
+    return path.open("w", encoding="utf-8", newline="\n")
 
 
 def write_json(path: str | Path, content: object) -> None:

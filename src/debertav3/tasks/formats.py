@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..compression import read_lines, reading
 from ..errors import MissingExtraError, UserError
+from ..files.compression import read_lines, reading
 from .labels import label_text
 
 FormatName = Literal["jsonl", "json", "csv", "tsv", "parquet", "xlsx", "conll", "datasets"]
@@ -113,7 +113,7 @@ def parse_json(text: str, place: str, *, needed: str = "") -> Any:
         ) from None
     except ValueError as error:
         reason = "an integer of thousands of digits" if "digits" in str(error) else str(error)
-        raise UserError(f"{place} holds {reason}. Write a number that fits in 64 bits, or a text.") from None
+        raise UserError(f"{place} is not usable: it holds {reason}.") from None
     except RecursionError:
         is_deep = True
     if is_deep:
@@ -126,7 +126,15 @@ def _constant(name: str) -> None:
         raise ValueError(f"the number {name}, which JSON does not have")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_constant)
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"the name {twice!r} twice in one object")
+    return fields
+
+
+_DECODER = json.JSONDecoder(parse_constant=_constant, object_pairs_hook=_unique)
 _IN_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..data.jsonl import atomic_write, json_line
 from ..errors import UserError
-from ..tokenization.atomic import replacing
+from ..files import replacing, replacing_text
 from .formats import (
     CSV,
     FORMATS,
@@ -74,6 +73,8 @@ def written_format(path: str | Path, *, named: str | None = None) -> Format:
     Raises:
         UserError: if nothing tells the format, or it is only read.
     """
+    if Path(path).is_dir():
+        raise UserError(f"{path} is a folder, not an ordinary file. Give the path of a file.")
     given = None if named is None else format_named(named)
     found = format_of_ending(path) or (JSONL if given is not None and not given.is_written else given)
     endings = ", ".join(one.endings[0] for one in FORMATS if one.is_written)
@@ -105,28 +106,37 @@ def open_writer(path: str | Path, layout: Layout) -> AbstractContextManager[Writ
     return _open_list(path) if layout.file_format is JSON else _open_jsonl(path)
 
 
-def _line(row: Mapping[str, Any]) -> str:
+def json_line(fields: Mapping[str, Any]) -> str:
+    """One object as a line of strict JSON with its line end; text stays readable.
+
+    What JSON has no form for is written as `as_json` says, half a surrogate pair as an escape.
+    """
     try:
-        return json_line(row)
+        line = json.dumps(fields, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError):  # dates and decimals of a Parquet file, NaN
-        return json_line(as_json(row))
+        line = json.dumps(as_json(fields), ensure_ascii=False, allow_nan=False)
+    try:
+        line.encode("utf-8")
+    except UnicodeEncodeError:  # JSON can carry half a surrogate pair, UTF-8 cannot
+        line = json.dumps(json.loads(line))
+    return line + "\n"
 
 
 @contextmanager
 def _open_jsonl(path: str | Path) -> Iterator[WriteRows]:
-    with atomic_write(path) as file:
-        yield lambda rows: file.writelines(map(_line, rows))
+    with replacing_text(path) as file:
+        yield lambda rows: file.writelines(map(json_line, rows))
 
 
 @contextmanager
 def _open_list(path: str | Path) -> Iterator[WriteRows]:
-    with atomic_write(path) as file:
+    with replacing_text(path) as file:
         between = "[\n"
 
         def write(rows: Rows) -> None:
             nonlocal between
             for row in rows:
-                file.write(between + _line(row).rstrip("\n"))
+                file.write(between + json_line(row).rstrip("\n"))
                 between = ",\n"
 
         yield write
@@ -135,7 +145,7 @@ def _open_list(path: str | Path) -> Iterator[WriteRows]:
 
 @contextmanager
 def _open_csv(path: str | Path, layout: Layout) -> Iterator[WriteRows]:
-    with atomic_write(path) as file:
+    with replacing_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(layout.all_columns)
 
@@ -159,8 +169,6 @@ def _open_parquet(path: Path, layout: Layout) -> Iterator[WriteRows]:
                 writer.write_table(pyarrow.Table.from_pylist(table, schema=schema))
 
             yield write
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from None
     except pyarrow.ArrowException as error:
         raise UserError(f"{path} cannot be written as Parquet: {str(error).splitlines()[0]}") from None
 
@@ -184,11 +192,8 @@ def _open_xlsx(path: Path, layout: Layout) -> Iterator[WriteRows]:
             )
 
     yield write
-    try:
-        with replacing(path) as stream:
-            book.save(stream)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from None
+    with replacing(path) as stream:
+        book.save(stream)
 
 
 def _sheet_cell(value: Any, what: str) -> Any:

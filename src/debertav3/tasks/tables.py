@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..compression import ENDINGS as COMPRESSED
-from ..compression import bare_name
 from ..errors import UserError
+from ..files.compression import ENDINGS as COMPRESSED
+from ..files.compression import bare_name
 from .formats import (
     DATASETS,
     DATASETS_PREFIX,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-from .errors import MissingExtraError, UserError
+from ..errors import MissingExtraError, UserError
 
 ENDINGS = (".gz", ".zst")
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -87,18 +87,19 @@ def reading(path: str | Path) -> Iterator[BinaryIO]:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
-def create_text(path: Path, *, ending: str) -> IO[str]:
-    """Create a UTF-8 text file, compressed as an ending says: ``.gz``, ``.zst`` or any other for plain.
+def compressing(raw: IO[bytes], *, ending: str) -> IO[bytes]:
+    """A stream that compresses what is written to it into ``raw``, as an ending says; other endings: ``raw``.
+
+    Closing it leaves ``raw`` open. Equal content gives equal bytes.
 
     Raises:
         MissingExtraError: for zstd without the package zstandard.
     """
     if ending == ".gz":
-        return cast(IO[str], gzip.open(path, "wt", encoding="utf-8", newline="\n"))
+        return cast(IO[bytes], gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0))
     if ending == ".zst":
-        opened = _zstandard().open(path, "wt", encoding="utf-8", newline="\n")
-        return cast(IO[str], opened)
-    return path.open("w", encoding="utf-8", newline="\n")
+        return cast(IO[bytes], _zstandard().ZstdCompressor().stream_writer(raw, closefd=False))
+    return raw
 
 
 def _zstandard() -> Any:
