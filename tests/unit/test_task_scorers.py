@@ -1,13 +1,12 @@
 """Scorers equal scikit-learn and SQuAD's script, name metrics as everybody does, and never give NaN."""
 
 import json
-import math
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 
-from debertav3.tasks.metrics import MetricName, points
+from debertav3.tasks.metrics import MetricName
 from debertav3.tasks.names import TASKS
 from debertav3.tasks.scorers import (
     AnswerScorer,
@@ -120,11 +119,3 @@ def test_answers_are_scored_of_100_with_and_without_an_answer_apart() -> None:
 def test_tags_are_also_scored_one_by_one() -> None:
     found = scored(EntityScorer(), [["B-A", "I-A", "O"], ["O"]], [["B-A", "O", "O"], ["O"]])
     assert (found["accuracy"], found["f1"], found["per_label"]["A"]["support"]) == (0.75, 0.0, 1)
-
-
-def test_points_are_what_the_gate_compares() -> None:
-    assert points({"accuracy": 0.5, "rmse": 3.0, "per_label": {}, "loss": 1.0}) == {"accuracy": 50.0}
-    assert points({"f1": 80.0}, scale=AnswerScorer.scale) == {"f1": 80.0}
-    for scorer, gold, predicted in ONE_ROW:
-        found = points(scored(scorer, [gold], [predicted]), scale=scorer.scale)
-        assert found and all(math.isfinite(value) and abs(value) <= 100 for value in found.values())

@@ -4,7 +4,6 @@ A folder ``checkpoint-N`` exists only with all its files and ``manifest.json``, 
 crash leaves behind stands under a dotted name, is never read, and is removed by the next save.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -12,12 +11,13 @@ import re
 import shutil
 from pathlib import Path
 
+from ..files import sha256_of_file
+
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 STAGING = ".saving"
 _NAME = re.compile(r"checkpoint-(\d+)")
-_READ_BYTES = 1 << 20
 
 
 def publish(staged: Path, target: Path) -> None:
@@ -29,7 +29,7 @@ def publish(staged: Path, target: Path) -> None:
     """
     sums = {}
     for file in sorted(path for path in staged.rglob("*") if path.is_file()):
-        sums[file.relative_to(staged).as_posix()] = file_sha256(file)
+        sums[file.relative_to(staged).as_posix()] = sha256_of_file(file)
         _flush(file)
     manifest = staged / MANIFEST
     manifest.write_text(json.dumps(sums, indent=1), encoding="utf-8")
@@ -53,7 +53,7 @@ def fault(checkpoint: Path) -> str | None:
         file = checkpoint / name
         if not file.is_file():
             return f"{name} is missing"
-        if file_sha256(file) != expected:
+        if sha256_of_file(file) != expected:
             return f"{name} does not have the recorded SHA-256 sum"
     return None
 
@@ -76,20 +76,16 @@ def numbered(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
+def ours(folder: Path) -> list[Path]:
+    """All folders ``checkpoint-N`` that a run wrote, by their manifest; others are never removed."""
+    return [checkpoint for checkpoint in numbered(folder) if (checkpoint / MANIFEST).is_file()]
+
+
 def remove_older(folder: Path, *, keep: int, best: str | None) -> None:
-    """Delete all but the newest ``keep`` checkpoints and the best one."""
-    for checkpoint in numbered(folder)[:-keep]:
+    """Delete all but the newest ``keep`` checkpoints and the best one; see `ours`."""
+    for checkpoint in ours(folder)[:-keep]:
         if best is None or checkpoint.resolve() != Path(best).resolve():
             shutil.rmtree(checkpoint, ignore_errors=True)
-
-
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 sum of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _flush(path: Path) -> None:

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..contents import content_sums
 from ..data.jsonl import atomic_write
 from ..errors import UserError
 from ..tasks.formats import JSONL, PARQUET, Format
@@ -24,7 +25,6 @@ from ..tasks.rows import Row
 from ..tasks.table_writers import PREDICTION, SCORES, Layout, open_writer, written_format
 from ..tasks.tables import Reading
 from .answerers import Answerer, InProcess, answer_chunk
-from .exported import fingerprint
 from .journal import Journal, StoredAnswer
 from .row_answers import Example, FileTask
 from .sources import CHUNK_ROWS, Source, check_file, chunks_of, examples
@@ -143,7 +143,7 @@ def _about(task: FileTask, source: Source) -> dict[str, Any]:
     about = {
         "task": task.name,
         "model": engine.place,
-        "weights": fingerprint(Path(engine.place)) if Path(engine.place).is_dir() else None,
+        "content": content_sums(Path(engine.place)) if Path(engine.place).is_dir() else None,
         "backend": engine.backend.name,
         "dtype": engine.backend.dtype,
         "labels": task.predictor.labels,

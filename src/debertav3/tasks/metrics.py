@@ -13,7 +13,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,10 @@ MetricName = Literal[
     "recall",
     "matthews_corrcoef",
     "exact_match",
+    "HasAns_exact",
+    "HasAns_f1",
+    "NoAns_exact",
+    "NoAns_f1",
     "best_exact",
     "best_f1",
     "mrr",
@@ -41,20 +45,9 @@ MetricName = Literal[
 ]
 """Every metric by its one name."""
 
+METRICS: tuple[MetricName, ...] = get_args(MetricName)
 ERRORS: frozenset[MetricName] = frozenset({"rmse", "mae"})
 """Metrics of which less is better, in the unit of the labels; of all others more is better."""
-
-
-def points(scores: Mapping[str, Any], *, scale: float = 1.0) -> dict[str, float]:
-    """The metrics of which more is better, in points: a share of 1 is 100 points.
-
-    Args:
-        scores: what a scorer returned; other keys are left out.
-        scale: what a perfect score is there, `Scorer.scale`.
-    """
-    names = [name for name in get_args(MetricName) if name in scores and name not in ERRORS]
-    return {name: 100 / scale * scores[name] for name in names}
-
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _DROP_PUNCTUATION = str.maketrans("", "", string.punctuation)
