@@ -101,7 +101,11 @@ def pieces() -> tuple[dict[str, Any], dict[str, Any], Data]:
         "threads": 1,
     }
     dev = [Example(texts=(f"{EVIL} {n}", "h" * 2000), label="neutral") for n in range(8)]
-    return report, record, Data(task=TASKS["nli"], labels=LABELS, train=dev, dev={"dev.jsonl": dev}, rows={})
+    return (
+        report,
+        record,
+        Data(task=TASKS["nli"], labels=LABELS, train=dev, dev={"dev.jsonl": dev}, rows={}, row_sums={}),
+    )
 
 
 class Checker(html.parser.HTMLParser):
