@@ -30,7 +30,7 @@ from .baselines import check_length
 from .batches import EncodedDataset, PaddingCollator
 from .card import model_card
 from .config import FinetuneConfig
-from .doctor import examine
+from .doctor import add_word_baselines, examine
 from .folder import checkpoints_of, remove_checkpoints, starting_point, write_settings
 from .objectives import Objective, objective_of
 from .opening import label_order, open_model, open_tokenizer
@@ -39,6 +39,7 @@ from .preparation import Data
 from .records import data_facts, finite, run_contents, run_record
 from .report import WORST_SHOWN, render
 from .trainer import DivergedError, FinetuneTrainer, training_arguments
+from .verdict import verdict
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         if trainer.is_world_process_zero():
             _report_divergence(prepared, error, out, config=config, data=data, made_of=(sums, contents))
         raise
+    add_word_baselines(report["dev"], facts.get("dev", {}))
     report |= {"data": facts, "seconds": time.perf_counter() - started}
     if trainer.is_world_process_zero():
         trained_model = merged(trainer.model)
@@ -105,7 +107,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
             out / "README.md", model_card(report, record, data, architecture=trained_model.config.to_dict())
         )
         write_json(out / "run.json", record)  # comes last, so a folder that has it is complete
-        _tell(report, prepared.task.best_metric, out)
+        _tell(report, prepared.task.best_metric, prepared.labels, out)
         if not config.keep_checkpoints:
             remove_checkpoints(out)
     return report
@@ -293,12 +295,11 @@ def _report(prepared: _Prepared, *, steps: int) -> tuple[dict[str, Any], dict[st
     return report, {source: outcomes for source, (_, outcomes) in scored.items()}
 
 
-def _tell(report: Mapping[str, Any], metric: str, out: Path) -> None:
+def _tell(report: Mapping[str, Any], metric: str, labels: Sequence[str], out: Path) -> None:
     """Say in a line for each dev set how it went, and where to read on."""
     for source, scores in report["dev"].items():
-        score, base = scores[metric], scores["majority_baseline"][metric]
-        verdict = "" if score > base else ": NO better, so it has learnt nothing of use yet"
-        logger.info("%s: %s %.4f, without input %.4f%s", source, metric, score, base, verdict)
+        line, is_well = verdict(source, scores, metric, labels)
+        logger.log(logging.INFO if is_well else logging.WARNING, "%s", line)
     logger.info("scores, curves and errors: %s", out / "report.html")
 
 
@@ -314,7 +315,7 @@ def _with_precision(config: FinetuneConfig) -> FinetuneConfig:
 def _dev_report(
     prepared: _Prepared, dataset: EncodedDataset, *, source: str
 ) -> tuple[dict[str, Any], list[Outcome]]:
-    """Score the final weights on one dev set, beside an answer that needs no input."""
+    """Score the final weights on one dev set, beside the best answer that is always the same."""
     objective, labels = prepared.objective, prepared.labels
     output = prepared.trainer.predict(dataset)
     loss = (output.metrics or {})["test_loss"]
@@ -325,7 +326,7 @@ def _dev_report(
         **objective.score(output.predictions, dataset, labels=labels),
         "loss": loss,
         "examples": len(dataset.examples),
-        "majority_baseline": prepared.task.baseline(prepared.train, dataset.examples, labels=labels),
+        "majority_baseline": prepared.task.baseline(dataset.examples, dataset.examples, labels=labels),
         **objective.details(output.predictions, dataset, labels=labels),
         "calibration": calibration(outcomes),
         "by_length": by_length(outcomes),
