@@ -215,7 +215,7 @@ def judged_metrics(scores: Mapping[str, Any], *, scale: float = 1.0) -> dict[str
     Raises:
         ValueError: for a number that the gate does not know: it would pass unseen.
     """
-    judged = {}
+    judged: dict[str, float] = {}
     for name, value in scores.items():
         if name in _NOT_JUDGED or name.endswith("_total") or not isinstance(value, int | float):
             continue
