@@ -42,7 +42,7 @@ def folders(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelFolder
 
 def trained(folder: Path, **columns: str) -> Path:
     """As ``finetune custom`` leaves its folder."""
-    record = {"config": FinetuneConfig(task="custom", model="x").to_dict(), "columns": columns}
+    record = {"config": FinetuneConfig.of(task="custom", model="x").to_dict(), "columns": columns}
     (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
     return folder
 

@@ -24,7 +24,7 @@ class ChoiceObjective(Objective[ChoiceTask]):
     ) -> EncodedDataset:
         """Encode each choice with its context; of the two the longer is cut first."""
         pairs = [(example.texts[0], choice) for example in examples for choice in example.texts[1:]]
-        rows = iter(encode_texts(pairs, tokenizer, max_length=config.max_length))
+        rows = iter(encode_texts(pairs, tokenizer, max_length=config.data.max_length))
         features = []
         for example in examples:
             choices = [next(rows) for _ in example.texts[1:]]
@@ -36,7 +36,7 @@ class ChoiceObjective(Objective[ChoiceTask]):
         self, examples: Sequence[Example], *, labels: Sequence[str], config: FinetuneConfig
     ) -> LossFunction:
         """Cross entropy over the choices."""
-        return losses.classification_loss(label_smoothing=config.label_smoothing)
+        return losses.classification_loss(label_smoothing=config.regularization.label_smoothing)
 
     @property
     def divergence(self) -> Divergence:
