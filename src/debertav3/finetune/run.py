@@ -29,7 +29,7 @@ from .batches import EncodedDataset, PaddingCollator
 from .card import model_card
 from .config import FinetuneConfig
 from .custom import named_columns
-from .doctor import examine
+from .doctor import add_word_baselines, examine
 from .folder import checkpoints_of, remove_checkpoints, starting_point, write_settings
 from .opening import label_order, open_model, open_tokenizer
 from .outcomes import Outcome, by_length, calibration, worst
@@ -38,6 +38,7 @@ from .records import data_facts, finite, run_contents, run_record
 from .report import WORST_SHOWN, render
 from .task import Example, Task
 from .trainer import DivergedError, FinetuneTrainer, training_arguments
+from .verdict import verdict
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
     with _says_not_possible():
         tokenizer = open_tokenizer(config, data.task)
         model = _open_for_training(config, data, tokenizer)
-        facts = examine(data, config, tokenizer=tokenizer) if config.check_data else {}
+        facts = examine(data, config, tokenizer=tokenizer) if config.data.check_data else {}
         for line in facts.get("warnings", ()):
             logger.warning("%s", line)
         prepared = _prepare(config, data, model=model, tokenizer=tokenizer, folder=checkpoints_of(out))
@@ -91,6 +92,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         if trainer.is_world_process_zero():
             _report_divergence(prepared, error, out, config=config, data=data, made_of=(sums, contents))
         raise
+    add_word_baselines(report["dev"], facts.get("dev", {}))
     report |= {"data": facts, "seconds": time.perf_counter() - started}
     if trainer.is_world_process_zero():
         trained_model = merged(trainer.model)
@@ -104,8 +106,8 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
             out / "README.md", model_card(report, record, data, architecture=trained_model.config.to_dict())
         )
         write_json(out / "run.json", record)  # comes last, so a folder that has it is complete
-        _tell(report, prepared.task.best_metric, out)
-        if not config.keep_checkpoints:
+        _tell(report, prepared.task.best_metric, prepared.labels, out)
+        if not config.checkpoints.keep_checkpoints:
             remove_checkpoints(out)
     return report
 
@@ -131,7 +133,7 @@ def _open_for_training(config: FinetuneConfig, data: Data, tokenizer: Any) -> Pr
     if isinstance(model, DebertaV2PreTrainedModel) and not torch.accelerator.is_available():
         model.set_attention_backend("blockwise")  # in bf16 a training step takes less than half the time
     check_length(model, config)
-    if config.gradient_checkpointing:
+    if config.loop.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     freeze(model, config)
     return model
@@ -288,18 +290,17 @@ def _report(prepared: _Prepared, *, steps: int) -> tuple[dict[str, Any], dict[st
     return report, {source: outcomes for source, (_, outcomes) in scored.items()}
 
 
-def _tell(report: Mapping[str, Any], metric: str, out: Path) -> None:
+def _tell(report: Mapping[str, Any], metric: str, labels: Sequence[str], out: Path) -> None:
     """Say in a line for each dev set how it went, and where to read on."""
     for source, scores in report["dev"].items():
-        score, base = scores[metric], scores["majority_baseline"][metric]
-        verdict = "" if score > base else ": NO better, so it has learnt nothing of use yet"
-        logger.info("%s: %s %.4f, without input %.4f%s", source, metric, score, base, verdict)
+        line, is_well = verdict(source, scores, metric, labels)
+        logger.log(logging.INFO if is_well else logging.WARNING, "%s", line)
     logger.info("scores, curves and errors: %s", out / "report.html")
 
 
 def _with_precision(config: FinetuneConfig) -> FinetuneConfig:
     """Resolve ``auto``: bf16 on an accelerator that multiplies in it; fp32 on CPUs, to the last bit."""
-    if config.precision != "auto":
+    if config.loop.precision != "auto":
         return config
     device = torch.accelerator.current_accelerator(check_available=True)
     has_bf16 = device is not None and multiplies_bf16(device.type)
@@ -309,7 +310,7 @@ def _with_precision(config: FinetuneConfig) -> FinetuneConfig:
 def _dev_report(
     prepared: _Prepared, dataset: EncodedDataset, *, source: str
 ) -> tuple[dict[str, Any], list[Outcome]]:
-    """Score the final weights on one dev set, beside an answer that needs no input."""
+    """Score the final weights on one dev set, beside the best answer that is always the same."""
     task, labels = prepared.task, prepared.labels
     output = prepared.trainer.predict(dataset)
     loss = (output.metrics or {})["test_loss"]
@@ -320,7 +321,7 @@ def _dev_report(
         **task.score(output.predictions, dataset, labels=labels),
         "loss": loss,
         "examples": len(dataset.examples),
-        "majority_baseline": task.baseline(prepared.train, dataset, labels=labels),
+        "majority_baseline": task.baseline(dataset.examples, dataset, labels=labels),
         **task.details(output.predictions, dataset, labels=labels),
         "calibration": calibration(outcomes),
         "by_length": by_length(outcomes),
