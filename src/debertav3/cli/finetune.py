@@ -81,11 +81,11 @@ def finetune(
     To repeat a run: debertav3 finetune --config my-nli/run.json --out again
     """
     log_to_stderr()
-    from ..data.jsonl import json_line
     from ..finetune.folder import check_can_be_made
     from ..finetune.preparation import read_data, resolve
     from ..finetune.records import changes_since, refuse_other_folder
     from ..runs.settings import read_record, read_settings
+    from ..tasks.table_writers import json_line
 
     file = read_settings(config) if config else {}
     record = read_record(config) if config else None

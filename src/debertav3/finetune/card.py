@@ -9,8 +9,8 @@ from .calibration import in_words
 from .verdict import EXPLANATION, baselines, metric_of, verdict
 
 if TYPE_CHECKING:
+    from ..tasks.task import Head
     from .preparation import Data
-    from .task import Head
 
 _PIPELINES: "dict[Head, str]" = {
     "sequence-classification": "text-classification",

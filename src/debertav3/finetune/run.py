@@ -25,6 +25,9 @@ from ..errors import MissingExtraError, UserError
 from ..layers.precision import multiplies_bf16
 from ..models import DebertaV2PreTrainedModel
 from ..runs import page
+from ..tasks.custom import named_columns
+from ..tasks.task import Example, Task
+from ..tasks.text import TextTask
 from . import plots
 from .adaptation import add_lora, freeze, merged
 from .baselines import check_length
@@ -32,15 +35,14 @@ from .batches import EncodedDataset, PaddingCollator
 from .calibration import Predictions, describe
 from .card import model_card
 from .config import FinetuneConfig
-from .custom import named_columns
 from .doctor import add_word_baselines, examine
 from .folder import checkpoints_of, remove_checkpoints, starting_point, write_settings
+from .objectives import Objective, objective_of
 from .opening import label_order, open_model, open_tokenizer
 from .outcomes import Outcome, by_length, calibration, worst
 from .preparation import Data
 from .records import data_facts, finite, run_contents, run_record
 from .report import WORST_SHOWN, render
-from .task import Example, Task
 from .trainer import DivergedError, FinetuneTrainer, training_arguments
 from .verdict import verdict
 
@@ -165,6 +167,7 @@ class _Prepared:
     """All that stands ready before the first step."""
 
     task: Task
+    objective: Objective[Any]
     labels: tuple[str, ...]
     """In the order of the model's outputs."""
     train: list[Example]
@@ -181,16 +184,17 @@ def _prepare(
     folder: Path,
 ) -> _Prepared:
     task, labels = data.task, label_order(model, data.labels)
+    objective = objective_of(task)
 
     def encoded(examples: Sequence[Example]) -> EncodedDataset:
-        return task.encode(examples, tokenizer, labels=labels, config=config)
+        return objective.encode(examples, tokenizer, labels=labels, config=config)
 
     dev_sets = {source: encoded(examples).sorted_by_length() for source, examples in data.dev.items()}
     first_dev = next(iter(dev_sets.values()), None)
 
     def first_dev_scores(output: EvalPrediction) -> dict[str, float]:
         assert first_dev is not None
-        return task.score(output.predictions, first_dev, labels=labels)
+        return objective.score(output.predictions, first_dev, labels=labels)
 
     args = training_arguments(
         _with_precision(config),
@@ -204,13 +208,15 @@ def _prepare(
         config=config,
         args=args,
         collator=PaddingCollator(tokenizer, has_token_labels=task.head == "token-classification"),
-        loss=task.loss(data.train, labels=labels, config=config),
-        divergence=task.divergence,
+        loss=objective.loss(data.train, labels=labels, config=config),
+        divergence=objective.divergence,
         train_dataset=encoded(data.train),
         dev_dataset=first_dev,
         compute_metrics=first_dev_scores,
     )
-    return _Prepared(task=task, labels=labels, train=data.train, dev_sets=dev_sets, trainer=trainer)
+    return _Prepared(
+        task=task, objective=objective, labels=labels, train=data.train, dev_sets=dev_sets, trainer=trainer
+    )
 
 
 def _report_divergence(
@@ -325,18 +331,18 @@ def _dev_report(
     prepared: _Prepared, dataset: EncodedDataset, *, source: str
 ) -> tuple[dict[str, Any], list[Outcome], Predictions | None]:
     """Score the final weights on one dev set, beside the best answer that is always the same."""
-    task, labels = prepared.task, prepared.labels
+    objective, labels = prepared.objective, prepared.labels
     output = prepared.trainer.predict(dataset)
     loss = (output.metrics or {})["test_loss"]
     if not math.isfinite(loss):
         raise DivergedError(f"training diverged: the loss on {source} is {loss}; the model was not saved.")
-    outcomes = task.outcomes(output.predictions, dataset, labels=labels)
+    outcomes = objective.outcomes(output.predictions, dataset, labels=labels)
     report = {
-        **task.score(output.predictions, dataset, labels=labels),
+        **objective.score(output.predictions, dataset, labels=labels),
         "loss": loss,
         "examples": len(dataset.examples),
-        "majority_baseline": task.baseline(dataset.examples, dataset, labels=labels),
-        **task.details(output.predictions, dataset, labels=labels),
+        "majority_baseline": prepared.task.baseline(dataset.examples, dataset.examples, labels=labels),
+        **objective.details(output.predictions, dataset, labels=labels),
         "calibration": calibration(outcomes),
         "by_length": by_length(outcomes),
     }
@@ -346,15 +352,9 @@ def _dev_report(
 def _predictions(prepared: _Prepared, logits: Any, dataset: EncodedDataset) -> Predictions | None:
     """What a classifier said of a dev set; None for other heads, and for numbers and rankings."""
     task, labels = prepared.task, prepared.labels
-    if task.head != "sequence-classification" or not labels:
+    if not isinstance(task, TextTask) or task.target == "number" or not labels:
         return None
-    is_several = task.config_keys(labels).get("problem_type") == "multi_label_classification"
     gold = dataset.labels()
-    if not is_several and gold.ndim == 2:  # distributions over labels
+    if task.target == "one-label" and gold.ndim == 2:  # distributions over labels
         gold = gold.argmax(-1)
-    return Predictions(
-        logits_NC=np.asarray(logits),
-        gold=gold,
-        kind="several-labels" if is_several else "one-label",
-        labels=labels,
-    )
+    return Predictions(logits_NC=np.asarray(logits), gold=gold, kind=task.target, labels=labels)
