@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
+from .options import Command
+from .terminal import wrote
 
 if TYPE_CHECKING:
     from ..inference.answerers import Answerer, TaskPlan
@@ -75,34 +77,34 @@ Format = Annotated[
 TextColumn = Annotated[
     str | None,
     typer.Option(
-        "--text",
+        "--text-column",
         help="Column of the text, or of the first of two.",
         show_default="as the model was trained, or the usual names",
     ),
 ]
 PairColumn = Annotated[
-    str | None, typer.Option("--pair", help="Column of the second text.", show_default="likewise")
+    str | None, typer.Option("--pair-column", help="Column of the second text.", show_default="likewise")
 ]
 LabelColumn = Annotated[
-    str | None, typer.Option("--label", help="Column of the truth.", show_default="likewise")
+    str | None, typer.Option("--label-column", help="Column with the gold labels.", show_default="likewise")
 ]
 
 
 def register(app: typer.Typer) -> None:
-    app.command("predict")(predict)
-    app.command("evaluate")(evaluate)
+    app.command("predict", cls=Command)(predict)
+    app.command("evaluate", cls=Command)(evaluate)
 
 
 def predict(
     task: TaskName,
     model: ModelName,
     source: Annotated[
-        Path, typer.Option("--input", help="Rows: .jsonl, .csv or .conll, also .gz, or .parquet.")
+        Path, typer.Option("--data", help="Rows: .jsonl, .csv or .conll, also .gz, or .parquet.")
     ],
     target: Annotated[
         Path,
         typer.Option(
-            "--output", help="Gets every row in order, with prediction and scores: .jsonl, .csv, .parquet."
+            "--out", help="Gets every row in order, with prediction and scores: .jsonl, .csv, .parquet."
         ),
     ],
     metrics: Annotated[Path | None, typer.Option(help="Gets the metrics of labelled rows as JSON.")] = None,
@@ -110,11 +112,9 @@ def predict(
     text: TextColumn = None,
     pair: PairColumn = None,
     label: LabelColumn = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with what a stopped run has answered.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin anew and replace what an earlier run has left.")
+        bool, typer.Option("--overwrite", help="Start again and replace what an earlier run has left.")
     ] = False,
     workers: Annotated[
         int, typer.Option(help="Processes, each with the model; the cores are divided among them.", min=1)
@@ -137,9 +137,11 @@ def predict(
     n_best: NBest = 1,
     null_threshold: NullThreshold = "0",
 ) -> None:
-    """Answer every row of a file; docs/prediction.md says which fields each task reads.
+    """Answer every row of a file.
 
-    Example: debertav3 predict nli --model models/nano --input pairs.jsonl --output answers.jsonl
+    docs/prediction.md says which columns each task reads. Probabilities are shares from 0 to 1.
+
+    Example: debertav3 predict nli --model models/nano --data pairs.jsonl --out answers.jsonl
     """
     from ..inference.file_tasks import AnswerOptions
     from ..inference.files import predict_file
@@ -178,6 +180,7 @@ def predict(
         overwrite=overwrite,
         answerer=_answerer(plan, workers=workers, use_ray=use_ray),
     )
+    wrote(target, metrics)
 
 
 def evaluate(
@@ -201,7 +204,10 @@ def evaluate(
     aggregation: Aggregation = "first",
     null_threshold: NullThreshold = "0",
 ) -> None:
-    """Score a checkpoint on labelled rows and print the metrics as JSON.
+    """Score a checkpoint on labelled rows.
+
+    Prints the metrics as JSON: shares from 0 to 1, but for `exact` and `f1` of SQuAD, which are points of 100
+    as in its official script.
 
     Example: debertav3 evaluate nli --model models/nano --data dev.jsonl.gz --metrics metrics.json
     """
@@ -235,6 +241,7 @@ def evaluate(
         with atomic_write(metrics) as file:
             file.write(report)
     print(report, end="")
+    wrote(metrics)
 
 
 def _plan(
@@ -256,7 +263,11 @@ def _plan(
     if not source.is_file():
         raise UserError(f"{source} is no file. Give the path of a JSONL, CSV, Parquet or CoNLL file.")
     kind, asked = FILE_TASKS[task], options.columns
-    for option, column in (("--text", asked.text), ("--pair", asked.pair), ("--label", asked.label)):
+    for option, column in (
+        ("--text-column", asked.text),
+        ("--pair-column", asked.pair),
+        ("--label-column", asked.label),
+    ):
         if column is not None and option not in kind.column_options:
             raise UserError(f"task {task} reads no column that {option} names. Leave it out.")
     trained = read_trained(model)

@@ -82,7 +82,8 @@ def custom_task(config: "FinetuneConfig", source: str) -> Task:
     if kind == "ranking":
         if len(columns) < 2:
             raise UserError(
-                "ranking needs a query and a text: name their columns with --text NAME and --pair NAME."
+                "ranking needs a query and a text: name their columns with --text-column NAME and "
+                "--pair-column NAME."
             )
         return RankingTask(name="custom", columns=columns, label_column=(label,))
     target: Target = kind  # type: ignore[assignment]
@@ -113,7 +114,9 @@ def _hint(rows: Sequence[Row], *, texts: Sequence[str], label: str, kind: str) -
     others = [column for column in sizes if column not in texts]
     near = [column for column in others if 3 * sizes[column] > sizes.get(texts[0], 0)]
     if len(texts) == 1 and near and kind != "tags":
-        logger.info("custom: column %r is not read; if the two are a pair, add --pair %s", near[0], near[0])
+        logger.info(
+            "custom: column %r is not read; if the two are a pair, add --pair-column %s", near[0], near[0]
+        )
     values = [str(row.fields.get(label)) for row in rows if isinstance(row.fields.get(label), str)]
     if kind == "several-labels" and not any(SEVERAL_SEPARATOR in value for value in values):
         marked = next((value for value in values if re.search(r"[,;]", value)), None)
@@ -145,7 +148,7 @@ def _label_column(rows: Sequence[Row], named: str | None, source: str) -> str:
             return by_lower[name]
     likely = min(rows[0].fields, key=lambda column: _distinct(rows, column))
     raise UserError(
-        f"which column is the label? {source} has {_listed(rows)}. Say --label NAME; the fewest "
+        f"which column is the label? {source} has {_listed(rows)}. Say --label-column NAME; the fewest "
         f"different values ({_distinct(rows, likely)}) are in {likely!r}."
     )
 
@@ -163,7 +166,7 @@ def _text_column(rows: Sequence[Row], named: str | None, source: str, *, taken: 
         return _existing(rows, named, source)
     sizes = _text_sizes(rows, taken=taken)
     if not sizes:
-        raise UserError(f"which column is the text? {source} has {_listed(rows)}. Say --text NAME.")
+        raise UserError(f"which column is the text? {source} has {_listed(rows)}. Say --text-column NAME.")
     return max(sizes, key=lambda column: sizes[column])
 
 

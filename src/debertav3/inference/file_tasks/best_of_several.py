@@ -17,7 +17,7 @@ class RerankTask(FileTask):
     name = "rerank"
     text_fields = (("query", "text"),)
     label_fields = (*LABEL_FIELDS, "relevance")
-    column_options = ("--text", "--pair", "--label")
+    column_options = ("--text-column", "--pair-column", "--label-column")
 
     def make_scorer(self) -> Scorer:
         """How high the right texts stand."""
@@ -66,7 +66,7 @@ class ChoiceTask(FileTask):
     name = "choice"
     text_fields = ()
     label_fields = choices.LABEL_FIELDS
-    column_options = ("--label",)
+    column_options = ("--label-column",)
 
     def make_scorer(self) -> Scorer:
         """The share of right choices."""

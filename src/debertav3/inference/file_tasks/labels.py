@@ -16,7 +16,7 @@ class NLITask(FileTask):
 
     name = "nli"
     text_fields = rows.PAIR_FIELDS
-    column_options = ("--text", "--pair", "--label")
+    column_options = ("--text-column", "--pair-column", "--label-column")
 
     def make_scorer(self) -> Scorer:
         """Labels by name, two-way where one side is."""
@@ -45,7 +45,7 @@ class ClassifyTask(FileTask):
 
     name = "classify"
     text_fields = rows.TEXT_FIELDS
-    column_options = ("--text", "--pair", "--label")
+    column_options = ("--text-column", "--pair-column", "--label-column")
 
     def make_scorer(self) -> Scorer:
         """By the kind of head."""

@@ -62,7 +62,7 @@ class FileTask(ABC):
     """The usual names of its text or texts; the first that a row has all of are read."""
     label_fields: ClassVar[Sequence[str]] = LABEL_FIELDS
     """The usual names of the truth."""
-    column_options: ClassVar[tuple[str, ...]] = ("--text", "--label")
+    column_options: ClassVar[tuple[str, ...]] = ("--text-column", "--label-column")
     """Options by which the user names other columns."""
 
     def __init__(self, predictor: Predictor, options: AnswerOptions) -> None:
@@ -92,7 +92,7 @@ class FileTask(ABC):
         Raises:
             UserError: if one is missing, no text or empty.
         """
-        options = [option for option in self.column_options if option != "--label"]
+        options = [option for option in self.column_options if option != "--label-column"]
         return rows.texts_of(fields, self.options.columns.texts(self.text_fields), options=options)
 
     def gold(self, fields: Fields, **how: Any) -> Any:

@@ -65,7 +65,7 @@ class QATask(FileTask):
 
     name = "qa"
     text_fields = (("question", "context"),)
-    column_options = ("--text", "--pair")
+    column_options = ("--text-column", "--pair-column")
 
     def make_scorer(self) -> Scorer:
         """SQuAD's."""

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import pytest
 import typer
+from debertav3.cli.several_values import SeveralValues
 from typer.testing import CliRunner
 
 from debertav3 import cli
-from debertav3.cli.several_values import SeveralValues
 
 app = typer.Typer()
 
