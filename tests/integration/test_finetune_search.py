@@ -13,8 +13,8 @@ from debertav3.errors import UserError
 from debertav3.finetune import trainer as training
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.search import paper_grid, read_grid, search
-from debertav3.finetune.tasks import TASKS
 from debertav3.sizes import config_for
+from debertav3.tasks.names import TASKS
 
 pytest.importorskip("optuna")
 GRID = {"learning_rate": [1e-9, 2e-2], "warmup_steps": [0.0, 0.5]}

@@ -13,7 +13,7 @@ from .terminal import wrote
 
 if TYPE_CHECKING:
     from ..finetune.config import FinetuneConfig
-    from ..finetune.task import Task
+    from ..tasks.task import Task
 
 
 @data_app.command("check", cls=Command)

@@ -83,7 +83,9 @@ Folds = Annotated[
 MaxLength = Annotated[
     int | None,
     typer.Option(
-        help="Tokens of one example; longer ones are truncated.", show_default="by model and task", rich_help_panel=DATA
+        help="Tokens of one example; longer ones are truncated.",
+        show_default="by model and task",
+        rich_help_panel=DATA,
     ),
 ]
 TextColumn = Annotated[
@@ -105,17 +107,23 @@ Kind = Annotated[
 ]
 Epochs = Annotated[
     float | None,
-    typer.Option(help="Passes over the training data.", show_default="by model and task", rich_help_panel=TRAINING),
+    typer.Option(
+        help="Passes over the training data.", show_default="by model and task", rich_help_panel=TRAINING
+    ),
 ]
 LearningRate = Annotated[
     float | None,
     typer.Option(
-        help="Highest learning rate, such as 2e-5.", show_default="by model and task", rich_help_panel=TRAINING
+        help="Highest learning rate, such as 2e-5.",
+        show_default="by model and task",
+        rich_help_panel=TRAINING,
     ),
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option(help="Examples per optimiser step.", show_default="by model and task", rich_help_panel=TRAINING),
+    typer.Option(
+        help="Examples per optimiser step.", show_default="by model and task", rich_help_panel=TRAINING
+    ),
 ]
 Seed = Annotated[
     int | None,
@@ -193,11 +201,11 @@ def finetune(
     To repeat a run: debertav3 finetune --config my-nli/run.json --out again
     """
     log_to_stderr()
-    from ..data.jsonl import json_line
     from ..finetune.folder import check_can_be_made
     from ..finetune.preparation import read_data, resolve
     from ..finetune.records import changes_since, refuse_other_folder
     from ..runs.settings import read_record, read_settings
+    from ..tasks.table_writers import json_line
 
     file = read_settings(config) if config else {}
     record = read_record(config) if config else None
@@ -251,8 +259,8 @@ def finetune(
 
 
 def _cross_validate(settings: FinetuneConfig, data: "Data", out: Path) -> None:
-    from ..data.jsonl import json_line
     from ..finetune.crossvalidation import cross_validate
+    from ..tasks.table_writers import json_line
 
     found = cross_validate(settings, data, out)
     if is_first_process():

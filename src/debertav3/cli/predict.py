@@ -12,8 +12,8 @@ from .terminal import wrote
 
 if TYPE_CHECKING:
     from ..inference.answerers import Answerer, TaskPlan
-    from ..inference.columns import Columns
-    from ..inference.file_tasks import AnswerOptions
+    from ..inference.row_answers import AnswerOptions
+    from ..tasks.columns import Columns
 
 TaskName = Annotated[
     str,
@@ -143,8 +143,8 @@ def predict(
 
     Example: debertav3 predict nli --model models/nano --data pairs.jsonl --out answers.jsonl
     """
-    from ..inference.file_tasks import AnswerOptions
     from ..inference.files import predict_file
+    from ..inference.row_answers import AnswerOptions
 
     options = AnswerOptions(
         candidate_labels=_candidates(task, labels),
@@ -212,8 +212,8 @@ def evaluate(
     Example: debertav3 evaluate nli --model models/nano --data dev.jsonl.gz --metrics metrics.json
     """
     from ..data.jsonl import atomic_write
-    from ..inference.file_tasks import AnswerOptions
     from ..inference.files import evaluate_file, to_json
+    from ..inference.row_answers import AnswerOptions
 
     options = AnswerOptions(
         candidate_labels=_candidates(task, labels),
@@ -255,8 +255,8 @@ def _plan(
 ) -> "TaskPlan":
     """How to open a task over a file; a wrong name of either is told before anything is loaded."""
     from ..inference.answerers import TaskPlan
-    from ..inference.columns import find_columns, read_trained
-    from ..inference.file_tasks import FILE_TASKS
+    from ..inference.row_answers import FILE_TASKS
+    from ..tasks.columns import find_columns, read_trained
 
     if task not in FILE_TASKS:
         raise UserError(f"unknown task {task!r}. Choose one of: {', '.join(FILE_TASKS)}.")
@@ -277,7 +277,7 @@ def _plan(
 
 
 def _asked_columns(text: str | None, pair: str | None, label: str | None) -> "Columns":
-    from ..inference.columns import Columns
+    from ..tasks.columns import Columns
 
     return Columns(text=text, pair=pair, label=label)
 

@@ -8,8 +8,8 @@ from . import usage
 from .verdict import EXPLANATION, baselines, metric_of, verdict
 
 if TYPE_CHECKING:
+    from ..tasks.task import Head
     from .preparation import Data
-    from .task import Head
 
 _PIPELINES: "dict[Head, str]" = {
     "sequence-classification": "text-classification",

@@ -12,9 +12,9 @@ from typing import Any
 
 from ..data.jsonl import atomic_write, write_json
 from ..errors import UserError
+from ..tasks.glue import GLUE_TASKS
 from .config import FinetuneConfig
 from .folder import check_can_be_made
-from .glue import GLUE_TASKS
 from .preparation import Data, read_data, resolve
 from .records import changed_settings, changes_between, data_facts, known_by_path, run_contents
 

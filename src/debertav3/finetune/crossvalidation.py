@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.jsonl import atomic_write, json_line, write_json
+from ..data.jsonl import atomic_write, write_json
 from ..errors import UserError
+from ..tasks.table_writers import json_line
 from .config import FinetuneConfig
 from .outcomes import Outcome
 from .preparation import Data, read_data

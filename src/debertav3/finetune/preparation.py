@@ -11,15 +11,15 @@ from typing import Any
 
 from ..errors import UserError
 from ..sizes import PUBLISHED, SIZES
+from ..tasks.custom import custom_task
+from ..tasks.names import CUSTOM, TASKS, check_task_name
+from ..tasks.public import PUBLIC_SOURCES
+from ..tasks.tables import expand
+from ..tasks.task import Example, Task, take_balanced
+from ..tasks.text import TextTask
 from .config import FinetuneConfig
-from .examples import take_balanced
-from .public import PUBLIC_SOURCES
 from .recipes import recipe
-from .rows import expand
 from .splitting import hold_out
-from .task import Example, Task
-from .tasks import CUSTOM, check_task_name, task_of
-from .text import TextTask
 
 _LOSS_SETTINGS = {
     "balance_classes": ("one-label", "several-labels", "token-classification"),
@@ -87,7 +87,7 @@ def read_data(config: FinetuneConfig) -> Data:
     if not config.data.train:
         raise UserError(f"no training data: task {config.task} needs --train FILE [FILE ...].")
     train_sources, dev_sources = expand(config.data.train, role="train"), expand(config.data.dev, role="dev")
-    task = task_of(config, source=train_sources[0])
+    task = _task_of(config, source=train_sources[0])
     _check_settings(config, task)
     read = {source: task.read(source) for source in dict.fromkeys([*train_sources, *dev_sources])}
     everything = [example for source in train_sources for example in read[source]]
@@ -105,6 +105,20 @@ def read_data(config: FinetuneConfig) -> Data:
         row_sums={
             source: _sum_of(examples) for source, examples in read.items() if not Path(source).is_file()
         },
+    )
+
+
+def _task_of(config: FinetuneConfig, *, source: str) -> Task:
+    """The task of a run; task custom looks at its first training source."""
+    check_task_name(config.task)
+    if config.task != CUSTOM:
+        return TASKS[config.task]
+    return custom_task(
+        source,
+        text_column=config.data.text_column,
+        pair_column=config.data.pair_column,
+        label_column=config.data.label_column,
+        label_kind=config.data.label_kind,
     )
 
 
@@ -160,7 +174,7 @@ def _kind(task: Task) -> str:
 
 
 def _check_settings(config: FinetuneConfig, task: Task) -> None:
-    """Refuse settings that this task, or a run without dev set, would pass over."""
+    """Refuse settings that this task, or a run without dev set, would ignore."""
     kind = _kind(task)
     if config.task != CUSTOM:
         columns = ("text_column", "pair_column", "label_column")

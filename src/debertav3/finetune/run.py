@@ -22,21 +22,22 @@ from ..data.jsonl import atomic_write, write_json
 from ..errors import MissingExtraError, UserError
 from ..layers.precision import multiplies_bf16
 from ..models import DebertaV2PreTrainedModel
+from ..tasks.custom import named_columns
+from ..tasks.task import Example, Task
 from . import plots
 from .adaptation import add_lora, freeze, merged
 from .baselines import check_length
 from .batches import EncodedDataset, PaddingCollator
 from .card import model_card
 from .config import FinetuneConfig
-from .custom import named_columns
 from .doctor import add_word_baselines, examine
 from .folder import checkpoints_of, remove_checkpoints, starting_point, write_settings
+from .objectives import Objective, objective_of
 from .opening import label_order, open_model, open_tokenizer
 from .outcomes import Outcome, by_length, calibration, worst
 from .preparation import Data
 from .records import data_facts, finite, run_contents, run_record
 from .report import WORST_SHOWN, render
-from .task import Example, Task
 from .trainer import DivergedError, FinetuneTrainer, training_arguments
 from .verdict import verdict
 
@@ -173,6 +174,7 @@ class _Prepared:
     """All that stands ready before the first step."""
 
     task: Task
+    objective: Objective[Any]
     labels: tuple[str, ...]
     """In the order of the model's outputs."""
     train: list[Example]
@@ -189,16 +191,17 @@ def _prepare(
     folder: Path,
 ) -> _Prepared:
     task, labels = data.task, label_order(model, data.labels)
+    objective = objective_of(task)
 
     def encoded(examples: Sequence[Example]) -> EncodedDataset:
-        return task.encode(examples, tokenizer, labels=labels, config=config)
+        return objective.encode(examples, tokenizer, labels=labels, config=config)
 
     dev_sets = {source: encoded(examples).sorted_by_length() for source, examples in data.dev.items()}
     first_dev = next(iter(dev_sets.values()), None)
 
     def first_dev_scores(output: EvalPrediction) -> dict[str, float]:
         assert first_dev is not None
-        return task.score(output.predictions, first_dev, labels=labels)
+        return objective.score(output.predictions, first_dev, labels=labels)
 
     args = training_arguments(
         _with_precision(config),
@@ -212,13 +215,15 @@ def _prepare(
         config=config,
         args=args,
         collator=PaddingCollator(tokenizer, has_token_labels=task.head == "token-classification"),
-        loss=task.loss(data.train, labels=labels, config=config),
-        divergence=task.divergence,
+        loss=objective.loss(data.train, labels=labels, config=config),
+        divergence=objective.divergence,
         train_dataset=encoded(data.train),
         dev_dataset=first_dev,
         compute_metrics=first_dev_scores,
     )
-    return _Prepared(task=task, labels=labels, train=data.train, dev_sets=dev_sets, trainer=trainer)
+    return _Prepared(
+        task=task, objective=objective, labels=labels, train=data.train, dev_sets=dev_sets, trainer=trainer
+    )
 
 
 def _report_divergence(
@@ -326,18 +331,18 @@ def _dev_report(
     prepared: _Prepared, dataset: EncodedDataset, *, source: str
 ) -> tuple[dict[str, Any], list[Outcome]]:
     """Score the final weights on one dev set, beside the best answer that is always the same."""
-    task, labels = prepared.task, prepared.labels
+    objective, labels = prepared.objective, prepared.labels
     output = prepared.trainer.predict(dataset)
     loss = (output.metrics or {})["test_loss"]
     if not math.isfinite(loss):
         raise DivergedError(f"training diverged: the loss on {source} is {loss}; the model was not saved.")
-    outcomes = task.outcomes(output.predictions, dataset, labels=labels)
+    outcomes = objective.outcomes(output.predictions, dataset, labels=labels)
     report = {
-        **task.score(output.predictions, dataset, labels=labels),
+        **objective.score(output.predictions, dataset, labels=labels),
         "loss": loss,
         "examples": len(dataset.examples),
-        "majority_baseline": task.baseline(dataset.examples, dataset, labels=labels),
-        **task.details(output.predictions, dataset, labels=labels),
+        "majority_baseline": prepared.task.baseline(dataset.examples, dataset.examples, labels=labels),
+        **objective.details(output.predictions, dataset, labels=labels),
         "calibration": calibration(outcomes),
         "by_length": by_length(outcomes),
     }

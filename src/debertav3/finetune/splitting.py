@@ -9,9 +9,9 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
 from ..errors import UserError
+from ..tasks.tables import read_table
+from ..tasks.task import Example
 from .config import FinetuneConfig
-from .rows import read_rows
-from .task import Example
 
 _INTERVALS = 10
 """Numbers are spread like labels, by the tenth of the sorted values that they lie in."""
@@ -104,7 +104,7 @@ def groups_of(examples: Sequence[Example], config: FinetuneConfig, sources: Sequ
         return [example.texts for example in examples]
     by_text: dict[str, set[str]] = defaultdict(set)
     for source in sources:
-        for row in read_rows(source):
+        for row in read_table(source):
             if column not in row.fields:
                 raise UserError(
                     f"{source} has no column {column!r}, which --group-column names. "

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..data.spans import SpanDecoding, decode_spans
 from ..errors import UserError
+from ..tasks.spans import SpanDecoding, decode_spans
 from ..tokenization import DebertaV3Tokenizer
 from .backends import HEAD_OF_TASK, Backend
 from .batching import Encoding, run_batches

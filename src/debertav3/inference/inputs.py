@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..data.spans import Window, question_windows, token_windows, widest_context
 from ..errors import UserError
+from ..tasks.spans import Window, question_windows, token_windows, widest_context
 from ..tokenization import DebertaV3Tokenizer
 from .answers import Vocabulary
 from .batching import Encoding, Packer

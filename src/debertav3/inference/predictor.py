@@ -275,7 +275,7 @@ class Predictor:
         """Choose which of several texts goes with a context or answers a question.
 
         Every choice is read with the context as one pair, as in training; a question about a passage stands
-        before the choice: `data.choices` forms such pairs from rows.
+        before the choice: `tasks.choice` forms such pairs from rows.
 
         Args:
             context: a context or question, or a batch of them.
