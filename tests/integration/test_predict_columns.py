@@ -186,7 +186,7 @@ def test_the_columns_travel_with_an_export(run: Run, opinions: Path, tmp_path: P
     assert code == 0, err
     want = Predictor.from_pretrained(opinions).classify([row["review"] for row in read(target)])
     assert [row["prediction"] for row in read(target)] == [one["label"] for one in want]
-    code, out, err = run("evaluate", "custom", "--model", graph, "--data", source)
+    code, out, err = run("evaluate", "custom", "--model", tmp_path / "graph", "--data", source)
     assert (code, json.loads(out)["labelled"]) == (0, 2), err
 
 
