@@ -42,6 +42,13 @@ BackendName = Annotated[
         "the last two run what debertav3 export has written."
     ),
 ]
+Calibration = Annotated[
+    bool,
+    typer.Option(
+        "--calibration/--no-calibration",
+        help="Use the temperature and thresholds that fine-tuning fitted; off, the raw probabilities.",
+    ),
+]
 BatchTokens = Annotated[
     int | None,
     typer.Option(
@@ -136,6 +143,7 @@ def predict(
     labels: HeadLabels = None,
     nli_labels: NLILabels = None,
     backend: BackendName = "auto",
+    calibrated: Calibration = True,
     device: Device = "auto",
     dtype: Dtype = "fp32",
     batch_tokens: BatchTokens = None,
@@ -174,6 +182,7 @@ def predict(
         backend=backend,
         device=device,
         dtype=dtype,
+        calibrated=calibrated,
         batch_tokens=batch_tokens,
         max_length=max_length,
     )
@@ -202,6 +211,7 @@ def evaluate(
     labels: HeadLabels = None,
     nli_labels: NLILabels = None,
     backend: BackendName = "auto",
+    calibrated: Calibration = True,
     device: Device = "auto",
     dtype: Dtype = "fp32",
     batch_tokens: BatchTokens = None,
@@ -237,6 +247,7 @@ def evaluate(
         backend=backend,
         device=device,
         dtype=dtype,
+        calibrated=calibrated,
         batch_tokens=batch_tokens,
         max_length=max_length,
     )
