@@ -217,10 +217,11 @@ class _Lines:
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         """Yield ``(byte offset, line)`` from the first line that begins at or after ``start``."""
+        damages: tuple[type[Exception], ...] = (OSError, *damage())
         try:
             with open_binary(self.unit.source) as stream:
                 yield from self._read(stream)
-        except (OSError, *damage()) as error:
+        except damages as error:
             # Everything before the damage has been yielded.
             self.report(Problem(self.place(), f"the file cannot be read further: {error}"))
 
