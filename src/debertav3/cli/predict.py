@@ -1,5 +1,6 @@
 """``debertav3 predict`` and ``debertav3 evaluate``: one task over the rows of a file."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from ..inference.answerers import Answerer, TaskPlan
@@ -16,7 +19,9 @@ if TYPE_CHECKING:
 TaskName = Annotated[
     str,
     typer.Argument(
-        help="nli, classify, zero-shot, rerank, ner, qa, fill-mask, rtd or choice.", metavar="TASK"
+        help="nli, classify, zero-shot, rerank, ner, qa, fill-mask, rtd or choice; names of training (sst2, "
+        "custom, squad2, ...) are taken for what answers them.",
+        metavar="TASK",
     ),
 ]
 ModelName = Annotated[str, typer.Option(help="Checkpoint folder or Hub name.")]
@@ -35,6 +40,13 @@ BackendName = Annotated[
     typer.Option(
         help="auto (fastest for many inputs), light (soonest first answer), torch, openvino or onnx; "
         "the last two run what debertav3 export has written."
+    ),
+]
+Calibration = Annotated[
+    bool,
+    typer.Option(
+        "--calibration/--no-calibration",
+        help="Use the temperature and thresholds that fine-tuning fitted; off, the raw probabilities.",
     ),
 ]
 BatchTokens = Annotated[
@@ -68,7 +80,7 @@ Format = Annotated[
     str | None,
     typer.Option(
         "--format",
-        help="jsonl, csv, parquet or, to read, tsv and conll, for files whose ending does not say.",
+        help="jsonl, json, csv, parquet, xlsx or, to read, tsv and conll, where the ending does not say.",
         show_default="jsonl",
     ),
 ]
@@ -84,7 +96,7 @@ PairColumn = Annotated[
     str | None, typer.Option("--pair", help="Column of the second text.", show_default="likewise")
 ]
 LabelColumn = Annotated[
-    str | None, typer.Option("--label", help="Column of the truth.", show_default="likewise")
+    str | None, typer.Option("--label", help="Column with the gold labels.", show_default="likewise")
 ]
 
 
@@ -97,12 +109,17 @@ def predict(
     task: TaskName,
     model: ModelName,
     source: Annotated[
-        Path, typer.Option("--input", help="Rows: .jsonl, .csv or .conll, also .gz, or .parquet.")
+        Path,
+        typer.Option(
+            "--input",
+            help="Rows: .jsonl, .json, .csv, .tsv, .conll (also .gz, .zst), .parquet, .xlsx, datasets:NAME.",
+        ),
     ],
     target: Annotated[
         Path,
         typer.Option(
-            "--output", help="Gets every row in order, with prediction and scores: .jsonl, .csv, .parquet."
+            "--output",
+            help="Gets every row in order, with prediction and scores: .jsonl, .csv, .parquet, .xlsx.",
         ),
     ],
     metrics: Annotated[Path | None, typer.Option(help="Gets the metrics of labelled rows as JSON.")] = None,
@@ -126,6 +143,7 @@ def predict(
     labels: HeadLabels = None,
     nli_labels: NLILabels = None,
     backend: BackendName = "auto",
+    calibrated: Calibration = True,
     device: Device = "auto",
     dtype: Dtype = "fp32",
     batch_tokens: BatchTokens = None,
@@ -164,6 +182,7 @@ def predict(
         backend=backend,
         device=device,
         dtype=dtype,
+        calibrated=calibrated,
         batch_tokens=batch_tokens,
         max_length=max_length,
     )
@@ -183,7 +202,7 @@ def predict(
 def evaluate(
     task: TaskName,
     model: ModelName,
-    data: Annotated[Path, typer.Option(help="Labelled rows: .jsonl, .csv or .conll, also .gz, or .parquet.")],
+    data: Annotated[Path, typer.Option(help="Labelled rows: as of --input of `predict`.")],
     metrics: Annotated[Path | None, typer.Option(help="Also write the metrics to this file.")] = None,
     file_format: Format = None,
     text: TextColumn = None,
@@ -192,6 +211,7 @@ def evaluate(
     labels: HeadLabels = None,
     nli_labels: NLILabels = None,
     backend: BackendName = "auto",
+    calibrated: Calibration = True,
     device: Device = "auto",
     dtype: Dtype = "fp32",
     batch_tokens: BatchTokens = None,
@@ -227,6 +247,7 @@ def evaluate(
         backend=backend,
         device=device,
         dtype=dtype,
+        calibrated=calibrated,
         batch_tokens=batch_tokens,
         max_length=max_length,
     )
@@ -250,19 +271,33 @@ def _plan(
     from ..inference.answerers import TaskPlan
     from ..inference.row_answers import FILE_TASKS
     from ..tasks.columns import find_columns, read_trained
+    from ..tasks.formats import DATASETS_PREFIX
+    from ..tasks.names import answering_name
 
+    trained = read_trained(model)
     if task not in FILE_TASKS:
-        raise UserError(f"unknown task {task!r}. Choose one of: {', '.join(FILE_TASKS)}.")
-    if not source.is_file():
-        raise UserError(f"{source} is no file. Give the path of a JSONL, CSV, Parquet or CoNLL file.")
+        named, task = task, answering_name(task, _config_of(model))
+        if task not in FILE_TASKS:
+            raise UserError(f"unknown task {named!r}. Choose one of: {', '.join(FILE_TASKS)}.")
+        trained = trained._replace(task=trained.task or named)
+        logger.info("task %s is answered as %s", named, task)
+    if not source.is_file() and not str(source).startswith(DATASETS_PREFIX):
+        raise UserError(f"{source} is no file. Give the path of a file of rows, or datasets:NAME.")
     kind, asked = FILE_TASKS[task], options.columns
     for option, column in (("--text", asked.text), ("--pair", asked.pair), ("--label", asked.label)):
         if column is not None and option not in kind.column_options:
             raise UserError(f"task {task} reads no column that {option} names. Leave it out.")
-    trained = read_trained(model)
     columns = find_columns(trained, asked)
     settled = replace(options, columns=columns, trained_task=trained.task if task == "choice" else None)
     return TaskPlan(task=task, model=model, options=settled, loading=loading)
+
+
+def _config_of(model: str) -> dict[str, Any]:
+    """The ``config.json`` of a local folder; nothing for another model, which its opening looks at."""
+    from ..files import read_json_object
+
+    path = Path(model) / "config.json"
+    return read_json_object(path) if path.is_file() else {}
 
 
 def _asked_columns(text: str | None, pair: str | None, label: str | None) -> "Columns":

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 def encode(
     model: Annotated[str, typer.Option(help="Folder with spm.model or tokenizer.json, or a Hub name.")],
-    input: Annotated[Path, typer.Option(help="A .txt or .jsonl file, also .gz.")],
+    input: Annotated[Path, typer.Option(help="A .txt or .jsonl file, also .gz or .zst.")],
     output: Annotated[Path, typer.Option(help="One JSON list of ids a line, without special tokens.")],
     column: Annotated[str, typer.Option(help=COLUMN_HELP)] = "text",
     compat: Annotated[
@@ -57,7 +57,8 @@ def encode(
 
 def train(
     inputs: Annotated[
-        list[Path], typer.Option("--input", help=".txt or .jsonl files, also .gz; several, or repeated.")
+        list[Path],
+        typer.Option("--input", help=".txt or .jsonl, also .gz or .zst; several, or repeated."),
     ],
     out: Annotated[Path, typer.Option(help="Folder for spm.model, tokenizer.json and vocabulary.json.")],
     vocab_size: Annotated[int, typer.Option(help="Pieces in the model; [MASK] comes on top.")] = 128_000,

@@ -16,7 +16,8 @@ def register(app: typer.Typer) -> None:
 def trim_vocab(
     model: Annotated[str, typer.Option(help="Checkpoint folder or Hub name.")],
     corpus: Annotated[
-        list[Path], typer.Option("--corpus", help=".txt or .jsonl files, also .gz; several may follow.")
+        list[Path],
+        typer.Option("--corpus", help=".txt or .jsonl, also .gz or .zst; several may follow."),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the smaller checkpoint and its tokenizer.")],
     columns: Annotated[

@@ -164,6 +164,8 @@ class EvaluationConfig(Settings):
     """Optimiser steps between two evaluations; none: after every epoch."""
     keep_best: bool = True
     """End with the weights of the best evaluation rather than the last."""
+    calibrate: bool = True
+    """Fit a temperature, and a threshold for each of several labels, on the first dev set."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import UserError
 from ..sizes import PUBLISHED, SIZES
 from ..tasks.custom import custom_task
-from ..tasks.names import CUSTOM, TASKS, check_task_name
+from ..tasks.names import CUSTOM, TASKS, check_task_name, training_name
 from ..tasks.public import PUBLIC_SOURCES
 from ..tasks.tables import expand
 from ..tasks.task import Example, Task, take_balanced
@@ -43,7 +43,10 @@ def resolve(
     Raises:
         UserError: for an unknown task or key, or a value that cannot be.
     """
+    task, kind = training_name(task)
     check_task_name(task)
+    if kind is not None:
+        given = {"label_kind": kind, **given}
 
     def layered(base: FinetuneConfig) -> FinetuneConfig:
         base = base.with_values(config_file or {}, source="--config")

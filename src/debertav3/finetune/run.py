@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 import transformers
 from torch import nn
@@ -19,15 +20,19 @@ from ..checkpoint import save_model
 from ..checkpoint.quiet import quiet_transformers
 from ..checkpoint.saving import replacing_folder
 from ..data.jsonl import atomic_write, write_json
+from ..data.probabilities import Probabilities
 from ..errors import MissingExtraError, UserError
 from ..layers.precision import multiplies_bf16
 from ..models import DebertaV2PreTrainedModel
+from ..runs import page
 from ..tasks.custom import named_columns
 from ..tasks.task import Example, Task
+from ..tasks.text import TextTask
 from . import plots
 from .adaptation import add_lora, freeze, merged
 from .baselines import check_length
 from .batches import EncodedDataset, PaddingCollator
+from .calibration import Predictions, describe
 from .card import model_card
 from .config import FinetuneConfig
 from .doctor import add_word_baselines, examine
@@ -71,6 +76,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
     contents = run_contents(config, sums)
     start_from = starting_point(config, out, data=sums, contents=contents, labels=data.labels, resume=resume)
     plots.require()
+    page.require()
     with _says_not_possible():
         tokenizer = open_tokenizer(config, data.task)
         model = _open_for_training(config, data, tokenizer)
@@ -88,7 +94,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
             logger.warning("stopped by SIGTERM at step %d; --resume goes on from there", step)
             return None
         trainer.check_weights()
-        report, outcomes = _report(prepared, steps=trained.global_step)
+        report, outcomes, fitted = _report(prepared, steps=trained.global_step)
     except DivergedError as error:
         if trainer.is_world_process_zero():
             _report_divergence(prepared, error, out, config=config, data=data, made_of=(sums, contents))
@@ -100,6 +106,8 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         record = _record(prepared, config, out, made_of=(sums, contents), model=trained_model)
         with quiet_transformers():
             _save(trained_model, out, tokenizer)
+        if fitted is not None:
+            fitted.write(out)
         write_json(out / "metrics.json", finite(report))
         worst_of = {source: worst(found, WORST_SHOWN) for source, found in outcomes.items()}
         _write(out / "report.html", render(report, record, data, worst_of))
@@ -276,14 +284,21 @@ def _course(prepared: _Prepared, *, steps: int) -> dict[str, Any]:
     }
 
 
-def _report(prepared: _Prepared, *, steps: int) -> tuple[dict[str, Any], dict[str, list[Outcome]]]:
-    """Return scores of every dev set, speed and the log, and what became of each dev example."""
+def _report(
+    prepared: _Prepared, *, steps: int
+) -> tuple[dict[str, Any], dict[str, list[Outcome]], Probabilities | None]:
+    """Return scores of every dev set, speed and the log; what became of each dev example; what was fitted."""
     trainer, task = prepared.trainer, prepared.task
     trainer.compute_metrics = None  # it scores the first dev set; from here on each is scored as itself
-    scored = {
-        source: _dev_report(prepared, dataset, source=source) for source, dataset in prepared.dev_sets.items()
-    }
-    dev = {source: scores for source, (scores, _) in scored.items()}
+    dev: dict[str, dict[str, Any]] = {}
+    outcomes: dict[str, list[Outcome]] = {}
+    fitted: Probabilities | None = None
+    for source, dataset in prepared.dev_sets.items():
+        dev[source], outcomes[source], predictions = _dev_report(prepared, dataset, source=source)
+        if predictions is not None:
+            if len(dev) == 1 and trainer.config.evaluation.calibrate:
+                fitted = predictions.fit()
+            dev[source]["probabilities"] = describe(predictions, fitted)
     report: dict[str, Any] = {
         "task": task.name,
         "dev": dev,
@@ -292,7 +307,7 @@ def _report(prepared: _Prepared, *, steps: int) -> tuple[dict[str, Any], dict[st
     }
     if dev:
         report = {task.best_metric: next(iter(dev.values()))[task.best_metric], **report}
-    return report, {source: outcomes for source, (_, outcomes) in scored.items()}
+    return report, outcomes, fitted
 
 
 def _tell(report: Mapping[str, Any], metric: str, labels: Sequence[str], out: Path) -> None:
@@ -314,7 +329,7 @@ def _with_precision(config: FinetuneConfig) -> FinetuneConfig:
 
 def _dev_report(
     prepared: _Prepared, dataset: EncodedDataset, *, source: str
-) -> tuple[dict[str, Any], list[Outcome]]:
+) -> tuple[dict[str, Any], list[Outcome], Predictions | None]:
     """Score the final weights on one dev set, beside the best answer that is always the same."""
     objective, labels = prepared.objective, prepared.labels
     output = prepared.trainer.predict(dataset)
@@ -331,4 +346,15 @@ def _dev_report(
         "calibration": calibration(outcomes),
         "by_length": by_length(outcomes),
     }
-    return report, outcomes
+    return report, outcomes, _predictions(prepared, output.predictions, dataset)
+
+
+def _predictions(prepared: _Prepared, logits: Any, dataset: EncodedDataset) -> Predictions | None:
+    """What a classifier said of a dev set; None for other heads, and for numbers and rankings."""
+    task, labels = prepared.task, prepared.labels
+    if not isinstance(task, TextTask) or task.target == "number" or not labels:
+        return None
+    gold = dataset.labels()
+    if task.target == "one-label" and gold.ndim == 2:  # distributions over labels
+        gold = gold.argmax(-1)
+    return Predictions(logits_NC=np.asarray(logits), gold=gold, kind=task.target, labels=labels)

@@ -147,6 +147,7 @@ def _about(task: FileTask, source: Source) -> dict[str, Any]:
         "backend": engine.backend.name,
         "dtype": engine.backend.dtype,
         "labels": task.predictor.labels,
+        "probabilities": asdict(task.predictor.probabilities),
         "max_length": engine.inputs.max_length,
         "options": asdict(task.options),
         "input rows": source.num_rows,

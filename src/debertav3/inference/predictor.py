@@ -11,6 +11,7 @@ from typing import Any, Self, overload
 
 import numpy as np
 
+from ..data.probabilities import Probabilities, read_probabilities
 from ..errors import UserError
 from ..tokenization import DebertaV3Tokenizer
 from . import answers
@@ -55,6 +56,7 @@ class Predictor:
         batch_tokens: most tokens of a batch, padding included; None takes the backend's.
         show_progress: a bar on stderr; None shows one on terminals for many inputs.
         place: what to call the checkpoint in messages.
+        probabilities: temperature and thresholds; None takes the logits as they are.
     """
 
     def __init__(
@@ -67,8 +69,11 @@ class Predictor:
         batch_tokens: int | None = None,
         show_progress: bool | None = None,
         place: str = "this checkpoint",
+        probabilities: Probabilities | None = None,
     ) -> None:
+        self.probabilities = probabilities or Probabilities()
         self.engine = Engine(
+            temperature=self.probabilities.temperature,
             tokenizer=tokenizer,
             backend=backend,
             max_length=max_length,
@@ -91,6 +96,7 @@ class Predictor:
         labels: Sequence[str] | None = None,
         max_length: int | None = None,
         batch_tokens: int | None = None,
+        calibrated: bool = True,
     ) -> Self:
         """Open a checkpoint.
 
@@ -104,6 +110,8 @@ class Predictor:
             labels: names for the head's outputs in their order, for checkpoints that say only ``LABEL_0``.
             max_length: most tokens of one input, special ones included; None takes the checkpoint's.
             batch_tokens: most tokens of a batch, padding included; None takes what suits the device.
+            calibrated: use the temperature and thresholds that fine-tuning fitted, if it did; off, the
+                probabilities are those of the logits, as with transformers.
 
         Raises:
             UserError: if the checkpoint, the device or the backend cannot be used.
@@ -117,6 +125,7 @@ class Predictor:
             max_length=max_length,
             batch_tokens=batch_tokens,
             place=str(path_or_name),
+            probabilities=read_probabilities(path_or_name) if calibrated else None,
         )
 
     @property

@@ -113,7 +113,8 @@ class ClassifyTask(FileTask):
         for one in self.predictor.classify([example.inputs for example in examples]):
             prediction: Any = one["score"] if self._is_regression else one["label"]
             if self._is_multi_label:
-                prediction = [name for name, score in one["scores"].items() if score >= LIKELY]
+                holds = self.predictor.probabilities.threshold
+                prediction = [name for name, score in one["scores"].items() if score >= holds(name)]
             results.append(Result(prediction, one["scores"], prediction))
         return results
 

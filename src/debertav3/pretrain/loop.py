@@ -1,11 +1,8 @@
 """The order of training, logging, validating, saving and stopping. Knows no loss."""
 
 import logging
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from types import FrameType
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..errors import UserError
+from ..runs.stop import StopFlag
 from .batches import MaskedBatch
 from .diagnostics import derived
 from .folder import changes_since
@@ -35,26 +33,6 @@ class TrainStep(Protocol):
 
     def evaluate(self, batch: MaskedBatch) -> Mapping[str, Tensor]:
         """Sums over a held-out batch."""
-
-
-class SignalFlag:
-    """Set by SIGTERM, so that the loop can end between two steps."""
-
-    def __init__(self) -> None:
-        self.is_set = False
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Listen to SIGTERM within the block."""
-
-        def note(number: int, frame: FrameType | None) -> None:
-            self.is_set = True
-
-        before = signal.signal(signal.SIGTERM, note)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
 
 
 class Loop:
@@ -104,7 +82,7 @@ class Loop:
 
     def run(self, *, resume: bool) -> bool:
         """Train. Returns True at the end, False if SIGTERM ended it early (a checkpoint is saved)."""
-        flag = SignalFlag()
+        flag = StopFlag()
         done = self._restore() if resume else 0
         self.started(done)
         batches = self.load(done)
