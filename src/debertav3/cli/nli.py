@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
+from .options import Command
 from .predict import BackendName, Calibration, Device, Dtype, HeadLabels, label_list
 
 
 def register(app: typer.Typer) -> None:
-    app.command("nli")(nli)
+    app.command("nli", cls=Command)(nli)
 
 
 def nli(
@@ -24,7 +25,9 @@ def nli(
     backend: BackendName = "light",
     calibrated: Calibration = True,
 ) -> None:
-    """Say in percent whether a premise entails a hypothesis.
+    """Judge whether a text entails another.
+
+    Prints the probability of each label in percent.
 
     Example: debertav3 nli "A man is asleep on a bench." "Nobody is awake."
     """

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -53,7 +53,14 @@ class NotPossibleError(UserError):
     """The task or a setting cannot be with this model; with another it might."""
 
 
-def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) -> dict[str, Any] | None:
+def run(
+    config: FinetuneConfig,
+    data: Data,
+    out: Path,
+    *,
+    resume: bool = False,
+    on_outcomes: Callable[[Mapping[str, list[Outcome]]], None] | None = None,
+) -> dict[str, Any] | None:
     """Train as the settings say and fill the folder ``out``.
 
     Args:
@@ -61,6 +68,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         data: from :func:`read_data`.
         out: gets the checkpoint, ``run.json`` and ``metrics.json``.
         resume: go on from the newest complete checkpoint under ``out``.
+        on_outcomes: called before ``run.json`` is written, with the answers to every dev set's examples.
 
     Returns:
         The content of ``metrics.json``; None if the run was stopped by SIGTERM and can be resumed.
@@ -79,7 +87,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
     page.require()
     with _says_not_possible():
         tokenizer = open_tokenizer(config, data.task)
-        model = _open_for_training(config, data, tokenizer)
+        model = open_for_training(config, data, tokenizer)
         facts = examine(data, config, tokenizer=tokenizer) if config.data.check_data else {}
         for line in facts.get("warnings", ()):
             logger.warning("%s", line)
@@ -114,6 +122,8 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         _write(
             out / "README.md", model_card(report, record, data, architecture=trained_model.config.to_dict())
         )
+        if on_outcomes is not None:
+            on_outcomes(outcomes)
         write_json(out / "run.json", record)  # comes last, so a folder that has it is complete
         _tell(report, prepared.task.best_metric, prepared.labels, out)
         if not config.checkpoints.keep_checkpoints:
@@ -132,7 +142,12 @@ def _says_not_possible() -> Iterator[None]:
         raise NotPossibleError(str(error)) from error
 
 
-def _open_for_training(config: FinetuneConfig, data: Data, tokenizer: Any) -> PreTrainedModel:
+def open_for_training(config: FinetuneConfig, data: Data, tokenizer: Any) -> PreTrainedModel:
+    """Open the model as the run trains it.
+
+    Raises:
+        UserError: if the task or a setting is not possible with it.
+    """
     transformers.set_seed(config.seed)
     model = open_model(config, tokenizer, data.task, data.labels)
     if config.sift and not isinstance(model, DebertaV2PreTrainedModel):

@@ -312,7 +312,7 @@ def _threshold_advice(report: Mapping[str, Any], settings: Mapping[str, Any], *,
     if _is_never_best(scores):
         return ["On the first dev set no `--null-threshold` does better than never giving an answer."]
     command = (
-        f"debertav3 predict qa {_option(name)}--input questions.jsonl --output answers.jsonl "
+        f"debertav3 predict qa {_option(name)}--data questions.jsonl --out answers.jsonl "
         f"--null-threshold {_null_threshold(report)} --max-length {settings['max_length']}"
     )
     return [

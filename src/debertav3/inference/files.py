@@ -95,10 +95,10 @@ def evaluate_file(task: FileTask, source: str | Path, *, source_format: str | No
     found = check_file(task, source, source_format=source_format)
     if not found.num_labelled:
         columns = ", ".join(map(repr, found.columns))
-        advice = f" Say with --label where it stands: there are {columns}."
+        advice = f" Say with --label-column where it stands: there are {columns}."
         raise UserError(
             f"{source}: none of its {found.num_rows} rows has a label, so there is nothing to score."
-            f"{advice if '--label' in task.column_options else ''}"
+            f"{advice if '--label-column' in task.column_options else ''}"
         )
     task.predictor.engine.settle_batch_tokens(found.num_tokens)
     with _bar(found.num_rows, done=0) as bar:
@@ -242,7 +242,7 @@ def _refuse_earlier_run(target: str | Path, journal: Journal) -> None:
             "Go on with --resume, or begin anew with --overwrite."
         )
     if Path(target).exists() and Path(target).stat().st_size:
-        raise UserError(f"{target} exists already. Give another --output, or replace it with --overwrite.")
+        raise UserError(f"{target} exists already. Give another --out, or replace it with --overwrite.")
 
 
 def _bar(num_rows: int, *, done: int) -> Any:

@@ -13,8 +13,10 @@ from ...checkpoint.opening import open_model
 from ...checkpoint.saving import replacing_folder
 from ...contents import PROBABILITIES, content_sums
 from ...errors import UserError
+from ...files import write_json
 from ...model_folder import locate
 from ...models.base import complete_config
+from ...tasks.columns import RUN, read_trained
 from ...tokenization import DebertaV3Tokenizer
 from ..backends import HEAD_OF_ARCHITECTURE, head_for
 from ..choose_backend import open_exported
@@ -139,6 +141,8 @@ def export_model(path_or_name: str | Path, target: str | Path, config: ExportCon
             graph = write_graph(folded, sample, folder, format_=config.format)
         checks = _finish(folder, graph, model, folded, manifest, config)
         (folder / CHECKS).write_text(json.dumps(checks, indent=2) + "\n", encoding="utf-8")
+        if (trained := read_trained(source)).task is not None:  # which columns the model reads
+            write_json(folder / RUN, trained.record())
         card = export_card(str(path_or_name), read_exported(folder), checks)
         (folder / "README.md").write_text(card, encoding="utf-8")
     logger.info("%s: written, %s", target, checks["summary"])
