@@ -13,7 +13,8 @@ from debertav3 import DebertaV3Tokenizer
 from debertav3.cli.data import data_app
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.doctor import examine
-from debertav3.finetune.preparation import read_data
+from debertav3.finetune.preparation import can_balance, read_data
+from debertav3.tasks.names import TASKS
 
 pytest.importorskip("sklearn")
 WORDS = ("sleeps", "sings", "runs", "reads", "waits", "works", "walks", "laughs")
@@ -41,7 +42,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> str:
 def facts_of(
     folder: Path, train: list[Any], dev: list[Any], tokenizer: DebertaV3Tokenizer, **settings: Any
 ) -> dict[str, Any]:
-    config = FinetuneConfig(
+    config = FinetuneConfig.of(
         task="nli",
         model="nano",
         train=(write(folder / "train.jsonl", train),),
@@ -102,9 +103,20 @@ def test_what_spoils_a_training_is_told(
     assert any(warning in line for line in warnings), warnings
 
 
+def test_advice_can_be_followed(tmp_path: Path, tokenizer: DebertaV3Tokenizer) -> None:
+    rare = [*(CLEAN[:2] * 60), CLEAN[2]]
+    (line,) = [one for one in facts_of(tmp_path, rare, rare, tokenizer)["warnings"] if "rare" in one]
+    assert line.startswith("training data: ") and line.endswith("consider --set balance_classes=true")
+    warnings = facts_of(tmp_path, rare, rare, tokenizer, balance_classes=True)["warnings"]
+    assert not any("balance_classes" in one for one in warnings)
+    assert [can_balance(TASKS[name]) for name in ("nli", "ner", "stsb", "copa", "squad1")] == [
+        True, True, False, False, False,
+    ]  # fmt: skip
+
+
 def test_numbers_far_from_0_are_told(tmp_path: Path, tokenizer: DebertaV3Tokenizer) -> None:
     rows = [{"sentence1": f"one {n}", "sentence2": f"two {n}", "label": n} for n in range(40)]
-    config = FinetuneConfig(task="stsb", model="nano", train=(write(tmp_path / "a.jsonl", rows),))
+    config = FinetuneConfig.of(task="stsb", model="nano", train=(write(tmp_path / "a.jsonl", rows),))
     (line,) = examine(read_data(config), config, tokenizer=tokenizer)["warnings"]
     assert "labels have the mean 19.5 and the standard deviation 11.54; a model begins near 0" in line
 

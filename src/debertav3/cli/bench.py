@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from .several_values import SeveralValues
+from .options import Command
+from .terminal import wrote
 
 
 def register(app: typer.Typer) -> None:
-    app.command(cls=SeveralValues)(bench)
+    app.command(cls=Command)(bench)
 
 
 def bench(
@@ -32,7 +33,9 @@ def bench(
     threads: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores", min=1)] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw tokens a second as PNG.")] = None,
 ) -> None:
-    """Measure this machine: its rate of matrix products, then every backend beside stock transformers.
+    """Measure how fast this machine answers.
+
+    Its rate of matmuls, then every backend beside stock transformers.
 
     All run in one process in alternating rounds. The table comes on stderr, one JSON line on stdout.
 
@@ -67,3 +70,4 @@ def bench(
     if plot is not None:
         report.plot(found, plot)
     print(json.dumps({"benchmark": "bench", **found.as_dict()}))
+    wrote(plot)

@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
+from .options import Command
+from .terminal import wrote
+
 
 def register(app: typer.Typer) -> None:
-    app.command("export")(export)
+    app.command("export", cls=Command)(export)
 
 
 def export(
@@ -34,7 +37,9 @@ def export(
         bool, typer.Option("--force", help="int8: write what the gate refuses; the model card says so.")
     ] = False,
 ) -> None:
-    """Write a graph that runs without torch, or int8 weights, checked against the model; see docs/export.md.
+    """Export a model for OpenVINO, ONNX or int8.
+
+    Writes a graph that runs without torch, or int8 weights, checked against the model; see docs/export.md.
 
     Example: debertav3 export --model models/nano --format openvino --out nano-openvino
     """
@@ -51,3 +56,4 @@ def export(
     )
     export_model(model, out, config)
     print(out)
+    wrote(out)

@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from .options import Command
+
 LABEL_WIDTH = 16
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(info)
+    app.command(cls=Command)(info)
 
 
 def info(
@@ -21,7 +23,9 @@ def info(
     length: Annotated[int, typer.Option(help="Tokens of the text for which operations are counted.")] = 128,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Print layers, width, vocabulary, parameters, bytes and operations of a model.
+    """Print the measures of a model.
+
+    Layers, width, vocabulary, parameters, bytes and operations.
 
     Example: debertav3 info xsmall --length 512
     """
@@ -48,8 +52,8 @@ def describe(model: str, *, length: int) -> dict[str, Any]:
 def _read_checkpoint(path: str) -> tuple[dict[str, Any], str]:
     """A checkpoint's configuration, and its head by the class that the configuration names."""
     from ..checkpoint.configuration import read_config
-    from ..checkpoint.files import locate
     from ..checkpoint.keys import CLASS_HEADS
+    from ..model_folder import locate
 
     raw = read_config(locate(path))
     heads = [CLASS_HEADS[name] for name in raw.get("architectures") or () if name in CLASS_HEADS]

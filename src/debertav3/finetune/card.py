@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import usage
+from .calibration import in_words
+from .verdict import EXPLANATION, baselines, metric_of, verdict
 
 if TYPE_CHECKING:
+    from ..tasks.task import Example, Head
     from .preparation import Data
-    from .task import Head
 
 _PIPELINES: "dict[Head, str]" = {
     "sequence-classification": "text-classification",
@@ -65,14 +67,14 @@ def model_card(
         f"# {name}",
         f"`{config['model']}`, trained on task `{config['task']}` with debertav3 {version}.{labels}",
         "## How well it does",
-        _scores(report),
+        _scores(report, record["labels"]),
         "## How it was made",
         f"```\n{record['command']}\n```",
         _data(record),
         "`run.json` has every setting, version and sum of the data; `metrics.json` all scores; "
         "`report.html` curves and errors.",
         usage.HEADING,
-        *usage.how_to_use(report, record, data.task, name=name, family=family),
+        *usage.how_to_use(report, record, data.task, examples=_examples(data), name=name, family=family),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -84,6 +86,11 @@ def _family_tags(architecture: Mapping[str, Any]) -> list[str]:
         return [family]
     is_v3 = not architecture.get("conv_kernel_size")
     return [family, *(["deberta-v3"] if is_v3 else []), "debertav3"]
+
+
+def _examples(data: "Data") -> Sequence["Example"]:
+    """Rows to quote from: of the first dev set, else of the training data."""
+    return next(iter(data.dev.values()), data.train)
 
 
 def short_names(sources: Sequence[str]) -> dict[str, str]:
@@ -98,16 +105,30 @@ def short_names(sources: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def _scores(report: Mapping[str, Any]) -> str:
+def _scores(report: Mapping[str, Any], labels: Sequence[str]) -> str:
     if not report["dev"]:
         return "It was not scored: no dev file was given."
     short = short_names(list(report["dev"]))
-    lines = ["| dev set | examples | score | this model | without input |", "|---|---:|---|---:|---:|"]
+    names = list(dict.fromkeys(name for scores in report["dev"].values() for name in baselines(scores)))
+    lines = [
+        f"| {' | '.join(['dev set', 'examples', 'score', 'this model', *names])} |",
+        f"|---|---:|---|---:|{'---:|' * len(names)}",
+    ]
     for source, scores in report["dev"].items():
-        for metric, base in scores["majority_baseline"].items():
-            row = [short[source], scores["examples"], metric, f"{scores[metric]:.4f}", f"{base:.4f}"]
+        others = baselines(scores)
+        for metric in scores["majority_baseline"]:
+            values = [others.get(name, {}).get(metric) for name in names]
+            row = [short[source], scores["examples"], metric, f"{scores[metric]:.4f}"]
+            row += ["" if value is None else f"{value:.4f}" for value in values]
             lines.append(f"| {' | '.join(map(str, row))} |")
-    lines.append('\n"Without input" is the best answer that looks at no text, such as the commonest label.')
+    lines.append(f"\n{EXPLANATION}")
+    for source, scores in report["dev"].items():
+        if sentence := in_words(scores.get("probabilities", {})):
+            lines.append(f"\n{short[source]}: {sentence}")
+    for source, scores in report["dev"].items():
+        line, is_well = verdict(short[source], scores, metric_of(report), labels)
+        if not is_well:
+            lines.append(f"\n**{line}.**")
     return "\n".join(lines)
 
 

@@ -11,14 +11,15 @@ from typing import Any
 
 from ..errors import UserError
 from ..sizes import PUBLISHED, SIZES
+from ..tasks.custom import custom_task
+from ..tasks.names import CUSTOM, TASKS, check_task_name, training_name
+from ..tasks.public import PUBLIC_SOURCES
+from ..tasks.tables import expand
+from ..tasks.task import Example, Task, take_balanced
+from ..tasks.text import TextTask
 from .config import FinetuneConfig
-from .examples import take_balanced
-from .public import PUBLIC_SOURCES
 from .recipes import recipe
-from .rows import expand
-from .task import Example, Task
-from .tasks import CUSTOM, check_task_name, task_of
-from .text import TextTask
+from .splitting import hold_out
 
 _LOSS_SETTINGS = {
     "balance_classes": ("one-label", "several-labels", "token-classification"),
@@ -43,20 +44,25 @@ def resolve(
     Raises:
         UserError: for an unknown task or key, or a value that cannot be.
     """
+    task, kind = training_name(task)
     check_task_name(task)
+    if kind is not None:
+        given = {"label_kind": kind, **given}
 
     def layered(base: FinetuneConfig) -> FinetuneConfig:
         base = base.with_values(config_file or {}, source="--config")
         base = base.with_values({"task": task, "model": model, **given}, source="command line")
         return base.with_overrides(overrides)
 
-    has_sift = layered(FinetuneConfig(task=task, model=model)).sift  # which decides about the recipe
+    has_sift = layered(FinetuneConfig(task=task, model=model)).sift.enabled  # which decides about the recipe
     chosen = recipe(size_of(model), task, sift=has_sift)
-    config = layered(FinetuneConfig(task=task, model=model, **chosen))
-    if config.train or task not in PUBLIC_SOURCES:
+    config = layered(FinetuneConfig.of(task=task, model=model, **chosen))
+    if config.data.train or task not in PUBLIC_SOURCES:
         return config
     train, dev = PUBLIC_SOURCES[task]
-    return config.with_values({"train": train, "dev": config.dev or dev}, source="public data")
+    if config.data.dev_split is not None or config.data.folds is not None:
+        dev = ()
+    return config.with_values({"train": train, "dev": config.data.dev or dev}, source="public data")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,27 +86,42 @@ def read_data(config: FinetuneConfig) -> Data:
         UserError: if there is no training file, a file cannot be used, or a setting means nothing here.
     """
     micro_batch(config)
-    _check_trackers(config.report_to)
-    if not config.train:
+    _check_trackers(config.loop.report_to)
+    if not config.data.train:
         raise UserError(f"no training data: task {config.task} needs --train FILE [FILE ...].")
-    train_sources, dev_sources = expand(config.train, role="train"), expand(config.dev, role="dev")
-    task = task_of(config, source=train_sources[0])
+    train_sources, dev_sources = expand(config.data.train, role="train"), expand(config.data.dev, role="dev")
+    task = _task_of(config, source=train_sources[0])
     _check_settings(config, task)
     read = {source: task.read(source) for source in dict.fromkeys([*train_sources, *dev_sources])}
     everything = [example for source in train_sources for example in read[source]]
     labels = task.choose_labels(everything, source=", ".join(train_sources))
-    dev = {source: read[source] for source in dev_sources}
+    kept, held_out = hold_out(everything, config, sources=train_sources)
+    dev = held_out | {source: read[source] for source in dev_sources}
     for source, examples in dev.items():
         task.check_dev(examples, labels, source=source)
     return Data(
         task=task,
         labels=labels,
-        train=take_balanced(everything, config.train_limit, seed=config.seed),
+        train=take_balanced(kept, config.data.train_limit, seed=config.seed),
         dev=dev,
         rows={source: len(examples) for source, examples in read.items()},
         row_sums={
             source: _sum_of(examples) for source, examples in read.items() if not Path(source).is_file()
         },
+    )
+
+
+def _task_of(config: FinetuneConfig, *, source: str) -> Task:
+    """The task of a run; task custom looks at its first training source."""
+    check_task_name(config.task)
+    if config.task != CUSTOM:
+        return TASKS[config.task]
+    return custom_task(
+        source,
+        text_column=config.data.text_column,
+        pair_column=config.data.pair_column,
+        label_column=config.data.label_column,
+        label_kind=config.data.label_kind,
     )
 
 
@@ -118,13 +139,13 @@ def micro_batch(config: FinetuneConfig) -> tuple[int, int]:
         UserError: if the batch size cannot be split so.
     """
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun
-    micro = config.micro_batch_size or max(1, config.batch_size // processes)
-    if config.batch_size % (micro * processes):
+    micro = config.loop.micro_batch_size or max(1, config.loop.batch_size // processes)
+    if config.loop.batch_size % (micro * processes):
         raise UserError(
-            f"batch_size {config.batch_size} is no multiple of {processes} processes x {micro} examples. "
-            "Choose batch_size as a multiple of micro_batch_size x processes."
+            f"batch_size {config.loop.batch_size} is no multiple of {processes} processes x {micro} "
+            "examples. Choose batch_size as a multiple of micro_batch_size x processes."
         )
-    return micro, config.batch_size // (micro * processes)
+    return micro, config.loop.batch_size // (micro * processes)
 
 
 def _check_trackers(names: Sequence[str]) -> None:
@@ -145,24 +166,44 @@ def _check_trackers(names: Sequence[str]) -> None:
             raise UserError(f"report_to={name} needs the package {name}: pip install {name}")
 
 
+def can_balance(task: Task) -> bool:
+    """Whether ``balance_classes`` means anything for a task."""
+    return _kind(task) in _LOSS_SETTINGS["balance_classes"]
+
+
+def _kind(task: Task) -> str:
+    """What decides which loss a task has."""
+    return task.target if isinstance(task, TextTask) else task.head
+
+
 def _check_settings(config: FinetuneConfig, task: Task) -> None:
-    """Refuse settings that this task, or a run without dev set, would pass over."""
-    kind = task.target if isinstance(task, TextTask) else task.head
-    columns = {"text_column": "--text", "pair_column": "--pair", "label_column": "--label"}
+    """Refuse settings that this task, or a run without dev set, would ignore."""
+    kind = _kind(task)
     if config.task != CUSTOM:
-        unused = [option for name, option in columns.items() if getattr(config, name) is not None]
-        unused += ["--kind"] if config.label_kind != "auto" else []
+        columns = ("text_column", "pair_column", "label_column")
+        unused = [f"--{name.replace('_', '-')}" for name in columns if config.get(name) is not None]
+        unused += ["--label-kind"] if config.data.label_kind != "auto" else []
         if unused:
             raise UserError(
                 f"task {config.task} knows its columns; {', '.join(unused)} is for task {CUSTOM}. "
                 f"Leave it out, or use task {CUSTOM}."
             )
     for name, kinds in _LOSS_SETTINGS.items():
-        if getattr(config, name) and kind not in kinds:
+        if config.get(name) and kind not in kinds:
             raise UserError(
                 f"{name} has no meaning for task {config.task} with {kind} answers; leave it out."
             )
-    if config.early_stopping_patience is not None and not config.dev:
+    data = config.data
+    asked = [name for name in ("dev_split", "folds") if config.get(name) is not None]
+    if len(asked) + bool(data.dev) > 1:
+        given = [*(["--dev"] if data.dev else []), *asked]
+        raise UserError(f"{' and '.join(given)} are two sources of a dev set; keep one of them.")
+    if data.fold is not None and (data.folds is None or data.fold > data.folds):
+        raise UserError(f"fold={data.fold} is not one of folds={data.folds}.")
+    if data.group_column is not None and not asked:
+        raise UserError("group_column means something with --dev-split or --folds only; leave it out.")
+    has_dev = bool(data.dev or asked)
+    if config.loop.early_stopping_patience is not None and not has_dev:
         raise UserError("early_stopping_patience needs a dev set to go by: give --dev FILE, or leave it out.")
 
 

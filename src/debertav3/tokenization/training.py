@@ -110,7 +110,6 @@ def train_vocabulary(
         tokenizer_json=exact_tokenizer(engine, specials).to_str(),
         specials=specials,
         model_max_length=512,
-        compat=None,
     )
     facts = {"settings": asdict(config), "measured": asdict(report)}
     write_text(folder / "vocabulary.json", json.dumps(facts, indent=2) + "\n")
