@@ -38,7 +38,7 @@ def check_command(
 
     Prints the facts, then warnings. A file that cannot be trained on ends the command with its line.
     """
-    from ..data.jsonl import write_json
+    from ..files import write_json
     from ..finetune.doctor import examine
     from ..finetune.preparation import read_data, resolve
 

@@ -205,7 +205,7 @@ def evaluate(
 
     Example: debertav3 evaluate nli --model models/nano --data dev.jsonl.gz --metrics metrics.json
     """
-    from ..data.jsonl import atomic_write
+    from ..files import replacing_text
     from ..inference.file_tasks import AnswerOptions
     from ..inference.files import evaluate_file, to_json
 
@@ -232,7 +232,7 @@ def evaluate(
     )
     report = to_json(evaluate_file(plan.open(), data, source_format=file_format))
     if metrics is not None:
-        with atomic_write(metrics) as file:
+        with replacing_text(metrics) as file:
             file.write(report)
     print(report, end="")
 

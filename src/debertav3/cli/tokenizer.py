@@ -42,8 +42,8 @@ def encode(
     """
     from tqdm import tqdm
 
+    from ..files import replacing
     from ..tokenization import DebertaV3Tokenizer
-    from ..tokenization.atomic import replacing
     from ..tokenization.text_files import read_texts
 
     tokenizer = DebertaV3Tokenizer.from_pretrained(

@@ -1,23 +1,19 @@
-"""JSONL files in and files out: errors name the line, and a target file is complete or absent.
+"""JSONL files, read line by line: errors name the line.
 
 Both plain and gzip files are read, recognised by their first bytes, so the name does not matter.
 """
 
-import errno
 import gzip
 import json
-import os
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from ..errors import UserError
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _NEEDED = 'Each line must be one JSON object, such as {"text": "..."}.'
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Row(NamedTuple):
@@ -88,49 +84,3 @@ def json_line(fields: Mapping[str, Any]) -> str:
     except UnicodeEncodeError:  # JSON can carry half a surrogate pair, UTF-8 cannot
         line = json.dumps(fields)
     return line + "\n"
-
-
-@contextmanager
-def atomic_write(path: str | Path) -> Iterator[IO[str]]:
-    """Open a text file that appears under its name only when the block ends without an error.
-
-    It is written beside the target, flushed to the disk and renamed. Parent folders are created; a name that
-    ends in ``.gz`` is compressed.
-
-    Raises:
-        UserError: if the target cannot be written, the disk is full, or the target is not an ordinary file.
-    """
-    target = Path(os.path.realpath(path))  # through a link, so that the link stays one
-    if target.exists() and not target.is_file():
-        raise UserError(f"{path} is not an ordinary file. Give another path for the output.")
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        file = _create(part, compress=target.suffix == ".gz")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}.") from None
-    try:
-        with file:
-            yield file
-        with part.open("ab") as written:
-            os.fsync(written.fileno())
-        part.replace(target)
-    except OSError as error:
-        if error.errno not in _DISK_ERRORS:
-            raise
-        raise UserError(f"{path} cannot be written: {error.strerror}. Nothing was kept.") from None
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _create(path: Path, *, compress: bool) -> IO[str]:
-    if compress:
-        return cast(IO[str], gzip.open(path, "wt", encoding="utf-8", newline="\n"))
-    return path.open("w", encoding="utf-8", newline="\n")
-
-
-def write_json(path: str | Path, content: object) -> None:
-    """Write one indented JSON file, whole or not at all."""
-    with atomic_write(path) as file:
-        json.dump(content, file, indent=2, ensure_ascii=False)
-        file.write("\n")

@@ -20,9 +20,10 @@ from typing import Any
 from tqdm import tqdm
 
 from ..errors import MissingExtraError, UserError
+from ..files import replacing_text, write_json
 from ..tokenization import DebertaV3Tokenizer
 from .documents import Unit, plan_units
-from .jsonl import write_json
+from .jsonl import json_line
 from .shards import FORMAT, INDEX_NAME, SPLITS, read_index, token_dtype
 
 log = logging.getLogger(__name__)
@@ -296,11 +297,8 @@ class WriteIndex:
         tokenizer = DebertaV3Tokenizer.from_pretrained(str(self.out / "tokenizer"))
         facts = read_json_files(self.out / "stages" / "facts")
         problems = [row for rows in read_json_files(self.out / "stages" / "problems") for row in rows]
-        temporary = self.out / "problems.jsonl.tmp"
-        temporary.write_text(
-            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in problems), encoding="utf-8"
-        )
-        temporary.replace(self.out / "problems.jsonl")
+        with replacing_text(self.out / "problems.jsonl") as stream:
+            stream.writelines(map(json_line, problems))
 
         counts: Counter[str] = Counter()
         lengths: Counter[int] = Counter()

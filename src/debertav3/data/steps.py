@@ -30,10 +30,10 @@ from datatrove.utils.word_tokenizers import WordTokenizer, simple_span_tokenize
 from loguru import logger as datatrove_log
 
 from ..errors import UserError
+from ..files import write_json
 from ..tokenization import DebertaV3Tokenizer
 from .cleaning import clean_text
 from .documents import Problem, Unit, read_documents
-from .jsonl import write_json
 from .shards import ShardWriter, token_dtype
 
 log = logging.getLogger(__name__)

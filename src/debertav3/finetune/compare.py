@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..data.jsonl import atomic_write, write_json
 from ..errors import UserError
-from .checkpoints import file_sha256
+from ..files import replacing_text, sha256_of_file, write_json
 from .config import FinetuneConfig
 from .folder import check_can_be_made
 from .glue import GLUE_TASKS
@@ -161,7 +160,7 @@ def _refuse_other_settings(config: FinetuneConfig, folder: Path) -> None:
     if changed:
         raise UserError(f"{folder} was made with another {', '.join(changed)}; take another --out.")
     for source, facts in record["data"].items():
-        if Path(source).is_file() and file_sha256(Path(source)) != facts["sha256"]:
+        if Path(source).is_file() and sha256_of_file(Path(source)) != facts["sha256"]:
             raise UserError(f"{source} has changed since {folder} was made from it; take another --out.")
 
 
@@ -300,7 +299,7 @@ def _write(found: Comparison, averages: Sequence[Line], seeds: Sequence[int], ou
             f"- {one.model} on {one.task}, seed {one.seed}: {one.what}: {one.reason}"
             for one in found.failures
         ]
-    with atomic_write(out / "compare.md") as file:
+    with replacing_text(out / "compare.md") as file:
         file.write("\n".join(table) + "\n")
 
 

@@ -3,14 +3,15 @@
 import contextlib
 import json
 import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.jsonl import write_json
 from ..errors import UserError
+from ..files import remove_leftovers, write_json
 from . import checkpoints
 from .config import FinetuneConfig
 
@@ -113,8 +114,8 @@ def remove_checkpoints(out: Path) -> None:
     folder = checkpoints_of(out)
     for checkpoint in [*checkpoints.numbered(folder), folder / checkpoints.STAGING]:
         shutil.rmtree(checkpoint, ignore_errors=True)
-    for file in [folder / _SETTINGS, *folder.glob(f".{_SETTINGS}.*.part")]:
-        file.unlink(missing_ok=True)
+    (folder / _SETTINGS).unlink(missing_ok=True)
+    remove_leftovers(folder, re.escape(_SETTINGS))
     with contextlib.suppress(OSError):  # it holds a file of somebody else
         folder.rmdir()
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from .. import __version__
 from ..errors import UserError
+from ..files import sha256_of_file
 from ..sizes import SIZES
-from .checkpoints import file_sha256
 from .command import command_of
 from .config import FinetuneConfig
 from .rows import DATASETS_PREFIX
@@ -140,7 +140,7 @@ def _identity(facts: Mapping[str, Any]) -> Any:
 
 def _sha256(source: str) -> str | None:
     """Sum of a file; None for a data set by name."""
-    return file_sha256(Path(source)) if Path(source).is_file() else None
+    return sha256_of_file(Path(source)) if Path(source).is_file() else None
 
 
 def _git_commit() -> str | None:

@@ -18,8 +18,8 @@ from transformers.trainer_utils import EvalPrediction
 from ..checkpoint import save_model
 from ..checkpoint.quiet import quiet_transformers
 from ..checkpoint.saving import replacing_folder
-from ..data.jsonl import atomic_write, write_json
 from ..errors import MissingExtraError, UserError
+from ..files import replacing_text, write_json
 from ..layers.precision import multiplies_bf16
 from ..models import DebertaV2PreTrainedModel
 from . import plots
@@ -137,7 +137,7 @@ def _open_for_training(config: FinetuneConfig, data: Data, tokenizer: Any) -> Pr
 
 
 def _write(path: Path, text: str) -> None:
-    with atomic_write(path) as file:
+    with replacing_text(path) as file:
         file.write(text)
 
 

@@ -13,8 +13,8 @@ from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.jsonl import atomic_write, write_json
 from ..errors import MissingExtraError, UserError
+from ..files import replacing_text, write_json
 from .config import FinetuneConfig
 from .folder import check_can_be_made
 from .preparation import read_data, size_of
@@ -255,5 +255,5 @@ def _write(
         lines.append(f"| {row['trial']} | diverged | {values} |")
     if rows:
         lines += ["", f"Best: `{_spelled(rows[0]['settings'])}` (folder `trial-{rows[0]['trial']}`)"]
-    with atomic_write(out / "search.md") as file:
+    with replacing_text(out / "search.md") as file:
         file.write("\n".join(lines) + "\n")

@@ -17,8 +17,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..data.jsonl import atomic_write
 from ..errors import UserError
+from ..files import replacing_text
 from .answerers import Answerer, InProcess, answer_chunk
 from .exported import fingerprint
 from .file_tasks import FileTask
@@ -85,7 +85,7 @@ def predict_file(
         if metrics is not None:
             if not found.num_labelled:
                 logger.warning("%s: no row has a label, so there are no scores", source)
-            with atomic_write(metrics) as file:
+            with replacing_text(metrics) as file:
                 file.write(to_json(report))
         journal.delete()
 

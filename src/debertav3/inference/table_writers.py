@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..data.jsonl import atomic_write, json_line
+from ..data.jsonl import json_line
 from ..errors import UserError
-from ..tokenization.atomic import replacing
+from ..files import cannot_write, replacing, replacing_text
 from .tables import CSV, PARQUET, import_parquet
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def open_writer(path: str | Path, layout: Layout) -> AbstractContextManager[Writ
 
 @contextmanager
 def _open_jsonl(path: str | Path) -> Iterator[WriteRows]:
-    with atomic_write(path) as file:
+    with replacing_text(path) as file:
 
         def write(rows: Rows) -> None:
             for row in rows:
@@ -74,7 +74,7 @@ def _open_jsonl(path: str | Path) -> Iterator[WriteRows]:
 
 @contextmanager
 def _open_csv(path: str | Path, layout: Layout) -> Iterator[WriteRows]:
-    with atomic_write(path) as file:
+    with replacing_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(layout.all_columns)
 
@@ -99,7 +99,7 @@ def _open_parquet(path: Path, layout: Layout) -> Iterator[WriteRows]:
 
             yield write
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from None
+        raise cannot_write(path, error) from None
     except pyarrow.ArrowException as error:
         raise UserError(f"{path} cannot be written as Parquet: {str(error).splitlines()[0]}") from None
 

@@ -5,9 +5,9 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-from ..data.jsonl import write_json
 from ..data.shards import TokenShards
 from ..errors import UserError
+from ..files import write_json
 from .networks import Networks
 from .settings import PretrainConfig
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..files import write_text
+
 log = logging.getLogger(__name__)
 
 Rows = Sequence[Mapping[str, Any]]
@@ -143,9 +145,7 @@ def write_report(out: Path) -> Path | None:
     lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     run = json.loads((out / "run.json").read_text(encoding="utf-8"))
     path = out / "report.html"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(render([json.loads(line) for line in lines], run), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, render([json.loads(line) for line in lines], run))
     return path
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import UserError
-from .atomic import write_bytes, write_text
+from ..files import write_bytes, write_text
 from .specials import ROLES, SpecialTokens
 
 MODEL_FILE = "spm.model"

@@ -6,7 +6,6 @@ to 3.
 """
 
 import io
-import json
 import logging
 import random
 import re
@@ -17,7 +16,7 @@ from pathlib import Path
 import sentencepiece
 
 from ..errors import UserError
-from .atomic import write_text
+from ..files import write_json
 from .engines import SentencePieceEngine
 from .folder import write_folder
 from .recipe import exact_tokenizer
@@ -113,7 +112,7 @@ def train_vocabulary(
         compat=None,
     )
     facts = {"settings": asdict(config), "measured": asdict(report)}
-    write_text(folder / "vocabulary.json", json.dumps(facts, indent=2) + "\n")
+    write_json(folder / "vocabulary.json", facts)
     return report
 
 
