@@ -12,7 +12,8 @@ from debertav3 import Predictor, UserError
 from debertav3.data.choices import FORMS
 from debertav3.finetune.rows import Row
 from debertav3.finetune.tasks import TASKS
-from debertav3.inference.export.run import ExportConfig, export_model
+from debertav3.inference.export.config import ExportConfig
+from debertav3.inference.export.run import export_model
 from debertav3.inference.file_tasks import FILE_TASKS, AnswerOptions, FileTask
 from debertav3.inference.files import evaluate_file, predict_file
 from tiny_models import ModelFolders, assert_same, softmax

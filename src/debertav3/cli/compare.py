@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
+from ..files import Output
 from .finetune import log_to_stderr
+from .outputs import guard
 from .several_values import SeveralValues
 
 
@@ -48,6 +50,15 @@ def compare(
         raise UserError(
             f"--seeds {seeds!r}: write whole numbers with commas between, such as 1,2,3."
         ) from None
+    guard(
+        Output(option="--out", path=out, is_folder=True, writes=("compare.*",), may_exist=True),
+        inputs={
+            "--models": models,
+            "--train": [path for paths in train_of.values() for path in paths],
+            "--dev": [path for paths in dev_of.values() for path in paths],
+            "--tokenizer": tokenizer,
+        },
+    )
     found = run_all(
         models,
         {name: {"train": train_of[name], "dev": dev_of[name]} for name in names},

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
+from ..files import Output
 from .data import data_app
 from .finetune import Kind, Label, Pair, Text, custom_columns
+from .options import Overwrite
+from .outputs import guard
 from .several_values import SeveralValues
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ def check_command(
         list[str] | None, typer.Option("--set", help="Settings as of `debertav3 finetune`: max_length=128.")
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Gets all facts.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Look at labelled data before training: labels, lengths, repetitions, what words give away.
 
@@ -38,6 +42,11 @@ def check_command(
 
     Prints the facts, then warnings. A file that cannot be trained on ends the command with its line.
     """
+    guard(
+        Output(option="--json", path=json_file),
+        inputs={"FILES": files, "--dev": dev, "--tokenizer": tokenizer},
+        overwrite=overwrite,
+    )
     from ..files import write_json
     from ..finetune.doctor import examine
     from ..finetune.preparation import read_data, resolve

@@ -25,6 +25,9 @@ def doctor(
 
     Example: debertav3 doctor models/nano
     """
+    from ..checkpoint.files import locate
+
+    locate(path)  # a wrong path is told before torch is loaded
     from ..checkpoint.doctor import examine
 
     diagnosis = examine(path)

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UserError
+from ..files import Output
+from .outputs import guard
 from .several_values import SeveralValues
 
 TaskName = Annotated[
@@ -83,7 +85,7 @@ def finetune(
     log_to_stderr()
     from ..data.jsonl import json_line
     from ..finetune.config import read_record, read_yaml
-    from ..finetune.folder import check_can_be_made
+    from ..finetune.folder import WRITTEN
     from ..finetune.preparation import read_data, resolve
     from ..finetune.records import changes_since, refuse_other_folder
 
@@ -106,7 +108,16 @@ def finetune(
         config_file=file,
         overrides=override or [],
     )
-    check_can_be_made(out)
+    guard(
+        Output(option="--out", path=out, is_folder=True, writes=WRITTEN, may_exist=True),
+        inputs={
+            "--model": settings.model,
+            "--train": settings.train,
+            "--dev": settings.dev,
+            "--tokenizer": settings.tokenizer,
+            "--config": config,
+        },
+    )
     if record:
         refuse_other_folder(record, settings)
     data = read_data(settings)

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
+from ..files import Output
+from .inputs import check_file, check_loading, check_model, choose
+from .options import Overwrite
+from .outputs import guard
 
 if TYPE_CHECKING:
     from ..inference.answerers import Answerer, TaskPlan
@@ -114,7 +118,7 @@ def predict(
         bool, typer.Option("--resume", help="Go on with what a stopped run has answered.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin anew and replace what an earlier run has left.")
+        bool, typer.Option("--overwrite", help="Start over and replace what an earlier run has left.")
     ] = False,
     workers: Annotated[
         int, typer.Option(help="Processes, each with the model; the cores are divided among them.", min=1)
@@ -142,8 +146,13 @@ def predict(
     Example: debertav3 predict nli --model models/nano --input pairs.jsonl --output answers.jsonl
     """
     from ..inference.file_tasks import AnswerOptions
-    from ..inference.files import predict_file
+    from ..inference.files import check_run, predict_file
 
+    guard(
+        *check_run(target, metrics, target_format=file_format, resume=resume, overwrite=overwrite),
+        inputs={"--input": source, "--model": model},
+        overwrite=overwrite,
+    )
     options = AnswerOptions(
         candidate_labels=_candidates(task, labels),
         template=template,
@@ -200,11 +209,17 @@ def evaluate(
     multi_label: MultiLabel = False,
     aggregation: Aggregation = "first",
     null_threshold: NullThreshold = "0",
+    overwrite: Overwrite = False,
 ) -> None:
     """Score a checkpoint on labelled rows and print the metrics as JSON.
 
     Example: debertav3 evaluate nli --model models/nano --data dev.jsonl.gz --metrics metrics.json
     """
+    guard(
+        Output(option="--metrics", path=metrics),
+        inputs={"--data": data, "--model": model},
+        overwrite=overwrite,
+    )
     from ..files import replacing_text
     from ..inference.file_tasks import AnswerOptions
     from ..inference.files import evaluate_file, to_json
@@ -246,15 +261,17 @@ def _plan(
     model: str,
     **loading: Any,
 ) -> "TaskPlan":
-    """How to open a task over a file; a wrong name of either is told before anything is loaded."""
+    """How to open a task over a file; mistakes that show in either are told before torch is loaded."""
     from ..inference.answerers import TaskPlan
     from ..inference.columns import find_columns, read_trained
     from ..inference.file_tasks import FILE_TASKS
+    from ..inference.tables import format_of, read_table
 
-    if task not in FILE_TASKS:
-        raise UserError(f"unknown task {task!r}. Choose one of: {', '.join(FILE_TASKS)}.")
-    if not source.is_file():
-        raise UserError(f"{source} is no file. Give the path of a JSONL, CSV, Parquet or CoNLL file.")
+    choose("TASK", task, list(FILE_TASKS))
+    check_loading(backend=loading["backend"], dtype=loading["dtype"])
+    check_file("the input", source, advice="Give the path of a JSONL, CSV, Parquet or CoNLL file with rows.")
+    next(iter(read_table(source, format_of(source, source_format))), None)  # a wrong format shows at once
+    check_model(model)
     kind, asked = FILE_TASKS[task], options.columns
     for option, column in (("--text", asked.text), ("--pair", asked.pair), ("--label", asked.label)):
         if column is not None and option not in kind.column_options:

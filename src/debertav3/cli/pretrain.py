@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Annotated
 import typer
 
 from ..errors import MissingExtraError, UserError
+from ..files import Output
+from .inputs import check_model
+from .outputs import guard
 from .several_values import SeveralValues
 
 
@@ -62,8 +66,22 @@ def pretrain_command(
         return
     if bool(data) == bool(text):
         raise UserError("give either --data SHARDS or --text FILE")
+    from ..pretrain.folder import WRITTEN, check_folder
+
+    guard(
+        Output(option="--out", path=out, is_folder=True, writes=WRITTEN, may_exist=True),
+        inputs={"--data": data, "--text": text, "--tokenizer": tokenizer, "--from": start},
+    )
+    if os.environ.get("RANK", "0") == "0":
+        check_folder(out, resume=resume)
+    if start is not None:
+        check_model(start)
     prepare = None
-    if data is None:
+    if data is not None:
+        from ..data.shards import read_index
+
+        read_index(data)  # a wrong folder is told before torch is loaded
+    else:
         data = out / "shards"
         prepare = _preparation(text or [], tokenizer or (str(start) if start else None), data)
     try:
@@ -76,6 +94,7 @@ def pretrain_command(
 
 def _preparation(text: list[str], tokenizer: str | None, shards: Path) -> Callable[[], object]:
     """What writes the shards of ``--text``."""
+    from ..data.documents import plan_units
     from ..data.prepare import ExecutorConfig, PrepareConfig, prepare
 
     if tokenizer is None:
@@ -83,4 +102,5 @@ def _preparation(text: list[str], tokenizer: str | None, shards: Path) -> Callab
             "--text needs --tokenizer: the folder of a tokenizer (debertav3 tokenizer train makes one)"
         )
     config = PrepareConfig(inputs=tuple(text), tokenizer=tokenizer, heldout_share=0.02)
+    plan_units(config.inputs, unit_bytes=config.unit_mib << 20)  # missing files are told at once
     return partial(prepare, config, shards, ExecutorConfig())

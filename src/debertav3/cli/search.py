@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..files import Output
 from .finetune import (
     ConfigFile,
     DevFiles,
@@ -21,6 +22,7 @@ from .finetune import (
     custom_columns,
     log_to_stderr,
 )
+from .outputs import guard
 from .several_values import SeveralValues
 
 
@@ -55,7 +57,6 @@ def search(
     """
     log_to_stderr()
     from ..finetune.config import read_yaml
-    from ..finetune.folder import check_can_be_made
     from ..finetune.preparation import read_data, resolve
     from ..finetune.search import paper_grid, read_grid
     from ..finetune.search import search as run_search
@@ -70,7 +71,16 @@ def search(
         overrides=override or [],
     )
     values = read_grid(grid, base) if grid else paper_grid(model)
-    check_can_be_made(out)
+    guard(
+        Output(option="--out", path=out, is_folder=True, writes=("search.*",), may_exist=True),
+        inputs={
+            "--model": base.model,
+            "--train": base.train,
+            "--dev": base.dev,
+            "--tokenizer": base.tokenizer,
+            "--config": config,
+        },
+    )
     read_data(base)  # bad data are told before the study begins
     run_search(base, values, out, trials=trials)
     print((out / "search.md").read_text(encoding="utf-8"), end="")

@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from ..files import Output
+from .options import Overwrite
+from .outputs import guard
 from .several_values import SeveralValues
 
 CHUNK_LINES = 4_096
@@ -35,11 +38,17 @@ def encode(
         bool, typer.Option(help="Recognise [MASK] and the like in text.")
     ] = False,
     threads: Annotated[int, typer.Option(help="Threads of the tokenizer.")] = 2,
+    overwrite: Overwrite = False,
 ) -> None:
     """Turn every line of a file into its token ids.
 
     Example: debertav3 tokenizer encode --model models/nano --input lines.txt --output ids.jsonl
     """
+    guard(
+        Output(option="--output", path=output),
+        inputs={"--input": input, "--model": model},
+        overwrite=overwrite,
+    )
     from tqdm import tqdm
 
     from ..files import replacing
@@ -70,6 +79,7 @@ def train(
     ] = 0.999997,
     threads: Annotated[int, typer.Option(help="Threads of the trainer; the result depends on them.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train a vocabulary with the settings of the released one and print how well it fits.
 
@@ -80,8 +90,13 @@ def train(
     from tqdm import tqdm
 
     from ..tokenization.text_files import DEFAULT_COLUMNS, read_texts
-    from ..tokenization.training import VocabularyConfig, train_vocabulary
+    from ..tokenization.training import WRITTEN, VocabularyConfig, train_vocabulary
 
+    guard(
+        Output(option="--out", path=out, is_folder=True, writes=WRITTEN),
+        inputs={"--input": inputs},
+        overwrite=overwrite,
+    )
     config = VocabularyConfig(
         vocab_size=vocab_size,
         character_coverage=coverage,

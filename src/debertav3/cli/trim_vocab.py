@@ -6,6 +6,10 @@ from typing import Annotated
 
 import typer
 
+from ..files import Output
+from .inputs import check_model
+from .options import Overwrite
+from .outputs import guard
 from .several_values import SeveralValues
 
 
@@ -27,6 +31,7 @@ def trim_vocab(
         ),
     ] = None,
     min_count: Annotated[int, typer.Option(help="How often a piece must come to be kept.", min=1)] = 1,
+    overwrite: Overwrite = False,
 ) -> None:
     """Remove the embeddings of pieces that a corpus does not use, and print what that saves.
 
@@ -34,6 +39,11 @@ def trim_vocab(
 
     Example: debertav3 trim-vocab --model models/nano --corpus texts.jsonl.gz --out small
     """
+    guard(
+        Output(option="--out", path=out, is_folder=True),
+        inputs={"--model": model, "--corpus": corpus},
+        overwrite=overwrite,
+    )
     from dataclasses import asdict
 
     from tqdm import tqdm
@@ -43,6 +53,7 @@ def trim_vocab(
     from ..tokenization.text_files import DEFAULT_COLUMNS, read_texts
     from ..tokenization.trimming import count_ids
 
+    check_model(model)
     tokenizer = DebertaV3Tokenizer.from_pretrained(model)
     texts = (text for path in corpus for text in read_texts(path, columns=columns or DEFAULT_COLUMNS))
     counts = count_ids(tokenizer, tqdm(texts, desc="reading", unit=" texts", disable=None))

@@ -29,6 +29,8 @@ from .shards import FORMAT, INDEX_NAME, SPLITS, read_index, token_dtype
 log = logging.getLogger(__name__)
 
 PLAN_NAME = "plan.json"
+WRITTEN = (INDEX_NAME, PLAN_NAME, "problems.jsonl", "tokenizer", "stages", *SPLITS)
+"""Everything that ``data prepare`` writes in its folder."""
 
 Stage = tuple[str, list[Any], int]
 CLEANING = ("none", "light", "gopher")

@@ -13,7 +13,7 @@ from .content import (
     sha256_of_file,
     write_manifest,
 )
-from .guard import Output, check_outputs
+from .guard import Inputs, Output, check_outputs
 from .locks import lock
 from .reading import parse_json, read_json, read_json_object
 from .writing import (
@@ -35,6 +35,7 @@ from .writing import (
 
 __all__ = [
     "DISK_ERRORS",
+    "Inputs",
     "Output",
     "cannot_write",
     "check_outputs",

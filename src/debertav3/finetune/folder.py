@@ -18,7 +18,7 @@ from .config import FinetuneConfig
 logger = logging.getLogger(__name__)
 
 _SETTINGS = "settings.json"
-_WRITTEN = (
+WRITTEN = (
     "README.md",
     "config.json",
     "metrics.json",
@@ -122,7 +122,7 @@ def remove_checkpoints(out: Path) -> None:
 
 def _refuse_foreign(out: Path, folder: Path) -> None:
     """Refuse a folder in which no run has begun if this one would write over what is in it."""
-    found = sorted(path.name for pattern in _WRITTEN for path in out.glob(pattern))
+    found = sorted(path.name for pattern in WRITTEN for path in out.glob(pattern))
     # Of a run that was killed at its first writing nothing but a dotted part is left.
     is_taken = folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
     if is_taken or folder.is_file():

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..processes import end_with_parent
 from .file_tasks import FILE_TASKS, AnswerOptions, FileTask
 from .journal import StoredAnswer
 from .predictor import Predictor
@@ -131,8 +132,8 @@ class WorkerProcesses:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
             raise UserError(
-                f"one of {self.num_workers} worker processes died, most likely for want of memory. "
-                "Take fewer --workers, and --resume."
+                f"one of {self.num_workers} worker processes died, most likely because memory ran out. "
+                "Resume with fewer --workers: the same command with --resume."
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
@@ -149,6 +150,7 @@ _worker_task: FileTask | None = None
 
 def _open_in_worker(plan: TaskPlan, batch_tokens: int | None, num_threads: int) -> None:
     global _worker_task
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers, each of them once
     for name in THREAD_VARIABLES:
         os.environ.setdefault(name, str(num_threads))

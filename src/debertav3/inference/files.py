@@ -1,15 +1,15 @@
 """Whole files through a `Predictor`: every row back in order, in flat memory, and the metrics.
 
-A file is read up to three times. The first pass checks every row, so that a fault in the last line is told
+A file is read up to three times. The first pass checks every row, so that a fault in the last line is found
 before the first batch is computed; the second answers chunk by chunk, each sorted by length within, and keeps
-the answers in a `Journal`; the third writes rows and answers together. A run that was stopped goes on with
-the first chunk that its journal has not: chunks depend on the file alone, so the results are the same.
+the answers in a `Journal`; the third writes rows and answers together. Every later pass compares what it
+reads with the first, chunk by chunk. A run that was stopped resumes with the first chunk that its journal
+does not have: chunks depend on the file alone, so the results are the same.
 """
 
 import itertools
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import replacing_text
+from ..files import Output, check_outputs, fingerprint, lock, replacing_text
 from .answerers import Answerer, InProcess, answer_chunk
-from .exported import fingerprint
 from .file_tasks import FileTask
 from .journal import Journal, StoredAnswer
 from .rows import Example
-from .sources import CHUNK_ROWS, Source, check_file, chunks_of, examples
+from .sources import CHUNK_ROWS, Source, check_file, chunks_of, examples, rows_of
 from .table_writers import PREDICTION, SCORES, Layout, open_writer
 from .tables import JSONL, PARQUET, READ_ONLY, TableRow, format_of, read_table
 
@@ -52,25 +51,83 @@ def predict_file(
         metrics: gets the metrics of the labelled rows, as JSON.
         source_format: one of `tables.FORMATS`; None goes by the name.
         target_format: likewise for the target.
-        resume: go on with the answers that an earlier run has left, if there are any.
-        overwrite: begin anew, and replace what an earlier run has left when the new output is whole.
+        resume: continue with the answers that an earlier run has left, if there are any.
+        overwrite: start over, and replace what an earlier run has left when the new output is whole.
         answerer: who answers; None for this process.
 
     Raises:
         UserError: for the first thing that is wrong; then neither file is written.
     """
-    if resume and overwrite:
-        raise UserError("--resume goes on with an earlier run and --overwrite replaces it. Give one of them.")
-    target_format = format_of(target, None if target_format in READ_ONLY else target_format)
-    if target_format in READ_ONLY:
-        raise UserError(
-            f"{target}: files of format {target_format} are read, not written. "
-            "Give a name that ends in .jsonl."
+    outputs = check_run(target, metrics, target_format=target_format, resume=resume, overwrite=overwrite)
+    with lock(target, option="--output"):
+        check_outputs(
+            outputs,
+            inputs={"--input": source, "--model": task.predictor.engine.place},
+            overwrite=overwrite,
         )
-    _check_target(target, metrics)
+        _predict(
+            task,
+            source,
+            target,
+            metrics=metrics,
+            source_format=source_format,
+            target_format=_output_format(target, target_format),
+            resume=resume,
+            answerer=answerer,
+        )
+
+
+def check_run(
+    target: str | Path,
+    metrics: str | Path | None,
+    *,
+    target_format: str | None,
+    resume: bool,
+    overwrite: bool,
+) -> list[Output]:
+    """Check the options of a run that need no model, and list what it writes, for `check_outputs`.
+
+    Raises:
+        UserError: for options that contradict each other, a format that cannot be written, or an earlier
+            run's answers that are neither continued nor replaced.
+    """
+    if resume and overwrite:
+        raise UserError("--resume continues an earlier run and --overwrite replaces it. Give one of them.")
+    _output_format(target, target_format)
     journal = Journal(target)
-    if not (resume or overwrite):
-        _refuse_earlier_run(target, journal)
+    if journal.exists() and not (resume or overwrite):
+        raise UserError(
+            f"{journal.path} holds the answers of a run that was stopped. "
+            "Continue with --resume, or start over with --overwrite."
+        )
+    return [
+        Output(option="--output", path=target, may_exist=resume),
+        Output(option="--metrics", path=metrics, may_exist=resume),
+        Output(option="the progress file of --output,", path=journal.path, may_exist=True),
+    ]
+
+
+def _output_format(target: str | Path, target_format: str | None) -> str:
+    found = format_of(target, None if target_format in READ_ONLY else target_format)
+    if found in READ_ONLY:
+        raise UserError(
+            f"{target}: files of format {found} are read, not written. Give a name that ends in .jsonl."
+        )
+    return found
+
+
+def _predict(
+    task: FileTask,
+    source: str | Path,
+    target: str | Path,
+    *,
+    metrics: str | Path | None,
+    source_format: str | None,
+    target_format: str,
+    resume: bool,
+    answerer: Answerer | None,
+) -> None:
+    journal = Journal(target)
     found = check_file(task, source, source_format=source_format, needs_schema=target_format == PARQUET)
     started = time.monotonic()
     with journal:
@@ -171,7 +228,7 @@ def _take_over(
     if target_format != JSONL:
         raise UserError(
             f"{target} exists, but not {journal.path}, which --resume goes on from. "
-            "Begin anew with --overwrite."
+            "Start over with --overwrite."
         )
     journal.begin({**_about(task, source), "batch_tokens": task.predictor.engine.batch_tokens})
     rows = examples(task, source.path, source.file_format)
@@ -180,7 +237,7 @@ def _take_over(
         wanted = {name: value for name, value in row.original.items() if name not in (PREDICTION, SCORES)}
         if rest != wanted or PREDICTION not in old.original:
             journal.delete()
-            raise UserError(f"{old.place} is not {row.place} with its answer. Begin anew with --overwrite.")
+            raise UserError(f"{old.place} is not {row.place} with its answer. Start over with --overwrite.")
         if example.gold is not None:
             break  # its metrics need more than the output says
         journal.add([StoredAnswer(old.original[PREDICTION], old.original.get(SCORES), None)])
@@ -209,16 +266,15 @@ def _write(
         has_numbers=isinstance(first.prediction, float | int),
     )
     with open_writer(target, layout) as write:
-        block: list[dict[str, Any]] = []
-        rows = examples(task, source.path, source.file_format)
-        for (row, example), answer in zip(rows, journal.read(), strict=True):
-            if example.gold is not None:
-                task.scorer.add(example.gold, _scored(answer))
-            block.append({**row.original, PREDICTION: answer.prediction, SCORES: answer.scores})
-            if len(block) == CHUNK_ROWS:
-                write(block)
-                block = []
-        write(block)
+        answers = journal.read()
+        for chunk in rows_of(task, source):
+            block = []
+            for row, example in chunk:
+                answer = next(answers)
+                if example.gold is not None:
+                    task.scorer.add(example.gold, _scored(answer))
+                block.append({**row.original, PREDICTION: answer.prediction, SCORES: answer.scores})
+            write(block)
     return _metrics(task, source)
 
 
@@ -227,25 +283,6 @@ def _scored(answer: StoredAnswer) -> Any:
     if isinstance(answer.scored, list):
         return [tuple(one) if isinstance(one, list) else one for one in answer.scored]
     return answer.scored
-
-
-def _check_target(target: str | Path, metrics: str | Path | None) -> None:
-    if metrics is not None and Path(metrics).resolve() == Path(target).resolve():
-        raise UserError(f"output and metrics are the same file {target}. Give two names.")
-    for path in (target, *([metrics] if metrics is not None else [])):
-        place = Path(os.path.realpath(path))
-        if place.exists() and not place.is_file():
-            raise UserError(f"{path} is not an ordinary file. Give another path for the output.")
-
-
-def _refuse_earlier_run(target: str | Path, journal: Journal) -> None:
-    if journal.exists():
-        raise UserError(
-            f"{journal.path} holds the answers of a run that was stopped. "
-            "Go on with --resume, or begin anew with --overwrite."
-        )
-    if Path(target).exists() and Path(target).stat().st_size:
-        raise UserError(f"{target} exists already. Give another --output, or replace it with --overwrite.")
 
 
 def _bar(num_rows: int, *, done: int) -> Any:

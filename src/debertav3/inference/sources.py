@@ -1,12 +1,17 @@
-"""A file of rows: all checked before anything is answered, then cut into chunks."""
+"""A file of rows: all checked before anything is answered, then cut into chunks.
 
-import zlib
+A file is read once for every pass over it. The first pass sums every chunk; later ones compare, so that a
+file that changes in between is noticed before its rows are answered or written.
+"""
+
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..files import sha256_of_bytes
 from .file_tasks import FileTask
 from .rows import Example
 from .tables import PARQUET, TableRow, format_of, parquet_schema, read_table
@@ -28,8 +33,8 @@ class Source:
     num_rows: int
     num_labelled: int
     num_characters: int
-    checksum: int
-    """CRC-32 of all rows."""
+    chunk_sums: Sequence[bytes]
+    """Of the rows of each chunk, in order."""
     columns: Sequence[str]
     """In the order in which they come."""
     schema: "pyarrow.Schema | None" = None
@@ -39,6 +44,11 @@ class Source:
     def num_tokens(self) -> int:
         """About how many tokens the model reads."""
         return self.num_characters // _CHARACTERS_PER_TOKEN
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 sum over the content of all rows."""
+        return sha256_of_bytes(b"".join(self.chunk_sums))
 
 
 def check_file(
@@ -53,17 +63,19 @@ def check_file(
     schema = parquet_schema(path) if file_format == PARQUET else None
     if schema is not None and not needs_schema:
         _refuse_bytes(path, schema)
-    num_rows = num_labelled = num_characters = checksum = 0
+    num_rows = num_labelled = num_characters = 0
+    chunk_sums = []
     columns: dict[str, None] = {}
     schemas = _SchemaFinder() if needs_schema and file_format != PARQUET else None
-    for row, example in examples(task, path, file_format):
-        num_rows += 1
-        num_labelled += example.gold is not None
-        num_characters += example.num_characters
-        columns.update(dict.fromkeys(row.original))
-        checksum = zlib.crc32(repr(row.original).encode("utf-8", "surrogatepass"), checksum)
-        if schemas is not None:
-            schemas.add(row.original)
+    for chunk in _cut(examples(task, path, file_format)):
+        chunk_sums.append(_sum(chunk))
+        for row, example in chunk:
+            num_rows += 1
+            num_labelled += example.gold is not None
+            num_characters += example.num_characters
+            columns.update(dict.fromkeys(row.original))
+            if schemas is not None:
+                schemas.add(row.original)
     if not num_rows:
         raise UserError(f"{source} holds no rows. Need at least one, such as a JSON object on a line.")
     return Source(
@@ -72,7 +84,7 @@ def check_file(
         num_rows=num_rows,
         num_labelled=num_labelled,
         num_characters=num_characters,
-        checksum=checksum,
+        chunk_sums=chunk_sums,
         columns=list(columns),
         schema=schema if schemas is None else schemas.result(path),
     )
@@ -139,14 +151,53 @@ def examples(task: FileTask, path: Path, file_format: str) -> Iterator[tuple[Tab
 
 
 def chunks_of(task: FileTask, source: Source) -> Iterator[list[Example]]:
-    """The examples of a file in order, so many at once as stay in memory; the same chunks in every run."""
-    chunk: list[Example] = []
+    """The examples of a file in order, in chunks that fit in memory; the same chunks in every run.
+
+    Raises:
+        UserError: as `rows_of`.
+    """
+    for chunk in rows_of(task, source):
+        yield [example for _, example in chunk]
+
+
+def rows_of(task: FileTask, source: Source) -> Iterator[list[tuple[TableRow, Example]]]:
+    """Another pass over a file that was checked: its rows, and what the task reads in them, in chunks.
+
+    Raises:
+        UserError: if a row is not what it was when the file was checked.
+    """
+    num_chunks = 0
+    for chunk in _cut(examples(task, source.path, source.file_format)):
+        if num_chunks == len(source.chunk_sums) or _sum(chunk) != source.chunk_sums[num_chunks]:
+            raise _changed(source)
+        num_chunks += 1
+        yield chunk
+    if num_chunks < len(source.chunk_sums):
+        raise _changed(source)
+
+
+def _changed(source: Source) -> UserError:
+    return UserError(
+        f"{source.path} has changed since this run began, so answers and rows would not belong together. "
+        "No output was written. Run the command again when the file is complete, with --overwrite."
+    )
+
+
+def _cut(rows: Iterator[tuple[TableRow, Example]]) -> Iterator[list[tuple[TableRow, Example]]]:
+    chunk: list[tuple[TableRow, Example]] = []
     num_characters = 0
-    for _, example in examples(task, source.path, source.file_format):
-        chunk.append(example)
+    for row, example in rows:
+        chunk.append((row, example))
         num_characters += example.num_characters
         if len(chunk) == CHUNK_ROWS or num_characters >= CHUNK_CHARACTERS:
             yield chunk
             chunk, num_characters = [], 0
     if chunk:
         yield chunk
+
+
+def _sum(chunk: Sequence[tuple[TableRow, Example]]) -> bytes:
+    digest = hashlib.sha256()
+    for row, _ in chunk:
+        digest.update(repr(row.original).encode("utf-8", "surrogatepass") + b"\n")
+    return digest.digest()

@@ -4,14 +4,17 @@ import json
 import platform
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..data.shards import TokenShards
 from ..errors import UserError
 from ..files import write_json
-from .networks import Networks
 from .settings import PretrainConfig
 
-_WRITTEN = (
+if TYPE_CHECKING:
+    from .networks import Networks
+
+WRITTEN = (
     "run.json",
     "metrics.jsonl",
     "checkpoints",
@@ -37,7 +40,7 @@ def check_folder(out: Path, *, resume: bool) -> None:
             raise UserError(
                 f"{out} holds a run already: add --resume to go on with it, or choose another --out"
             )
-    elif found := [name for name in _WRITTEN if (out / name).exists()]:
+    elif found := [name for name in WRITTEN if (out / name).exists()]:
         raise UserError(
             f"{out} holds {', '.join(found)} of something else, which pre-training would overwrite: choose "
             "another --out"
@@ -59,7 +62,7 @@ def place_of(start: Path | None) -> str | None:
 
 
 def write_record(
-    config: PretrainConfig, shards: TokenShards, networks: Networks, out: Path, start: Path | None
+    config: PretrainConfig, shards: TokenShards, networks: "Networks", out: Path, start: Path | None
 ) -> None:
     """Write ``run.json``: settings, networks as built, data, versions."""
     out.mkdir(parents=True, exist_ok=True)

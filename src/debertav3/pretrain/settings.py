@@ -6,14 +6,16 @@ import math
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from ..data.masking import MaskingConfig
 from ..errors import UserError
 from ..sizes import raw_config
-from .optimization import OptimizerConfig
+
+if TYPE_CHECKING:
+    from .optimization import OptimizerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,11 +113,13 @@ class PretrainConfig:
             always_mask=self.objective == "rtd",
         )
 
-    def optimizer_config(self, *, is_discriminator: bool = False) -> OptimizerConfig:
+    def optimizer_config(self, *, is_discriminator: bool = False) -> "OptimizerConfig":
         """The optimizer of the generator (or the only one), or of the discriminator."""
         rate = self.learning_rate
         if is_discriminator and self.discriminator_learning_rate is not None:
             rate = self.discriminator_learning_rate
+        from .optimization import OptimizerConfig  # which loads torch; wrong settings are told before
+
         return OptimizerConfig(
             learning_rate=rate,
             warmup_steps=self.warmup_steps,
