@@ -11,19 +11,22 @@ def check_model(model: str | Path) -> None:
     """Check that a checkpoint exists and has a configuration; a Hub name is downloaded.
 
     Raises:
-        UserError: as `checkpoint.files.locate` and `checkpoint.configuration.read_config`, or if a near name
-            of a folder was meant.
+        UserError: as `checkpoint.files.locate` and its `read_json`; the nearest name of a folder is suggested.
     """
-    from ..checkpoint.configuration import read_config
-    from ..checkpoint.files import locate
+    from ..checkpoint.files import locate, read_json
 
     try:
         folder = locate(model)
     except UserError as error:
         path = Path(model).expanduser()
         siblings = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UserError(f"{error}{did_you_mean(path.name, siblings)}") from None
-    read_config(folder)
+        raise UserError(f"{str(error).rstrip('.')}.{did_you_mean(path.name, siblings)}") from None
+    config = folder / "config.json"
+    if not config.is_file():
+        raise UserError(
+            f"{folder} has no config.json, so it is not a checkpoint. Give the folder of a model."
+        )
+    read_json(config)
 
 
 def check_file(option: str, path: str | Path | None, *, advice: str = "Give the path of a file.") -> None:

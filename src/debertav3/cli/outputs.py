@@ -1,10 +1,17 @@
 """What every command does first: check its outputs against its inputs, and lock them until it ends."""
 
 import os
-
-import click
+from contextlib import ExitStack
 
 from ..files import Inputs, Output, check_outputs, lock
+
+_held = ExitStack()
+"""The locks of the command that is running."""
+
+
+def release() -> None:
+    """Give up the locks that `guard` has taken. Call it when a command has ended, however it has."""
+    _held.close()
 
 
 def guard(*outputs: Output, inputs: Inputs, overwrite: bool = False) -> None:
@@ -23,9 +30,8 @@ def guard(*outputs: Output, inputs: Inputs, overwrite: bool = False) -> None:
     if os.environ.get("RANK", "0") != "0":
         return
     check_outputs(outputs, inputs=inputs, overwrite=overwrite)
-    context = click.get_current_context()
     for output in outputs:
         if output.path is not None:
-            context.with_resource(lock(output.path, option=output.option))
+            _held.enter_context(lock(output.path, option=output.option))
     # Once more: another command may have finished between the check and the lock.
     check_outputs(outputs, inputs=inputs, overwrite=overwrite)
