@@ -11,7 +11,7 @@ def check_model(model: str | Path) -> None:
     """Check that a checkpoint exists and has a configuration; a Hub name is downloaded.
 
     Raises:
-        UserError: as `checkpoint.files.locate` and its `read_json`; the nearest name of a folder is suggested.
+        UserError: as `checkpoint.files.locate` and its `read_json`; suggests the nearest folder.
     """
     from ..checkpoint.files import locate, read_json
 
