@@ -1,5 +1,7 @@
 """The compiled kernels, models and batches that their tests share."""
 
+import copy
+import os
 from typing import Any
 
 import pytest
@@ -7,20 +9,75 @@ import torch
 from torch import Tensor, nn
 
 from debertav3.layers.cpu_kernel import library
-from debertav3.layers.cpu_kernel.build import library_file
 from helpers import tiny_config
 
 
 def open_kernel(name: str) -> library.Kernel:
-    if not library_file(name).is_file():
-        pytest.skip(f"the kernel for {name} was not built: no compiler, or not x86-64")
-    needed = "AVX2" if name == "avx2" else "AVX512"
-    if needed not in torch.backends.cpu.get_cpu_capability() and name != "avx2":
-        pytest.skip(f"this processor has no {needed}")
+    """The kernel of that name; skips where it cannot run, and where ``DEBERTAV3_KERNEL`` names another."""
+    wanted = os.environ.get(library.VARIABLE) or name
+    if wanted != name:
+        pytest.skip(f"{library.VARIABLE} is {wanted}")
     try:
-        return library.Kernel(library_file(name), library._team())
+        return library.open_kernel(name)
     except OSError as error:
         pytest.skip(str(error))
+
+
+UNIT = 2.0**-24
+"""Unit roundoff of fp32: half the distance from 1 to the next number."""
+
+
+def assert_product_error(
+    got: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, *, per_product: float = 0.0
+) -> None:
+    """A product of matrices is as near as fp32 arithmetic allows, whatever machine adds up in whatever order.
+
+    Two bounds, with unit roundoff u (Higham, Accuracy and Stability, 3.1 and 4.2). No sum may be off by more
+    than (n + 2) u Σ|x||w|. And as roundings go up as often as down, the root mean square of the errors stays
+    below u times that of all partial sums together, n rms(x w), and of the result.
+
+    Args:
+        got: what was computed, ``(..., out)``.
+        x: ``(..., n)``.
+        weight: ``(out, n)``.
+        bias: ``(out,)`` or None.
+        per_product: what else one product may lack, as a share of it.
+    """
+    x, weight = x.double(), weight.double()
+    n = x.shape[-1]
+    want, sizes = x @ weight.t(), x.abs() @ weight.abs().t()
+    product_rms = (x.square() @ weight.square().t()).mean().div(n).sqrt()
+    if bias is not None:
+        want, sizes = want + bias.double(), sizes + bias.double().abs()
+    error = (got.double() - want).abs()
+    assert (error <= ((n + 2) * UNIT + per_product) * sizes).all(), (error / sizes).max()
+    typical = UNIT * (n * product_rms + want.square().mean().sqrt()) + per_product * n**0.5 * product_rms
+    assert error.square().mean().sqrt() <= typical
+
+
+def effect_of_rounding(model: Any, batches: list[dict[str, Tensor]]) -> list[Tensor]:
+    """How much rounding to fp32 may change what a model computes, by the arithmetic and not by a machine.
+
+    A sum of n products in fp32 is the exact sum for weights that are off by a random share of about √n u
+    (Higham and Mary, 2019); so the weights of a copy in float64 are moved by twice that, at random.
+
+    Args:
+        model: in any precision.
+        batches: inputs.
+
+    Returns:
+        The largest change of a number in the last hidden states, batch by batch.
+    """
+    exact = copy.deepcopy(model).double()
+    exact.set_attention_backend("eager")
+    moved = copy.deepcopy(exact)
+    share = 2 * UNIT * model.config.intermediate_size**0.5
+    rng = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for weight in moved.parameters():
+            weight.mul_(1 + share * torch.randn(weight.shape, generator=rng, dtype=weight.dtype))
+    with torch.inference_mode():
+        return [(moved(**batch)[0] - exact(**batch)[0]).abs().max() for batch in batches]
 
 
 def random_model(model_class: type, **changes: Any) -> Any:

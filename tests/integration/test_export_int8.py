@@ -189,7 +189,7 @@ def test_an_int8_folder_runs_without_the_kernel_and_says_so(
     pair = ("a dog runs", "a dog sleeps")
     want = Predictor.from_pretrained(int8_folder / "int8").nli(pair)
     caplog.set_level(logging.INFO, logger="debertav3")
-    monkeypatch.setattr(library, "_LIBRARIES", {})
+    monkeypatch.setenv(library.VARIABLE, "none")
     library.kernel.cache_clear()
     try:
         got = Predictor.from_pretrained(int8_folder / "int8").nli(pair)

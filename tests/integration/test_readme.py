@@ -54,14 +54,17 @@ def shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return run(["bash", "-c", re.sub(r"^debertav3", own, line)], folder)
 
 
-def test_the_first_command_prints_three_percentages(readme: str, workplace: Path) -> None:
-    line = re.search(r"^\$ (debertav3 nli .*)$", readme, flags=re.MULTILINE)
-    assert line
-    done = shell(line[1], workplace)
+def test_the_first_command_prints_what_the_page_shows(readme: str, workplace: Path, repository: Path) -> None:
+    shown = re.search(r"^\$ (debertav3 nli .*)\n(\{.*\})$", readme, flags=re.MULTILINE)
+    assert shown
+    done = shell(shown[1], workplace)
     assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    answer, promised = json.loads(done.stdout), json.loads(shown[2])
     assert set(answer) == {"entailment", "neutral", "contradiction"}
-    assert sum(answer.values()) == pytest.approx(100, abs=0.2)
+    # another backend may round the last digit differently
+    assert answer == pytest.approx(promised, abs=0.11)
+    make_run = (repository / "Makefile").read_text(encoding="utf-8").replace("\\\n\t  ", "")
+    assert shown[1].removeprefix("debertav3 ") in make_run
 
 
 def test_python_snippets_run(readme: str, workplace: Path) -> None:
@@ -87,7 +90,7 @@ def test_shell_snippet_runs(readme: str, workplace: Path) -> None:
 def test_where_is_table_names_what_is_there(readme: str, repository: Path) -> None:
     table = readme.split("## Where is ...?")[1].split("\n## ")[0]
     paths = re.findall(r"\| `([^`]+)` \|$", table, flags=re.MULTILINE)
-    assert len(paths) >= 15
+    assert len(paths) >= 8
     missing = [path for path in paths if not (repository / path).exists()]
     assert not missing
 

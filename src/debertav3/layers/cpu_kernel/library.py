@@ -2,18 +2,23 @@
 
 import ctypes
 import logging
+import os
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from .build import library_file, sources_digest
+from ...errors import UserError
+from .build import INSTRUCTIONS, library_file, sources_digest
 
 logger = logging.getLogger(__name__)
 
-_LIBRARIES = {"AVX512": ("amx", "avx512vnni", "avx512"), "AVX2": ("avx2",)}
+_LIBRARIES = {"AVX512": ("amx", "avx512vnni", "avx512", "avx2"), "AVX2": ("avx2",)}
 """By what torch says of the processor; the first that runs is taken."""
+
+VARIABLE = "DEBERTAV3_KERNEL"
+"""The environment variable that names the kernel: a key of `INSTRUCTIONS`, or ``none`` for torch alone."""
 
 
 INT8_PARTS = 0
@@ -167,24 +172,51 @@ def _check(lacks_memory: int) -> None:
 
 @lru_cache(maxsize=1)
 def kernel() -> Kernel | None:
-    """The kernel for this processor; None, with one line of log that says why, where there is none."""
+    """The kernel that ``DEBERTAV3_KERNEL`` names, else the best for this processor; the choice is kept.
+
+    Returns:
+        None, with one line of log that says why, where there is none.
+
+    Raises:
+        UserError: if the variable names a kernel that does not exist or cannot run here.
+    """
     capability = torch.backends.cpu.get_cpu_capability()
     names = _LIBRARIES.get(capability, ())
     reason = f"there is none for a processor with {capability}"
+    if wanted := os.environ.get(VARIABLE):
+        if wanted != "none" and wanted not in INSTRUCTIONS:
+            raise UserError(f"{VARIABLE} is {wanted!r}; need one of: {', '.join(INSTRUCTIONS)}, none")
+        names = tuple(name for name in names if name == wanted)
+        reason = f"{VARIABLE} is none" if wanted == "none" else f"this processor has only {capability}"
     for name in names:
-        path = library_file(name)
-        if not path.is_file():
-            reason = "it was not built when this package was installed"
-            continue
         try:
-            found = Kernel(path, _team())
-        except (OSError, AttributeError) as error:
+            found = open_kernel(name)
+        except OSError as error:
             reason = str(error)
             continue
         logger.info("CPU kernel: %s", found.name)
         return found
+    if wanted and wanted != "none":
+        raise UserError(f"{VARIABLE} is {wanted!r}, which cannot run: {reason}. Unset it, or choose another")
     logger.info("CPU kernel not used: %s; torch computes everything", reason)
     return None
+
+
+def open_kernel(name: str) -> Kernel:
+    """Open the library of one instruction set, a key of `INSTRUCTIONS`.
+
+    Raises:
+        OSError: if it was not built, or this machine does not run it.
+    """
+    if name not in _LIBRARIES.get(torch.backends.cpu.get_cpu_capability(), ()):
+        raise OSError(f"this processor does not run {name}")
+    path = library_file(name)
+    if not path.is_file():
+        raise OSError(f"{name} was not built when this package was installed")
+    try:
+        return Kernel(path, _team())
+    except AttributeError as error:  # a function is missing: the library is of other sources
+        raise OSError(str(error)) from error
 
 
 def _team() -> int | None:
