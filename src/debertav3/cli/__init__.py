@@ -16,7 +16,6 @@ import typer
 from .. import __version__
 from ..errors import UserError
 from ..files import DISK_ERRORS
-from .outputs import release
 
 app = typer.Typer(
     name="debertav3",
@@ -36,14 +35,12 @@ def _print_version(is_asked: bool) -> None:
 
 @app.callback()
 def _common(
-    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop."),
     ] = False,
 ) -> None:
     """DeBERTaV3: entailment, zero-shot labels, entities, answers, fine-tuning and checkpoints."""
-    context.call_on_close(release)
 
 
 def _register() -> None:

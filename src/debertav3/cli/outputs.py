@@ -1,17 +1,13 @@
 """What every command does first: check its outputs against its inputs, and lock them until it ends."""
 
 import os
-from contextlib import ExitStack
+from collections.abc import Callable
+from typing import Any
+
+import typer
+import typer.main
 
 from ..files import Inputs, Output, check_outputs, lock
-
-_held = ExitStack()
-"""The locks of the command that is running."""
-
-
-def release() -> None:
-    """Give up the locks that `guard` has taken. Call it when a command has ended, however it has."""
-    _held.close()
 
 
 def guard(*outputs: Output, inputs: Inputs, overwrite: bool = False) -> None:
@@ -32,6 +28,14 @@ def guard(*outputs: Output, inputs: Inputs, overwrite: bool = False) -> None:
     check_outputs(outputs, inputs=inputs, overwrite=overwrite)
     for output in outputs:
         if output.path is not None:
-            _held.enter_context(lock(output.path, option=output.option))
+            _context().with_resource(lock(output.path, option=output.option))
     # Once more: another command may have finished between the check and the lock.
     check_outputs(outputs, inputs=inputs, overwrite=overwrite)
+
+
+def _context() -> Any:
+    """The command that is running: newer versions of typer bring their own click."""
+    get: Callable[[], Any] | None = getattr(typer.main, "get_current_context", None)
+    if get is None:
+        from click import get_current_context as get
+    return get()
