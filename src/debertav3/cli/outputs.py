@@ -36,6 +36,8 @@ def guard(*outputs: Output, inputs: Inputs, overwrite: bool = False) -> None:
 def _context() -> Any:
     """The command that is running: newer versions of typer bring their own click."""
     get: Callable[[], Any] | None = getattr(typer.main, "get_current_context", None)
-    if get is None:
-        from click import get_current_context as get
-    return get()
+    if get is not None:
+        return get()
+    import click
+
+    return click.get_current_context()

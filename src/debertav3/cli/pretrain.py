@@ -78,9 +78,10 @@ def pretrain_command(
         check_model(start)
     prepare = None
     if data is not None:
-        from ..data.shards import read_index
+        from ..data.shards import SPLITS, TokenShards
 
-        read_index(data)  # a wrong folder is told before torch is loaded
+        for split in SPLITS:  # wrong folders are told before torch is loaded; their content is verified later
+            TokenShards(data, split, verify=False)
     else:
         data = out / "shards"
         prepare = _preparation(text or [], tokenizer or (str(start) if start else None), data)

@@ -82,7 +82,7 @@ def pretrain(
             check_folder(out, resume=resume)
         if prepare is not None:
             prepare()
-    shards = TokenShards(data)
+    shards = TokenShards(data, verify=accelerator.is_local_main_process)
     tokenizer = DebertaV3Tokenizer.from_pretrained(data / "tokenizer")
     store = CheckpointStore(out / "checkpoints", keep=config.keep_checkpoints)
     networks = build_networks(config, len(tokenizer), start)
@@ -90,7 +90,10 @@ def pretrain(
     if accelerator.is_main_process:
         log.info("processes: %d; mixed precision: %s", accelerator.num_processes, accelerator.mixed_precision)
     step = build_step(config, networks, accelerator)
-    train, heldout = _open_data(config, shards, tokenizer), _open_heldout(config, data, tokenizer)
+    train, heldout = (
+        _open_data(config, shards, tokenizer),
+        _open_heldout(config, data, tokenizer, verify=accelerator.is_local_main_process),
+    )
     share = Share(
         global_batch=config.global_batch,
         micro_batch=config.micro_batch,
@@ -269,9 +272,9 @@ def _open_data(config: PretrainConfig, shards: TokenShards, tokenizer: DebertaV3
 
 
 def _open_heldout(
-    config: PretrainConfig, data: Path, tokenizer: DebertaV3Tokenizer
+    config: PretrainConfig, data: Path, tokenizer: DebertaV3Tokenizer, *, verify: bool
 ) -> PretrainingData | None:
-    shards = TokenShards(data, "heldout")
+    shards = TokenShards(data, "heldout", verify=verify)
     if shards.num_tokens < config.length:
         log.warning("%s holds no held-out window of %d tokens: nothing to validate on", data, config.length)
         return None
