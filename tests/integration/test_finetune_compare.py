@@ -61,7 +61,7 @@ def test_a_broken_comparison_goes_on_and_adds_up(tmp_path: Path, nano: Path) -> 
 
     content = Path(stsb).read_text(encoding="utf-8")
     Path(stsb).write_text(content.replace('"a"', '"b"'), encoding="utf-8")
-    with pytest.raises(UserError, match=r"b\.jsonl has changed since .*stsb--1 was made from it"):
+    with pytest.raises(UserError, match=r"stsb--1 was made with another train, dev"):
         compare(models, tasks, [1, 2], out, overrides=overrides)
     Path(stsb).write_text(content, encoding="utf-8")
 
@@ -78,6 +78,37 @@ def test_a_broken_comparison_goes_on_and_adds_up(tmp_path: Path, nano: Path) -> 
     table = (out / "compare.md").read_text(encoding="utf-8").splitlines()
     assert len(table) == 2 + len(rows)
     assert f"| {rows[0]['mean']:.4f} |" in table[2]
+
+
+def test_no_two_models_share_a_folder_and_moved_data_count_as_the_same(tmp_path: Path, nano: Path) -> None:
+    rows = [{"sentence": f"word {n}", "label": n % 2} for n in range(8)]
+    sst2 = write(tmp_path / "a.jsonl", rows)
+    tasks, out = {"sst2": {"train": [sst2], "dev": [sst2]}}, tmp_path / "out"
+    (tmp_path / "x").mkdir()
+    models = [tiny(tmp_path / "x" / "y", nano, width=16), tiny(tmp_path / "x_y", nano, width=24)]
+    overrides = ["max_steps=1", "batch_size=4", "check_data=false"]
+    found = compare(models, tasks, [1], out, overrides=overrides)
+    assert [line.model for line in found.lines] == models
+    assert found.lines[0].parameters < found.lines[1].parameters
+    folders = {path.parent: path.stat().st_mtime_ns for path in out.glob("*/run.json")}
+    assert len(folders) == 2
+
+    moved = write(tmp_path / "b.jsonl", rows)
+    tasks = {"sst2": {"train": [moved], "dev": [moved]}}
+    compare(models, tasks, [1], out, overrides=overrides)
+    assert {path.parent: path.stat().st_mtime_ns for path in out.glob("*/run.json")} == folders
+
+    tiny(tmp_path / "x_y", nano, width=16)  # other weights under the same path
+    with pytest.raises(UserError, match=r"made with another model \(config\.json, model\.safetensors\)"):
+        compare(models, tasks, [1], out, overrides=overrides)
+
+    record = json.loads((min(folders) / "run.json").read_text(encoding="utf-8"))
+    del record["contents"]  # as older versions wrote it
+    (min(folders) / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(UserError, match="made with another train, dev"):  # known by path
+        compare([record["config"]["model"]], tasks, [1], out, overrides=overrides)
+    tasks = {"sst2": {"train": [sst2], "dev": [sst2]}}
+    assert compare([record["config"]["model"]], tasks, [1], out, overrides=overrides).lines
 
 
 def test_what_fails_is_noted_and_the_rest_is_done(

@@ -74,8 +74,46 @@ def test_a_broken_search_goes_on_and_finds_the_best(
     assert json.loads((kept / "metrics.json").read_text(encoding="utf-8"))["accuracy"] == rows[0]["score"]
     assert json.loads((out / "search.json").read_text(encoding="utf-8"))["best"] == rows[0]
     assert "Best: `--set learning_rate=0.02" in (out / "search.md").read_text(encoding="utf-8")
-    with pytest.raises(UserError, match="search of other settings"):
+    with pytest.raises(UserError, match="search of another seed"):
         search(base.with_values({"seed": 2}, source="test"), GRID, out, trials=9)
+
+
+def test_trials_on_other_data_or_weights_are_not_ranked_together(
+    base: FinetuneConfig, tmp_path: Path, nano: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("debertav3.finetune.search._score_of", lambda *args, **kwargs: 0.5)
+    out, rows = tmp_path / "out", Path(base.dev[0])
+    search(base, GRID, out, trials=1)
+    content = rows.read_text(encoding="utf-8")
+    moved = tmp_path / "moved.jsonl"
+    moved.write_text(content, encoding="utf-8")
+    search(base.with_values({"dev": [str(moved)]}, source="test"), GRID, out, trials=1)
+    rows.write_text("\n".join(content.splitlines()[:20]), encoding="utf-8")
+    with pytest.raises(UserError, match="search of another train, dev: scores would not compare"):
+        search(base, GRID, out, trials=2)
+    rows.write_text(content, encoding="utf-8")
+    config = json.loads((tmp_path / "model" / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"layer_norm_eps": 1e-3}))
+    with pytest.raises(UserError, match=r"search of another model \(config\.json\)"):
+        search(base, GRID, out, trials=2)
+
+
+def test_only_folders_that_the_search_made_are_removed(
+    base: FinetuneConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def score(base: Any, chosen: dict[str, Any], folder: Path, **kwargs: Any) -> float:
+        folder.mkdir()
+        return -float(folder.name.removeprefix("trial-"))
+
+    monkeypatch.setattr("debertav3.finetune.search._score_of", score)
+    out = tmp_path / "out"
+    for name in ("trial-run of 2025", "trial-3"):
+        (out / name).mkdir(parents=True)
+        (out / name / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"trial-3 is not of this search"):
+        search(base, GRID, out, trials=4)
+    assert sorted(path.name for path in out.glob("trial-*")) == ["trial-0", "trial-3", "trial-run of 2025"]
+    assert (out / "trial-3" / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -1,5 +1,6 @@
 """Contract: a run resumes bit for bit, survives signals and damage, and exports what it trained."""
 
+import hashlib
 import json
 import os
 import re
@@ -450,3 +451,60 @@ def test_weights_spread_over_processes_change_no_loss(
     shutil.rmtree(spread / "checkpoints" / "step-000000004")
     subprocess.run(command(shards, spread, *settings, "--resume"), env=environment, check=True)
     assert rows(spread)[-1]["heldout_mlm_loss"] == pytest.approx(rows(one)[-1]["heldout_mlm_loss"], rel=1e-4)
+
+
+def test_a_run_that_diverged_says_so_and_exports_nothing(shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ["--data", str(shards), "--out", str(out), "--size", "nano", "--steps", "6"]
+    settings = ["learning_rate=1e30", "precision=fp32", "global_batch=4", "micro_batch=4", "length=24"]
+    done = subprocess.run(
+        [sys.executable, "-m", "debertav3", "pretrain", *command, "--set", *settings],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("debertav3: error: ")]
+    assert "The run DIVERGED" in line and "No encoder was exported" in line
+    assert not done.stdout
+    assert not any((out / name).exists() for name in ("encoder", "discriminator", "generator"))
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "The run DIVERGED; its weights are of no use." in page
+    assert "warmup_steps=400 would last the whole run of 6 steps: shortened to 0" in done.stderr
+
+
+def test_a_run_is_known_by_content(finished: Path, shards: Path, tmp_path: Path) -> None:
+    """Moved data count as the same; a changed token, document end or tokenizer does not."""
+    moved, out = tmp_path / "moved", tmp_path / "out"
+    shutil.copytree(shards, moved)
+    shutil.copytree(finished, out)
+    assert pretrain(TINY, moved, out, resume=True)
+    for name, message in (
+        ("train/*.tokens", "changed since it was prepared"),
+        ("train/*.ends", r"made with another train/.*\.ends"),
+        ("tokenizer/tokenizer_config.json", r"made with another tokenizer_config\.json"),
+    ):
+        (path,) = list(moved.glob(name))[:1]
+        content = path.read_bytes()
+        place = content.index(b"{") if name.endswith("json") else 0
+        changed = b"{ " + content[1:] if name.endswith("json") else bytes([content[place] ^ 1]) + content[1:]
+        path.write_bytes(changed)
+        with pytest.raises(UserError, match=message):
+            pretrain(TINY, moved, out, resume=True)
+        path.write_bytes(content)
+
+
+def test_a_run_of_an_older_version_is_resumed(finished: Path, shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    copy_cut_back(finished, out)
+    folder = out / "checkpoints" / "step-000000003"
+    state = json.loads((folder / "state.json").read_text())
+    del state["contents"]
+    (folder / "state.json").write_text(json.dumps(state))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["state.json"] = {
+        "size": (folder / "state.json").stat().st_size,
+        "sha256": hashlib.sha256((folder / "state.json").read_bytes()).hexdigest(),
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert pretrain(TINY, shards, out, resume=True)

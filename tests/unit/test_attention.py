@@ -267,6 +267,50 @@ def test_autocast_keeps_scores_in_fp32(backend: str) -> None:
     torch.testing.assert_close(got, want, atol=0.05, rtol=0.05)
 
 
+@pytest.mark.parametrize("backend", ["auto", *ALL_BACKENDS])
+def test_dropout_is_a_module_that_can_be_switched(backend: str) -> None:
+    attention = tiny_attention(backend, dtype=torch.float32, attention_probs_dropout_prob=0.5).eval()
+    hidden, table = inputs_for(attention, 2, 13)
+
+    def answers() -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            return attention(hidden, None, table)[0], attention(hidden, None, table)[0]
+
+    quiet, again = answers()
+    assert torch.equal(quiet, again)
+    attention.dropout.train()  # MC dropout: the module alone
+    assert not torch.equal(*answers())
+    attention.dropout.p = 0.0
+    torch.testing.assert_close(answers()[0], quiet)
+    attention.train()  # as scripts do that set every p to 0
+    torch.testing.assert_close(answers()[0], quiet)
+    attention.dropout = nn.Identity()
+    torch.testing.assert_close(answers()[0], quiet)
+
+
+@pytest.mark.parametrize("how", ["hook", "module", "forward"])
+@pytest.mark.parametrize("backend", ["auto", "sdpa", "blockwise"])
+def test_what_takes_the_place_of_dropout_sees_the_weights(backend: str, how: str) -> None:
+    attention = tiny_attention(backend).eval()
+    hidden, table = inputs_for(attention, 2, 13)
+    plain, weights = copy.deepcopy(attention), []
+
+    def double(x: Tensor) -> Tensor:
+        weights.append(x)
+        return 2 * x
+
+    if how == "hook":
+        attention.dropout.register_forward_hook(lambda module, inputs, output: double(output))
+    elif how == "forward":
+        attention.dropout.forward = double  # type: ignore[method-assign]
+    else:
+        attention.dropout = nn.Module()  # type: ignore[assignment]
+        attention.dropout.forward = double
+    context, returned = attention(hidden, None, table)
+    assert returned is None and weights[0].shape == (2, 4, 13, 13)
+    torch.testing.assert_close(context, 2 * plain(hidden, None, table)[0])
+
+
 def test_runs_on_the_meta_device() -> None:
     attention = tiny_attention("auto", dtype=torch.float32).to("meta").eval()
     hidden, table = (x.to("meta") for x in inputs_for(attention, 2, 40))

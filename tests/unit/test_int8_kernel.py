@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from cpu_kernels import batch_for, random_model
@@ -32,15 +34,49 @@ def test_int8_sums_are_exact(compiled: library.Kernel, rows: int, width: int, ou
 
 
 @pytest.mark.parametrize("has_bias", [True, False])
-def test_int8_linear_equals_torch(compiled: library.Kernel, has_bias: bool) -> None:
+def test_int8_linear_equals_torch_bit_by_bit(compiled: library.Kernel, has_bias: bool) -> None:
     layer = Int8Linear.from_linear(nn.Linear(384, 100, bias=has_bias))
     x = torch.randn(70, 384) * torch.logspace(-35, 30, 70)[:, None]  # some rows below what has a scale
     x[3] = 0
     x[4, 1] = torch.nan
     want, got = layer(x), packed.KernelLinear(layer)(x)
-    torch.testing.assert_close(got, want, equal_nan=True, rtol=1e-6, atol=0)
+    torch.testing.assert_close(got, want, equal_nan=True, rtol=0, atol=0)
     assert got[4].isnan().all()
     assert got[5:].isfinite().all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    width=st.integers(1, 600),
+    out=st.integers(1, 200),
+    rows=st.integers(1, 60),
+    has_bias=st.booleans(),
+    exponent=st.floats(-33, 30),
+    seed=st.integers(0, 2**31),
+)
+def test_int8_of_any_shape_and_size_equals_torch_bit_by_bit(
+    width: int, out: int, rows: int, has_bias: bool, exponent: float, seed: int
+) -> None:
+    if library.kernel() is None:
+        pytest.skip("there is no kernel for this processor, or none is wanted")
+    torch.manual_seed(seed)
+    layer = Int8Linear.from_linear(nn.Linear(width, out, bias=has_bias))
+    x = torch.randn(rows, width) * 10**exponent
+    with torch.inference_mode():
+        assert torch.equal(packed.KernelLinear(layer)(x), layer(x))
+
+
+def test_a_scale_whose_reciprocal_rounds_another_way(compiled: library.Kernel) -> None:
+    """127 / x and (1 / x) * 127 differ in the last bit for these rows; numbers halfway show it."""
+    largest = torch.arange(1, 2**14) * 2**-7 + 1e-3
+    divided, reciprocal = torch.tensor(127.0) / largest, largest.reciprocal() * 127
+    differ = largest[divided != reciprocal]
+    assert len(differ) > 100
+    halves = torch.arange(0.5, 127)
+    x = torch.cat([differ[:, None], halves * differ[:, None] / 127], dim=1)
+    layer = Int8Linear(x.shape[1], 1, bias=False)
+    layer.weight.fill_(1)
+    assert torch.equal(packed.KernelLinear(layer)(x), layer(x))
 
 
 def with_int8(model: Any, names: tuple[str, ...]) -> Any:

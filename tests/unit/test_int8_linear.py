@@ -15,7 +15,7 @@ from helpers import tiny_config
 def expected(layer: Int8Linear, x: Tensor) -> Tensor:
     """The same arithmetic, integers as such and the rest in float64."""
     largest = x.abs().amax(-1, keepdim=True)
-    rows = (x * (127 / largest.clamp(min=1e-30))).round().to(torch.int64)
+    rows = (x * (torch.tensor(127.0) / largest.clamp(min=1e-30))).round().to(torch.int64)
     products = rows @ layer.weight.to(torch.int64).t()
     y = products.double() * (largest / 127).double() * layer.weight_scale.double()
     return y if layer.bias is None else y + layer.bias.double()

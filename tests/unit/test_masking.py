@@ -1,5 +1,7 @@
 """Contract: masks are official where they claim it, spare special tokens, depend only on (seed, sample)."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from debertav3.data.masking import (
     STRATEGIES,
     MaskingConfig,
     Vocabulary,
+    begins_word,
     choose_unbiased,
     choose_windowed,
     mask_window,
@@ -14,7 +17,9 @@ from debertav3.data.masking import (
     sample_generator,
     word_numbers,
 )
+from debertav3.data.samples import vocabulary_of
 from debertav3.errors import UserError
+from debertav3.tokenization import DebertaV3Tokenizer
 
 SIZE, MASK, PAD, CLS, SEP, UNK = 1000, 999, 0, 1, 2, 3
 SPECIAL = np.zeros(SIZE, dtype=bool)
@@ -96,6 +101,36 @@ def test_words_do_not_cross_special_tokens() -> None:
     ids = np.array([CLS, 5, 6, 7, SEP, 7, 8, 9, SEP])
     candidates = np.flatnonzero(~SPECIAL[ids])
     assert word_numbers(candidates, ids, BEGINS).tolist() == [0, 1, 1, 2, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "words"),
+    [
+        # By the official SPMTokenizer.part_of_whole_word and NGramMaskGenerator.
+        ("▁The ▁cat , ▁black . ▁It", [0, 1, 2, 3, 4, 5]),
+        ("▁don ' t ▁un believ able !", [0, 1, 1, 2, 2, 2, 3]),
+        ("▁$ 5 % ▁x ^ 2 — y", [0, 0, 1, 2, 3, 3, 4, 4]),
+        ("▁a ... ▁b 。 c", [0, 0, 1, 2, 2]),  # a mark of several characters is a part of its word
+        ("▁ ( a )", [0, 1, 1, 2]),
+    ],
+)
+def test_punctuation_is_a_word_of_its_own(pieces: str, words: list[int]) -> None:
+    begins = np.array([begins_word(piece) for piece in pieces.split(" ")])
+    ids = np.arange(len(begins))
+    assert word_numbers(ids, ids, begins).tolist() == words
+
+
+def test_the_vocabulary_of_a_tokenizer_knows_its_punctuation(nano: Path) -> None:
+    tokenizer = DebertaV3Tokenizer.from_pretrained(nano)
+    vocabulary = vocabulary_of(tokenizer)
+    pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    marks = [number for number, piece in enumerate(pieces) if len(piece) == 1 and piece in ".,;:!?()'"]
+    assert len(marks) > 4 and vocabulary.begins_word[marks].all()
+    letters = [number for number, piece in enumerate(pieces) if len(piece) == 1 and piece.isalpha()]
+    assert letters and not vocabulary.begins_word[letters].any()
+    ids = np.array(tokenizer("Yes, no, no, yes. " * 40, add_special_tokens=False)["input_ids"])
+    words = word_numbers(np.arange(len(ids)), ids, vocabulary.begins_word)
+    assert words[-1] + 1 >= 40 * 8  # four words and four marks a sentence
 
 
 @pytest.mark.parametrize("strategy", ["whole-word", "ngram"])

@@ -15,7 +15,7 @@ from . import files, keys
 from .configuration import build_config, read_config
 from .diagnosis import Diagnosis, Fault
 from .opening import expected_shapes, has_default_names
-from .sanity import look_at_table, looks_untrained, row_zero_ratio
+from .sanity import ABSURD, is_absurd, look_at_table, looks_untrained, row_zero_ratio
 from .weights import Weights
 
 CLASSES: dict[str, type[PreTrainedModel]] = {
@@ -175,11 +175,13 @@ def _examine_labels(
 def _examine_numbers(diagnosis: Diagnosis, raw: Mapping[str, Any], weights: Weights) -> None:
     initial = raw.get("initializer_range", 0.02) or 0.02
     groups: dict[str, dict[str, torch.Tensor]] = {}
-    broken = []
+    broken, absurd = [], []
     for name in weights.stored:
         tensor = weights.read([name])[name]
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             broken.append(name)
+        elif is_absurd(tensor):
+            absurd.append(name)
         is_table = tensor.dim() == 2 and tensor.numel() > 0
         if is_table and name == keys.table_key("word_embeddings"):
             diagnosis.embeddings = look_at_table(tensor, initializer_range=initial)
@@ -191,6 +193,11 @@ def _examine_numbers(diagnosis: Diagnosis, raw: Mapping[str, Any], weights: Weig
         diagnosis.add_fault(
             f"NaN or infinite numbers in {len(broken)} tensors: {_some(broken)}",
             "training diverged or the file was written in too low a precision; use an earlier checkpoint",
+        )
+    if absurd:
+        diagnosis.add_fault(
+            f"numbers beyond {ABSURD:,.0f} in {len(absurd)} tensors: {_some(absurd)}",
+            "training diverged: use an earlier checkpoint, or train again with a lower learning rate",
         )
     diagnosis.untrained = sorted(
         group for group, tensors in groups.items() if looks_untrained(tensors, initializer_range=initial)

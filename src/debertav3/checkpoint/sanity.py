@@ -17,6 +17,18 @@ RANDOM_COSINE = 0.01
 """Random rows are orthogonal on average; trained ones share directions."""
 
 
+ABSURD = 1e4
+"""Weights of trained models stay below some tens. One of 1e4 takes its products out of the range of fp16;
+training that diverged leaves far larger ones."""
+
+
+def is_absurd(tensor: Tensor) -> bool:
+    """Whether a weight is NaN, infinite, or larger than any training that went well leaves (`ABSURD`)."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return False
+    return not float(tensor.abs().max()) <= ABSURD
+
+
 @dataclass(frozen=True, slots=True)
 class TableLook:
     """Statistics of an embedding table, computed in fp32."""

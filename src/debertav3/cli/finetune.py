@@ -121,7 +121,7 @@ def finetune(
     if record:
         refuse_other_folder(record, settings)
     data = read_data(settings)
-    for line in changes_since(record, settings, data.rows) if record else ():
+    for line in changes_since(record, settings, data) if record else ():
         logging.getLogger(__name__).warning("%s", line)
     if dry_run:
         print(json_line(settings.to_dict()), end="")

@@ -74,7 +74,7 @@ def check_loading(*, backend: str, dtype: str) -> None:
     Raises:
         UserError: for one that does not exist.
     """
-    from ..inference.backends import BACKENDS
+    from ..inference.choose_backend import BACKENDS
 
     choose("--backend", backend, BACKENDS)
     choose("--dtype", dtype, ("fp32", "bf16", "fp16"))

@@ -6,12 +6,14 @@ depend on nothing else.
 """
 
 import math
+import unicodedata
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..tokenization.alignment import WORD_MARK
 
 STRATEGIES = ("windowed", "unbiased", "whole-word", "ngram")
 IGNORED = -100
@@ -47,7 +49,7 @@ class Vocabulary:
         pad_id: id of [PAD].
         size: random tokens are drawn below this.
         is_special: ``(size,)`` bool: [PAD], [CLS], [SEP], [UNK] and [MASK], which are never chosen.
-        begins_word: ``(size,)`` bool: pieces that begin with the word mark U+2581.
+        begins_word: ``(size,)`` bool: pieces that begin a word; see `begins_word`.
     """
 
     mask_id: int
@@ -55,6 +57,21 @@ class Vocabulary:
     size: int
     is_special: NDArray[np.bool_]
     begins_word: NDArray[np.bool_]
+
+
+def begins_word(piece: str) -> bool:
+    """Whether a piece begins a word: by the word mark U+2581, or as a punctuation mark of its own.
+
+    As officially (``SPMTokenizer.part_of_whole_word`` in ``deberta/spm_tokenizer.py``): a piece of one
+    character that is punctuation, white space or a control character begins a word, and what follows without
+    a word mark belongs to it, as the ``t`` of ``don ' t``. ASCII signs such as ``$`` count as punctuation.
+    """
+    if piece.startswith(WORD_MARK):
+        return True
+    if len(piece) != 1:
+        return False
+    is_ascii_sign = piece.isascii() and piece.isprintable() and not piece.isalnum()
+    return is_ascii_sign or unicodedata.category(piece)[0] in "PC" or piece.isspace()
 
 
 @dataclass(frozen=True)
@@ -151,8 +168,9 @@ def word_numbers(
 ) -> NDArray[np.int64]:
     """Number of the word that each candidate belongs to.
 
-    As officially a word begins at a piece with the word mark. Deviation: it also begins after a token that is
-    not a candidate, so that words never reach over [SEP] into another document
+    As officially a word begins at a piece with the word mark or at a punctuation mark (`begins_word`).
+    Deviation: it also begins after a token that is not a candidate, so that words never reach over [SEP] into
+    another document
     (test_words_do_not_cross_special_tokens).
     """
     if not len(candidates):

@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..tokenization import DebertaV3Tokenizer
-from .masking import Masked, MaskingConfig, Vocabulary, mask_window, sample_generator
+from .masking import Masked, MaskingConfig, Vocabulary, begins_word, mask_window, sample_generator
 from .order import Permutation
 from .shards import TokenShards
 from .windows import PackedWindows, SpecialIds, StreamWindows, Window, Windows
 
 PACKINGS = {"documents": PackedWindows, "stream": StreamWindows}
-WORD_MARK = "\u2581"
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,9 @@ def vocabulary_of(tokenizer: DebertaV3Tokenizer) -> Vocabulary:
     is_special = np.zeros(size, dtype=bool)
     is_special[[special.pad, special.cls, special.sep, special.mask, special.unk]] = True
     pieces = tokenizer.convert_ids_to_tokens(list(range(size)))
-    begins_word = np.array([piece.startswith(WORD_MARK) for piece in pieces])
+    starts = np.array([begins_word(piece) for piece in pieces])
     return Vocabulary(
-        mask_id=special.mask, pad_id=special.pad, size=size, is_special=is_special, begins_word=begins_word
+        mask_id=special.mask, pad_id=special.pad, size=size, is_special=is_special, begins_word=starts
     )
 
 

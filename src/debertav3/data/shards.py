@@ -156,6 +156,7 @@ class TokenShards:
             for row in index["splits"][split]
             if row["num_tokens"]
         ]
+        self._sums = [row["sha256"] for row in index["splits"][split] if row["num_tokens"]]
         for shard in self.shards:
             _check_sizes(shard)
         _check_tokenizer(self.folder, index)
@@ -172,6 +173,24 @@ class TokenShards:
                 return
             left -= shard.num_tokens * shard.dtype.itemsize
             _check_content(shard, self.vocab_size)
+
+    def content(self) -> dict[str, str]:
+        """Return the SHA-256 sum of every file of the split; a second for about 1.5 GB.
+
+        Raises:
+            UserError: if the tokens of a shard are not those that ``debertav3 data prepare`` wrote.
+        """
+        sums = {}
+        for shard, wanted in zip(self.shards, self._sums, strict=True):
+            for ending in ("tokens", "ends"):
+                path = shard.folder / f"{shard.name}.{ending}"
+                sums[f"{self.split}/{path.name}"] = sha256_of_file(path)
+            if sums[f"{self.split}/{shard.name}.tokens"] != wanted:
+                raise UserError(
+                    f"{shard.folder / shard.name}.tokens changed since it was prepared: it does not have the "
+                    "SHA-256 sum of the index. Run debertav3 data prepare again into a new folder"
+                )
+        return sums
 
     @property
     def num_tokens(self) -> int:

@@ -6,6 +6,7 @@ commands out of one output.
 """
 
 from .content import (
+    MANIFEST,
     damage_of,
     fingerprint,
     folder_sums,
@@ -35,6 +36,7 @@ from .writing import (
 
 __all__ = [
     "DISK_ERRORS",
+    "MANIFEST",
     "Inputs",
     "Output",
     "cannot_write",

@@ -9,7 +9,7 @@ import re
 import shutil
 from pathlib import Path
 
-from ..files import damage_of, publish_folder, write_manifest
+from ..files import MANIFEST, damage_of, publish_folder, write_manifest
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +46,13 @@ def numbered(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
+def ours(folder: Path) -> list[Path]:
+    """All folders ``checkpoint-N`` that a run wrote, by their manifest; others are never removed."""
+    return [checkpoint for checkpoint in numbered(folder) if (checkpoint / MANIFEST).is_file()]
+
+
 def remove_older(folder: Path, *, keep: int, best: str | None) -> None:
-    """Delete all but the newest ``keep`` checkpoints and the best one."""
-    for checkpoint in numbered(folder)[:-keep]:
+    """Delete all but the newest ``keep`` checkpoints and the best one; see `ours`."""
+    for checkpoint in ours(folder)[:-keep]:
         if best is None or checkpoint.resolve() != Path(best).resolve():
             shutil.rmtree(checkpoint, ignore_errors=True)

@@ -1,5 +1,6 @@
-"""Models by tasks by seeds: one table, made run by run, so that it can be broken off and gone on with."""
+"""Models by tasks by seeds: one table, made run by run; interrupted, the same command continues."""
 
+import hashlib
 import json
 import logging
 import re
@@ -10,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import replacing_text, sha256_of_file, write_json
+from ..files import replacing_text, write_json
 from .config import FinetuneConfig
 from .folder import check_can_be_made
 from .glue import GLUE_TASKS
 from .preparation import read_data, resolve
+from .records import changed_settings, changes_between, data_facts, known_by_path, run_contents
 
 logger = logging.getLogger(__name__)
 
@@ -107,12 +109,12 @@ def compare(
     seeds = list(dict.fromkeys(seeds))
     plan = {
         (model, task): {
-            out / f"{_file_name(model)}--{task}--{seed}": resolve(
+            _folder_of(out, model, task, seed): resolve(
                 task, model=model, given={**(given or {}), **sources, "seed": seed}, overrides=overrides
             )
             for seed in seeds
         }
-        for model in models
+        for model in dict.fromkeys(models)
         for task, sources in tasks.items()
     }
     check_can_be_made(out)
@@ -137,38 +139,49 @@ def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> Non
     Raises:
         UserError: if there is such a thing.
     """
-    unread: dict[str, FinetuneConfig] = {}  # by task: its data are the same for all models and seeds
+    read: dict[str, Mapping[str, Any]] = {}  # by task: its data are the same for all models and seeds
     for (_, task), runs in plan.items():
         for folder, config in runs.items():
             if not config.dev:
                 raise UserError(f"nothing to compare by: give --dev {task}=FILE.")
+            if task not in read:
+                read[task] = data_facts(read_data(config))
             if _is_finished(folder):
-                _refuse_other_settings(config, folder)
-            else:
-                unread.setdefault(task, config)
-    for config in unread.values():
-        read_data(config)
+                _refuse_others(config, folder, data=read[task])
 
 
 def _is_finished(folder: Path) -> bool:
     return (folder / "run.json").exists()
 
 
-def _refuse_other_settings(config: FinetuneConfig, folder: Path) -> None:
-    record, now = _read(folder / "run.json"), config.to_dict()
-    changed = [key for key in now if record["config"].get(key) != now[key]]
+def _refuse_others(config: FinetuneConfig, folder: Path, *, data: Mapping[str, Any]) -> None:
+    """Refuse to count a finished run of other settings, or by content of other data, weights or tokenizer.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    record = _read(folder / "run.json")
+    known, contents = record.get("contents", {}), run_contents(config, data)
+    changed = changed_settings(record["config"], config, by_path=known_by_path(known, contents))
+    changed += changes_between(known, contents)
     if changed:
         raise UserError(f"{folder} was made with another {', '.join(changed)}; take another --out.")
-    for source, facts in record["data"].items():
-        if Path(source).is_file() and sha256_of_file(Path(source)) != facts["sha256"]:
-            raise UserError(f"{source} has changed since {folder} was made from it; take another --out.")
+    if not known:
+        for source, facts in data.items():
+            if record["data"].get(source, facts)["sha256"] not in (None, facts["sha256"]):
+                raise UserError(f"{source} has changed since {folder} was made from it; take another --out.")
+        logger.warning(
+            "%s was made by an older version, which noted no sums of the model: whether it still is the same "
+            "is unknown.",
+            folder,
+        )
 
 
 def _ensure_run(config: FinetuneConfig, folder: Path) -> Failure | None:
-    """Do a run or go on with it, unless it is finished.
+    """Start or resume a run, unless it is finished.
 
     Returns:
-        What has kept it from a score; None if it has one.
+        Why it has no score; None if it has one.
     """
     if _is_finished(folder):
         return None
@@ -178,7 +191,7 @@ def _ensure_run(config: FinetuneConfig, folder: Path) -> Failure | None:
     logger.info("%s on %s, seed %d", config.model, config.task, config.seed)
     try:
         if run(config, read_data(config), folder, resume=folder.exists()) is None:
-            raise UserError("stopped; the same command goes on from there.")
+            raise UserError("stopped by SIGTERM; run the same command to continue.")
     except (DivergedError, NotPossibleError) as error:
         logger.warning("%s on %s, seed %d has failed: %s", config.model, config.task, config.seed, error)
         return Failure(
@@ -328,5 +341,12 @@ def parse_sources(assignments: Sequence[str], tasks: Sequence[str], *, option: s
     return found
 
 
-def _file_name(model: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", model).strip("_")
+def _folder_of(out: Path, model: str, task: str, seed: int) -> Path:
+    """The folder of a run: no two models share one, whatever characters their names have."""
+    plain = re.sub(r"[^\w.-]+", "_", model).strip("_")
+    if plain == model:
+        return out / f"{model}--{task}--{seed}"
+    older = out / f"{plain}--{task}--{seed}"  # older versions gave x/y and x_y this one
+    if (older / "run.json").is_file() and _read(older / "run.json")["config"]["model"] == model:
+        return older
+    return out / f"{plain}-{hashlib.sha256(model.encode()).hexdigest()[:8]}--{task}--{seed}"

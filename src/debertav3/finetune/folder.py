@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..files import remove_leftovers, write_json
 from . import checkpoints
 from .config import FinetuneConfig
+from .records import changed_settings, changes_between, known_by_path
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,13 @@ def check_can_be_made(out: Path) -> None:
 
 
 def starting_point(
-    config: FinetuneConfig, out: Path, *, data: Mapping[str, Any], labels: tuple[str, ...], resume: bool
+    config: FinetuneConfig,
+    out: Path,
+    *,
+    data: Mapping[str, Any],
+    contents: Mapping[str, Any],
+    labels: tuple[str, ...],
+    resume: bool,
 ) -> Path | None:
     """Return the checkpoint to go on from; None for the beginning. Nothing is written.
 
@@ -69,6 +76,7 @@ def starting_point(
         config: the run.
         out: its folder, which need not exist.
         data: rows and sum of each data file (:func:`debertav3.finetune.records.data_facts`).
+        contents: what the run is made of (:func:`debertav3.finetune.records.run_contents`).
         labels: class names in id order.
         resume: whether to go on with what is there.
 
@@ -96,23 +104,28 @@ def starting_point(
         return None
     if settings.is_file():
         before = json.loads(settings.read_text(encoding="utf-8"))
-        _refuse_changes(before, _pinned(config, data=data, labels=labels))
+        _refuse_changes(before, config, data=data, contents=contents, labels=labels)
     found = checkpoints.newest_complete(folder)
     logger.info("resuming from %s", found or "the beginning: there is no complete checkpoint yet")
     return found
 
 
 def write_settings(
-    config: FinetuneConfig, out: Path, *, data: Mapping[str, Any], labels: tuple[str, ...]
+    config: FinetuneConfig,
+    out: Path,
+    *,
+    data: Mapping[str, Any],
+    contents: Mapping[str, Any],
+    labels: tuple[str, ...],
 ) -> None:
     """Note what the run is made of; by this file a later ``--resume`` knows the folder as a run's."""
-    write_json(checkpoints_of(out) / _SETTINGS, _pinned(config, data=data, labels=labels))
+    write_json(checkpoints_of(out) / _SETTINGS, _pinned(config, data=data, contents=contents, labels=labels))
 
 
 def remove_checkpoints(out: Path) -> None:
     """Delete what the run has written under ``checkpoints``, and the folder if nothing else is in it."""
     folder = checkpoints_of(out)
-    for checkpoint in [*checkpoints.numbered(folder), folder / checkpoints.STAGING]:
+    for checkpoint in [*checkpoints.ours(folder), folder / checkpoints.STAGING]:
         shutil.rmtree(checkpoint, ignore_errors=True)
     (folder / _SETTINGS).unlink(missing_ok=True)
     remove_leftovers(folder, re.escape(_SETTINGS))
@@ -134,23 +147,41 @@ def _refuse_foreign(out: Path, folder: Path) -> None:
         )
 
 
-def _pinned(config: FinetuneConfig, *, data: Mapping[str, Any], labels: tuple[str, ...]) -> dict[str, Any]:
-    return {**config.to_dict(), "labels": list(labels), "data": dict(data)}
+def _pinned(
+    config: FinetuneConfig,
+    *,
+    data: Mapping[str, Any],
+    contents: Mapping[str, Any],
+    labels: tuple[str, ...],
+) -> dict[str, Any]:
+    return {**config.to_dict(), "labels": list(labels), "data": dict(data), "contents": dict(contents)}
 
 
-def _refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse other settings, labels or data; what an older version did not note is not compared."""
-    changed = [
-        f"{key} (was {before.get(key)!r}, now {value!r})"
-        for key, value in now.items()
-        if key != "data" and before.get(key, value if key == "labels" else None) != value
-    ]
-    if changed:
-        raise UserError(f"--resume needs the settings of the first run; changed: {', '.join(changed)}")
-    known = before.get("data", now["data"])
-    other = [source for source, facts in now["data"].items() if known.get(source) != facts]
+def _refuse_changes(
+    before: Mapping[str, Any],
+    config: FinetuneConfig,
+    *,
+    data: Mapping[str, Any],
+    contents: Mapping[str, Any],
+    labels: tuple[str, ...],
+) -> None:
+    """Refuse other settings, labels, data or weights; what an older version did not note is not compared.
+
+    Data, model and tokenizer are compared by content, so they may have moved; without a note of their
+    content by path, and data by their sums.
+    """
+    known = before.get("contents", {})
+    names = changed_settings(before, config, by_path=known_by_path(known, contents))
+    now = {**config.to_dict(), "labels": list(labels)}
+    names += ["labels"] if before.get("labels", now["labels"]) != now["labels"] else []
+    if names:
+        changed = ", ".join(f"{name} (was {before.get(name)!r}, now {now[name]!r})" for name in names)
+        raise UserError(f"--resume needs the settings of the first run; changed: {changed}")
+    other = changes_between(known, contents)
+    if not known and "data" in before:
+        other = [source for source, facts in data.items() if before["data"].get(source) != facts]
     if other:
         raise UserError(
-            f"--resume needs the data of the first run; {', '.join(other)} has changed since. "
-            "Put the old data back, or train in another folder."
+            f"--resume needs the data and the model of the first run; changed since: {', '.join(other)}. "
+            "Put the old files back, or train in another folder."
         )

@@ -1,5 +1,6 @@
 """Before the first tensor: settings resolved, data read and checked. Imports no torch, but for trackers."""
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -67,6 +68,9 @@ class Data:
     train: list[Example]
     dev: dict[str, list[Example]]
     rows: dict[str, int]
+    """Labelled rows of each source."""
+    row_sums: dict[str, str]
+    """SHA-256 sum over the rows of each source that is not a file."""
 
 
 def read_data(config: FinetuneConfig) -> Data:
@@ -94,7 +98,17 @@ def read_data(config: FinetuneConfig) -> Data:
         train=take_balanced(everything, config.train_limit, seed=config.seed),
         dev=dev,
         rows={source: len(examples) for source, examples in read.items()},
+        row_sums={
+            source: _sum_of(examples) for source, examples in read.items() if not Path(source).is_file()
+        },
     )
+
+
+def _sum_of(examples: Sequence[Example]) -> str:
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(repr(example).encode("utf-8", "surrogatepass") + b"\n")
+    return digest.hexdigest()
 
 
 def micro_batch(config: FinetuneConfig) -> tuple[int, int]:

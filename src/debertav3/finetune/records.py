@@ -4,17 +4,24 @@ import importlib.metadata
 import math
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..contents import changed_files, model_content
 from ..errors import UserError
 from ..files import sha256_of_file
 from ..sizes import SIZES
 from .command import command_of
 from .config import FinetuneConfig
-from .rows import DATASETS_PREFIX
+from .rows import DATASETS_PREFIX, expand
+
+if TYPE_CHECKING:
+    from .preparation import Data
+
+PATHS = ("train", "dev", "model", "tokenizer")
+"""Settings that name files and folders. What counts is their content: see `run_contents`."""
 
 _PACKAGES = ("torch", "transformers", "accelerate", "sentencepiece", "numpy", "safetensors")
 
@@ -26,6 +33,7 @@ def run_record(
     labels: tuple[str, ...],
     columns: Mapping[str, str],
     data: Mapping[str, Any],
+    contents: Mapping[str, Any],
     device: str,
     parameters: int,
 ) -> dict[str, Any]:
@@ -37,6 +45,7 @@ def run_record(
         labels: class names in id order.
         columns: from :func:`debertav3.finetune.custom.named_columns`.
         data: from :func:`data_facts`.
+        contents: from :func:`run_contents`.
         device: what the run was computed on.
         parameters: of the model, head included.
     """
@@ -51,6 +60,7 @@ def run_record(
         "columns": dict(columns),
         "parameters": parameters,
         "data": dict(data),
+        "contents": dict(contents),
         "seed": config.seed,
         "device": device,
         "threads": torch.get_num_threads(),
@@ -63,13 +73,70 @@ def run_record(
     }
 
 
-def data_facts(rows: Mapping[str, int]) -> dict[str, Any]:
-    """Return rows and SHA-256 sum of each data file; the sum of a data set by name is None.
+def data_facts(data: "Data") -> dict[str, Any]:
+    """Return rows and SHA-256 sum of each source: of a file's bytes, or of the rows of a data set by name."""
+    return {
+        source: {"rows": count, "sha256": data.row_sums.get(source) or sha256_of_file(Path(source))}
+        for source, count in data.rows.items()
+    }
+
+
+def run_contents(config: FinetuneConfig, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run is made of, by content and never by path: data, weights, configuration, tokenizer.
 
     Args:
-        rows: labelled rows of each.
+        config: the run.
+        data: from :func:`data_facts`.
+
+    Returns:
+        ``train`` and ``dev``, for each source in its order the SHA-256 sum; ``model`` and ``tokenizer``, the
+        sums of their files by name, or None for what the Hub's cache does not hold yet.
     """
-    return {source: {"rows": count, "sha256": _sha256(source)} for source, count in rows.items()}
+
+    def sources(role: str, given: tuple[str, ...]) -> list[Any]:
+        return [_identity(data[source]) for source in expand(given, role=role)]
+
+    return {
+        "train": sources("train", config.train),
+        "dev": sources("dev", config.dev),
+        "model": _model_sums(config.model),
+        "tokenizer": _model_sums(config.tokenizer),
+    }
+
+
+def changed_settings(
+    before: Mapping[str, Any], config: FinetuneConfig, *, by_path: Collection[str]
+) -> list[str]:
+    """Name the settings that are not those of an earlier run.
+
+    Args:
+        before: its settings; one that an older version did not know had its default.
+        config: the settings now.
+        by_path: which of `PATHS` are compared as text.
+    """
+    defaults = FinetuneConfig(task=config.task, model=config.model).to_dict()
+    return [
+        name
+        for name, value in config.to_dict().items()
+        if (name not in PATHS or name in by_path) and before.get(name, defaults[name]) != value
+    ]
+
+
+def known_by_path(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:
+    """Which of `PATHS` the contents of two runs do not tell apart, so that the path has to."""
+    return tuple(name for name in PATHS if before.get(name) is None or now.get(name) is None)
+
+
+def changes_between(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say in words which of two `run_contents` differ, and for a model which files; empty if none."""
+    changed = []
+    for name, content in now.items():
+        old = before.get(name)
+        if old == content or old is None or content is None:
+            continue
+        files = changed_files(old, content) if isinstance(old, dict) and isinstance(content, dict) else []
+        changed.append(f"{name} ({', '.join(files)})" if files else name)
+    return changed
 
 
 def refuse_other_folder(record: Mapping[str, Any], config: FinetuneConfig) -> None:
@@ -90,24 +157,28 @@ def refuse_other_folder(record: Mapping[str, Any], config: FinetuneConfig) -> No
             raise UserError(f"there is no {path} here; the run of --config was made in {folder}. Go there.")
 
 
-def changes_since(record: Mapping[str, Any], config: FinetuneConfig, rows: Mapping[str, int]) -> list[str]:
+def changes_since(record: Mapping[str, Any], config: FinetuneConfig, data: "Data") -> list[str]:
     """Say which data are not those that a run was made of.
 
     Args:
         record: the content of its ``run.json``.
         config: the run that is to repeat it; files that it takes instead of the old ones are no change.
-        rows: labelled rows of each of its sources.
+        data: of that run.
     """
     before: Mapping[str, Any] = record.get("data", {})
     changed = [
         f"{source} has changed since the run of --config, so this run may end otherwise."
-        for source, facts in data_facts(rows).items()
+        for source, facts in data_facts(data).items()
         if source in before and _identity(facts) != _identity(before[source])
     ]
     named = config.to_dict()
     if all(named[role] == record["config"].get(role) for role in ("train", "dev")):
-        changed += [f"{source} is new since the run of --config." for source in rows if source not in before]
-        changed += [f"{source} of the run of --config is gone." for source in before if source not in rows]
+        changed += [
+            f"{source} is new since the run of --config." for source in data.rows if source not in before
+        ]
+        changed += [
+            f"{source} of the run of --config is gone." for source in before if source not in data.rows
+        ]
     return changed
 
 
@@ -134,13 +205,13 @@ def _working_folder(config: FinetuneConfig) -> str | None:
 
 
 def _identity(facts: Mapping[str, Any]) -> Any:
-    """A file's sum; of a data set by name, which has none, its rows."""
+    """The sum of a source; its rows where an older version noted no sum."""
     return facts["sha256"] or facts["rows"]
 
 
-def _sha256(source: str) -> str | None:
-    """Sum of a file; None for a data set by name."""
-    return sha256_of_file(Path(source)) if Path(source).is_file() else None
+def _model_sums(name: str | None) -> dict[str, str] | None:
+    """What identifies a model or tokenizer; a size, or nothing, by its name."""
+    return {"size": name or "that of the model"} if name is None or name in SIZES else model_content(name)
 
 
 def _git_commit() -> str | None:

@@ -34,7 +34,7 @@ from .folder import checkpoints_of, remove_checkpoints, starting_point, write_se
 from .opening import label_order, open_model, open_tokenizer
 from .outcomes import Outcome, by_length, calibration, worst
 from .preparation import Data
-from .records import data_facts, finite, run_record
+from .records import data_facts, finite, run_contents, run_record
 from .report import WORST_SHOWN, render
 from .task import Example, Task
 from .trainer import DivergedError, FinetuneTrainer, training_arguments
@@ -65,8 +65,9 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
             ``report.html`` and ``metrics.json`` its course.
     """
     started = time.perf_counter()
-    sums = data_facts(data.rows)
-    start_from = starting_point(config, out, data=sums, labels=data.labels, resume=resume)
+    sums = data_facts(data)
+    contents = run_contents(config, sums)
+    start_from = starting_point(config, out, data=sums, contents=contents, labels=data.labels, resume=resume)
     plots.require()
     with _says_not_possible():
         tokenizer = open_tokenizer(config, data.task)
@@ -76,7 +77,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
             logger.warning("%s", line)
         prepared = _prepare(config, data, model=model, tokenizer=tokenizer, folder=checkpoints_of(out))
     trainer = prepared.trainer
-    write_settings(config, out, data=sums, labels=data.labels)
+    write_settings(config, out, data=sums, contents=contents, labels=data.labels)
     try:
         with quiet_transformers():
             trained = trainer.train(resume_from_checkpoint=str(start_from) if start_from else None)
@@ -88,12 +89,12 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         report, outcomes = _report(prepared, steps=trained.global_step)
     except DivergedError as error:
         if trainer.is_world_process_zero():
-            _report_divergence(prepared, error, out, config=config, data=data, sums=sums)
+            _report_divergence(prepared, error, out, config=config, data=data, made_of=(sums, contents))
         raise
     report |= {"data": facts, "seconds": time.perf_counter() - started}
     if trainer.is_world_process_zero():
         trained_model = merged(trainer.model)
-        record = _record(prepared, config, out, sums=sums, model=trained_model)
+        record = _record(prepared, config, out, made_of=(sums, contents), model=trained_model)
         with quiet_transformers():
             _save(trained_model, out, tokenizer)
         write_json(out / "metrics.json", finite(report))
@@ -210,11 +211,11 @@ def _report_divergence(
     *,
     config: FinetuneConfig,
     data: Data,
-    sums: Mapping[str, Any],
+    made_of: tuple[Mapping[str, Any], Mapping[str, Any]],
 ) -> None:
     """Leave the curves up to the last step and what ended the run, but no ``run.json``: it is not whole."""
     trainer = prepared.trainer
-    record = _record(prepared, config, out, sums=sums, model=cast(nn.Module, trainer.model))
+    record = _record(prepared, config, out, made_of=made_of, model=cast(nn.Module, trainer.model))
     report = {
         "task": prepared.task.name,
         "dev": {},
@@ -227,15 +228,30 @@ def _report_divergence(
 
 
 def _record(
-    prepared: _Prepared, config: FinetuneConfig, out: Path, *, sums: Mapping[str, Any], model: nn.Module
+    prepared: _Prepared,
+    config: FinetuneConfig,
+    out: Path,
+    *,
+    made_of: tuple[Mapping[str, Any], Mapping[str, Any]],
+    model: nn.Module,
 ) -> dict[str, Any]:
-    """What ``run.json`` is to say of the run."""
+    """Return ``run.json``.
+
+    Args:
+        prepared: the run.
+        config: its settings.
+        out: its folder.
+        made_of: from :func:`data_facts` and :func:`run_contents`.
+        model: what was trained.
+    """
+    data, contents = made_of
     return run_record(
         config,
         out=out,
         labels=prepared.labels,
         columns=named_columns(prepared.task),
-        data=sums,
+        data=data,
+        contents=contents,
         device=str(prepared.trainer.args.device),
         parameters=sum(weight.numel() for weight in model.parameters()),
     )

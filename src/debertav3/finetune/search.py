@@ -1,7 +1,7 @@
 """Search of settings with optuna: the papers' grid or one's own, every trial an ordinary run, resumable.
 
-The study is a file of lines beside the trials. Whatever breaks the search off, the same command goes on: a
-trial that has begun is finished first, under its own number, from its newest checkpoint.
+The study is a file of lines beside the trials. If interrupted, run the same command to continue: a trial that
+has begun is finished first, under its own number, from its newest checkpoint.
 """
 
 import itertools
@@ -19,10 +19,14 @@ from .config import FinetuneConfig
 from .folder import check_can_be_made
 from .preparation import read_data, size_of
 from .recipes import recipe
+from .records import changed_settings, changes_between, data_facts, known_by_path, run_contents
 
 logger = logging.getLogger(__name__)
 
 Grid = dict[str, list[Any]]
+
+_FOLDER = "folder"
+"""Attribute of a trial in the study: the folder that the search made for it, and may remove."""
 
 _RATES: dict[str, list[float]] = {
     # arXiv:2006.03654, table 9; arXiv:2111.09543, table 15, lists no others.
@@ -89,13 +93,15 @@ def search(
         A row for each trial with a score, best first: ``trial``, ``score`` and ``settings``.
 
     Raises:
-        UserError: if there is no dev set, the folder holds the search of another grid, or all trials failed.
+        UserError: if there is no dev set, the folder holds a search of another grid, other settings, data or
+            weights, or all trials failed.
         MissingExtraError: without optuna.
     """
     if not base.dev:
         raise UserError("nothing to search by: give --dev FILE.")
     check_can_be_made(out)
-    study = _open_study(base, grid, out)
+    contents = run_contents(base, data_facts(read_data(base)))
+    study = _open_study(base, grid, out, contents=contents)
     grid = {key: list(dict.fromkeys(values)) for key, values in grid.items()}
     wanted = min(trials, math.prod(map(len, grid.values())))
     while True:
@@ -103,11 +109,15 @@ def search(
         trial = next((trial for trial in study.trials if not trial.state.is_finished()), None)
         if trial is None and tried >= wanted:
             break
-        trial = trial or _begin(study, grid, seed=base.seed)
+        trial = trial or _begin(study, grid, out, seed=base.seed)
         folder = out / f"trial-{trial.number}"
-        _tell_score(study, trial.number, _score_of(base, trial.params, folder, known=_scores(study)))
+        _tell_score(
+            study,
+            trial.number,
+            _score_of(base, trial.params, folder, known=_scores(study), contents=contents),
+        )
         rows = _rows(study)
-        _remove_worse(out, best=rows[0]["trial"] if rows else None)
+        _remove_worse(study, out, best=rows[0]["trial"] if rows else None)
         _write(rows, _diverged(study), list(grid), out)
     rows = _rows(study)
     _write(rows, _diverged(study), list(grid), out)
@@ -121,7 +131,15 @@ def search(
     return rows
 
 
-def _open_study(base: FinetuneConfig, grid: Mapping[str, Sequence[Any]], out: Path) -> Any:
+def _open_study(
+    base: FinetuneConfig, grid: Mapping[str, Sequence[Any]], out: Path, *, contents: Mapping[str, Any]
+) -> Any:
+    """Open or begin the study of a folder.
+
+    Raises:
+        UserError: if it is of another grid, other settings, or by content other data or weights.
+        MissingExtraError: without optuna.
+    """
     try:
         import optuna
         from optuna.storages import JournalStorage
@@ -134,16 +152,44 @@ def _open_study(base: FinetuneConfig, grid: Mapping[str, Sequence[Any]], out: Pa
     study = optuna.create_study(
         study_name="search", storage=storage, direction="maximize", load_if_exists=True
     )
-    made = json.dumps({"base": base.to_dict(), "grid": {key: list(values) for key, values in grid.items()}})
-    if study.user_attrs.get("made", made) != made:
-        raise UserError(f"--out {out} holds the search of other settings; take another folder.")
-    study.set_user_attr("made", made)
+    made = json.loads(study.user_attrs.get("made", "null"))
+    if made is not None:
+        known = study.user_attrs.get("contents", {})
+        changed = changed_settings(made["base"], base, by_path=known_by_path(known, contents))
+        changed += ["--grid"] if made["grid"] != json.loads(json.dumps(_lists(grid))) else []
+        changed += changes_between(known, contents)
+        if changed:
+            raise UserError(
+                f"--out {out} holds the search of another {', '.join(changed)}: scores would not compare. "
+                "Take another folder."
+            )
+        if not known:
+            logger.warning(
+                "%s was begun by an older version, which noted no sums of data and model: whether they still "
+                "are the same is unknown.",
+                out,
+            )
+        return study
+    study.set_user_attr("made", json.dumps({"base": base.to_dict(), "grid": _lists(grid)}))
+    study.set_user_attr("contents", dict(contents))
     return study
 
 
-def _begin(study: Any, grid: Mapping[str, Sequence[Any]], *, seed: int) -> Any:
-    """Add a trial of untried settings to the study, in one line of its file, and return it."""
+def _lists(grid: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    return {key: list(values) for key, values in grid.items()}
+
+
+def _begin(study: Any, grid: Mapping[str, Sequence[Any]], out: Path, *, seed: int) -> Any:
+    """Add a trial of untried settings to the study, in one line of its file, and return it.
+
+    Raises:
+        UserError: if its folder is there already, and so is not this search's.
+    """
     import optuna
+
+    folder = out / f"trial-{len(study.trials)}"
+    if folder.exists():
+        raise UserError(f"{folder} is not of this search; move it, or take another --out.")
 
     distributions: dict[str, optuna.distributions.BaseDistribution] = {
         key: optuna.distributions.CategoricalDistribution(tuple(values)) for key, values in grid.items()
@@ -158,6 +204,7 @@ def _begin(study: Any, grid: Mapping[str, Sequence[Any]], *, seed: int) -> Any:
             state=optuna.trial.TrialState.RUNNING,
             params=_nearest_untried(drawn, grid, known=_scores(study)),
             distributions=distributions,
+            user_attrs={_FOLDER: folder.name},
         )
     )
     return study.trials[-1]
@@ -175,9 +222,14 @@ def _nearest_untried(
 
 
 def _score_of(
-    base: FinetuneConfig, chosen: Mapping[str, Any], folder: Path, *, known: Mapping[str, float | None]
+    base: FinetuneConfig,
+    chosen: Mapping[str, Any],
+    folder: Path,
+    *,
+    known: Mapping[str, float | None],
+    contents: Mapping[str, Any],
 ) -> float | None:
-    """Train with the chosen settings, or go on with that, unless the score is known already.
+    """Train with the chosen settings, or resume that, unless the score is known already.
 
     Returns:
         The score that selects the best checkpoint, on the first dev set; None if the training diverged.
@@ -189,10 +241,13 @@ def _score_of(
 
     config = base.with_values(chosen, source="search")
     data = read_data(config)
+    now = run_contents(config, data_facts(data))
+    if changed := changes_between(contents, {key: now[key] for key in now if key not in chosen}):
+        raise UserError(f"{', '.join(changed)} changed during the search; begin it in another folder.")
     logger.info("%s: %s", folder.name, _spelled(chosen))
     try:
         if not (folder / "run.json").exists() and run(config, data, folder, resume=folder.exists()) is None:
-            raise UserError("stopped; the same command goes on from there.")
+            raise UserError("stopped by SIGTERM; run the same command to continue.")
     except DivergedError as error:
         logger.warning("%s has failed: %s", folder.name, error)
         return None
@@ -228,10 +283,12 @@ def _rows(study: Any) -> list[dict[str, Any]]:
     return [{"trial": one.number, "score": one.value, "settings": dict(one.params)} for one in done]
 
 
-def _remove_worse(out: Path, *, best: int | None) -> None:
-    for folder in out.glob("trial-*"):
-        if folder.name != f"trial-{best}":
-            shutil.rmtree(folder)
+def _remove_worse(study: Any, out: Path, *, best: int | None) -> None:
+    """Remove the folders that the study's record names as its own, but for the best trial's."""
+    for trial in study.trials:
+        name = trial.user_attrs.get(_FOLDER)
+        if name is not None and trial.state.is_finished() and trial.number != best:
+            shutil.rmtree(out / name, ignore_errors=True)
 
 
 def _spelled(chosen: Mapping[str, Any]) -> str:

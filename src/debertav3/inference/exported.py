@@ -4,20 +4,23 @@
 a folder imports neither torch nor transformers.
 """
 
-import hashlib
 import importlib.util
 import json
+import logging
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..contents import changed_files, content_sums
 from ..errors import MissingExtraError, UserError
 from .backends import HEAD_OF_TASK, MASKED_LM
+
+logger = logging.getLogger(__name__)
 
 MANIFEST = "export.json"
 CHECKS = "checks.json"
@@ -32,9 +35,6 @@ GRAPH_FILE = {ONNX: "model.onnx", OPENVINO: "openvino_model.xml", TORCH: "model_
 _INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids", "masked_positions"})
 _PACKAGE = {ONNX: "onnxruntime", OPENVINO: "openvino", TORCH: "torch"}
 
-_WHOLE_BYTES = 64 << 20
-_NUM_BLOCKS, _BLOCK_BYTES = 256, 65536
-
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
@@ -47,10 +47,12 @@ class Manifest:
     weights: str
     """``fp32``, ``fp16`` or ``int8``: how the large weights are stored."""
     inputs: tuple[str, ...]
-    source: str
-    """See `fingerprint`; of the weights that were exported."""
     version: str
     """Of debertav3."""
+    source: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 sums of the checkpoint (`contents.content_sums`); empty in exports of older versions."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 sums of the export's own files; empty as above, and while it is being made."""
 
     def to_json(self) -> str:
         """The file's content."""
@@ -70,6 +72,26 @@ class Exported:
     def graph(self) -> Path:
         """The file of the graph, or of the weights."""
         return self.folder / GRAPH_FILE[self.manifest.format]
+
+    def check_files(self) -> None:
+        """Hash the export's files: what was swapped or edited since the export must not answer.
+
+        Raises:
+            UserError: if a file is not the one that was exported.
+        """
+        if not self.manifest.files:
+            logger.warning(
+                "%s was exported by version %s without checksums: whether its files belong together is "
+                "unknown. Export the checkpoint again.",
+                self.folder,
+                self.manifest.version,
+            )
+            return
+        if changed := changed_files(self.manifest.files, content_sums(self.folder)):
+            raise UserError(
+                f"{self.folder}: {', '.join(changed)} changed since the export. Put the exported files back, "
+                "or export the checkpoint again."
+            )
 
     def require(self, task: str | None) -> None:
         """Refuse a task that needs another head.
@@ -114,7 +136,9 @@ def read_exported(folder: str | Path) -> Exported:
     folder = Path(folder)
     raw = _read_json(folder / MANIFEST)
     try:
-        manifest = Manifest(**{**raw, "inputs": tuple(raw["inputs"])})
+        manifest = Manifest(**{**raw, "inputs": tuple(raw["inputs"]), "source": _source_of(raw)})
+        if not isinstance(manifest.files, dict):
+            raise TypeError("files is not an object")
     except (TypeError, KeyError) as error:
         raise UserError(f"{folder / MANIFEST} is damaged ({error}). Export the checkpoint again.") from error
     if not set(manifest.inputs) <= _INPUTS:
@@ -133,13 +157,20 @@ def read_exported(folder: str | Path) -> Exported:
 
 
 def find_exports(folder: str | Path) -> list[Exported]:
-    """Graphs that lie inside a checkpoint's folder, of its present weights, those to prefer first."""
+    """Exports inside a checkpoint's folder, in the order of preference, of its present content or not."""
     places = [Path(folder) / name for name in FORMATS]
-    found = [read_exported(place) for place in places if is_exported(place)]
-    if not found:
-        return []
-    present = fingerprint(Path(folder))
-    return [one for one in found if one.manifest.source == present]
+    return [read_exported(place) for place in places if is_exported(place)]
+
+
+def changes_since_export(exported: Exported, checkpoint: Path) -> list[str]:
+    """Name the files of a checkpoint that are not those that were exported.
+
+    Its weights, ``config.json`` and tokenizer are hashed whole. For an export without sums of them the answer
+    is the name of its manifest.
+    """
+    if not exported.manifest.source:
+        return [MANIFEST]
+    return changed_files(exported.manifest.source, content_sums(checkpoint))
 
 
 def is_installed(format_: str) -> bool:
@@ -157,31 +188,22 @@ def require_runtime(format_: str) -> None:
         raise MissingExtraError(feature=f"backend {format_}", package=_PACKAGE[format_], extra=format_)
 
 
-def fingerprint(folder: Path) -> str:
-    """A number for a checkpoint's weights, read in some milliseconds.
-
-    Of files beyond 64 MiB it reads 256 blocks all over them: training changes every block.
-    """
-    digest = hashlib.sha256()
-    for path in sorted((*folder.glob("*.safetensors"), *folder.glob("*.bin"))):
-        size = path.stat().st_size
-        digest.update(f"{path.name} {size};".encode())
-        with path.open("rb") as stream:
-            if size <= _WHOLE_BYTES:
-                digest.update(stream.read())
-                continue
-            for block in range(_NUM_BLOCKS):
-                stream.seek(block * (size - _BLOCK_BYTES) // (_NUM_BLOCKS - 1))
-                digest.update(stream.read(_BLOCK_BYTES))
-    return digest.hexdigest()
-
-
 def num_threads() -> int:
     """Threads to compute with: ``OMP_NUM_THREADS``, else as many as cores that this process may use."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdecimal() and int(asked) > 0:
         return int(asked)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _source_of(raw: Mapping[str, Any]) -> Any:
+    """The sums of the source; older versions wrote one text, of a sample of the weights."""
+    source = raw["source"]
+    if isinstance(source, str):
+        return {}
+    if not isinstance(source, dict):
+        raise TypeError("source is not an object")
+    return source
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..contents import content_sums
 from ..errors import UserError
-from ..files import Output, check_outputs, fingerprint, lock, replacing_text
+from ..files import Output, check_outputs, lock, replacing_text
 from .answerers import Answerer, InProcess, answer_chunk
 from .file_tasks import FileTask
 from .journal import Journal, StoredAnswer
@@ -204,7 +205,7 @@ def _about(task: FileTask, source: Source) -> dict[str, Any]:
     about = {
         "task": task.name,
         "model": engine.place,
-        "weights": fingerprint(Path(engine.place)) if Path(engine.place).is_dir() else None,
+        "content": content_sums(Path(engine.place)) if Path(engine.place).is_dir() else None,
         "backend": engine.backend.name,
         "dtype": engine.backend.dtype,
         "labels": task.predictor.labels,

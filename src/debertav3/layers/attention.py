@@ -112,7 +112,7 @@ class DisentangledSelfAttention(nn.Module):
         self.num_heads = config.num_attention_heads
         self.head_width = config.head_width
         self.scale = config.scale
-        self.attention_dropout_prob = config.attention_probs_dropout_prob
+        self.dropout = nn.Dropout(config.attention_probs_dropout_prob)
         self.backend = "auto"
         width = config.hidden_size
         self.query_proj = nn.Linear(width, width)
@@ -160,10 +160,12 @@ class DisentangledSelfAttention(nn.Module):
             The context ``(B, L, D)``, and the weights ``(B, N, L, L)`` or None.
         """
         q_BNLH, k_BNLH, v_BNLH = (self._heads(x) for x in self._project(hidden_states, query_states))
-        dropout_prob = self.attention_dropout_prob if self.training else 0.0
+        has_own_dropout = not is_plain(self.dropout, nn.Dropout)
+        dropout_prob = self.dropout.p if self.dropout.training and not has_own_dropout else 0.0
+        needs_weights = output_attentions or has_own_dropout
         attend = choose(
-            self.backend,
-            output_attentions=output_attentions,
+            "auto" if has_own_dropout else self.backend,
+            output_attentions=needs_weights,
             can_fuse=can_fuse(q_BNLH, dropout_prob=dropout_prob),
         )
         tables = self.tables_for(attend, table_RD, table_version, hidden_states.shape[1])
@@ -180,9 +182,13 @@ class DisentangledSelfAttention(nn.Module):
                 mask,
                 scale=self.scale,
                 dropout_prob=dropout_prob,
-                output_attentions=output_attentions,
+                output_attentions=needs_weights,
             )
-        return context_BNLH.transpose(1, 2).flatten(2).to(v_BNLH.dtype), weights
+            if has_own_dropout:  # a hook that looks, or another module in its place
+                weights = self.dropout(weights)
+                context_BNLH = weights @ raised(v_BNLH)
+        context = context_BNLH.transpose(1, 2).flatten(2).to(v_BNLH.dtype)
+        return context, weights if output_attentions else None
 
     def train(self, mode: bool = True) -> Self:
         """Switch between training and inference; forgets the projected table."""
@@ -253,7 +259,7 @@ class DisentangledSelfAttention(nn.Module):
         projections = (self.query_proj, self.key_proj, self.value_proj)
         on_cpu = hidden_states.device.type == "cpu"
         is_mixed = on_cpu and torch.is_grad_enabled() and _autocast_dtype("cpu") is not None
-        if query_states is None and is_mixed and all(map(_is_plain, projections)):
+        if query_states is None and is_mixed and all(is_plain(proj, nn.Linear) for proj in projections):
             weight = torch.cat([proj.weight for proj in projections])
             bias = torch.cat([proj.bias for proj in projections])
             return F.linear(hidden_states, weight, bias).chunk(3, dim=-1)
@@ -267,9 +273,14 @@ class DisentangledSelfAttention(nn.Module):
         return _at_least_fp32(x_RD.unflatten(-1, (self.num_heads, self.head_width)).transpose(0, 1))
 
 
-def _is_plain(module: nn.Module) -> bool:
-    """Whether nothing but the product happens in a linear layer: no adapter, no hook."""
-    return type(module) is nn.Linear and not (module._forward_hooks or module._forward_pre_hooks)
+def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a module computes what its class says, unseen: no subclass, hook or patched ``forward``."""
+    return (
+        type(module) is kind
+        and "forward" not in module.__dict__
+        and not (module._forward_hooks or module._forward_pre_hooks)
+        and not (module._backward_hooks or module._backward_pre_hooks)
+    )
 
 
 def _unchanged(x: Tensor) -> Tensor:

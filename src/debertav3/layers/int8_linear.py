@@ -52,7 +52,9 @@ def quantize_input(x: Tensor) -> tuple[Tensor, Tensor]:
         ``(M, in)`` fp32, whole numbers in -127 .. 127, and ``(M, 1)`` fp32, their scales.
     """
     largest = x.abs().amax(dim=1, keepdim=True).clamp(min=SMALLEST_ROW)
-    return (x * (LARGEST / largest)).round(), largest / LARGEST
+    whole = largest.new_tensor(float(LARGEST))
+    # Tensors on both sides: torch computes 127 / x as the reciprocal of x times 127, which rounds twice.
+    return (x * (whole / largest)).round(), largest / whole
 
 
 class Int8Linear(nn.Module):

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .attention import DisentangledSelfAttention
 from .encoder import AttentionMasks, Encoder
@@ -128,9 +127,7 @@ class _SparseQueries:
             score = score + self.p2c_BNQL
         if self.hidden is not None:
             score = score.masked_fill(self.hidden, torch.finfo(score.dtype).min)
-        weight = F.dropout(
-            torch.softmax(score, dim=-1), self.attention.attention_dropout_prob, self.attention.training
-        )
+        weight = self.attention.dropout(torch.softmax(score, dim=-1))
         return (weight.to(self.v_BNLH.dtype) @ self.v_BNLH).transpose(1, 2).flatten(2)
 
     def _heads(self, x: Tensor) -> Tensor:

@@ -17,8 +17,10 @@ from torch import Tensor
 from ..errors import UserError
 from .batches import MaskedBatch
 from .diagnostics import derived
+from .folder import changes_since
 from .optimization import StepEngine, distance, parameter_copies
 from .state import CheckpointStore
+from .verdict import DivergedError
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +84,7 @@ class Loop:
         config: when what happens.
         store: of checkpoints.
         accelerator: processes.
-        facts: what every checkpoint says besides (seed, fingerprint of the data).
+        facts: what the run is made of, which every checkpoint repeats; see `folder.changes_since`.
         write: takes the figures of a log line; called in the first process only.
         validate: figures on held-out text; called in every process.
         started: called once with the number of steps that are done already.
@@ -125,7 +127,7 @@ class Loop:
         with flag.listening():
             for number in range(done, self.config.total_steps):
                 self._train_one(number, next(batches))
-                stop = self._any_process(flag.is_set)
+                stop = self.any_process(flag.is_set)
                 self._after(number + 1, stop)
                 if stop and number + 1 < self.config.total_steps:
                     log.info("stopped by SIGTERM after step %d; checkpoint saved", number + 1)
@@ -135,7 +137,8 @@ class Loop:
     def _train_one(self, number: int, batches: list[MaskedBatch]) -> None:
         # One seed per step and process: dropout repeats exactly after a resume, with no state to save.
         torch.manual_seed(_mix_seed(self.config.seed, number, self.accelerator.process_index))
-        is_logged = (number + 1) % self.config.log_every_steps == 0
+        is_last = number + 1 == self.config.total_steps
+        is_logged = is_last or (number + 1) % self.config.log_every_steps == 0
         trained = [p for engine in self.step.engines.values() for p in engine.trained] if is_logged else []
         before = parameter_copies(trained)
         moved = [batch.to(self.accelerator.device) for batch in batches]
@@ -150,13 +153,13 @@ class Loop:
     def _watch_skipped(self, number: int, figures: Mapping[str, Tensor]) -> None:
         if any(bool(value) for name, value in figures.items() if name.endswith("_skipped")):
             self.skipped_in_a_row += 1
-            log.warning("step %d left out: a gradient is not finite", number + 1)
+            log.warning("step %d skipped: a gradient is not finite", number + 1)
         else:
             self.skipped_in_a_row = 0
         if self.skipped_in_a_row >= self.config.max_skipped_steps:
-            raise UserError(
+            raise DivergedError(
                 f"{self.skipped_in_a_row} steps in a row had gradients that are not finite. Lower the "
-                "learning rate, use precision fp32 or bf16, and go on with --resume from the last checkpoint"
+                "learning rate, or use precision fp32 or bf16, and start again in another folder"
             )
 
     def _after(self, step: int, stop: bool) -> None:
@@ -219,7 +222,7 @@ class Loop:
         if newest is None:
             return 0
         state = self.store.state(newest)
-        if changed := "; ".join(_differences(state, self.facts)):
+        if changed := "; ".join(changes_since(state, self.facts)):
             raise UserError(
                 f"{newest} was made with {changed}: resume with the same, or choose another --out"
             )
@@ -229,24 +232,15 @@ class Loop:
         else:
             self.sums = {name: 0.0 for name in state["window"]}
         self.steps_in_sums = state["steps_in_window"]
-        log.info("going on from %s", newest)
+        log.info("resuming from %s", newest)
         return int(state["step"])
 
-    def _any_process(self, flag: bool) -> bool:
+    def any_process(self, flag: bool) -> bool:
+        """Whether the flag is set in any process; every one of them must call."""
         if self.accelerator.num_processes == 1:
             return flag
         tensor = torch.tensor(float(flag), device=self.accelerator.device)
         return bool(self.accelerator.reduce(tensor, "sum") > 0)
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """What of ``now`` was something else before; of nested values only those that differ."""
-    for name, value in now.items():
-        old = before.get(name)
-        if isinstance(value, Mapping) and isinstance(old, Mapping):
-            yield from _differences(old, value)
-        elif old != value:
-            yield f"{name} = {old!r}, not {value!r}"
 
 
 def _mix_seed(seed: int, step: int, rank: int) -> int:

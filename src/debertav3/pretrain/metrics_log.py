@@ -64,14 +64,17 @@ class MetricsLog:
             row["model_flops_utilisation"] = row["tokens_per_second"] * self.seconds_at_peak
             row["hours_left"] = (self.config.steps - step) * seconds / 3600
         row = {
-            name: value for name, value in row.items() if not isinstance(value, float) or math.isfinite(value)
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in row.items()
         }
         self._stream.write(json.dumps(row) + "\n")
         if self._board is not None:
             for name, value in row.items():
-                self._board.add_scalar(name, value, step)
+                if value is not None:
+                    self._board.add_scalar(name, value, step)
         self._bar.update(step - self._bar.n)
-        shown = {name: f"{row[name]:.4g}" for name in ("mlm_loss", "rtd_loss", "rtd_f1") if name in row}
+        names = [name for name in ("mlm_loss", "rtd_loss", "rtd_f1") if row.get(name) is not None]
+        shown = {name: f"{row[name]:.4g}" for name in names}
         if shown:
             self._bar.set_postfix(shown)
             log.info("step %d: %s", step, ", ".join(f"{name} {value}" for name, value in shown.items()))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_text
+from .verdict import DivergedError, Verdict, judge
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ body { margin: 0 auto; max-width: 76rem; padding: 1.5rem; color: var(--ink); bac
 h1 { font-size: 1.6rem; margin: 0 0 .25rem; }
 h2 { font-size: 1.25rem; margin: 2.25rem 0 .75rem; border-bottom: 1px solid var(--line); }
 p { margin: .25rem 0 1rem; color: var(--dim); }
+.warning { border-left: 4px solid #b25b00; padding-left: .75rem; color: var(--ink); }
 .numbers { display: flex; flex-wrap: wrap; gap: .75rem; margin: 1rem 0; }
 .numbers div { background: var(--soft); border-radius: .5rem; padding: .6rem 1rem; flex: 1 1 9rem; }
 .numbers b { display: block; font-size: 1.4rem; font-variant-numeric: tabular-nums; }
@@ -135,35 +137,48 @@ _VALIDATED = (
 _MOST_ROWS = 12
 
 
-def write_report(out: Path) -> Path | None:
-    """Write ``report.html`` from ``metrics.jsonl`` and ``run.json``; None if matplotlib is not installed."""
+def write_report(out: Path, *, broken: Sequence[str] = (), failure: DivergedError | None = None) -> Verdict:
+    """Judge a run, and write ``report.html`` from ``metrics.jsonl`` and ``run.json`` if matplotlib is there.
+
+    Args:
+        out: the run's folder.
+        broken: see `verdict.judge`.
+        failure: what ended the run before its time.
+    """
+    lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    run = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    verdict = judge(rows, run, broken=broken)
+    if failure is not None:
+        verdict = Verdict(kind="diverged", reasons=(f"{str(failure)[0].upper()}{str(failure)[1:]}.",))
     try:
         import matplotlib  # noqa: F401
     except ImportError:
         log.warning("no report.html: matplotlib is not installed (pip install 'debertav3[pretrain]')")
-        return None
-    lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    run = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    path = out / "report.html"
-    write_text(path, render([json.loads(line) for line in lines], run))
-    return path
+    else:
+        write_text(out / "report.html", render(rows, run, verdict, name=out.resolve().name))
+    return verdict
 
 
-def render(rows: Rows, run: Mapping[str, Any]) -> str:
+def render(rows: Rows, run: Mapping[str, Any], verdict: Verdict, *, name: str) -> str:
     """The page.
 
     Args:
         rows: of ``metrics.jsonl``.
         run: ``run.json``.
+        verdict: from `judge`.
+        name: of the run.
     """
     config = run["config"]
-    title = f"Pre-training: {config['size']}, {_objective(config)}"
+    title = f"{name}: pre-training, {config['size']}, {_objective(config)}"
+    mark = "" if verdict.kind == "trained" else ' class="warning"'
     figures = "".join(figure for plot in _PLOTS if (figure := _figure(plot, rows)))
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{_text(title)}</title><style>{_STYLE}</style></head><body>"
-        f"<h1>{_text(title)}</h1><p>{_text(_sentence(rows, run))}</p>{_headline(rows)}"
+        f"<h1>{_text(title)}</h1><p>{_text(_sentence(rows, run))}</p>"
+        f"<p{mark}>{_text(str(verdict))}</p>{_headline(rows)}"
         f'<h2>Curves</h2><div class="figures">{figures}</div>'
         f"<h2>Validation</h2>{_validation(rows)}"
         f"<h2>Settings</h2>{_settings(run)}</body></html>\n"
@@ -189,7 +204,7 @@ def _sentence(rows: Rows, run: Mapping[str, Any]) -> str:
 def _headline(rows: Rows) -> str:
     last: dict[str, Any] = {}
     for row in rows:
-        last.update(row)
+        last.update({key: value for key, value in row.items() if value is not None})
     shown = (
         ("heldout_mlm_loss", "held-out generator loss"),
         ("heldout_generator_accuracy", "held-out generator accuracy"),
@@ -259,7 +274,7 @@ def _figure(plot: _Plot, rows: Rows) -> str | None:
 
     lines = {}
     for key, label in plot.lines:
-        if points := [(row["step"], row[key]) for row in rows if key in row]:
+        if points := [(row["step"], row[key]) for row in rows if row.get(key) is not None]:
             lines[label] = points
     if not lines:
         return None

@@ -25,7 +25,7 @@ from ..tokenization.folder import JSON_FILE, MODEL_FILE
 from .batches import MaskedBatch, Share, load_steps
 from .diagnostics import derived, embedding_cosines
 from .flops import detection_flops, masked_lm_flops, measured_rate
-from .folder import check_folder, place_of, write_record
+from .folder import check_folder, place_of, run_contents, write_record
 from .loop import Loop, LoopConfig, TrainStep
 from .metrics_log import MetricsLog
 from .mlm import MaskedLanguageModel
@@ -35,6 +35,7 @@ from .report import write_report
 from .rtd import JointNetworks, JointStep, MLMStep, ReplacedTokenDetector, TwoPhaseStep, add
 from .settings import PretrainConfig
 from .state import CheckpointStore
+from .verdict import DivergedError, Verdict, broken_weights, word_frequency_loss
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +51,13 @@ def pretrain(
     start: Path | None = None,
     prepare: Callable[[], object] | None = None,
 ) -> bool:
-    """Run, or go on with, one pre-training.
+    """Run or resume one pre-training.
 
     Args:
         config: of the run.
         data: folder that ``debertav3 data prepare`` wrote.
         out: the run's folder.
-        resume: go on from the newest complete checkpoint, if there is one.
+        resume: continue from the newest complete checkpoint, if there is one.
         start: checkpoint folder whose weights to start from; None for fresh ones.
         prepare: writes ``data`` if it is not whole yet. The first process calls it before the others do.
 
@@ -64,7 +65,8 @@ def pretrain(
         True if the run came to its end, False if SIGTERM ended it early.
 
     Raises:
-        UserError: if ``out`` holds another run, or cannot be gone on with.
+        UserError: if ``out`` holds another run, or one that cannot be resumed.
+        DivergedError: if the run ended without usable weights: then no encoder is exported.
     """
     accelerator = Accelerator(
         mixed_precision=choose_precision(config.precision, _device_type()),
@@ -88,12 +90,22 @@ def pretrain(
     networks = build_networks(config, len(tokenizer), start)
     _check_vocabulary(networks, tokenizer, start)
     if accelerator.is_main_process:
+        if config.warmup != config.warmup_steps:
+            log.warning(
+                "warmup_steps=%d would last the whole run of %d steps: shortened to %d",
+                config.warmup_steps,
+                config.steps,
+                config.warmup,
+            )
         log.info("processes: %d; mixed precision: %s", accelerator.num_processes, accelerator.mixed_precision)
     step = build_step(config, networks, accelerator)
+    verify = accelerator.is_local_main_process
     train, heldout = (
         _open_data(config, shards, tokenizer),
-        _open_heldout(config, data, tokenizer, verify=accelerator.is_local_main_process),
+        _open_heldout(config, data, tokenizer, verify=verify),
     )
+    heldout_shards = TokenShards(data, "heldout", verify=False)
+    contents = run_contents(shards, heldout_shards, start, tokenizer=data / "tokenizer")
     share = Share(
         global_batch=config.global_batch,
         micro_batch=config.micro_batch,
@@ -113,7 +125,15 @@ def pretrain(
     def begin(done: int) -> None:
         if accelerator.is_main_process:
             store.clean()
-            write_record(config, shards, networks, out, start)
+            write_record(
+                config,
+                shards,
+                networks,
+                out,
+                start,
+                contents=contents,
+                word_frequency_loss=word_frequency_loss(shards, TokenShards(data, "heldout")),
+            )
         metrics.forget_after(done)
 
     rate = _flops_per_token(config, networks) / _peak_rate(accelerator)
@@ -128,18 +148,39 @@ def pretrain(
                 "config": config.identity(),
                 "fingerprint": shards.fingerprint,
                 "start": place_of(start),
+                "contents": contents,
             },
             write=metrics.write,
             validate=validate,
             started=begin,
         )
-        finished = loop.run(resume=resume)
+        failure: DivergedError | None = None
+        finished = False
+        try:
+            finished = loop.run(resume=resume)
+        except DivergedError as error:
+            failure = error
+    broken = broken_weights((networks.generator, networks.discriminator))
+    if accelerator.is_main_process:
+        verdict = write_report(out, broken=broken, failure=failure)
+        log.log(logging.INFO if verdict.kind == "trained" else logging.WARNING, "%s", verdict)
+        if verdict.kind == "diverged" and (finished or broken or failure):
+            failure = DivergedError(_refusal(verdict, out))
+    if loop.any_process(failure is not None):
+        raise failure or DivergedError("the run diverged, as the first process says")
     if accelerator.is_main_process or config.shard_weights:
         export(networks, out, tokenizer, writes=accelerator.is_main_process)
-    if accelerator.is_main_process:
-        write_report(out)
     accelerator.end_training()
     return finished
+
+
+def _refusal(verdict: Verdict, out: Path) -> str:
+    """What the command says of a run that diverged."""
+    older = " What is in encoder/ is from before." if (out / "encoder").exists() else ""
+    return (
+        f"{verdict} No encoder was exported; the curves are in {out / 'report.html'}.{older} Lower "
+        "learning_rate (--set), or use --set precision=fp32, and begin in another --out"
+    )
 
 
 def choose_precision(wanted: str, device_type: str) -> str:

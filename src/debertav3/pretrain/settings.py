@@ -55,6 +55,7 @@ class PretrainConfig:
     discriminator_learning_rate: float | None = None
     """None for the same."""
     warmup_steps: int = 10_000
+    """As long as the run or longer, it is shortened to a tenth of the run, with a warning."""
     beta1: float = 0.9
     beta2: float = 0.98
     epsilon: float = 1e-6
@@ -113,6 +114,11 @@ class PretrainConfig:
             always_mask=self.objective == "rtd",
         )
 
+    @property
+    def warmup(self) -> int:
+        """Steps of the warm-up: a tenth of the run where ``warmup_steps`` would leave none after it."""
+        return self.warmup_steps if self.warmup_steps < self.steps else self.steps // 10
+
     def optimizer_config(self, *, is_discriminator: bool = False) -> "OptimizerConfig":
         """The optimizer of the generator (or the only one), or of the discriminator."""
         rate = self.learning_rate
@@ -122,7 +128,7 @@ class PretrainConfig:
 
         return OptimizerConfig(
             learning_rate=rate,
-            warmup_steps=self.warmup_steps,
+            warmup_steps=self.warmup,
             beta1=self.beta1,
             beta2=self.beta2,
             epsilon=self.epsilon,
@@ -131,8 +137,8 @@ class PretrainConfig:
         )
 
     def resolved(self) -> dict[str, Any]:
-        """All settings by name, with the masking that None stands for."""
-        return {**asdict(self), "masking": self.masking_config().strategy}
+        """All settings by name, with the masking that None stands for and the warm-up that the run has."""
+        return {**asdict(self), "masking": self.masking_config().strategy, "warmup_steps": self.warmup}
 
     def identity(self) -> dict[str, Any]:
         """What must not change between a run and its resumption; how often to log may."""

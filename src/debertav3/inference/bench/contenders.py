@@ -22,10 +22,11 @@ from ...checkpoint.quiet import quiet_transformers
 from ...errors import UserError
 from ...models.base import complete_config
 from ...sizes import SIZES, config_for
-from ..backends import Backend, BackendConfig, open_backend
+from ..backends import Backend
+from ..choose_backend import BackendConfig, open_backend, open_exported
 from ..export.formats import quiet_exporters, write_graph
 from ..export.graph import CLASSES, folded_copy, random_batch
-from ..export.run import head_to_export, open_exported
+from ..export.run import head_to_export
 from ..exported import FORMATS, MANIFEST, Manifest, is_installed, read_exported
 
 logger = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ def _export(folder: Path, target: Path, head: str, graph_format: str) -> Backend
     config = json.dumps(complete_config(model.config))
     (target / "config.json").write_text(config, encoding="utf-8")
     manifest = Manifest(
-        format=graph_format, head=head, weights="fp32", inputs=tuple(sample), source="", version=__version__
+        format=graph_format, head=head, weights="fp32", inputs=tuple(sample), version=__version__
     )
     (target / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return open_exported(read_exported(target))

@@ -1,11 +1,12 @@
 """int8 is written only if it decides as before on a person's own examples.
 
-At least 99 % of the decisions must be those of the float graph, and no metric of labelled rows may lose more
-than 0.3 points. Where quantising everything fails, the layers that it hurts most are kept in float, more of
-them each time; where that does not help either, nothing is written.
+At least 99 % of the decisions must be those of the float graph, no metric of labelled rows may lose more
+than 0.3 points, and no error may grow by more than 1 %. Where quantising everything fails, the layers that it
+hurts most are kept in float, more of them each time; where that does not help either, nothing is written.
 """
 
 import logging
+import math
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from ...errors import UserError
 from ...tokenization import DebertaV3Tokenizer
 from ..answerers import answer_chunk
 from ..backends import MASKED_LM, REPLACED_TOKENS, SEQUENCE, SPANS, TOKENS, Backend, Batch, Logits
+from ..choose_backend import open_exported
 from ..exported import read_exported
 from ..file_tasks import FILE_TASKS, AnswerOptions
 from ..labels import is_nli, label_names
@@ -36,23 +38,38 @@ logger = logging.getLogger(__name__)
 MIN_EQUAL_DECISIONS = 0.99
 MAX_LOST_POINTS = 0.3
 """Of a metric between 0 and 100."""
+MAX_ERROR_GROWTH = 0.01
+"""Of an error in the unit of the labels, as a share of the float graph's."""
 MIN_EXAMPLES = 20
 CALIBRATION_BATCHES = 64
 _BATCH_TOKENS = 1024
 _RANKING_BATCHES = 4
 _VALUE_MARGIN = 0.1
 """Heads with one number decide the same within so many standard deviations of it."""
-_METRICS = (
-    "accuracy",
-    "macro_f1",
-    "f1",
-    "exact_match",
-    "spearman",
-    "pearson",
-    "mean_reciprocal_rank",
-    "map",
-    "mrr",
+_SHARES = frozenset(
+    {
+        "accuracy",
+        "macro_f1",
+        "micro_f1",
+        "f1",
+        "exact_match",
+        "answerable_exact_match",
+        "answerable_f1",
+        "unanswerable_exact_match",
+        "unanswerable_f1",
+        "matthews_corrcoef",
+        "pearson",
+        "spearman",
+        "mean_reciprocal_rank",
+        "mrr",
+        "ndcg",
+    }
 )
+"""Metrics of which 1 is perfect and more is better: none may lose more than `MAX_LOST_POINTS`."""
+_ERRORS = frozenset({"mean_squared_error", "rmse", "mae"})
+"""Metrics of which less is better, in the unit of the labels: see `MAX_ERROR_GROWTH`."""
+_NOT_JUDGED = frozenset({"precision", "recall"})
+"""Metrics that may be exchanged for each other: their F1 is judged."""
 _TASK_OF_HEAD = {TOKENS: "ner", SPANS: "qa", MASKED_LM: "fill-mask", REPLACED_TOKENS: "rtd"}
 
 
@@ -111,7 +128,7 @@ class Measured:
     recorder: Recorder
     num_examples: int
     metrics: dict[str, float]
-    """Of labelled rows, in points from 0 to 100."""
+    """Of labelled rows: in points from 0 to 100, or an error in the unit of the labels."""
 
 
 def pass_gate(
@@ -129,8 +146,6 @@ def pass_gate(
     Raises:
         UserError: if there are too few examples, or int8 does not pass and ``force`` is off.
     """
-    from .run import open_exported
-
     exported = read_exported(folder)
     task = task or task_of(exported.manifest.head, exported.config)
     before = measure(open_exported(exported), folder, task=task, examples=examples)
@@ -208,9 +223,32 @@ def measure(backend: Backend, folder: Path, *, task: str, examples: Path) -> Mea
             if example.gold is not None:
                 answered.scorer.add(example.gold, answer.scored)
     scores = answered.scorer.result() if found.num_labelled else {}
-    return Measured(
-        recorder, found.num_rows, {name: 100 * scores[name] for name in _METRICS if name in scores}
-    )
+    return Measured(recorder, found.num_rows, judged_metrics(scores))
+
+
+def judged_metrics(scores: Mapping[str, Any]) -> dict[str, float]:
+    """Return what the gate judges of a scorer's result: shares in points, errors as they are.
+
+    Raises:
+        ValueError: for a number that the gate does not know: it would pass unseen.
+    """
+    judged = {}
+    for name, value in scores.items():
+        if name in _NOT_JUDGED or not isinstance(value, int | float):
+            continue
+        if name not in _SHARES | _ERRORS:
+            raise ValueError(f"the int8 gate cannot judge the metric {name!r}: say in gate.py what is better")
+        judged[name] = value if name in _ERRORS else 100 * value
+    return judged
+
+
+def _is_kept(name: str, before: float, after: float) -> bool:
+    """Whether a metric is as good as before, within what is allowed, or undefined as before."""
+    if math.isnan(before) or math.isnan(after):
+        return math.isnan(before) and math.isnan(after)
+    if name in _ERRORS:
+        return after <= before * (1 + MAX_ERROR_GROWTH)
+    return before - after <= MAX_LOST_POINTS
 
 
 def compare(before: Measured, after: Measured, *, kept: list[str]) -> GateReport:
@@ -221,10 +259,14 @@ def compare(before: Measured, after: Measured, *, kept: list[str]) -> GateReport
     else:
         same = first == second
     equal = float(same.mean())
-    lost = {name: value - after.metrics[name] for name, value in before.metrics.items()}
-    passed = equal >= MIN_EQUAL_DECISIONS and all(points <= MAX_LOST_POINTS for points in lost.values())
+    passed = equal >= MIN_EQUAL_DECISIONS and all(
+        _is_kept(name, value, after.metrics[name]) for name, value in before.metrics.items()
+    )
     changes = ", ".join(
-        f"{name} {value:.1f} -> {after.metrics[name]:.1f}" for name, value in before.metrics.items()
+        f"{name} {value:.3g} -> {after.metrics[name]:.3g}"
+        if name in _ERRORS
+        else f"{name} {value:.1f} -> {after.metrics[name]:.1f}"
+        for name, value in before.metrics.items()
     )
     verdict = f"{100 * equal:.2f} % of {same.size} decisions are equal{', ' + changes if changes else ''}."
     return GateReport(passed, verdict, before.num_examples, equal, before.metrics, after.metrics, kept)

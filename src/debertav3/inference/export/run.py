@@ -2,7 +2,7 @@
 
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +11,18 @@ from ...checkpoint.configuration import read_config
 from ...checkpoint.files import locate
 from ...checkpoint.opening import open_model
 from ...checkpoint.saving import replacing_folder
+from ...contents import content_sums
 from ...errors import UserError
 from ...models.base import complete_config
 from ...tokenization import DebertaV3Tokenizer
-from ..backends import HEAD_OF_ARCHITECTURE, Backend, head_for
+from ..backends import HEAD_OF_ARCHITECTURE, head_for
+from ..choose_backend import open_exported
 from ..exported import (
     CHECKS,
     MANIFEST,
-    ONNX,
     TORCH,
     Exported,
     Manifest,
-    fingerprint,
     is_exported,
     read_exported,
 )
@@ -63,6 +63,7 @@ def export_model(path_or_name: str | Path, target: str | Path, config: ExportCon
     if target.is_dir() and any(target.iterdir()) and not is_exported(target):
         raise UserError(f"{target} holds something else than an export. Choose another folder.")
     source = locate(path_or_name)
+    sums = content_sums(source)  # first, so that a file that changes meanwhile is noticed
     raw = read_config(source)
     head = head_to_export(raw, task=config.task, place=str(path_or_name))
     if config.int8 and config.task is None:
@@ -84,8 +85,8 @@ def export_model(path_or_name: str | Path, target: str | Path, config: ExportCon
             head=head,
             weights="fp32",
             inputs=tuple(sample),
-            source=fingerprint(source),
             version=__version__,
+            source=sums,
         )
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         if config.format == TORCH:
@@ -113,21 +114,6 @@ def head_to_export(raw: dict[str, Any], *, task: str | None, place: str) -> str:
     return head_for(raw, task=task, place=place)
 
 
-def open_exported(exported: Exported, *, device: str = "cpu", dtype: str = "fp32") -> Backend:
-    """The backend that runs an exported folder."""
-    if exported.manifest.format == TORCH:
-        from ..torch_backend import TorchBackend
-
-        return TorchBackend.open(exported.folder, task=None, device=device, dtype=dtype)
-    if exported.manifest.format == ONNX:
-        from ..onnx_backend import OnnxBackend
-
-        return OnnxBackend.open(exported, device=device, dtype=dtype)
-    from ..openvino_backend import OpenVinoBackend
-
-    return OpenVinoBackend.open(exported, device=device, dtype=dtype)
-
-
 def _finish(
     folder: Path,
     graph: Path,
@@ -150,7 +136,7 @@ def _finish(
             found = verify(open_exported(read_exported(folder)), model, head=manifest.head, weights="fp16")
             checks["verification"]["fp16"] = _described(found)
     weights = "int8" if config.int8 else "fp16" if config.fp16 else "fp32"
-    stored = Manifest(**{**asdict(manifest), "weights": weights, "inputs": manifest.inputs})
+    stored = replace(manifest, weights=weights, files=content_sums(folder))
     (folder / MANIFEST).write_text(stored.to_json(), encoding="utf-8")
     checks["summary"] = _summary(found, report)
     return checks

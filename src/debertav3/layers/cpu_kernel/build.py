@@ -24,6 +24,7 @@ FLAGS = (
     "-fPIC",
     "-shared",
     "-fno-math-errno",
+    "-ffp-contract=off",  # a product and a sum become one rounding only where the source says fma
     "-fvisibility=hidden",
     "-Wno-maybe-uninitialized",
 )
@@ -42,8 +43,9 @@ def library_file(instructions: str) -> Path:
 
 
 def sources_digest() -> int:
-    """64 bits that tell one state of the sources from another, so that an old library is never called."""
-    texts = (path.read_bytes() for path in sorted(FOLDER.iterdir()) if path.suffix in (".h", ".cpp"))
+    """64 bits that change with sources and flags, so that an old library is never called."""
+    sources = [path for path in sorted(FOLDER.iterdir()) if path.suffix in (".h", ".cpp")]
+    texts = (path.read_bytes() for path in (*sources, Path(__file__)))
     return int.from_bytes(hashlib.sha256(b"\0".join(texts)).digest()[:8], "little")
 
 

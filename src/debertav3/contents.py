@@ -1,0 +1,81 @@
+"""The content of a model's folder: SHA-256 sums of every whole file that shapes its answers.
+
+Names, sizes and dates say nothing about what a file holds, so nothing is remembered between two openings: a
+remembered sum can be out of date without a word. A processor with SHA instructions hashes 1.5 GB a second and
+core: half a second for a base model in fp32, a second and a half for a large one, less where files are split.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from .files import sha256_of_file
+
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json")
+_GRAPHS = ("*.onnx", "*.onnx.data", "*.xml")
+_TOKENIZER = (
+    "*.model",  # spm.model, spiece.model, sentencepiece.bpe.model
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+)
+PROBABILITIES = "probabilities.json"
+"""Temperature and thresholds of a fine-tuned model: see docs/finetuning.md."""
+
+PATTERNS = ("config.json", *_WEIGHTS, *_GRAPHS, *_TOKENIZER, PROBABILITIES)
+"""Names of the files that shape the answers of a checkpoint or an export."""
+
+
+def content_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that shape its answers, by name; folders inside it do not count."""
+    return sorted({path for pattern in PATTERNS for path in folder.glob(pattern) if path.is_file()})
+
+
+def content_sums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 sum of each of `content_files`, by name.
+
+    Raises:
+        UserError: if a file cannot be read.
+    """
+    files = content_files(folder)
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:  # hashlib releases the lock
+        return dict(zip((path.name for path in files), pool.map(sha256_of_file, files), strict=True))
+
+
+def model_content(name: str, *, parts: Iterable[str] = ()) -> dict[str, str] | None:
+    """Return what identifies a model by content: sums of its folder, or the commit of its copy from the Hub.
+
+    Args:
+        name: a folder or a Hub name.
+        parts: names of folders inside it that count too, such as ``generator``.
+
+    Returns:
+        None for a Hub name of which the cache holds no copy yet.
+
+    Raises:
+        UserError: if a file cannot be read.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        sums = content_sums(folder)
+        for part in parts:
+            sums |= {f"{part}/{file}": total for file, total in content_sums(folder / part).items()}
+        return sums
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        cached = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:
+        return None  # not a name either, as opening it will say
+    return {"commit": Path(cached).parent.name} if isinstance(cached, str) else None
+
+
+def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return the names of files that were changed, added or removed between two `content_sums`."""
+    return [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]

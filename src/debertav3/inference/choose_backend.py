@@ -1,0 +1,195 @@
+"""The choice among the backends: which one runs a checkpoint or an exported folder."""
+
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UserError
+from .backends import HEAD_OF_TASK, INT8, MULTIPLE_CHOICE, Backend
+from .exported import (
+    ONNX,
+    TORCH,
+    Exported,
+    changes_since_export,
+    find_exports,
+    is_exported,
+    is_installed,
+    read_exported,
+)
+
+logger = logging.getLogger(__name__)
+
+BACKENDS = ("auto", "light", "openvino", "onnx", "torch")
+"""``auto`` is the fastest that is installed, ``light`` the one that gives a first answer soonest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendConfig:
+    """Where and in which precision a checkpoint runs."""
+
+    backend: str = "auto"
+    """One of `BACKENDS`; a runtime that is named and cannot run is an error."""
+    device: str = "auto"
+    """``auto`` or a device of the backend, such as ``cuda:1``."""
+    dtype: str = "fp32"
+    """``fp32``, ``bf16`` or ``fp16``."""
+
+
+def open_backend(path_or_name: str | Path, *, task: str | None, how: BackendConfig) -> Backend:
+    """Load a checkpoint with the backend asked for.
+
+    An exported folder runs on its own runtime. A checkpoint runs on torch, or an export in its folder
+    runs instead, by these rules:
+
+    - ``auto``, for many inputs: torch on an accelerator, and on a CPU with our C++ kernel, which is the
+      fastest there (figures in docs/export.md); otherwise the first export that fits, OpenVINO before ONNX.
+    - ``light``, for one answer from a cold start: the first export that fits, ONNX before OpenVINO. Neither
+      imports torch, whose import takes longer than the answer.
+
+    An export fits if its runtime is installed, and its answers are the checkpoint's own: not in int8, and
+    only where fp32 is asked for. It runs only if its own files and the checkpoint's weights, ``config.json``
+    and tokenizer have the SHA-256 sums that the export noted.
+
+    Raises:
+        UserError: if the checkpoint or the backend cannot be used.
+    """
+    if how.backend not in BACKENDS:
+        raise UserError(f"unknown backend {how.backend!r}. Choose one of: {', '.join(BACKENDS)}.")
+    if is_exported(path_or_name):
+        exported = read_exported(path_or_name)
+        if how.backend not in ("auto", "light", exported.manifest.format):
+            raise UserError(
+                f"{path_or_name} was exported for {exported.manifest.format}; it does not run on backend "
+                f"{how.backend!r}. Use --backend {exported.manifest.format}, or give the checkpoint itself."
+            )
+        backend = _open_checked(exported, task=task, how=how)
+    elif (export := _export_instead(path_or_name, task=task, how=how)) is not None:
+        backend = _open_checked(export, task=task, how=how)
+    else:
+        backend = _open_torch(path_or_name, task=task, how=how)
+    logger.info("%s: backend %s on %s in %s", path_or_name, backend.name, backend.device, backend.dtype)
+    return backend
+
+
+def _export_instead(path_or_name: str | Path, *, task: str | None, how: BackendConfig) -> Exported | None:
+    """The export in a checkpoint's folder that runs instead of it; None if torch runs the checkpoint.
+
+    Raises:
+        UserError: if an export is asked for by name, and there is none of the checkpoint as it is now.
+    """
+    if how.backend == "torch":
+        return None
+    found = [
+        one
+        for one in find_exports(path_or_name)
+        if task is None or HEAD_OF_TASK.get(task) == one.manifest.head
+    ]
+    command = f"debertav3 export --model {path_or_name} --format"
+    if how.backend not in ("auto", "light"):
+        export = next((one for one in found if one.manifest.format == how.backend), None)
+        if export is None:
+            raise UserError(
+                f"backend {how.backend!r} runs exported graphs; {path_or_name} holds none for this task. "
+                f"Run: {command} {how.backend} --out FOLDER"
+            )
+        if changed := changes_since_export(export, Path(path_or_name)):
+            raise UserError(
+                f"{export.folder} is not an export of the present checkpoint: {', '.join(changed)} changed "
+                f"since. Run: {command} {how.backend} --out {export.folder}"
+            )
+        return export
+    preferred = _preferred(found, how)
+    if preferred is None:
+        return None
+    if changed := changes_since_export(preferred, Path(path_or_name)):
+        logger.warning(
+            "%s is not an export of the present checkpoint: %s changed since; torch runs the checkpoint. "
+            "To renew the export, run: %s %s --out %s",
+            preferred.folder,
+            ", ".join(changed),
+            command,
+            preferred.manifest.format,
+            preferred.folder,
+        )
+        return None
+    return preferred
+
+
+def _preferred(found: list[Exported], how: BackendConfig) -> Exported | None:
+    """The export that ``auto`` or ``light`` prefers to torch, if it is up to date; None for torch."""
+    fitting = [
+        one
+        for one in found
+        if one.manifest.head != MULTIPLE_CHOICE
+        and how.dtype == "fp32"
+        and one.manifest.weights != INT8
+        and is_installed(one.manifest.format)
+    ]
+    if not fitting or how.device not in ("auto", "cpu"):
+        return None
+    if how.backend == "light":
+        return min(fitting, key=lambda one: one.manifest.format != ONNX)
+    if how.device == "auto" and _has_accelerator():
+        logger.info("auto: torch, for there is an accelerator")
+        return None
+    if _has_cpu_kernel():
+        logger.info("auto: torch, whose CPU kernel is faster than the exports; light takes one of them")
+        return None
+    return fitting[0]
+
+
+def _open_torch(path_or_name: str | Path, *, task: str | None, how: BackendConfig) -> Backend:
+    from .torch_backend import TorchBackend
+
+    return TorchBackend.open(path_or_name, task=task, device=how.device, dtype=how.dtype)
+
+
+def _open_checked(exported: Exported, *, task: str | None, how: BackendConfig) -> Backend:
+    """Open an export, if its head fits the task and its files are those that were exported."""
+    exported.require(task)
+    if exported.manifest.head == MULTIPLE_CHOICE:
+        raise UserError(
+            f"{exported.folder}: multiple choice is answered by backend torch alone. "
+            "Give the checkpoint that it was made from, with --backend torch."
+        )
+    exported.check_files()
+    return open_exported(exported, device=how.device, dtype=how.dtype, task=task)
+
+
+def open_exported(
+    exported: Exported, *, device: str = "cpu", dtype: str = "fp32", task: str | None = None
+) -> Backend:
+    """Open the runtime of an exported folder, without a look at its checksums.
+
+    Raises:
+        UserError: if the runtime is not installed, cannot read the files, or lacks the device or dtype.
+    """
+    if exported.manifest.format == TORCH:
+        from .torch_backend import TorchBackend
+
+        return TorchBackend.open(exported.folder, task=task, device=device, dtype=dtype)
+    if exported.manifest.format == ONNX:
+        from .onnx_backend import OnnxBackend
+
+        return OnnxBackend.open(exported, device=device, dtype=dtype)
+    from .openvino_backend import OpenVinoBackend
+
+    return OpenVinoBackend.open(exported, device=device, dtype=dtype)
+
+
+def _has_cpu_kernel() -> bool:
+    """Whether torch has our C++ kernel here; torch is imported only where one was built."""
+    from ..layers.cpu_kernel.build import INSTRUCTIONS, library_file
+
+    if not any(library_file(name).is_file() for name in INSTRUCTIONS):
+        return False
+    from ..layers.cpu_kernel.library import kernel
+
+    return kernel() is not None
+
+
+def _has_accelerator() -> bool:
+    """Whether torch might compute on something faster than a CPU; asked without importing torch."""
+    places = ("/dev/nvidia0", "/dev/davinci0", "/dev/kfd")
+    return sys.platform == "darwin" or any(Path(place).exists() for place in places)

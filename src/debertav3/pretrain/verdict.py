@@ -1,0 +1,160 @@
+"""Whether a pre-training went well: judged by its log, by word frequencies alone, and by its weights."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from ..checkpoint.sanity import ABSURD, is_absurd
+from ..data.shards import TokenShards
+from ..errors import UserError
+
+MAX_SKIPPED_SHARE = 0.1
+SCALER_STEPS = 20
+"""Steps that a gradient scaler (fp16) may skip while it finds its scale."""
+_COUNTED_TOKENS = 20_000_000
+_MARGIN = 0.02
+"""Nats, or a share of tokens: a smaller lead over the baseline is no evidence."""
+
+Kind = Literal["trained", "not yet", "not validated", "diverged"]
+Rows = Sequence[Mapping[str, Any]]
+
+
+class DivergedError(UserError):
+    """The run ended without usable weights; nothing was exported."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What became of a run."""
+
+    kind: Kind
+    reasons: tuple[str, ...]
+    """Sentences for a person, with the figures."""
+
+    def __str__(self) -> str:
+        return f"{_HEADINGS[self.kind]} {' '.join(self.reasons)}"
+
+
+_HEADINGS: dict[Kind, str] = {
+    "trained": "The run went well.",
+    "not yet": "The run has NOT learnt enough to be of use yet.",
+    "not validated": "The run was not validated.",
+    "diverged": "The run DIVERGED; its weights are of no use.",
+}
+
+
+def judge(rows: Rows, run: Mapping[str, Any], *, broken: Sequence[str] = ()) -> Verdict:
+    """Judge a run by what it logged.
+
+    Args:
+        rows: of ``metrics.jsonl``.
+        run: ``run.json``.
+        broken: names of weights that are not finite or absurdly large.
+    """
+    faults = [f"{len(broken)} tensors have numbers beyond {ABSURD:,.0f} ({broken[0]})."] if broken else []
+    faults += _skipped(rows, run)
+    validations = [row for row in rows if "heldout_mlm_loss" in row]
+    if validations:
+        faults += _worse_than_chance(validations[-1], run)
+    if faults:
+        return Verdict(kind="diverged", reasons=tuple(faults))
+    if not validations:
+        return Verdict(kind="not validated", reasons=("There was no held-out text to judge it by.",))
+    good, bad = _against_baselines(validations[-1], run)
+    return Verdict(kind="not yet" if bad else "trained", reasons=(*bad, *good))
+
+
+def _skipped(rows: Rows, run: Mapping[str, Any]) -> list[str]:
+    done = max((row["step"] for row in rows), default=0)
+    sums = [
+        sum(row[name] or 0 for row in rows if name in row)
+        for name in {name for row in rows for name in row if name.endswith("_skipped_steps")}
+    ]
+    skipped = int(max(sums, default=0))
+    allowed = SCALER_STEPS if run["config"].get("precision") in ("fp16", "auto") else 0
+    if skipped <= max(allowed, MAX_SKIPPED_SHARE * done):
+        return []
+    return [f"{skipped} of {done} steps were skipped, since their gradients were not finite."]
+
+
+def _worse_than_chance(row: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
+    loss, vocabulary = row["heldout_mlm_loss"], run.get("vocabulary")
+    if loss is None or row.get("heldout_rtd_loss", 0.0) is None:
+        return ["The loss on held-out text is not a finite number."]
+    if vocabulary and loss > np.log(vocabulary) + _MARGIN:
+        return [
+            f"The generator's loss on held-out text is {loss:.2f} nats per token: worse than guessing among "
+            f"all {vocabulary:,} tokens at random ({np.log(vocabulary):.2f})."
+        ]
+    return []
+
+
+def _against_baselines(row: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """What is better than its baseline, and what is not."""
+    good: list[str] = []
+    bad: list[str] = []
+    frequencies = run.get("word_frequency_loss")
+    if frequencies is not None:
+        loss = row["heldout_mlm_loss"]
+        name = "generator" if "heldout_rtd_f1" in row else "model"
+        text = (
+            f"The {name}'s loss on held-out text is {loss:.2f} nats per token; word frequencies alone have "
+            f"{frequencies:.2f}."
+        )
+        (good if loss < frequencies - _MARGIN else bad).append(text)
+    if "heldout_rtd_accuracy" in row:
+        accuracy, original = row["heldout_rtd_accuracy"], row["heldout_rtd_accuracy_all_original"]
+        text = (
+            f"The discriminator tells {accuracy:.1%} of held-out tokens right (F1 of replaced ones "
+            f"{row['heldout_rtd_f1']:.2f}); saying original everywhere is right for {original:.1%}."
+        )
+        (good if accuracy > original else bad).append(text)
+    return good, bad
+
+
+def broken_weights(models: Iterable[torch.nn.Module | None]) -> list[str]:
+    """Name the weights that are not finite or larger than any sound training leaves."""
+    return [
+        name
+        for model in models
+        if model is not None
+        for name, tensor in model.state_dict().items()
+        if is_absurd(_local(tensor))
+    ]
+
+
+def _local(tensor: torch.Tensor) -> torch.Tensor:
+    """This process's part of a weight that is spread over processes."""
+    part: torch.Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return part
+
+
+def word_frequency_loss(train: TokenShards, heldout: TokenShards) -> float | None:
+    """Cross-entropy of held-out tokens under their frequency in training, in nats per token.
+
+    What a model has that only knows which words are frequent. The first 20 million tokens are counted, and
+    one is added to each count.
+
+    Returns:
+        None without held-out text.
+    """
+    seen, wanted = (_counts(shards) for shards in (train, heldout))
+    if not wanted.sum():
+        return None
+    log_shares = np.log((seen + 1.0) / (seen.sum() + len(seen)))
+    return float(-(wanted * log_shares).sum() / wanted.sum())
+
+
+def _counts(shards: TokenShards) -> np.ndarray:
+    counts = np.zeros(shards.vocab_size, dtype=np.int64)
+    left = _COUNTED_TOKENS
+    for shard in shards.shards:
+        tokens = shard.tokens()[:left]
+        counts += np.bincount(tokens, minlength=shards.vocab_size)
+        left -= len(tokens)
+        if left <= 0:
+            break
+    return counts

@@ -1,0 +1,82 @@
+"""The int8 gate judges every metric that evaluation gives, and never passes one that it does not know."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from debertav3.inference.export.gate import Measured, Recorder, compare, judged_metrics
+from debertav3.inference.scoring import (
+    AnswerScorer,
+    ChoiceScorer,
+    EntityScorer,
+    LabelScorer,
+    NLIScorer,
+    RankScorer,
+    SetScorer,
+    ValueScorer,
+)
+
+SCORED = [
+    (LabelScorer(["a", "b"]), "a", "b", {"accuracy", "macro_f1", "matthews_corrcoef"}),
+    (NLIScorer(["entailment", "neutral"]), "neutral", "entailment", {"accuracy", "macro_f1"}),
+    (ChoiceScorer(), 1, 1, {"accuracy"}),
+    (SetScorer(), {"a"}, {"a", "b"}, {"accuracy", "micro_f1"}),
+    (ValueScorer(), 1.0, 1.5, {"pearson", "spearman"}),
+    (EntityScorer(), [("PER", 0, 1)], [("PER", 0, 1)], {"f1"}),
+    (AnswerScorer(), ["a cat"], "cat", {"exact_match", "f1", "answerable_f1"}),
+    (RankScorer(), {1}, [0.2, 0.9], {"accuracy", "ndcg"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("scorer", "gold", "predicted", "names"), SCORED, ids=[type(one[0]).__name__ for one in SCORED]
+)
+def test_what_evaluation_gives_is_judged(scorer: Any, gold: Any, predicted: Any, names: set[str]) -> None:
+    scorer.add(gold, predicted)
+    scorer.add(gold, predicted)
+    result = scorer.result()
+    judged = judged_metrics(result)
+    numbers = {name for name, value in result.items() if isinstance(value, int | float)}
+    assert names <= judged.keys() == numbers - {"precision", "recall"}
+
+
+def test_an_unknown_metric_does_not_pass() -> None:
+    with pytest.raises(ValueError, match="cannot judge the metric 'bleu'"):
+        judged_metrics({"accuracy": 1.0, "bleu": 0.3})
+
+
+@dataclass
+class Decided:
+    """Decisions without a model."""
+
+    values: np.ndarray = field(default_factory=lambda: np.zeros(200, dtype=np.int64))
+
+    def decisions(self) -> np.ndarray:
+        return self.values
+
+
+def measured(**metrics: float) -> Measured:
+    return Measured(cast(Recorder, Decided()), 200, judged_metrics(metrics))
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "passes"),
+    [
+        ("micro_f1", 0.900, 0.898, True),
+        ("micro_f1", 0.900, 0.896, False),
+        ("ndcg", 0.900, 0.896, False),
+        ("matthews_corrcoef", 0.5, 0.49, False),
+        ("rmse", 1.000, 1.009, True),
+        ("rmse", 1.000, 1.011, False),
+        ("rmse", 1.0, 0.5, True),
+        ("spearman", math.nan, math.nan, True),
+        ("spearman", 0.5, math.nan, False),
+    ],
+)
+def test_which_losses_pass(name: str, before: float, after: float, passes: bool) -> None:
+    report = compare(measured(**{name: before}), measured(**{name: after}), kept=[])
+    assert report.passed == passes
+    assert name in report.verdict
