@@ -52,8 +52,8 @@ def pretrain_command(
     Example: debertav3 pretrain --data shards --out run --size nano
 
     Ends with OUT/encoder (open it with any DeBERTa-v2 class), OUT/discriminator, OUT/generator and
-    OUT/report.html. Under torchrun every process takes its share of each batch. SIGTERM saves a checkpoint
-    and exits with 0.
+    OUT/report.html. Under torchrun every process takes its share of each batch. SIGTERM
+    and Ctrl-C save a checkpoint and exit with 0.
     """
     from ..pretrain.settings import recipe, with_overrides
 

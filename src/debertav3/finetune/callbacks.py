@@ -1,9 +1,6 @@
-"""What happens around the steps of a training: order of data, extra saves, SIGTERM, the progress bar."""
+"""What happens around the steps of a training: order of data, extra saves, signals, the progress bar."""
 
-import signal
-import threading
 import time
-from types import FrameType
 from typing import Any
 
 import torch
@@ -11,6 +8,7 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
+from ..processes import StopRequest
 from .batches import LengthBucketSampler
 
 
@@ -28,7 +26,7 @@ class EpochOrder(TrainerCallback):
 
 
 class ExtraSaves(TrainerCallback):
-    """Saves between evaluations: every so many steps, and on SIGTERM, after which the run stops.
+    """Saves between evaluations: every so many steps, and on SIGTERM or Ctrl-C, after which the run stops.
 
     Where an evaluation is due after the last step of an epoch, its own checkpoint does for both: a resumed
     run has seen just the evaluations that the unbroken one has.
@@ -42,16 +40,15 @@ class ExtraSaves(TrainerCallback):
         self.every = every
         self.evaluates_epochs = evaluates_epochs
         self.is_stopped = False
+        self.request = StopRequest()
         self._steps_per_epoch = 1
-        self._previous: Any = None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Count the steps of an epoch and install the signal's handler."""
+        """Count the steps of an epoch and listen to signals."""
         self._steps_per_epoch = max(1, len(kwargs["train_dataloader"]) // args.gradient_accumulation_steps)
-        if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
-            self._previous = signal.signal(signal.SIGTERM, self._note)
+        self.request.listen()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -66,6 +63,7 @@ class ExtraSaves(TrainerCallback):
 
     def _agree(self, args: TrainingArguments) -> None:
         """Let all processes stop after the same step, whichever got the signal first."""
+        self.is_stopped = self.is_stopped or self.request.is_set
         if args.world_size > 1:
             flag = torch.tensor(int(self.is_stopped), device=args.device)
             torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
@@ -81,16 +79,12 @@ class ExtraSaves(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Give the signal back."""
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
+        """Give the signals back."""
+        self.request.give_back()
 
     def _ends_epoch(self, state: TrainerState) -> bool:
         is_last = state.global_step % self._steps_per_epoch == 0 or state.global_step >= state.max_steps
         return self.evaluates_epochs and is_last
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.is_stopped = True
 
 
 class Tally(TrainerCallback, ExportableState):

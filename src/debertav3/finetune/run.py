@@ -22,7 +22,7 @@ from ..errors import MissingExtraError, UserError
 from ..files import replacing_text, write_json
 from ..layers.precision import multiplies_bf16
 from ..models import DebertaV2PreTrainedModel
-from . import plots
+from . import checkpoints, plots
 from .adaptation import add_lora, freeze, merged
 from .baselines import check_length
 from .batches import EncodedDataset, PaddingCollator
@@ -56,7 +56,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         resume: go on from the newest complete checkpoint under ``out``.
 
     Returns:
-        The content of ``metrics.json``; None if the run was stopped by SIGTERM and can be resumed.
+        The content of ``metrics.json``; None if SIGTERM or Ctrl-C stopped the run, which can be resumed.
 
     Raises:
         UserError: for unusable data, settings or folders; nothing is written then.
@@ -83,7 +83,8 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
             trained = trainer.train(resume_from_checkpoint=str(start_from) if start_from else None)
         if trainer.saves.is_stopped:
             step = trainer.state.global_step
-            logger.warning("stopped by SIGTERM at step %d; --resume goes on from there", step)
+            reason = trainer.saves.request.reason or "another process"
+            logger.warning("stopped by %s at step %d: continue with --resume", reason, step)
             return None
         trainer.check_weights()
         report, outcomes = _report(prepared, steps=trained.global_step)
@@ -91,23 +92,43 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         if trainer.is_world_process_zero():
             _report_divergence(prepared, error, out, config=config, data=data, made_of=(sums, contents))
         raise
-    report |= {"data": facts, "seconds": time.perf_counter() - started}
-    if trainer.is_world_process_zero():
-        trained_model = merged(trainer.model)
-        record = _record(prepared, config, out, made_of=(sums, contents), model=trained_model)
-        with quiet_transformers():
-            _save(trained_model, out, tokenizer)
-        write_json(out / "metrics.json", finite(report))
-        worst_of = {source: worst(found, WORST_SHOWN) for source, found in outcomes.items()}
-        _write(out / "report.html", render(report, record, data, worst_of))
-        _write(
-            out / "README.md", model_card(report, record, data, architecture=trained_model.config.to_dict())
-        )
-        write_json(out / "run.json", record)  # comes last, so a folder that has it is complete
-        _tell(report, prepared.task.best_metric, out)
-        if not config.keep_checkpoints:
-            remove_checkpoints(out)
+    finally:
+        trainer.saves.request.give_back()
+    with _tells_what_is_kept(out):
+        report |= {"data": facts, "seconds": time.perf_counter() - started}
+        if trainer.is_world_process_zero():
+            trained_model = merged(trainer.model)
+            record = _record(prepared, config, out, made_of=(sums, contents), model=trained_model)
+            with quiet_transformers():
+                _save(trained_model, out, tokenizer)
+            write_json(out / "metrics.json", finite(report))
+            worst_of = {source: worst(found, WORST_SHOWN) for source, found in outcomes.items()}
+            _write(out / "report.html", render(report, record, data, worst_of))
+            _write(
+                out / "README.md",
+                model_card(report, record, data, architecture=trained_model.config.to_dict()),
+            )
+            write_json(out / "run.json", record)  # comes last, so a folder that has it is complete
+            _tell(report, prepared.task.best_metric, out)
+            if not config.keep_checkpoints:
+                remove_checkpoints(out)
     return report
+
+
+@contextlib.contextmanager
+def _tells_what_is_kept(out: Path) -> Iterator[None]:
+    """Say that the training is not lost where its report or model cannot be written."""
+    try:
+        yield
+    except (KeyboardInterrupt, OSError, UserError) as error:
+        kept = checkpoints.newest_complete(checkpoints_of(out))
+        if kept is None:
+            raise
+        told = f"What was trained is kept in {kept}: continue with --resume."
+        if isinstance(error, KeyboardInterrupt):
+            logger.warning("%s", told)
+            raise
+        raise UserError(f"{str(error).rstrip('.')}. {told}") from error
 
 
 @contextlib.contextmanager

@@ -247,7 +247,7 @@ def _score_of(
     logger.info("%s: %s", folder.name, _spelled(chosen))
     try:
         if not (folder / "run.json").exists() and run(config, data, folder, resume=folder.exists()) is None:
-            raise UserError("stopped by SIGTERM; run the same command to continue.")
+            raise UserError("stopped; run the same command to continue.")
     except DivergedError as error:
         logger.warning("%s has failed: %s", folder.name, error)
         return None

@@ -1,12 +1,9 @@
 """The order of training, logging, validating, saving and stopping. Knows no loss."""
 
 import logging
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..errors import UserError
+from ..processes import StopRequest
 from .batches import MaskedBatch
 from .diagnostics import derived
 from .folder import changes_since
@@ -53,26 +51,6 @@ class LoopConfig:
         for name in ("total_steps", "log_every_steps", "save_every_steps", "validate_every_steps"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1; got {getattr(self, name)}")
-
-
-class SignalFlag:
-    """Set by SIGTERM, so that the loop can end between two steps."""
-
-    def __init__(self) -> None:
-        self.is_set = False
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Listen to SIGTERM within the block."""
-
-        def note(number: int, frame: FrameType | None) -> None:
-            self.is_set = True
-
-        before = signal.signal(signal.SIGTERM, note)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
 
 
 class Loop:
@@ -118,20 +96,25 @@ class Loop:
         self._clock = time.perf_counter()
 
     def run(self, *, resume: bool) -> bool:
-        """Train. Returns True at the end, False if SIGTERM ended it early (a checkpoint is saved)."""
-        flag = SignalFlag()
+        """Train. Returns True at the end, False if SIGTERM or Ctrl-C ended it early, with a checkpoint."""
+        request = StopRequest()
         done = self._restore() if resume else 0
         self.started(done)
         batches = self.load(done)
         self._clock = time.perf_counter()
-        with flag.listening():
+        request.listen()
+        try:
             for number in range(done, self.config.total_steps):
                 self._train_one(number, next(batches))
-                stop = self.any_process(flag.is_set)
+                stop = self.any_process(request.is_set)
                 self._after(number + 1, stop)
                 if stop and number + 1 < self.config.total_steps:
-                    log.info("stopped by SIGTERM after step %d; checkpoint saved", number + 1)
+                    reason = request.reason or "another process"
+                    message = "stopped by %s after step %d; a checkpoint is saved: continue with --resume"
+                    log.warning(message, reason, number + 1)
                     return False
+        finally:
+            request.give_back()
         return True
 
     def _train_one(self, number: int, batches: list[MaskedBatch]) -> None:
