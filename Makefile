@@ -5,7 +5,7 @@ DATA := $(or $(DEBERTAV3_DATA),../shared/data)
 STAMP := $(VENV)/.installed
 STAMP_DEV := $(VENV)/.installed-dev
 
-.PHONY: help run test test-all test-hosts check format docs results clean
+.PHONY: help run test test-all test-hosts test-transformers check format docs results clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ test-all: $(STAMP_DEV)  ## every test that this machine can run
 
 test-hosts: $(STAMP_DEV)  ## pre-training over two hosts in two network namespaces (as root)
 	$(PY) -m pytest tests/integration/test_two_hosts.py
+
+test-transformers: $(STAMP_DEV)  ## tests with every supported transformers (TRANSFORMERS="oldest 5.14": only these)
+	$(PY) tests/transformers_versions.py $(TRANSFORMERS)
 
 check: $(STAMP_DEV)  ## lint, format and types
 	$(PY) -m ruff check .

@@ -48,6 +48,26 @@ def test_every_auto_class_that_transformers_has_for_deberta_is_covered() -> None
     assert having == set(AUTO_CLASSES)
 
 
+class DeafMapping(dict[Any, Any]):
+    """Auto classes' table of a transformers that ignores what is registered, as 5.14 to 5.18 do."""
+
+    def __init__(self, stock: type) -> None:
+        super().__init__({transformers.DebertaV2Config: stock})
+        self._extra_content: dict[Any, Any] = {}
+
+    def register(self, *args: Any, **kwargs: Any) -> None:
+        return
+
+
+def test_a_registration_that_has_no_effect_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "AutoModelForTokenClassification"
+    monkeypatch.setattr(getattr(transformers, name), "_model_mapping", DeafMapping(STOCK[name]))
+    with pytest.raises(debertav3.UserError, match=f"still builds its own class for {name}\\."):
+        debertav3.register_auto_classes()
+    assert built_by("AutoModel") is STOCK["AutoModel"]
+    assert transformers.DebertaV2Model is STOCK["AutoModel"]
+
+
 def test_a_call_lasts_until_it_is_undone_and_calls_may_be_nested() -> None:
     outer = debertav3.register_auto_classes()
     with debertav3.register_auto_classes():

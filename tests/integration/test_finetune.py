@@ -193,11 +193,12 @@ class Crash(Exception):
 
 
 @pytest.mark.parametrize(("warmup", "is_told"), [(3, True), (2, False), (0.1, False)])
-def test_a_warm_up_beyond_the_end_is_told(
+def test_a_warm_up_as_long_as_the_run_is_shortened(
     warmup: float, is_told: bool, configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     train(configure(max_steps=3, warmup_steps=warmup), tmp_path / "out")
-    assert ("the warm-up of 3 steps takes all 3 steps" in caplog.text) is is_told
+    told = "a warm-up of 3 steps would last the whole run of 3 steps: shortened to 0"
+    assert (told in caplog.text) is is_told
 
 
 def crash_after(step: int, patch: pytest.MonkeyPatch) -> None:

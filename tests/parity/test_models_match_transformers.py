@@ -220,6 +220,8 @@ def test_masked_lm_with_transformers_first_head(variant: str) -> None:
 def test_masked_lm_with_the_official_head(variant: str) -> None:
     """transformers has no mask decoder, so ours is turned off."""
     config = tiny_config(**MASKED_LM_CONFIGS[variant], legacy=False)
+    if "lm_predictions.lm_head.weight" in transformers.DebertaV2ForMaskedLM(config).state_dict():
+        pytest.skip("this transformers' head has a matrix of its own, which no official checkpoint holds")
     theirs, mine = pair("DebertaV2ForMaskedLM", config)
     assert isinstance(mine, DebertaV2ForMaskedLM)
     mine.uses_enhanced_mask_decoder = False

@@ -13,7 +13,8 @@ from debertav3 import DebertaV3Tokenizer
 from debertav3.cli.data import data_app
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.doctor import examine
-from debertav3.finetune.preparation import read_data
+from debertav3.finetune.preparation import can_balance, read_data
+from debertav3.finetune.tasks import TASKS
 
 pytest.importorskip("sklearn")
 WORDS = ("sleeps", "sings", "runs", "reads", "waits", "works", "walks", "laughs")
@@ -100,6 +101,17 @@ def test_what_spoils_a_training_is_told(
 ) -> None:
     warnings = facts_of(tmp_path, train, dev, tokenizer, **settings)["warnings"]
     assert any(warning in line for line in warnings), warnings
+
+
+def test_advice_can_be_followed(tmp_path: Path, tokenizer: DebertaV3Tokenizer) -> None:
+    rare = [*(CLEAN[:2] * 60), CLEAN[2]]
+    (line,) = [one for one in facts_of(tmp_path, rare, rare, tokenizer)["warnings"] if "rare" in one]
+    assert line.startswith("training data: ") and line.endswith("consider --set balance_classes=true")
+    warnings = facts_of(tmp_path, rare, rare, tokenizer, balance_classes=True)["warnings"]
+    assert not any("balance_classes" in one for one in warnings)
+    assert [can_balance(TASKS[name]) for name in ("nli", "ner", "stsb", "copa", "squad1")] == [
+        True, True, False, False, False,
+    ]  # fmt: skip
 
 
 def test_numbers_far_from_0_are_told(tmp_path: Path, tokenizer: DebertaV3Tokenizer) -> None:

@@ -1,5 +1,6 @@
 """The report is one file that shows the numbers, escapes every text, and loads nothing from outside."""
 
+import html
 import html.parser
 import re
 from pathlib import Path
@@ -13,6 +14,7 @@ from debertav3.finetune.preparation import Data
 from debertav3.finetune.report import render
 from debertav3.finetune.task import Example
 from debertav3.finetune.tasks import TASKS
+from debertav3.finetune.verdict import not_found, verdict
 
 pytest.importorskip("matplotlib")
 
@@ -41,7 +43,28 @@ def test_calibration_error_by_hand() -> None:
 
 def test_full_confidence_has_its_place() -> None:
     found = calibration([outcome(0, is_right=True, confidence=1.0)])
-    assert found == {"ece": 0.0, "bins": [{"from": 0.9, "examples": 1, "confidence": 1.0, "accuracy": 1.0}]}
+    (one,) = found["bins"]
+    assert found["ece"] == 0.0
+    assert one == {"from": 0.9, "to": 1.0, "examples": 1, "confidence": 1.0, "accuracy": 1.0}
+
+
+def test_intervals_do_not_overlap() -> None:
+    confidences = [0.1, 0.2, 0.3, 0.3, 0.6, 0.7, 0.29999]
+    found = calibration([outcome(n, is_right=True, confidence=one) for n, one in enumerate(confidences)])
+    assert found is not None
+    assert sum(one["examples"] for one in found["bins"]) == len(confidences)
+    assert [(one["from"], one["examples"]) for one in found["bins"]] == [
+        (0.1, 1), (0.2, 2), (0.3, 2), (0.6, 1), (0.7, 1),
+    ]  # fmt: skip
+    lengths = [5, 5, 5, 5, 5, 5, 7, 7, 9, 30]
+    table = by_length(
+        [outcome(n, is_right=True, confidence=None, tokens=one) for n, one in enumerate(lengths)]
+    )
+    assert [(row["tokens_from"], row["tokens_to"], row["examples"]) for row in table] == [
+        (5, 5, 6),
+        (7, 30, 4),
+    ]
+    assert by_length([]) == []
 
 
 def test_scores_by_length_are_in_four_classes() -> None:
@@ -73,10 +96,11 @@ def pieces() -> tuple[dict[str, Any], dict[str, Any], Data]:
         "loss": 0.75,
         "examples": 8,
         "majority_baseline": {"accuracy": 0.375, "macro_f1": 0.2},
+        "word_baseline": {"accuracy": 0.98},
         "per_label": {
             name: {"precision": 0.5, "recall": 0.25, "f1": 1 / 3, "support": 3.0} for name in LABELS
         },
-        "confusion": [[2, 1, 0], [0, 3, 0], [1, 1, 0]],
+        "confusion": [[2, 1, 0], [0, 3, 0], [1, 1, 0]],  # never contradiction
         "calibration": {
             "ece": 0.125,
             "bins": [{"from": 0.5, "examples": 8, "confidence": 0.55, "accuracy": 0.625}],
@@ -101,7 +125,11 @@ def pieces() -> tuple[dict[str, Any], dict[str, Any], Data]:
         "threads": 1,
     }
     dev = [Example(texts=(f"{EVIL} {n}", "h" * 2000), label="neutral") for n in range(8)]
-    return report, record, Data(task=TASKS["nli"], labels=LABELS, train=dev, dev={"dev.jsonl": dev}, rows={})
+    return (
+        report,
+        record,
+        Data(task=TASKS["nli"], labels=LABELS, train=dev, dev={"dev.jsonl": dev}, rows={}, row_sums={}),
+    )
 
 
 class Checker(html.parser.HTMLParser):
@@ -146,6 +174,25 @@ def test_the_page_shows_the_numbers_and_nothing_foreign(pieces: tuple[Any, Any, 
     for shown in ("0.6250", "0.3750", "0.1250", "contradiction", "0.90", EVIL, "skipped"):
         assert shown in text
     assert "h" * 1999 not in text  # long texts are cut
+
+
+def test_baselines_and_missing_labels_are_said_everywhere(pieces: tuple[Any, Any, Data]) -> None:
+    report, record, data = pieces
+    (scores,) = report["dev"].values()
+    line, is_well = verdict("dev.jsonl", scores, "accuracy", LABELS)
+    assert line == (
+        "dev.jsonl: accuracy 0.6250, always the same answer 0.3750, linear model over words 0.9800: "
+        "NO better than linear model over words; NEVER predicted: contradiction"
+    )
+    assert not is_well
+    assert line in html.unescape(render(report, record, data, {"dev.jsonl": []}))
+    assert line in model_card(report, record, data, architecture=V3)
+    assert f"<title>{record['out']}</title>" in render(report, record, data, {"dev.jsonl": []})
+
+    good = {**scores, "word_baseline": {"accuracy": 0.5}, "confusion": [[2, 1, 0], [0, 3, 0], [0, 1, 1]]}
+    assert verdict("dev", good, "accuracy", LABELS)[1]
+    table = {"a": {"f1": 0.0, "support": 2}, "b": {"f1": 0.5, "support": 1}, "c": {"f1": 0.0, "support": 0}}
+    assert not_found({"per_label": table}, ()) == ["a"]
 
 
 def test_a_run_without_dev_set_has_a_page_and_a_card(pieces: tuple[Any, Any, Data]) -> None:
@@ -201,7 +248,7 @@ def test_the_card_is_in_the_hubs_format(pieces: tuple[Any, Any, Data], tmp_path:
     assert card.data.base_model == "microsoft/deberta-v3-xsmall"
     results = {result.metric_type: result.metric_value for result in card.data.eval_results}
     assert results == {"accuracy": 0.625, "macro_f1": 0.5}
-    assert "| dev.jsonl | 8 | accuracy | 0.6250 | 0.3750 |" in card.text
+    assert "| dev.jsonl | 8 | accuracy | 0.6250 | 0.3750 | 0.9800 |" in card.text
 
 
 @pytest.mark.parametrize(

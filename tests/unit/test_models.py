@@ -288,6 +288,8 @@ class TestMaskedLMFiles:
     def test_second_head_of_transformers(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         torch.manual_seed(0)
         theirs = transformers.DebertaV2ForMaskedLM(tiny_config(legacy=False))
+        if "lm_predictions.lm_head.weight" in theirs.state_dict():
+            pytest.skip("this transformers' head has a matrix of its own, which no official checkpoint holds")
         nn.init.normal_(theirs.lm_predictions.lm_head.bias)
         theirs.save_pretrained(tmp_path / "a")
         with caplog.at_level(logging.WARNING):

@@ -9,7 +9,6 @@ from transformers import PreTrainedModel
 
 from ..errors import MissingExtraError, UserError
 from ..models import DebertaV2PreTrainedModel
-from ..models.base import read_encoder_config
 from ..sizes import SIZES
 from .config import FinetuneConfig
 
@@ -86,14 +85,12 @@ def merged(model: Any) -> PreTrainedModel:
 
 
 def uses_every_parameter(model: PreTrainedModel) -> bool:
-    """Whether each parameter surely has a part in each loss, so that no process need look for idle ones.
+    """Whether each parameter that learns surely has a part in each loss, so that none need be searched for.
 
-    Frozen parts and LoRA do not change the answer. Of other families it is not known: XLNet's mask
-    embedding is idle here.
+    Our models freeze what they never read. Frozen parts and LoRA do not change the answer. Of other families
+    it is not known: XLNet's mask embedding is idle here.
     """
-    if not isinstance(model, DebertaV2PreTrainedModel):
-        return False
-    return read_encoder_config(model.config).has_relative_scores  # else the table of distances is idle
+    return isinstance(model, DebertaV2PreTrainedModel)
 
 
 def parameter_groups(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import usage
+from .verdict import EXPLANATION, baselines, metric_of, verdict
 
 if TYPE_CHECKING:
     from .preparation import Data
@@ -65,7 +66,7 @@ def model_card(
         f"# {name}",
         f"`{config['model']}`, trained on task `{config['task']}` with debertav3 {version}.{labels}",
         "## How well it does",
-        _scores(report),
+        _scores(report, record["labels"]),
         "## How it was made",
         f"```\n{record['command']}\n```",
         _data(record),
@@ -98,16 +99,27 @@ def short_names(sources: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def _scores(report: Mapping[str, Any]) -> str:
+def _scores(report: Mapping[str, Any], labels: Sequence[str]) -> str:
     if not report["dev"]:
         return "It was not scored: no dev file was given."
     short = short_names(list(report["dev"]))
-    lines = ["| dev set | examples | score | this model | without input |", "|---|---:|---|---:|---:|"]
+    names = list(dict.fromkeys(name for scores in report["dev"].values() for name in baselines(scores)))
+    lines = [
+        f"| {' | '.join(['dev set', 'examples', 'score', 'this model', *names])} |",
+        f"|---|---:|---|---:|{'---:|' * len(names)}",
+    ]
     for source, scores in report["dev"].items():
-        for metric, base in scores["majority_baseline"].items():
-            row = [short[source], scores["examples"], metric, f"{scores[metric]:.4f}", f"{base:.4f}"]
+        others = baselines(scores)
+        for metric in scores["majority_baseline"]:
+            values = [others.get(name, {}).get(metric) for name in names]
+            row = [short[source], scores["examples"], metric, f"{scores[metric]:.4f}"]
+            row += ["" if value is None else f"{value:.4f}" for value in values]
             lines.append(f"| {' | '.join(map(str, row))} |")
-    lines.append('\n"Without input" is the best answer that looks at no text, such as the commonest label.')
+    lines.append(f"\n{EXPLANATION}")
+    for source, scores in report["dev"].items():
+        line, is_well = verdict(short[source], scores, metric_of(report), labels)
+        if not is_well:
+            lines.append(f"\n**{line}.**")
     return "\n".join(lines)
 
 

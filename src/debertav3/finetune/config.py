@@ -108,7 +108,7 @@ class FinetuneConfig:
     early_stopping_patience: int | None = None
     """Evaluations without improvement before the run stops."""
     train_limit: int | None = None
-    """Train on so many examples only, drawn by ``seed``, labels as balanced as the data allow."""
+    """Train on so many examples only, drawn by ``seed``; balanced if rows have one label, else at random."""
     check_data: bool = True
     """Run the data doctor before training."""
     log_every_steps: int = 20

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from ..errors import MissingExtraError
 from . import metrics
 from .config import FinetuneConfig
 from .examples import take_balanced
+from .preparation import can_balance
 from .task import Example, Head
 from .text import TextTask
 
@@ -52,9 +53,23 @@ def examine(data: "Data", config: FinetuneConfig, *, tokenizer: Any) -> dict[str
             facts["baselines"] = word_baselines(data.train, examples, seed=config.seed)
         dev[source] = facts
     found = _warnings("training data", train, config)
+    found += _rare_labels(train, can_balance=can_balance(data.task) and not config.balance_classes)
     for source, facts in dev.items():
         found += _warnings(source, facts, config)
     return {"train": train, "dev": dev, "warnings": found}
+
+
+def add_word_baselines(dev: Mapping[str, dict[str, Any]], facts: Mapping[str, Any]) -> None:
+    """Add to the scores of each dev set those of the linear model over words, where it was trained.
+
+    Args:
+        dev: scores by source, as for ``metrics.json``.
+        facts: by source, what `examine` says of the set.
+    """
+    for source, scores in dev.items():
+        words = facts.get(source, {}).get("baselines", {}).get("words")
+        if words is not None:
+            scores["word_baseline"] = {"accuracy": words}
 
 
 def describe(
@@ -86,7 +101,7 @@ def describe(
 
 
 def word_baselines(train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> dict[str, float]:
-    """Accuracy of the commonest label, of a linear model over words and, for pairs, over the second text's.
+    """Accuracy of dev's commonest label, of a linear model over words and, for pairs, over the second text's.
 
     Where the second text alone gives answers away (Gururangan et al. 2018, arXiv:1803.02324), a high score
     says little about entailment.
@@ -108,10 +123,9 @@ def word_baselines(train: Sequence[Example], dev: Sequence[Example], *, seed: in
     names = sorted({example.label for example in [*train, *dev]})
     gold = np.array([names.index(example.label) for example in dev])
     targets = np.array([names.index(example.label) for example in train])
-    commonest = np.bincount(targets).argmax()
-    result = {"majority": metrics.accuracy(np.full_like(gold, commonest), gold)}
+    result = {"majority": metrics.accuracy(np.full_like(gold, np.bincount(gold).argmax()), gold)}
 
-    def linear(of_train: list[str], of_dev: list[str]) -> float:
+    def linear(name: str, of_train: list[str], of_dev: list[str]) -> None:
         model = make_pipeline(
             CountVectorizer(ngram_range=(1, 2), binary=True, min_df=2, token_pattern=r"\S+"),
             LogisticRegression(max_iter=200, C=0.1),
@@ -119,19 +133,19 @@ def word_baselines(train: Sequence[Example], dev: Sequence[Example], *, seed: in
         try:
             model.fit(of_train, targets)
         except ValueError as error:  # no word stands in two texts
-            logger.warning("no word baseline: %s", error)
-            return result["majority"]
-        return metrics.accuracy(model.predict(of_dev), gold)
+            logger.warning("no baseline of words: %s", error)
+        else:
+            result[name] = metrics.accuracy(model.predict(of_dev), gold)
 
     def marked(example: Example) -> str:
         return " ".join(
             f"{place}:{word}" for place, text in enumerate(example.texts) for word in text.lower().split()
         )
 
-    result["words"] = linear([marked(example) for example in train], [marked(example) for example in dev])
+    linear("words", [marked(example) for example in train], [marked(example) for example in dev])
     if len(train[0].texts) == 2:
         seconds = [[example.texts[1].lower() for example in part] for part in (train, dev)]
-        result["second_text_words"] = linear(*seconds)
+        linear("second_text_words", *seconds)
     return result
 
 
@@ -208,9 +222,15 @@ def _warnings(source: str, facts: dict[str, Any], config: FinetuneConfig) -> lis
             f"{facts['labels']['sd']:.4g}; a model begins near 0 and takes long to get there: divide them, "
             "or compare rmse with that of the mean"
         )
+    return [f"{source}: {line}" for line in found]
+
+
+def _rare_labels(facts: Mapping[str, Any], *, can_balance: bool) -> list[str]:
+    """Name rare labels of the training data, and the setting that helps where the task takes it."""
     named = {name: number for name, number in facts["labels"].items() if isinstance(number, int)}
     rare = [name for name, number in named.items() if number < _RARE_SHARE * sum(named.values())]
-    if rare and len(named) > 1 and "O" not in named:
-        listed = ", ".join(f"{name} ({named[name]})" for name in rare)
-        found.append(f"rare labels: {listed}; consider balance_classes=true")
-    return [f"{source}: {line}" for line in found]
+    if not rare or len(named) < 2 or "O" in named:
+        return []
+    listed = ", ".join(f"{name} ({named[name]})" for name in rare)
+    advice = "; consider --set balance_classes=true" if can_balance else ""
+    return [f"training data: rare labels: {listed}{advice}"]

@@ -59,7 +59,8 @@ def calibration(outcomes: Sequence[Outcome]) -> dict[str, Any] | None:
         return None
     confidences = np.array([confidence for confidence, _ in pairs])
     rights = np.array([is_right for _, is_right in pairs], dtype=np.float64)
-    places = np.minimum((confidences * _BINS).astype(np.int64), _BINS - 1)
+    edges = np.arange(1, _BINS) / _BINS  # a confidence on an edge belongs to the interval above it
+    places = np.searchsorted(edges, confidences, side="right")
     bins, distance = [], 0.0
     for number in range(_BINS):
         inside = places == number
@@ -70,6 +71,7 @@ def calibration(outcomes: Sequence[Outcome]) -> dict[str, Any] | None:
         bins.append(
             {
                 "from": number / _BINS,
+                "to": (number + 1) / _BINS,
                 "examples": int(inside.sum()),
                 "confidence": confidence,
                 "accuracy": accuracy,
@@ -79,11 +81,18 @@ def calibration(outcomes: Sequence[Outcome]) -> dict[str, Any] | None:
 
 
 def by_length(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Share of right answers, or mean error of numbers, in four equally large classes of length."""
-    order = sorted(outcomes, key=lambda one: one.tokens)
+    """Share of right answers, or mean error of numbers, in up to four classes of length that do not overlap.
+
+    They are about equally large; inputs of one length are in one class.
+    """
+    if not outcomes:
+        return []
+    lengths = np.array([one.tokens for one in outcomes])
+    edges = np.unique(np.quantile(lengths, np.arange(1, _LENGTH_CLASSES) / _LENGTH_CLASSES, method="higher"))
+    class_of = np.searchsorted(edges, lengths, side="right")
     table = []
-    for part in np.array_split(np.arange(len(order)), min(_LENGTH_CLASSES, len(order))):
-        members = [order[index] for index in part]
+    for number in np.unique(class_of):
+        members = [one for one, its in zip(outcomes, class_of, strict=True) if its == number]
         rights = [one.is_right for one in members if one.is_right is not None]
         value = (
             {"right": float(np.mean(rights))}
@@ -92,8 +101,8 @@ def by_length(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
         )
         table.append(
             {
-                "tokens_from": members[0].tokens,
-                "tokens_to": members[-1].tokens,
+                "tokens_from": min(one.tokens for one in members),
+                "tokens_to": max(one.tokens for one in members),
                 "examples": len(members),
                 **value,
             }

@@ -145,9 +145,19 @@ def _check_trackers(names: Sequence[str]) -> None:
             raise UserError(f"report_to={name} needs the package {name}: pip install {name}")
 
 
+def can_balance(task: Task) -> bool:
+    """Whether ``balance_classes`` means anything for a task."""
+    return _kind(task) in _LOSS_SETTINGS["balance_classes"]
+
+
+def _kind(task: Task) -> str:
+    """What decides which loss a task has."""
+    return task.target if isinstance(task, TextTask) else task.head
+
+
 def _check_settings(config: FinetuneConfig, task: Task) -> None:
     """Refuse settings that this task, or a run without dev set, would pass over."""
-    kind = task.target if isinstance(task, TextTask) else task.head
+    kind = _kind(task)
     columns = {"text_column": "--text", "pair_column": "--pair", "label_column": "--label"}
     if config.task != CUSTOM:
         unused = [option for name, option in columns.items() if getattr(config, name) is not None]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import plots
 from .outcomes import Outcome
+from .verdict import EXPLANATION, baselines, metric_of, verdict
 
 if TYPE_CHECKING:
     from .preparation import Data
@@ -71,8 +72,13 @@ def render(
         data: for the texts of errors.
         worst_of: for each dev set the errors to show, worst first.
     """
-    title = f"{record['config']['task']}: {record['config']['model']}"
-    body = [f"<h1>{_text(title)}</h1>", _headline(report)]
+    title = record["out"]
+    about = f"{record['config']['model']}, trained on task {record['config']['task']}"
+    body = [f"<h1>{_text(title)}</h1>", f"<p>{_text(about)}</p>", _headline(report)]
+    for source, scores in report["dev"].items():
+        line, is_well = verdict(source, scores, metric_of(report), record["labels"])
+        mark = "" if is_well else ' class="warning"'
+        body.append(f"<p{mark}>{_text(line)}.</p>")
     body += [f'<p class="warning">{_text(line)}</p>' for line in report.get("data", {}).get("warnings", [])]
     body += ["<h2>Training</h2>", _curves(report["history"])]
     for source, scores in report["dev"].items():
@@ -147,20 +153,17 @@ def _headline(report: Mapping[str, Any]) -> str:
 
 def _dev(scores: Mapping[str, Any], labels: Sequence[str]) -> str:
     """Scores beside the baseline, and whatever tables and plots the task has."""
-    base = scores["majority_baseline"]
+    others = baselines(scores)
     plain = [name for name, value in scores.items() if isinstance(value, int | float)]
-    parts = [
-        _table(
-            ["", "this model", "without input"], [[name, scores[name], base.get(name, "")] for name in plain]
-        )
-    ]
+    rows = [[name, scores[name], *(base.get(name, "") for base in others.values())] for name in plain]
+    parts = [_table(["", "this model", *others], rows), f"<p>{_text(EXPLANATION)}</p>"]
     if "per_label" in scores:
         columns = ["precision", "recall", "f1"]
-        rows = [
+        by_label = [
             [name, *(values[column] for column in columns), round(values["support"])]
             for name, values in scores["per_label"].items()
         ]
-        parts += ["<h3>By label</h3>", _table(["", *columns, "examples"], rows)]
+        parts += ["<h3>By label</h3>", _table(["", *columns, "examples"], by_label)]
     lengths = [
         [f"{row['tokens_from']}-{row['tokens_to']}", row["examples"], row.get("right", row.get("mean_error"))]
         for row in scores["by_length"]

@@ -29,7 +29,7 @@ from .batches import EncodedDataset, PaddingCollator
 from .card import model_card
 from .config import FinetuneConfig
 from .custom import named_columns
-from .doctor import examine
+from .doctor import add_word_baselines, examine
 from .folder import checkpoints_of, remove_checkpoints, starting_point, write_settings
 from .opening import label_order, open_model, open_tokenizer
 from .outcomes import Outcome, by_length, calibration, worst
@@ -38,6 +38,7 @@ from .records import data_facts, finite, run_contents, run_record
 from .report import WORST_SHOWN, render
 from .task import Example, Task
 from .trainer import DivergedError, FinetuneTrainer, training_arguments
+from .verdict import verdict
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
     finally:
         trainer.saves.request.give_back()
     with _tells_what_is_kept(out):
+        add_word_baselines(report["dev"], facts.get("dev", {}))
         report |= {"data": facts, "seconds": time.perf_counter() - started}
         if trainer.is_world_process_zero():
             trained_model = merged(trainer.model)
@@ -109,7 +111,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
                 model_card(report, record, data, architecture=trained_model.config.to_dict()),
             )
             write_json(out / "run.json", record)  # comes last, so a folder that has it is complete
-            _tell(report, prepared.task.best_metric, out)
+            _tell(report, prepared.task.best_metric, prepared.labels, out)
             if not config.keep_checkpoints:
                 remove_checkpoints(out)
     return report
@@ -309,12 +311,11 @@ def _report(prepared: _Prepared, *, steps: int) -> tuple[dict[str, Any], dict[st
     return report, {source: outcomes for source, (_, outcomes) in scored.items()}
 
 
-def _tell(report: Mapping[str, Any], metric: str, out: Path) -> None:
+def _tell(report: Mapping[str, Any], metric: str, labels: Sequence[str], out: Path) -> None:
     """Say in a line for each dev set how it went, and where to read on."""
     for source, scores in report["dev"].items():
-        score, base = scores[metric], scores["majority_baseline"][metric]
-        verdict = "" if score > base else ": NO better, so it has learnt nothing of use yet"
-        logger.info("%s: %s %.4f, without input %.4f%s", source, metric, score, base, verdict)
+        line, is_well = verdict(source, scores, metric, labels)
+        logger.log(logging.INFO if is_well else logging.WARNING, "%s", line)
     logger.info("scores, curves and errors: %s", out / "report.html")
 
 
@@ -330,7 +331,7 @@ def _with_precision(config: FinetuneConfig) -> FinetuneConfig:
 def _dev_report(
     prepared: _Prepared, dataset: EncodedDataset, *, source: str
 ) -> tuple[dict[str, Any], list[Outcome]]:
-    """Score the final weights on one dev set, beside an answer that needs no input."""
+    """Score the final weights on one dev set, beside the best answer that is always the same."""
     task, labels = prepared.task, prepared.labels
     output = prepared.trainer.predict(dataset)
     loss = (output.metrics or {})["test_loss"]
@@ -341,7 +342,7 @@ def _dev_report(
         **task.score(output.predictions, dataset, labels=labels),
         "loss": loss,
         "examples": len(dataset.examples),
-        "majority_baseline": task.baseline(prepared.train, dataset, labels=labels),
+        "majority_baseline": task.baseline(dataset.examples, dataset, labels=labels),
         **task.details(output.predictions, dataset, labels=labels),
         "calibration": calibration(outcomes),
         "by_length": by_length(outcomes),

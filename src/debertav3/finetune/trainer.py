@@ -125,16 +125,17 @@ class FinetuneTrainer(Trainer):
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
     ) -> torch.optim.lr_scheduler.LRScheduler:
-        """As the Trainer's; says so if the run ends before its warm-up, as recipes for large data make it."""
+        """As the Trainer's; a warm-up as long as the run, as of recipes for large data, is shortened."""
         warmup = self.args.get_warmup_steps(num_training_steps)
         if warmup >= num_training_steps and self.is_world_process_zero():
             logger.warning(
-                "the warm-up of %d steps takes all %d steps of the run, and the learning rate ends below %g; "
-                "--set warmup_steps=0.1 makes it a tenth of them",
+                "a warm-up of %d steps would last the whole run of %d steps: shortened to %d",
                 warmup,
                 num_training_steps,
-                self.args.learning_rate,
+                num_training_steps // 10,
             )
+        if warmup >= num_training_steps:
+            self.args.warmup_steps = num_training_steps // 10
         return super().create_scheduler(num_training_steps, optimizer)
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:

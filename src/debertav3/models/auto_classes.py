@@ -1,6 +1,6 @@
-"""``register_auto_classes``: other people's code builds our models, for as long as one wishes.
+"""``register_auto_classes``: make other libraries build our models, for as long as the caller wants.
 
-An explicit call, never an effect of an import. It touches two things of this process only: the tables behind
+An explicit call, never an effect of an import. It changes two things of this process only: the tables behind
 transformers' Auto classes, and the names ``transformers.DebertaV2...`` that GLiNER imports directly.
 """
 
@@ -13,6 +13,7 @@ from typing import Any, Self
 import transformers
 
 from .. import models
+from ..errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -36,31 +37,39 @@ before the registration or during it."""
 class AutoClassRegistration:
     """Our classes in place of transformers' own, until `undo` or the end of the ``with`` block.
 
-    Models that were built meanwhile stay what they are.
+    Models built in the meantime keep their class.
+
+    Raises:
+        UserError: if this version of transformers still builds its own classes; nothing is changed then.
     """
 
     def __init__(self) -> None:
-        self._mappings: list[tuple[dict[Any, Any], Any]] = []
+        self._replaced: list[tuple[dict[Any, Any], Any]] = []
         self._is_active = True
-        for auto_name, class_name in AUTO_CLASSES.items():
-            mapping = getattr(transformers, auto_name)._model_mapping
-            # `register` of the Auto class has no reverse, so what stood there before is kept here
-            extra = mapping._extra_content
-            self._mappings.append((extra, extra.get(transformers.DebertaV2Config)))
-            mapping.register(transformers.DebertaV2Config, getattr(models, class_name), exist_ok=True)
         self._stock = {name: getattr(sys.modules["transformers"], name) for name in AUTO_CLASSES.values()}
+        for auto_name, class_name in AUTO_CLASSES.items():
+            # Not `mapping.register`: transformers 5.14 to 5.18 ignore it for a config class of their own.
+            extra = getattr(transformers, auto_name)._model_mapping._extra_content
+            self._replaced.append((extra, extra.get(transformers.DebertaV2Config)))
+            extra[transformers.DebertaV2Config] = getattr(models, class_name)
         for class_name, stock in self._stock.items():
             for module in _importable():
                 if getattr(module, class_name, None) is stock:
                     setattr(module, class_name, getattr(models, class_name))
-        logger.info("transformers' Auto classes build debertav3's models for deberta-v2 checkpoints")
+        if wrong := _not_ours():
+            self.undo()
+            raise UserError(
+                f"transformers {transformers.__version__} still builds its own class for {', '.join(wrong)}. "
+                "Install a version that debertav3 supports (its package metadata names them)."
+            )
+        logger.info("transformers' Auto classes now build debertav3's models for deberta-v2 checkpoints")
 
     def undo(self) -> None:
         """Give transformers its own classes back; a second call does nothing."""
         if not self._is_active:
             return
         self._is_active = False
-        for extra, before in self._mappings:
+        for extra, before in self._replaced:
             if before is None:
                 extra.pop(transformers.DebertaV2Config, None)
             else:
@@ -79,8 +88,24 @@ class AutoClassRegistration:
         self.undo()
 
 
+def _not_ours() -> list[str]:
+    """The Auto classes and names that do not lead to our classes, as their own users look them up."""
+    names = [
+        auto_name
+        for auto_name, class_name in AUTO_CLASSES.items()
+        if getattr(transformers, auto_name)._model_mapping[transformers.DebertaV2Config]
+        is not getattr(models, class_name)
+    ]
+    stock = sys.modules["transformers"]
+    return names + [
+        name
+        for name in sorted(set(AUTO_CLASSES.values()))
+        if getattr(stock, name) is not getattr(models, name)
+    ]
+
+
 def _importable() -> Iterator[ModuleType]:
-    """The modules whose names are ours for a while; transformers may have loaded itself anew meanwhile."""
+    """The modules whose names we replace; looked up each time, since transformers may have been reloaded."""
     return (sys.modules[name] for name in ("transformers", *IMPORT_BY_NAME) if name in sys.modules)
 
 
@@ -89,11 +114,14 @@ def register_auto_classes() -> AutoClassRegistration:
 
     ``AutoModel...from_pretrained`` and ``from_config``, and with them ``pipeline`` and sentence-transformers'
     ``CrossEncoder``, and ``from transformers import DebertaV2Model``, which is what GLiNER does. Outputs are
-    equal, for inputs of up to 512 tokens (longer ones: ``long_inputs`` in docs/inference.md). Tokenizers stay
-    what they are.
+    equal, for inputs of up to 512 tokens (longer ones: ``long_inputs`` in docs/inference.md). Tokenizers are
+    not changed. Every Auto class is checked after registering.
 
     Returns:
         The registration: call its ``undo()``, or use it in a ``with`` statement, to end it; ignore it to keep
         it for the life of the process.
+
+    Raises:
+        UserError: if this version of transformers still builds its own classes.
     """
     return AutoClassRegistration()

@@ -41,6 +41,42 @@ class DebertaV2PreTrainedModel(PreTrainedModel):
     _no_split_modules = {"CheckpointedLayer"}  # noqa: RUF012 -- transformers: not a ClassVar
     _keys_to_ignore_on_load_unexpected = _PRETRAINING_KEYS
 
+    def __init__(self, config: PreTrainedConfig, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        self._forget_default_attention()
+
+    def post_init(self) -> None:
+        """Initialize the weights, and freeze what no loss of this model can reach."""
+        super().post_init()
+        self._freeze_unread()
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """Open a checkpoint as transformers does; it gives every parameter a gradient, so freeze again."""
+        opened: Any = super().from_pretrained(*args, **kwargs)
+        (opened[0] if isinstance(opened, tuple) else opened)._freeze_unread()
+        return opened
+
+    def _unread(self) -> list[nn.Module]:
+        """Modules that a checkpoint of this model holds and its forward pass never reads."""
+        base = self.base_model
+        if not isinstance(base, DebertaV2Model):  # someone else's subclass
+            return []
+        if base.encoder_config.has_relative_scores:
+            return []
+        tables = (getattr(base.encoder, name, None) for name in ("rel_embeddings", "LayerNorm"))
+        return [module for module in tables if module is not None]
+
+    def _freeze_unread(self) -> None:
+        """DistributedDataParallel waits for a gradient of each parameter that asks for one."""
+        for module in self._unread():
+            module.requires_grad_(False)
+
+    def _forget_default_attention(self) -> None:
+        """Do not leave "sdpa", our default, in a config: transformers' own DeBERTa classes refuse it."""
+        if self.config._attn_implementation == "sdpa":
+            self.config._attn_implementation_internal = None
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         """Weights N(0, initializer_range), biases 0 (official ``deberta/bert.py``)."""
@@ -70,6 +106,7 @@ class DebertaV2PreTrainedModel(PreTrainedModel):
         """Transformers' switch: ``"eager"`` is the written-out reference, ``"sdpa"`` our fast choice."""
         super().set_attn_implementation(attn_implementation, *args, **kwargs)
         self.set_attention_backend("eager" if self.config._attn_implementation == "eager" else "auto")
+        self._forget_default_attention()
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """Save as transformers does, with a ``config.json`` that leaves nothing to a reader's defaults."""

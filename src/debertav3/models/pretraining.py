@@ -136,7 +136,7 @@ class DebertaV2ForMaskedLM(DebertaV2PreTrainedModel):
             return outputs, outputs.last_hidden_state
         wants_all = chosen(kwargs.pop("output_hidden_states", None), self.config.output_hidden_states)
         wants_weights = chosen(kwargs.get("output_attentions"), self.config.output_attentions)
-        num_layers = None if wants_all or wants_weights else self.config.num_hidden_layers - 1
+        num_layers = None if wants_all or wants_weights else len(self.deberta.encoder.layer) - 1
         outputs = self.deberta(
             *inputs,
             output_hidden_states=num_layers is None,
@@ -172,6 +172,13 @@ class DebertaV2ForReplacedTokenDetection(DebertaV2PreTrainedModel):
         self.deberta = DebertaV2Model(config, keeps_positions=True)
         self.mask_predictions = ReplacedTokenHead(self.deberta.encoder_config)
         self.post_init()
+
+    def _unread(self) -> list[nn.Module]:
+        """The files hold absolute positions, which only models that add them to the input read."""
+        embeddings = self.deberta.embeddings
+        return super()._unread() + (
+            [] if embeddings.position_biased_input else [embeddings.position_embeddings]
+        )
 
     @can_return_tuple
     def forward(

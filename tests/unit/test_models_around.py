@@ -1,0 +1,135 @@
+"""Our models among programs that were written for the stock classes: configs, DDP, layers cut off, copies."""
+
+import copy
+import io
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import transformers
+from torch import nn
+
+import debertav3.models as models
+from helpers import VARIANTS, random_batch, tiny_config
+
+HEADS = [name for name in models.__all__ if name.startswith("DebertaV2") and "PreTrained" not in name]
+STOCK = [name for name in HEADS if hasattr(transformers, name)]
+
+
+def build(name: str, **changes: Any) -> Any:
+    torch.manual_seed(0)
+    return getattr(models, name)(tiny_config(**changes)).eval()
+
+
+def inputs(name: str, lengths: tuple[int, ...] = (9, 5)) -> dict[str, torch.Tensor]:
+    batch = random_batch(lengths)
+    return {key: x[:, None] for key, x in batch.items()} if "MultipleChoice" in name else batch
+
+
+def labels(name: str) -> dict[str, torch.Tensor]:
+    """Labels that the head's loss takes, for a batch of two texts of nine tokens."""
+    each = torch.zeros(2, dtype=torch.int64)
+    if "QuestionAnswering" in name:
+        return {"start_positions": each + 1, "end_positions": each + 2}
+    is_of_tokens = any(kind in name for kind in ("Token", "MaskedLM"))
+    return {"labels": torch.zeros(2, 9, dtype=torch.int64) if is_of_tokens else each}
+
+
+class TestConfigs:
+    @pytest.mark.parametrize("attention", [None, "sdpa", "eager"])
+    @pytest.mark.parametrize("name", STOCK)
+    def test_a_config_that_built_ours_builds_a_stock_model(self, name: str, attention: str | None) -> None:
+        config = tiny_config(attn_implementation=attention)
+        ours = getattr(models, name)(config)
+        assert type(getattr(transformers, name)(config)).__module__.startswith("transformers.")
+        ours.set_attn_implementation("sdpa")
+        getattr(transformers, name)(ours.config)
+
+    def test_a_config_from_our_checkpoint_builds_a_stock_model(self, tmp_path: Path) -> None:
+        build("DebertaV2Model").save_pretrained(tmp_path)
+        opened = models.DebertaV2Model.from_pretrained(tmp_path)
+        transformers.DebertaV2Model(opened.config)
+
+    def test_the_written_out_attention_stays_chosen(self) -> None:
+        config = tiny_config(attn_implementation="eager")
+        model = models.DebertaV2ForMaskedLM(config)
+        backends = {x.backend for x in model.modules() if hasattr(x, "backend")}
+        assert backends == {"eager"} and config._attn_implementation == "eager"
+
+
+class TestDistributedDataParallel:
+    @pytest.fixture(autouse=True)
+    def group(self, tmp_path: Path) -> Iterator[None]:
+        dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+        yield
+        dist.destroy_process_group()
+
+    @pytest.mark.parametrize("opened", [False, True], ids=["built", "opened"])
+    @pytest.mark.parametrize("name", HEADS)
+    def test_every_head_trains(self, name: str, opened: bool, tmp_path: Path) -> None:
+        model = build(name)
+        if opened:
+            model.save_pretrained(tmp_path / "saved")
+            model = getattr(models, name).from_pretrained(tmp_path / "saved")
+        parallel = nn.parallel.DistributedDataParallel(model.train())
+        for _ in range(2):  # the second step waits for the gradients of the first
+            if name == "DebertaV2Model":
+                parallel(**inputs(name)).last_hidden_state.sum().backward()
+            else:
+                parallel(**inputs(name), **labels(name)).loss.backward()
+        assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("name", ["DebertaV2ForReplacedTokenDetection", "DebertaV2ForMaskedLM"])
+def test_what_learns_has_a_gradient_and_what_is_never_read_is_frozen(name: str, variant: str) -> None:
+    changes = VARIANTS[variant]
+    if "MaskedLM" in name and changes.get("embedding_size") and not changes["position_biased_input"]:
+        pytest.skip("the mask decoder refuses positions narrower than hidden states")
+    model = build(name, **changes)
+    batch = random_batch((9, 5), types=changes.get("type_vocab_size", 0))
+    model(**batch, **labels(name)).loss.backward()
+    assert all(p.requires_grad == (p.grad is not None) for p in model.parameters())
+
+
+class TestLayersCutOff:
+    @pytest.mark.parametrize("name", HEADS)
+    def test_a_model_without_its_last_layers_equals_a_smaller_one(self, name: str) -> None:
+        cut, small = build(name, num_hidden_layers=3), build(name, num_hidden_layers=2)
+        small.load_state_dict(cut.state_dict(), strict=False)
+        encoder = (cut if name == "DebertaV2Model" else cut.deberta).encoder
+        with torch.no_grad():
+            cut(**inputs(name))  # so that anything remembered would be of three layers
+            encoder.layer = encoder.layer[:2]
+            got, want = cut(**inputs(name)), small(**inputs(name))
+            all_got = cut(**inputs(name), output_hidden_states=True)
+        for ours, other in zip(got.to_tuple(), want.to_tuple(), strict=True):
+            torch.testing.assert_close(ours, other, atol=0, rtol=0)
+        torch.testing.assert_close(all_got[0], want[0], atol=1e-6, rtol=1e-6)
+
+
+class TestCopies:
+    @pytest.mark.parametrize("name", HEADS)
+    @pytest.mark.parametrize("how", ["deepcopy", "pickle", "torch.save"])
+    def test_a_copy_answers_the_same_and_is_its_own(self, name: str, how: str) -> None:
+        model = build(name)
+        with torch.no_grad():
+            want = model(**inputs(name))[0]
+            if how == "deepcopy":
+                other = copy.deepcopy(model)
+            elif how == "pickle":
+                other = pickle.loads(pickle.dumps(model))
+            else:
+                buffer = io.BytesIO()
+                torch.save(model, buffer)
+                buffer.seek(0)
+                other = torch.load(buffer, weights_only=False)
+            torch.testing.assert_close(other(**inputs(name))[0], want, atol=0, rtol=0)
+            for parameter in other.parameters():
+                parameter.zero_()
+            torch.testing.assert_close(model(**inputs(name))[0], want, atol=0, rtol=0)
+        assert [p.requires_grad for p in other.parameters()] == [p.requires_grad for p in model.parameters()]
