@@ -55,8 +55,8 @@ def batches_of(arguments: argparse.Namespace, config: FinetuneConfig) -> tuple[E
     tokenizer = DebertaV3Tokenizer.from_pretrained(arguments.tokenizer)
     examples = NLI.read(arguments.data)
     dataset = NLI.encode(examples, tokenizer, labels=NLI_LABELS, config=config)
-    sampler = LengthBucketSampler(dataset.lengths, batch_size=config.batch_size, seed=config.seed)
-    order = list(sampler)[: arguments.steps * arguments.rounds * config.batch_size]
+    sampler = LengthBucketSampler(dataset.lengths, batch_size=config.loop.batch_size, seed=config.seed)
+    order = list(sampler)[: arguments.steps * arguments.rounds * config.loop.batch_size]
     return EncodedDataset([dataset[index] for index in order], origins=order, examples=examples), tokenizer
 
 
@@ -140,7 +140,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     transformers.logging.set_verbosity_error()
-    config = FinetuneConfig(
+    config = FinetuneConfig.of(
         task="nli",
         model="xsmall",
         batch_size=arguments.batch,
@@ -150,7 +150,7 @@ def main() -> None:
     )
     dataset, tokenizer = batches_of(arguments, config)
     collator = PaddingCollator(tokenizer)
-    parts = parts_of(dataset, arguments.steps * config.batch_size)
+    parts = parts_of(dataset, arguments.steps * config.loop.batch_size)
     if arguments.only:
         train(arguments.only, model_of(arguments.only), parts[0], collator, config)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -164,10 +164,10 @@ def main() -> None:
         print(f"peak MiB: {peaks}; ours takes {figures['memory_share']:.2f} of the memory")
     if arguments.measure != "memory":
         seconds = seconds_per_step(parts, collator, config)
-        rates = {name: config.batch_size / statistics.median(seconds[name]) for name in CONTENDERS}
+        rates = {name: config.loop.batch_size / statistics.median(seconds[name]) for name in CONTENDERS}
         figures |= {"examples_per_second": rates, "times": ratio(seconds["stock"], seconds["ours"])}
         print(f"examples per second: {rates}; ours is {figures['times']:.2f} times as fast")
-    print_json("train_speed", batch=config.batch_size, precision=config.precision, **figures)
+    print_json("train_speed", batch=config.loop.batch_size, precision=config.loop.precision, **figures)
 
 
 def seconds_per_step(

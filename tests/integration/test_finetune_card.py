@@ -84,7 +84,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(model: Path, task: str, out: Path, *, rows: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     file = out.parent / f"{out.name}.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows or ROWS[task]), encoding="utf-8")
-    config = FinetuneConfig(
+    config = FinetuneConfig.of(
         task="custom" if task in CUSTOM else task,
         model=str(model),
         train=(str(file),),

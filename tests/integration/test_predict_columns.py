@@ -41,7 +41,7 @@ def folders(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelFolder
 
 def trained(folder: Path, **columns: str) -> Path:
     """As ``finetune custom`` leaves its folder."""
-    record = {"config": FinetuneConfig(task="custom", model="x").to_dict(), "columns": columns}
+    record = {"config": FinetuneConfig.of(task="custom", model="x").to_dict(), "columns": columns}
     (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
     return folder
 
@@ -158,7 +158,7 @@ def test_a_run_notes_the_columns_that_it_has_found(
     tmp_path: Path, content: str, settings: dict[str, str], names: tuple[str | None, ...]
 ) -> None:
     (tmp_path / "ok.csv").write_text(content, encoding="utf-8")
-    task = custom_task(FinetuneConfig(task="custom", model="x", **settings), str(tmp_path / "ok.csv"))
+    task = custom_task(FinetuneConfig.of(task="custom", model="x", **settings), str(tmp_path / "ok.csv"))
     found = find_columns(read_trained(trained(tmp_path, **named_columns(task))), Columns())
     assert (found.text, found.pair, found.label) == names
 

@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save_file
 from debertav3 import models
 from debertav3.checkpoint import open_model, save_model
 from debertav3.checkpoint.configuration import read_config
-from debertav3.checkpoint.files import find_weights, locate, read_header
+from debertav3.checkpoint.files import find_weights, read_header
 from debertav3.checkpoint.keys import heads_of, official_name
 from debertav3.checkpoint.saving import ALWAYS_SAVED, replacing_folder
 from debertav3.errors import UserError
+from debertav3.model_folder import locate
 from debertav3.sizes import config_for
 
 HEADS = [
@@ -342,7 +343,7 @@ def test_wrong_config_gets_one_clear_line(changes: dict, message: str, tmp_path:
 
 
 def test_missing_folder_and_file_in_place_of_folder(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no folder"):
+    with pytest.raises(UserError, match="no such folder"):
         locate(tmp_path / "absent" / "model")
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="is a file; a checkpoint is a folder"):

@@ -61,7 +61,7 @@ PAIRS = [
 def encoded(
     task: str, examples: list[Example], tokenizer: DebertaV3Tokenizer, *, max_length: int = 64
 ) -> EncodedDataset:
-    config = FinetuneConfig(task=task, model="nano", max_length=max_length)
+    config = FinetuneConfig.of(task=task, model="nano", max_length=max_length)
     labels = TASKS[task].choose_labels(examples, source="")
     return TASKS[task].encode(examples, tokenizer, labels=labels, config=config)
 

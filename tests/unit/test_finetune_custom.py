@@ -21,7 +21,7 @@ from debertav3.finetune.text import TextTask
 def read(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> Data:
     path = folder / "data.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return read_data(FinetuneConfig(task="custom", model="nano", train=(str(path),), **settings))
+    return read_data(FinetuneConfig.of(task="custom", model="nano", train=(str(path),), **settings))
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_score_is_as_wrong_as_its_probability_is_far_from_the_relevance(tmp_pa
     named = {"text_column": "query", "pair_column": "text", "label_kind": "ranking"}
     data = read(tmp_path, rows, **named)
     tokenizer = DebertaV3Tokenizer.from_pretrained(nano)
-    dataset = data.task.encode(data.train, tokenizer, labels=(), config=FinetuneConfig(task="", model=""))
+    dataset = data.task.encode(data.train, tokenizer, labels=(), config=FinetuneConfig.of(task="", model=""))
     outcomes = data.task.outcomes(np.array([[8.0], [-800.0], [0.9]]), dataset, labels=())
     assert [one.predicted for one in outcomes] == ["1.000", "0.000", "0.711"]
     assert [one.example for one in worst(outcomes, 1)] == [2]

@@ -36,7 +36,7 @@ def test_labels_stand_in_the_order_of_the_head(
     model = DebertaV2ForSequenceClassification(config)
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    task, run = TASKS["nli"], FinetuneConfig(task="nli", model=str(tmp_path))
+    task, run = TASKS["nli"], FinetuneConfig.of(task="nli", model=str(tmp_path))
     wanted = labels.split(",")
     opened = open_model(run, tokenizer, task, wanted)
     assert label_order(opened, wanted) == tuple(order.split(","))

@@ -72,7 +72,7 @@ def perfect_logits(dataset: EncodedDataset) -> tuple[np.ndarray, np.ndarray]:
 
 def test_labels_lead_back_to_the_answers(tmp_path: Path, tokenizer: DebertaV3Tokenizer) -> None:
     examples = TASK.read(write(tmp_path, article(question("yes", "Oslo"), question("no", None))))
-    config = FinetuneConfig(task="squad2", model="nano", max_length=64, window_overlap=16)
+    config = FinetuneConfig.of(task="squad2", model="nano", max_length=64, window_overlap=16)
     dataset = TASK.encode(examples, tokenizer, labels=(), config=config).sorted_by_length()
     assert len(dataset) > 6  # several windows for each question
     scores = TASK.score(perfect_logits(dataset), dataset, labels=())
@@ -88,7 +88,7 @@ def test_labels_lead_back_to_the_answers(tmp_path: Path, tokenizer: DebertaV3Tok
 
 def test_real_answers_survive_the_windows(data_folder: Path, tokenizer: DebertaV3Tokenizer) -> None:
     examples = TASK.read(str(data_folder / "squad" / "dev-v2.0-slice.json"))[:150]
-    config = FinetuneConfig(task="squad2", model="nano", max_length=256)
+    config = FinetuneConfig.of(task="squad2", model="nano", max_length=256)
     dataset = TASK.encode(examples, tokenizer, labels=(), config=config).sorted_by_length()
     scores = TASK.score(perfect_logits(dataset), dataset, labels=())
     assert (

@@ -94,7 +94,7 @@ def test_labels_lead_back_to_the_tags(
 ) -> None:
     examples = TASK.read(str(data_folder / "ner" / "wnut17_dev.conll"))[:60]
     labels = TASK.choose_labels(examples, source="")
-    config = FinetuneConfig(task="ner", model="nano", max_length=max_length)
+    config = FinetuneConfig.of(task="ner", model="nano", max_length=max_length)
     dataset = TASK.encode(examples, tokenizer, labels=labels, config=config).sorted_by_length()
     assert max(dataset.lengths) <= max_length
     scores = TASK.score(perfect_logits(dataset, len(labels)), dataset, labels=labels)
@@ -105,7 +105,7 @@ def test_labels_lead_back_to_the_tags(
 def test_a_partly_right_entity_does_not_count(tmp_path: Path, tokenizer: DebertaV3Tokenizer) -> None:
     examples = TASK.read(write(tmp_path, CONLL))
     labels = TASK.choose_labels(examples, source="")
-    config = FinetuneConfig(task="ner", model="nano")
+    config = FinetuneConfig.of(task="ner", model="nano")
     dataset = TASK.encode(examples, tokenizer, labels=labels, config=config)
     logits = perfect_logits(dataset, len(labels))
     smith = next(place for place, word in dataset.origins[0][1] if word == 1)

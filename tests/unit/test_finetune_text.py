@@ -70,7 +70,7 @@ def test_shares_of_labels_train_and_their_commonest_label_is_scored(tmp_path: Pa
         examples,
         DebertaV3Tokenizer.from_pretrained(nano),
         labels=labels,
-        config=FinetuneConfig(task="nli", model="nano"),
+        config=FinetuneConfig.of(task="nli", model="nano"),
     )
     shares = [dict(zip(labels, row, strict=True)) for row in dataset.labels().tolist()]
     assert shares == [

@@ -91,7 +91,7 @@ def test_another_template_is_refused(json_only: Path) -> None:
 
 
 def test_a_name_that_is_nowhere_is_refused_offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="is no local folder"):
+    with pytest.raises(UserError, match="no local folder is named"):
         DebertaV3Tokenizer.from_pretrained("no-such-owner/no-such-model", local_files_only=True)
 
 

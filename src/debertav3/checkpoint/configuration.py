@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..layers.config import MATHS_KEYS, EncoderConfig
-from .files import member, read_json
+from ..model_folder import member
+from .files import read_json
 
 if TYPE_CHECKING:
     from transformers import DebertaV2Config

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from .. import models
 from ..errors import UserError
+from ..model_folder import GENERATOR, GENERATOR_BESIDE, locate, member
 from ..sizes import EncoderShape, size_of
 from ..tokenization import DebertaV3Tokenizer
 from . import files, keys
@@ -32,7 +33,7 @@ def examine(path_or_name: str | Path) -> Diagnosis:
     Raises:
         UserError: if there is no checkpoint, or its configuration or weights cannot be read at all.
     """
-    folder = files.locate(path_or_name)
+    folder = locate(path_or_name)
     if _is_v1(folder):
         return _v1(str(path_or_name))
     raw = read_config(folder)
@@ -70,7 +71,7 @@ def family_of(raw: Mapping[str, Any]) -> str:
 
 
 def _is_v1(folder: Path) -> bool:
-    path = files.member(folder, "config.json")
+    path = member(folder, "config.json")
     return path.is_file() and files.read_json(path).get("model_type") == "deberta"
 
 
@@ -104,8 +105,8 @@ def _examine_keys(
         diagnosis.add_fault(
             f"only the difference {keys.delta_key('word_embeddings')} to a generator's word embeddings "
             "is stored, so other loaders start with random embeddings",
-            f"use the complete file, or add the generator ({files.GENERATOR}/ or "
-            f"{' or '.join(files.GENERATOR_BESIDE)}) and continue from it with debertav3 pretrain --from",
+            f"use the complete file, or add the generator ({GENERATOR}/ or "
+            f"{' or '.join(GENERATOR_BESIDE)}) and continue from it with debertav3 pretrain --from",
         )
     elif diagnosis.missing:
         diagnosis.add_fault(
@@ -244,7 +245,7 @@ def _examine_embeddings(diagnosis: Diagnosis) -> None:
 def _examine_tokenizer(diagnosis: Diagnosis, raw: Mapping[str, Any], folder: Path) -> None:
     try:
         for name in ("spm.model", "tokenizer.json"):
-            files.member(folder, name)
+            member(folder, name)
         tokenizer = DebertaV3Tokenizer.from_pretrained(folder)
     except UserError as error:
         diagnosis.add_fault(

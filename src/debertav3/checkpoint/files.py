@@ -6,13 +6,13 @@ the file first. Only safetensors and, with ``weights_only=True``, ``.bin`` files
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..model_folder import GENERATOR, GENERATOR_BESIDE, member
 
 if TYPE_CHECKING:
     import torch
@@ -23,15 +23,6 @@ transformers would take them for the weights, with no more than a warning."""
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", INT8_WEIGHTS)
 """Names of the weights, in the order in which they are looked for; each may be split, with an index."""
-
-GENERATOR = "generator"
-"""Our folder for the generator inside a discriminator's folder."""
-
-GENERATOR_BESIDE = ("generator.safetensors", "pytorch_model.generator.bin")
-"""Names of a generator's weights beside the discriminator's, in the order in which they are looked for.
-
-The official folders of V3 xsmall, small and large hold the ``.bin`` file; base has none.
-"""
 
 MAX_JSON_BYTES = 64 << 20  # a real index of a split checkpoint is below 1 MiB
 MAX_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
@@ -77,83 +68,6 @@ class StoredTensor:
     def size(self) -> int:
         """How many numbers it has."""
         return math.prod(self.shape)
-
-
-def locate(path_or_name: str | os.PathLike[str], *, with_generator: bool = False) -> Path:
-    """Return the folder of a checkpoint: a local one, or a Hub repository's after a download.
-
-    Args:
-        path_or_name: a folder, or a Hub name such as ``microsoft/deberta-v3-base``.
-        with_generator: whether to download the generator too.
-
-    Raises:
-        UserError: if there is no such folder, or the Hub has no such repository or cannot be reached.
-    """
-    path = Path(path_or_name).expanduser()
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise UserError(f"{path} is a file; a checkpoint is a folder with config.json and model.safetensors")
-    name = os.fspath(path_or_name)
-    if name.count("/") != 1 or name.startswith((".", "~", "/")) or name.endswith("/"):
-        raise UserError(
-            f"no folder {name}: give a checkpoint folder, or a Hub name such as microsoft/deberta-v3-base"
-        )
-    return _download(name, [*_NEEDED, *GENERATOR_BESIDE, f"{GENERATOR}/*"] if with_generator else _NEEDED)
-
-
-_NEEDED = ["*.json", "spm.model", "model*.safetensors"]
-_NEEDED_BIN = ["pytorch_model.bin", "pytorch_model-*.bin"]
-
-
-def _download(name: str, patterns: list[str]) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
-    try:
-        folder = Path(snapshot_download(name, allow_patterns=patterns))
-        if not any(folder.glob("model*.safetensors")):
-            folder = Path(snapshot_download(name, allow_patterns=[*patterns, *_NEEDED_BIN]))
-    except GatedRepoError as error:
-        raise UserError(
-            f"the Hub repository {name} is gated: ask for access, then run: hf auth login"
-        ) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise UserError(
-            f"neither a local folder nor a Hub repository is named {name}: check the spelling"
-        ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise UserError(
-            f"no folder {name}, and the Hub could not be reached for a repository of that name: "
-            "give a local folder, or try again with a network"
-        ) from error
-    return folder
-
-
-def member(folder: Path, name: str) -> Path:
-    """Return the path of a file directly inside ``folder``, refusing any way out of it.
-
-    Raises:
-        UserError: if ``name`` is a path rather than a file name, or a link that leaves the folder.
-    """
-    if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
-        raise UserError(f"{folder}: refusing the file name {name!r}: weights must stand in the folder itself")
-    path = folder / name
-    target, root = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
-    if not target.is_relative_to(root) and not target.is_relative_to(_hub_blobs(root)):
-        raise UserError(f"refusing {path}: it is a link that leaves its folder; copy the file itself there")
-    return path
-
-
-def _hub_blobs(folder: Path) -> Path:
-    """The Hub's cache links from ``snapshots/REVISION/`` to ``blobs/``; for other folders: the folder."""
-    return folder.parent.parent / "blobs" if folder.parent.name == "snapshots" else folder
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from transformers import DebertaV2Config, PreTrainedModel
 
 from ..errors import UserError
+from ..model_folder import locate
 from ..models import DebertaV2ForMaskedLM
 from ..sizes import EncoderShape
 from . import files, keys
@@ -72,7 +73,7 @@ def open_model(
         UserError: if the folder is no checkpoint, is damaged, describes another model than it holds, has no
             body or, unless ``new_head``, no head of this kind.
     """
-    folder = files.locate(path_or_name)
+    folder = locate(path_or_name)
     raw = read_config(folder)
     weights = Weights(folder)
     check_body(folder, raw, weights.stored)

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import UserError
+from ..model_folder import GENERATOR, GENERATOR_BESIDE, locate
 from ..models import DebertaV2Model
 from ..models.base import complete_config
 from . import files, keys
@@ -106,7 +107,7 @@ def open_trio(path_or_name: str | Path, *, generator: str | Path | None = None) 
         UserError: if a folder is no checkpoint or damaged, the two networks do not fit together, or Δ alone
             is stored and there is no generator to add it to.
     """
-    folder = files.locate(path_or_name, with_generator=generator is None)
+    folder = locate(path_or_name, with_generator=generator is None)
     config = read_config(folder)
     weights = Weights(folder)
     given, given_config = _open_generator(folder, config, generator)
@@ -144,14 +145,14 @@ def _open_generator(
     elif Path(generator).is_file():
         paths = [Path(generator)]
     else:
-        place = files.locate(generator)
+        place = locate(generator)
         paths = files.find_generator(place) or files.find_weights(place)
     if not paths:
         return None, None
     place = paths[0].parent
     weights = Weights(place, paths)
     # A file beside a discriminator's has no configuration: the config.json there is the discriminator's.
-    is_beside = place == folder or paths[0].name in files.GENERATOR_BESIDE
+    is_beside = place == folder or paths[0].name in GENERATOR_BESIDE
     has_own = not is_beside and (place / "config.json").is_file()
     own_config = read_config(place) if has_own else _of_depth(config, keys.count_layers(weights.stored))
     check_body(place, own_config, weights.stored)
@@ -268,7 +269,7 @@ def save_trio(trio: PretrainedTrio, folder: str | Path, tokenizer: SavesItself |
     with replacing_folder(target) as partial:
         _write(partial, trio.config, trio.discriminator, "DebertaV2ForReplacedTokenDetection")
         if trio.generator is not None and trio.generator_config is not None:
-            inner = partial / files.GENERATOR
+            inner = partial / GENERATOR
             inner.mkdir()
             _write(inner, trio.generator_config, trio.generator, "DebertaV2ForMaskedLM")
         if tokenizer is not None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from safetensors.torch import save_file
 
 from ..errors import UserError
+from ..model_folder import locate
 from ..tokenization import DebertaV3Tokenizer
 from . import files, keys
 from .configuration import read_config
@@ -69,7 +70,7 @@ def trim_checkpoint(
     """
     from ..tokenization.trimming import trim_tokenizer
 
-    source, target = files.locate(path_or_name), Path(folder)
+    source, target = locate(path_or_name), Path(folder)
     if target.resolve() == source.resolve():
         raise UserError(f"{target} is the model itself. Give another folder for --out.")
     raw = read_config(source)

@@ -17,7 +17,7 @@ class Weights:
     """Names, shapes and dtypes at once, numbers on demand; a ``.bin`` file has to be read at once.
 
     Args:
-        folder: a checkpoint folder, as from :func:`debertav3.checkpoint.files.locate`.
+        folder: a checkpoint folder, as from `locate`.
         paths: weight files; ``None`` finds the folder's own.
 
     Raises:

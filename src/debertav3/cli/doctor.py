@@ -25,7 +25,7 @@ def doctor(
 
     Example: debertav3 doctor models/nano
     """
-    from ..checkpoint.files import locate
+    from ..model_folder import locate
 
     locate(path)  # a wrong path is told before torch is loaded
     from ..checkpoint.doctor import examine

@@ -84,12 +84,12 @@ def finetune(
     """
     log_to_stderr()
     from ..data.jsonl import json_line
-    from ..finetune.config import read_record, read_yaml
     from ..finetune.folder import WRITTEN
     from ..finetune.preparation import read_data, resolve
     from ..finetune.records import changes_since, refuse_other_folder
+    from ..runs.settings import read_record, read_settings
 
-    file = read_yaml(config) if config else {}
+    file = read_settings(config) if config else {}
     record = read_record(config) if config else None
 
     given = {
@@ -112,8 +112,8 @@ def finetune(
         Output(option="--out", path=out, is_folder=True, writes=WRITTEN, may_exist=True),
         inputs={
             "--model": settings.model,
-            "--train": settings.train,
-            "--dev": settings.dev,
+            "--train": settings.data.train,
+            "--dev": settings.data.dev,
             "--tokenizer": settings.tokenizer,
             "--config": config,
         },

@@ -48,8 +48,8 @@ def describe(model: str, *, length: int) -> dict[str, Any]:
 def _read_checkpoint(path: str) -> tuple[dict[str, Any], str]:
     """A checkpoint's configuration, and its head by the class that the configuration names."""
     from ..checkpoint.configuration import read_config
-    from ..checkpoint.files import locate
     from ..checkpoint.keys import CLASS_HEADS
+    from ..model_folder import locate
 
     raw = read_config(locate(path))
     heads = [CLASS_HEADS[name] for name in raw.get("architectures") or () if name in CLASS_HEADS]

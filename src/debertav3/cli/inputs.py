@@ -11,16 +11,12 @@ def check_model(model: str | Path) -> None:
     """Check that a checkpoint exists and has a configuration; a Hub name is downloaded.
 
     Raises:
-        UserError: as `checkpoint.files.locate` and its `read_json`; suggests the nearest folder.
+        UserError: as `model_folder.locate` and `checkpoint.files.read_json`.
     """
-    from ..checkpoint.files import locate, read_json
+    from ..checkpoint.files import read_json
+    from ..model_folder import locate
 
-    try:
-        folder = locate(model)
-    except UserError as error:
-        path = Path(model).expanduser()
-        siblings = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UserError(f"{str(error).rstrip('.')}.{did_you_mean(path.name, siblings)}") from None
+    folder = locate(model)
     config = folder / "config.json"
     if not config.is_file():
         raise UserError(

@@ -56,10 +56,10 @@ def search(
     Broken off, the same command goes on; with more --trials it adds to what is there.
     """
     log_to_stderr()
-    from ..finetune.config import read_yaml
     from ..finetune.preparation import read_data, resolve
     from ..finetune.search import paper_grid, read_grid
     from ..finetune.search import search as run_search
+    from ..runs.settings import read_settings
 
     given = {"train": train, "dev": dev, "tokenizer": tokenizer, "seed": seed}
     given |= custom_columns(text=text, pair=pair, label=label, kind=kind)
@@ -67,7 +67,7 @@ def search(
         task,
         model=model,
         given={key: value for key, value in given.items() if value is not None},
-        config_file=read_yaml(config) if config else None,
+        config_file=read_settings(config) if config else None,
         overrides=override or [],
     )
     values = read_grid(grid, base) if grid else paper_grid(model)
@@ -75,8 +75,8 @@ def search(
         Output(option="--out", path=out, is_folder=True, writes=("search.*",), may_exist=True),
         inputs={
             "--model": base.model,
-            "--train": base.train,
-            "--dev": base.dev,
+            "--train": base.data.train,
+            "--dev": base.data.dev,
             "--tokenizer": base.tokenizer,
             "--config": config,
         },

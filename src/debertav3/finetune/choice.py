@@ -72,7 +72,7 @@ class ChoiceTask(Task):
         from .batches import EncodedDataset, encode_texts
 
         pairs = [(example.texts[0], choice) for example in examples for choice in example.texts[1:]]
-        rows = iter(encode_texts(pairs, tokenizer, max_length=config.max_length))
+        rows = iter(encode_texts(pairs, tokenizer, max_length=config.data.max_length))
         features = []
         for example in examples:
             choices = [next(rows) for _ in example.texts[1:]]
@@ -86,7 +86,7 @@ class ChoiceTask(Task):
         """Cross entropy over the choices."""
         from . import losses
 
-        return losses.classification_loss(label_smoothing=config.label_smoothing)
+        return losses.classification_loss(label_smoothing=config.regularization.label_smoothing)
 
     @property
     def divergence(self) -> "Divergence":

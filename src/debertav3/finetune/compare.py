@@ -142,7 +142,7 @@ def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> Non
     read: dict[str, Mapping[str, Any]] = {}  # by task: its data are the same for all models and seeds
     for (_, task), runs in plan.items():
         for folder, config in runs.items():
-            if not config.dev:
+            if not config.data.dev:
                 raise UserError(f"nothing to compare by: give --dev {task}=FILE.")
             if task not in read:
                 read[task] = data_facts(read_data(config))

@@ -61,12 +61,16 @@ def custom_task(config: "FinetuneConfig", source: str) -> Task:
     rows = list(islice(read_rows(source), _ROWS_LOOKED_AT))
     if not rows:
         raise UserError(f"{source} has no rows.")
-    label = _label_column(rows, config.label_column, source)
-    text = _text_column(rows, config.text_column, source, taken=(label, config.pair_column))
-    texts = (text,) if config.pair_column is None else (text, _existing(rows, config.pair_column, source))
+    label = _label_column(rows, config.data.label_column, source)
+    text = _text_column(rows, config.data.text_column, source, taken=(label, config.data.pair_column))
+    texts = (
+        (text,)
+        if config.data.pair_column is None
+        else (text, _existing(rows, config.data.pair_column, source))
+    )
     kind = (
-        config.label_kind
-        if config.label_kind != "auto"
+        config.data.label_kind
+        if config.data.label_kind != "auto"
         else _kind_of([row.fields.get(label) for row in rows], [row.fields.get(text) for row in rows])
     )
     pair = f" and {texts[1]!r}" if len(texts) > 1 else ""

@@ -42,7 +42,7 @@ def examine(data: "Data", config: FinetuneConfig, *, tokenizer: Any) -> dict[str
         ``train`` and for each dev source the facts of :func:`describe`, and ``warnings``, one line each.
     """
     head = data.task.head
-    limit = config.max_length if head in _CUT_WHOLE else None
+    limit = config.data.max_length if head in _CUT_WHOLE else None
     train = describe(data.train, tokenizer, head=head, max_length=limit)
     known = {example.texts for example in data.train}
     dev = {}
@@ -53,7 +53,9 @@ def examine(data: "Data", config: FinetuneConfig, *, tokenizer: Any) -> dict[str
             facts["baselines"] = word_baselines(data.train, examples, seed=config.seed)
         dev[source] = facts
     found = _warnings("training data", train, config)
-    found += _rare_labels(train, can_balance=can_balance(data.task) and not config.balance_classes)
+    found += _rare_labels(
+        train, can_balance=can_balance(data.task) and not config.regularization.balance_classes
+    )
     for source, facts in dev.items():
         found += _warnings(source, facts, config)
     return {"train": train, "dev": dev, "warnings": found}
@@ -198,8 +200,8 @@ def _warnings(source: str, facts: dict[str, Any], config: FinetuneConfig) -> lis
         )
     if facts.get("truncated"):
         found.append(
-            f"{facts['truncated']} of {count} examples have more than {config.max_length} tokens and are cut "
-            f"(99% have at most {facts['tokens']['p99']}); raise max_length if the end matters"
+            f"{facts['truncated']} of {count} examples have more than {config.data.max_length} tokens and "
+            f"are cut (99% have at most {facts['tokens']['p99']}); raise max_length if the end matters"
         )
     if facts["with_unknown_tokens"]:
         found.append(

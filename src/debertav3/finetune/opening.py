@@ -8,8 +8,8 @@ from transformers import PreTrainedModel
 
 from ..checkpoint import open_model as open_checkpoint
 from ..checkpoint.configuration import read_config
-from ..checkpoint.files import locate
 from ..errors import UserError
+from ..model_folder import locate
 from ..models import (
     DebertaV2ForMultipleChoice,
     DebertaV2ForQuestionAnswering,
@@ -80,17 +80,17 @@ def open_model(config: FinetuneConfig, tokenizer: Any, task: Task, labels: Seque
         keys = _label_names(labels, task.head) | task.config_keys(labels)
         return baselines.open_model(config, family, head=task.head, keys=keys)
     settings = {
-        "cls_dropout": config.classifier_dropout,
-        "hidden_dropout_prob": config.hidden_dropout,
-        "attention_probs_dropout_prob": config.attention_dropout,
+        "cls_dropout": config.regularization.classifier_dropout,
+        "hidden_dropout_prob": config.regularization.hidden_dropout,
+        "attention_probs_dropout_prob": config.regularization.attention_dropout,
     }
     changed: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
     changed |= task.config_keys(labels)
     head = _HEADS[task.head]
     if config.model in SIZES:
         rows = -(-len(tokenizer) // _ROW_MULTIPLE) * _ROW_MULTIPLE
-        if config.initializer_range is not None:
-            changed["initializer_range"] = config.initializer_range
+        if config.regularization.initializer_range is not None:
+            changed["initializer_range"] = config.regularization.initializer_range
         return head(config_for(config.model, vocab_size=rows, **_label_names(labels, task.head), **changed))
     stored = read_config(locate(config.model)).get("id2label") or {}
     wanted = labels or _OUTPUT_NAMES[task.head]

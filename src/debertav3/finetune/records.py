@@ -97,8 +97,8 @@ def run_contents(config: FinetuneConfig, data: Mapping[str, Any]) -> dict[str, A
         return [_identity(data[source]) for source in expand(given, role=role)]
 
     return {
-        "train": sources("train", config.train),
-        "dev": sources("dev", config.dev),
+        "train": sources("train", config.data.train),
+        "dev": sources("dev", config.data.dev),
         "model": _model_sums(config.model),
         "tokenizer": _model_sums(config.tokenizer),
     }
@@ -193,7 +193,9 @@ def finite(content: Any) -> Any:
 
 def _paths(config: FinetuneConfig) -> list[Path]:
     """What a run reads from disk; of a model that is no folder here it may be a name on the Hub."""
-    files = [source for source in (*config.train, *config.dev) if not source.startswith(DATASETS_PREFIX)]
+    files = [
+        source for source in (*config.data.train, *config.data.dev) if not source.startswith(DATASETS_PREFIX)
+    ]
     names = [name for name in (config.model, config.tokenizer) if name is not None and name not in SIZES]
     return [Path(name) for name in (*files, *names)]
 

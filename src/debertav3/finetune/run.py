@@ -73,7 +73,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
     with _says_not_possible():
         tokenizer = open_tokenizer(config, data.task)
         model = _open_for_training(config, data, tokenizer)
-        facts = examine(data, config, tokenizer=tokenizer) if config.check_data else {}
+        facts = examine(data, config, tokenizer=tokenizer) if config.data.check_data else {}
         for line in facts.get("warnings", ()):
             logger.warning("%s", line)
         prepared = _prepare(config, data, model=model, tokenizer=tokenizer, folder=checkpoints_of(out))
@@ -112,7 +112,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
             )
             write_json(out / "run.json", record)  # comes last, so a folder that has it is complete
             _tell(report, prepared.task.best_metric, prepared.labels, out)
-            if not config.keep_checkpoints:
+            if not config.checkpoints.keep_checkpoints:
                 remove_checkpoints(out)
     return report
 
@@ -154,7 +154,7 @@ def _open_for_training(config: FinetuneConfig, data: Data, tokenizer: Any) -> Pr
     if isinstance(model, DebertaV2PreTrainedModel) and not torch.accelerator.is_available():
         model.set_attention_backend("blockwise")  # in bf16 a training step takes less than half the time
     check_length(model, config)
-    if config.gradient_checkpointing:
+    if config.loop.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     freeze(model, config)
     return model
@@ -321,7 +321,7 @@ def _tell(report: Mapping[str, Any], metric: str, labels: Sequence[str], out: Pa
 
 def _with_precision(config: FinetuneConfig) -> FinetuneConfig:
     """Resolve ``auto``: bf16 on an accelerator that multiplies in it; fp32 on CPUs, to the last bit."""
-    if config.precision != "auto":
+    if config.loop.precision != "auto":
         return config
     device = torch.accelerator.current_accelerator(check_available=True)
     has_bf16 = device is not None and multiplies_bf16(device.type)

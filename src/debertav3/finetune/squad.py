@@ -96,7 +96,7 @@ class SpanTask(Task):
         for number, (question, context, offsets) in enumerate(_encoded_pairs(examples, tokenizer)):
             gold: Gold = examples[number].extra
             windows = layout.windows(
-                question, context, max_length=config.max_length, overlap=config.window_overlap
+                question, context, max_length=config.data.max_length, overlap=config.data.window_overlap
             )
             for window in windows:
                 null = len(window.input_ids) - 1 if layout.has_cls_last else 0

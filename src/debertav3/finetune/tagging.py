@@ -92,12 +92,12 @@ class TaggingTask(Task):
         ids = {name: index for index, name in enumerate(labels)}
         features, origins = [], []
         for number, example in enumerate(examples):
-            for first, stop in _pieces(example.texts, tokenizer, max_length=config.max_length):
+            for first, stop in _pieces(example.texts, tokenizer, max_length=config.data.max_length):
                 encoded = tokenizer(
                     list(example.texts[first:stop]),
                     is_split_into_words=True,
                     truncation=True,
-                    max_length=config.max_length,
+                    max_length=config.data.max_length,
                 )
                 words = encoded.word_ids(0)
                 tags = [
@@ -121,10 +121,12 @@ class TaggingTask(Task):
         from . import losses
 
         weights = None
-        if config.balance_classes:
+        if config.regularization.balance_classes:
             tags = [labels.index(tag) for example in examples for tag in example.label]
             weights = losses.balanced_weights(tags, len(labels))
-        return losses.classification_loss(label_smoothing=config.label_smoothing, class_weights=weights)
+        return losses.classification_loss(
+            label_smoothing=config.regularization.label_smoothing, class_weights=weights
+        )
 
     @property
     def divergence(self) -> "Divergence":

@@ -149,7 +149,7 @@ class TextTask(Task):
 
         ids = {name: index for index, name in enumerate(labels)}
         features = encode_texts(
-            [example.texts for example in examples], tokenizer, max_length=config.max_length
+            [example.texts for example in examples], tokenizer, max_length=config.data.max_length
         )
         is_soft = any(example.shares for example in examples)
         for feature, example in zip(features, examples, strict=True):
@@ -181,14 +181,20 @@ class TextTask(Task):
             return losses.regression_loss
         if self.target == "several-labels":
             several = [[labels.index(name) for name in example.label] for example in examples]
-            yes = losses.balanced_yes_weights(several, len(labels)) if config.balance_classes else None
+            yes = (
+                losses.balanced_yes_weights(several, len(labels))
+                if config.regularization.balance_classes
+                else None
+            )
             return losses.several_labels_loss(yes_weights=yes)
         weights = None
-        if config.balance_classes:
+        if config.regularization.balance_classes:
             weights = losses.balanced_weights(
                 [labels.index(example.label) for example in examples], len(labels)
             )
-        return losses.classification_loss(label_smoothing=config.label_smoothing, class_weights=weights)
+        return losses.classification_loss(
+            label_smoothing=config.regularization.label_smoothing, class_weights=weights
+        )
 
     @property
     def divergence(self) -> "Divergence":

@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +16,7 @@ from .batches import MaskedBatch
 from .diagnostics import derived
 from .folder import changes_since
 from .optimization import StepEngine, distance, parameter_copies
+from .settings import LoopConfig
 from .state import CheckpointStore
 from .verdict import DivergedError
 
@@ -35,24 +35,6 @@ class TrainStep(Protocol):
         """Sums over a held-out batch."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoopConfig:
-    """When what happens; all in optimiser steps."""
-
-    total_steps: int
-    log_every_steps: int = 20
-    save_every_steps: int = 500
-    validate_every_steps: int = 500
-    max_skipped_steps: int = 10
-    """Steps with gradients that are not finite, in a row, after which the run stops."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("total_steps", "log_every_steps", "save_every_steps", "validate_every_steps"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1; got {getattr(self, name)}")
-
-
 class Loop:
     """Runs a step until the end, or until told to stop.
 
@@ -60,6 +42,7 @@ class Loop:
         step: what one step does.
         load: micro-batches for the steps from a first one on.
         config: when what happens.
+        seed: of dropout, together with step and process.
         store: of checkpoints.
         accelerator: processes.
         facts: what the run is made of, which every checkpoint repeats; see `folder.changes_since`.
@@ -74,6 +57,7 @@ class Loop:
         load: Callable[[int], Iterator[list[MaskedBatch]]],
         *,
         config: LoopConfig,
+        seed: int,
         store: CheckpointStore,
         accelerator: Accelerator,
         facts: Mapping[str, Any],
@@ -84,6 +68,7 @@ class Loop:
         self.step = step
         self.load = load
         self.config = config
+        self.seed = seed
         self.store = store
         self.accelerator = accelerator
         self.facts = dict(facts)
@@ -104,11 +89,11 @@ class Loop:
         self._clock = time.perf_counter()
         request.listen()
         try:
-            for number in range(done, self.config.total_steps):
+            for number in range(done, self.config.steps):
                 self._train_one(number, next(batches))
                 stop = self.any_process(request.is_set)
                 self._after(number + 1, stop)
-                if stop and number + 1 < self.config.total_steps:
+                if stop and number + 1 < self.config.steps:
                     reason = request.reason or "another process"
                     message = "stopped by %s after step %d; a checkpoint is saved: continue with --resume"
                     log.warning(message, reason, number + 1)
@@ -119,8 +104,8 @@ class Loop:
 
     def _train_one(self, number: int, batches: list[MaskedBatch]) -> None:
         # One seed per step and process: dropout repeats exactly after a resume, with no state to save.
-        torch.manual_seed(_mix_seed(self.config.seed, number, self.accelerator.process_index))
-        is_last = number + 1 == self.config.total_steps
+        torch.manual_seed(_mix_seed(self.seed, number, self.accelerator.process_index))
+        is_last = number + 1 == self.config.steps
         is_logged = is_last or (number + 1) % self.config.log_every_steps == 0
         trained = [p for engine in self.step.engines.values() for p in engine.trained] if is_logged else []
         before = parameter_copies(trained)
@@ -146,7 +131,7 @@ class Loop:
             )
 
     def _after(self, step: int, stop: bool) -> None:
-        is_last = step == self.config.total_steps
+        is_last = step == self.config.steps
         if step % self.config.validate_every_steps == 0 or is_last:
             figures = self.validate()
             self._write({"step": step, **{f"heldout_{name}": value for name, value in figures.items()}})

@@ -98,6 +98,8 @@ def _stock_reader(folder: Path) -> tokenizers.Tokenizer | None:
     if not path.is_file():
         return None
     tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    tokenizer.no_padding()  # as transformers does before every call, whatever was saved
+    tokenizer.no_truncation()
     tokenizer.encode_special_tokens = (
         True  # typed special tokens are a choice of the caller's, not of the folder's
     )

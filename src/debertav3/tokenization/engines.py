@@ -16,6 +16,8 @@ class Engine(Protocol):
 
     pieces: list[str]
     """Every piece of the vocabulary by id."""
+    finds_added: bool
+    """Whether it finds added tokens in text by itself; else whoever calls it cuts them out."""
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """Ids of every text."""
@@ -44,6 +46,8 @@ class SentencePieceEngine:
     Raises:
         RuntimeError: if the bytes are no sentencepiece model.
     """
+
+    finds_added = False
 
     def __init__(self, model: bytes, *, num_threads: int = 1) -> None:
         self.model = model
@@ -85,8 +89,11 @@ class TokenizersEngine:
     """A Hugging Face ``tokenizer.json``, its own normaliser and byte fallback included.
 
     Args:
-        tokenizer: the parsed file; its post-processor, padding and truncation are not used.
+        tokenizer: the parsed file; its post-processor, padding and truncation are not used. Of its added
+            tokens those that are not special are found in text.
     """
+
+    finds_added = True
 
     def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
         self.tokenizer = tokenizer

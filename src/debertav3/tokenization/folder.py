@@ -5,32 +5,38 @@ that names ``PreTrainedTokenizerFast``, the class that honours ``tokenizer.json`
 """
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import UserError
 from ..files import write_bytes, write_text
-from .specials import ROLES, SpecialTokens
+from ..model_folder import member
+from .settings import (
+    COMPAT_KEY,
+    INPUT_NAMES,
+    NO_LIMIT,
+    PLAIN_TEXT,
+    TextSettings,
+    TokenizerSettings,
+    read_settings,
+    token_text,
+)
+from .specials import Matching, SpecialTokens
+
+logger = logging.getLogger(__name__)
 
 MODEL_FILE = "spm.model"
 JSON_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
 ADDED_FILE = "added_tokens.json"
-HUB_FILES = (MODEL_FILE, JSON_FILE, CONFIG_FILE, ADDED_FILE, "config.json")
+MAP_FILE = "special_tokens_map.json"
+HUB_FILES = [MODEL_FILE, JSON_FILE, CONFIG_FILE, ADDED_FILE, MAP_FILE, "config.json"]
 
-COMPAT_KEY = "debertav3_compat"
-"""Entry of ``tokenizer_config.json`` that keeps a compatibility mode; stock libraries pass it over."""
-
-Compat = Literal["exact", "hf5"]
-"""``"exact"``: what the files say. ``"hf5"``: what transformers 5 makes of their vocabulary."""
-
-NO_LIMIT = int(1e30)
-"""What transformers writes for "no limit"."""
-
-MAX_KNOWN_LENGTH = 1_000_000
-"""Lengths above this are read as "no limit"."""
+MAX_BYTES = 256 << 20
+"""Far beyond any real tokenizer file: mDeBERTa's largest has 16 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,39 +48,20 @@ class TokenizerFiles:
     model: bytes | None
     """``spm.model``."""
     tokenizer_json: Mapping[str, Any] | None
-    """``tokenizer.json``, parsed; only read where there is no model."""
-    config: Mapping[str, Any]
-    """``tokenizer_config.json``."""
+    """``tokenizer.json``, parsed; beside a model only its vocabulary and its added tokens count."""
+    settings: TokenizerSettings
+    """``tokenizer_config.json``, checked."""
     added: Mapping[str, int]
     """Id of every token that some file lists beside the model's pieces."""
+    matching: Mapping[str, Matching]
+    """How these tokens are found in text."""
     max_positions: int | None
     """``max_position_embeddings`` of the checkpoint's ``config.json``."""
 
     @property
-    def names(self) -> dict[str, str]:
-        """String of every special token."""
-        return {role: _token_text(self.config.get(role) or default) for role, default in ROLES.items()}
-
-    @property
     def model_max_length(self) -> int | None:
         """Longest row in tokens: the tokenizer's own limit, else the model's, else None."""
-        length = self.config.get("model_max_length")
-        if length is None or length > MAX_KNOWN_LENGTH:
-            return self.max_positions
-        return int(length)
-
-    def resolve_compat(self, asked: str | None) -> Compat:
-        """The mode that was asked for, else the one that the folder was saved with, else ``"exact"``.
-
-        Raises:
-            UserError: for an unknown mode.
-        """
-        mode = asked or self.config.get(COMPAT_KEY, "exact")
-        if mode == "exact":
-            return "exact"
-        if mode == "hf5":
-            return "hf5"
-        raise UserError(f"compat={mode!r} is unknown: use 'exact' or 'hf5' (the ids of transformers 5).")
+        return self.settings.model_max_length or self.max_positions
 
 
 def read_folder(folder: Path) -> TokenizerFiles:
@@ -85,56 +72,91 @@ def read_folder(folder: Path) -> TokenizerFiles:
     """
     if not folder.is_dir():
         raise UserError(f"no such folder: {folder}. Give a checkpoint folder or a Hub name.")
-    model_path, json_path = folder / MODEL_FILE, folder / JSON_FILE
-    model = model_path.read_bytes() if model_path.is_file() else None
-    tokenizer_json = _read_json(json_path) if model is None and json_path.is_file() else None
+    model_path = member(folder, MODEL_FILE)
+    model = _read_bytes(model_path) if model_path.is_file() else None
+    tokenizer_json = _read_json(folder, JSON_FILE) if (folder / JSON_FILE).is_file() else None
     if model is None and tokenizer_json is None:
         raise UserError(
             f"no tokenizer in {folder}: need {MODEL_FILE} or {JSON_FILE}. "
             "Copy it from the checkpoint that the weights came from."
         )
-    config = _read_json(folder / CONFIG_FILE)
-    added = {
-        **{token["content"]: token["id"] for token in (tokenizer_json or {}).get("added_tokens", [])},
-        **{
-            _token_text(token): int(number)
-            for number, token in config.get("added_tokens_decoder", {}).items()
-        },
-        **_read_json(folder / ADDED_FILE),
-    }
+    config = _read_json(folder, CONFIG_FILE)
+    settings = read_settings(config, _read_json(folder, MAP_FILE), place=str(folder))
+    added, matching = _added_tokens(folder, tokenizer_json, config, settings)
+    model_config = _read_json(folder, "config.json")
+    positions = model_config.get("max_position_embeddings")
     return TokenizerFiles(
         place=str(folder),
         model=model,
         tokenizer_json=tokenizer_json,
-        config=config,
+        settings=settings,
         added=added,
-        max_positions=_read_json(folder / "config.json").get("max_position_embeddings"),
+        matching=matching,
+        max_positions=positions if type(positions) is int and positions > 0 else None,
     )
 
 
-def download_folder(name: str, *, revision: str | None, local_files_only: bool) -> Path:
-    """Fetch the tokenizer files of a Hub checkpoint into the ordinary cache and return their folder.
+def _added_tokens(
+    folder: Path,
+    tokenizer_json: Mapping[str, Any] | None,
+    config: Mapping[str, Any],
+    settings: TokenizerSettings,
+) -> tuple[dict[str, int], dict[str, Matching]]:
+    """Ids of added tokens and how they match, from all three files that may list them.
+
+    ``tokenizer.json`` comes first, as in transformers. ``added_tokens.json`` does not say how its tokens
+    match; transformers looks for those that no other field calls special after normalisation.
 
     Raises:
-        UserError: if the name is a path that leads nowhere, if there is no such name, or if there is no
-            network and nothing in the cache.
+        UserError: if an entry cannot be read, or two files give a token two ids.
     """
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise UserError(f"no such folder: {name}. Give a checkpoint folder or a Hub name.")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(
-            snapshot_download(
-                name,
-                revision=revision,
-                allow_patterns=list(HUB_FILES),
-                local_files_only=local_files_only,
+    specials = {*settings.names.values(), *settings.unnumbered}
+    listed: list[tuple[str, Any, Any]] = []
+    listed += [(JSON_FILE, token, _field(token, "id")) for token in _list_of(folder, tokenizer_json)]
+    decoder = config.get("added_tokens_decoder") or {}
+    if not isinstance(decoder, Mapping):
+        raise UserError(f"{folder}/{CONFIG_FILE}: added_tokens_decoder is {decoder!r}; need tokens by id.")
+    listed += [(CONFIG_FILE, token, number) for number, token in decoder.items()]
+    listed += [
+        (ADDED_FILE, {"content": token, "normalized": token not in specials}, number)
+        for token, number in _read_json(folder, ADDED_FILE).items()
+    ]
+    added: dict[str, int] = {}
+    matching: dict[str, Matching] = {}
+    for file, token, number in listed:
+        try:
+            text, found = token_text(token, "an added token"), int(number)
+        except (UserError, TypeError, ValueError) as error:
+            raise UserError(f"{folder}/{file}: {token!r} with the id {number!r} is not a token.") from error
+        if not text:
+            logger.warning("%s/%s lists an empty token, which no text holds: ignored", folder, file)
+            continue
+        if added.setdefault(text, found) != found:
+            raise UserError(
+                f"{folder}/{file} gives {text!r} the id {found}, and another file {added[text]}: the files "
+                "are of two tokenizers. Copy all of them from one checkpoint."
             )
-        )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise not_given(name, error) from error
+        if text not in matching:
+            fields = token if isinstance(token, Mapping) else {}
+            matching[text] = Matching(
+                special=bool(fields.get("special", text in specials)),
+                normalized=bool(fields.get("normalized", False)),
+                single_word=bool(fields.get("single_word", False)),
+                lstrip=bool(fields.get("lstrip", False)),
+                rstrip=bool(fields.get("rstrip", False)),
+            )
+    return added, matching
+
+
+def _list_of(folder: Path, tokenizer_json: Mapping[str, Any] | None) -> list[Any]:
+    tokens = (tokenizer_json or {}).get("added_tokens") or []
+    if not isinstance(tokens, list):
+        raise UserError(f"{folder}/{JSON_FILE}: added_tokens is {tokens!r}; need a list of tokens.")
+    return tokens
+
+
+def _field(token: Any, key: str) -> Any:
+    return token.get(key) if isinstance(token, Mapping) else None
 
 
 def not_given(name: str, error: Exception) -> UserError:
@@ -153,17 +175,23 @@ def write_folder(
     tokenizer_json: str,
     specials: SpecialTokens,
     model_max_length: int | None,
-    compat: str | None,
+    model_input_names: Sequence[str] = INPUT_NAMES,
+    padding_side: str = "right",
+    truncation_side: str = "right",
+    text: TextSettings = PLAIN_TEXT,
+    compat: str | None = None,
 ) -> tuple[str, ...]:
     """Write the files of a tokenizer, each atomically, and return their paths."""
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": model_max_length or NO_LIMIT,
-        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
-        "padding_side": "right",
+        "model_input_names": list(model_input_names),
+        "padding_side": padding_side,
+        **({} if truncation_side == "right" else {"truncation_side": truncation_side}),
         "clean_up_tokenization_spaces": False,
-        "do_lower_case": False,
-        "split_by_punct": False,
+        "do_lower_case": text.lowercase,
+        "split_by_punct": text.splits_punctuation,
+        **({} if text.prefix_every_stretch else {"add_prefix_space": False}),
         "vocab_type": "spm",
         "bos_token": specials.names["cls_token"],
         "eos_token": specials.names["sep_token"],
@@ -175,8 +203,8 @@ def write_folder(
     folder.mkdir(parents=True, exist_ok=True)
     if model is not None:
         write_bytes(folder / MODEL_FILE, model)
-    for name, text in texts.items():
-        write_text(folder / name, text)
+    for name, content in texts.items():
+        write_text(folder / name, content)
     return tuple(str(folder / name) for name in ([MODEL_FILE] if model is not None else []) + list(texts))
 
 
@@ -184,19 +212,22 @@ def _to_json(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_bytes(path: Path) -> bytes:
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError(f"{path} has {path.stat().st_size:,} bytes; no tokenizer is so large.")
+    return path.read_bytes()
+
+
+def _read_json(folder: Path, name: str) -> dict[str, Any]:
+    path = member(folder, name)
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # broken UTF-8 or broken JSON
+        content = json.loads(_read_bytes(path).decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # broken UTF-8 or broken JSON
         raise UserError(f"{path} is not JSON ({error}). Fetch the file again.") from error
     if not isinstance(content, dict):
         raise UserError(
             f"{path} holds a JSON {type(content).__name__}, need an object. Fetch the file again."
         )
     return content
-
-
-def _token_text(token: str | Mapping[str, Any]) -> str:
-    return token if isinstance(token, str) else token["content"]

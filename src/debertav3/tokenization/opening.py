@@ -2,36 +2,53 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import tokenizers
 
 from ..errors import UserError
 from .engines import Engine, SentencePieceEngine, TokenizersEngine
-from .folder import JSON_FILE, MODEL_FILE, Compat, TokenizerFiles
-from .recipe import Pieces, transformers5_tokenizer, without_specials
+from .folder import JSON_FILE, MODEL_FILE, TokenizerFiles
+from .recipe import (
+    Pieces,
+    check_numbers,
+    exact_tokenizer,
+    for_text,
+    transformers5_tokenizer,
+    without_specials,
+)
+from .settings import Compat
 from .specials import SpecialTokens
 
 
 def open_engine(files: TokenizerFiles, *, compat: Compat, num_threads: int) -> tuple[Engine, SpecialTokens]:
     """Open ``spm.model`` if the folder has one, else ``tokenizer.json`` as it stands.
 
+    A model whose folder asks for more than the model does (added tokens that are found after normalisation,
+    lower case, words split at punctuation) runs in Hugging Face's library, which does these things.
+
     Raises:
         UserError: if a file cannot be read, or is not of DeBERTa's kind.
     """
+    text = files.settings.text
     if files.model is not None:
         model = _open_model(files, num_threads)
+        _check_vocabularies(files, model.pieces)
         specials = _specials(files, model.pieces)
         if compat == "exact":
-            return model, specials
+            if text.are_plain and specials.are_plain:
+                return model, specials
+            return TokenizersEngine(for_text(exact_tokenizer(model, specials, text), specials)), specials
         vocabulary = model.scored_pieces()
     else:
         content = _unigram_content(files)
-        vocabulary = [(piece, score) for piece, score in content["model"]["vocab"]]
+        vocabulary = _vocabulary(content, files.place)
         specials = _specials(files, [piece for piece, _ in vocabulary])
         if compat == "exact":
+            _check_text_settings(content, files)
             return TokenizersEngine(_open_json(content, vocabulary, specials, files.place)), specials
-    return TokenizersEngine(transformers5_tokenizer(vocabulary, specials)), specials
+    return TokenizersEngine(for_text(transformers5_tokenizer(vocabulary, specials, text), specials)), specials
 
 
 def _open_model(files: TokenizerFiles, num_threads: int) -> SentencePieceEngine:
@@ -44,9 +61,27 @@ def _open_model(files: TokenizerFiles, num_threads: int) -> SentencePieceEngine:
         ) from error
 
 
+def _check_vocabularies(files: TokenizerFiles, pieces: list[str]) -> None:
+    """Refuse a ``tokenizer.json`` beside the model that holds another vocabulary."""
+    if files.tokenizer_json is None:
+        return
+    theirs = [piece for piece, _ in _vocabulary(_unigram_content(files), files.place)]
+    if theirs != pieces:
+        differing = next(
+            (number for number, (a, b) in enumerate(zip(theirs, pieces, strict=False)) if a != b),
+            min(len(theirs), len(pieces)),
+        )
+        raise UserError(
+            f"{files.place}: {MODEL_FILE} and {JSON_FILE} hold different vocabularies, {len(pieces):,} and "
+            f"{len(theirs):,} pieces that differ from id {differing} on: one of them is of another model. "
+            "Remove the wrong one."
+        )
+
+
 def _unigram_content(files: TokenizerFiles) -> Mapping[str, Any]:
     content = files.tokenizer_json or {}
-    kind = content.get("model", {}).get("type", "nameless")
+    model = content.get("model")
+    kind = model.get("type", "nameless") if isinstance(model, Mapping) else "nameless"
     if kind != "Unigram":
         raise UserError(
             f"{files.place}/{JSON_FILE} holds a {kind} model, need Unigram, DeBERTa's kind. "
@@ -55,20 +90,67 @@ def _unigram_content(files: TokenizerFiles) -> Mapping[str, Any]:
     return content
 
 
+def _vocabulary(content: Mapping[str, Any], place: str) -> list[tuple[str, float]]:
+    try:
+        return [(str(piece), float(score)) for piece, score in content["model"]["vocab"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{place}/{JSON_FILE} has no readable vocabulary. Fetch the file again.") from error
+
+
+def _check_text_settings(content: Mapping[str, Any], files: TokenizerFiles) -> None:
+    """Refuse a ``tokenizer.json`` that does not do what ``tokenizer_config.json`` asks for."""
+    text, said = files.settings.text, json.dumps([content.get("normalizer"), content.get("pre_tokenizer")])
+    of_deberta = (files.settings.class_name or "").startswith("DebertaV2")
+    for name, is_asked, is_done in (
+        ("do_lower_case is true", text.lowercase, '"Lowercase"' in said),
+        ("split_by_punct is true", text.splits_punctuation, '"Punctuation"' in said),
+        (
+            "add_prefix_space is false",
+            of_deberta and not text.prefix_every_stretch,
+            '"prepend_scheme": "always"' not in said,
+        ),
+    ):
+        if is_asked and not is_done:
+            raise UserError(
+                f"{files.place}: {name} in tokenizer_config.json, and {JSON_FILE} does not do it: they are "
+                "of two tokenizers. Correct the field, or copy both from one checkpoint."
+            )
+
+
 def _open_json(
     content: Mapping[str, Any], vocabulary: Pieces, specials: SpecialTokens, place: str
 ) -> tokenizers.Tokenizer:
-    model = {**content["model"], "vocab": without_specials(vocabulary, specials)}
+    """The tokenizer of a ``tokenizer.json``, without the padding and truncation that it was saved with."""
+    roles = set(specials.names.values())
+    complete = {
+        **content,
+        "model": {**content["model"], "vocab": without_specials(vocabulary, specials)},
+        "padding": None,
+        "truncation": None,
+        "added_tokens": [
+            # id is read and ignored: the library numbers tokens in their order
+            {"id": 0, "content": token, **asdict(how), "special": token in roles}
+            for token, how in specials.numbered(len(vocabulary))
+        ],
+    }
     try:
-        tokenizer = tokenizers.Tokenizer.from_str(json.dumps({**content, "model": model}))
+        tokenizer = tokenizers.Tokenizer.from_str(json.dumps(complete))
     except Exception as error:  # the library raises nothing narrower
         raise UserError(f"{place}/{JSON_FILE} cannot be read ({error}). Fetch the file again.") from error
+    check_numbers(tokenizer, specials)
     _check_template(tokenizer, specials, place)
     return tokenizer
 
 
 def _specials(files: TokenizerFiles, pieces: list[str]) -> SpecialTokens:
-    return SpecialTokens.resolve(pieces=pieces, names=files.names, added=files.added, place=files.place)
+    return SpecialTokens.resolve(
+        pieces=pieces,
+        names=files.settings.names,
+        added=files.added,
+        place=files.place,
+        matching=files.matching,
+        unnumbered=files.settings.unnumbered,
+    )
 
 
 def _check_template(tokenizer: tokenizers.Tokenizer, specials: SpecialTokens, place: str) -> None:

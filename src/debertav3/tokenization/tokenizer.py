@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import tokenizers
 
 from ..errors import UserError
+from ..model_folder import locate
 from .alignment import Span
 from .assembly import Encoded, Truncation, lay_out, truncation_strategy
 from .encoding import Encoding, Origin
 from .engines import Engine, SentencePieceEngine, TokenizersEngine
-from .folder import NO_LIMIT, Compat, download_folder, read_folder, write_folder
+from .folder import HUB_FILES, read_folder, write_folder
 from .inputs import Texts, read_inputs
 from .opening import open_engine
 from .padding import Arrays, Padding, Side, as_list, pad_rows, padded_length, padding_strategy, to_arrays
-from .recipe import exact_tokenizer
+from .recipe import exact_tokenizer, with_special
+from .settings import INPUT_NAMES, NO_LIMIT, PLAIN_TEXT, Compat, TextSettings
 from .specials import SpecialTokens
 from .vocabulary import Vocabulary
 
@@ -49,9 +51,12 @@ class DebertaV3Tokenizer(Vocabulary):
         model_max_length: longest row in tokens, special ones included; None for no limit.
         parse_special_tokens: recognise ``[MASK]`` and the other special strings in text, unless a call says
             otherwise.
+        text: what happens to a text before the engine's own work; kept by a save.
+        padding_side: where padding goes.
+        truncation_side: where texts that are too long are cut.
+        model_input_names: what a call gives where it is not told.
     """
 
-    model_input_names = ("input_ids", "token_type_ids", "attention_mask")
     is_fast = True
 
     def __init__(
@@ -63,16 +68,23 @@ class DebertaV3Tokenizer(Vocabulary):
         compat: Compat = "exact",
         model_max_length: int | None = 512,
         parse_special_tokens: bool = False,
+        text: TextSettings = PLAIN_TEXT,
+        padding_side: Side = "right",
+        truncation_side: Side = "right",
+        model_input_names: Sequence[str] = INPUT_NAMES,
     ) -> None:
         super().__init__(engine, specials)
         self.model = model
         self.compat = compat
         self.model_max_length = model_max_length or NO_LIMIT
         self.parse_special_tokens = parse_special_tokens
-        self.padding_side: Side = "right"
-        self.truncation_side: Side = "right"
-        self._added_pattern = _any_of(specials.added)
-        self._all_pattern = _any_of(self._outside)
+        self.text_settings = text
+        self.padding_side: Side = padding_side
+        self.truncation_side: Side = truncation_side
+        self.model_input_names: tuple[str, ...] = tuple(model_input_names)
+        roles = specials.names.values()
+        self._added_pattern = None if engine.finds_added else _any_of(specials.added)
+        self._all_pattern = _any_of(roles if engine.finds_added else self._outside)
 
     @classmethod
     def from_pretrained(
@@ -100,13 +112,12 @@ class DebertaV3Tokenizer(Vocabulary):
         Raises:
             UserError: if there is no tokenizer, or it is not one of DeBERTa's kind.
         """
-        folder = Path(folder_or_hub_name)
-        if not folder.is_dir():
-            folder = download_folder(
-                str(folder_or_hub_name), revision=revision, local_files_only=local_files_only
-            )
+        folder = locate(
+            folder_or_hub_name, only=HUB_FILES, revision=revision, local_files_only=local_files_only
+        )
         files = read_folder(folder)
-        mode = files.resolve_compat(compat)
+        settings = files.settings
+        mode = settings.resolve_compat(compat)
         engine, specials = open_engine(files, compat=mode, num_threads=num_threads)
         return cls(
             engine,
@@ -115,6 +126,10 @@ class DebertaV3Tokenizer(Vocabulary):
             compat=mode,
             model_max_length=files.model_max_length,
             parse_special_tokens=parse_special_tokens,
+            text=settings.text,
+            padding_side=settings.padding_side,
+            truncation_side=settings.truncation_side,
+            model_input_names=settings.model_input_names,
         )
 
     def save_pretrained(self, folder: str | Path) -> tuple[str, ...]:
@@ -129,6 +144,10 @@ class DebertaV3Tokenizer(Vocabulary):
             tokenizer_json=self._backend().to_str(),
             specials=self.specials,
             model_max_length=self._limit,
+            model_input_names=self.model_input_names,
+            padding_side=self.padding_side,
+            truncation_side=self.truncation_side,
+            text=self.text_settings,
             compat=None if self.compat == "exact" else self.compat,
         )
 
@@ -195,8 +214,8 @@ class DebertaV3Tokenizer(Vocabulary):
         is_split_into_words: bool = False,
         parse_special_tokens: bool | None = None,
         return_tensors: Arrays | None = None,
-        return_token_type_ids: bool = True,
-        return_attention_mask: bool = True,
+        return_token_type_ids: bool | None = None,
+        return_attention_mask: bool | None = None,
         return_offsets_mapping: bool = False,
         return_special_tokens_mask: bool = False,
     ) -> Encoding:
@@ -214,8 +233,9 @@ class DebertaV3Tokenizer(Vocabulary):
             is_split_into_words: texts are lists of words; spans then count from each word's own start.
             parse_special_tokens: overrides the tokenizer's setting.
             return_tensors: ``"np"``, ``"pt"``, or None for lists.
-            return_token_type_ids: 0 for the first segment, 1 for the second.
-            return_attention_mask: 1 for real tokens.
+            return_token_type_ids: 0 for the first segment, 1 for the second; None asks
+                ``model_input_names``.
+            return_attention_mask: 1 for real tokens; None asks ``model_input_names``.
             return_offsets_mapping: add ``offset_mapping``; special tokens have ``(0, 0)``.
             return_special_tokens_mask: add ``special_tokens_mask``, 1 for special tokens.
 
@@ -239,9 +259,9 @@ class DebertaV3Tokenizer(Vocabulary):
         columns: dict[str, list[list[Any]]] = {
             "input_ids": layout.ids(cls_id=self.cls_token_id, sep_id=self.sep_token_id)
         }
-        if return_token_type_ids:
+        if self._gives("token_type_ids", return_token_type_ids):
             columns["token_type_ids"] = layout.types()
-        if return_attention_mask:
+        if self._gives("attention_mask", return_attention_mask):
             columns["attention_mask"] = [[1] * length for length in layout.lengths]
         if return_offsets_mapping:
             columns["offset_mapping"] = layout.spans()
@@ -296,6 +316,9 @@ class DebertaV3Tokenizer(Vocabulary):
         self._pad(columns, padding, max_length or self._limit, pad_to_multiple_of)
         return Encoding(to_arrays(columns, return_tensors) if return_tensors else columns)
 
+    def _gives(self, name: str, asked: bool | None) -> bool:
+        return name in self.model_input_names if asked is None else asked
+
     @property
     def _limit(self) -> int | None:
         return self.model_max_length if self.model_max_length < NO_LIMIT else None
@@ -303,12 +326,11 @@ class DebertaV3Tokenizer(Vocabulary):
     def _backend(self) -> tokenizers.Tokenizer:
         """A ``tokenizers.Tokenizer`` of its own that recognises special tokens, as Hugging Face expects."""
         if isinstance(self.engine, TokenizersEngine):
-            copy = tokenizers.Tokenizer.from_str(self.engine.tokenizer.to_str())
-            copy.encode_special_tokens = False
-            return copy
+            special = {token for token, how in self.specials.matching.items() if how.special}
+            return with_special(self.engine.tokenizer, special | set(self.specials.names.values()))
         if not isinstance(self.engine, SentencePieceEngine):
             raise TypeError(f"no tokenizer.json can be made from a {type(self.engine).__name__}")
-        return exact_tokenizer(self.engine, self.specials)
+        return exact_tokenizer(self.engine, self.specials, self.text_settings)
 
     def _pattern(self, parse_special_tokens: bool | None) -> re.Pattern[str] | None:
         parse = self.parse_special_tokens if parse_special_tokens is None else parse_special_tokens

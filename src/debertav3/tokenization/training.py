@@ -113,7 +113,6 @@ def train_vocabulary(
             tokenizer_json=exact_tokenizer(engine, specials).to_str(),
             specials=specials,
             model_max_length=512,
-            compat=None,
         )
         write_json(partial / REPORT_FILE, {"settings": asdict(config), "measured": asdict(report)})
     return report

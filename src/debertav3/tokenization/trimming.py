@@ -60,7 +60,11 @@ def trim_tokenizer(tokenizer: DebertaV3Tokenizer, used: Iterable[int]) -> Trimme
     """
     engine = tokenizer.engine
     if not isinstance(engine, SentencePieceEngine):
-        raise UserError(f"trimming needs a tokenizer with {MODEL_FILE}; this one has only a tokenizer.json.")
+        raise UserError(
+            f"trimming needs a tokenizer that its {MODEL_FILE} alone describes; this one has only a "
+            "tokenizer.json, or asks for lower case, split punctuation or added tokens that are found after "
+            "normalisation."
+        )
     pieces = sorted(set(_always_kept(engine)).union(number for number in used if number < len(engine.pieces)))
     outside = sorted(tokenizer.specials.all_ids.values())
     old_ids = pieces + [number for number in outside if number >= len(engine.pieces)]
@@ -78,6 +82,9 @@ def trim_tokenizer(tokenizer: DebertaV3Tokenizer, used: Iterable[int]) -> Trimme
         compat=tokenizer.compat,
         model_max_length=tokenizer.model_max_length,
         parse_special_tokens=tokenizer.parse_special_tokens,
+        padding_side=tokenizer.padding_side,
+        truncation_side=tokenizer.truncation_side,
+        model_input_names=tokenizer.model_input_names,
     )
     return TrimmedTokenizer(trimmed, old_ids)
 

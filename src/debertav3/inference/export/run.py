@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from ... import __version__
 from ...checkpoint.configuration import read_config
-from ...checkpoint.files import locate
 from ...checkpoint.opening import open_model
 from ...checkpoint.saving import replacing_folder
 from ...contents import content_sums
 from ...errors import UserError
+from ...model_folder import locate
 from ...models.base import complete_config
 from ...tokenization import DebertaV3Tokenizer
 from ..backends import HEAD_OF_ARCHITECTURE, head_for
@@ -73,13 +73,15 @@ def export_model(path_or_name: str | Path, target: str | Path, config: ExportCon
         model = model.half().float()  # what the export's weights will be
     tokenizer = DebertaV3Tokenizer.from_pretrained(source)
     with replacing_folder(target) as folder:
-        tokenizer.save_pretrained(folder)
         settings = complete_config(model.config) | {"architectures": [type(model).__name__]}
         text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
         (folder / "config.json").write_text(text, encoding="utf-8")
         size, length = _SAMPLE
         length = min(length, model.config.max_position_embeddings)
         sample = random_batch(size, length, head=head, config=model.config, is_ragged=True)
+        if config.format != TORCH:  # the tokenizer gives just what the graph takes
+            tokenizer.model_input_names = tuple(n for n in tokenizer.model_input_names if n in sample)
+        tokenizer.save_pretrained(folder)
         manifest = Manifest(
             format=config.format,
             head=head,

@@ -1,0 +1,1 @@
+"""What a training leaves: its settings, and the record of a run."""
