@@ -23,12 +23,12 @@ import transformers
 
 from auto_classes import save_model
 from debertav3 import Predictor
-from debertav3.data.jsonl import read_jsonl
 from debertav3.files import write_json
 from debertav3.inference.export.config import ExportConfig
 from debertav3.inference.export.run import export_model
 from debertav3.inference.token_budget import best_batch_tokens
 from debertav3.sizes import flops_per_token, raw_config
+from debertav3.tasks.tables import read_table
 from side_by_side import alternate, matmul_rate, print_json
 
 EXPORTS: dict[str, dict[str, Any]] = {
@@ -51,7 +51,7 @@ Pairs = list[tuple[str, str]]
 
 
 def read_pairs(data: Path, count: int) -> Pairs:
-    rows = read_jsonl(data / "nli" / "mnli_matched_dev.jsonl.gz")
+    rows = read_table(data / "nli" / "mnli_matched_dev.jsonl.gz")
     return [(row.fields["premise"], row.fields["hypothesis"]) for row in itertools.islice(rows, count)]
 
 

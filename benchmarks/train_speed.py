@@ -26,9 +26,10 @@ from transformers import Trainer, TrainerCallback
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
 from debertav3.finetune.batches import EncodedDataset, LengthBucketSampler, PaddingCollator
 from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.glue import NLI, NLI_LABELS
+from debertav3.finetune.objectives import objective_of
 from debertav3.finetune.trainer import FinetuneTrainer, training_arguments
 from debertav3.sizes import config_for
+from debertav3.tasks.glue import NLI, NLI_LABELS
 from side_by_side import print_json, ratio
 
 CONTENDERS = ("stock", "ours")
@@ -54,7 +55,7 @@ def batches_of(arguments: argparse.Namespace, config: FinetuneConfig) -> tuple[E
     """Real pairs in the order in which our sampler deals them, so that both see the same batches."""
     tokenizer = DebertaV3Tokenizer.from_pretrained(arguments.tokenizer)
     examples = NLI.read(arguments.data)
-    dataset = NLI.encode(examples, tokenizer, labels=NLI_LABELS, config=config)
+    dataset = objective_of(NLI).encode(examples, tokenizer, labels=NLI_LABELS, config=config)
     sampler = LengthBucketSampler(dataset.lengths, batch_size=config.loop.batch_size, seed=config.seed)
     order = list(sampler)[: arguments.steps * arguments.rounds * config.loop.batch_size]
     return EncodedDataset([dataset[index] for index in order], origins=order, examples=examples), tokenizer

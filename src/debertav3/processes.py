@@ -1,15 +1,10 @@
-"""How processes end: workers with the process that started them, trainings between two steps when asked."""
+"""How worker processes end: with the process that started them, and when it says so."""
 
-import logging
 import os
 import signal
 import threading
 import time
 from multiprocessing import connection, parent_process
-from types import FrameType
-from typing import Any
-
-logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.5
 _watching: set[int] = set()
@@ -36,38 +31,6 @@ def _watch(parent: int) -> None:
         while os.getppid() == parent:
             time.sleep(_POLL_SECONDS)
     os._exit(1)  # sys.exit would end this thread alone
-
-
-class StopRequest:
-    """SIGTERM or Ctrl-C asks a training to save and stop after the step that it is at.
-
-    A second Ctrl-C does not wait: it raises KeyboardInterrupt.
-    """
-
-    def __init__(self) -> None:
-        self.is_set = False
-        self.reason = ""
-        """What asked: ``SIGTERM`` or ``Ctrl-C``."""
-        self._before: dict[int, Any] = {}
-
-    def listen(self) -> None:
-        """Take the signals over. Outside the main thread, where Python allows no handlers, do nothing."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._note)
-
-    def give_back(self) -> None:
-        """Restore the handlers that were there before."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before.clear()
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.is_set:
-            raise KeyboardInterrupt
-        self.is_set = True
-        self.reason = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
-        logger.warning("%s: saving after this step; Ctrl-C stops at once", self.reason)
 
 
 def leave_signals_to_parent(worker: int = 0) -> None:

@@ -26,8 +26,8 @@ from debertav3.finetune import trainer as training
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.preparation import read_data
 from debertav3.finetune.run import run
-from debertav3.finetune.tasks import TASKS
 from debertav3.sizes import config_for
+from debertav3.tasks.names import TASKS
 from debertav3.tokenization import DebertaV3Tokenizer
 
 NLI_TYPE = type(TASKS["nli"])

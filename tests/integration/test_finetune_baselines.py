@@ -14,7 +14,7 @@ from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.opening import open_model, open_tokenizer
 from debertav3.finetune.preparation import read_data
 from debertav3.finetune.run import run
-from debertav3.finetune.tasks import TASKS
+from debertav3.tasks.names import TASKS
 
 TEXTS = ["Somebody sleeps here often.", "Nobody sings in Oslo, says the bird.", "Anna waits and works."]
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}

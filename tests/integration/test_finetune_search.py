@@ -12,9 +12,10 @@ from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
 from debertav3.errors import UserError
 from debertav3.finetune import trainer as training
 from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetune.objectives.text import TextObjective
 from debertav3.finetune.search import paper_grid, read_grid, search
-from debertav3.finetune.tasks import TASKS
 from debertav3.sizes import config_for
+from debertav3.tasks.names import TASKS
 
 pytest.importorskip("optuna")
 GRID = {"learning_rate": [1e-9, 2e-2], "warmup_steps": [0.0, 0.5]}
@@ -82,7 +83,7 @@ def test_trials_on_other_data_or_weights_are_not_ranked_together(
     base: FinetuneConfig, tmp_path: Path, nano: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("debertav3.finetune.search._score_of", lambda *args, **kwargs: 0.5)
-    out, rows = tmp_path / "out", Path(base.dev[0])
+    out, rows = tmp_path / "out", Path(base.data.dev[0])
     search(base, GRID, out, trials=1)
     content = rows.read_text(encoding="utf-8")
     moved = tmp_path / "moved.jsonl"
@@ -169,9 +170,8 @@ def test_the_score_is_the_one_that_selects_the_best_checkpoint(
     def scores(*args: Any, **kwargs: Any) -> dict[str, float]:
         return {"other": 0.9, "accuracy": 0.4}
 
-    task = type(TASKS["sst2"])
-    monkeypatch.setattr(task, "score", scores)
-    monkeypatch.setattr(task, "baseline", scores)
+    monkeypatch.setattr(TextObjective, "score", scores)
+    monkeypatch.setattr(type(TASKS["sst2"]), "baseline", scores)
     settings = base.with_values({"max_steps": 1}, source="test")
     (row,) = search(settings, {"learning_rate": [1e-9]}, tmp_path / "out", trials=1)
     assert row["score"] == 0.4

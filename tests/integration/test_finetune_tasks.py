@@ -12,7 +12,7 @@ from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.opening import open_model
 from debertav3.finetune.preparation import read_data
 from debertav3.finetune.run import run
-from debertav3.finetune.tasks import TASKS
+from debertav3.tasks.names import TASKS
 
 CASES = {
     "stsb": (
@@ -28,7 +28,7 @@ CASES = {
     "squad2": (
         "squad/dev-v2.0-slice.json",
         "AutoModelForQuestionAnswering",
-        {"exact", "f1", "best_f1_thresh"},
+        {"exact_match", "f1", "best_f1_thresh"},
     ),
     "arc": ("glue/arc_train.jsonl.gz", "AutoModelForMultipleChoice", {"accuracy"}),
 }

@@ -10,8 +10,9 @@ import pytest
 
 from debertav3 import Predictor, UserError, cli
 from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.custom import custom_task, named_columns
-from debertav3.inference.columns import Columns, find_columns, read_trained
+from debertav3.tasks.columns import Columns, find_columns, read_trained
+from debertav3.tasks.custom import custom_task, named_columns
+from debertav3.tasks.rows import Row
 from tiny_models import ModelFolders
 
 Run = Callable[..., tuple[int, str, str]]
@@ -137,13 +138,13 @@ def test_labels_mean_what_they_meant_in_training(
     folders: ModelFolders, tmp_path: Path, label: str, id2label: dict, kind: dict
 ) -> None:
     from debertav3.inference.answerers import TaskPlan
-    from debertav3.inference.file_tasks import AnswerOptions
+    from debertav3.inference.row_answers import AnswerOptions
 
     folder = trained(folders("DebertaV2ForSequenceClassification", id2label=id2label, **kind), label="v")
     columns = find_columns(read_trained(folder), Columns())
     task = TaskPlan(task="classify", model=str(folder), options=AnswerOptions(columns=columns)).open()
     want = {"a|b": ["a", "b"], "-1.5": -1.5}.get(label, label)
-    assert task.read({"text": "A film.", "v": label}).gold == want
+    assert task.read(Row("", {"text": "A film.", "v": label})).gold == want
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ def test_a_run_notes_the_columns_that_it_has_found(
     tmp_path: Path, content: str, settings: dict[str, str], names: tuple[str | None, ...]
 ) -> None:
     (tmp_path / "ok.csv").write_text(content, encoding="utf-8")
-    task = custom_task(FinetuneConfig.of(task="custom", model="x", **settings), str(tmp_path / "ok.csv"))
+    task = custom_task(str(tmp_path / "ok.csv"), **settings)
     found = find_columns(read_trained(trained(tmp_path, **named_columns(task))), Columns())
     assert (found.text, found.pair, found.label) == names
 
@@ -169,3 +170,33 @@ def test_a_run_notes_the_columns_that_it_has_found(
 def test_other_runs_say_nothing(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content, encoding="utf-8")
     assert find_columns(read_trained(tmp_path), Columns()) == Columns()
+
+
+def test_the_columns_travel_with_an_export(run: Run, opinions: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from debertav3.inference.export.config import ExportConfig
+    from debertav3.inference.export.run import export_model
+
+    export_model(opinions, tmp_path / "graph", ExportConfig(format="onnx"))
+    source, target = tmp_path / "ok.csv", tmp_path / "out.jsonl"
+    source.write_text(CSV, encoding="utf-8")
+    code, _, err = run(
+        "predict", "classify", "--model", tmp_path / "graph", "--input", source, "--output", target
+    )
+    assert code == 0, err
+    want = Predictor.from_pretrained(opinions).classify([row["review"] for row in read(target)])
+    assert [row["prediction"] for row in read(target)] == [one["label"] for one in want]
+    code, out, err = run("evaluate", "custom", "--model", tmp_path / "graph", "--data", source)
+    assert (code, json.loads(out)["labelled"]) == (0, 2), err
+
+
+def test_the_task_of_the_training_names_the_answer(run: Run, opinions: Path, tmp_path: Path) -> None:
+    source = tmp_path / "ok.csv"
+    source.write_text(CSV, encoding="utf-8")
+    reports = [
+        run("evaluate", task, "--model", opinions, "--data", source) for task in ("custom", "classify")
+    ]
+    assert [report[0] for report in reports] == [0, 0]
+    assert json.loads(reports[0][1]) == json.loads(reports[1][1])
+    assert json.loads(reports[0][1])["task"] == "classify"

@@ -371,22 +371,20 @@ def test_straight_from_text(nano: Path, tmp_path: Path) -> None:
         (tmp_path / f"{name}.txt").write_text("\n\n".join(text))
     settings = ["length=24", "global_batch=2", "precision=fp32", "generator_layers=1", "validation_windows=2"]
     pretrain_command(
-        out=tmp_path / "run", text=[str(tmp_path / "a.txt"), str(tmp_path / "b.txt")], tokenizer=str(nano),
+        out=tmp_path / "run", data=[str(tmp_path / "a.txt"), str(tmp_path / "b.txt")], tokenizer=str(nano),
         size="nano", steps=1, override=settings,
     )  # fmt: skip
     DebertaV2Model.from_pretrained(tmp_path / "run" / "encoder")
-    with pytest.raises(UserError, match="--text needs --tokenizer"):
-        pretrain_command(out=tmp_path / "other", text=[str(tmp_path / "a.txt")], size="nano")
+    with pytest.raises(UserError, match="--data with text files needs --tokenizer"):
+        pretrain_command(out=tmp_path / "other", data=[str(tmp_path / "a.txt")], size="nano")
 
 
-def test_data_and_text_together_are_refused_before_text_is_prepared(
-    shards: Path, nano: Path, tmp_path: Path
-) -> None:
-    out, text = tmp_path / "run", [str(tmp_path / "a.txt")]
-    with pytest.raises(UserError, match="either --data SHARDS or --text FILE"):
-        pretrain_command(out=out, data=shards, text=text, tokenizer=str(nano), size="nano")
-    with pytest.raises(UserError, match="either --data SHARDS or --text FILE"):
+def test_data_that_is_missing_is_named_before_anything_is_prepared(nano: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(UserError, match="no data: give --data SHARDS"):
         pretrain_command(out=out, size="nano")
+    with pytest.raises(UserError, match="absent does not exist"):
+        pretrain_command(out=out, data=[str(tmp_path / "absent")], size="nano")
     assert not out.exists()
 
 

@@ -14,7 +14,7 @@ from debertav3.cli.data import data_app
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.doctor import examine
 from debertav3.finetune.preparation import can_balance, read_data
-from debertav3.finetune.tasks import TASKS
+from debertav3.tasks.names import TASKS
 
 pytest.importorskip("sklearn")
 WORDS = ("sleeps", "sings", "runs", "reads", "waits", "works", "walks", "laughs")

@@ -21,7 +21,7 @@ app = typer.Typer(
     name="debertav3",
     help="DeBERTaV3: entailment, zero-shot labels, entities, answers, fine-tuning and checkpoints.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -73,7 +73,7 @@ def _show_log() -> None:
         return
     if level not in LOG_LEVELS:
         raise UserError(f"DEBERTAV3_LOG is {level!r}; need one of: {', '.join(LOG_LEVELS)}.")
-    from .finetune import log_to_stderr
+    from .terminal import log_to_stderr
 
     log_to_stderr()
     logging.getLogger("debertav3").setLevel(level.upper())

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from ..files import Output
-from .options import Overwrite
+from .options import Command, Overwrite
 from .outputs import guard
-from .several_values import SeveralValues
+from .terminal import wrote
 
 
 def register(app: typer.Typer) -> None:
-    app.command(cls=SeveralValues)(bench)
+    app.command(cls=Command)(bench)
 
 
 def bench(
@@ -36,7 +36,9 @@ def bench(
     plot: Annotated[Path | None, typer.Option(help="Also draw tokens a second as PNG.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Measure this machine: its rate of matrix products, then every backend beside stock transformers.
+    """Measure how fast this machine answers.
+
+    Its rate of matmuls, then every backend beside stock transformers.
 
     All run in one process in alternating rounds. The table comes on stderr, one JSON line on stdout.
 
@@ -77,3 +79,4 @@ def bench(
     if plot is not None:
         report.plot(found, plot)
     print(json.dumps({"benchmark": "bench", **found.as_dict()}))
+    wrote(plot)

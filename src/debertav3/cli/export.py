@@ -7,12 +7,13 @@ import typer
 
 from ..files import Output
 from .inputs import check_file, check_model, choose
-from .options import Overwrite
+from .options import Command, Overwrite
 from .outputs import guard
+from .terminal import wrote
 
 
 def register(app: typer.Typer) -> None:
-    app.command("export")(export)
+    app.command("export", cls=Command)(export)
 
 
 def export(
@@ -40,7 +41,9 @@ def export(
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a graph that runs without torch, or int8 weights, checked against the model; see docs/export.md.
+    """Export a model for OpenVINO, ONNX or int8.
+
+    Writes a graph that runs without torch, or int8 weights, checked against the model; see docs/export.md.
 
     Example: debertav3 export --model models/nano --format openvino --out nano-openvino
     """
@@ -68,3 +71,4 @@ def export(
 
     export_model(model, out, config)
     print(out)
+    wrote(out)

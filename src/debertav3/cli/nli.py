@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 
 from .inputs import check_loading, check_model
-from .predict import BackendName, Device, Dtype, HeadLabels, label_list
+from .options import Command
+from .predict import BackendName, Calibration, Device, Dtype, HeadLabels, label_list
 
 
 def register(app: typer.Typer) -> None:
-    app.command("nli")(nli)
+    app.command("nli", cls=Command)(nli)
 
 
 def nli(
@@ -23,8 +24,11 @@ def nli(
     device: Device = "auto",
     dtype: Dtype = "fp32",
     backend: BackendName = "light",
+    calibrated: Calibration = True,
 ) -> None:
-    """Say in percent whether a premise entails a hypothesis.
+    """Judge whether a text entails another.
+
+    Prints the probability of each label in percent.
 
     Example: debertav3 nli "A man is asleep on a bench." "Nobody is awake."
     """
@@ -41,6 +45,7 @@ def nli(
         device=device,
         dtype=dtype,
         backend=backend,
+        calibrated=calibrated,
         labels=label_list(labels),
     )
     print(json.dumps({name: round(100 * share, 1) for name, share in predictor.nli(pair).items()}))

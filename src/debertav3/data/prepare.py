@@ -32,7 +32,6 @@ from ..files import (
 from ..tokenization import DebertaV3Tokenizer
 from ..tokenization.folder import MODEL_FILE
 from .documents import Unit, plan_units
-from .jsonl import json_line
 from .shards import FORMAT, INDEX_NAME, SPLITS, TokenShards, read_index, token_dtype
 
 log = logging.getLogger(__name__)
@@ -338,7 +337,7 @@ class WriteIndex:
         facts = read_json_files(self.out / "stages" / "facts")
         problems = [row for rows in read_json_files(self.out / "stages" / "problems") for row in rows]
         with replacing_text(self.out / "problems.jsonl") as stream:
-            stream.writelines(map(json_line, problems))
+            stream.writelines(json.dumps(problem) + "\n" for problem in problems)
 
         counts: Counter[str] = Counter()
         lengths: Counter[int] = Counter()

@@ -27,7 +27,7 @@ class Output:
     """One thing that a command writes."""
 
     option: str
-    """As the user gives it, such as ``--output``."""
+    """As the user gives it, such as ``--out``."""
     path: PathLike | None
     """None is not given, and not checked."""
     is_folder: bool = False

@@ -10,12 +10,12 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
-from ..data.spans import Window, token_windows
 from ..errors import UserError
 from ..sizes import SIZES
+from ..tasks.spans import Window, token_windows
+from ..tasks.task import Head
 from ..tokenization.folder import not_given
 from .config import FinetuneConfig
-from .task import Head
 
 OURS = "deberta-v2"
 _AUTO: dict[Head, Any] = {
@@ -185,7 +185,7 @@ class PairLayout:
     def windows(
         self, question: Sequence[int], context: Sequence[int], *, max_length: int, overlap: int
     ) -> list[Window]:
-        """Lay a question and each part of a long context out, as ``data.spans.question_windows`` does."""
+        """Lay a question and each part of a long context out, as ``tasks.spans.question_windows`` does."""
         question = list(question[: max_length // 2 - 2])
         head = [*self.before, *question, *self.between]
         size = max_length - len(head) - len(self.after)

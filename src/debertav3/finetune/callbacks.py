@@ -1,6 +1,7 @@
 """What happens around the steps of a training: order of data, extra saves, signals, the progress bar."""
 
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from ..processes import StopRequest
+from ..runs.stop import StopFlag
 from .batches import LengthBucketSampler
 
 
@@ -40,20 +41,22 @@ class ExtraSaves(TrainerCallback):
         self.every = every
         self.evaluates_epochs = evaluates_epochs
         self.is_stopped = False
-        self.request = StopRequest()
         self._steps_per_epoch = 1
+        self.request = StopFlag()
+        self._listening = ExitStack()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Count the steps of an epoch and listen to signals."""
         self._steps_per_epoch = max(1, len(kwargs["train_dataloader"]) // args.gradient_accumulation_steps)
-        self.request.listen()
+        self._listening.enter_context(self.request.listening())
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Called after each optimiser step."""
+        self.is_stopped = self.is_stopped or self.request.is_set
         self._agree(args)
         is_due = self.every is not None and state.global_step % self.every == 0
         if (is_due or self.is_stopped) and not self._ends_epoch(state):
@@ -63,7 +66,6 @@ class ExtraSaves(TrainerCallback):
 
     def _agree(self, args: TrainingArguments) -> None:
         """Let all processes stop after the same step, whichever got the signal first."""
-        self.is_stopped = self.is_stopped or self.request.is_set
         if args.world_size > 1:
             flag = torch.tensor(int(self.is_stopped), device=args.device)
             torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
@@ -79,8 +81,8 @@ class ExtraSaves(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Give the signals back."""
-        self.request.give_back()
+        """Listen no longer."""
+        self._listening.close()
 
     def _ends_epoch(self, state: TrainerState) -> bool:
         is_last = state.global_step % self._steps_per_epoch == 0 or state.global_step >= state.max_steps
@@ -101,7 +103,7 @@ class Tally(TrainerCallback, ExportableState):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Start the clock, behind what earlier parts took."""
+        """Start the clock, counting the time spent before a resume."""
         self._begun = time.perf_counter() - self.seconds
 
     def on_step_end(

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import usage
+from .calibration import in_words
 from .verdict import EXPLANATION, baselines, metric_of, verdict
 
 if TYPE_CHECKING:
+    from ..tasks.task import Example, Head
     from .preparation import Data
-    from .task import Head
 
 _PIPELINES: "dict[Head, str]" = {
     "sequence-classification": "text-classification",
@@ -73,7 +74,7 @@ def model_card(
         "`run.json` has every setting, version and sum of the data; `metrics.json` all scores; "
         "`report.html` curves and errors.",
         usage.HEADING,
-        *usage.how_to_use(report, record, data.task, name=name, family=family),
+        *usage.how_to_use(report, record, data.task, examples=_examples(data), name=name, family=family),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -85,6 +86,11 @@ def _family_tags(architecture: Mapping[str, Any]) -> list[str]:
         return [family]
     is_v3 = not architecture.get("conv_kernel_size")
     return [family, *(["deberta-v3"] if is_v3 else []), "debertav3"]
+
+
+def _examples(data: "Data") -> Sequence["Example"]:
+    """Rows to quote from: of the first dev set, else of the training data."""
+    return next(iter(data.dev.values()), data.train)
 
 
 def short_names(sources: Sequence[str]) -> dict[str, str]:
@@ -116,6 +122,9 @@ def _scores(report: Mapping[str, Any], labels: Sequence[str]) -> str:
             row += ["" if value is None else f"{value:.4f}" for value in values]
             lines.append(f"| {' | '.join(map(str, row))} |")
     lines.append(f"\n{EXPLANATION}")
+    for source, scores in report["dev"].items():
+        if sentence := in_words(scores.get("probabilities", {})):
+            lines.append(f"\n{short[source]}: {sentence}")
     for source, scores in report["dev"].items():
         line, is_well = verdict(short[source], scores, metric_of(report), labels)
         if not is_well:

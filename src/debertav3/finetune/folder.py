@@ -23,6 +23,7 @@ WRITTEN = (
     "README.md",
     "config.json",
     "metrics.json",
+    "probabilities.json",
     "report.html",
     "*.safetensors",
     "*.safetensors.index.json",

@@ -18,10 +18,12 @@ from ..models import (
     DebertaV2PreTrainedModel,
 )
 from ..sizes import SIZES, config_for
+from ..tasks.ranking import RankingTask
+from ..tasks.task import Head, Task
+from ..tasks.text import TextTask
 from ..tokenization import DebertaV3Tokenizer
 from . import baselines
 from .config import FinetuneConfig
-from .task import Head, Task
 
 _HEADS: dict[Head, type[DebertaV2PreTrainedModel]] = {
     "sequence-classification": DebertaV2ForSequenceClassification,
@@ -60,6 +62,17 @@ def open_tokenizer(config: FinetuneConfig, task: Task) -> Any:
     return DebertaV3Tokenizer.from_pretrained(config.tokenizer or config.model)
 
 
+def check_tokenizer(config: FinetuneConfig, task: Task) -> None:
+    """Assert that a run's model is there and has a tokenizer that can be opened.
+
+    Raises:
+        UserError: otherwise.
+    """
+    open_tokenizer(config, task)
+    if config.model not in SIZES and baselines.family_of(config.model) == baselines.OURS:
+        read_config(locate(config.model))
+
+
 def open_model(config: FinetuneConfig, tokenizer: Any, task: Task, labels: Sequence[str]) -> PreTrainedModel:
     """Build the model from scratch or load a checkpoint, in fp32, with a head for the labels.
 
@@ -77,7 +90,7 @@ def open_model(config: FinetuneConfig, tokenizer: Any, task: Task, labels: Seque
     """
     family = baselines.family_of(config.model)
     if family != baselines.OURS:
-        keys = _label_names(labels, task.head) | task.config_keys(labels)
+        keys = _label_names(labels, task.head) | _problem_type(task)
         return baselines.open_model(config, family, head=task.head, keys=keys)
     settings = {
         "cls_dropout": config.regularization.classifier_dropout,
@@ -85,7 +98,7 @@ def open_model(config: FinetuneConfig, tokenizer: Any, task: Task, labels: Seque
         "attention_probs_dropout_prob": config.regularization.attention_dropout,
     }
     changed: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
-    changed |= task.config_keys(labels)
+    changed |= _problem_type(task)
     head = _HEADS[task.head]
     if config.model in SIZES:
         rows = -(-len(tokenizer) // _ROW_MULTIPLE) * _ROW_MULTIPLE
@@ -97,6 +110,20 @@ def open_model(config: FinetuneConfig, tokenizer: Any, task: Task, labels: Seque
     if _spelled(stored.values(), wanted) is None:
         changed |= _label_names(labels, task.head)
     return open_checkpoint(config.model, head=head, dtype=torch.float32, new_head=True, **changed).model
+
+
+def _problem_type(task: Task) -> dict[str, str | None]:
+    """What transformers is told of the outputs."""
+    if isinstance(task, RankingTask):  # one output, a yes or no rather than a quantity
+        return {"problem_type": "multi_label_classification"}
+    if not isinstance(task, TextTask):
+        return {"problem_type": None}  # what another task has left there does not hold
+    kinds = {
+        "one-label": "single_label_classification",
+        "several-labels": "multi_label_classification",
+        "number": "regression",
+    }
+    return {"problem_type": kinds[task.target]}
 
 
 def label_order(model: PreTrainedModel, labels: Sequence[str]) -> tuple[str, ...]:

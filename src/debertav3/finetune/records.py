@@ -13,9 +13,10 @@ from ..contents import changed_files, model_content
 from ..errors import UserError
 from ..files import sha256_of_file
 from ..sizes import SIZES
+from ..tasks.formats import DATASETS_PREFIX
+from ..tasks.tables import expand
 from .command import command_of
 from .config import FinetuneConfig
-from .rows import DATASETS_PREFIX, expand
 
 if TYPE_CHECKING:
     from .preparation import Data
@@ -43,7 +44,7 @@ def run_record(
         config: the resolved settings.
         out: the folder of the run.
         labels: class names in id order.
-        columns: from :func:`debertav3.finetune.custom.named_columns`.
+        columns: from :func:`debertav3.tasks.custom.named_columns`.
         data: from :func:`data_facts`.
         contents: from :func:`run_contents`.
         device: what the run was computed on.

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..processes import end_with_parent
-from .file_tasks import FILE_TASKS, AnswerOptions, FileTask
 from .journal import StoredAnswer
 from .predictor import Predictor
-from .rows import Example
+from .row_answers import FILE_TASKS, AnswerOptions, Example, FileTask, Result
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -57,14 +56,17 @@ class TaskPlan:
 
 
 def answer_chunk(task: FileTask, chunk: Chunk) -> list[StoredAnswer]:
-    """The answers of one chunk, in its order."""
+    """The answers of one chunk, in its order; rows without a text get none."""
+    answers = iter(task.answer([example for example in chunk if example.inputs is not None]))
+    none = Result(None, None, None)
+    results = [none if example.inputs is None else next(answers) for example in chunk]
     return [
         StoredAnswer(
             rounded(result.prediction),
             rounded(result.scores),
             None if example.gold is None else result.scored,
         )
-        for example, result in zip(chunk, task.answer(chunk), strict=True)
+        for example, result in zip(chunk, results, strict=True)
     ]
 
 
@@ -132,8 +134,8 @@ class WorkerProcesses:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
             raise UserError(
-                f"one of {self.num_workers} worker processes died, most likely because memory ran out. "
-                "Resume with fewer --workers: the same command with --resume."
+                f"one of {self.num_workers} worker processes died, most likely for want of memory. "
+                "Take fewer --workers, and --resume."
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)

@@ -1,6 +1,6 @@
 """Whole files through a `Predictor`: every row back in order, in flat memory, and the metrics.
 
-A file is read up to three times. The first pass checks every row, so that a fault in the last line is found
+A file is read up to three times. The first pass checks every row, so that a fault in the last line is told
 before the first batch is computed; the second answers chunk by chunk, each sorted by length within, and keeps
 the answers in a `Journal`; the third writes rows and answers together. Every later pass compares what it
 reads with the first, chunk by chunk. A run that was stopped resumes with the first chunk that its journal
@@ -20,13 +20,14 @@ from typing import Any
 from ..contents import content_sums
 from ..errors import UserError
 from ..files import Output, check_outputs, lock, replacing_text
+from ..tasks.formats import JSONL, PARQUET, Format
+from ..tasks.rows import Row
+from ..tasks.table_writers import PREDICTION, SCORES, Layout, open_writer, written_format
+from ..tasks.tables import Reading
 from .answerers import Answerer, InProcess, answer_chunk
-from .file_tasks import FileTask
 from .journal import Journal, StoredAnswer
-from .rows import Example
+from .row_answers import Example, FileTask
 from .sources import CHUNK_ROWS, Source, check_file, chunks_of, examples, rows_of
-from .table_writers import PREDICTION, SCORES, Layout, open_writer
-from .tables import JSONL, PARQUET, READ_ONLY, TableRow, format_of, read_table
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +48,10 @@ def predict_file(
 
     Args:
         task: what to answer.
-        source: the rows: JSONL or CSV, plain or gzip, or Parquet.
+        source: the rows: any that `tasks.tables.read_table` reads.
         target: gets every row in order, with ``prediction`` and ``scores`` added; ``.gz`` is compressed.
         metrics: gets the metrics of the labelled rows, as JSON.
-        source_format: one of `tables.FORMATS`; None goes by the name.
+        source_format: name of one of `formats.FORMATS`; None goes by ending and content.
         target_format: likewise for the target.
         resume: continue with the answers that an earlier run has left, if there are any.
         overwrite: start over, and replace what an earlier run has left when the new output is whole.
@@ -60,11 +61,9 @@ def predict_file(
         UserError: for the first thing that is wrong; then neither file is written.
     """
     outputs = check_run(target, metrics, target_format=target_format, resume=resume, overwrite=overwrite)
-    with lock(target, option="--output"):
+    with lock(target):
         check_outputs(
-            outputs,
-            inputs={"--input": source, "--model": task.predictor.engine.place},
-            overwrite=overwrite,
+            outputs, inputs={"--data": source, "--model": task.predictor.engine.place}, overwrite=overwrite
         )
         _predict(
             task,
@@ -72,7 +71,7 @@ def predict_file(
             target,
             metrics=metrics,
             source_format=source_format,
-            target_format=_output_format(target, target_format),
+            written=written_format(target, named=target_format),
             resume=resume,
             answerer=answerer,
         )
@@ -94,7 +93,7 @@ def check_run(
     """
     if resume and overwrite:
         raise UserError("--resume continues an earlier run and --overwrite replaces it. Give one of them.")
-    _output_format(target, target_format)
+    written_format(target, named=target_format)
     journal = Journal(target)
     if journal.exists() and not (resume or overwrite):
         raise UserError(
@@ -102,19 +101,10 @@ def check_run(
             "Continue with --resume, or start over with --overwrite."
         )
     return [
-        Output(option="--output", path=target, may_exist=resume),
+        Output(option="--out", path=target, may_exist=resume),
         Output(option="--metrics", path=metrics, may_exist=resume),
-        Output(option="the progress file of --output,", path=journal.path, may_exist=True),
+        Output(option="the progress file of --out,", path=journal.path, may_exist=True),
     ]
-
-
-def _output_format(target: str | Path, target_format: str | None) -> str:
-    found = format_of(target, None if target_format in READ_ONLY else target_format)
-    if found in READ_ONLY:
-        raise UserError(
-            f"{target}: files of format {found} are read, not written. Give a name that ends in .jsonl."
-        )
-    return found
 
 
 def _predict(
@@ -124,21 +114,21 @@ def _predict(
     *,
     metrics: str | Path | None,
     source_format: str | None,
-    target_format: str,
+    written: Format,
     resume: bool,
     answerer: Answerer | None,
 ) -> None:
     journal = Journal(target)
-    found = check_file(task, source, source_format=source_format, needs_schema=target_format == PARQUET)
+    found = check_file(task, source, source_format=source_format, needs_schema=written is PARQUET)
     started = time.monotonic()
     with journal:
         num_known = None
         if resume and journal.exists():
             num_known = journal.begin_again(_about(task, found))
         elif resume and Path(target).exists():
-            num_known = _take_over(journal, task, found, target, target_format)
+            num_known = _take_over(journal, task, found, target, written)
         _fill(journal, task, found, num_known=num_known, answerer=answerer)
-        report = _write(journal, task, found, target, target_format)
+        report = _write(journal, task, found, target, written)
         logger.info("%d rows in %.1f s", found.num_rows, time.monotonic() - started)
         if metrics is not None:
             if not found.num_labelled:
@@ -157,10 +147,10 @@ def evaluate_file(task: FileTask, source: str | Path, *, source_format: str | No
     found = check_file(task, source, source_format=source_format)
     if not found.num_labelled:
         columns = ", ".join(map(repr, found.columns))
-        advice = f" Say with --label where it stands: there are {columns}."
+        advice = f" Say with --label-column where it stands: there are {columns}."
         raise UserError(
             f"{source}: none of its {found.num_rows} rows has a label, so there is nothing to score."
-            f"{advice if '--label' in task.column_options else ''}"
+            f"{advice if '--label-column' in task.column_options else ''}"
         )
     task.predictor.engine.settle_batch_tokens(found.num_tokens)
     with _bar(found.num_rows, done=0) as bar:
@@ -209,6 +199,7 @@ def _about(task: FileTask, source: Source) -> dict[str, Any]:
         "backend": engine.backend.name,
         "dtype": engine.backend.dtype,
         "labels": task.predictor.labels,
+        "probabilities": asdict(task.predictor.probabilities),
         "max_length": engine.inputs.max_length,
         "options": asdict(task.options),
         "input rows": source.num_rows,
@@ -219,20 +210,19 @@ def _about(task: FileTask, source: Source) -> dict[str, Any]:
 
 
 def _take_over(
-    journal: Journal, task: FileTask, source: Source, target: str | Path, target_format: str
+    journal: Journal, task: FileTask, source: Source, target: str | Path, target_format: Format
 ) -> int:
     """Begin a journal with the answers of an output that another program left half written.
 
     Raises:
         UserError: if it is not JSONL, or its rows are not those of the input.
     """
-    if target_format != JSONL:
+    if target_format is not JSONL:
         raise UserError(
-            f"{target} exists, but not {journal.path}, which --resume goes on from. "
-            "Start over with --overwrite."
+            f"{target} exists, but not {journal.path}, which --resume continues. Start over with --overwrite."
         )
     journal.begin({**_about(task, source), "batch_tokens": task.predictor.engine.batch_tokens})
-    rows = examples(task, source.path, source.file_format)
+    rows = examples(task, source.reading)
     for old, (row, example) in zip(_whole_rows(target), rows, strict=False):
         rest = {name: value for name, value in old.original.items() if name not in (PREDICTION, SCORES)}
         wanted = {name: value for name, value in row.original.items() if name not in (PREDICTION, SCORES)}
@@ -248,23 +238,23 @@ def _take_over(
     return journal.num_rows
 
 
-def _whole_rows(target: str | Path) -> Iterator[TableRow]:
+def _whole_rows(target: str | Path) -> Iterator[Row]:
     """The rows of a file up to the first that is torn."""
-    rows = read_table(target, JSONL)
+    rows = Reading(str(target), JSONL)
     with suppress(UserError):
         yield from rows
 
 
 def _write(
-    journal: Journal, task: FileTask, source: Source, target: str | Path, target_format: str
+    journal: Journal, task: FileTask, source: Source, target: str | Path, target_format: Format
 ) -> dict[str, Any]:
     """Write rows and answers together, and score."""
-    first = next(journal.read())
+    first = next(answer.prediction for answer in journal.read() if answer.prediction is not None)
     layout = Layout(
         file_format=target_format,
         columns=source.columns,
         schema=source.schema,
-        has_numbers=isinstance(first.prediction, float | int),
+        has_numbers=isinstance(first, float | int),
     )
     with open_writer(target, layout) as write:
         answers = journal.read()

@@ -5,6 +5,7 @@ file that changes in between is noticed before its rows are answered or written.
 """
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,24 +13,27 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..files import sha256_of_bytes
-from .file_tasks import FileTask
-from .rows import Example
-from .tables import PARQUET, TableRow, format_of, parquet_schema, read_table
+from ..tasks.formats import CONLL, PARQUET, open_parquet
+from ..tasks.rows import Row
+from ..tasks.tables import Reading, read_table
+from .row_answers import Example, FileTask
 
 if TYPE_CHECKING:
     import pyarrow
 
+logger = logging.getLogger(__name__)
+
 CHUNK_ROWS = 2048
 CHUNK_CHARACTERS = 4_000_000  # about a million tokens, some 100 MB while they are worked on
 _CHARACTERS_PER_TOKEN = 4
+_MOST_64_BITS = 2**63
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """A file of rows that was read once and found whole."""
 
-    path: Path
-    file_format: str
+    reading: Reading
     num_rows: int
     num_labelled: int
     num_characters: int
@@ -59,38 +63,45 @@ def check_file(
     Raises:
         UserError: naming file, line and field of the first fault, or if there are no rows.
     """
-    path, file_format = Path(source), format_of(source, source_format)
-    schema = parquet_schema(path) if file_format == PARQUET else None
+    reading = read_table(source, named=source_format, otherwise=CONLL if task.name == "ner" else None)
+    schema = _parquet_schema(reading) if reading.format is PARQUET else None
     if schema is not None and not needs_schema:
-        _refuse_bytes(path, schema)
-    num_rows = num_labelled = num_characters = 0
+        _refuse_bytes(reading.source, schema)
+    num_labelled = num_characters = num_empty = 0
     chunk_sums = []
-    columns: dict[str, None] = {}
-    schemas = _SchemaFinder() if needs_schema and file_format != PARQUET else None
-    for chunk in _cut(examples(task, path, file_format)):
+    schemas = _SchemaFinder() if needs_schema and schema is None else None
+    for chunk in _cut(examples(task, reading)):
         chunk_sums.append(_sum(chunk))
         for row, example in chunk:
-            num_rows += 1
+            num_empty += example.inputs is None
             num_labelled += example.gold is not None
             num_characters += example.num_characters
-            columns.update(dict.fromkeys(row.original))
             if schemas is not None:
-                schemas.add(row.original)
-    if not num_rows:
+                schemas.add(row)
+    if not reading.num_rows:
         raise UserError(f"{source} holds no rows. Need at least one, such as a JSON object on a line.")
+    if num_empty == reading.num_rows:
+        raise UserError(f"{source}: none of its {num_empty} rows has a text. Fill in the texts.")
+    if num_empty:
+        logger.warning("%s: skipped %d rows without a text", source, num_empty)
     return Source(
-        path=path,
-        file_format=file_format,
-        num_rows=num_rows,
+        reading=reading,
+        num_rows=reading.num_rows,
         num_labelled=num_labelled,
         num_characters=num_characters,
         chunk_sums=chunk_sums,
-        columns=list(columns),
-        schema=schema if schemas is None else schemas.result(path),
+        columns=reading.columns,
+        schema=schema if schemas is None else schemas.result(reading.source),
     )
 
 
-def _refuse_bytes(path: Path, schema: "pyarrow.Schema") -> None:
+def _parquet_schema(reading: Reading) -> "pyarrow.Schema":
+    """Names and types of a Parquet file's columns."""
+    with open_parquet(Path(reading.source)) as file:
+        return file.schema_arrow
+
+
+def _refuse_bytes(path: str, schema: "pyarrow.Schema") -> None:
     from pyarrow import types
 
     for field in schema:
@@ -109,8 +120,13 @@ class _SchemaFinder:
         self._rows: list[dict[str, Any]] = []
         self._error: str | None = None
 
-    def add(self, row: dict[str, Any]) -> None:
-        self._rows.append(row)
+    def add(self, row: Row) -> None:
+        for name, value in row.original.items():
+            if isinstance(value, int) and not -_MOST_64_BITS <= value < _MOST_64_BITS:
+                raise UserError(
+                    f"{row.place}: {name} is a number beyond 64 bits, which Parquet cannot hold. Write JSONL."
+                )
+        self._rows.append(row.original)
         if len(self._rows) == CHUNK_ROWS:
             self._take_in()
 
@@ -128,7 +144,7 @@ class _SchemaFinder:
             self._error = self._error or str(error).splitlines()[0]
         self._rows = []
 
-    def result(self, path: Path) -> "pyarrow.Schema":
+    def result(self, path: str) -> "pyarrow.Schema":
         self._take_in()
         if self._schema is None or self._error:
             raise UserError(
@@ -137,17 +153,18 @@ class _SchemaFinder:
         return self._schema
 
 
-def examples(task: FileTask, path: Path, file_format: str) -> Iterator[tuple[TableRow, Example]]:
+def examples(task: FileTask, reading: Reading) -> Iterator[tuple[Row, Example]]:
     """Every row, and what the task reads in it.
 
     Raises:
         UserError: naming file, line and field of the first fault.
     """
-    for row in read_table(path, file_format):
+    for row in reading:
         try:
-            yield row, task.read(row.fields)
+            yield row, task.read(row)
         except UserError as error:
-            raise UserError(f"{row.place}: {error}") from error
+            told = str(error)
+            raise UserError(told if told.startswith(row.place) else f"{row.place}: {told}") from error
 
 
 def chunks_of(task: FileTask, source: Source) -> Iterator[list[Example]]:
@@ -160,14 +177,14 @@ def chunks_of(task: FileTask, source: Source) -> Iterator[list[Example]]:
         yield [example for _, example in chunk]
 
 
-def rows_of(task: FileTask, source: Source) -> Iterator[list[tuple[TableRow, Example]]]:
+def rows_of(task: FileTask, source: Source) -> Iterator[list[tuple[Row, Example]]]:
     """Another pass over a file that was checked: its rows, and what the task reads in them, in chunks.
 
     Raises:
         UserError: if a row is not what it was when the file was checked.
     """
     num_chunks = 0
-    for chunk in _cut(examples(task, source.path, source.file_format)):
+    for chunk in _cut(examples(task, source.reading)):
         if num_chunks == len(source.chunk_sums) or _sum(chunk) != source.chunk_sums[num_chunks]:
             raise _changed(source)
         num_chunks += 1
@@ -178,13 +195,13 @@ def rows_of(task: FileTask, source: Source) -> Iterator[list[tuple[TableRow, Exa
 
 def _changed(source: Source) -> UserError:
     return UserError(
-        f"{source.path} has changed since this run began, so answers and rows would not belong together. "
+        f"{source.reading.source} has changed since this run began, so answers and rows would not match. "
         "No output was written. Run the command again when the file is complete, with --overwrite."
     )
 
 
-def _cut(rows: Iterator[tuple[TableRow, Example]]) -> Iterator[list[tuple[TableRow, Example]]]:
-    chunk: list[tuple[TableRow, Example]] = []
+def _cut(rows: Iterator[tuple[Row, Example]]) -> Iterator[list[tuple[Row, Example]]]:
+    chunk: list[tuple[Row, Example]] = []
     num_characters = 0
     for row, example in rows:
         chunk.append((row, example))
@@ -196,7 +213,7 @@ def _cut(rows: Iterator[tuple[TableRow, Example]]) -> Iterator[list[tuple[TableR
         yield chunk
 
 
-def _sum(chunk: Sequence[tuple[TableRow, Example]]) -> bytes:
+def _sum(chunk: Sequence[tuple[Row, Example]]) -> bytes:
     digest = hashlib.sha256()
     for row, _ in chunk:
         digest.update(repr(row.original).encode("utf-8", "surrogatepass") + b"\n")

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..errors import UserError
-from ..processes import StopRequest
+from ..runs.stop import StopFlag
 from .batches import MaskedBatch
 from .diagnostics import derived
 from .folder import changes_since
@@ -82,24 +82,20 @@ class Loop:
 
     def run(self, *, resume: bool) -> bool:
         """Train. Returns True at the end, False if SIGTERM or Ctrl-C ended it early, with a checkpoint."""
-        request = StopRequest()
+        flag = StopFlag()
         done = self._restore() if resume else 0
         self.started(done)
         batches = self.load(done)
         self._clock = time.perf_counter()
-        request.listen()
-        try:
+        with flag.listening():
             for number in range(done, self.config.steps):
                 self._train_one(number, next(batches))
-                stop = self.any_process(request.is_set)
+                stop = self.any_process(flag.is_set)
                 self._after(number + 1, stop)
                 if stop and number + 1 < self.config.steps:
-                    reason = request.reason or "another process"
                     message = "stopped by %s after step %d; a checkpoint is saved: continue with --resume"
-                    log.warning(message, reason, number + 1)
+                    log.warning(message, flag.reason, number + 1)
                     return False
-        finally:
-            request.give_back()
         return True
 
     def _train_one(self, number: int, batches: list[MaskedBatch]) -> None:

@@ -1,1 +1,1 @@
-"""What a training leaves: its settings, and the record of a run."""
+"""What every training has and leaves: settings, the signal that stops it, the page of its report."""

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,12 @@ from ... import __version__
 from ...checkpoint.configuration import read_config
 from ...checkpoint.opening import open_model
 from ...checkpoint.saving import replacing_folder
-from ...contents import content_sums
+from ...contents import PROBABILITIES, content_sums
 from ...errors import UserError
+from ...files import write_json
 from ...model_folder import locate
 from ...models.base import complete_config
+from ...tasks.columns import RUN, read_trained
 from ...tokenization import DebertaV3Tokenizer
 from ..backends import HEAD_OF_ARCHITECTURE, head_for
 from ..choose_backend import open_exported
@@ -76,6 +79,8 @@ def export_model(path_or_name: str | Path, target: str | Path, config: ExportCon
         settings = complete_config(model.config) | {"architectures": [type(model).__name__]}
         text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
         (folder / "config.json").write_text(text, encoding="utf-8")
+        if (source / PROBABILITIES).is_file():
+            shutil.copyfile(source / PROBABILITIES, folder / PROBABILITIES)
         size, length = _SAMPLE
         length = min(length, model.config.max_position_embeddings)
         sample = random_batch(size, length, head=head, config=model.config, is_ragged=True)
@@ -98,6 +103,8 @@ def export_model(path_or_name: str | Path, target: str | Path, config: ExportCon
             graph = write_graph(folded, sample, folder, format_=config.format)
         checks = _finish(folder, graph, model, folded, manifest, config)
         (folder / CHECKS).write_text(json.dumps(checks, indent=2) + "\n", encoding="utf-8")
+        if (trained := read_trained(source)).task is not None:  # which columns the model reads
+            write_json(folder / RUN, trained.record())
         card = export_card(str(path_or_name), read_exported(folder), checks)
         (folder / "README.md").write_text(card, encoding="utf-8")
     logger.info("%s: written, %s", target, checks["summary"])
