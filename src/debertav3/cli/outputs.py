@@ -27,7 +27,7 @@ def guard(*outputs: Output, inputs: Inputs, overwrite: bool = False) -> None:
         return
     check_outputs(outputs, inputs=inputs, overwrite=overwrite)
     for output in outputs:
-        if output.path is not None:
+        if output.path is not None and not output.is_beside:
             _context().with_resource(lock(output.path, option=output.option))
     # Once more: another command may have finished between the check and the lock.
     check_outputs(outputs, inputs=inputs, overwrite=overwrite)

@@ -103,7 +103,7 @@ def check_run(
     return [
         Output(option="--out", path=target, may_exist=resume),
         Output(option="--metrics", path=metrics, may_exist=resume),
-        Output(option="the progress file of --out,", path=journal.path, may_exist=True),
+        Output(option="the progress file of --out,", path=journal.path, may_exist=True, is_beside=True),
     ]
 
 
