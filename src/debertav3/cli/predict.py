@@ -235,8 +235,8 @@ def evaluate(
 ) -> None:
     """Score a checkpoint on labelled rows.
 
-    Prints the metrics as JSON: shares from 0 to 1, but for `exact_match` and `f1` of qa, which are points of 100
-    as in its official script.
+    Prints the metrics as JSON: shares from 0 to 1, but for `exact_match` and `f1` of qa, which are points
+    of 100 as in SQuAD's official script.
 
     Example: debertav3 evaluate nli --model models/nano --data dev.jsonl.gz --metrics metrics.json
     """
