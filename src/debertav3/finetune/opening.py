@@ -92,7 +92,9 @@ def open_model(config: FinetuneConfig, tokenizer: Any, task: Task, labels: Seque
         if config.initializer_range is not None:
             changed["initializer_range"] = config.initializer_range
         return head(config_for(config.model, vocab_size=rows, **_label_names(labels, task.head), **changed))
-    stored = read_config(locate(config.model)).get("id2label") or {}
+    raw = read_config(locate(config.model))
+    tokenizer.check_fits(raw.get("vocab_size", len(tokenizer)), place=config.model)
+    stored = raw.get("id2label") or {}
     wanted = labels or _OUTPUT_NAMES[task.head]
     if _spelled(stored.values(), wanted) is None:
         changed |= _label_names(labels, task.head)

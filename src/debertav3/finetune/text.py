@@ -203,13 +203,13 @@ class TextTask(Task):
         return by_target[self.target]
 
     def config_keys(self, labels: Sequence[str]) -> dict[str, Any]:
-        """Tell transformers what the outputs are."""
-        kinds = {
-            "one-label": "single_label_classification",
-            "several-labels": "multi_label_classification",
-            "number": "regression",
-        }
-        return {"problem_type": kinds[self.target]}
+        """Tell transformers what the outputs are, where their number does not.
+
+        A named type would stay when somebody trains the checkpoint further with other labels: one label and
+        "single_label_classification" are a loss of 0.
+        """
+        is_several = self.target == "several-labels"
+        return {"problem_type": "multi_label_classification" if is_several else None}
 
     def decide(self, logits: Array) -> Array:
         """From logits: label ids ``(N,)``, or ``(N, num_labels)`` of 0 and 1, or numbers ``(N,)``."""
