@@ -1,4 +1,4 @@
-"""Every field of ``config.json`` that transformers reads is honoured with equal outputs, or refused by name."""
+"""Every field of ``config.json`` that transformers reads gives equal outputs, or is refused by name."""
 
 import dataclasses
 import inspect

@@ -156,7 +156,7 @@ def _check_kind(raw: Mapping[str, Any]) -> None:
             raise UserError(f"{key} asks for code from the checkpoint, which is never run; remove that key")
     if raw.get("pruned_heads"):
         raise UserError("pruned_heads: attention heads cut out are not supported; use the whole checkpoint")
-    pooling = raw.get("pooling")
+    pooling: Any = raw.get("pooling")
     for key, name in _POOLING.items() if isinstance(pooling, Mapping) else ():
         if key in pooling and raw.get(name, pooling[key]) != pooling[key]:
             raise UserError(
@@ -177,7 +177,8 @@ def _check_kind(raw: Mapping[str, Any]) -> None:
 
 def _read_labels(raw: Mapping[str, Any]) -> dict[int, str] | None:
     """The class names by number; whole numbers as names, and as strings, are in use and understood."""
-    names, ids = raw.get("id2label"), raw.get("label2id")
+    names: Any = raw.get("id2label")
+    ids: Any = raw.get("label2id")
     if names is None and ids is None:
         return None
     if names is None:

@@ -185,9 +185,9 @@ def _compare(
     if foreign := keys.foreign_parts(stored, wanted):
         if not new_head:
             raise UserError(
-                f"{folder}: {_some(foreign)} belong to its head, and {head.__name__} has no such weights, so "
-                "it would answer otherwise than it was trained to; use the code that trained it, or fine-tune "
-                "it here"
+                f"{folder}: {_some(foreign)} belong to its head, and {head.__name__} has no such weights: "
+                "it would answer otherwise than it was trained to. Use the code that trained it, or "
+                "fine-tune it here"
             )
         modules |= {name.split(".")[0] for name in wanted if not name.startswith(keys.BODY)}
     fresh |= {name for name in wanted if name.split(".")[0] in modules}

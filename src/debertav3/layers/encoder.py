@@ -237,14 +237,9 @@ class AttentionMasks:
         """
         if attention_mask is None or torch.compiler.is_compiling() or torch.jit.is_tracing():
             return  # in a graph sizes are symbols, and what was traced fitted
-        shape = tuple(attention_mask.shape)
-        fitting = (
-            (batch, length),
-            (batch, length, length),
-            (batch, 1, length, length),
-            (batch, 1, 1, length),
-        )
-        if shape not in fitting:
+        rows, *rest = attention_mask.shape
+        fitting = ([length], [length, length], [1, length, length], [1, 1, length])
+        if rows not in (1, batch) or rest not in fitting:  # one mask may hold for all rows
             raise _wrong_shape(attention_mask, batch, length)
 
 
