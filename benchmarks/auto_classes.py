@@ -21,8 +21,8 @@ import torch
 import transformers
 
 import debertav3
-from debertav3.data.jsonl import read_jsonl
 from debertav3.sizes import config_for
+from debertav3.tasks.tables import read_table
 from side_by_side import alternate, print_json, ratio
 
 LABELS = ["person", "place", "organisation", "date"]
@@ -104,7 +104,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     transformers.utils.logging.set_verbosity_error()
-    rows = read_jsonl(arguments.data / "nli" / "mnli_matched_dev.jsonl.gz")
+    rows = read_table(arguments.data / "nli" / "mnli_matched_dev.jsonl.gz")
     chosen = itertools.islice(rows, arguments.pairs)
     pairs = [(row.fields["premise"], row.fields["hypothesis"]) for row in chosen]
     names = [name for name in PROGRAMS if name != "GLiNER" or importlib.util.find_spec("gliner")]

@@ -15,7 +15,7 @@ from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from debertav3.data.jsonl import read_jsonl
+from debertav3.tasks.tables import read_table
 
 Features = dict[str, float]
 
@@ -45,7 +45,7 @@ def words_and_overlaps(premise: str, hypothesis: str) -> Features:
 
 def read(paths: list[Path]) -> Iterator[tuple[str, str, str]]:
     for path in paths:
-        for row in read_jsonl(path):
+        for row in read_table(path):
             yield row.fields["premise"], row.fields["hypothesis"], row.fields["label"]
 
 

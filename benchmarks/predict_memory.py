@@ -15,8 +15,9 @@ from pathlib import Path
 
 import debertav3
 from debertav3 import DebertaV3Tokenizer
-from debertav3.inference.table_writers import Layout, open_writer
 from debertav3.sizes import config_for
+from debertav3.tasks.formats import JSONL
+from debertav3.tasks.table_writers import Layout, open_writer
 from side_by_side import print_json
 
 NANO = Path(__file__).resolve().parents[1] / "models" / "nano"
@@ -41,7 +42,7 @@ def save_tiny(folder: Path) -> None:
 
 
 def write_rows(path: Path, file_format: str, count: int) -> None:
-    layout = Layout(file_format="jsonl", columns=["premise", "hypothesis"])
+    layout = Layout(file_format=JSONL, columns=["premise", "hypothesis"])
     if file_format == "parquet":
         import pyarrow
         import pyarrow.parquet

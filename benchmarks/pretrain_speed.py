@@ -33,7 +33,7 @@ from debertav3.pretrain.batches import MaskedBatch
 from debertav3.pretrain.flops import detection_flops, masked_lm_flops, measured_rate
 from debertav3.pretrain.networks import build_networks
 from debertav3.pretrain.run import build_step
-from debertav3.pretrain.settings import PretrainConfig, recipe, with_overrides
+from debertav3.pretrain.settings import PretrainConfig, recipe
 from debertav3.sizes import config_for
 from debertav3.tokenization import DebertaV3Tokenizer
 from side_by_side import alternate, print_json, ratio
@@ -59,7 +59,7 @@ class StockStep:
         self.delta = nn.Parameter(torch.zeros(vocab_size, full.hidden_size))
         own = [*self.discriminator.parameters(), *self.head.parameters(), self.delta]
         settings = {
-            "lr": config.learning_rate,
+            "lr": config.optimizer.learning_rate,
             "betas": (0.9, 0.98),
             "eps": 1e-6,
             "weight_decay": 0.01,
@@ -70,8 +70,8 @@ class StockStep:
             torch.optim.AdamW(own, **settings),
         ]
         self.own = own
-        self.weight = config.rtd_weight
-        self.precision = config.precision
+        self.weight = config.rtd.weight
+        self.precision = config.compute.precision
 
     def __call__(self, ids: Tensor, labels: Tensor, real: Tensor) -> None:
         """One step on padded rows; ``labels`` has -100 where nothing is masked."""
@@ -121,8 +121,7 @@ def contenders(
     arguments: argparse.Namespace,
 ) -> tuple[dict[str, Callable[[], object]], PretrainConfig, float, dict[str, float]]:
     """Both steps on the same windows; also the real tokens of a step and the share of padding in stock."""
-    config = with_overrides(
-        recipe(arguments.size),
+    config = recipe(arguments.size).with_overrides(
         [
             f"length={arguments.length}",
             f"global_batch={arguments.windows}",
@@ -135,12 +134,17 @@ def contenders(
     )
     tokenizer = DebertaV3Tokenizer.from_pretrained(Path(arguments.data) / "tokenizer")
     windows = open_windows(
-        TokenShards(arguments.data), packing="documents", length=config.length, special=special_ids(tokenizer)
+        TokenShards(arguments.data),
+        packing="documents",
+        length=config.data.length,
+        special=special_ids(tokenizer),
     )
     data = PretrainingData(windows, vocabulary_of(tokenizer), config.masking_config(), seed=0)
     batch = MaskedBatch.from_numpy(data.batch(range(arguments.windows)))
     networks = build_networks(config, len(tokenizer), None)
-    accelerator = Accelerator(cpu=True, mixed_precision="bf16" if config.precision == "bf16" else "no")
+    accelerator = Accelerator(
+        cpu=True, mixed_precision="bf16" if config.compute.precision == "bf16" else "no"
+    )
     calls: dict[str, Callable[[], object]] = {}
     padded = texts_of(batch)
     if arguments.only in ("both", "ours"):
@@ -150,8 +154,8 @@ def contenders(
         stock = StockStep(config, networks.generator.config.vocab_size)
         calls["stock"] = lambda: stock(*padded)
     flops = masked_lm_flops(
-        networks.generator.config.to_dict(), length=config.length, mask_prob=config.mask_prob
-    ) + detection_flops(networks.discriminator.config.to_dict(), length=config.length)
+        networks.generator.config.to_dict(), length=config.data.length, mask_prob=config.masking.mask_prob
+    ) + detection_flops(networks.discriminator.config.to_dict(), length=config.data.length)
     facts = {"real_tokens": float(batch.num_real), "padding_of_stock": 1 - batch.num_real / padded[0].numel()}
     return calls, config, flops, facts
 
@@ -197,15 +201,16 @@ def main() -> None:
         return
     clock = time.process_time if arguments.cpu_seconds else time.perf_counter
     seconds = alternate(calls, rounds=arguments.rounds, warmup=1, clock=clock)
-    rate = measured_rate(torch.device("cpu"), torch.bfloat16 if config.precision == "bf16" else torch.float32)
+    dtype = torch.bfloat16 if config.compute.precision == "bf16" else torch.float32
+    rate = measured_rate(torch.device("cpu"), dtype)
     tokens = facts["real_tokens"]
     per_second = {name: tokens / float(np.median(times)) for name, times in seconds.items()}
     print_json(
         "pretrain_speed",
         size=config.size,
-        length=config.length,
+        length=config.data.length,
         windows=arguments.windows,
-        precision=config.precision,
+        precision=config.compute.precision,
         dropout=config.dropout,
         clock="processor" if arguments.cpu_seconds else "wall",
         tokens_per_second={name: round(value) for name, value in per_second.items()},

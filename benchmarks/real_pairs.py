@@ -23,10 +23,11 @@ import transformers
 
 from auto_classes import save_model
 from debertav3 import Predictor
-from debertav3.data.jsonl import read_jsonl, write_json
+from debertav3.data.jsonl import write_json
 from debertav3.inference.export.run import ExportConfig, export_model
 from debertav3.inference.token_budget import best_batch_tokens
 from debertav3.sizes import flops_per_token, raw_config
+from debertav3.tasks.tables import read_table
 from side_by_side import alternate, matmul_rate, print_json
 
 EXPORTS: dict[str, dict[str, Any]] = {
@@ -49,7 +50,7 @@ Pairs = list[tuple[str, str]]
 
 
 def read_pairs(data: Path, count: int) -> Pairs:
-    rows = read_jsonl(data / "nli" / "mnli_matched_dev.jsonl.gz")
+    rows = read_table(data / "nli" / "mnli_matched_dev.jsonl.gz")
     return [(row.fields["premise"], row.fields["hypothesis"]) for row in itertools.islice(rows, count)]
 
 

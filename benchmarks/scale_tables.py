@@ -38,9 +38,9 @@ def trained_parameters(size: str) -> tuple[int, int]:
 def flops_per_token(size: str, config: PretrainConfig) -> float:
     """Forward and backward of both networks."""
     generator, discriminator = networks(size)
-    return masked_lm_flops(generator, length=config.length, mask_prob=config.mask_prob) + detection_flops(
-        discriminator, length=config.length
-    )
+    length, mask_prob = config.data.length, config.masking.mask_prob
+    guessing = masked_lm_flops(generator, length=length, mask_prob=mask_prob)
+    return guessing + detection_flops(discriminator, length=length)
 
 
 def activation_bytes(size: str, config: PretrainConfig) -> float:
@@ -50,10 +50,10 @@ def activation_bytes(size: str, config: PretrainConfig) -> float:
     gradient checkpointing one layer's at a time and the layers' inputs.
     """
     raw = raw_config(size)
-    tokens = config.micro_batch * config.length
+    tokens = config.data.micro_batch * config.data.length
     linear = tokens * raw["hidden_size"] * 34
-    weights = 2 * 2 * tokens * config.length * raw["num_attention_heads"]
-    layers = 1 if config.gradient_checkpointing else raw["num_hidden_layers"]
+    weights = 2 * 2 * tokens * config.data.length * raw["num_attention_heads"]
+    layers = 1 if config.compute.gradient_checkpointing else raw["num_hidden_layers"]
     kept_inputs = tokens * raw["hidden_size"] * 2 * raw["num_hidden_layers"]
     return layers * (linear + weights) + kept_inputs
 
@@ -67,9 +67,10 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 def main() -> None:
     """Print the tables."""
     config = recipe("base")
-    tokens = config.global_batch * config.length * config.steps
+    batch, length, steps = config.data.global_batch, config.data.length, config.loop.steps
+    tokens = batch * length * steps
     disk = TEXT_BYTES / BYTES_PER_TOKEN
-    print(f"Tokens seen: {config.global_batch} x {config.length} x {config.steps:,} = {tokens / 1e12:.2f} T")
+    print(f"Tokens seen: {batch} x {length} x {steps:,} = {tokens / 1e12:.2f} T")
     print(
         f"Tokens of 160 GB of text: about {disk / 1e9:.0f} G, {4 * disk / 1e9:.0f} GB of uint32 shards, "
         f"seen {tokens / disk:.0f} times\n"
@@ -110,8 +111,8 @@ def main() -> None:
         rows.append(
             [
                 size,
-                str(own.micro_batch),
-                "yes" if own.gradient_checkpointing else "no",
+                str(own.data.micro_batch),
+                "yes" if own.compute.gradient_checkpointing else "no",
                 f"{act:.1f}",
                 f"{state:.1f}",
             ]

@@ -35,7 +35,7 @@ def main() -> None:
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     configs = {
-        name: FinetuneConfig(
+        name: FinetuneConfig.of(
             task="nli",
             model=arguments.model,
             batch_size=32,

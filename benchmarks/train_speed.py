@@ -26,9 +26,10 @@ from transformers import Trainer, TrainerCallback
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
 from debertav3.finetune.batches import EncodedDataset, LengthBucketSampler, PaddingCollator
 from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.glue import NLI, NLI_LABELS
+from debertav3.finetune.objectives import objective_of
 from debertav3.finetune.trainer import FinetuneTrainer, training_arguments
 from debertav3.sizes import config_for
+from debertav3.tasks.glue import NLI, NLI_LABELS
 from side_by_side import print_json, ratio
 
 CONTENDERS = ("stock", "ours")
@@ -54,9 +55,9 @@ def batches_of(arguments: argparse.Namespace, config: FinetuneConfig) -> tuple[E
     """Real pairs in the order in which our sampler deals them, so that both see the same batches."""
     tokenizer = DebertaV3Tokenizer.from_pretrained(arguments.tokenizer)
     examples = NLI.read(arguments.data)
-    dataset = NLI.encode(examples, tokenizer, labels=NLI_LABELS, config=config)
-    sampler = LengthBucketSampler(dataset.lengths, batch_size=config.batch_size, seed=config.seed)
-    order = list(sampler)[: arguments.steps * arguments.rounds * config.batch_size]
+    dataset = objective_of(NLI).encode(examples, tokenizer, labels=NLI_LABELS, config=config)
+    sampler = LengthBucketSampler(dataset.lengths, batch_size=config.loop.batch_size, seed=config.seed)
+    order = list(sampler)[: arguments.steps * arguments.rounds * config.loop.batch_size]
     return EncodedDataset([dataset[index] for index in order], origins=order, examples=examples), tokenizer
 
 
@@ -140,7 +141,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     transformers.logging.set_verbosity_error()
-    config = FinetuneConfig(
+    config = FinetuneConfig.of(
         task="nli",
         model="xsmall",
         batch_size=arguments.batch,
@@ -150,7 +151,7 @@ def main() -> None:
     )
     dataset, tokenizer = batches_of(arguments, config)
     collator = PaddingCollator(tokenizer)
-    parts = parts_of(dataset, arguments.steps * config.batch_size)
+    parts = parts_of(dataset, arguments.steps * config.loop.batch_size)
     if arguments.only:
         train(arguments.only, model_of(arguments.only), parts[0], collator, config)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -164,10 +165,10 @@ def main() -> None:
         print(f"peak MiB: {peaks}; ours takes {figures['memory_share']:.2f} of the memory")
     if arguments.measure != "memory":
         seconds = seconds_per_step(parts, collator, config)
-        rates = {name: config.batch_size / statistics.median(seconds[name]) for name in CONTENDERS}
+        rates = {name: config.loop.batch_size / statistics.median(seconds[name]) for name in CONTENDERS}
         figures |= {"examples_per_second": rates, "times": ratio(seconds["stock"], seconds["ours"])}
         print(f"examples per second: {rates}; ours is {figures['times']:.2f} times as fast")
-    print_json("train_speed", batch=config.batch_size, precision=config.precision, **figures)
+    print_json("train_speed", batch=config.loop.batch_size, precision=config.loop.precision, **figures)
 
 
 def seconds_per_step(

@@ -13,7 +13,8 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from debertav3.data.jsonl import atomic_write, read_jsonl
+from debertav3.data.jsonl import atomic_write
+from debertav3.tasks.tables import read_table
 
 PAIRS = {
     "nli/snli_dev": ("premise", "hypothesis"),
@@ -37,7 +38,7 @@ def is_held_out(premise: str) -> bool:
 
 def split_snli(data: Path, out: Path) -> None:
     """Write the two parts of SNLI's dev set."""
-    rows = [row.fields for row in read_jsonl(data / "nli" / "snli_dev.jsonl.gz")]
+    rows = [row.fields for row in read_table(data / "nli" / "snli_dev.jsonl.gz")]
     for name, held_out in (("snli_train", False), ("snli_holdout", True)):
         with atomic_write(out / f"{name}.jsonl") as file:
             for row in rows:
@@ -49,7 +50,7 @@ def texts(data: Path) -> Iterator[str]:
     """Every training pair as lines, and SQuAD's paragraphs with three questions each; nothing held out."""
     for name, columns in PAIRS.items():
         mark = "?" if name == "glue/boolq_train" else ""  # its questions have none
-        for row in read_jsonl(data / f"{name}.jsonl.gz"):
+        for row in read_table(data / f"{name}.jsonl.gz"):
             first, second = (row.fields[column] for column in columns)
             if name == "nli/snli_dev" and is_held_out(first):
                 continue

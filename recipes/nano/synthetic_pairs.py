@@ -18,7 +18,8 @@ from pathlib import Path
 from edits import FUNCTION_WORDS, NARROWER_TABLE, OPPOSED_TABLE, Editor, Words, bare
 from wordnet import WordNet
 
-from debertav3.data.jsonl import atomic_write, read_jsonl
+from debertav3.data.jsonl import atomic_write
+from debertav3.tasks.tables import read_table
 
 LABELS = ("entailment", "neutral", "contradiction")
 MIN_FREQUENCY = 12
@@ -42,13 +43,13 @@ def read_sentences(texts: list[Path], pairs: list[Path]) -> Sentences:
     """Sentences of a fit length."""
     documents = []
     for path in texts:
-        for row in read_jsonl(path):
+        for row in read_table(path):
             split = [SENTENCE_END.split(line.strip()) for line in row.fields["text"].split("\n")]
             fit = [one for line in split for one in line if 6 <= len(one.split()) <= 30]
             if len(fit) > 5:
                 documents.append(fit)
     single = [
-        row.fields[name] for path in pairs for row in read_jsonl(path) for name in ("premise", "hypothesis")
+        row.fields[name] for path in pairs for row in read_table(path) for name in ("premise", "hypothesis")
     ]
     return Sentences(documents, [one for one in dict.fromkeys(single) if 5 <= len(one.split()) <= 40])
 

@@ -28,7 +28,8 @@ from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
 from wordnet import WordNet
 
-from debertav3.data.jsonl import atomic_write, read_jsonl
+from debertav3.data.jsonl import atomic_write
+from debertav3.tasks.tables import read_table
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from linear_baseline import words_and_overlaps
@@ -60,7 +61,7 @@ class Pair:
 
 def read_pairs(path: Path, weight: float = 1.0) -> list[Pair]:
     """Pairs of a file, of which ``label`` and ``origin`` may be missing."""
-    rows = [row.fields for row in read_jsonl(path)]
+    rows = [row.fields for row in read_table(path)]
     return [
         Pair(
             row["premise"],

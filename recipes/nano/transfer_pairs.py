@@ -18,7 +18,8 @@ from edits import BROADER_TABLE, FUNCTION_WORDS, NARROWER_TABLE, OPPOSED_TABLE, 
 from synthetic_pairs import MIN_FREQUENCY, read_sentences
 from wordnet import WordNet
 
-from debertav3.data.jsonl import atomic_write, read_jsonl
+from debertav3.data.jsonl import atomic_write
+from debertav3.tasks.tables import read_table
 
 WAYS = {
     "another": 3,
@@ -126,7 +127,7 @@ def main() -> None:
     made: dict[tuple[str, str], str] = {}
     counts = arguments.of_each if len(arguments.of_each) > 1 else arguments.of_each * len(arguments.pairs)
     for path, of_each in zip(arguments.pairs, counts, strict=True):
-        pairs = [(row.fields["premise"], row.fields["hypothesis"]) for row in read_jsonl(path)]
+        pairs = [(row.fields["premise"], row.fields["hypothesis"]) for row in read_table(path)]
         recombiner = Recombiner(pairs, editor)
         for premise, hypothesis in pairs:
             for _ in range(of_each):

@@ -36,7 +36,7 @@ def losses_of_twenty_steps(folder: Path) -> list[float]:
     model = config_for("nano", vocab_size=len(tokenizer), initializer_range=0.2, **shape)
     DebertaV2ForSequenceClassification(model).save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
-    config = FinetuneConfig(
+    config = FinetuneConfig.of(
         task="nli",
         model=str(folder / "model"),
         train=(str(data),),

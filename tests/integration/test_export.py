@@ -1,7 +1,9 @@
 """``debertav3 export`` writes a folder that computes what the model computes without torch, or no folder."""
 
+import copy
 import json
 import logging
+import pickle
 import shutil
 import subprocess
 import sys
@@ -16,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from debertav3 import Predictor, UserError
 from debertav3.inference.export.run import ExportConfig, export_model
 from debertav3.inference.exported import FORMATS, read_exported
-from tiny_models import ModelFolders
+from tiny_models import ModelFolders, assert_same
 
 pytest.importorskip("onnxruntime", reason="export needs the extra onnx")
 pytest.importorskip("openvino", reason="export needs the extra openvino")
@@ -103,6 +105,17 @@ def test_an_exported_folder_answers_as_its_checkpoint(exports: Exports, format_:
     assert checks["largest_difference"] <= 1e-4 and checks["equal_decisions"] == 1
     assert "8 x 64" in checks["shapes"] and "1 x 1" in checks["shapes"]
     assert not list(folder.parent.glob(".*partial"))
+
+
+@pytest.mark.parametrize("how", ["deepcopy", "pickle"])
+@pytest.mark.parametrize("format_", ["openvino", "onnx"])
+def test_a_predictor_on_a_graph_can_be_copied(exports: Exports, format_: str, how: str) -> None:
+    _, target = exports("DebertaV2ForSequenceClassification", format_, id2label=NLI)
+    predictor = Predictor.from_pretrained(target)
+    other = copy.deepcopy(predictor) if how == "deepcopy" else pickle.loads(pickle.dumps(predictor))
+    assert other.engine.backend is not predictor.engine.backend
+    assert other.engine.backend.name == format_
+    assert_same(other.classify(TEXTS), predictor.classify(TEXTS))
 
 
 @pytest.mark.parametrize(

@@ -119,9 +119,9 @@ def test_force_writes_what_is_refused_and_says_so(nano: Path, tmp_path: Path, fo
 def test_nano_passes_the_gate(nano: Path, data_folder: Path, tmp_path: Path, format_: str) -> None:
     need_runtime(format_)
     data = tmp_path / "dev.jsonl"
-    from debertav3.data.jsonl import read_jsonl
+    from debertav3.tasks.tables import read_table
 
-    rows = [row.fields for row in read_jsonl(data_folder / "nli" / "mnli_matched_dev.jsonl.gz")][:300]
+    rows = [row.fields for row in read_table(data_folder / "nli" / "mnli_matched_dev.jsonl.gz")][:300]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     export_model(nano, tmp_path / "int8", ExportConfig(format=format_, int8=True, calibration=data))
     gate = json.loads((tmp_path / "int8" / "checks.json").read_text())["gate"]

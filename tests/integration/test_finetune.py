@@ -26,8 +26,8 @@ from debertav3.finetune import trainer as training
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.preparation import read_data
 from debertav3.finetune.run import run
-from debertav3.finetune.tasks import TASKS
 from debertav3.sizes import config_for
+from debertav3.tasks.names import TASKS
 from debertav3.tokenization import DebertaV3Tokenizer
 
 NLI_TYPE = type(TASKS["nli"])
@@ -104,7 +104,7 @@ def configure(tiny: Path, files: tuple[Path, Path]) -> Configure:
             "log_every_steps": 4,
             **changes,
         }
-        return FinetuneConfig(task="nli", model=str(tiny), **settings)
+        return FinetuneConfig.of(task="nli", model=str(tiny), **settings)
 
     return make
 
@@ -134,9 +134,7 @@ def test_a_run_learns_and_leaves_a_folder_that_answers(
     assert capfd.readouterr().out == ""  # stdout carries answers only
     assert json.loads((out / "metrics.json").read_text(encoding="utf-8"))["accuracy"] == report["accuracy"]
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    assert (
-        FinetuneConfig(task="nli", model="x").with_values(record["config"], source="run.json") == configure()
-    )
+    assert FinetuneConfig.of(**record["config"]) == configure()
     assert record["labels"] == ["entailment", "neutral", "contradiction"]
     assert record["versions"]["torch"] == torch.__version__
     assert record["command"] in html.unescape((out / "report.html").read_text(encoding="utf-8"))
@@ -161,14 +159,14 @@ def test_a_run_learns_and_leaves_a_folder_that_answers(
 def test_every_dev_file_is_scored_as_itself(configure: Configure, tmp_path: Path) -> None:
     other = write_jsonl(tmp_path / "other.jsonl", nli_rows(7, seed=3))
     config = configure()
-    both = configure(dev=(*config.dev, str(other)))
+    both = configure(dev=(*config.data.dev, str(other)))
     report = train(both, tmp_path / "out")
     assert report is not None
     assert {path: scores["examples"] for path, scores in report["dev"].items()} == {
-        both.dev[0]: 32,
+        both.data.dev[0]: 32,
         str(other): 7,
     }
-    assert report["accuracy"] == report["dev"][both.dev[0]]["accuracy"]
+    assert report["accuracy"] == report["dev"][both.data.dev[0]]["accuracy"]
 
 
 def test_equal_seeds_give_equal_weights(configure: Configure, tmp_path: Path) -> None:

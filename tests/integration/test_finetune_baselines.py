@@ -14,7 +14,7 @@ from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.opening import open_model, open_tokenizer
 from debertav3.finetune.preparation import read_data
 from debertav3.finetune.run import run
-from debertav3.finetune.tasks import TASKS
+from debertav3.tasks.names import TASKS
 
 TEXTS = ["Somebody sleeps here often.", "Nobody sings in Oslo, says the bird.", "Anna waits and works."]
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -86,7 +86,7 @@ def test_a_family_trains_and_opens_again(
     checkpoints: dict[str, Path], tmp_path: Path, family: str, task: str
 ) -> None:
     rows = rows_of(task, tmp_path)
-    config = FinetuneConfig(
+    config = FinetuneConfig.of(
         task=task,
         model=str(checkpoints[family]),
         train=(rows,),
@@ -112,7 +112,7 @@ def test_a_family_trains_and_opens_again(
 def test_windows_are_laid_out_as_the_tokenizer_lays_out_pairs(
     checkpoints: dict[str, Path], family: str
 ) -> None:
-    config = FinetuneConfig(task="squad2", model=str(checkpoints[family]))
+    config = FinetuneConfig.of(task="squad2", model=str(checkpoints[family]))
     tokenizer = open_tokenizer(config, TASKS["squad2"])
     question, context = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in TEXTS[:2])
     layout = PairLayout.of(tokenizer)
@@ -131,7 +131,7 @@ def test_a_model_that_is_nowhere_is_said_to_be_in_neither_place(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    config = FinetuneConfig(task="nli", model=name)
+    config = FinetuneConfig.of(task="nli", model=name)
     message = rf"^'{name}' is no local folder, and the Hub did not give it \(.*\)\. Check the name"
     with pytest.raises(UserError, match=message):
         open_tokenizer(config, TASKS["nli"])
@@ -141,13 +141,13 @@ def test_a_model_that_is_nowhere_is_said_to_be_in_neither_place(
 def test_a_folder_without_vocabulary_is_no_tokenizer(family: str, tmp_path: Path) -> None:
     """transformers 5 makes one of it that knows nothing but special tokens."""
     getattr(transformers, f"{family}Config")().save_pretrained(tmp_path)
-    config = FinetuneConfig(task="nli", model=str(tmp_path))
+    config = FinetuneConfig.of(task="nli", model=str(tmp_path))
     with pytest.raises(UserError, match=r"holds no vocabulary, so no tokenizer.* --tokenizer X"):
         open_tokenizer(config, TASKS["nli"])
 
 
 def test_a_family_without_the_head_is_named(checkpoints: dict[str, Path]) -> None:
-    config = FinetuneConfig(task="arc", model=str(checkpoints["deberta"]))
+    config = FinetuneConfig.of(task="arc", model=str(checkpoints["deberta"]))
     task = TASKS["arc"]
     tokenizer = open_tokenizer(config, task)
     message = "the family deberta has no multiple-choice head in transformers, and task arc needs one"
@@ -157,7 +157,7 @@ def test_a_family_without_the_head_is_named(checkpoints: dict[str, Path]) -> Non
 
 def test_sift_needs_our_embeddings(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     rows = rows_of("nli", tmp_path)
-    config = FinetuneConfig(task="nli", model=str(checkpoints["bert"]), train=(rows,), sift=True)
+    config = FinetuneConfig.of(task="nli", model=str(checkpoints["bert"]), train=(rows,), sift=True)
     with pytest.raises(UserError, match="SiFT needs a DeBERTa"):
         run(config, read_data(config), tmp_path / "out")
 
@@ -170,7 +170,9 @@ def test_inputs_longer_than_the_positions_are_refused(
     checkpoints: dict[str, Path], tmp_path: Path, family: str, places: int
 ) -> None:
     rows = rows_of("nli", tmp_path)
-    config = FinetuneConfig(task="nli", model=str(checkpoints[family]), train=(rows,), max_length=places + 1)
+    config = FinetuneConfig.of(
+        task="nli", model=str(checkpoints[family]), train=(rows,), max_length=places + 1
+    )
     message = f"max_length={places + 1}, but --model .* has {places} positions. Add --set max_length={places}"
     with pytest.raises(UserError, match=message):
         run(config, read_data(config), tmp_path / "out")

@@ -84,7 +84,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(model: Path, task: str, out: Path, *, rows: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     file = out.parent / f"{out.name}.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows or ROWS[task]), encoding="utf-8")
-    config = FinetuneConfig(
+    config = FinetuneConfig.of(
         task="custom" if task in CUSTOM else task,
         model=str(model),
         train=(str(file),),
@@ -182,3 +182,26 @@ def test_the_threshold_of_the_card_has_the_best_f1(
     done = CliRunner().invoke(app, args)
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["f1"] * 100 == pytest.approx(scores["best_f1"], abs=1e-6)
+
+
+def test_a_fitted_temperature_is_used_and_can_be_left_out(ours: Path, tmp_path: Path) -> None:
+    """Without it the probabilities are those of transformers' logits."""
+    from debertav3 import Predictor
+
+    rows = [{"sentence": f"{TEXTS[n % 3]} {n}", "label": (n // 2) % 2} for n in range(24)]
+    report = trained(ours, "sst2", tmp_path / "model", rows=rows)
+    (scores,) = report["dev"].values()
+    fitted = json.loads((tmp_path / "model" / "probabilities.json").read_text(encoding="utf-8"))
+    assert fitted["temperature"] == scores["probabilities"]["temperature"]
+    for name in ("README.md", "report.html"):
+        page = (tmp_path / "model" / name).read_text(encoding="utf-8")
+        assert f"with the temperature {fitted['temperature']:.3f}" in page
+    tokenizer = DebertaV3Tokenizer.from_pretrained(tmp_path / "model")
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "model").eval()
+    with torch.inference_mode():
+        ids = torch.tensor([tokenizer(TEXTS[0])["input_ids"]])
+        logits = model(input_ids=ids).logits[0]
+    for calibrated, temperature in ((True, fitted["temperature"]), (False, 1.0)):
+        answer = Predictor.from_pretrained(tmp_path / "model", calibrated=calibrated).classify(TEXTS[0])
+        wanted = (logits / temperature).softmax(-1).tolist()
+        assert list(answer["scores"].values()) == pytest.approx(wanted, abs=1e-5)

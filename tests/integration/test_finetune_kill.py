@@ -39,7 +39,7 @@ def settings_in(folder: Path, nano: Path, *, epochs: int) -> FinetuneConfig:
         for label, form in FORMS.items()
     ]
     rows.write_text("\n".join(lines), encoding="utf-8")
-    return FinetuneConfig(
+    return FinetuneConfig.of(
         task="nli",
         model=str(folder / "model"),
         train=(str(rows),),
@@ -56,7 +56,7 @@ def start(config: FinetuneConfig, out: Path, log: Path) -> subprocess.Popen[byte
     file = out.with_suffix(".json")
     file.write_text(json.dumps(config.to_dict()), encoding="utf-8")
     command = [sys.executable, "-m", "debertav3", "finetune", "nli", "--model", config.model, "--resume"]
-    command += ["--train", *config.train, "--config", str(file), "--out", str(out)]  # JSON is YAML
+    command += ["--train", *config.data.train, "--config", str(file), "--out", str(out)]  # JSON is YAML
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with log.open("ab") as stderr:
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr, env=environment)

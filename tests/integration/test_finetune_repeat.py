@@ -184,7 +184,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_command_resolves_to_the_same_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("debertav3.finetune.preparation.read_data", lambda config: None)
-    config = FinetuneConfig(**CONFIGS[name])
+    config = FinetuneConfig.of(**CONFIGS[name])
     words = shlex.split(command_of(config, Path("the out")))
     assert words[-2:] == ["--out", "the out"]
     assert invoke([*words[2:], "--dry-run"]) == config.to_dict()

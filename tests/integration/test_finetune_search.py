@@ -12,9 +12,10 @@ from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
 from debertav3.errors import UserError
 from debertav3.finetune import trainer as training
 from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetune.objectives.text import TextObjective
 from debertav3.finetune.search import paper_grid, read_grid, search
-from debertav3.finetune.tasks import TASKS
 from debertav3.sizes import config_for
+from debertav3.tasks.names import TASKS
 
 pytest.importorskip("optuna")
 GRID = {"learning_rate": [1e-9, 2e-2], "warmup_steps": [0.0, 0.5]}
@@ -32,7 +33,7 @@ def base(tmp_path: Path, nano: Path) -> FinetuneConfig:
     rows = tmp_path / "rows.jsonl"
     lines = [json.dumps({"sentence": ("bad", "good")[n % 2] + f" {n}", "label": n % 2}) for n in range(24)]
     rows.write_text("\n".join(lines), encoding="utf-8")
-    return FinetuneConfig(
+    return FinetuneConfig.of(
         task="sst2",
         model=str(tmp_path / "model"),
         train=(str(rows),),
@@ -54,7 +55,7 @@ def test_a_broken_search_goes_on_and_finds_the_best(
         if len(trained) == 1:
             trained.append("broken")
             raise KeyboardInterrupt
-        trained.append((self.config.learning_rate, self.config.warmup_steps))
+        trained.append((self.config.optimizer.learning_rate, self.config.optimizer.warmup_steps))
         return train(self, *args, **kwargs)
 
     monkeypatch.setattr(training.FinetuneTrainer, "train", broken)
@@ -82,7 +83,7 @@ def test_trials_on_other_data_or_weights_are_not_ranked_together(
     base: FinetuneConfig, tmp_path: Path, nano: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("debertav3.finetune.search._score_of", lambda *args, **kwargs: 0.5)
-    out, rows = tmp_path / "out", Path(base.dev[0])
+    out, rows = tmp_path / "out", Path(base.data.dev[0])
     search(base, GRID, out, trials=1)
     content = rows.read_text(encoding="utf-8")
     moved = tmp_path / "moved.jsonl"
@@ -143,8 +144,8 @@ def test_a_trial_that_diverges_fails_and_the_search_goes_on(
     train = training.FinetuneTrainer.train
 
     def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
-        trained.append(self.config.learning_rate)
-        if self.config.learning_rate == 2e-2:
+        trained.append(self.config.optimizer.learning_rate)
+        if self.config.optimizer.learning_rate == 2e-2:
             raise training.DivergedError("training stopped.")
         return train(self, *args, **kwargs)
 
@@ -169,9 +170,8 @@ def test_the_score_is_the_one_that_selects_the_best_checkpoint(
     def scores(*args: Any, **kwargs: Any) -> dict[str, float]:
         return {"other": 0.9, "accuracy": 0.4}
 
-    task = type(TASKS["sst2"])
-    monkeypatch.setattr(task, "score", scores)
-    monkeypatch.setattr(task, "baseline", scores)
+    monkeypatch.setattr(TextObjective, "score", scores)
+    monkeypatch.setattr(type(TASKS["sst2"]), "baseline", scores)
     settings = base.with_values({"max_steps": 1}, source="test")
     (row,) = search(settings, {"learning_rate": [1e-9]}, tmp_path / "out", trials=1)
     assert row["score"] == 0.4
@@ -181,7 +181,7 @@ def test_the_grid_is_the_papers_unless_it_is_given(nano: Path) -> None:
     assert paper_grid("large")["learning_rate"] == [5e-6, 8e-6, 9e-6, 1e-5]
     assert paper_grid("base")["learning_rate"] == [1.5e-5, 2e-5, 3e-5, 4e-5]
     assert paper_grid("xsmall")["learning_rate"][2] == 4.5e-5
-    base = FinetuneConfig(task="rte", model="base")
+    base = FinetuneConfig.of(task="rte", model="base")
     for key, values in paper_grid(str(nano)).items():
         for value in values:
             base.with_values({key: value}, source="test")
@@ -191,5 +191,5 @@ def test_the_grid_is_the_papers_unless_it_is_given(nano: Path) -> None:
         read_grid(["batch_sise=8"], base)
     with pytest.raises(UserError, match="--grid 'batch_size' has no '='"):
         read_grid(["batch_size"], base)
-    with pytest.raises(UserError, match="needs a value of type int"):
+    with pytest.raises(UserError, match="batch_size must be a whole number at least 1"):
         read_grid(["batch_size=8,many"], base)

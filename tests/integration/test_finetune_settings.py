@@ -49,7 +49,7 @@ def train(model: Path, tmp_path: Path) -> Train:
     def start(**changes: Any) -> tuple[dict[str, Any], Path]:
         settings = {"batch_size": 16, "learning_rate": 1e-2, "check_data": False, "log_every_steps": 1}
         source = (str(rows),)
-        config = FinetuneConfig(
+        config = FinetuneConfig.of(
             task="sst2", model=str(model), train=source, dev=source, **{**settings, **changes}
         )
         runs.append(tmp_path / f"run-{len(runs)}")
@@ -147,7 +147,7 @@ def test_tensorboard_keeps_its_curves(train: Train) -> None:
 )
 def test_a_tracker_that_is_not_there_is_named_before_the_data_are_read(name: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        read_data(FinetuneConfig(task="sst2", model="nano", train=("absent.jsonl",), report_to=(name,)))
+        read_data(FinetuneConfig.of(task="sst2", model="nano", train=("absent.jsonl",), report_to=(name,)))
 
 
 @pytest.mark.parametrize(
@@ -162,4 +162,4 @@ def test_a_batch_that_cannot_be_split_is_refused_before_the_data_are_read(
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", processes)
     with pytest.raises(UserError, match=message):
-        read_data(FinetuneConfig(task="sst2", model="nano", train=("absent.jsonl",), **changes))
+        read_data(FinetuneConfig.of(task="sst2", model="nano", train=("absent.jsonl",), **changes))

@@ -12,7 +12,7 @@ from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.opening import open_model
 from debertav3.finetune.preparation import read_data
 from debertav3.finetune.run import run
-from debertav3.finetune.tasks import TASKS
+from debertav3.tasks.names import TASKS
 
 CASES = {
     "stsb": (
@@ -28,7 +28,7 @@ CASES = {
     "squad2": (
         "squad/dev-v2.0-slice.json",
         "AutoModelForQuestionAnswering",
-        {"exact", "f1", "best_f1_thresh"},
+        {"exact_match", "f1", "best_f1_thresh"},
     ),
     "arc": ("glue/arc_train.jsonl.gz", "AutoModelForMultipleChoice", {"accuracy"}),
 }
@@ -76,7 +76,7 @@ def test_a_task_trains_and_is_scored(
 ) -> None:
     source, head, scores = CASES[task]
     rows = first_rows(data_folder / source, tmp_path, count=8)
-    config = FinetuneConfig(
+    config = FinetuneConfig.of(
         task=task,
         model=str(tiny),
         train=(rows,),
@@ -104,16 +104,18 @@ def test_a_task_trains_and_is_scored(
 def test_a_head_that_has_just_these_labels_is_kept(tiny: Path, tmp_path: Path) -> None:
     tokenizer = DebertaV3Tokenizer.from_pretrained(tiny)
     labels = ("entailment", "neutral", "contradiction")
-    config = FinetuneConfig(task="nli", model=str(tiny))
+    config = FinetuneConfig.of(task="nli", model=str(tiny))
     trained = open_model(config, tokenizer, TASKS["nli"], labels)
     trained.config.id2label = {0: "CONTRADICTION", 1: "NEUTRAL", 2: "ENTAILMENT"}
     trained.config.label2id = {"CONTRADICTION": 0, "NEUTRAL": 1, "ENTAILMENT": 2}
     trained.save_pretrained(tmp_path)
-    again = open_model(FinetuneConfig(task="nli", model=str(tmp_path)), tokenizer, TASKS["nli"], labels)
+    again = open_model(FinetuneConfig.of(task="nli", model=str(tmp_path)), tokenizer, TASKS["nli"], labels)
     assert again.config.id2label == trained.config.id2label
     assert torch.equal(again.classifier.weight, trained.classifier.weight)
-    other = open_model(FinetuneConfig(task="rte", model=str(tmp_path)), tokenizer, TASKS["rte"], labels[:2])
+    other = open_model(
+        FinetuneConfig.of(task="rte", model=str(tmp_path)), tokenizer, TASKS["rte"], labels[:2]
+    )
     assert other.classifier.weight.shape == (2, 16)
-    choice = open_model(FinetuneConfig(task="copa", model=str(tmp_path)), tokenizer, TASKS["copa"], ())
+    choice = open_model(FinetuneConfig.of(task="copa", model=str(tmp_path)), tokenizer, TASKS["copa"], ())
     assert choice.config.problem_type is None  # the kind of loss that NLI had left there
     assert choice.classifier.weight.shape == (1, 16)

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from debertav3 import Predictor, UserError
-from debertav3.data.choices import FORMS
-from debertav3.finetune.rows import Row
-from debertav3.finetune.tasks import TASKS
 from debertav3.inference.export.run import ExportConfig, export_model
-from debertav3.inference.file_tasks import FILE_TASKS, AnswerOptions, FileTask
 from debertav3.inference.files import evaluate_file, predict_file
+from debertav3.inference.row_answers import FILE_TASKS, AnswerOptions, FileTask
+from debertav3.tasks.choice import FORMS
+from debertav3.tasks.names import TASKS
+from debertav3.tasks.rows import Row
 from tiny_models import ModelFolders, assert_same, softmax
 
 CONTEXT = "Anna went to bed late, since she had to read a book of five hundred pages for school."
@@ -101,7 +101,7 @@ def test_what_cannot_be_chosen_from_is_refused(
 @pytest.mark.parametrize("kind", ROWS)
 def test_rows_form_the_pairs_of_training(predictor: Predictor, tmp_path: Path, kind: str) -> None:
     row = ROWS[kind]
-    example = task(predictor).read(row)
+    example = task(predictor).read(Row("the row", row))
     if kind in TASKS:
         (trained,) = TASKS[kind].read(str(jsonl(tmp_path / "train.jsonl", [row])))
         assert (example.inputs[0], *example.inputs[1]) == trained.texts
@@ -122,7 +122,7 @@ def test_files_are_answered_and_scored(predictor: Predictor, tmp_path: Path) -> 
         assert got["prediction"] == int(logits.argmax())
         assert got["scores"]["probabilities"] == pytest.approx(softmax(logits).tolist(), abs=2e-6)
         assert got["scores"]["text"] == form.options(Row("", row))[got["prediction"]]
-        right += got["prediction"] == task(predictor).read(row).gold
+        right += got["prediction"] == task(predictor).read(Row("the row", row)).gold
     report = json.loads((tmp_path / "metrics.json").read_text())
     assert (report["labelled"], report["accuracy"]) == (5, right / 5)
     assert evaluate_file(task(predictor), source) == report
@@ -130,15 +130,15 @@ def test_files_are_answered_and_scored(predictor: Predictor, tmp_path: Path) -> 
 
 def test_a_row_that_fits_several_is_read_as_the_model_was_trained(predictor: Predictor) -> None:
     row = {"context": "Ann slept.", "question": "Who?", "choices": ["Ann", "Tom"]}
-    assert task(predictor).read(row).inputs[0] == "Ann slept."
-    assert task(predictor, trained_task="arc").read(row).inputs[0] == "Who?"
-    assert task(predictor, trained_task="swag").read(row).inputs[0] == "Ann slept."
+    assert task(predictor).read(Row("the row", row)).inputs[0] == "Ann slept."
+    assert task(predictor, trained_task="arc").read(Row("", row)).inputs[0] == "Who?"
+    assert task(predictor, trained_task="swag").read(Row("", row)).inputs[0] == "Ann slept."
 
 
 def test_bad_rows_are_one_clear_line(predictor: Predictor, tmp_path: Path) -> None:
     for row, message in (
         ({"text": "x"}, "line 1: needs the fields"),
-        ({"question": "Who?", "choices": ["Ann"]}, "line 1: the row: .* at least two texts"),
+        ({"question": "Who?", "choices": ["Ann"]}, "line 1: .* at least two texts"),
         ({"question": "Who?", "choices": ["Ann", "Tom"], "label": 7}, "right choice is 7"),
         ({"question": "Who?", "choices": ["Ann", " "]}, "choice 1 is empty"),
     ):

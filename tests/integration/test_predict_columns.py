@@ -10,8 +10,9 @@ import pytest
 
 from debertav3 import Predictor, UserError, cli
 from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.custom import custom_task, named_columns
-from debertav3.inference.columns import Columns, find_columns, read_trained
+from debertav3.tasks.columns import Columns, find_columns, read_trained
+from debertav3.tasks.custom import custom_task, named_columns
+from debertav3.tasks.rows import Row
 from tiny_models import ModelFolders
 
 Run = Callable[..., tuple[int, str, str]]
@@ -41,7 +42,7 @@ def folders(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelFolder
 
 def trained(folder: Path, **columns: str) -> Path:
     """As ``finetune custom`` leaves its folder."""
-    record = {"config": FinetuneConfig(task="custom", model="x").to_dict(), "columns": columns}
+    record = {"config": FinetuneConfig.of(task="custom", model="x").to_dict(), "columns": columns}
     (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
     return folder
 
@@ -137,13 +138,13 @@ def test_labels_mean_what_they_meant_in_training(
     folders: ModelFolders, tmp_path: Path, label: str, id2label: dict, kind: dict
 ) -> None:
     from debertav3.inference.answerers import TaskPlan
-    from debertav3.inference.file_tasks import AnswerOptions
+    from debertav3.inference.row_answers import AnswerOptions
 
     folder = trained(folders("DebertaV2ForSequenceClassification", id2label=id2label, **kind), label="v")
     columns = find_columns(read_trained(folder), Columns())
     task = TaskPlan(task="classify", model=str(folder), options=AnswerOptions(columns=columns)).open()
     want = {"a|b": ["a", "b"], "-1.5": -1.5}.get(label, label)
-    assert task.read({"text": "A film.", "v": label}).gold == want
+    assert task.read(Row("", {"text": "A film.", "v": label})).gold == want
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ def test_a_run_notes_the_columns_that_it_has_found(
     tmp_path: Path, content: str, settings: dict[str, str], names: tuple[str | None, ...]
 ) -> None:
     (tmp_path / "ok.csv").write_text(content, encoding="utf-8")
-    task = custom_task(FinetuneConfig(task="custom", model="x", **settings), str(tmp_path / "ok.csv"))
+    task = custom_task(str(tmp_path / "ok.csv"), **settings)
     found = find_columns(read_trained(trained(tmp_path, **named_columns(task))), Columns())
     assert (found.text, found.pair, found.label) == names
 

@@ -16,9 +16,9 @@ import pytest
 from debertav3 import Predictor, UserError
 from debertav3.inference import files, sources, token_budget
 from debertav3.inference.answerers import InProcess, TaskPlan, WorkerProcesses
-from debertav3.inference.file_tasks import FILE_TASKS, AnswerOptions, FileTask
 from debertav3.inference.files import evaluate_file, predict_file
 from debertav3.inference.journal import Journal
+from debertav3.inference.row_answers import FILE_TASKS, AnswerOptions, FileTask
 from tiny_models import ModelFolders
 
 NLI = {0: "contradiction", 1: "entailment", 2: "neutral"}

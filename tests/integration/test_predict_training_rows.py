@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from debertav3 import Predictor, UserError
-from debertav3.data import scores
-from debertav3.finetune.rows import read_rows
-from debertav3.inference.columns import Columns
-from debertav3.inference.file_tasks import FILE_TASKS, AnswerOptions, FileTask
 from debertav3.inference.files import evaluate_file, predict_file
-from debertav3.inference.tables import format_of, read_table
+from debertav3.inference.row_answers import FILE_TASKS, AnswerOptions, FileTask
+from debertav3.tasks import metrics
+from debertav3.tasks.columns import Columns
+from debertav3.tasks.tables import read_table
 from tiny_models import ModelFolders
 
 TAGS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
@@ -150,10 +149,10 @@ def test_flat_rows_are_ranked_by_query(folders: ModelFolders, tmp_path: Path) ->
         by_place = [one["score"] for one in sorted(ranked, key=lambda one: one["index"])]
         assert [found[place] for place in mine] == pytest.approx(by_place, abs=1e-6)
         relevance = np.array([FLAT[place][2] for place in mine])
-        ranks.append(scores.reciprocal_rank(np.array(by_place), relevance))
-        gains.append(scores.ndcg(np.array(by_place), relevance))
+        ranks.append(metrics.reciprocal_rank(np.array(by_place), relevance))
+        gains.append(metrics.ndcg(np.array(by_place), relevance))
     assert report["labelled"] == 5
-    assert report["mean_reciprocal_rank"] == pytest.approx(np.mean(ranks))
+    assert report["mrr"] == pytest.approx(np.mean(ranks))
     assert report["ndcg"] == pytest.approx(np.mean(gains))
     named = [{"q": query, "t": text, "gold": str(value)} for query, text, value in FLAT]
     options = AnswerOptions(columns=Columns(text="q", pair="t", label="gold"))
@@ -172,8 +171,8 @@ def test_tables_are_read_as_training_reads_them(tmp_path: Path, name: str, conte
     source = tmp_path / name
     source.write_bytes(content.encode("utf-8-sig"))
     want = {"premise": 'A "dog"; barks.', "hypothesis": "It barks.", "label": "1"}
-    assert [row.original for row in read_table(source, format_of(source))] == [want]
-    assert [row.fields for row in read_rows(str(source))] == [want]
+    assert [row.original for row in read_table(source)] == [want]
+    assert [row.fields for row in read_table(source)] == [want]
 
 
 def test_tsv_is_not_written(tagger: Predictor, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import random
 import signal
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,8 +18,8 @@ from debertav3.pretrain.settings import PretrainConfig, recipe
 from debertav3.pretrain.state import find_fault
 
 KILLS = 50
-CONFIG = replace(
-    recipe("nano"), steps=400, global_batch=2, micro_batch=2, length=18, generator_layers=1, warmup_steps=5,
+CONFIG = recipe("nano").changed(
+    steps=400, global_batch=2, micro_batch=2, length=18, generator_layers=1, warmup_steps=5,
     precision="fp32", save_every_steps=1, log_every_steps=1, validate_every_steps=1000, validation_windows=2,
 )  # fmt: skip
 
@@ -78,7 +77,7 @@ def test_fifty_kills_lose_nothing(nano: Path, tmp_path: Path) -> None:
     assert reached < CONFIG.steps
     plain = tmp_path / "plain"
     child = context.Process(
-        target=run, args=(replace(CONFIG, keep_checkpoints=1000), tmp_path / "shards", plain)
+        target=run, args=(CONFIG.changed(keep_checkpoints=1000), tmp_path / "shards", plain)
     )
     child.start()
     while newest_step(plain) <= reached:

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +30,8 @@ from debertav3.pretrain.run import pretrain
 from debertav3.pretrain.settings import PretrainConfig, recipe
 from debertav3.pretrain.state import find_fault
 
-TINY = replace(
-    recipe("nano"), steps=6, global_batch=4, micro_batch=4, length=24, generator_layers=1, warmup_steps=2,
+TINY = recipe("nano").changed(
+    steps=6, global_batch=4, micro_batch=4, length=24, generator_layers=1, warmup_steps=2,
     precision="fp32", log_every_steps=2, save_every_steps=3, validate_every_steps=3, validation_windows=4,
     dropout=0.1,
 )  # fmt: skip
@@ -108,11 +107,11 @@ def test_micro_batches_and_logging_may_change_on_resume_but_not_the_recipe(
     copy_cut_back(finished, out)
     record = (out / "run.json").read_bytes()
     with pytest.raises(UserError, match=r"made with learning_rate = 0.001, not 0.0001: resume with the same"):
-        pretrain(replace(TINY, learning_rate=1e-4), shards, out, resume=True)
+        pretrain(TINY.changed(learning_rate=1e-4), shards, out, resume=True)
     with pytest.raises(UserError, match=r"made with generator_layers = 1, not 2: resume with the same"):
-        pretrain(replace(TINY, generator_layers=2), shards, out, resume=True)
+        pretrain(TINY.changed(generator_layers=2), shards, out, resume=True)
     assert (out / "run.json").read_bytes() == record
-    assert pretrain(replace(TINY, micro_batch=2, dropout=0.1), shards, out, resume=True)
+    assert pretrain(TINY.changed(micro_batch=2, dropout=0.1), shards, out, resume=True)
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "manifest"])
@@ -249,7 +248,7 @@ def test_continuing_from_a_run_restores_both_networks_and_delta(
     torch.testing.assert_close(delta, wanted, atol=1e-8, rtol=0)
     for key, value in networks.generator.state_dict().items():
         assert torch.equal(value, state[f"generator.safetensors:model.{key}"]), key
-    assert pretrain(replace(TINY, steps=2), shards, tmp_path / "more", resume=False, start=finished)
+    assert pretrain(TINY.changed(steps=2), shards, tmp_path / "more", resume=False, start=finished)
 
 
 def test_data_of_another_tokenizer_are_refused(finished: Path, shards: Path, tmp_path: Path) -> None:
@@ -262,13 +261,13 @@ def test_data_of_another_tokenizer_are_refused(finished: Path, shards: Path, tmp
     pieces[500], pieces[501] = pieces[501], pieces[500]
     (start / "encoder" / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"another tokenizer than that of .*start: 2 of 12001 pieces"):
-        pretrain(replace(TINY, steps=1), shards, tmp_path / "run", resume=False, start=start)
+        pretrain(TINY.changed(steps=1), shards, tmp_path / "run", resume=False, start=start)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_run_says_what_it_started_from(finished: Path, shards: Path, tmp_path: Path) -> None:
     here = Path(os.path.relpath(finished))
-    config = replace(TINY, steps=1, size="xsmall", generator_layers=None)
+    config = TINY.changed(steps=1, size="xsmall", generator_layers=None)
     assert pretrain(config, shards, tmp_path / "run", resume=False, start=here)
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["start"] == str(finished.resolve())
@@ -280,7 +279,7 @@ def test_a_run_says_what_it_started_from(finished: Path, shards: Path, tmp_path:
 
 def test_the_depth_of_a_generator_that_is_there_cannot_be_chosen(finished: Path) -> None:
     with pytest.raises(UserError, match="has 1 layers and generator_layers is 2: leave that out"):
-        build_networks(replace(TINY, generator_layers=2), 12001, finished)
+        build_networks(TINY.changed(generator_layers=2), 12001, finished)
 
 
 def test_continuing_from_a_discriminator_alone_keeps_its_embeddings(finished: Path) -> None:
@@ -300,7 +299,7 @@ def test_continuing_from_a_discriminator_alone_keeps_its_embeddings(finished: Pa
 
 def test_masked_words_go_on_from_a_model_without_positions(nano: Path) -> None:
     """A classifier's file has no table of absolute positions, which only the mask decoder reads."""
-    networks = build_networks(replace(TINY, objective="mlm"), 12001, nano)
+    networks = build_networks(TINY.changed(objective="mlm"), 12001, nano)
     stored = load_file(nano / "model.safetensors")
     query = "deberta.encoder.layer.5.attention.self.query_proj.weight"
     assert torch.equal(networks.generator.state_dict()[query], stored[query].float())
@@ -310,14 +309,14 @@ def test_masked_words_go_on_from_a_model_without_positions(nano: Path) -> None:
 @pytest.mark.parametrize("objective", ["mlm", "rtd"])
 def test_windows_longer_than_the_positions_of_a_checkpoint_are_refused(objective: str, nano: Path) -> None:
     with pytest.raises(UserError, match=r"knows 512 positions and length is 1024"):
-        build_networks(replace(TINY, objective=objective, length=1024), 12001, nano)
+        build_networks(TINY.changed(objective=objective, length=1024), 12001, nano)
 
 
 def test_which_network_of_a_run_is_continued_is_clear(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"say which one is to go on, .*encoder or .*generator"):
-        build_networks(replace(TINY, objective="mlm"), 12001, finished)
+        build_networks(TINY.changed(objective="mlm"), 12001, finished)
     shutil.copytree(finished / "generator", tmp_path / "generator")
-    networks = build_networks(replace(TINY, objective="mlm"), 12001, tmp_path)
+    networks = build_networks(TINY.changed(objective="mlm"), 12001, tmp_path)
     assert networks.generator.config.num_hidden_layers == 1
     with pytest.raises(UserError, match=r"without discriminator: begin one with --from .*encoder"):
         build_networks(TINY, 12001, tmp_path)
@@ -343,7 +342,7 @@ def test_export_of_a_continued_run_equals_what_it_started_from(
     ids=str,
 )
 def test_other_objectives_run_to_their_end(changes: dict[str, str], shards: Path, tmp_path: Path) -> None:
-    config: PretrainConfig = replace(TINY, steps=2, **changes)  # type: ignore[arg-type]
+    config: PretrainConfig = TINY.changed(steps=2, **changes)  # type: ignore[arg-type]
     assert pretrain(config, shards, tmp_path / "run", resume=False)
     assert (tmp_path / "run" / "encoder" / "model.safetensors").is_file()
     last = rows(tmp_path / "run")[-1]

@@ -8,7 +8,7 @@ import pytest
 import transformers
 
 from debertav3 import DebertaV2ForTokenClassification, DebertaV3Tokenizer, Predictor
-from debertav3.data.spans import trim
+from debertav3.tasks.spans import trim
 from tiny_models import save, tiny_model
 
 TAGS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}

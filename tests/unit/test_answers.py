@@ -5,19 +5,18 @@ import itertools
 import numpy as np
 import pytest
 
-from debertav3.data.spans import Span, SpanDecoding
 from debertav3.errors import UserError
 from debertav3.inference import answers
 from debertav3.inference.entities import TaggedText, find_entities, tag_words
 from debertav3.inference.labels import (
-    NLI_LABELS,
-    find_label,
     given_labels,
     is_nli,
     label_names,
     nli_columns,
 )
 from debertav3.inference.words import join_words, split_words, words_of_tokens
+from debertav3.tasks.labels import NLI_LABELS, find_label
+from debertav3.tasks.spans import Span, SpanDecoding
 
 BY_NAME = {"entailment": 2.0, "neutral": 0.5, "contradiction": -1.0}
 SHARES = {name: np.exp(logit) / sum(map(np.exp, BY_NAME.values())) for name, logit in BY_NAME.items()}

@@ -27,7 +27,7 @@ DEFAULTS = {"task": "nli", "model": "nano", "learning_rate": 1.0, "weight_decay"
 
 
 def settings(**changes: object) -> FinetuneConfig:
-    return FinetuneConfig(**{**DEFAULTS, **changes})  # type: ignore[arg-type]
+    return FinetuneConfig.of(**{**DEFAULTS, **changes})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -7,8 +7,9 @@ import torch
 
 from debertav3.finetune.batches import EncodedDataset, LengthBucketSampler, PaddingCollator
 from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.task import Example
-from debertav3.finetune.tasks import TASKS
+from debertav3.finetune.objectives import objective_of
+from debertav3.tasks.names import TASKS
+from debertav3.tasks.task import Example
 from debertav3.tokenization import DebertaV3Tokenizer
 
 LENGTHS = [3 + (7 * number) % 50 for number in range(103)]
@@ -61,9 +62,9 @@ PAIRS = [
 def encoded(
     task: str, examples: list[Example], tokenizer: DebertaV3Tokenizer, *, max_length: int = 64
 ) -> EncodedDataset:
-    config = FinetuneConfig(task=task, model="nano", max_length=max_length)
+    config = FinetuneConfig.of(task=task, model="nano", max_length=max_length)
     labels = TASKS[task].choose_labels(examples, source="")
-    return TASKS[task].encode(examples, tokenizer, labels=labels, config=config)
+    return objective_of(TASKS[task]).encode(examples, tokenizer, labels=labels, config=config)
 
 
 def test_pairs_are_encoded_once_and_padded_to_the_longest(tokenizer: DebertaV3Tokenizer) -> None:

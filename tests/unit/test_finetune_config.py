@@ -7,17 +7,18 @@ from typing import Any
 import pytest
 
 from debertav3.errors import UserError
-from debertav3.finetune.config import FinetuneConfig, read_yaml
+from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.preparation import read_data, resolve, size_of
-from debertav3.finetune.public import PUBLIC_SOURCES
 from debertav3.finetune.recipes import RECIPES, SIFT_RECIPES
-from debertav3.finetune.tasks import TASKS
+from debertav3.runs.settings import read_settings
 from debertav3.sizes import raw_config
+from debertav3.tasks.names import TASKS
+from debertav3.tasks.public import PUBLIC_SOURCES
 
 
 @pytest.fixture
 def config() -> FinetuneConfig:
-    return FinetuneConfig(task="nli", model="nano")
+    return FinetuneConfig.of(task="nli", model="nano")
 
 
 @pytest.mark.parametrize(
@@ -37,8 +38,8 @@ def test_an_assignment_becomes_a_value_of_the_fields_type(
     config: FinetuneConfig, assignment: str, key: str, value: object
 ) -> None:
     changed = config.with_overrides([assignment])
-    assert getattr(changed, key) == value
-    assert type(getattr(changed, key)) is type(value)
+    assert changed.get(key) == value
+    assert type(changed.get(key)) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -46,16 +47,19 @@ def test_an_assignment_becomes_a_value_of_the_fields_type(
     [
         ("learning_rat=1", "unknown key 'learning_rat'. Did you mean 'learning_rate'?"),
         ("zzz=1", "unknown key 'zzz'. Known: "),
-        ("batch_size=many", "batch_size needs a value of type int, got 'many'"),
-        ("batch_size=2.5", "batch_size needs a value of type int"),
-        ("length_grouping=3", "length_grouping needs a value of type bool"),
+        ("batch_size=many", "batch_size must be a whole number at least 1; got 'many'"),
+        ("batch_size=2.5", "batch_size must be a whole number at least 1; got '2.5'"),
+        ("length_grouping=3", "length_grouping must be true or false; got '3'"),
         ("learning_rate", "has no '='"),
         ("learning_rate=-1", "impossible setting: learning_rate=-1.0"),
-        ("schedule=spiral", "schedule is one of linear"),
+        (
+            "schedule=spiral",
+            "It must be one of linear, cosine, constant_with_warmup.",
+        ),
         ("seed=-1", "impossible setting: seed=-1"),
         ("seed=4294967296", "impossible setting: seed=4294967296"),
         ("text_column=[abca", "--set 'text_column=[abca' is not valid YAML: "),
-        ("batch_size=null", "batch_size needs a value of type int, got None"),
+        ("batch_size=null", "batch_size must be a whole number at least 1; got 'null'"),
     ],
 )
 def test_a_wrong_assignment_is_one_clear_line(config: FinetuneConfig, assignment: str, message: str) -> None:
@@ -69,10 +73,15 @@ def test_later_sources_win_over_earlier_ones(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("learning_rate: 1e-4\nepochs: 7\nbatch_size: 8\n", encoding="utf-8")
     resolved = resolve(
-        "mnli", model="xsmall", given={"seed": 3}, config_file=read_yaml(file), overrides=["epochs=1"]
+        "mnli", model="xsmall", given={"seed": 3}, config_file=read_settings(file), overrides=["epochs=1"]
     )
-    assert (resolved.learning_rate, resolved.epochs, resolved.batch_size, resolved.seed) == (1e-4, 1.0, 8, 3)
-    assert resolved.warmup_steps == 1000  # what nobody changed is the recipe's
+    assert (
+        resolved.optimizer.learning_rate,
+        resolved.loop.epochs,
+        resolved.loop.batch_size,
+        resolved.seed,
+    ) == (1e-4, 1.0, 8, 3)
+    assert resolved.optimizer.warmup_steps == 1000  # what nobody changed is the recipe's
 
 
 @pytest.mark.parametrize("content", ["- 1\n", "a: [", "learning_rat: 1"])
@@ -80,7 +89,7 @@ def test_a_bad_yaml_file_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match="--config"):
-        resolve("nli", model="nano", given={}, config_file=read_yaml(file))
+        resolve("nli", model="nano", given={}, config_file=read_settings(file))
 
 
 @pytest.mark.parametrize(
@@ -96,11 +105,11 @@ def test_the_mnli_recipe_is_the_published_one(
     model: str, learning_rate: float, warmup_steps: int, epochs: int, dropout: float
 ) -> None:
     resolved = resolve("mnli", model=model, given={})
-    assert (resolved.batch_size, resolved.max_length) == (64, 256)
-    assert resolved.learning_rate == learning_rate
-    assert resolved.warmup_steps == warmup_steps
-    assert resolved.epochs == epochs
-    assert resolved.classifier_dropout == dropout
+    assert (resolved.loop.batch_size, resolved.data.max_length) == (64, 256)
+    assert resolved.optimizer.learning_rate == learning_rate
+    assert resolved.optimizer.warmup_steps == warmup_steps
+    assert resolved.loop.epochs == epochs
+    assert resolved.regularization.classifier_dropout == dropout
 
 
 def test_an_unknown_task_suggests_the_nearest() -> None:
@@ -117,8 +126,8 @@ def test_sift_has_its_own_published_recipe(
     model: str, weight: float, learning_rate: float, epochs: int, warmup_steps: int, how: dict[str, Any]
 ) -> None:
     resolved = resolve("mnli", model=model, **how)
-    assert (resolved.sift, resolved.sift_weight, resolved.sift_step_size) == (True, weight, 1e-4)
-    assert (resolved.learning_rate, resolved.epochs, resolved.warmup_steps) == (
+    assert (resolved.sift.enabled, resolved.sift.weight, resolved.sift.step_size) == (True, weight, 1e-4)
+    assert (resolved.optimizer.learning_rate, resolved.loop.epochs, resolved.optimizer.warmup_steps) == (
         learning_rate,
         epochs,
         warmup_steps,
@@ -132,10 +141,10 @@ def test_every_recipe_is_a_possible_run() -> None:
 
 def test_a_local_checkpoint_has_the_recipe_of_its_size(nano: Path) -> None:
     assert (
-        resolve("nli", model=str(nano), given={}).learning_rate
-        == resolve("nli", model="nano", given={}).learning_rate
+        resolve("nli", model=str(nano), given={}).optimizer.learning_rate
+        == resolve("nli", model="nano", given={}).optimizer.learning_rate
     )
-    assert resolve("cola", model=str(nano), given={}).learning_rate == 3e-4
+    assert resolve("cola", model=str(nano), given={}).optimizer.learning_rate == 3e-4
 
 
 @pytest.mark.parametrize(
@@ -167,10 +176,13 @@ def test_a_folder_has_the_size_with_the_nearest_vocabulary(tmp_path: Path, rows:
 
 def test_a_public_task_needs_no_files() -> None:
     config = resolve("mnli", model="xsmall", given={})
-    assert config.train == ("datasets:nyu-mll/glue:mnli",)
-    assert [source.split(":")[-1] for source in config.dev] == ["validation_matched", "validation_mismatched"]
+    assert config.data.train == ("datasets:nyu-mll/glue:mnli",)
+    assert [source.split(":")[-1] for source in config.data.dev] == [
+        "validation_matched",
+        "validation_mismatched",
+    ]
     own = resolve("mnli", model="xsmall", given={"train": ["mine.jsonl"]})
-    assert (own.train, own.dev) == (("mine.jsonl",), ())
+    assert (own.data.train, own.data.dev) == (("mine.jsonl",), ())
     assert set(PUBLIC_SOURCES) <= set(TASKS)
 
 

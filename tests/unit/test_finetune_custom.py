@@ -9,19 +9,21 @@ import pytest
 
 from debertav3 import DebertaV3Tokenizer
 from debertav3.errors import UserError
-from debertav3.finetune import metrics
 from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetune.objectives import objective_of
 from debertav3.finetune.outcomes import worst
 from debertav3.finetune.preparation import Data, read_data
-from debertav3.finetune.ranking import RankingTask
-from debertav3.finetune.tagging import TaggingTask
-from debertav3.finetune.text import TextTask
+from debertav3.tasks import metrics
+from debertav3.tasks.ranking import RankingTask
+from debertav3.tasks.scorers import SetScorer
+from debertav3.tasks.tagging import TaggingTask
+from debertav3.tasks.text import TextTask
 
 
 def read(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> Data:
     path = folder / "data.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return read_data(FinetuneConfig(task="custom", model="nano", train=(str(path),), **settings))
+    return read_data(FinetuneConfig.of(task="custom", model="nano", train=(str(path),), **settings))
 
 
 @pytest.mark.parametrize(
@@ -114,8 +116,8 @@ def test_errors_of_numbers_in_their_own_unit() -> None:
     sklearn_metrics = pytest.importorskip("sklearn.metrics")
     generator = np.random.default_rng(0)
     found, gold = generator.normal(50, 20, size=40), generator.normal(50, 20, size=40)
-    assert metrics.mae(found, gold) == pytest.approx(sklearn_metrics.mean_absolute_error(gold, found))
-    assert metrics.rmse(found, gold) == pytest.approx(sklearn_metrics.root_mean_squared_error(gold, found))
+    assert metrics.mae(gold, found) == pytest.approx(sklearn_metrics.mean_absolute_error(gold, found))
+    assert metrics.rmse(gold, found) == pytest.approx(sklearn_metrics.root_mean_squared_error(gold, found))
 
 
 @pytest.mark.parametrize(
@@ -162,10 +164,17 @@ def test_queries_and_texts_are_a_ranking_task(tmp_path: Path) -> None:
 def test_scores_of_several_labels_equal_scikit_learn() -> None:
     sklearn_metrics = pytest.importorskip("sklearn.metrics")
     predicted, gold = np.random.default_rng(0).integers(2, size=(2, 50, 4))
-    for average, score in (("micro", metrics.micro_f1), ("macro", metrics.macro_f1)):
-        assert score(predicted, gold) == pytest.approx(
+    names = ["a", "b", "c", "d"]
+    scorer = SetScorer(names)
+    for own, given in zip(gold, predicted, strict=True):
+        scorer.add(*([name for name, on in zip(names, row, strict=True) if on] for row in (own, given)))
+    found = scorer.result()
+    for average in ("micro", "macro"):
+        assert found[f"{average}_f1"] == pytest.approx(
             sklearn_metrics.f1_score(gold, predicted, average=average)
         )
+    assert found["accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(gold, predicted))
+    assert found["per_label"]["c"]["support"] == gold[:, 2].sum()
 
 
 def test_a_score_is_as_wrong_as_its_probability_is_far_from_the_relevance(tmp_path: Path, nano: Path) -> None:
@@ -173,8 +182,10 @@ def test_a_score_is_as_wrong_as_its_probability_is_far_from_the_relevance(tmp_pa
     named = {"text_column": "query", "pair_column": "text", "label_kind": "ranking"}
     data = read(tmp_path, rows, **named)
     tokenizer = DebertaV3Tokenizer.from_pretrained(nano)
-    dataset = data.task.encode(data.train, tokenizer, labels=(), config=FinetuneConfig(task="", model=""))
-    outcomes = data.task.outcomes(np.array([[8.0], [-800.0], [0.9]]), dataset, labels=())
+    dataset = objective_of(data.task).encode(
+        data.train, tokenizer, labels=(), config=FinetuneConfig.of(task="", model="")
+    )
+    outcomes = objective_of(data.task).outcomes(np.array([[8.0], [-800.0], [0.9]]), dataset, labels=())
     assert [one.predicted for one in outcomes] == ["1.000", "0.000", "0.711"]
     assert [one.example for one in worst(outcomes, 1)] == [2]
     assert [one.badness for one in outcomes] == pytest.approx(

@@ -14,7 +14,7 @@ from debertav3.cli.data import data_app
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.doctor import examine
 from debertav3.finetune.preparation import can_balance, read_data
-from debertav3.finetune.tasks import TASKS
+from debertav3.tasks.names import TASKS
 
 pytest.importorskip("sklearn")
 WORDS = ("sleeps", "sings", "runs", "reads", "waits", "works", "walks", "laughs")
@@ -42,7 +42,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> str:
 def facts_of(
     folder: Path, train: list[Any], dev: list[Any], tokenizer: DebertaV3Tokenizer, **settings: Any
 ) -> dict[str, Any]:
-    config = FinetuneConfig(
+    config = FinetuneConfig.of(
         task="nli",
         model="nano",
         train=(write(folder / "train.jsonl", train),),
@@ -116,7 +116,7 @@ def test_advice_can_be_followed(tmp_path: Path, tokenizer: DebertaV3Tokenizer) -
 
 def test_numbers_far_from_0_are_told(tmp_path: Path, tokenizer: DebertaV3Tokenizer) -> None:
     rows = [{"sentence1": f"one {n}", "sentence2": f"two {n}", "label": n} for n in range(40)]
-    config = FinetuneConfig(task="stsb", model="nano", train=(write(tmp_path / "a.jsonl", rows),))
+    config = FinetuneConfig.of(task="stsb", model="nano", train=(write(tmp_path / "a.jsonl", rows),))
     (line,) = examine(read_data(config), config, tokenizer=tokenizer)["warnings"]
     assert "labels have the mean 19.5 and the standard deviation 11.54; a model begins near 0" in line
 

@@ -8,8 +8,8 @@ import torch
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.opening import label_order, open_model
-from debertav3.finetune.tasks import TASKS
 from debertav3.sizes import config_for
+from debertav3.tasks.names import TASKS
 
 SHAPE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 
@@ -36,7 +36,7 @@ def test_labels_stand_in_the_order_of_the_head(
     model = DebertaV2ForSequenceClassification(config)
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    task, run = TASKS["nli"], FinetuneConfig(task="nli", model=str(tmp_path))
+    task, run = TASKS["nli"], FinetuneConfig.of(task="nli", model=str(tmp_path))
     wanted = labels.split(",")
     opened = open_model(run, tokenizer, task, wanted)
     assert label_order(opened, wanted) == tuple(order.split(","))

@@ -9,9 +9,11 @@ from debertav3 import DebertaV3Tokenizer
 from debertav3.errors import UserError
 from debertav3.finetune.batches import EncodedDataset
 from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.tasks import TASKS
+from debertav3.finetune.objectives import objective_of
+from debertav3.tasks.names import TASKS
 
 TASK = TASKS["ner"]
+OBJECTIVE = objective_of(TASK)
 CONLL = """-DOCSTART- -X- -X- O
 
 Anna NNP B-NP B-PER
@@ -94,26 +96,26 @@ def test_labels_lead_back_to_the_tags(
 ) -> None:
     examples = TASK.read(str(data_folder / "ner" / "wnut17_dev.conll"))[:60]
     labels = TASK.choose_labels(examples, source="")
-    config = FinetuneConfig(task="ner", model="nano", max_length=max_length)
-    dataset = TASK.encode(examples, tokenizer, labels=labels, config=config).sorted_by_length()
+    config = FinetuneConfig.of(task="ner", model="nano", max_length=max_length)
+    dataset = OBJECTIVE.encode(examples, tokenizer, labels=labels, config=config).sorted_by_length()
     assert max(dataset.lengths) <= max_length
-    scores = TASK.score(perfect_logits(dataset, len(labels)), dataset, labels=labels)
+    scores = OBJECTIVE.score(perfect_logits(dataset, len(labels)), dataset, labels=labels)
     assert scores["f1"] == scores["accuracy"] == 1.0
-    assert TASK.baseline(examples, dataset, labels=labels)["f1"] == 0.0
+    assert TASK.baseline(examples, examples, labels=labels)["f1"] == 0.0
 
 
 def test_a_partly_right_entity_does_not_count(tmp_path: Path, tokenizer: DebertaV3Tokenizer) -> None:
     examples = TASK.read(write(tmp_path, CONLL))
     labels = TASK.choose_labels(examples, source="")
-    config = FinetuneConfig(task="ner", model="nano")
-    dataset = TASK.encode(examples, tokenizer, labels=labels, config=config)
+    config = FinetuneConfig.of(task="ner", model="nano")
+    dataset = OBJECTIVE.encode(examples, tokenizer, labels=labels, config=config)
     logits = perfect_logits(dataset, len(labels))
     smith = next(place for place, word in dataset.origins[0][1] if word == 1)
     logits[0, smith] = 0.0  # "Smith" becomes O, so Anna Smith is found as Anna only
-    scores = TASK.score(logits, dataset, labels=labels)
+    scores = OBJECTIVE.score(logits, dataset, labels=labels)
     assert (scores["precision"], scores["recall"], scores["f1"]) == (0.5, 0.5, 0.5)
     assert scores["accuracy"] == 0.8
-    wrong, right = TASK.outcomes(logits, dataset, labels=labels)
+    wrong, right = OBJECTIVE.outcomes(logits, dataset, labels=labels)
     assert (wrong.is_right, wrong.badness) == (False, 1)
     assert (wrong.gold, wrong.predicted) == ("Anna Smith (PER); Oslo (LOC)", "Anna (PER); Oslo (LOC)")
     assert (right.is_right, right.gold) == (True, "none")

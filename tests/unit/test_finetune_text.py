@@ -10,9 +10,9 @@ import pytest
 
 from debertav3.errors import UserError
 from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.examples import take_balanced
-from debertav3.finetune.task import Example
-from debertav3.finetune.tasks import TASKS, check_task_name
+from debertav3.finetune.objectives import objective_of
+from debertav3.tasks.names import TASKS, check_task_name
+from debertav3.tasks.task import Example, take_balanced
 from debertav3.tokenization import DebertaV3Tokenizer
 
 NLI = TASKS["nli"]
@@ -66,11 +66,11 @@ def test_shares_of_labels_train_and_their_commonest_label_is_scored(tmp_path: Pa
     examples = NLI.read(write(tmp_path, GOOD, {**GOOD, "label": votes}))
     assert [example.label for example in examples] == ["neutral", "contradiction"]
     labels = NLI.choose_labels(examples, source="rows")
-    dataset = NLI.encode(
+    dataset = objective_of(NLI).encode(
         examples,
         DebertaV3Tokenizer.from_pretrained(nano),
         labels=labels,
-        config=FinetuneConfig(task="nli", model="nano"),
+        config=FinetuneConfig.of(task="nli", model="nano"),
     )
     shares = [dict(zip(labels, row, strict=True)) for row in dataset.labels().tolist()]
     assert shares == [
@@ -78,7 +78,7 @@ def test_shares_of_labels_train_and_their_commonest_label_is_scored(tmp_path: Pa
         {"entailment": 0.25, "neutral": 0.0, "contradiction": 0.75},
     ]
     logits = np.eye(3)[[labels.index("neutral"), labels.index("entailment")]]
-    assert NLI.score(logits, dataset, labels=labels)["accuracy"] == 0.5
+    assert objective_of(NLI).score(logits, dataset, labels=labels)["accuracy"] == 0.5
 
 
 def test_malformed_json_is_named_by_line(tmp_path: Path) -> None:
@@ -107,14 +107,14 @@ def test_rows_without_gold_label_are_passed_over(tmp_path: Path, caplog: pytest.
     with caplog.at_level(logging.WARNING):
         examples = NLI.read(write(tmp_path, GOOD, {**GOOD, "label": "-"}, {**GOOD, "label": -1}))
     assert len(examples) == 1
-    assert "passed over 2 rows" in caplog.text
+    assert "skipped 2 rows" in caplog.text
 
 
 def test_rows_without_a_text_are_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         examples = NLI.read(write(tmp_path, GOOD, {**GOOD, "hypothesis": " "}, {**GOOD, "premise": None}))
     assert len(examples) == 1
-    assert "passed over 2 rows without a text" in caplog.text
+    assert "skipped 2 rows without a text" in caplog.text
 
 
 def test_a_file_without_labelled_rows_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Contract: what the log says is what it names: scores, cosines, operations, learning rates."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +19,7 @@ from debertav3.pretrain.mlm import MaskedLanguageModel
 from debertav3.pretrain.optimization import OptimizerConfig, build_optimizer, learning_rate
 from debertav3.pretrain.rtd import ReplacedTokenDetector, corrupt, detection_counts, detection_loss
 from debertav3.pretrain.run import evaluate
-from debertav3.pretrain.settings import PretrainConfig, recipe, with_overrides
+from debertav3.pretrain.settings import PretrainConfig, recipe
 from debertav3.sizes import SIZES, config_for, raw_config
 
 
@@ -84,7 +83,7 @@ class CountingStep:
 @pytest.mark.parametrize("windows", [1, 2, 3, 7])
 def test_validation_takes_every_window_once_and_processes_stay_in_step(windows: int) -> None:
     """Processes that call or exchange unequally often wait for each other forever."""
-    config = replace(recipe("nano"), micro_batch=2, validation_windows=7)
+    config = recipe("nano").changed(micro_batch=2, validation_windows=7)
     for processes in (1, 2, 4):
         exchanged: list[list[float]] = []
         calls = set()
@@ -161,7 +160,7 @@ def test_learning_rate_rises_and_falls_in_lines() -> None:
 def test_biases_and_norms_do_not_decay_and_delta_does() -> None:
     from debertav3.pretrain.networks import build_networks
 
-    networks = build_networks(with_overrides(recipe("nano"), ["generator_layers=1"]), 12001, None)
+    networks = build_networks(recipe("nano").with_overrides(["generator_layers=1"]), 12001, None)
     assert networks.discriminator is not None
     optimizer = build_optimizer(networks.discriminator, OptimizerConfig())
     groups = {group["weight_decay"]: {id(p) for p in group["params"]} for group in optimizer.param_groups}
@@ -178,29 +177,25 @@ def test_recipes_exist_for_every_size_and_follow_the_paper(size: str) -> None:
     config = recipe(size)
     assert config.resolved()["masking"] in STRATEGIES
     if size != "nano":
-        assert (config.global_batch, config.steps, config.length, config.warmup_steps) == (
-            8192,
-            500_000,
-            512,
-            10_000,
-        )
-        assert config.learning_rate == (3e-4 if size == "large" else 6e-4)
-        assert (config.beta1, config.beta2, config.epsilon, config.weight_decay) == (0.9, 0.98, 1e-6, 0.01)
-        assert (config.rtd_weight, config.sharing, config.mode) == (50.0, "gdes", "two-phase")
+        assert (config.data.global_batch, config.loop.steps, config.data.length) == (8192, 500_000, 512)
+        assert config.optimizer.warmup_steps == 10_000
+        assert config.optimizer.learning_rate == (3e-4 if size == "large" else 6e-4)
+        assert (config.optimizer.beta1, config.optimizer.beta2) == (0.9, 0.98)
+        assert (config.optimizer.epsilon, config.optimizer.weight_decay) == (1e-6, 0.01)
+        assert (config.rtd.weight, config.rtd.sharing, config.rtd.mode) == (50.0, "gdes", "two-phase")
 
 
 def test_overrides_are_typed_and_name_the_nearest_key() -> None:
-    config = with_overrides(
-        recipe("base"),
+    config = recipe("base").with_overrides(
         ["learning_rate=5e-4", "steps=10", "precision=fp32", "compile=true", "generator_layers=null"],
     )
-    assert (config.learning_rate, config.steps, config.precision) == (5e-4, 10, "fp32")
-    assert config.compile is True and config.generator_layers is None
+    assert (config.optimizer.learning_rate, config.loop.steps, config.compute.precision) == (5e-4, 10, "fp32")
+    assert config.compute.compile is True and config.rtd.generator_layers is None
     with pytest.raises(UserError, match="Did you mean 'mask_prob'"):
-        with_overrides(config, ["maskprob=0.2"])
+        config.with_overrides(["maskprob=0.2"])
     for wrong in ("steps=many", "compile=3", "steps", "sharing=all", "dropout=1.5", "learning_rate=fast"):
         with pytest.raises(UserError):
-            with_overrides(config, [wrong])
+            config.with_overrides([wrong])
     with pytest.raises(UserError, match="unknown model size"):
         recipe("huge")
 
@@ -212,10 +207,10 @@ def test_mlm_masks_as_the_official_code_does_for_mlm() -> None:
 
 def test_masking_is_the_official_one_of_the_objective_where_none_is_named() -> None:
     for objective, wanted in (("rtd", "windowed"), ("mlm", "ngram")):
-        config = with_overrides(recipe("base"), [f"objective={objective}"])
+        config = recipe("base").with_overrides([f"objective={objective}"])
         assert config.masking_config().strategy == config.identity()["masking"] == wanted
-        assert with_overrides(recipe("nano"), [f"objective={objective}"]).resolved()["masking"] == "unbiased"
-        named = with_overrides(config, ["masking=whole-word"])
+        assert recipe("nano").with_overrides([f"objective={objective}"]).resolved()["masking"] == "unbiased"
+        named = config.with_overrides(["masking=whole-word"])
         assert named.masking_config().strategy == "whole-word"
 
 
@@ -229,7 +224,7 @@ def test_masking_is_the_official_one_of_the_objective_where_none_is_named() -> N
 )  # fmt: skip
 def test_impossible_settings_are_refused_before_anything_begins(setting: str) -> None:
     with pytest.raises(UserError):
-        with_overrides(recipe("nano"), [setting])
+        recipe("nano").with_overrides([setting])
 
 
 def test_generator_has_half_the_depth_and_the_same_width() -> None:

@@ -11,7 +11,7 @@ import torch
 from debertav3.checkpoint.sanity import is_absurd
 from debertav3.data.shards import FORMAT, ShardWriter, TokenShards
 from debertav3.files import write_json
-from debertav3.pretrain.settings import recipe, with_overrides
+from debertav3.pretrain.settings import recipe
 from debertav3.pretrain.verdict import broken_weights, judge, word_frequency_loss
 
 RUN = {"config": {"precision": "fp32"}, "vocabulary": 1000, "word_frequency_loss": 6.0}
@@ -84,8 +84,8 @@ def test_word_frequencies_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("steps", "warmup"), [(6, 0), (400, 40), (401, 400)])
 def test_a_warm_up_is_shorter_than_the_run(steps: int, warmup: int) -> None:
-    config = with_overrides(recipe("nano"), [f"steps={steps}"])
-    assert config.warmup_steps == 400
+    config = recipe("nano").with_overrides([f"steps={steps}"])
+    assert config.optimizer.warmup_steps == 400
     assert (
         config.warmup == config.optimizer_config().warmup_steps == config.resolved()["warmup_steps"] == warmup
     )

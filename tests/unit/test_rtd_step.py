@@ -22,7 +22,7 @@ from debertav3.pretrain.rtd import (
     corrupt,
     detection_loss,
 )
-from debertav3.pretrain.settings import recipe, with_overrides
+from debertav3.pretrain.settings import recipe
 from debertav3.pretrain.vocabulary import draw, predict_masked
 
 TINY = {
@@ -270,8 +270,8 @@ def test_joint_and_two_phase_differ_only_in_the_table_the_discriminator_reads(ac
 
 def test_es_needs_the_joint_step() -> None:
     with pytest.raises(UserError, match="mode=joint"):
-        with_overrides(recipe("nano"), ["sharing=es"])
-    assert with_overrides(recipe("nano"), ["sharing=es", "mode=joint"]).mode == "joint"
+        recipe("nano").with_overrides(["sharing=es"])
+    assert recipe("nano").with_overrides(["sharing=es", "mode=joint"]).rtd.mode == "joint"
 
 
 def test_gradients_that_are_not_finite_are_left_out_and_counted(accelerator) -> None:  # type: ignore[no-untyped-def]

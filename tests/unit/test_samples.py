@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from debertav3.data.masking import MaskingConfig, Vocabulary
-from debertav3.data.order import Permutation
+from debertav3.data.permutation import Permutation
 from debertav3.data.samples import PretrainingData, open_windows, segment_layout
 from debertav3.data.shards import FORMAT, INDEX_NAME, ShardWriter, TokenShards, token_dtype
 from debertav3.data.windows import MIN_PIECE, SpecialIds, window_begins

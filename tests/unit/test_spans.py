@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from debertav3.data.spans import (
+from debertav3.tasks.spans import (
     SpanDecoding,
     Window,
     answer_positions,

@@ -35,7 +35,7 @@ def compare(
     from ..errors import UserError
     from ..finetune.compare import compare as run_all
     from ..finetune.compare import parse_sources
-    from ..finetune.glue import GLUE_TASKS
+    from ..tasks.glue import GLUE_TASKS
 
     glue = [task.name for task in GLUE_TASKS]
     wanted = [name.strip() for name in tasks.split(",") if name.strip()]

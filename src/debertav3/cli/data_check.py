@@ -12,7 +12,7 @@ from .several_values import SeveralValues
 
 if TYPE_CHECKING:
     from ..finetune.config import FinetuneConfig
-    from ..finetune.task import Task
+    from ..tasks.task import Task
 
 
 @data_app.command("check", cls=SeveralValues)

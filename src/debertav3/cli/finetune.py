@@ -81,13 +81,13 @@ def finetune(
     To repeat a run: debertav3 finetune --config my-nli/run.json --out again
     """
     log_to_stderr()
-    from ..data.jsonl import json_line
-    from ..finetune.config import read_record, read_yaml
     from ..finetune.folder import check_can_be_made
     from ..finetune.preparation import read_data, resolve
     from ..finetune.records import changes_since, refuse_other_folder
+    from ..runs.settings import read_record, read_settings
+    from ..tasks.table_writers import json_line
 
-    file = read_yaml(config) if config else {}
+    file = read_settings(config) if config else {}
     record = read_record(config) if config else None
 
     given = {

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .predict import BackendName, Device, Dtype, HeadLabels, label_list
+from .predict import BackendName, Calibration, Device, Dtype, HeadLabels, label_list
 
 
 def register(app: typer.Typer) -> None:
@@ -22,6 +22,7 @@ def nli(
     device: Device = "auto",
     dtype: Dtype = "fp32",
     backend: BackendName = "light",
+    calibrated: Calibration = True,
 ) -> None:
     """Say in percent whether a premise entails a hypothesis.
 
@@ -38,6 +39,7 @@ def nli(
         device=device,
         dtype=dtype,
         backend=backend,
+        calibrated=calibrated,
         labels=label_list(labels),
     )
     print(json.dumps({name: round(100 * share, 1) for name, share in predictor.nli(pair).items()}))

@@ -10,8 +10,8 @@ from ..errors import UserError
 
 if TYPE_CHECKING:
     from ..inference.answerers import Answerer, TaskPlan
-    from ..inference.columns import Columns
-    from ..inference.file_tasks import AnswerOptions
+    from ..inference.row_answers import AnswerOptions
+    from ..tasks.columns import Columns
 
 TaskName = Annotated[
     str,
@@ -35,6 +35,13 @@ BackendName = Annotated[
     typer.Option(
         help="auto (fastest for many inputs), light (soonest first answer), torch, openvino or onnx; "
         "the last two run what debertav3 export has written."
+    ),
+]
+Calibration = Annotated[
+    bool,
+    typer.Option(
+        "--calibration/--no-calibration",
+        help="Use the temperature and thresholds that fine-tuning fitted; off, the raw probabilities.",
     ),
 ]
 BatchTokens = Annotated[
@@ -126,6 +133,7 @@ def predict(
     labels: HeadLabels = None,
     nli_labels: NLILabels = None,
     backend: BackendName = "auto",
+    calibrated: Calibration = True,
     device: Device = "auto",
     dtype: Dtype = "fp32",
     batch_tokens: BatchTokens = None,
@@ -141,8 +149,8 @@ def predict(
 
     Example: debertav3 predict nli --model models/nano --input pairs.jsonl --output answers.jsonl
     """
-    from ..inference.file_tasks import AnswerOptions
     from ..inference.files import predict_file
+    from ..inference.row_answers import AnswerOptions
 
     options = AnswerOptions(
         candidate_labels=_candidates(task, labels),
@@ -164,6 +172,7 @@ def predict(
         backend=backend,
         device=device,
         dtype=dtype,
+        calibrated=calibrated,
         batch_tokens=batch_tokens,
         max_length=max_length,
     )
@@ -192,6 +201,7 @@ def evaluate(
     labels: HeadLabels = None,
     nli_labels: NLILabels = None,
     backend: BackendName = "auto",
+    calibrated: Calibration = True,
     device: Device = "auto",
     dtype: Dtype = "fp32",
     batch_tokens: BatchTokens = None,
@@ -206,8 +216,8 @@ def evaluate(
     Example: debertav3 evaluate nli --model models/nano --data dev.jsonl.gz --metrics metrics.json
     """
     from ..data.jsonl import atomic_write
-    from ..inference.file_tasks import AnswerOptions
     from ..inference.files import evaluate_file, to_json
+    from ..inference.row_answers import AnswerOptions
 
     options = AnswerOptions(
         candidate_labels=_candidates(task, labels),
@@ -227,6 +237,7 @@ def evaluate(
         backend=backend,
         device=device,
         dtype=dtype,
+        calibrated=calibrated,
         batch_tokens=batch_tokens,
         max_length=max_length,
     )
@@ -248,8 +259,8 @@ def _plan(
 ) -> "TaskPlan":
     """How to open a task over a file; a wrong name of either is told before anything is loaded."""
     from ..inference.answerers import TaskPlan
-    from ..inference.columns import find_columns, read_trained
-    from ..inference.file_tasks import FILE_TASKS
+    from ..inference.row_answers import FILE_TASKS
+    from ..tasks.columns import find_columns, read_trained
 
     if task not in FILE_TASKS:
         raise UserError(f"unknown task {task!r}. Choose one of: {', '.join(FILE_TASKS)}.")
@@ -266,7 +277,7 @@ def _plan(
 
 
 def _asked_columns(text: str | None, pair: str | None, label: str | None) -> "Columns":
-    from ..inference.columns import Columns
+    from ..tasks.columns import Columns
 
     return Columns(text=text, pair=pair, label=label)
 

@@ -51,12 +51,12 @@ def pretrain_command(
     OUT/report.html. Under torchrun every process takes its share of each batch. SIGTERM saves a checkpoint
     and exits with 0.
     """
-    from ..pretrain.settings import recipe, with_overrides
+    from ..pretrain.settings import recipe
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     chosen = {"objective": objective, "sharing": sharing, "steps": steps}
     assignments = [f"{name}={value}" for name, value in chosen.items() if value is not None]
-    config = with_overrides(recipe(size), [*(override or []), *assignments])
+    config = recipe(size).with_overrides([*(override or []), *assignments])
     if dry_run:
         print(json.dumps(config.resolved(), indent=1))
         return

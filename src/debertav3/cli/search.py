@@ -54,11 +54,11 @@ def search(
     Broken off, the same command goes on; with more --trials it adds to what is there.
     """
     log_to_stderr()
-    from ..finetune.config import read_yaml
     from ..finetune.folder import check_can_be_made
     from ..finetune.preparation import read_data, resolve
     from ..finetune.search import paper_grid, read_grid
     from ..finetune.search import search as run_search
+    from ..runs.settings import read_settings
 
     given = {"train": train, "dev": dev, "tokenizer": tokenizer, "seed": seed}
     given |= custom_columns(text=text, pair=pair, label=label, kind=kind)
@@ -66,7 +66,7 @@ def search(
         task,
         model=model,
         given={key: value for key, value in given.items() if value is not None},
-        config_file=read_yaml(config) if config else None,
+        config_file=read_settings(config) if config else None,
         overrides=override or [],
     )
     values = read_grid(grid, base) if grid else paper_grid(model)

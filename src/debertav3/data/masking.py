@@ -8,6 +8,7 @@ depend on nothing else.
 import math
 import unicodedata
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..tokenization.alignment import WORD_MARK
 
-STRATEGIES = ("windowed", "unbiased", "whole-word", "ngram")
+Strategy = Literal["windowed", "unbiased", "whole-word", "ngram"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 IGNORED = -100
 MAX_NGRAM = 3
 
@@ -24,7 +26,7 @@ MAX_NGRAM = 3
 class MaskingConfig:
     """How tokens are chosen and replaced."""
 
-    strategy: str = "windowed"
+    strategy: Strategy = "windowed"
     """``"windowed"`` (official, RTD), ``"unbiased"``, ``"whole-word"`` or ``"ngram"`` (official, MLM)."""
     mask_prob: float = 0.15
     """Share of the tokens of a window that is chosen."""

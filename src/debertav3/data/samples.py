@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..tokenization import DebertaV3Tokenizer
 from .masking import Masked, MaskingConfig, Vocabulary, begins_word, mask_window, sample_generator
-from .order import Permutation
+from .permutation import Permutation
 from .shards import TokenShards
 from .windows import PackedWindows, SpecialIds, StreamWindows, Window, Windows
 

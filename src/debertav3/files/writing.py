@@ -6,7 +6,6 @@ killed leaves one behind; it is never read, and may be removed.
 
 import contextlib
 import errno
-import gzip
 import io
 import json
 import math
@@ -17,9 +16,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from ..errors import UserError
+from .compression import compressing
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of a disk that is full, over its quota or broken."""
@@ -117,19 +117,17 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def replacing_text(path: str | Path) -> Iterator[IO[str]]:
-    """As `replacing`, for UTF-8 text with Unix line ends; a name that ends in ``.gz`` is compressed."""
+    """As `replacing`, for UTF-8 text with Unix line ends; ``.gz`` and ``.zst`` are compressed."""
     with replacing(path) as raw:
-        is_gzip = Path(os.path.realpath(path)).suffix == ".gz"
-        # mtime=0 and no name: equal content gives equal bytes.
-        binary = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) if is_gzip else raw
-        text = io.TextIOWrapper(cast(IO[bytes], binary), encoding="utf-8", newline="\n")
+        binary = compressing(raw, ending=Path(os.path.realpath(path)).suffix)
+        text = io.TextIOWrapper(binary, encoding="utf-8", newline="\n")
         try:
             yield text
             text.flush()
         finally:
             with contextlib.suppress(OSError, ValueError):
                 text.detach()  # leaves ``raw`` open for its own flush
-        if is_gzip:
+        if binary is not raw:
             binary.close()
 
 

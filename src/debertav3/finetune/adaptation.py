@@ -31,14 +31,16 @@ def freeze(model: PreTrainedModel, config: FinetuneConfig) -> None:
         UserError: if more layers are to be frozen than the model has.
     """
     layers = model.config.num_hidden_layers
-    if config.freeze_layers > layers:
-        raise UserError(f"freeze_layers={config.freeze_layers}, but the model has {layers} layers.")
+    if config.regularization.freeze_layers > layers:
+        raise UserError(
+            f"freeze_layers={config.regularization.freeze_layers}, but the model has {layers} layers."
+        )
     for name, parameter in model.named_parameters():
         layer = _LAYER.search(name)
         if layer is None:
-            is_frozen = config.freeze_embeddings and _EMBEDDINGS.search(name) is not None
+            is_frozen = config.regularization.freeze_embeddings and _EMBEDDINGS.search(name) is not None
         else:
-            is_frozen = int(layer[1]) < config.freeze_layers
+            is_frozen = int(layer[1]) < config.regularization.freeze_layers
         if is_frozen:
             parameter.requires_grad_(False)
 
@@ -63,9 +65,9 @@ def add_lora(model: PreTrainedModel, config: FinetuneConfig) -> Any:
     wrapped: Any = get_peft_model(
         model,
         LoraConfig(
-            r=config.lora_rank,
-            lora_alpha=2 * config.lora_rank,
-            lora_dropout=config.lora_dropout,
+            r=config.lora.rank,
+            lora_alpha=2 * config.lora.rank,
+            lora_dropout=config.lora.dropout,
             target_modules=_LORA_TARGETS.get(kind, _LORA_DEFAULT_TARGETS),
             modules_to_save=heads,
         ),
@@ -119,8 +121,8 @@ def parameter_groups(
     return [
         {
             "params": members,
-            "lr": config.learning_rate * config.layer_decay**below_head,
-            "weight_decay": config.weight_decay if is_decayed else 0.0,
+            "lr": config.optimizer.learning_rate * config.optimizer.layer_decay**below_head,
+            "weight_decay": config.optimizer.weight_decay if is_decayed else 0.0,
         }
         for (below_head, is_decayed), members in sorted(groups.items(), key=lambda item: item[0])
     ]

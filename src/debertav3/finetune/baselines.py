@@ -10,12 +10,12 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
-from ..data.spans import Window, token_windows
 from ..errors import UserError
 from ..sizes import SIZES
+from ..tasks.spans import Window, token_windows
+from ..tasks.task import Head
 from ..tokenization.folder import not_given
 from .config import FinetuneConfig
-from .task import Head
 
 OURS = "deberta-v2"
 _AUTO: dict[Head, Any] = {
@@ -107,7 +107,7 @@ def open_model(config: FinetuneConfig, family: str, *, head: Head, keys: dict[st
             )
         changed = dict(keys)
         for setting, names in _DROPOUTS.items():
-            value = getattr(config, setting)
+            value = config.get(setting)
             if value is not None:
                 changed[_known(stored, names, setting=setting, family=family)] = value
         model: PreTrainedModel = _AUTO[head].from_pretrained(
@@ -135,10 +135,10 @@ def check_length(model: PreTrainedModel, config: FinetuneConfig) -> None:
         if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
             # RoBERTa's positions begin behind the number of its padding.
             places = module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-            if config.max_length > places:
+            if config.data.max_length > places:
                 raise UserError(
-                    f"max_length={config.max_length}, but --model {config.model} has {places} positions. "
-                    f"Add --set max_length={places}."
+                    f"max_length={config.data.max_length}, but --model {config.model} has {places} "
+                    f"positions. Add --set max_length={places}."
                 )
 
 
@@ -185,7 +185,7 @@ class PairLayout:
     def windows(
         self, question: Sequence[int], context: Sequence[int], *, max_length: int, overlap: int
     ) -> list[Window]:
-        """Lay a question and each part of a long context out, as ``data.spans.question_windows`` does."""
+        """Lay a question and each part of a long context out, as ``tasks.spans.question_windows`` does."""
         question = list(question[: max_length // 2 - 2])
         head = [*self.before, *question, *self.between]
         size = max_length - len(head) - len(self.after)

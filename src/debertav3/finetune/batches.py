@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from tqdm.auto import tqdm
 
-from .task import Example
+from ..tasks.task import Example
 
 Features = dict[str, Any]
 _ENCODE_AT_ONCE = 2048

@@ -1,9 +1,7 @@
 """What happens around the steps of a training: order of data, extra saves, SIGTERM, the progress bar."""
 
-import signal
-import threading
 import time
-from types import FrameType
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -11,6 +9,7 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
+from ..runs.stop import StopFlag
 from .batches import LengthBucketSampler
 
 
@@ -43,20 +42,21 @@ class ExtraSaves(TrainerCallback):
         self.evaluates_epochs = evaluates_epochs
         self.is_stopped = False
         self._steps_per_epoch = 1
-        self._previous: Any = None
+        self._flag = StopFlag()
+        self._listening = ExitStack()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Count the steps of an epoch and install the signal's handler."""
+        """Count the steps of an epoch and listen to SIGTERM."""
         self._steps_per_epoch = max(1, len(kwargs["train_dataloader"]) // args.gradient_accumulation_steps)
-        if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
-            self._previous = signal.signal(signal.SIGTERM, self._note)
+        self._listening.enter_context(self._flag.listening())
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Called after each optimiser step."""
+        self.is_stopped = self.is_stopped or self._flag.is_set
         self._agree(args)
         is_due = self.every is not None and state.global_step % self.every == 0
         if (is_due or self.is_stopped) and not self._ends_epoch(state):
@@ -81,16 +81,12 @@ class ExtraSaves(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Give the signal back."""
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
+        """Listen no longer."""
+        self._listening.close()
 
     def _ends_epoch(self, state: TrainerState) -> bool:
         is_last = state.global_step % self._steps_per_epoch == 0 or state.global_step >= state.max_steps
         return self.evaluates_epochs and is_last
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.is_stopped = True
 
 
 class Tally(TrainerCallback, ExportableState):
@@ -107,7 +103,7 @@ class Tally(TrainerCallback, ExportableState):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Start the clock, behind what earlier parts took."""
+        """Start the clock, counting the time spent before a resume."""
         self._begun = time.perf_counter() - self.seconds
 
     def on_step_end(

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import usage
+from .calibration import in_words
 from .verdict import EXPLANATION, baselines, metric_of, verdict
 
 if TYPE_CHECKING:
+    from ..tasks.task import Head
     from .preparation import Data
-    from .task import Head
 
 _PIPELINES: "dict[Head, str]" = {
     "sequence-classification": "text-classification",
@@ -116,6 +117,9 @@ def _scores(report: Mapping[str, Any], labels: Sequence[str]) -> str:
             row += ["" if value is None else f"{value:.4f}" for value in values]
             lines.append(f"| {' | '.join(map(str, row))} |")
     lines.append(f"\n{EXPLANATION}")
+    for source, scores in report["dev"].items():
+        if sentence := in_words(scores.get("probabilities", {})):
+            lines.append(f"\n{short[source]}: {sentence}")
     for source, scores in report["dev"].items():
         line, is_well = verdict(short[source], scores, metric_of(report), labels)
         if not is_well:

@@ -1,14 +1,12 @@
 """The ``debertav3 finetune`` line that a run's settings come from, whatever started it."""
 
-import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import UserError
+from ..runs.settings import as_assigned
 from .config import FinetuneConfig
 from .preparation import resolve
 
@@ -35,10 +33,10 @@ def command_of(config: FinetuneConfig, out: Path) -> str:
         out: the folder of the run.
     """
     plain = FinetuneConfig(task=config.task, model=config.model)
-    given = {name: getattr(config, name) for name in _OPTIONS if _differs(config, plain, name)}
+    given = {name: config.get(name) for name in _OPTIONS if _differs(config, plain, name)}
     base = _resolved(config, given)
     if _differs(config, base, "train") or _differs(config, base, "dev"):
-        given |= {"train": config.train, "dev": config.dev}
+        given |= {"train": config.data.train, "dev": config.data.dev}
         base = _resolved(config, given)
     words = ["debertav3", "finetune", config.task, "--model", config.model]
     for role in ("train", "dev"):
@@ -49,12 +47,12 @@ def command_of(config: FinetuneConfig, out: Path) -> str:
             words += [option] if given[name] is True else [option, str(given[name])]
     for name in config.to_dict():
         if _differs(config, base, name):
-            words += ["--set", f"{name}={_as_yaml(getattr(config, name))}"]
+            words += ["--set", f"{name}={as_assigned(config.get(name))}"]
     return shlex.join([*words, "--out", str(out)])
 
 
 def _differs(config: FinetuneConfig, other: FinetuneConfig, name: str) -> bool:
-    return bool(getattr(config, name) != getattr(other, name))
+    return bool(config.get(name) != other.get(name))
 
 
 def _resolved(config: FinetuneConfig, given: Mapping[str, Any]) -> FinetuneConfig:
@@ -63,12 +61,3 @@ def _resolved(config: FinetuneConfig, given: Mapping[str, Any]) -> FinetuneConfi
         return resolve(config.task, model=config.model, given=given)
     except UserError:
         return FinetuneConfig(task=config.task, model=config.model).with_values(given, source="command")
-
-
-def _as_yaml(value: Any) -> str:
-    """A value as ``--set`` reads it: None as nothing, a text in quotes only where it needs them."""
-    if value is None:
-        return ""
-    if isinstance(value, str) and yaml.safe_load(value) == value:
-        return value
-    return json.dumps(value, ensure_ascii=False)

@@ -12,9 +12,9 @@ from typing import Any
 
 from ..data.jsonl import atomic_write, write_json
 from ..errors import UserError
+from ..tasks.glue import GLUE_TASKS
 from .config import FinetuneConfig
 from .folder import check_can_be_made
-from .glue import GLUE_TASKS
 from .preparation import read_data, resolve
 from .records import changed_settings, changes_between, data_facts, known_by_path, run_contents
 
@@ -142,7 +142,7 @@ def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> Non
     read: dict[str, Mapping[str, Any]] = {}  # by task: its data are the same for all models and seeds
     for (_, task), runs in plan.items():
         for folder, config in runs.items():
-            if not config.dev:
+            if not config.data.dev:
                 raise UserError(f"nothing to compare by: give --dev {task}=FILE.")
             if task not in read:
                 read[task] = data_facts(read_data(config))

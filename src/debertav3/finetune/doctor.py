@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import MissingExtraError
-from . import metrics
+from ..tasks.task import Example, Head, take_balanced
+from ..tasks.text import TextTask
 from .config import FinetuneConfig
-from .examples import take_balanced
 from .preparation import can_balance
-from .task import Example, Head
-from .text import TextTask
 
 if TYPE_CHECKING:
     from .preparation import Data
@@ -42,7 +40,7 @@ def examine(data: "Data", config: FinetuneConfig, *, tokenizer: Any) -> dict[str
         ``train`` and for each dev source the facts of :func:`describe`, and ``warnings``, one line each.
     """
     head = data.task.head
-    limit = config.max_length if head in _CUT_WHOLE else None
+    limit = config.data.max_length if head in _CUT_WHOLE else None
     train = describe(data.train, tokenizer, head=head, max_length=limit)
     known = {example.texts for example in data.train}
     dev = {}
@@ -53,7 +51,9 @@ def examine(data: "Data", config: FinetuneConfig, *, tokenizer: Any) -> dict[str
             facts["baselines"] = word_baselines(data.train, examples, seed=config.seed)
         dev[source] = facts
     found = _warnings("training data", train, config)
-    found += _rare_labels(train, can_balance=can_balance(data.task) and not config.balance_classes)
+    found += _rare_labels(
+        train, can_balance=can_balance(data.task) and not config.regularization.balance_classes
+    )
     for source, facts in dev.items():
         found += _warnings(source, facts, config)
     return {"train": train, "dev": dev, "warnings": found}
@@ -123,7 +123,7 @@ def word_baselines(train: Sequence[Example], dev: Sequence[Example], *, seed: in
     names = sorted({example.label for example in [*train, *dev]})
     gold = np.array([names.index(example.label) for example in dev])
     targets = np.array([names.index(example.label) for example in train])
-    result = {"majority": metrics.accuracy(np.full_like(gold, np.bincount(gold).argmax()), gold)}
+    result = {"majority": float(np.mean(gold == np.bincount(gold).argmax()))}
 
     def linear(name: str, of_train: list[str], of_dev: list[str]) -> None:
         model = make_pipeline(
@@ -135,7 +135,7 @@ def word_baselines(train: Sequence[Example], dev: Sequence[Example], *, seed: in
         except ValueError as error:  # no word stands in two texts
             logger.warning("no baseline of words: %s", error)
         else:
-            result[name] = metrics.accuracy(model.predict(of_dev), gold)
+            result[name] = float(np.mean(model.predict(of_dev) == gold))
 
     def marked(example: Example) -> str:
         return " ".join(
@@ -198,8 +198,8 @@ def _warnings(source: str, facts: dict[str, Any], config: FinetuneConfig) -> lis
         )
     if facts.get("truncated"):
         found.append(
-            f"{facts['truncated']} of {count} examples have more than {config.max_length} tokens and are cut "
-            f"(99% have at most {facts['tokens']['p99']}); raise max_length if the end matters"
+            f"{facts['truncated']} of {count} examples have more than {config.data.max_length} tokens and "
+            f"are cut (99% have at most {facts['tokens']['p99']}); raise max_length if the end matters"
         )
     if facts["with_unknown_tokens"]:
         found.append(

@@ -22,6 +22,7 @@ _WRITTEN = (
     "README.md",
     "config.json",
     "metrics.json",
+    "probabilities.json",
     "report.html",
     "*.safetensors",
     "*.safetensors.index.json",

@@ -18,10 +18,12 @@ from ..models import (
     DebertaV2PreTrainedModel,
 )
 from ..sizes import SIZES, config_for
+from ..tasks.ranking import RankingTask
+from ..tasks.task import Head, Task
+from ..tasks.text import TextTask
 from ..tokenization import DebertaV3Tokenizer
 from . import baselines
 from .config import FinetuneConfig
-from .task import Head, Task
 
 _HEADS: dict[Head, type[DebertaV2PreTrainedModel]] = {
     "sequence-classification": DebertaV2ForSequenceClassification,
@@ -77,20 +79,20 @@ def open_model(config: FinetuneConfig, tokenizer: Any, task: Task, labels: Seque
     """
     family = baselines.family_of(config.model)
     if family != baselines.OURS:
-        keys = _label_names(labels, task.head) | task.config_keys(labels)
+        keys = _label_names(labels, task.head) | _problem_type(task)
         return baselines.open_model(config, family, head=task.head, keys=keys)
     settings = {
-        "cls_dropout": config.classifier_dropout,
-        "hidden_dropout_prob": config.hidden_dropout,
-        "attention_probs_dropout_prob": config.attention_dropout,
+        "cls_dropout": config.regularization.classifier_dropout,
+        "hidden_dropout_prob": config.regularization.hidden_dropout,
+        "attention_probs_dropout_prob": config.regularization.attention_dropout,
     }
     changed: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
-    changed |= task.config_keys(labels)
+    changed |= _problem_type(task)
     head = _HEADS[task.head]
     if config.model in SIZES:
         rows = -(-len(tokenizer) // _ROW_MULTIPLE) * _ROW_MULTIPLE
-        if config.initializer_range is not None:
-            changed["initializer_range"] = config.initializer_range
+        if config.regularization.initializer_range is not None:
+            changed["initializer_range"] = config.regularization.initializer_range
         return head(config_for(config.model, vocab_size=rows, **_label_names(labels, task.head), **changed))
     raw = read_config(locate(config.model))
     tokenizer.check_fits(raw.get("vocab_size", len(tokenizer)), place=config.model)
@@ -99,6 +101,18 @@ def open_model(config: FinetuneConfig, tokenizer: Any, task: Task, labels: Seque
     if _spelled(stored.values(), wanted) is None:
         changed |= _label_names(labels, task.head)
     return open_checkpoint(config.model, head=head, dtype=torch.float32, new_head=True, **changed).model
+
+
+def _problem_type(task: Task) -> dict[str, str | None]:
+    """What transformers is told of the outputs, where their number does not say it.
+
+    A kind that is named would stay when somebody trains the checkpoint further with other labels: one label
+    and "single_label_classification" are a loss of 0.
+    """
+    if isinstance(task, RankingTask):  # one output, a yes or no rather than a quantity
+        return {"problem_type": "multi_label_classification"}
+    is_several = isinstance(task, TextTask) and task.target == "several-labels"
+    return {"problem_type": "multi_label_classification" if is_several else None}
 
 
 def label_order(model: PreTrainedModel, labels: Sequence[str]) -> tuple[str, ...]:

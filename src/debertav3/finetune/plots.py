@@ -14,7 +14,7 @@ _MOST_NAMES = 60
 """Classes up to which it shows their names."""
 _INK, _BLUE, _LIGHT_BLUE, _ORANGE, _GREY = "#1c2733", "#0b5cad", "#9cc3e6", "#b25b00", "#8a97a5"
 _COLOURS = (_BLUE, _ORANGE, "#2a7d4f", "#8a3ffc", "#c2185b", "#5c6b7a", "#946c00", "#00838f")
-_NAME_LENGTH = 24
+_NAME_LENGTH = 18
 
 
 def require() -> None:
@@ -85,7 +85,7 @@ def confusion(table: Sequence[Sequence[int]], names: Sequence[str]) -> str:
         shares = [[value / max(sum(row), 1) for value in row] for row in table]
         plot.axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         if len(names) <= _MOST_NAMES:
-            size = 12 if len(names) <= MOST_COUNTS else max(4, 180 // len(names))
+            size = 11 if len(names) <= MOST_COUNTS else max(4, 180 // len(names))
             short = [name if len(name) <= _NAME_LENGTH else name[: _NAME_LENGTH - 1] + "…" for name in names]
             places = range(len(names))
             plot.axes.set_xticks(places, short, rotation=40, ha="right", fontsize=size, parse_math=False)

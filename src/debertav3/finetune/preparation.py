@@ -11,14 +11,14 @@ from typing import Any
 
 from ..errors import UserError
 from ..sizes import PUBLISHED, SIZES
+from ..tasks.custom import custom_task
+from ..tasks.names import CUSTOM, TASKS, check_task_name
+from ..tasks.public import PUBLIC_SOURCES
+from ..tasks.tables import expand
+from ..tasks.task import Example, Task, take_balanced
+from ..tasks.text import TextTask
 from .config import FinetuneConfig
-from .examples import take_balanced
-from .public import PUBLIC_SOURCES
 from .recipes import recipe
-from .rows import expand
-from .task import Example, Task
-from .tasks import CUSTOM, check_task_name, task_of
-from .text import TextTask
 
 _LOSS_SETTINGS = {
     "balance_classes": ("one-label", "several-labels", "token-classification"),
@@ -50,13 +50,13 @@ def resolve(
         base = base.with_values({"task": task, "model": model, **given}, source="command line")
         return base.with_overrides(overrides)
 
-    has_sift = layered(FinetuneConfig(task=task, model=model)).sift  # which decides about the recipe
+    has_sift = layered(FinetuneConfig(task=task, model=model)).sift.enabled  # which decides about the recipe
     chosen = recipe(size_of(model), task, sift=has_sift)
-    config = layered(FinetuneConfig(task=task, model=model, **chosen))
-    if config.train or task not in PUBLIC_SOURCES:
+    config = layered(FinetuneConfig.of(task=task, model=model, **chosen))
+    if config.data.train or task not in PUBLIC_SOURCES:
         return config
     train, dev = PUBLIC_SOURCES[task]
-    return config.with_values({"train": train, "dev": config.dev or dev}, source="public data")
+    return config.with_values({"train": train, "dev": config.data.dev or dev}, source="public data")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +80,11 @@ def read_data(config: FinetuneConfig) -> Data:
         UserError: if there is no training file, a file cannot be used, or a setting means nothing here.
     """
     micro_batch(config)
-    _check_trackers(config.report_to)
-    if not config.train:
+    _check_trackers(config.loop.report_to)
+    if not config.data.train:
         raise UserError(f"no training data: task {config.task} needs --train FILE [FILE ...].")
-    train_sources, dev_sources = expand(config.train, role="train"), expand(config.dev, role="dev")
-    task = task_of(config, source=train_sources[0])
+    train_sources, dev_sources = expand(config.data.train, role="train"), expand(config.data.dev, role="dev")
+    task = _task_of(config, source=train_sources[0])
     _check_settings(config, task)
     read = {source: task.read(source) for source in dict.fromkeys([*train_sources, *dev_sources])}
     everything = [example for source in train_sources for example in read[source]]
@@ -95,12 +95,26 @@ def read_data(config: FinetuneConfig) -> Data:
     return Data(
         task=task,
         labels=labels,
-        train=take_balanced(everything, config.train_limit, seed=config.seed),
+        train=take_balanced(everything, config.data.train_limit, seed=config.seed),
         dev=dev,
         rows={source: len(examples) for source, examples in read.items()},
         row_sums={
             source: _sum_of(examples) for source, examples in read.items() if not Path(source).is_file()
         },
+    )
+
+
+def _task_of(config: FinetuneConfig, *, source: str) -> Task:
+    """The task of a run; task custom looks at its first training source."""
+    check_task_name(config.task)
+    if config.task != CUSTOM:
+        return TASKS[config.task]
+    return custom_task(
+        source,
+        text_column=config.data.text_column,
+        pair_column=config.data.pair_column,
+        label_column=config.data.label_column,
+        label_kind=config.data.label_kind,
     )
 
 
@@ -118,13 +132,13 @@ def micro_batch(config: FinetuneConfig) -> tuple[int, int]:
         UserError: if the batch size cannot be split so.
     """
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun
-    micro = config.micro_batch_size or max(1, config.batch_size // processes)
-    if config.batch_size % (micro * processes):
+    micro = config.loop.micro_batch_size or max(1, config.loop.batch_size // processes)
+    if config.loop.batch_size % (micro * processes):
         raise UserError(
-            f"batch_size {config.batch_size} is no multiple of {processes} processes x {micro} examples. "
-            "Choose batch_size as a multiple of micro_batch_size x processes."
+            f"batch_size {config.loop.batch_size} is no multiple of {processes} processes x {micro} "
+            "examples. Choose batch_size as a multiple of micro_batch_size x processes."
         )
-    return micro, config.batch_size // (micro * processes)
+    return micro, config.loop.batch_size // (micro * processes)
 
 
 def _check_trackers(names: Sequence[str]) -> None:
@@ -156,23 +170,23 @@ def _kind(task: Task) -> str:
 
 
 def _check_settings(config: FinetuneConfig, task: Task) -> None:
-    """Refuse settings that this task, or a run without dev set, would pass over."""
+    """Refuse settings that this task, or a run without dev set, would ignore."""
     kind = _kind(task)
     columns = {"text_column": "--text", "pair_column": "--pair", "label_column": "--label"}
     if config.task != CUSTOM:
-        unused = [option for name, option in columns.items() if getattr(config, name) is not None]
-        unused += ["--kind"] if config.label_kind != "auto" else []
+        unused = [option for name, option in columns.items() if config.get(name) is not None]
+        unused += ["--kind"] if config.data.label_kind != "auto" else []
         if unused:
             raise UserError(
                 f"task {config.task} knows its columns; {', '.join(unused)} is for task {CUSTOM}. "
                 f"Leave it out, or use task {CUSTOM}."
             )
     for name, kinds in _LOSS_SETTINGS.items():
-        if getattr(config, name) and kind not in kinds:
+        if config.get(name) and kind not in kinds:
             raise UserError(
                 f"{name} has no meaning for task {config.task} with {kind} answers; leave it out."
             )
-    if config.early_stopping_patience is not None and not config.dev:
+    if config.loop.early_stopping_patience is not None and not config.data.dev:
         raise UserError("early_stopping_patience needs a dev set to go by: give --dev FILE, or leave it out.")
 
 

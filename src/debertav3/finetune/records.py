@@ -13,9 +13,10 @@ from ..contents import changed_files, model_content
 from ..errors import UserError
 from ..files import sha256_of_file
 from ..sizes import SIZES
+from ..tasks.formats import DATASETS_PREFIX
+from ..tasks.tables import expand
 from .command import command_of
 from .config import FinetuneConfig
-from .rows import DATASETS_PREFIX, expand
 
 if TYPE_CHECKING:
     from .preparation import Data
@@ -43,7 +44,7 @@ def run_record(
         config: the resolved settings.
         out: the folder of the run.
         labels: class names in id order.
-        columns: from :func:`debertav3.finetune.custom.named_columns`.
+        columns: from :func:`debertav3.tasks.custom.named_columns`.
         data: from :func:`data_facts`.
         contents: from :func:`run_contents`.
         device: what the run was computed on.
@@ -97,8 +98,8 @@ def run_contents(config: FinetuneConfig, data: Mapping[str, Any]) -> dict[str, A
         return [_identity(data[source]) for source in expand(given, role=role)]
 
     return {
-        "train": sources("train", config.train),
-        "dev": sources("dev", config.dev),
+        "train": sources("train", config.data.train),
+        "dev": sources("dev", config.data.dev),
         "model": _model_sums(config.model),
         "tokenizer": _model_sums(config.tokenizer),
     }
@@ -193,7 +194,9 @@ def finite(content: Any) -> Any:
 
 def _paths(config: FinetuneConfig) -> list[Path]:
     """What a run reads from disk; of a model that is no folder here it may be a name on the Hub."""
-    files = [source for source in (*config.train, *config.dev) if not source.startswith(DATASETS_PREFIX)]
+    files = [
+        source for source in (*config.data.train, *config.data.dev) if not source.startswith(DATASETS_PREFIX)
+    ]
     names = [name for name in (config.model, config.tokenizer) if name is not None and name not in SIZES]
     return [Path(name) for name in (*files, *names)]
 

@@ -5,7 +5,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..runs import page
 from . import plots
+from .calibration import in_words
 from .outcomes import Outcome
 from .verdict import EXPLANATION, baselines, metric_of, verdict
 
@@ -15,47 +17,6 @@ if TYPE_CHECKING:
 WORST_SHOWN = 25
 _TEXT_SHOWN = 600
 _CONFUSED_SHOWN = 15
-_STYLE = """
-:root { color-scheme: light; --line: #d8dde3; --soft: #f4f6f8; --ink: #1c2733; --dim: #4a5866; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 72rem; padding: 1.5rem; color: var(--ink); background: #fff;
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-h1 { font-size: 1.6rem; margin: 0 0 .25rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.25rem; margin: 2.25rem 0 .75rem; border-bottom: 1px solid var(--line);
-  overflow-wrap: anywhere; }
-h3 { font-size: 1rem; margin: 1.5rem 0 .5rem; }
-.figures { display: grid; gap: 1rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); }
-figure { margin: 0; }
-figure svg { width: 100%; height: auto; }
-figcaption { font-size: .9rem; color: var(--dim); }
-.scroll { overflow-x: auto; margin: .5rem 0 1.25rem; }
-table { border-collapse: collapse; min-width: 18rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: right;
-  vertical-align: top; white-space: nowrap; }
-th { background: var(--soft); font-weight: 600; }
-th:first-child, td:first-child, td.text, th.text { text-align: left; }
-td:first-child, td.text { white-space: normal; overflow-wrap: anywhere; }
-td.text { min-width: 8rem; }
-.numbers { display: flex; flex-wrap: wrap; gap: .75rem; margin: 1rem 0; }
-.numbers div { background: var(--soft); border-radius: .5rem; padding: .6rem 1rem; min-width: 8rem; }
-.numbers b { display: block; font-size: 1.4rem; }
-.numbers span { font-size: .85rem; color: var(--dim); }
-pre { background: var(--soft); padding: .75rem; white-space: pre-wrap; overflow-wrap: anywhere;
-  font-size: .85rem; }
-@media (max-width: 44rem) {
-  body { padding: 1rem; }
-  th, td { padding: .3rem .4rem; font-size: .9rem; }
-  td:first-child { min-width: 6rem; }
-  .cards table, .cards tbody, .cards tr, .cards td { display: block; min-width: 0; text-align: left;
-    white-space: normal; }
-  .cards thead { display: none; }
-  .cards tr { border: 1px solid var(--line); border-radius: .5rem; margin: .75rem 0; padding: .25rem 0; }
-  .cards td { border: 0; padding: .2rem .75rem; overflow-wrap: anywhere; }
-  .cards td::before { content: attr(data-name) ": "; color: var(--dim); font-size: .85rem; }
-}
-.warning { border-left: 4px solid #b25b00; padding-left: .75rem; margin: .5rem 0; overflow-wrap: anywhere; }
-"""
 
 
 def render(
@@ -72,37 +33,33 @@ def render(
         data: for the texts of errors.
         worst_of: for each dev set the errors to show, worst first.
     """
-    title = record["out"]
     about = f"{record['config']['model']}, trained on task {record['config']['task']}"
-    body = [f"<h1>{_text(title)}</h1>", f"<p>{_text(about)}</p>", _headline(report)]
+    parts = [page.paragraph(about), _headline(report)]
     for source, scores in report["dev"].items():
         line, is_well = verdict(source, scores, metric_of(report), record["labels"])
-        mark = "" if is_well else ' class="warning"'
-        body.append(f"<p{mark}>{_text(line)}.</p>")
-    body += [f'<p class="warning">{_text(line)}</p>' for line in report.get("data", {}).get("warnings", [])]
-    body += ["<h2>Training</h2>", _curves(report["history"])]
+        parts.append(page.paragraph(f"{line}.", is_warning=not is_well))
+    parts += [page.paragraph(line, is_warning=True) for line in report.get("data", {}).get("warnings", [])]
+    parts += [page.heading("Training"), _curves(report["history"])]
     for source, scores in report["dev"].items():
-        body += [f"<h2>{_text(source)}</h2>", _dev(scores, record["labels"])]
-        body += [_errors(worst_of[source], data.dev[source])]
-    body += ["<h2>To repeat the run</h2>", f"<pre>{_text(record['command'])}</pre>", _settings(record)]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_text(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body></html>\n"
-    )
+        parts += [page.heading(source), _dev(scores, record["labels"])]
+        parts += [_errors(worst_of[source], data.dev[source])]
+    parts += [
+        page.heading("To repeat the run"),
+        f"<pre>{html.escape(record['command'])}</pre>",
+        _settings(record),
+    ]
+    return page.page(record["out"], parts)
 
 
-def _text(value: Any) -> str:
-    return html.escape(str(value))
+def _command(record: Mapping[str, Any]) -> str:
+    return f"<pre>{html.escape(record['command'])}</pre>"
 
 
 def _number(value: Any) -> str:
-    """A score with four places, a count without, a list with commas."""
+    """A score with four decimals, a count without, a list with commas."""
     if isinstance(value, list | tuple):
         return ", ".join(map(_number, value))
-    return f"{value:.4f}" if isinstance(value, float) else _text(value)
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def _table(
@@ -110,30 +67,10 @@ def _table(
     rows: Sequence[Sequence[Any]],
     *,
     text_columns: Sequence[int] = (),
-    kind: str = "scroll",
+    as_cards: bool = False,
 ) -> str:
-    """A table.
-
-    Args:
-        header: names of the columns; none for a list of names and values.
-        rows: cells.
-        text_columns: which hold running text; the others hold numbers or short words.
-        kind: ``scroll``, or ``scroll cards`` where a narrow screen gets a card for each row.
-    """
-
-    def cells(row: Sequence[Any]) -> str:
-        found = []
-        for place, value in enumerate(row):
-            mark = ' class="text"' if place in text_columns else ""
-            name = f' data-name="{_text(header[place])}"' if "cards" in kind else ""
-            found.append(f"<td{mark}{name}>{_number(value)}</td>")
-        return "".join(found)
-
-    marks = [' class="text"' if place in text_columns else "" for place in range(len(header))]
-    names = "".join(f"<th{mark}>{_text(name)}</th>" for mark, name in zip(marks, header, strict=True))
-    head = f"<thead><tr>{names}</tr></thead>" if header else ""
-    body = "".join(f"<tr>{cells(row)}</tr>" for row in rows)
-    return f'<div class="{kind}"><table>{head}<tbody>{body}</tbody></table></div>'
+    cells = [[_number(value) for value in row] for row in rows]
+    return page.table(header, cells, text_columns=text_columns, as_cards=as_cards)
 
 
 def _headline(report: Mapping[str, Any]) -> str:
@@ -147,8 +84,7 @@ def _headline(report: Mapping[str, Any]) -> str:
         figures.append(("steps skipped: no finite gradient", str(train["skipped_steps"])))
     for scores in list(report["dev"].values())[:1]:
         figures = [(f"dev {name}", f"{scores[name]:.4f}") for name in scores["majority_baseline"]] + figures
-    boxes = "".join(f"<div><b>{_text(value)}</b><span>{_text(name)}</span></div>" for name, value in figures)
-    return f'<div class="numbers">{boxes}</div>'
+    return page.numbers(figures)
 
 
 def _dev(scores: Mapping[str, Any], labels: Sequence[str]) -> str:
@@ -156,31 +92,33 @@ def _dev(scores: Mapping[str, Any], labels: Sequence[str]) -> str:
     others = baselines(scores)
     plain = [name for name, value in scores.items() if isinstance(value, int | float)]
     rows = [[name, scores[name], *(base.get(name, "") for base in others.values())] for name in plain]
-    parts = [_table(["", "this model", *others], rows), f"<p>{_text(EXPLANATION)}</p>"]
+    parts = [_table(["", "this model", *others], rows), page.paragraph(EXPLANATION)]
     if "per_label" in scores:
         columns = ["precision", "recall", "f1"]
         by_label = [
             [name, *(values[column] for column in columns), round(values["support"])]
             for name, values in scores["per_label"].items()
         ]
-        parts += ["<h3>By label</h3>", _table(["", *columns, "examples"], by_label)]
+        parts += [page.heading("By label", level=3), _table(["", *columns, "examples"], by_label)]
     lengths = [
         [f"{row['tokens_from']}-{row['tokens_to']}", row["examples"], row.get("right", row.get("mean_error"))]
         for row in scores["by_length"]
     ]
     kind = "share right" if any("right" in row for row in scores["by_length"]) else "mean error"
-    parts += ["<h3>By length</h3>", _table(["tokens", "examples", kind], lengths)]
+    parts += [page.heading("By length", level=3), _table(["tokens", "examples", kind], lengths)]
     figures = []
     if "confusion" in scores:
         table = scores["confusion"]
         names = list(labels) if len(labels) == len(table) else [str(n + 1) for n in range(len(table))]
-        figures.append(_figure(plots.confusion(table, names), "Rows: true; columns: predicted. Counts."))
+        figures.append(page.figure(plots.confusion(table, names), "Rows: true; columns: predicted. Counts."))
         if len(names) > plots.MOST_COUNTS:
-            parts += ["<h3>Most often confused</h3>", _confused(table, names)]
+            parts += [page.heading("Most often confused", level=3), _confused(table, names)]
     if scores["calibration"] is not None:
         error = scores["calibration"]["ece"]
         caption = f"Confidence against accuracy; expected calibration error {error:.4f}."
-        figures.append(_figure(plots.reliability(scores["calibration"]["bins"]), caption))
+        figures.append(page.figure(plots.reliability(scores["calibration"]["bins"]), caption))
+    if sentence := in_words(scores.get("probabilities", {})):
+        parts.append(page.paragraph(sentence))
     return "\n".join([*parts, f'<div class="figures">{"".join(figures)}</div>'])
 
 
@@ -198,7 +136,7 @@ def _confused(table: Sequence[Sequence[int]], names: Sequence[str]) -> str:
 
 def _errors(errors: Sequence[Outcome], examples: Sequence[Any]) -> str:
     if not errors:
-        return "<h3>Worst errors</h3><p>None.</p>"
+        return page.heading("Worst errors", level=3) + page.paragraph("None.")
     rows = []
     for one in errors:
         texts = [
@@ -213,7 +151,7 @@ def _errors(errors: Sequence[Outcome], examples: Sequence[Any]) -> str:
             [*row, "" if one.confidence is None else f"{one.confidence:.2f}"]
             for row, one in zip(rows, errors, strict=True)
         ]
-    return "<h3>Worst errors</h3>" + _table(header, rows, text_columns=(1, 2, 3), kind="scroll cards")
+    return page.heading("Worst errors", level=3) + _table(header, rows, text_columns=(1, 2, 3), as_cards=True)
 
 
 def _readable(example: Any) -> Sequence[str]:
@@ -240,18 +178,14 @@ def _settings(record: Mapping[str, Any]) -> str:
     ]
     return "\n".join(
         [
-            "<h3>Data</h3>",
-            _table(["file", "rows", "SHA-256"], files, text_columns=(2,), kind="scroll cards"),
-            "<h3>Versions</h3>",
+            page.heading("Data", level=3),
+            _table(["file", "rows", "SHA-256"], files, text_columns=(2,), as_cards=True),
+            page.heading("Versions", level=3),
             _table([], list(versions.items()), text_columns=(1,)),
-            "<h3>Settings</h3>",
+            page.heading("Settings", level=3),
             _table([], settings, text_columns=(1,)),
         ]
     )
-
-
-def _figure(svg: str, caption: str) -> str:
-    return f"<figure>{svg}<figcaption>{_text(caption)}</figcaption></figure>"
 
 
 def _curves(history: Sequence[Mapping[str, Any]]) -> str:
@@ -267,14 +201,14 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> str:
             lines["dev"] = _points(history, "eval_loss")
             caption += ", and the loss on the first dev set" if lines["dev"] else ""
         if lines[""]:
-            figures.append(_figure(plots.curves(lines), caption))
+            figures.append(page.figure(plots.curves(lines), caption))
     names = {key for entry in history for key in entry if key.startswith("eval_")}
     shown = sorted(
         key for key in names if not key.endswith(("loss", "runtime", "per_second", "total", "thresh"))
     )
     if shown:
         lines = {key.removeprefix("eval_"): _points(history, key) for key in shown}
-        figures.append(_figure(plots.curves(lines), "Scores on the first dev set"))
+        figures.append(page.figure(plots.curves(lines), "Scores on the first dev set"))
     return f'<div class="figures">{"".join(figures)}</div>'
 
 

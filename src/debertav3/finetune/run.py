@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 import transformers
 from torch import nn
@@ -19,24 +20,29 @@ from ..checkpoint import save_model
 from ..checkpoint.quiet import quiet_transformers
 from ..checkpoint.saving import replacing_folder
 from ..data.jsonl import atomic_write, write_json
+from ..data.probabilities import Probabilities
 from ..errors import MissingExtraError, UserError
 from ..layers.precision import multiplies_bf16
 from ..models import DebertaV2PreTrainedModel
+from ..runs import page
+from ..tasks.custom import named_columns
+from ..tasks.task import Example, Task
+from ..tasks.text import TextTask
 from . import plots
 from .adaptation import add_lora, freeze, merged
 from .baselines import check_length
 from .batches import EncodedDataset, PaddingCollator
+from .calibration import Predictions, describe
 from .card import model_card
 from .config import FinetuneConfig
-from .custom import named_columns
 from .doctor import add_word_baselines, examine
 from .folder import checkpoints_of, remove_checkpoints, starting_point, write_settings
+from .objectives import Objective, objective_of
 from .opening import label_order, open_model, open_tokenizer
 from .outcomes import Outcome, by_length, calibration, worst
 from .preparation import Data
 from .records import data_facts, finite, run_contents, run_record
 from .report import WORST_SHOWN, render
-from .task import Example, Task
 from .trainer import DivergedError, FinetuneTrainer, training_arguments
 from .verdict import verdict
 
@@ -70,10 +76,11 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
     contents = run_contents(config, sums)
     start_from = starting_point(config, out, data=sums, contents=contents, labels=data.labels, resume=resume)
     plots.require()
+    page.require()
     with _says_not_possible():
         tokenizer = open_tokenizer(config, data.task)
         model = _open_for_training(config, data, tokenizer)
-        facts = examine(data, config, tokenizer=tokenizer) if config.check_data else {}
+        facts = examine(data, config, tokenizer=tokenizer) if config.data.check_data else {}
         for line in facts.get("warnings", ()):
             logger.warning("%s", line)
         prepared = _prepare(config, data, model=model, tokenizer=tokenizer, folder=checkpoints_of(out))
@@ -87,7 +94,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
             logger.warning("stopped by SIGTERM at step %d; --resume goes on from there", step)
             return None
         trainer.check_weights()
-        report, outcomes = _report(prepared, steps=trained.global_step)
+        report, outcomes, fitted = _report(prepared, steps=trained.global_step)
     except DivergedError as error:
         if trainer.is_world_process_zero():
             _report_divergence(prepared, error, out, config=config, data=data, made_of=(sums, contents))
@@ -99,6 +106,8 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         record = _record(prepared, config, out, made_of=(sums, contents), model=trained_model)
         with quiet_transformers():
             _save(trained_model, out, tokenizer)
+        if fitted is not None:
+            fitted.write(out)
         write_json(out / "metrics.json", finite(report))
         worst_of = {source: worst(found, WORST_SHOWN) for source, found in outcomes.items()}
         _write(out / "report.html", render(report, record, data, worst_of))
@@ -107,7 +116,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         )
         write_json(out / "run.json", record)  # comes last, so a folder that has it is complete
         _tell(report, prepared.task.best_metric, prepared.labels, out)
-        if not config.keep_checkpoints:
+        if not config.checkpoints.keep_checkpoints:
             remove_checkpoints(out)
     return report
 
@@ -133,7 +142,7 @@ def _open_for_training(config: FinetuneConfig, data: Data, tokenizer: Any) -> Pr
     if isinstance(model, DebertaV2PreTrainedModel) and not torch.accelerator.is_available():
         model.set_attention_backend("blockwise")  # in bf16 a training step takes less than half the time
     check_length(model, config)
-    if config.gradient_checkpointing:
+    if config.loop.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     freeze(model, config)
     return model
@@ -158,6 +167,7 @@ class _Prepared:
     """All that stands ready before the first step."""
 
     task: Task
+    objective: Objective[Any]
     labels: tuple[str, ...]
     """In the order of the model's outputs."""
     train: list[Example]
@@ -174,16 +184,17 @@ def _prepare(
     folder: Path,
 ) -> _Prepared:
     task, labels = data.task, label_order(model, data.labels)
+    objective = objective_of(task)
 
     def encoded(examples: Sequence[Example]) -> EncodedDataset:
-        return task.encode(examples, tokenizer, labels=labels, config=config)
+        return objective.encode(examples, tokenizer, labels=labels, config=config)
 
     dev_sets = {source: encoded(examples).sorted_by_length() for source, examples in data.dev.items()}
     first_dev = next(iter(dev_sets.values()), None)
 
     def first_dev_scores(output: EvalPrediction) -> dict[str, float]:
         assert first_dev is not None
-        return task.score(output.predictions, first_dev, labels=labels)
+        return objective.score(output.predictions, first_dev, labels=labels)
 
     args = training_arguments(
         _with_precision(config),
@@ -197,13 +208,15 @@ def _prepare(
         config=config,
         args=args,
         collator=PaddingCollator(tokenizer, has_token_labels=task.head == "token-classification"),
-        loss=task.loss(data.train, labels=labels, config=config),
-        divergence=task.divergence,
+        loss=objective.loss(data.train, labels=labels, config=config),
+        divergence=objective.divergence,
         train_dataset=encoded(data.train),
         dev_dataset=first_dev,
         compute_metrics=first_dev_scores,
     )
-    return _Prepared(task=task, labels=labels, train=data.train, dev_sets=dev_sets, trainer=trainer)
+    return _Prepared(
+        task=task, objective=objective, labels=labels, train=data.train, dev_sets=dev_sets, trainer=trainer
+    )
 
 
 def _report_divergence(
@@ -271,14 +284,21 @@ def _course(prepared: _Prepared, *, steps: int) -> dict[str, Any]:
     }
 
 
-def _report(prepared: _Prepared, *, steps: int) -> tuple[dict[str, Any], dict[str, list[Outcome]]]:
-    """Return scores of every dev set, speed and the log, and what became of each dev example."""
+def _report(
+    prepared: _Prepared, *, steps: int
+) -> tuple[dict[str, Any], dict[str, list[Outcome]], Probabilities | None]:
+    """Return scores of every dev set, speed and the log; what became of each dev example; what was fitted."""
     trainer, task = prepared.trainer, prepared.task
     trainer.compute_metrics = None  # it scores the first dev set; from here on each is scored as itself
-    scored = {
-        source: _dev_report(prepared, dataset, source=source) for source, dataset in prepared.dev_sets.items()
-    }
-    dev = {source: scores for source, (scores, _) in scored.items()}
+    dev: dict[str, dict[str, Any]] = {}
+    outcomes: dict[str, list[Outcome]] = {}
+    fitted: Probabilities | None = None
+    for source, dataset in prepared.dev_sets.items():
+        dev[source], outcomes[source], predictions = _dev_report(prepared, dataset, source=source)
+        if predictions is not None:
+            if len(dev) == 1 and trainer.config.evaluation.calibrate:
+                fitted = predictions.fit()
+            dev[source]["probabilities"] = describe(predictions, fitted)
     report: dict[str, Any] = {
         "task": task.name,
         "dev": dev,
@@ -287,7 +307,7 @@ def _report(prepared: _Prepared, *, steps: int) -> tuple[dict[str, Any], dict[st
     }
     if dev:
         report = {task.best_metric: next(iter(dev.values()))[task.best_metric], **report}
-    return report, {source: outcomes for source, (_, outcomes) in scored.items()}
+    return report, outcomes, fitted
 
 
 def _tell(report: Mapping[str, Any], metric: str, labels: Sequence[str], out: Path) -> None:
@@ -300,7 +320,7 @@ def _tell(report: Mapping[str, Any], metric: str, labels: Sequence[str], out: Pa
 
 def _with_precision(config: FinetuneConfig) -> FinetuneConfig:
     """Resolve ``auto``: bf16 on an accelerator that multiplies in it; fp32 on CPUs, to the last bit."""
-    if config.precision != "auto":
+    if config.loop.precision != "auto":
         return config
     device = torch.accelerator.current_accelerator(check_available=True)
     has_bf16 = device is not None and multiplies_bf16(device.type)
@@ -309,21 +329,32 @@ def _with_precision(config: FinetuneConfig) -> FinetuneConfig:
 
 def _dev_report(
     prepared: _Prepared, dataset: EncodedDataset, *, source: str
-) -> tuple[dict[str, Any], list[Outcome]]:
+) -> tuple[dict[str, Any], list[Outcome], Predictions | None]:
     """Score the final weights on one dev set, beside the best answer that is always the same."""
-    task, labels = prepared.task, prepared.labels
+    objective, labels = prepared.objective, prepared.labels
     output = prepared.trainer.predict(dataset)
     loss = (output.metrics or {})["test_loss"]
     if not math.isfinite(loss):
         raise DivergedError(f"training diverged: the loss on {source} is {loss}; the model was not saved.")
-    outcomes = task.outcomes(output.predictions, dataset, labels=labels)
+    outcomes = objective.outcomes(output.predictions, dataset, labels=labels)
     report = {
-        **task.score(output.predictions, dataset, labels=labels),
+        **objective.score(output.predictions, dataset, labels=labels),
         "loss": loss,
         "examples": len(dataset.examples),
-        "majority_baseline": task.baseline(dataset.examples, dataset, labels=labels),
-        **task.details(output.predictions, dataset, labels=labels),
+        "majority_baseline": prepared.task.baseline(dataset.examples, dataset.examples, labels=labels),
+        **objective.details(output.predictions, dataset, labels=labels),
         "calibration": calibration(outcomes),
         "by_length": by_length(outcomes),
     }
-    return report, outcomes
+    return report, outcomes, _predictions(prepared, output.predictions, dataset)
+
+
+def _predictions(prepared: _Prepared, logits: Any, dataset: EncodedDataset) -> Predictions | None:
+    """What a classifier said of a dev set; None for other heads, and for numbers and rankings."""
+    task, labels = prepared.task, prepared.labels
+    if not isinstance(task, TextTask) or task.target == "number" or not labels:
+        return None
+    gold = dataset.labels()
+    if task.target == "one-label" and gold.ndim == 2:  # distributions over labels
+        gold = gold.argmax(-1)
+    return Predictions(logits_NC=np.asarray(logits), gold=gold, kind=task.target, labels=labels)

@@ -15,7 +15,8 @@ from typing import Any
 
 from ..data.jsonl import atomic_write, write_json
 from ..errors import MissingExtraError, UserError
-from .config import FinetuneConfig
+from ..runs.settings import settings_of
+from .config import FinetuneConfig, OptimizerConfig
 from .folder import check_can_be_made
 from .preparation import read_data, size_of
 from .recipes import recipe
@@ -44,7 +45,7 @@ def paper_grid(model: str) -> Grid:
         model: a size, folder or Hub name, which decides about the learning rates.
     """
     size = size_of(model)
-    usual = recipe(size, "").get("learning_rate", FinetuneConfig(task="", model=model).learning_rate)
+    usual = recipe(size, "").get("learning_rate", OptimizerConfig().learning_rate)
     rates = _RATES.get(size or "", [float(f"{usual * factor:.3g}") for factor in _RATE_FACTORS])
     return {
         "learning_rate": list(rates),
@@ -70,7 +71,8 @@ def read_grid(assignments: Sequence[str], base: FinetuneConfig) -> Grid:
         tried = [
             base.with_overrides([f"{key}{equals}{value}"], source="--grid") for value in values.split(",")
         ]
-        grid[key.strip()] = [getattr(config, key.strip()) for config in tried]
+        short = settings_of(FinetuneConfig)[key.strip()].short
+        grid[short] = [config.get(short) for config in tried]
     return grid
 
 
@@ -97,7 +99,7 @@ def search(
             weights, or all trials failed.
         MissingExtraError: without optuna.
     """
-    if not base.dev:
+    if not base.data.dev:
         raise UserError("nothing to search by: give --dev FILE.")
     check_can_be_made(out)
     contents = run_contents(base, data_facts(read_data(base)))

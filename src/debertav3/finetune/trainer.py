@@ -80,9 +80,9 @@ class FinetuneTrainer(Trainer):
         self._staging: Path | None = None
         self.train_sampler = LengthBucketSampler(
             train_dataset.lengths,
-            batch_size=config.batch_size,
+            batch_size=config.loop.batch_size,
             seed=config.seed,
-            is_grouped=config.length_grouping,
+            is_grouped=config.data.length_grouping,
         )
         super().__init__(
             model=model,
@@ -99,21 +99,23 @@ class FinetuneTrainer(Trainer):
                 callback.logging_dir = callback.logging_dir or str(
                     Path(str(args.output_dir)).parent / "tensorboard"
                 )
-        self.saves = ExtraSaves(config.save_every_steps, evaluates_epochs=config.eval_every_steps is None)
+        self.saves = ExtraSaves(
+            config.checkpoints.save_every_steps, evaluates_epochs=config.evaluation.eval_every_steps is None
+        )
         self.tally = Tally()
         self.add_callback(self.tally)
         self.add_callback(EpochOrder(self.train_sampler))
         self.add_callback(self.saves)
         self.add_callback(ProgressBar())
-        if config.early_stopping_patience is not None:
-            self.add_callback(EarlyStoppingCallback(config.early_stopping_patience))
+        if config.loop.early_stopping_patience is not None:
+            self.add_callback(EarlyStoppingCallback(config.loop.early_stopping_patience))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthBucketSampler:
         return self.train_sampler
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """As the Trainer's, with learning rates that fall from layer to layer if ``layer_decay`` says so."""
-        if self.optimizer is None and self.config.layer_decay < 1:
+        if self.optimizer is None and self.config.optimizer.layer_decay < 1:
             trained = cast(PreTrainedModel, self.model if model is None else model)
             decayed = set(self.get_decay_parameter_names(trained))
             groups = parameter_groups(trained, decayed, config=self.config)
@@ -159,11 +161,11 @@ class FinetuneTrainer(Trainer):
             embeddings=clean_pass.embeddings,
             labels=labels,
             divergence=self.divergence,
-            step_size=self.config.sift_step_size,
-            initial_size=self.config.sift_initial_size,
+            step_size=self.config.sift.step_size,
+            initial_size=self.config.sift.initial_size,
         )
         items = max(apart.numel(), 1) if num_items is None else num_items
-        loss = self.task_loss(clean, labels, num_items) + self.config.sift_weight * apart.sum() / items
+        loss = self.task_loss(clean, labels, num_items) + self.config.sift.weight * apart.sum() / items
         return loss if num_items is None else loss * self.accelerator.num_processes  # which are averaged over
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
@@ -223,7 +225,7 @@ class FinetuneTrainer(Trainer):
         reason = checkpoints.fault(best)
         if reason is None:
             self.state.best_model_checkpoint = str(best)
-        elif self.config.keep_best:
+        elif self.config.evaluation.keep_best:
             raise UserError(
                 f"the best checkpoint so far, {best}, cannot be used: {reason}. Put it back as it was, "
                 "or train anew in another folder."
@@ -293,35 +295,35 @@ def training_arguments(
         UserError: if the batch size cannot be split over the devices.
     """
     micro, passes = micro_batch(config)
-    every = config.eval_every_steps
+    every = config.evaluation.eval_every_steps
     strategy = "epoch" if every is None else "steps"
     return TrainingArguments(
         output_dir=str(folder),
         seed=config.seed,
         per_device_train_batch_size=micro,
-        per_device_eval_batch_size=config.eval_batch_size,
+        per_device_eval_batch_size=config.evaluation.eval_batch_size,
         gradient_accumulation_steps=passes,
-        num_train_epochs=config.epochs,
-        max_steps=config.max_steps or -1,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=config.schedule,
-        warmup_steps=config.warmup_steps,
-        weight_decay=config.weight_decay,
-        adam_beta1=config.adam_beta1,
-        adam_beta2=config.adam_beta2,
-        adam_epsilon=config.adam_epsilon,
-        max_grad_norm=config.max_grad_norm,
-        bf16=config.precision == "bf16",
-        fp16=config.precision == "fp16",
+        num_train_epochs=config.loop.epochs,
+        max_steps=config.loop.max_steps or -1,
+        learning_rate=config.optimizer.learning_rate,
+        lr_scheduler_type=config.optimizer.schedule,
+        warmup_steps=config.optimizer.warmup_steps,
+        weight_decay=config.optimizer.weight_decay,
+        adam_beta1=config.optimizer.adam_beta1,
+        adam_beta2=config.optimizer.adam_beta2,
+        adam_epsilon=config.optimizer.adam_epsilon,
+        max_grad_norm=config.optimizer.max_grad_norm,
+        bf16=config.loop.precision == "bf16",
+        fp16=config.loop.precision == "fp16",
         eval_strategy=strategy if has_dev else "no",
         save_strategy=strategy,
         eval_steps=every,
         save_steps=every or 500,
-        load_best_model_at_end=config.keep_best and has_dev,
+        load_best_model_at_end=config.evaluation.keep_best and has_dev,
         metric_for_best_model=best_metric if has_dev else None,
         greater_is_better=True if has_dev else None,
-        logging_steps=config.log_every_steps,
-        report_to=list(config.report_to) or "none",
+        logging_steps=config.loop.log_every_steps,
+        report_to=list(config.loop.report_to) or "none",
         use_cpu=not torch.accelerator.is_available(),  # bf16 on a CPU must be asked for
         disable_tqdm=True,
         remove_unused_columns=False,

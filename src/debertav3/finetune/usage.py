@@ -6,12 +6,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .glue import NLI_LABELS, TWO_WAY_LABELS
-from .ranking import RankingTask
-from .text import TextTask
+from ..tasks.labels import NLI_LABELS, TWO_WAY_LABELS
+from ..tasks.ranking import RankingTask
+from ..tasks.text import TextTask
 
 if TYPE_CHECKING:
-    from .task import Head, Task
+    from ..tasks.task import Head, Task
 
 OURS = "deberta-v2"
 """What config.json calls DeBERTa v2 and v3, the family that ``Predictor`` opens."""

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from .file_tasks import FILE_TASKS, AnswerOptions, FileTask
 from .journal import StoredAnswer
 from .predictor import Predictor
-from .rows import Example
+from .row_answers import FILE_TASKS, AnswerOptions, Example, FileTask, Result
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -56,14 +55,17 @@ class TaskPlan:
 
 
 def answer_chunk(task: FileTask, chunk: Chunk) -> list[StoredAnswer]:
-    """The answers of one chunk, in its order."""
+    """The answers of one chunk, in its order; rows without a text get none."""
+    answers = iter(task.answer([example for example in chunk if example.inputs is not None]))
+    none = Result(None, None, None)
+    results = [none if example.inputs is None else next(answers) for example in chunk]
     return [
         StoredAnswer(
             rounded(result.prediction),
             rounded(result.scores),
             None if example.gold is None else result.scored,
         )
-        for example, result in zip(chunk, task.answer(chunk), strict=True)
+        for example, result in zip(chunk, results, strict=True)
     ]
 
 

@@ -9,10 +9,11 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from ..data.spans import Span as AnswerSpan
-from ..data.spans import SpanDecoding
 from ..errors import UserError
-from .labels import ENTAILMENT, NLIColumns
+from ..tasks.labels import ENTAILMENT
+from ..tasks.spans import Span as AnswerSpan
+from ..tasks.spans import SpanDecoding
+from .labels import NLIColumns
 from .words import Span, words_of_tokens
 
 FloatArray = npt.NDArray[np.floating]

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..data.spans import SpanDecoding, decode_spans
 from ..errors import UserError
+from ..tasks.spans import SpanDecoding, decode_spans
 from ..tokenization import DebertaV3Tokenizer
 from .backends import HEAD_OF_TASK, Backend
 from .batching import Encoding, run_batches
@@ -41,6 +41,7 @@ class Engine:
             once for inputs of `BIG_INPUT_TOKENS` and more.
         show_progress: a bar on stderr; None shows one on terminals for many inputs.
         place: what to call the checkpoint in messages.
+        temperature: logits of whole texts and pairs are divided by it.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Engine:
         batch_tokens: int | None = None,
         show_progress: bool | None = None,
         place: str = "this checkpoint",
+        temperature: float = 1.0,
     ) -> None:
         if batch_tokens is not None and batch_tokens < 1:
             raise UserError(f"batch_tokens must be at least 1, got {batch_tokens}.")
@@ -62,6 +64,7 @@ class Engine:
         self.place = place
         if rows := backend.config.get("vocab_size"):
             tokenizer.check_fits(rows, place=place)
+        self.temperature = np.float32(temperature)
         known = backend.config.get("max_position_embeddings") or DEFAULT_MAX_LENGTH
         self.inputs = InputEncoder(tokenizer, max_length=max_length or min(tokenizer.model_max_length, known))
 
@@ -88,9 +91,11 @@ class Engine:
             )
 
     def sequences(self, texts: Sequence[Text]) -> FloatArray:
-        """Logits of texts and pairs: ``(texts, labels)``."""
+        """Logits of texts and pairs, divided by the temperature: ``(texts, labels)``."""
         outputs = self._run(self.inputs.texts(texts))
-        return np.stack([one["logits"] for one in outputs]) if outputs else np.empty((0, 0), np.float32)
+        if not outputs:
+            return np.empty((0, 0), np.float32)
+        return np.stack([one["logits"] for one in outputs]) / self.temperature
 
     def tokens(self, texts: Sequence[str]) -> list[TokenLogits]:
         """Logits of every token of texts of any length."""

@@ -12,9 +12,9 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from ..data.scores import continues_entity, split_tag
-from ..data.spans import trim
 from ..errors import UserError
+from ..tasks.metrics import continues_entity, split_tag
+from ..tasks.spans import trim
 from .words import Span, words_of_tokens
 
 AGGREGATIONS = ("simple", "first", "average", "max")

@@ -20,13 +20,14 @@ from typing import Any
 from ..contents import content_sums
 from ..data.jsonl import atomic_write
 from ..errors import UserError
+from ..tasks.formats import JSONL, PARQUET, Format
+from ..tasks.rows import Row
+from ..tasks.table_writers import PREDICTION, SCORES, Layout, open_writer, written_format
+from ..tasks.tables import Reading
 from .answerers import Answerer, InProcess, answer_chunk
-from .file_tasks import FileTask
 from .journal import Journal, StoredAnswer
-from .rows import Example
+from .row_answers import Example, FileTask
 from .sources import CHUNK_ROWS, Source, check_file, chunks_of, examples
-from .table_writers import PREDICTION, SCORES, Layout, open_writer
-from .tables import JSONL, PARQUET, READ_ONLY, TableRow, format_of, read_table
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +48,10 @@ def predict_file(
 
     Args:
         task: what to answer.
-        source: the rows: JSONL or CSV, plain or gzip, or Parquet.
+        source: the rows: any that `tasks.tables.read_table` reads.
         target: gets every row in order, with ``prediction`` and ``scores`` added; ``.gz`` is compressed.
         metrics: gets the metrics of the labelled rows, as JSON.
-        source_format: one of `tables.FORMATS`; None goes by the name.
+        source_format: name of one of `formats.FORMATS`; None goes by ending and content.
         target_format: likewise for the target.
         resume: go on with the answers that an earlier run has left, if there are any.
         overwrite: begin anew, and replace what an earlier run has left when the new output is whole.
@@ -61,26 +62,21 @@ def predict_file(
     """
     if resume and overwrite:
         raise UserError("--resume goes on with an earlier run and --overwrite replaces it. Give one of them.")
-    target_format = format_of(target, None if target_format in READ_ONLY else target_format)
-    if target_format in READ_ONLY:
-        raise UserError(
-            f"{target}: files of format {target_format} are read, not written. "
-            "Give a name that ends in .jsonl."
-        )
+    written = written_format(target, named=target_format)
     _check_target(target, metrics)
     journal = Journal(target)
     if not (resume or overwrite):
         _refuse_earlier_run(target, journal)
-    found = check_file(task, source, source_format=source_format, needs_schema=target_format == PARQUET)
+    found = check_file(task, source, source_format=source_format, needs_schema=written is PARQUET)
     started = time.monotonic()
     with journal:
         num_known = None
         if resume and journal.exists():
             num_known = journal.begin_again(_about(task, found))
         elif resume and Path(target).exists():
-            num_known = _take_over(journal, task, found, target, target_format)
+            num_known = _take_over(journal, task, found, target, written)
         _fill(journal, task, found, num_known=num_known, answerer=answerer)
-        report = _write(journal, task, found, target, target_format)
+        report = _write(journal, task, found, target, written)
         logger.info("%d rows in %.1f s", found.num_rows, time.monotonic() - started)
         if metrics is not None:
             if not found.num_labelled:
@@ -151,6 +147,7 @@ def _about(task: FileTask, source: Source) -> dict[str, Any]:
         "backend": engine.backend.name,
         "dtype": engine.backend.dtype,
         "labels": task.predictor.labels,
+        "probabilities": asdict(task.predictor.probabilities),
         "max_length": engine.inputs.max_length,
         "options": asdict(task.options),
         "input rows": source.num_rows,
@@ -161,20 +158,20 @@ def _about(task: FileTask, source: Source) -> dict[str, Any]:
 
 
 def _take_over(
-    journal: Journal, task: FileTask, source: Source, target: str | Path, target_format: str
+    journal: Journal, task: FileTask, source: Source, target: str | Path, target_format: Format
 ) -> int:
     """Begin a journal with the answers of an output that another program left half written.
 
     Raises:
         UserError: if it is not JSONL, or its rows are not those of the input.
     """
-    if target_format != JSONL:
+    if target_format is not JSONL:
         raise UserError(
             f"{target} exists, but not {journal.path}, which --resume goes on from. "
             "Begin anew with --overwrite."
         )
     journal.begin({**_about(task, source), "batch_tokens": task.predictor.engine.batch_tokens})
-    rows = examples(task, source.path, source.file_format)
+    rows = examples(task, source.reading)
     for old, (row, example) in zip(_whole_rows(target), rows, strict=False):
         rest = {name: value for name, value in old.original.items() if name not in (PREDICTION, SCORES)}
         wanted = {name: value for name, value in row.original.items() if name not in (PREDICTION, SCORES)}
@@ -190,27 +187,27 @@ def _take_over(
     return journal.num_rows
 
 
-def _whole_rows(target: str | Path) -> Iterator[TableRow]:
+def _whole_rows(target: str | Path) -> Iterator[Row]:
     """The rows of a file up to the first that is torn."""
-    rows = read_table(target, JSONL)
+    rows = Reading(str(target), JSONL)
     with suppress(UserError):
         yield from rows
 
 
 def _write(
-    journal: Journal, task: FileTask, source: Source, target: str | Path, target_format: str
+    journal: Journal, task: FileTask, source: Source, target: str | Path, target_format: Format
 ) -> dict[str, Any]:
     """Write rows and answers together, and score."""
-    first = next(journal.read())
+    first = next(answer.prediction for answer in journal.read() if answer.prediction is not None)
     layout = Layout(
         file_format=target_format,
         columns=source.columns,
         schema=source.schema,
-        has_numbers=isinstance(first.prediction, float | int),
+        has_numbers=isinstance(first, float | int),
     )
     with open_writer(target, layout) as write:
         block: list[dict[str, Any]] = []
-        rows = examples(task, source.path, source.file_format)
+        rows = examples(task, source.reading)
         for (row, example), answer in zip(rows, journal.read(), strict=True):
             if example.gold is not None:
                 task.scorer.add(example.gold, _scored(answer))

@@ -1,15 +1,15 @@
 """Texts to encoder inputs: checked, each different text tokenized once, long ones cut or laid in windows."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ..data.spans import Window, question_windows, token_windows, widest_context
 from ..errors import UserError
+from ..tasks.spans import Window, question_windows, token_windows, widest_context
 from ..tokenization import DebertaV3Tokenizer
 from .answers import Vocabulary
 from .batching import Encoding, Packer
@@ -183,6 +183,56 @@ class InputEncoder:
         return ids if bare == self.tokenizer.unk_token_id else [bare, *ids[1:]]
 
 
+def batch_of(value: object, *, what: str, pairs: bool = False) -> list[Any] | None:
+    """The items of a batch, whatever holds them; None for a single text or pair.
+
+    Takes lists, tuples, generators, numpy arrays, pandas and polars Series, Arrow arrays, columns of
+    ``datasets``.
+
+    Args:
+        value: what the caller gave.
+        what: what one item is called in messages.
+        pairs: whether a tuple of two texts is one pair, and so no batch.
+
+    Raises:
+        UserError: for tables, mappings and sets, whose items have no meaning or no order.
+    """
+    if isinstance(value, str):
+        return None
+    if pairs and isinstance(value, tuple) and len(value) == 2 and all(isinstance(x, str) for x in value):
+        return None
+    if isinstance(value, Mapping | Set | bytes | bytearray) or hasattr(value, "columns"):
+        raise UserError(
+            f"got a {type(value).__name__}; need a {what} or a sequence of them, such as a list. "
+            "Of a table or a dict give one column."
+        )
+    for name in ("tolist", "to_pylist", "to_list"):  # numpy and pandas, Arrow, polars
+        if hasattr(value, name):
+            items = getattr(value, name)()
+            return items if isinstance(items, list) else None  # an array without dimensions is one item
+    return list(value) if isinstance(value, Iterable) else None
+
+
+def groups_of(values: object, *, count: int, what: str, each: str) -> list[list[Any]]:
+    """One batch for each of several texts.
+
+    Args:
+        values: what the caller gave.
+        count: of how many texts.
+        what: what the items of a group are called in messages.
+        each: what the groups belong to, in the plural.
+
+    Raises:
+        UserError: unless there is one batch for each.
+    """
+    groups = batch_of(values, what=what)
+    batches = [] if groups is None else [batch_of(group, what=what) for group in groups]
+    found = [group for group in batches if group is not None]
+    if len(found) != count or len(batches) != count:
+        raise UserError(f"need one list of {what}s for each of the {count} {each}; got {shortened(values)}.")
+    return found
+
+
 def check_text(text: object, *, what: str) -> str:
     """Refuse what is no text, or only white space.
 
@@ -213,19 +263,22 @@ def check_pair(pair: object, *, what: str) -> tuple[str, str]:
     return check_text(first, what=f"first text of {what}"), check_text(second, what=f"second text of {what}")
 
 
-def labels_per_text(labels: list[str] | list[list[str]], *, num_texts: int) -> list[list[str]]:
+def labels_per_text(labels: object, *, num_texts: int) -> list[list[str]]:
     """The candidate labels of each text, from one list for all or a list for each.
 
     Raises:
-        UserError: if a text has no labels, or one is no text.
+        UserError: if a text has no labels, or a label is not a text.
     """
-    is_shared = bool(labels) and all(isinstance(label, str) for label in labels)
-    per_text: list[Any] = [labels] * num_texts if is_shared else list(labels)
-    if len(per_text) != num_texts or not all(isinstance(own, list) and own for own in per_text):
+    items = batch_of(labels, what="label")
+    if items and all(isinstance(label, str) for label in items):
+        return [check_texts(items, what="label")] * num_texts
+    per_text = [None if isinstance(own, str) else batch_of(own, what="label") for own in items or []]
+    if len(per_text) != num_texts or not all(per_text):
         raise UserError(
-            f"labels must be a list of texts, or one such list for each of the {num_texts} texts, none empty."
+            f"labels must be a list of texts, or one such list for each of the {num_texts} texts, "
+            f"none empty; got {shortened(labels)}."
         )
-    return [check_texts(own, what="label") for own in per_text]
+    return [check_texts(own or [], what="label") for own in per_text]
 
 
 def shortened(value: object) -> str:

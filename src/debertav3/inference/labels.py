@@ -10,11 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UserError
-
-ENTAILMENT, NEUTRAL, CONTRADICTION = "entailment", "neutral", "contradiction"
-NOT_ENTAILMENT = "not_entailment"
-NLI_LABELS = (ENTAILMENT, NEUTRAL, CONTRADICTION)
-TWO_WAY_LABELS = (ENTAILMENT, NOT_ENTAILMENT)
+from ..tasks.labels import NLI_LABELS, TWO_WAY_LABELS, plain_label
 
 _UNNAMED = re.compile(r"LABEL_\d+", re.IGNORECASE)
 
@@ -90,30 +86,3 @@ def nli_columns(labels: Sequence[str], *, place: str) -> NLIColumns:
 def is_nli(labels: Sequence[str]) -> bool:
     """Whether the names are those of an NLI head."""
     return sorted(map(plain_label, labels)) in (sorted(NLI_LABELS), sorted(TWO_WAY_LABELS))
-
-
-def plain_label(label: str) -> str:
-    """Lower case, with ``_`` for spaces and hyphens."""
-    return re.sub(r"[\s\-]+", "_", label.strip().lower())
-
-
-def find_label(label: object, names: Sequence[str]) -> int:
-    """The id of a true label as data files write it: a name in any case, a number, true or false.
-
-    A number is first looked for among the names, then taken as an id.
-
-    Raises:
-        UserError: if it is none of the labels.
-    """
-    if str(label) in names:  # labels may differ in case alone, or be called 1.0
-        return list(names).index(str(label))
-    if isinstance(label, float) and label.is_integer():
-        label = int(label)
-    if isinstance(label, str | bool | int):
-        plain = [plain_label(name) for name in names]
-        wanted = plain_label(str(label))
-        if wanted in plain:
-            return plain.index(wanted)
-        if isinstance(label, int) and 0 <= label < len(names):
-            return int(label)
-    raise UserError(f"unknown label {label!r}. This model knows: {', '.join(names)}.")

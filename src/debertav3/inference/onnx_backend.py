@@ -1,6 +1,7 @@
 """The backend that runs an exported graph on ONNX Runtime, without torch and without transformers."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Self
 
 from ..errors import UserError
@@ -70,6 +71,10 @@ class OnnxBackend:
                 f"ONNX Runtime cannot read {exported.graph} ({reason}). Export it again."
             ) from error
         return cls(exported, session, device=chosen)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles open the graph again: a session is neither copied nor written."""
+        return partial(self.open, device=self.device, dtype="fp32"), (self.exported,)
 
     def run(self, batch: Batch) -> Logits:
         """Compute the logits of one batch: see `Backend.run`.

@@ -1,6 +1,7 @@
 """The backend that runs an exported graph on OpenVINO, without torch and without transformers."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -30,6 +31,7 @@ class OpenVinoBackend:
     def __init__(self, exported: Exported, compiled: Any, *, dtype: str) -> None:
         self.exported = exported
         self.dtype = INT8 if exported.manifest.weights == INT8 else dtype
+        self._computes_in = dtype
         self.head = exported.manifest.head
         self.config: Mapping[str, Any] = exported.config
         self._request = compiled.create_infer_request()
@@ -67,6 +69,10 @@ class OpenVinoBackend:
             reason = str(error).strip().splitlines()[-1]
             raise UserError(f"OpenVINO cannot read {exported.graph} ({reason}). Export it again.") from error
         return cls(exported, compiled, dtype=dtype)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles compile the graph again: a compiled one is neither copied nor written."""
+        return partial(self.open, device=self.device, dtype=self._computes_in), (self.exported,)
 
     def run(self, batch: Batch) -> Logits:
         """Compute the logits of one batch: see `Backend.run`.

@@ -1,15 +1,17 @@
 """``Predictor``: text in, answers out. The one user API of inference; imports neither torch nor transformers.
 
-Every method takes one input or a ``list``, and gives one answer or a list in the same order; a pair is a
-``tuple``.
+Every method takes one input or a batch, and gives one answer or a list in the same order. A batch is a list
+or any other sequence: a tuple, a generator, a numpy array, a pandas Series, a column of ``datasets``. A tuple
+of two texts is one pair, where a method takes pairs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self, overload
 
 import numpy as np
 
+from ..data.probabilities import Probabilities, read_probabilities
 from ..errors import UserError
 from ..tokenization import DebertaV3Tokenizer
 from . import answers
@@ -25,7 +27,17 @@ from .entities import (
     find_entities,
     tag_words,
 )
-from .inputs import WINDOW_OVERLAP, Text, check_pair, check_text, check_texts, labels_per_text, shortened
+from .inputs import (
+    WINDOW_OVERLAP,
+    Text,
+    batch_of,
+    check_pair,
+    check_text,
+    check_texts,
+    groups_of,
+    labels_per_text,
+    shortened,
+)
 from .labels import NLIColumns, given_labels, label_names, nli_columns
 from .words import join_words, split_words
 
@@ -44,6 +56,7 @@ class Predictor:
         batch_tokens: most tokens of a batch, padding included; None takes the backend's.
         show_progress: a bar on stderr; None shows one on terminals for many inputs.
         place: what to call the checkpoint in messages.
+        probabilities: temperature and thresholds; None takes the logits as they are.
     """
 
     def __init__(
@@ -56,8 +69,11 @@ class Predictor:
         batch_tokens: int | None = None,
         show_progress: bool | None = None,
         place: str = "this checkpoint",
+        probabilities: Probabilities | None = None,
     ) -> None:
+        self.probabilities = probabilities or Probabilities()
         self.engine = Engine(
+            temperature=self.probabilities.temperature,
             tokenizer=tokenizer,
             backend=backend,
             max_length=max_length,
@@ -80,6 +96,7 @@ class Predictor:
         labels: Sequence[str] | None = None,
         max_length: int | None = None,
         batch_tokens: int | None = None,
+        calibrated: bool = True,
     ) -> Self:
         """Open a checkpoint.
 
@@ -93,6 +110,8 @@ class Predictor:
             labels: names for the head's outputs in their order, for checkpoints that say only ``LABEL_0``.
             max_length: most tokens of one input, special ones included; None takes the checkpoint's.
             batch_tokens: most tokens of a batch, padding included; None takes what suits the device.
+            calibrated: use the temperature and thresholds that fine-tuning fitted, if it did; off, the
+                probabilities are those of the logits, as with transformers.
 
         Raises:
             UserError: if the checkpoint, the device or the backend cannot be used.
@@ -106,6 +125,7 @@ class Predictor:
             max_length=max_length,
             batch_tokens=batch_tokens,
             place=str(path_or_name),
+            probabilities=read_probabilities(path_or_name) if calibrated else None,
         )
 
     @property
@@ -121,12 +141,12 @@ class Predictor:
     @overload
     def nli(self, pairs: tuple[str, str]) -> dict[str, float]: ...
     @overload
-    def nli(self, pairs: list[tuple[str, str]]) -> list[dict[str, float]]: ...
-    def nli(self, pairs: tuple[str, str] | list[tuple[str, str]]) -> Any:
+    def nli(self, pairs: Iterable[tuple[str, str]]) -> list[dict[str, float]]: ...
+    def nli(self, pairs: tuple[str, str] | Iterable[tuple[str, str]]) -> Any:
         """Say whether premises entail hypotheses.
 
         Args:
-            pairs: ``(premise, hypothesis)``, or a list of such.
+            pairs: ``(premise, hypothesis)``, or a batch of such.
 
         Returns:
             Probabilities under ``entailment``, ``neutral``, ``contradiction`` (or ``entailment``,
@@ -137,26 +157,28 @@ class Predictor:
         """
         self.engine.require("nli")
         columns = self.nli_columns
-        if not isinstance(pairs, list):
-            return self.nli([pairs])[0]
-        checked = [check_pair(pair, what=f"pair {number}") for number, pair in enumerate(pairs)]
+        batch = batch_of(pairs, what="pair", pairs=True)
+        if batch is None:
+            return self.nli([pairs])[0]  # type: ignore[list-item]
+        checked = [check_pair(pair, what=f"pair {number}") for number, pair in enumerate(batch)]
         return [answers.nli_probabilities(row, columns) for row in self.engine.sequences(checked)]
 
     @overload
-    def classify(self, texts: Text) -> Classification: ...
+    def classify(self, texts: Text) -> Classification: ...  # type: ignore[overload-overlap]
     @overload
-    def classify(self, texts: list[Text] | list[str] | list[tuple[str, str]]) -> list[Classification]: ...
-    def classify(self, texts: Text | list[Text] | list[str] | list[tuple[str, str]]) -> Any:
+    def classify(self, texts: Iterable[Text]) -> list[Classification]: ...
+    def classify(self, texts: Text | Iterable[Text]) -> Any:
         """Classify texts or pairs by the head's own labels.
 
         Args:
-            texts: a text, a pair ``(first, second)``, or a list of such.
+            texts: a text, a pair ``(first, second)``, or a batch of either.
         """
         self.engine.require("classify")
-        if not isinstance(texts, list):
-            return self.classify([texts])[0]
+        batch = batch_of(texts, what="text", pairs=True)
+        if batch is None:
+            return self.classify([texts])[0]  # type: ignore[list-item]
         checked: list[Text] = []
-        for number, text in enumerate(texts):
+        for number, text in enumerate(batch):
             check = check_pair if isinstance(text, tuple | list) else check_text
             checked.append(check(text, what=f"text {number}"))
         return [
@@ -165,22 +187,22 @@ class Predictor:
         ]
 
     @overload
-    def zero_shot(
-        self, texts: str, labels: list[str], *, multi_label: bool = ..., template: str = ...
+    def zero_shot(  # type: ignore[overload-overlap]
+        self, texts: str, labels: Iterable[str], *, multi_label: bool = ..., template: str = ...
     ) -> ZeroShot: ...
     @overload
     def zero_shot(
         self,
-        texts: list[str],
-        labels: list[str] | list[list[str]],
+        texts: Iterable[str],
+        labels: Iterable[str] | Iterable[Iterable[str]],
         *,
         multi_label: bool = ...,
         template: str = ...,
     ) -> list[ZeroShot]: ...
     def zero_shot(
         self,
-        texts: str | list[str],
-        labels: list[str] | list[list[str]],
+        texts: str | Iterable[str],
+        labels: Iterable[str] | Iterable[Iterable[str]],
         *,
         multi_label: bool = False,
         template: str = TEMPLATE,
@@ -190,8 +212,8 @@ class Predictor:
         All labels of all texts share batches, and each different text is tokenized once.
 
         Args:
-            texts: a text, or a list.
-            labels: the candidate labels; for a list of texts also a list of labels for each.
+            texts: a text, or a batch.
+            labels: the candidate labels; for a batch of texts also a list of labels for each.
             multi_label: whether several labels may hold; each is then scored for itself.
             template: the hypothesis, with one ``{}`` for the label.
 
@@ -202,9 +224,10 @@ class Predictor:
         columns = self.nli_columns
         if template.count("{}") != 1:
             raise UserError(f"the template must hold {{}} once, where the label goes; got {template!r}.")
-        if not isinstance(texts, list):
-            return self.zero_shot([texts], labels, multi_label=multi_label, template=template)[0]
-        checked = check_texts(texts, what="text")
+        batch = batch_of(texts, what="text")
+        if batch is None:
+            return self.zero_shot([texts], labels, multi_label=multi_label, template=template)[0]  # type: ignore[list-item]
+        checked = check_texts(batch, what="text")
         candidates = labels_per_text(labels, num_texts=len(checked))
         logits = self.engine.sequences(
             [
@@ -219,31 +242,29 @@ class Predictor:
         ]
 
     @overload
-    def rerank(self, query: str, texts: list[str]) -> list[Ranked]: ...
+    def rerank(self, query: str, texts: Iterable[str]) -> list[Ranked]: ...  # type: ignore[overload-overlap]
     @overload
-    def rerank(self, query: list[str], texts: list[list[str]]) -> list[list[Ranked]]: ...
-    def rerank(self, query: str | list[str], texts: list[str] | list[list[str]]) -> Any:
+    def rerank(self, query: Iterable[str], texts: Iterable[Iterable[str]]) -> list[list[Ranked]]: ...
+    def rerank(self, query: str | Iterable[str], texts: Iterable[str] | Iterable[Iterable[str]]) -> Any:
         """Rank texts by how well they answer a query, best first.
 
         A head with one output is a trained ranker: it reads ``(query, text)``, and its sigmoid is the score.
         An NLI head reads the text as premise and the query as hypothesis; entailment is the score.
 
         Args:
-            query: a query, or a list of queries.
-            texts: the texts; for a list of queries a list of them for each.
+            query: a query, or a batch of queries.
+            texts: the texts; for a batch of queries a list of them for each.
 
         Raises:
             UserError: if the head is neither.
         """
         self.engine.require("rerank")
-        if not isinstance(query, list):
+        batch = batch_of(query, what="query")
+        if batch is None:
             return self.rerank([query], [texts])[0]  # type: ignore[list-item]
-        queries = check_texts(query, what="query")
-        if len(texts) != len(queries) or not all(isinstance(group, list) for group in texts):
-            raise UserError(
-                f"need one list of texts for each of the {len(queries)} queries; got {shortened(texts)}."
-            )
-        groups = [check_texts(group, what=f"query {number}, text") for number, group in enumerate(texts)]
+        queries = check_texts(batch, what="query")
+        given = groups_of(texts, count=len(queries), what="text", each="queries")
+        groups = [check_texts(group, what=f"query {number}, text") for number, group in enumerate(given)]
         pairs = [(one, text) for one, group in zip(queries, groups, strict=True) for text in group]
         if len(self.labels) == 1:
             scores = answers.sigmoid(self.engine.sequences(pairs)).reshape(-1)
@@ -256,58 +277,55 @@ class Predictor:
         ]
 
     @overload
-    def choose(self, context: str, choices: list[str]) -> Chosen: ...
+    def choose(self, context: str, choices: Iterable[str]) -> Chosen: ...  # type: ignore[overload-overlap]
     @overload
-    def choose(self, context: list[str], choices: list[list[str]]) -> list[Chosen]: ...
-    def choose(self, context: str | list[str], choices: list[str] | list[list[str]]) -> Any:
+    def choose(self, context: Iterable[str], choices: Iterable[Iterable[str]]) -> list[Chosen]: ...
+    def choose(self, context: str | Iterable[str], choices: Iterable[str] | Iterable[Iterable[str]]) -> Any:
         """Choose which of several texts goes with a context or answers a question.
 
         Every choice is read with the context as one pair, as in training; a question about a passage stands
-        before the choice: `data.choices` forms such pairs from rows.
+        before the choice: `tasks.choice` forms such pairs from rows.
 
         Args:
-            context: a context or question, or a list of them.
-            choices: the texts to choose from; for a list of contexts a list of them for each.
+            context: a context or question, or a batch of them.
+            choices: the texts to choose from; for a batch of contexts a list of them for each.
         """
         self.engine.require("choice")
-        if not isinstance(context, list):
+        batch = batch_of(context, what="context")
+        if batch is None:
             return self.choose([context], [choices])[0]  # type: ignore[list-item]
-        contexts = check_texts(context, what="context")
-        is_grouped = all(isinstance(group, list) and group for group in choices)
-        if len(choices) != len(contexts) or not is_grouped:
-            raise UserError(
-                f"need a list of choices, not empty, for each of {len(contexts)} contexts; "
-                f"got {shortened(choices)}."
-            )
-        groups = [
-            check_texts(group, what=f"context {number}, choice") for number, group in enumerate(choices)
-        ]
+        contexts = check_texts(batch, what="context")
+        given = groups_of(choices, count=len(contexts), what="choice", each="contexts")
+        if not all(given):
+            raise UserError(f"a list of choices is empty in {shortened(given)}. Give each context some.")
+        groups = [check_texts(group, what=f"context {number}, choice") for number, group in enumerate(given)]
         pairs = [(one, choice) for one, group in zip(contexts, groups, strict=True) for choice in group]
         logits = self.engine.sequences(pairs).reshape(-1)
         return [answers.chosen(own, group) for group, own in zip(groups, _parts(logits, groups), strict=True)]
 
     @overload
-    def ner(self, texts: str, *, aggregation: str = ...) -> list[Entity]: ...
+    def ner(self, texts: str, *, aggregation: str = ...) -> list[Entity]: ...  # type: ignore[overload-overlap]
     @overload
-    def ner(self, texts: list[str], *, aggregation: str = ...) -> list[list[Entity]]: ...
-    def ner(self, texts: str | list[str], *, aggregation: str = "first") -> Any:
+    def ner(self, texts: Iterable[str], *, aggregation: str = ...) -> list[list[Entity]]: ...
+    def ner(self, texts: str | Iterable[str], *, aggregation: str = "first") -> Any:
         """Find named entities, with the places of their characters; long texts are read in windows.
 
         Args:
-            texts: a text, or a list.
+            texts: a text, or a batch.
             aggregation: see `entities.AGGREGATIONS`.
         """
         self.engine.require("ner")
         check_aggregation(aggregation)
-        if not isinstance(texts, list):
-            return self.ner([texts], aggregation=aggregation)[0]
+        batch = batch_of(texts, what="text")
+        if batch is None:
+            return self.ner([texts], aggregation=aggregation)[0]  # type: ignore[list-item]
         tagged = [
             TaggedText(text, split_words(text), offsets, answers.softmax(logits))
-            for text, offsets, logits in self.engine.tokens(check_texts(texts, what="text"))
+            for text, offsets, logits in self.engine.tokens(check_texts(batch, what="text"))
         ]
         return [find_entities(one, self.labels, aggregation=aggregation) for one in tagged]
 
-    def tag(self, word_lists: list[list[str]], *, aggregation: str = "first") -> list[list[WordTag]]:
+    def tag(self, word_lists: Iterable[Iterable[str]], *, aggregation: str = "first") -> list[list[WordTag]]:
         """Tag given words, one tag for each, as CoNLL files have them.
 
         Args:
@@ -315,7 +333,13 @@ class Predictor:
             aggregation: ``first``, ``average`` or ``max``.
         """
         self.engine.require("ner")
-        joined = [join_words(words) for words in word_lists]
+        batch = batch_of(word_lists, what="list of words")
+        if batch is None:
+            raise UserError(f"tag needs lists of words; got {shortened(word_lists)}. For texts use ner.")
+        groups = groups_of(batch, count=len(batch), what="word", each="texts")
+        joined = [
+            join_words(check_texts(words, what=f"text {number}, word")) for number, words in enumerate(groups)
+        ]
         texts = check_texts([text for text, _ in joined], what="text")
         return [
             tag_words(
@@ -328,8 +352,8 @@ class Predictor:
 
     def qa(
         self,
-        question: str | list[str],
-        context: str | list[str],
+        question: str | Iterable[str],
+        context: str | Iterable[str],
         *,
         n_best: int = 1,
         null_threshold: float | None = 0.0,
@@ -339,8 +363,8 @@ class Predictor:
         """Find the answer to a question in a context of any length.
 
         Args:
-            question: a question, or a list.
-            context: where to look; for a list of questions one context for all, or one for each.
+            question: a question, or a batch.
+            context: where to look; for a batch of questions one context for all, or one for each.
             n_best: how many candidates to return.
             null_threshold: by how many logits "no answer" must lead the best span to win; None always
                 answers, which suits models trained without unanswerable questions (SQuAD 1.1).
@@ -356,8 +380,11 @@ class Predictor:
             raise UserError(
                 f"n_best and max_answer_tokens must be at least 1, overlap at least 0; got {found}."
             )
-        questions = check_texts(question if isinstance(question, list) else [question], what="question")
-        contexts = context if isinstance(context, list) else [context] * len(questions)
+        batch = batch_of(question, what="question")
+        questions = check_texts([question] if batch is None else batch, what="question")
+        contexts = batch_of(context, what="context")
+        if contexts is None:
+            contexts = [context] * len(questions)
         if len(contexts) != len(questions):
             raise UserError(
                 f"got {len(questions)} questions and {len(contexts)} contexts; need one for each."
@@ -373,28 +400,29 @@ class Predictor:
             answers.answer(decoding, text, null_threshold=null_threshold)
             for decoding, text in zip(decodings, contexts, strict=True)
         ]
-        return result if isinstance(question, list) else result[0]
+        return result[0] if batch is None else result
 
     @overload
-    def fill_mask(self, texts: str, *, top_k: int = ...) -> list[list[Filled]]: ...
+    def fill_mask(self, texts: str, *, top_k: int = ...) -> list[list[Filled]]: ...  # type: ignore[overload-overlap]
     @overload
-    def fill_mask(self, texts: list[str], *, top_k: int = ...) -> list[list[list[Filled]]]: ...
-    def fill_mask(self, texts: str | list[str], *, top_k: int = 5) -> Any:
+    def fill_mask(self, texts: Iterable[str], *, top_k: int = ...) -> list[list[list[Filled]]]: ...
+    def fill_mask(self, texts: str | Iterable[str], *, top_k: int = 5) -> Any:
         """Find the words behind ``[MASK]``.
 
         Args:
-            texts: a text with at least one ``[MASK]``, or a list of such.
+            texts: a text with at least one ``[MASK]``, or a batch of such.
             top_k: how many candidates for each mask.
 
         Returns:
             For each text a list of candidates, best first, for each of its masks.
         """
         self.engine.require("fill-mask")
-        if not isinstance(texts, list):
-            return self.fill_mask([texts], top_k=top_k)[0]
+        batch = batch_of(texts, what="text")
+        if batch is None:
+            return self.fill_mask([texts], top_k=top_k)[0]  # type: ignore[list-item]
         vocabulary = self.engine.inputs.vocabulary
-        result: list[list[list[Filled]]] = [[] for _ in texts]
-        for place, (text, masks, _), logits in self.engine.masks(check_texts(texts, what="text")):
+        result: list[list[list[Filled]]] = [[] for _ in batch]
+        for place, (text, masks, _), logits in self.engine.masks(check_texts(batch, what="text")):
             result[place] = [
                 answers.fill(row, vocabulary, top_k=top_k, before=text[:start], after=text[end:])
                 for (start, end), row in zip(masks, logits, strict=True)
@@ -402,26 +430,27 @@ class Predictor:
         return result
 
     @overload
-    def rtd(self, texts: str) -> list[SuspectWord]: ...
+    def rtd(self, texts: str) -> list[SuspectWord]: ...  # type: ignore[overload-overlap]
     @overload
-    def rtd(self, texts: list[str]) -> list[list[SuspectWord]]: ...
-    def rtd(self, texts: str | list[str]) -> Any:
+    def rtd(self, texts: Iterable[str]) -> list[list[SuspectWord]]: ...
+    def rtd(self, texts: str | Iterable[str]) -> Any:
         """Say of every word how likely it stands where another one should (replaced token detection).
 
         Args:
-            texts: a text, or a list; long ones are read in windows.
+            texts: a text, or a batch; long ones are read in windows.
 
         Returns:
             For each text all its words in order.
         """
         self.engine.require("rtd")
-        if not isinstance(texts, list):
-            return self.rtd([texts])[0]
+        batch = batch_of(texts, what="text")
+        if batch is None:
+            return self.rtd([texts])[0]  # type: ignore[list-item]
         return [
             answers.suspect_words(
                 answers.sigmoid(logits), offsets=offsets, words=split_words(text), text=text
             )
-            for text, offsets, logits in self.engine.tokens(check_texts(texts, what="text"))
+            for text, offsets, logits in self.engine.tokens(check_texts(batch, what="text"))
         ]
 
 

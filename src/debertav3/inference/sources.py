@@ -1,5 +1,6 @@
 """A file of rows: all checked before anything is answered, then cut into chunks."""
 
+import logging
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,24 +8,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from .file_tasks import FileTask
-from .rows import Example
-from .tables import PARQUET, TableRow, format_of, parquet_schema, read_table
+from ..tasks.formats import CONLL, PARQUET, open_parquet
+from ..tasks.rows import Row
+from ..tasks.tables import Reading, read_table
+from .row_answers import Example, FileTask
 
 if TYPE_CHECKING:
     import pyarrow
 
+logger = logging.getLogger(__name__)
+
 CHUNK_ROWS = 2048
 CHUNK_CHARACTERS = 4_000_000  # about a million tokens, some 100 MB while they are worked on
 _CHARACTERS_PER_TOKEN = 4
+_MOST_64_BITS = 2**63
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """A file of rows that was read once and found whole."""
 
-    path: Path
-    file_format: str
+    reading: Reading
     num_rows: int
     num_labelled: int
     num_characters: int
@@ -49,36 +53,43 @@ def check_file(
     Raises:
         UserError: naming file, line and field of the first fault, or if there are no rows.
     """
-    path, file_format = Path(source), format_of(source, source_format)
-    schema = parquet_schema(path) if file_format == PARQUET else None
+    reading = read_table(source, named=source_format, otherwise=CONLL if task.name == "ner" else None)
+    schema = _parquet_schema(reading) if reading.format is PARQUET else None
     if schema is not None and not needs_schema:
-        _refuse_bytes(path, schema)
-    num_rows = num_labelled = num_characters = checksum = 0
-    columns: dict[str, None] = {}
-    schemas = _SchemaFinder() if needs_schema and file_format != PARQUET else None
-    for row, example in examples(task, path, file_format):
-        num_rows += 1
+        _refuse_bytes(reading.source, schema)
+    num_labelled = num_characters = num_empty = checksum = 0
+    schemas = _SchemaFinder() if needs_schema and schema is None else None
+    for row, example in examples(task, reading):
+        num_empty += example.inputs is None
         num_labelled += example.gold is not None
         num_characters += example.num_characters
-        columns.update(dict.fromkeys(row.original))
         checksum = zlib.crc32(repr(row.original).encode("utf-8", "surrogatepass"), checksum)
         if schemas is not None:
-            schemas.add(row.original)
-    if not num_rows:
+            schemas.add(row)
+    if not reading.num_rows:
         raise UserError(f"{source} holds no rows. Need at least one, such as a JSON object on a line.")
+    if num_empty == reading.num_rows:
+        raise UserError(f"{source}: none of its {num_empty} rows has a text. Fill in the texts.")
+    if num_empty:
+        logger.warning("%s: skipped %d rows without a text", source, num_empty)
     return Source(
-        path=path,
-        file_format=file_format,
-        num_rows=num_rows,
+        reading=reading,
+        num_rows=reading.num_rows,
         num_labelled=num_labelled,
         num_characters=num_characters,
         checksum=checksum,
-        columns=list(columns),
-        schema=schema if schemas is None else schemas.result(path),
+        columns=reading.columns,
+        schema=schema if schemas is None else schemas.result(reading.source),
     )
 
 
-def _refuse_bytes(path: Path, schema: "pyarrow.Schema") -> None:
+def _parquet_schema(reading: Reading) -> "pyarrow.Schema":
+    """Names and types of a Parquet file's columns."""
+    with open_parquet(Path(reading.source)) as file:
+        return file.schema_arrow
+
+
+def _refuse_bytes(path: str, schema: "pyarrow.Schema") -> None:
     from pyarrow import types
 
     for field in schema:
@@ -97,8 +108,13 @@ class _SchemaFinder:
         self._rows: list[dict[str, Any]] = []
         self._error: str | None = None
 
-    def add(self, row: dict[str, Any]) -> None:
-        self._rows.append(row)
+    def add(self, row: Row) -> None:
+        for name, value in row.original.items():
+            if isinstance(value, int) and not -_MOST_64_BITS <= value < _MOST_64_BITS:
+                raise UserError(
+                    f"{row.place}: {name} is a number beyond 64 bits, which Parquet cannot hold. Write JSONL."
+                )
+        self._rows.append(row.original)
         if len(self._rows) == CHUNK_ROWS:
             self._take_in()
 
@@ -116,7 +132,7 @@ class _SchemaFinder:
             self._error = self._error or str(error).splitlines()[0]
         self._rows = []
 
-    def result(self, path: Path) -> "pyarrow.Schema":
+    def result(self, path: str) -> "pyarrow.Schema":
         self._take_in()
         if self._schema is None or self._error:
             raise UserError(
@@ -125,24 +141,25 @@ class _SchemaFinder:
         return self._schema
 
 
-def examples(task: FileTask, path: Path, file_format: str) -> Iterator[tuple[TableRow, Example]]:
+def examples(task: FileTask, reading: Reading) -> Iterator[tuple[Row, Example]]:
     """Every row, and what the task reads in it.
 
     Raises:
         UserError: naming file, line and field of the first fault.
     """
-    for row in read_table(path, file_format):
+    for row in reading:
         try:
-            yield row, task.read(row.fields)
+            yield row, task.read(row)
         except UserError as error:
-            raise UserError(f"{row.place}: {error}") from error
+            told = str(error)
+            raise UserError(told if told.startswith(row.place) else f"{row.place}: {told}") from error
 
 
 def chunks_of(task: FileTask, source: Source) -> Iterator[list[Example]]:
     """The examples of a file in order, so many at once as stay in memory; the same chunks in every run."""
     chunk: list[Example] = []
     num_characters = 0
-    for _, example in examples(task, source.path, source.file_format):
+    for _, example in examples(task, source.reading):
         chunk.append(example)
         num_characters += example.num_characters
         if len(chunk) == CHUNK_ROWS or num_characters >= CHUNK_CHARACTERS:

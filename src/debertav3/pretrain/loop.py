@@ -1,12 +1,8 @@
 """The order of training, logging, validating, saving and stopping. Knows no loss."""
 
 import logging
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Protocol
 
 import torch
@@ -15,10 +11,12 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..errors import UserError
+from ..runs.stop import StopFlag
 from .batches import MaskedBatch
 from .diagnostics import derived
 from .folder import changes_since
 from .optimization import StepEngine, distance, parameter_copies
+from .settings import LoopConfig
 from .state import CheckpointStore
 from .verdict import DivergedError
 
@@ -37,44 +35,6 @@ class TrainStep(Protocol):
         """Sums over a held-out batch."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoopConfig:
-    """When what happens; all in optimiser steps."""
-
-    total_steps: int
-    log_every_steps: int = 20
-    save_every_steps: int = 500
-    validate_every_steps: int = 500
-    max_skipped_steps: int = 10
-    """Steps with gradients that are not finite, in a row, after which the run stops."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("total_steps", "log_every_steps", "save_every_steps", "validate_every_steps"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1; got {getattr(self, name)}")
-
-
-class SignalFlag:
-    """Set by SIGTERM, so that the loop can end between two steps."""
-
-    def __init__(self) -> None:
-        self.is_set = False
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Listen to SIGTERM within the block."""
-
-        def note(number: int, frame: FrameType | None) -> None:
-            self.is_set = True
-
-        before = signal.signal(signal.SIGTERM, note)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
-
-
 class Loop:
     """Runs a step until the end, or until told to stop.
 
@@ -82,6 +42,7 @@ class Loop:
         step: what one step does.
         load: micro-batches for the steps from a first one on.
         config: when what happens.
+        seed: of dropout, together with step and process.
         store: of checkpoints.
         accelerator: processes.
         facts: what the run is made of, which every checkpoint repeats; see `folder.changes_since`.
@@ -96,6 +57,7 @@ class Loop:
         load: Callable[[int], Iterator[list[MaskedBatch]]],
         *,
         config: LoopConfig,
+        seed: int,
         store: CheckpointStore,
         accelerator: Accelerator,
         facts: Mapping[str, Any],
@@ -106,6 +68,7 @@ class Loop:
         self.step = step
         self.load = load
         self.config = config
+        self.seed = seed
         self.store = store
         self.accelerator = accelerator
         self.facts = dict(facts)
@@ -119,25 +82,25 @@ class Loop:
 
     def run(self, *, resume: bool) -> bool:
         """Train. Returns True at the end, False if SIGTERM ended it early (a checkpoint is saved)."""
-        flag = SignalFlag()
+        flag = StopFlag()
         done = self._restore() if resume else 0
         self.started(done)
         batches = self.load(done)
         self._clock = time.perf_counter()
         with flag.listening():
-            for number in range(done, self.config.total_steps):
+            for number in range(done, self.config.steps):
                 self._train_one(number, next(batches))
                 stop = self.any_process(flag.is_set)
                 self._after(number + 1, stop)
-                if stop and number + 1 < self.config.total_steps:
+                if stop and number + 1 < self.config.steps:
                     log.info("stopped by SIGTERM after step %d; checkpoint saved", number + 1)
                     return False
         return True
 
     def _train_one(self, number: int, batches: list[MaskedBatch]) -> None:
         # One seed per step and process: dropout repeats exactly after a resume, with no state to save.
-        torch.manual_seed(_mix_seed(self.config.seed, number, self.accelerator.process_index))
-        is_last = number + 1 == self.config.total_steps
+        torch.manual_seed(_mix_seed(self.seed, number, self.accelerator.process_index))
+        is_last = number + 1 == self.config.steps
         is_logged = is_last or (number + 1) % self.config.log_every_steps == 0
         trained = [p for engine in self.step.engines.values() for p in engine.trained] if is_logged else []
         before = parameter_copies(trained)
@@ -163,7 +126,7 @@ class Loop:
             )
 
     def _after(self, step: int, stop: bool) -> None:
-        is_last = step == self.config.total_steps
+        is_last = step == self.config.steps
         if step % self.config.validate_every_steps == 0 or is_last:
             figures = self.validate()
             self._write({"step": step, **{f"heldout_{name}": value for name, value in figures.items()}})

@@ -58,14 +58,14 @@ def build_networks(config: PretrainConfig, num_tokens: int, start: Path | None) 
     if start is not None:
         return _continued(config, start)
     raw = raw_config(config.size, vocab_size=vocabulary_rows(config.size, num_tokens))
-    raw["max_position_embeddings"] = max(raw["max_position_embeddings"], config.length)
+    raw["max_position_embeddings"] = max(raw["max_position_embeddings"], config.data.length)
     dropout = {name: raw[name] for name in DROPOUTS}
     full = _with_dropout(raw, config)
     if config.objective == "mlm":
         return Networks(DebertaV2ForMaskedLM(full), None, dropout)
     generator = DebertaV2ForMaskedLM(_generator_config(raw, config))
     discriminator = DebertaV2ForReplacedTokenDetection(full)
-    share_embeddings(discriminator.deberta.embeddings, generator.deberta.embeddings, config.sharing)
+    share_embeddings(discriminator.deberta.embeddings, generator.deberta.embeddings, config.rtd.sharing)
     return Networks(generator, discriminator, dropout)
 
 
@@ -81,7 +81,7 @@ def _with_dropout(raw: Mapping[str, Any], config: PretrainConfig) -> DebertaV2Co
 
 def _generator_config(raw: Mapping[str, Any], config: PretrainConfig) -> DebertaV2Config:
     """Half the depth at the same width, unless the run says otherwise."""
-    layers = config.generator_layers
+    layers = config.rtd.generator_layers
     if layers is None:
         layers = max(1, raw["num_hidden_layers"] // 2)
     return _with_dropout({**raw, "num_hidden_layers": layers}, config)
@@ -90,9 +90,10 @@ def _generator_config(raw: Mapping[str, Any], config: PretrainConfig) -> Deberta
 def _continued(config: PretrainConfig, start: Path) -> Networks:
     networks = (_continued_mlm if config.objective == "mlm" else _continued_rtd)(config, start)
     encoder = networks.discriminator or networks.generator
-    if config.length > (rows := encoder.config.max_position_embeddings):
+    if config.data.length > (rows := encoder.config.max_position_embeddings):
         raise UserError(
-            f"{start} knows {rows} positions and length is {config.length}: add --set length={rows}, or less"
+            f"{start} knows {rows} positions and length is {config.data.length}: "
+            f"add --set length={rows}, or less"
         )
     if (size := size_of(encoder.config.to_dict())) not in (None, config.size):
         log.warning("%s is of size %s: of --size %s only the recipe is taken", start, size, config.size)
@@ -126,10 +127,10 @@ def _continued_rtd(config: PretrainConfig, start: Path) -> Networks:
     _load(discriminator, trio.discriminator_state(), "discriminator", start)
     if trio.generator_config is not None:
         found = trio.generator_config["num_hidden_layers"]
-        if config.generator_layers not in (None, found):
+        if config.rtd.generator_layers not in (None, found):
             raise UserError(
                 f"the generator of {start} has {found} layers and generator_layers is "
-                f"{config.generator_layers}: leave that out"
+                f"{config.rtd.generator_layers}: leave that out"
             )
         generator = DebertaV2ForMaskedLM(_with_dropout(trio.generator_config, config))
         _load(generator, trio.generator_state(), "generator", start)
@@ -138,8 +139,8 @@ def _continued_rtd(config: PretrainConfig, start: Path) -> Networks:
         kept = generator.config.num_hidden_layers
         lower = {name: x for name, x in trio.discriminator_state().items() if _is_below(name, kept)}
         _load(generator, lower | trio.generator_state(), "generator", start)
-    share_embeddings(discriminator.deberta.embeddings, generator.deberta.embeddings, config.sharing)
-    if config.sharing == "gdes":
+    share_embeddings(discriminator.deberta.embeddings, generator.deberta.embeddings, config.rtd.sharing)
+    if config.rtd.sharing == "gdes":
         _set_deltas(discriminator, trio)
     return Networks(generator, discriminator, dropout)
 

@@ -3,41 +3,16 @@
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..errors import UserError
+from .settings import OptimizerConfig
 from .sharding import shard, whole
 
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimizerConfig:
-    """AdamW with linear warm-up and decay (DeBERTaV3, arXiv:2111.09543, table 14).
-
-    Deviation: the official ``optims/xadam.py`` corrects no bias of the moments; AdamW does, which matters
-    only for the first steps of the warm-up. Deviation: the official schedule falls a little at the end of
-    the warm-up, ``1 - step / total`` unshifted; here it is continuous.
-    """
-
-    learning_rate: float = 6e-4
-    warmup_steps: int = 10_000
-    beta1: float = 0.9
-    beta2: float = 0.98
-    epsilon: float = 1e-6
-    weight_decay: float = 0.01
-    """Not for biases and LayerNorms; delta of GDES decays, as officially."""
-    max_gradient_norm: float = 1.0
-    """Global norm at which gradients are clipped; 0 turns it off."""
-
-    def __post_init__(self) -> None:
-        if not self.learning_rate > 0:
-            raise UserError(f"learning_rate must be above 0; got {self.learning_rate}")
 
 
 def learning_rate(config: OptimizerConfig, step: int, total_steps: int) -> float:

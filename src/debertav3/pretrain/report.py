@@ -1,6 +1,5 @@
 """``report.html`` of a pre-training run: one file, nothing from outside, for a person to read."""
 
-import html
 import io
 import json
 import logging
@@ -10,41 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_text
+from ..runs import page
 from .verdict import DivergedError, Verdict, judge
 
 log = logging.getLogger(__name__)
 
 Rows = Sequence[Mapping[str, Any]]
 _COLOURS = ("#0b5cad", "#b25b00", "#2a7d4f")
-_STYLE = """
-:root { color-scheme: light; --line: #d8dde3; --soft: #f4f6f8; --ink: #1c2733; --dim: #4a5866; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 76rem; padding: 1.5rem; color: var(--ink); background: #fff;
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.6rem; margin: 0 0 .25rem; }
-h2 { font-size: 1.25rem; margin: 2.25rem 0 .75rem; border-bottom: 1px solid var(--line); }
-p { margin: .25rem 0 1rem; color: var(--dim); }
-.warning { border-left: 4px solid #b25b00; padding-left: .75rem; color: var(--ink); }
-.numbers { display: flex; flex-wrap: wrap; gap: .75rem; margin: 1rem 0; }
-.numbers div { background: var(--soft); border-radius: .5rem; padding: .6rem 1rem; flex: 1 1 9rem; }
-.numbers b { display: block; font-size: 1.4rem; font-variant-numeric: tabular-nums; }
-.numbers span { font-size: .85rem; color: var(--dim); }
-.figures { display: grid; gap: 1.5rem 1rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(21rem, 100%), 1fr)); }
-figure { margin: 0; }
-figure b { display: block; }
-figure svg { width: 100%; height: auto; }
-figcaption { font-size: .9rem; color: var(--dim); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: right;
-  white-space: nowrap; }
-th { background: var(--soft); font-weight: 600; }
-th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 8rem; }
-.settings td { text-align: left; white-space: normal; }
-summary { cursor: pointer; color: #0b5cad; margin: .75rem 0; }
-@media (max-width: 44rem) { body { padding: 1rem; } th, td { padding: .3rem .45rem; } }
-"""
 
 
 @dataclass(frozen=True)
@@ -171,17 +142,20 @@ def render(rows: Rows, run: Mapping[str, Any], verdict: Verdict, *, name: str) -
     """
     config = run["config"]
     title = f"{name}: pre-training, {config['size']}, {_objective(config)}"
-    mark = "" if verdict.kind == "trained" else ' class="warning"'
     figures = "".join(figure for plot in _PLOTS if (figure := _figure(plot, rows)))
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_text(title)}</title><style>{_STYLE}</style></head><body>"
-        f"<h1>{_text(title)}</h1><p>{_text(_sentence(rows, run))}</p>"
-        f"<p{mark}>{_text(str(verdict))}</p>{_headline(rows)}"
-        f'<h2>Curves</h2><div class="figures">{figures}</div>'
-        f"<h2>Validation</h2>{_validation(rows)}"
-        f"<h2>Settings</h2>{_settings(run)}</body></html>\n"
+    return page.page(
+        title,
+        [
+            page.paragraph(_sentence(rows, run)),
+            page.paragraph(str(verdict), is_warning=verdict.kind != "trained"),
+            _headline(rows),
+            page.heading("Curves"),
+            f'<div class="figures">{figures}</div>',
+            page.heading("Validation"),
+            _validation(rows),
+            page.heading("Settings"),
+            _settings(run),
+        ],
     )
 
 
@@ -212,27 +186,22 @@ def _headline(rows: Rows) -> str:
         ("tokens_per_second", "tokens per second, at last"),
         ("hours_left", "hours left"),
     )
-    boxes = [
-        f"<div><b>{_number(last[key])}</b><span>{name}</span></div>" for key, name in shown if key in last
-    ]
-    return f'<div class="numbers">{"".join(boxes)}</div>'
+    return page.numbers([(name, _number(last[key])) for key, name in shown if key in last])
 
 
 def _validation(rows: Rows) -> str:
     """Figures on held-out text: at most a dozen lines, the last among them."""
     found = [row for row in rows if any(key in row for key, _ in _VALIDATED)]
     if not found:
-        return "<p>There was no held-out text, or no validation yet.</p>"
+        return page.paragraph("There was no held-out text, or no validation yet.")
     every = -(-len(found) // _MOST_ROWS)
     columns = [(key, name) for key, name in _VALIDATED if any(key in row for row in found)]
-    head = "".join(f"<th>{name}</th>" for name in ("step", *(name for _, name in columns)))
-    body = "".join(
-        f"<tr><td>{row['step']:,}</td>"
-        + "".join(f"<td>{_number(row.get(key))}</td>" for key, _ in columns)
-        + "</tr>"
+    header = ["step", *(name for _, name in columns)]
+    cells = [
+        [f"{row['step']:,}", *(_number(row.get(key)) for key, _ in columns)]
         for row in found[(len(found) - 1) % every :: every]
-    )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    ]
+    return page.table(header, cells, as_cards=True)
 
 
 def _settings(run: Mapping[str, Any]) -> str:
@@ -243,10 +212,8 @@ def _settings(run: Mapping[str, Any]) -> str:
         **run["config"],
         **{f"version of {name}": version for name, version in versions.items()},
     }
-    lines = "".join(
-        f"<tr><td>{_text(_words(k))}</td><td>{_text(_value(v))}</td></tr>" for k, v in facts.items()
-    )
-    return f'<details><summary>All of them</summary><table class="settings">{lines}</table></details>'
+    lines = page.table([], [[_words(k), _value(v)] for k, v in facts.items()], text_columns=(1,))
+    return f"<details><summary>All of them</summary>{lines}</details>"
 
 
 def _words(name: str) -> str:
@@ -255,10 +222,6 @@ def _words(name: str) -> str:
 
 def _value(value: Any) -> str:
     return "left to the size" if value is None else str(value)
-
-
-def _text(value: str) -> str:
-    return html.escape(value)
 
 
 def _number(value: float | int | None) -> str:
@@ -302,7 +265,4 @@ def _figure(plot: _Plot, rows: Rows) -> str | None:
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     svg = buffer.getvalue()
-    return (
-        f"<figure><b>{_text(plot.title)}</b>{svg[svg.index('<svg') :]}"
-        f"<figcaption>{_text(plot.reading)}</figcaption></figure>"
-    )
+    return page.figure(svg[svg.index("<svg") :], plot.reading, title=plot.title)

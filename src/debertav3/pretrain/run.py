@@ -26,7 +26,7 @@ from .batches import MaskedBatch, Share, load_steps
 from .diagnostics import derived, embedding_cosines
 from .flops import detection_flops, masked_lm_flops, measured_rate
 from .folder import check_folder, place_of, run_contents, write_record
-from .loop import Loop, LoopConfig, TrainStep
+from .loop import Loop, TrainStep
 from .metrics_log import MetricsLog
 from .mlm import MaskedLanguageModel
 from .networks import Networks, build_networks, export
@@ -68,10 +68,11 @@ def pretrain(
         UserError: if ``out`` holds another run, or one that cannot be resumed.
         DivergedError: if the run ended without usable weights: then no encoder is exported.
     """
+    timeout = timedelta(seconds=config.compute.exchange_timeout_seconds)
     accelerator = Accelerator(
-        mixed_precision=choose_precision(config.precision, _device_type()),
+        mixed_precision=choose_precision(config.compute.precision, _device_type()),
         cpu=not torch.accelerator.is_available(),
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=config.exchange_timeout_seconds))],
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)],
     )
     if accelerator.distributed_type in _FOREIGN:
         raise UserError(
@@ -86,15 +87,15 @@ def pretrain(
             prepare()
     shards = TokenShards(data)
     tokenizer = DebertaV3Tokenizer.from_pretrained(data / "tokenizer")
-    store = CheckpointStore(out / "checkpoints", keep=config.keep_checkpoints)
+    store = CheckpointStore(out / "checkpoints", keep=config.loop.keep_checkpoints)
     networks = build_networks(config, len(tokenizer), start)
     _check_vocabulary(networks, tokenizer, start)
     if accelerator.is_main_process:
-        if config.warmup != config.warmup_steps:
+        if config.warmup != config.optimizer.warmup_steps:
             log.warning(
                 "warmup_steps=%d would last the whole run of %d steps: shortened to %d",
-                config.warmup_steps,
-                config.steps,
+                config.optimizer.warmup_steps,
+                config.loop.steps,
                 config.warmup,
             )
         log.info("processes: %d; mixed precision: %s", accelerator.num_processes, accelerator.mixed_precision)
@@ -102,15 +103,19 @@ def pretrain(
     train, heldout = _open_data(config, shards, tokenizer), _open_heldout(config, data, tokenizer)
     contents = run_contents(shards, TokenShards(data, "heldout"), start, tokenizer=data / "tokenizer")
     share = Share(
-        global_batch=config.global_batch,
-        micro_batch=config.micro_batch,
+        global_batch=config.data.global_batch,
+        micro_batch=config.data.micro_batch,
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
     )
 
     def load(first_step: int) -> Iterator[list[MaskedBatch]]:
         return load_steps(
-            train, share, first_step=first_step, last_step=config.steps, num_workers=config.loader_workers
+            train,
+            share,
+            first_step=first_step,
+            last_step=config.loop.steps,
+            num_workers=config.data.loader_workers,
         )
 
     def validate() -> dict[str, float]:
@@ -136,7 +141,8 @@ def pretrain(
         loop = Loop(
             step,
             load,
-            config=_loop_config(config),
+            config=config.loop,
+            seed=config.seed,
             store=store,
             accelerator=accelerator,
             facts={
@@ -163,7 +169,7 @@ def pretrain(
             failure = DivergedError(_refusal(verdict, out))
     if loop.any_process(failure is not None):
         raise failure or DivergedError("the run diverged, as the first process says")
-    if accelerator.is_main_process or config.shard_weights:
+    if accelerator.is_main_process or config.compute.shard_weights:
         export(networks, out, tokenizer, writes=accelerator.is_main_process)
     accelerator.end_training()
     return finished
@@ -204,26 +210,27 @@ def build_step(config: PretrainConfig, networks: Networks, accelerator: Accelera
 
     def engine(model: nn.Module, name: str, *, is_discriminator: bool = False) -> StepEngine:
         optimizer = config.optimizer_config(is_discriminator=is_discriminator)
+        is_spread = config.compute.shard_weights and accelerator.num_processes > 1
         return StepEngine(
             model,
             optimizer,
-            total_steps=config.steps,
+            total_steps=config.loop.steps,
             accelerator=accelerator,
             name=name,
-            shard_layers=_layers(model) if config.shard_weights and accelerator.num_processes > 1 else (),
+            shard_layers=_layers(model) if is_spread else (),
         )
 
-    generator = MaskedLanguageModel(networks.generator, config.temperature)
+    generator = MaskedLanguageModel(networks.generator, config.rtd.temperature)
     if networks.discriminator is None:
         return MLMStep(engine(generator, "generator"))
     discriminator = ReplacedTokenDetector(networks.discriminator)
-    if config.mode == "joint":
+    if config.rtd.mode == "joint":
         joint = JointNetworks(generator, discriminator)
-        return JointStep(engine(joint, "joint"), rtd_weight=config.rtd_weight)
+        return JointStep(engine(joint, "joint"), rtd_weight=config.rtd.weight)
     return TwoPhaseStep(
         engine(generator, "generator"),
         engine(discriminator, "discriminator", is_discriminator=True),
-        rtd_weight=config.rtd_weight,
+        rtd_weight=config.rtd.weight,
     )
 
 
@@ -243,9 +250,9 @@ def _layers(model: nn.Module) -> list[nn.Module]:
 def _arm(model: Any, config: PretrainConfig, accelerator: Accelerator) -> None:
     if accelerator.device.type == "cpu":
         model.set_attention_backend("blockwise")
-    if config.gradient_checkpointing:
+    if config.compute.gradient_checkpointing:
         model.gradient_checkpointing_enable()
-    if config.compile:
+    if config.compute.compile:
         for layer in model.deberta.encoder.layer:
             layer.compile()
     model.train()
@@ -263,12 +270,12 @@ def evaluate(
     models = [engine.model for engine in step.engines.values()]
     for model in models:
         model.eval()
-    number = min(config.validation_windows, len(heldout))
+    number = min(config.data.validation_windows, len(heldout))
     mine = range(accelerator.process_index, number, accelerator.num_processes)
     most = len(range(0, number, accelerator.num_processes))
     sums: dict[str, torch.Tensor] = {}
-    for first in range(0, most, config.micro_batch):
-        indices = mine[first : first + config.micro_batch]
+    for first in range(0, most, config.data.micro_batch):
+        indices = mine[first : first + config.data.micro_batch]
         batch = MaskedBatch.from_numpy(heldout.batch(indices or [0]))
         figures = step.evaluate(batch.to(accelerator.device))
         add(sums, {k: v.double() if indices else torch.zeros_like(v).double() for k, v in figures.items()})
@@ -286,11 +293,11 @@ def _cosines(networks: Networks) -> dict[str, float]:
 
 def _flops_per_token(config: PretrainConfig, networks: Networks) -> float:
     generator = masked_lm_flops(
-        networks.generator.config.to_dict(), length=config.length, mask_prob=config.mask_prob
+        networks.generator.config.to_dict(), length=config.data.length, mask_prob=config.masking.mask_prob
     )
     if networks.discriminator is None:
         return generator
-    return generator + detection_flops(networks.discriminator.config.to_dict(), length=config.length)
+    return generator + detection_flops(networks.discriminator.config.to_dict(), length=config.data.length)
 
 
 def _peak_rate(accelerator: Accelerator) -> float:
@@ -302,7 +309,7 @@ def _peak_rate(accelerator: Accelerator) -> float:
 
 def _open_data(config: PretrainConfig, shards: TokenShards, tokenizer: DebertaV3Tokenizer) -> PretrainingData:
     windows = open_windows(
-        shards, packing=config.packing, length=config.length, special=special_ids(tokenizer)
+        shards, packing=config.data.packing, length=config.data.length, special=special_ids(tokenizer)
     )
     return PretrainingData(windows, vocabulary_of(tokenizer), config.masking_config(), seed=config.seed)
 
@@ -311,32 +318,23 @@ def _open_heldout(
     config: PretrainConfig, data: Path, tokenizer: DebertaV3Tokenizer
 ) -> PretrainingData | None:
     shards = TokenShards(data, "heldout")
-    if shards.num_tokens < config.length:
-        log.warning("%s holds no held-out window of %d tokens: nothing to validate on", data, config.length)
+    if shards.num_tokens < config.data.length:
+        log.warning(
+            "%s holds no held-out window of %d tokens: nothing to validate on", data, config.data.length
+        )
         return None
     windows = open_windows(
-        shards, packing=config.packing, length=config.length, special=special_ids(tokenizer)
+        shards, packing=config.data.packing, length=config.data.length, special=special_ids(tokenizer)
     )
     return PretrainingData(
         windows, vocabulary_of(tokenizer), config.masking_config(), seed=config.seed, shuffled=False
     )
 
 
-def _loop_config(config: PretrainConfig) -> LoopConfig:
-    return LoopConfig(
-        total_steps=config.steps,
-        log_every_steps=config.log_every_steps,
-        save_every_steps=config.save_every_steps,
-        validate_every_steps=config.validate_every_steps,
-        max_skipped_steps=config.max_skipped_steps,
-        seed=config.seed,
-    )
-
-
 def _check_batch(config: PretrainConfig, num_processes: int) -> None:
-    if config.global_batch % num_processes:
+    if config.data.global_batch % num_processes:
         raise UserError(
-            f"global_batch ({config.global_batch}) must be a multiple of the {num_processes} processes"
+            f"global_batch ({config.data.global_batch}) must be a multiple of the {num_processes} processes"
         )
 
 

@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import UserError
+from ...tasks.metrics import ERRORS, METRICS
 from ...tokenization import DebertaV3Tokenizer
 from ..answerers import answer_chunk
 from ..backends import MASKED_LM, REPLACED_TOKENS, SEQUENCE, SPANS, TOKENS, Backend, Batch, Logits
 from ..choose_backend import open_exported
 from ..exported import read_exported
-from ..file_tasks import FILE_TASKS, AnswerOptions
 from ..labels import is_nli, label_names
 from ..predictor import Predictor
+from ..row_answers import FILE_TASKS, AnswerOptions
 from ..sources import check_file, chunks_of
 from .quantization import quantize, weighted_products
 from .sensitivity import rank_layers
@@ -46,28 +47,6 @@ _BATCH_TOKENS = 1024
 _RANKING_BATCHES = 4
 _VALUE_MARGIN = 0.1
 """Heads with one number decide the same within so many standard deviations of it."""
-_SHARES = frozenset(
-    {
-        "accuracy",
-        "macro_f1",
-        "micro_f1",
-        "f1",
-        "exact_match",
-        "answerable_exact_match",
-        "answerable_f1",
-        "unanswerable_exact_match",
-        "unanswerable_f1",
-        "matthews_corrcoef",
-        "pearson",
-        "spearman",
-        "mean_reciprocal_rank",
-        "mrr",
-        "ndcg",
-    }
-)
-"""Metrics of which 1 is perfect and more is better: none may lose more than `MAX_LOST_POINTS`."""
-_ERRORS = frozenset({"mean_squared_error", "rmse", "mae"})
-"""Metrics of which less is better, in the unit of the labels: see `MAX_ERROR_GROWTH`."""
 _NOT_JUDGED = frozenset({"precision", "recall"})
 """Metrics that may be exchanged for each other: their F1 is judged."""
 _TASK_OF_HEAD = {TOKENS: "ner", SPANS: "qa", MASKED_LM: "fill-mask", REPLACED_TOKENS: "rtd"}
@@ -223,22 +202,28 @@ def measure(backend: Backend, folder: Path, *, task: str, examples: Path) -> Mea
             if example.gold is not None:
                 answered.scorer.add(example.gold, answer.scored)
     scores = answered.scorer.result() if found.num_labelled else {}
-    return Measured(recorder, found.num_rows, judged_metrics(scores))
+    return Measured(recorder, found.num_rows, judged_metrics(scores, scale=answered.scorer.scale))
 
 
-def judged_metrics(scores: Mapping[str, Any]) -> dict[str, float]:
+def judged_metrics(scores: Mapping[str, Any], *, scale: float = 1.0) -> dict[str, float]:
     """Return what the gate judges of a scorer's result: shares in points, errors as they are.
+
+    Args:
+        scores: what a scorer returned; tables and counts are left out.
+        scale: what a perfect share is there, `Scorer.scale`.
 
     Raises:
         ValueError: for a number that the gate does not know: it would pass unseen.
     """
-    judged = {}
+    judged: dict[str, float] = {}
     for name, value in scores.items():
-        if name in _NOT_JUDGED or not isinstance(value, int | float):
+        if name in _NOT_JUDGED or name.endswith("_total") or not isinstance(value, int | float):
             continue
-        if name not in _SHARES | _ERRORS:
-            raise ValueError(f"the int8 gate cannot judge the metric {name!r}: say in gate.py what is better")
-        judged[name] = value if name in _ERRORS else 100 * value
+        if name not in METRICS:
+            raise ValueError(
+                f"the int8 gate cannot judge the metric {name!r}: say in tasks/metrics.py what it is"
+            )
+        judged[name] = value if name in ERRORS else 100 / scale * value
     return judged
 
 
@@ -246,7 +231,7 @@ def _is_kept(name: str, before: float, after: float) -> bool:
     """Whether a metric is as good as before, within what is allowed, or undefined as before."""
     if math.isnan(before) or math.isnan(after):
         return math.isnan(before) and math.isnan(after)
-    if name in _ERRORS:
+    if name in ERRORS:
         return after <= before * (1 + MAX_ERROR_GROWTH)
     return before - after <= MAX_LOST_POINTS
 
@@ -264,7 +249,7 @@ def compare(before: Measured, after: Measured, *, kept: list[str]) -> GateReport
     )
     changes = ", ".join(
         f"{name} {value:.3g} -> {after.metrics[name]:.3g}"
-        if name in _ERRORS
+        if name in ERRORS
         else f"{name} {value:.1f} -> {after.metrics[name]:.1f}"
         for name, value in before.metrics.items()
     )

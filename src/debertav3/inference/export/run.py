@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from ... import __version__
 from ...checkpoint.configuration import read_config
 from ...checkpoint.opening import open_model
 from ...checkpoint.saving import replacing_folder
-from ...contents import content_sums
+from ...contents import PROBABILITIES, content_sums
 from ...errors import UserError
 from ...model_folder import locate
 from ...models.base import complete_config
@@ -114,6 +115,8 @@ def export_model(path_or_name: str | Path, target: str | Path, config: ExportCon
         settings = complete_config(model.config) | {"architectures": [type(model).__name__]}
         text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
         (folder / "config.json").write_text(text, encoding="utf-8")
+        if (source / PROBABILITIES).is_file():
+            shutil.copyfile(source / PROBABILITIES, folder / PROBABILITIES)
         size, length = _SAMPLE
         length = min(length, model.config.max_position_embeddings)
         sample = random_batch(size, length, head=head, config=model.config, is_ragged=True)

@@ -1,0 +1,139 @@
+"""Files that may be compressed: gzip and zstd, recognised by their first bytes, whatever their names."""
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
+
+from ..errors import MissingExtraError, UserError
+
+ENDINGS = (".gz", ".zst")
+_GZIP_MAGIC = b"\x1f\x8b"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_READ_AT_ONCE = 1 << 16
+
+
+def bare_name(path: str | Path) -> str:
+    """The name of a file in lower case, without the ending that says how it is compressed."""
+    name = Path(path).name.lower()
+    return next((name.removesuffix(ending) for ending in ENDINGS if name.endswith(ending)), name)
+
+
+@contextmanager
+def open_binary(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file for reading, decompressed.
+
+    Raises:
+        MissingExtraError: for zstd without the package zstandard.
+        OSError: if the file cannot be opened or read; see `damage` for what else reading may raise.
+    """
+    with Path(path).open("rb") as plain:
+        magic = plain.read(4)
+        plain.seek(0)
+        if magic.startswith(_GZIP_MAGIC):
+            with gzip.open(plain) as unpacked:
+                yield cast(BinaryIO, unpacked)
+        elif magic == _ZSTD_MAGIC:
+            with io.BufferedReader(_ZstdReader(plain)) as unpacked:
+                yield cast(BinaryIO, unpacked)
+        else:
+            yield plain
+
+
+def damage() -> tuple[type[Exception], ...]:
+    """What reading a damaged compressed file raises."""
+    errors: tuple[type[Exception], ...] = (EOFError, zlib.error, gzip.BadGzipFile)
+    try:
+        import zstandard
+    except ImportError:
+        return errors
+    return (*errors, zstandard.ZstdError)
+
+
+def read_lines(path: str | Path) -> Iterator[bytes]:
+    """Yield the lines of a plain or compressed file, each with its line end.
+
+    Raises:
+        UserError: if the file is missing, is a folder, cannot be read, or is a compressed file that was cut
+            short.
+    """
+    with reading(path) as stream:
+        yield from stream
+
+
+@contextmanager
+def reading(path: str | Path) -> Iterator[BinaryIO]:
+    """`open_binary` whose errors are told to the user.
+
+    Raises:
+        UserError: see `read_lines`.
+    """
+    try:
+        with open_binary(path) as stream:
+            yield stream
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist. Give the path of an existing file.") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder. Give the path of a file.") from None
+    except damage() as error:
+        kind = (
+            "gzip" if isinstance(error, zlib.error | gzip.BadGzipFile) or "zstd" not in str(error) else "zstd"
+        )
+        raise UserError(f"{path} is a damaged {kind} file ({error}). Fetch or write it again.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def compressing(raw: IO[bytes], *, ending: str) -> IO[bytes]:
+    """A stream that compresses what is written to it into ``raw``, as an ending says; other endings: ``raw``.
+
+    Closing it leaves ``raw`` open. Equal content gives equal bytes.
+
+    Raises:
+        MissingExtraError: for zstd without the package zstandard.
+    """
+    if ending == ".gz":
+        return cast(IO[bytes], gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0))
+    if ending == ".zst":
+        return cast(IO[bytes], _zstandard().ZstdCompressor().stream_writer(raw, closefd=False))
+    return raw
+
+
+def _zstandard() -> Any:
+    try:
+        import zstandard
+    except ImportError as error:
+        raise MissingExtraError(feature="zstd (.zst)", package="zstandard", extra="zstd") from error
+    return zstandard
+
+
+class _ZstdReader(io.RawIOBase):
+    """Decompresses frame after frame; zstandard's own reader takes a file that was cut short for whole."""
+
+    def __init__(self, plain: BinaryIO) -> None:
+        self._plain = plain
+        self._new = _zstandard().ZstdDecompressor().decompressobj
+        self._frame: Any = None
+        self._waiting = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._waiting:
+            block = self._frame.unused_data if self._frame is not None and self._frame.eof else b""
+            block = block or self._plain.read(_READ_AT_ONCE)
+            if not block:
+                if self._frame is not None and not self._frame.eof:
+                    raise EOFError("the zstd file ends within a frame")
+                return 0
+            if self._frame is None or self._frame.eof:
+                self._frame = self._new()
+            self._waiting = memoryview(self._frame.decompress(block))
+        count = min(len(buffer), len(self._waiting))
+        buffer[:count] = self._waiting[:count]
+        self._waiting = self._waiting[count:]
+        return count

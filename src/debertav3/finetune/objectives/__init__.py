@@ -1,0 +1,31 @@
+"""How each kind of task is learnt. To add one, write an `Objective` and put it into `_OBJECTIVES`."""
+
+from typing import Any
+
+from ...tasks.choice import ChoiceTask
+from ...tasks.ranking import RankingTask
+from ...tasks.squad import SpanTask
+from ...tasks.tagging import TaggingTask
+from ...tasks.task import Task
+from ...tasks.text import TextTask
+from .choice import ChoiceObjective
+from .objective import Objective
+from .spans import SpanObjective
+from .tagging import TaggingObjective
+from .text import RankingObjective, TextObjective
+
+__all__ = ["Objective", "objective_of"]
+
+_OBJECTIVES: tuple[tuple[type[Task], type[Objective[Any]]], ...] = (
+    (RankingTask, RankingObjective),
+    (TextTask, TextObjective),
+    (ChoiceTask, ChoiceObjective),
+    (TaggingTask, TaggingObjective),
+    (SpanTask, SpanObjective),
+)
+"""For each kind of task its objective; the first that fits is taken."""
+
+
+def objective_of(task: Task) -> Objective[Any]:
+    """Return how a task is learnt."""
+    return next(objective(task) for kind, objective in _OBJECTIVES if isinstance(task, kind))

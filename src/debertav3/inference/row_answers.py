@@ -1,0 +1,422 @@
+"""The tasks over rows of files: what each reads in a row, who answers, what comes back."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import UserError
+from ..tasks import choice
+from ..tasks.columns import PAIR_COLUMNS, TEXT_COLUMNS, texts_of
+from ..tasks.labels import (
+    LABEL_COLUMNS,
+    find_label,
+    label_text,
+    nli_label,
+    number,
+    relevance,
+    several,
+)
+from ..tasks.rows import Row, is_missing, list_in, shortened, structured, words_in
+from ..tasks.scorers import (
+    AnswerScorer,
+    ChoiceScorer,
+    EntityScorer,
+    LabelScorer,
+    NLIScorer,
+    RankScorer,
+    Relevance,
+    Scorer,
+    SetScorer,
+    ValueScorer,
+)
+from ..tasks.squad import answer_texts
+from ..tasks.tagging import TAGS_COLUMNS, WORDS_COLUMNS, given_entities, given_tags
+from .file_task import NO_TEXT, AnswerOptions, Example, FileTask, Result, length_of
+from .words import join_words
+
+__all__ = ["FILE_TASKS", "AnswerOptions", "Example", "FileTask", "Result"]
+
+LIKELY = 0.5
+"""From which probability on a label of several, or a word as replaced, is given."""
+
+
+class NLITask(FileTask):
+    """premise and hypothesis; one label."""
+
+    name = "nli"
+    text_columns = PAIR_COLUMNS
+    column_options = ("--text", "--pair", "--label")
+
+    def make_scorer(self) -> Scorer:
+        """Labels by name, two-way where one side is."""
+        return NLIScorer(self.predictor.nli_columns.names)
+
+    def read(self, row: Row) -> Example:
+        """See `FileTask.read`."""
+        pair, gold = self.texts(row), self.gold(row)
+        label = None if gold is None else nli_label(gold, self.predictor.nli_columns.names)
+        return NO_TEXT if pair is None else Example(pair, label, length_of(pair))
+
+    def answer(self, examples: Sequence[Example]) -> list[Result]:
+        """The likeliest label and the probabilities of all."""
+        results = []
+        for scores in self.predictor.nli([example.inputs for example in examples]):
+            best = max(scores, key=lambda name: scores[name])
+            results.append(Result(best, scores, best))
+        return results
+
+
+class ClassifyTask(FileTask):
+    """A text or a pair; a label, several, or a number, as the head has them."""
+
+    name = "classify"
+    text_columns = TEXT_COLUMNS
+    column_options = ("--text", "--pair", "--label")
+
+    def make_scorer(self) -> Scorer:
+        """By the kind of head."""
+        if self._is_regression:
+            return ValueScorer()
+        labels = self.predictor.labels
+        return SetScorer(labels) if self._is_multi_label else LabelScorer(labels)
+
+    @property
+    def _is_multi_label(self) -> bool:
+        return self.predictor.is_multi_label
+
+    @property
+    def _is_regression(self) -> bool:
+        return len(self.predictor.labels) == 1 and not self._is_multi_label
+
+    def read(self, row: Row) -> Example:
+        """See `FileTask.read`."""
+        texts = self.texts(row)
+        if texts is None:
+            return NO_TEXT
+        return Example(texts if len(texts) == 2 else texts[0], self._gold(row), length_of(texts))
+
+    def _gold(self, row: Row) -> Any:
+        labels = self.predictor.labels
+        if self._is_regression:
+            gold = self.gold(row, marks=())
+            return None if gold is None else number(gold, what="label")
+        if self._is_multi_label:
+            cell = self.label_cell(row)
+            if is_missing(cell) and not isinstance(cell, str):
+                return None
+            return [labels[find_label(one, labels)] for one in several(cell)]
+        gold = self.gold(row, known=labels)
+        return None if gold is None else labels[find_label(gold, labels)]
+
+    def answer(self, examples: Sequence[Example]) -> list[Result]:
+        """The likeliest label, the likely labels, or the number."""
+        results = []
+        for one in self.predictor.classify([example.inputs for example in examples]):
+            prediction: Any = one["score"] if self._is_regression else one["label"]
+            if self._is_multi_label:
+                holds = self.predictor.probabilities.threshold
+                prediction = [name for name, score in one["scores"].items() if score >= holds(name)]
+            results.append(Result(prediction, one["scores"], prediction))
+        return results
+
+
+class ZeroShotTask(FileTask):
+    """text, and labels in the row or for all rows; the best label, or the likely ones."""
+
+    name = "zero-shot"
+    text_columns = (("text",), ("sentence",))
+
+    def make_scorer(self) -> Scorer:
+        """One label, or several."""
+        names = self.options.candidate_labels or ()
+        return SetScorer(names) if self.options.multi_label else LabelScorer(names)
+
+    def read(self, row: Row) -> Example:
+        """See `FileTask.read`."""
+        texts = self.texts(row)
+        if texts is None:
+            return NO_TEXT
+        shared = self.options.candidate_labels
+        is_own = not is_missing(row.fields.get("labels")) or shared is None
+        labels = list_in(row, ("labels",)) if is_own else list(shared or ())
+        if len(set(labels)) < len(labels):
+            raise UserError(f"labels must differ from each other; got {', '.join(labels)}.")
+        gold = self.gold(row, known=labels)
+        if gold is not None:
+            is_many = self.options.multi_label
+            names = [labels[find_label(one, labels)] for one in (several(gold) if is_many else [gold])]
+            gold = names if is_many else names[0]
+        return Example((texts[0], labels), gold, len(labels) * len(texts[0]) + length_of(labels))
+
+    def answer(self, examples: Sequence[Example]) -> list[Result]:
+        """The labels by score."""
+        found = self.predictor.zero_shot(
+            [example.inputs[0] for example in examples],
+            [example.inputs[1] for example in examples],
+            multi_label=self.options.multi_label,
+            template=self.options.template,
+        )
+        results = []
+        for one in found:
+            scores = dict(zip(one["labels"], one["scores"], strict=True))
+            likely = [label for label, score in scores.items() if score >= LIKELY]
+            prediction = likely if self.options.multi_label else one["labels"][0]
+            results.append(Result(prediction, scores, prediction))
+        return results
+
+
+class RerankTask(FileTask):
+    """query and texts, or one of them in each row; the indices of the texts, best first, or the score."""
+
+    name = "rerank"
+    text_columns = (("query", "text"),)
+    label_columns = (*LABEL_COLUMNS, "relevance")
+    column_options = ("--text", "--pair", "--label")
+
+    def make_scorer(self) -> Scorer:
+        """How high the right texts are."""
+        return RankScorer()
+
+    def read(self, row: Row) -> Example:
+        """See `FileTask.read`."""
+        gold, fields = self.gold(row), row.fields
+        if (
+            not is_missing(fields.get("texts"))
+            and "query" in fields
+            and not self.options.columns.is_text_asked
+        ):
+            query, texts = texts_of(fields, [("query",)]), list_in(row, ("texts",))
+            if query is None:
+                return NO_TEXT
+            right = None if gold is None else right_indices(gold, count=len(texts))
+            return Example((query[0], texts), right, len(query[0]) * len(texts) + length_of(texts))
+        names = self.options.columns.texts(self.text_columns)
+        if not self.options.columns.is_text_asked:
+            names.append(("query", "texts"))  # for the message; such rows are read above
+        pair = texts_of(fields, names, options=self.column_options[:2])
+        if pair is None:
+            return NO_TEXT
+        truth = None if gold is None else Relevance(pair[0], relevance(gold))
+        return Example(pair, truth, length_of(pair))
+
+    def answer(self, examples: Sequence[Example]) -> list[Result]:
+        """The ranking, and each text's score in the order of the row; of a single text its score."""
+        given = [example.inputs for example in examples]
+        rankings = self.predictor.rerank(
+            [query for query, _ in given],
+            [[texts] if isinstance(texts, str) else texts for _, texts in given],
+        )
+        results = []
+        for (_, texts), ranked in zip(given, rankings, strict=True):
+            order = [one["index"] for one in ranked]
+            scores = [one["score"] for one in sorted(ranked, key=lambda one: one["index"])]
+            prediction: Any = scores[0] if isinstance(texts, str) else order
+            results.append(Result(prediction, scores, prediction))
+        return results
+
+
+def right_indices(value: Any, *, count: int) -> list[int]:
+    """Which of ``count`` texts are right: from one index, or a list with 0 or 1 for each text.
+
+    Raises:
+        UserError: if it is neither.
+    """
+    if isinstance(value, list) and len(value) == count and all(one in (0, 1) for one in value):
+        return [index for index, one in enumerate(value) if one]
+    text = "" if isinstance(value, list | dict | bool) else label_text(value)
+    if text.isdecimal() and int(text) < count:
+        return [int(text)]
+    raise UserError(
+        f"label must be the index of the right text, 0 to {count - 1}, or {count} numbers 0 or 1; "
+        f"got {shortened(value)}."
+    )
+
+
+class NERTask(FileTask):
+    """text, or words; entities with their characters, or a tag for each word."""
+
+    name = "ner"
+    label_columns = TAGS_COLUMNS
+
+    def make_scorer(self) -> Scorer:
+        """Whole entities."""
+        return EntityScorer()
+
+    def read(self, row: Row) -> Example:
+        """See `FileTask.read`."""
+        columns, fields = self.options.columns, row.fields
+        own = [str(columns.text)] if columns.text in fields else []
+        names = own if columns.is_text_asked else [*own, *WORDS_COLUMNS]
+        column = next((name for name in names if not is_missing(fields.get(name))), None)
+        is_words = column in WORDS_COLUMNS or isinstance(structured(fields.get(str(column))), list)
+        if column is None or not is_words:
+            texts, gold = self.texts(row), self.gold(row)
+            entities = None if gold is None else given_entities(gold, kind_field="entity_group")
+            return NO_TEXT if texts is None else Example(texts[0], entities, len(texts[0]))
+        words = words_in(row, column)
+        text = join_words(words)[0]
+        tags = given_tags(row, columns.labels(self.label_columns), count=len(words))
+        return Example(words, tags, len(text)) if text.strip() else NO_TEXT
+
+    def answer(self, examples: Sequence[Example]) -> list[Result]:
+        """Entities of texts, tags of tokens."""
+        texts = [example.inputs for example in examples if isinstance(example.inputs, str)]
+        word_lists = [example.inputs for example in examples if not isinstance(example.inputs, str)]
+        of_texts = iter(self.predictor.ner(texts, aggregation=self.options.aggregation))
+        of_words = iter(
+            self.predictor.tag(word_lists, aggregation=self.options.aggregation) if word_lists else []
+        )
+        results = []
+        for example in examples:
+            if isinstance(example.inputs, str):
+                entities = next(of_texts)
+                scored = [(one["start"], one["end"], one["entity_group"]) for one in entities]
+                results.append(Result(entities, [one["score"] for one in entities], scored))
+            else:
+                tagged = next(of_words)
+                tags = [one["entity"] for one in tagged]
+                results.append(Result(tags, [one["score"] for one in tagged], tags))
+        return results
+
+
+class QATask(FileTask):
+    """question and context; the answer, empty where there is none."""
+
+    name = "qa"
+    text_columns = (("question", "context"),)
+    column_options = ("--text", "--pair")
+
+    def make_scorer(self) -> Scorer:
+        """SQuAD's."""
+        return AnswerScorer()
+
+    def read(self, row: Row) -> Example:
+        """See `FileTask.read`."""
+        pair = self.texts(row)
+        return NO_TEXT if pair is None else Example(pair, answer_texts(row.fields), length_of(pair))
+
+    def answer(self, examples: Sequence[Example]) -> list[Result]:
+        """The answer, and its position and probabilities."""
+        found = self.predictor.qa(
+            [example.inputs[0] for example in examples],
+            [example.inputs[1] for example in examples],
+            n_best=self.options.n_best,
+            null_threshold=self.options.null_threshold,
+        )
+        results = []
+        for one in found:
+            scores = {key: value for key, value in one.items() if key != "answer"}
+            results.append(Result(one["answer"], scores, one["answer"]))
+        return results
+
+
+class FillMaskTask(FileTask):
+    """text with [MASK]; the likeliest word for each mask."""
+
+    name = "fill-mask"
+
+    def make_scorer(self) -> Scorer:
+        """The words of all masks together as one label."""
+        return SetScorer()
+
+    def read(self, row: Row) -> Example:
+        """See `FileTask.read`."""
+        texts, gold = self.texts(row), self.gold(row, marks=())
+        if texts is None:
+            return NO_TEXT
+        self.predictor.engine.inputs.masked(list(texts))  # a row without mask is told before any is computed
+        words = None if gold is None else gold if isinstance(gold, list) else [gold]
+        return Example(texts[0], None if words is None else _numbered(words), len(texts[0]))
+
+    def answer(self, examples: Sequence[Example]) -> list[Result]:
+        """The best word of each mask, and the candidates."""
+        results = []
+        for masks in self.predictor.fill_mask(
+            [example.inputs for example in examples], top_k=self.options.top_k
+        ):
+            best = [candidates[0]["token_str"] for candidates in masks]
+            scores = [
+                [{"token_str": one["token_str"], "score": one["score"]} for one in candidates]
+                for candidates in masks
+            ]
+            results.append(Result(best, scores, _numbered(best)))
+        return results
+
+
+def _numbered(words: Sequence[Any]) -> list[str]:
+    return [f"{index} {word}" for index, word in enumerate(words)]
+
+
+class RTDTask(FileTask):
+    """text; the words that look wrong."""
+
+    name = "rtd"
+
+    def make_scorer(self) -> Scorer:
+        """Whole words."""
+        return EntityScorer()
+
+    def read(self, row: Row) -> Example:
+        """See `FileTask.read`."""
+        texts, gold = self.texts(row), self.gold(row)
+        words = None if gold is None else given_entities(gold, kind_field=None)
+        return NO_TEXT if texts is None else Example(texts[0], words, len(texts[0]))
+
+    def answer(self, examples: Sequence[Example]) -> list[Result]:
+        """The likely replaced words, and every word's probability."""
+        results = []
+        for words in self.predictor.rtd([example.inputs for example in examples]):
+            wrong = [word for word in words if word["score"] >= LIKELY]
+            scored = [(word["start"], word["end"], "word") for word in wrong]
+            results.append(Result(wrong, [word["score"] for word in words], scored))
+        return results
+
+
+class ChoiceTask(FileTask):
+    """A context or question, or both, and choices; the index of the best."""
+
+    name = "choice"
+    text_columns = ()
+    label_columns = choice.LABEL_COLUMNS
+    column_options = ("--label",)
+
+    def make_scorer(self) -> Scorer:
+        """The share of right choices."""
+        return ChoiceScorer()
+
+    def read(self, row: Row) -> Example:
+        """See `FileTask.read`."""
+        form = choice.form_of(row.fields, trained=self.options.trained_task)
+        context, texts = form.prompt(row)
+        gold = self.gold(row)
+        right = None
+        if gold is not None:
+            names = choice.choice_names(row, len(texts))
+            right = choice.choice_number(row, gold, len(texts), names=names)
+        length = len(context) * len(texts) + length_of(texts)
+        return Example((context, texts, form.options(row)), right, length)
+
+    def answer(self, examples: Sequence[Example]) -> list[Result]:
+        """The index of the best choice; its text, and the probabilities of all."""
+        found = self.predictor.choose(
+            [example.inputs[0] for example in examples], [example.inputs[1] for example in examples]
+        )
+        results = []
+        for example, one in zip(examples, found, strict=True):
+            scores = {"text": example.inputs[2][one["index"]], "probabilities": one["scores"]}
+            results.append(Result(one["index"], scores, one["index"]))
+        return results
+
+
+_TASKS: tuple[type[FileTask], ...] = (
+    NLITask,
+    ClassifyTask,
+    ZeroShotTask,
+    RerankTask,
+    NERTask,
+    QATask,
+    FillMaskTask,
+    RTDTask,
+    ChoiceTask,
+)
+FILE_TASKS: Mapping[str, type[FileTask]] = {task.name: task for task in _TASKS}
+"""Every task by name."""

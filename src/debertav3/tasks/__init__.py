@@ -1,0 +1,1 @@
+"""Labelled rows: read, labelled and scored in one way for training, prediction and evaluation."""

@@ -1,0 +1,141 @@
+"""Which columns of a file are read: what the user says, else those of the training, else the usual ones."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import UserError
+from .labels import LABEL_COLUMNS
+from .rows import checked_text, is_missing, listed
+
+logger = logging.getLogger(__name__)
+
+RUN = "run.json"
+_CUSTOM = "custom"
+_MAX_BYTES = 64 << 20
+
+PAIR_COLUMNS = (
+    ("premise", "hypothesis"),
+    ("sentence1", "sentence2"),
+    ("text1", "text2"),
+)
+"""Names of the two texts of an NLI row; the first pair that a row has is taken."""
+
+TEXT_COLUMNS = (
+    ("text", "text_pair"),
+    *PAIR_COLUMNS,
+    ("#1 String", "#2 String"),
+    ("question", "sentence"),
+    ("question", "passage"),
+    ("question1", "question2"),
+    ("text",),
+    ("sentence",),
+)
+"""Names of the text or texts of a row to classify; those of the GLUE tasks are among them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Names of columns besides the usual ones."""
+
+    text: str | None = None
+    pair: str | None = None
+    """Of the second text."""
+    label: str | None = None
+    is_text_asked: bool = False
+    """Whether the user has said the texts' columns, so that no other will do."""
+    is_label_asked: bool = False
+
+    def texts(self, usual: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+        """The names to look for, those of the user or the training before the usual ones."""
+        counts = {len(names) for names in usual}
+        own = [
+            names
+            for names in ((self.text, self.pair), (self.text,))
+            if len(names) in counts and None not in names
+        ]
+        first = [tuple(map(str, names)) for names in own[:1]]
+        if self.is_text_asked and not first:
+            raise UserError("this task reads two texts: name both columns, with --text and --pair.")
+        return first if self.is_text_asked else [*first, *usual]
+
+    def labels(self, usual: Sequence[str] = LABEL_COLUMNS) -> list[str]:
+        """The names under which the gold label may be, likewise."""
+        own = [] if self.label is None else [self.label]
+        return own if self.is_label_asked else [*own, *usual]
+
+
+def texts_of(
+    fields: Mapping[str, Any], choices: Sequence[tuple[str, ...]], *, options: Sequence[str] = ()
+) -> tuple[str, ...] | None:
+    """The texts under the first names that a row has all of; None if one of them is empty.
+
+    Args:
+        fields: the row.
+        choices: the names.
+        options: what the command line calls the options that say other names.
+
+    Raises:
+        UserError: if it has none of them, or one is no text.
+    """
+    present = [names for names in choices if all(name in fields for name in names)]
+    filled = [names for names in present if all(fields[name] is not None for name in names)]
+    for names in [*filled, *present][:1]:
+        if any(is_missing(fields[name]) for name in names):
+            return None
+        return tuple(checked_text(fields[name], what=f"field {name!r}") for name in names)
+    needed = " or ".join(" and ".join(map(repr, names)) for names in choices)
+    advice = f" Say which are meant with {' and '.join(options)}." if options else ""
+    raise UserError(f"needs the fields {needed}; it has {listed(fields)}.{advice}")
+
+
+class Trained(NamedTuple):
+    """What a model's folder says of the data that it was trained on; of the columns only for task custom."""
+
+    task: str | None = None
+    text: str | None = None
+    pair: str | None = None
+    label: str | None = None
+
+    def record(self) -> dict[str, Any]:
+        """The same in the form of ``run.json``, for a folder that is made of the model's."""
+        columns = {name: getattr(self, name) for name in ("text", "pair", "label") if getattr(self, name)}
+        return {"config": {"task": self.task}, "columns": columns}
+
+
+def read_trained(model: str | Path) -> Trained:
+    """What `debertav3 finetune` left in a folder; nothing for a folder of other origin or a Hub name."""
+    path = Path(model) / RUN
+    try:
+        if not path.is_file() or path.stat().st_size > _MAX_BYTES:
+            return Trained()
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        logger.warning("%s cannot be read (%s): it does not say which columns to read", path, error)
+        return Trained()
+    content = content if isinstance(content, dict) else {}
+    config, columns = (
+        part if isinstance(part, dict) else {} for part in (content.get("config"), content.get("columns"))
+    )
+    task = config.get("task")
+    names = [columns.get(name) if task == _CUSTOM else None for name in ("text", "pair", "label")]
+    return Trained(*(value if isinstance(value, str) and value else None for value in (task, *names)))
+
+
+def find_columns(trained: Trained, asked: Columns) -> Columns:
+    """Settle which columns are read: those that the user says, else those that the model was trained on.
+
+    Args:
+        trained: from `read_trained`.
+        asked: what the user says.
+    """
+    return Columns(
+        text=asked.text or trained.text,
+        pair=asked.pair or trained.pair,
+        label=asked.label or trained.label,
+        is_text_asked=asked.text is not None or asked.pair is not None,
+        is_label_asked=asked.label is not None,
+    )

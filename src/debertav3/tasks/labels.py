@@ -1,0 +1,181 @@
+"""What a cell of a label column means: one rule for every file format, for training and for prediction.
+
+1. Nothing, white space and NaN are no label; for several labels an empty text is the answer "none of them".
+2. A label is its text without white space around it (`label_text`). Whole numbers are written without a
+   fraction: ``1``, ``1.0`` and the cell ``"1.0"`` are the label ``1``. ``true``, ``True`` and JSON's true are
+   ``true``, likewise ``false``.
+3. Where the labels are known (`find_label`) the text as written counts first, then rule 2, then the same
+   without regard to case, spaces and hyphens; a number that is no label's name is a position, from 0.
+4. A list or object that is written into a cell as JSON is that list or object.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import UserError
+from .rows import Row, is_missing, shortened, structured
+
+ENTAILMENT, NEUTRAL, CONTRADICTION = "entailment", "neutral", "contradiction"
+NOT_ENTAILMENT = "not_entailment"
+NLI_LABELS = (ENTAILMENT, NEUTRAL, CONTRADICTION)
+TWO_WAY_LABELS = (ENTAILMENT, NOT_ENTAILMENT)
+
+LABEL_COLUMNS = ("label", "gold_label")
+"""The usual names of a label column."""
+NO_GOLD = ("-1", "-")
+"""How public sets write that there is no agreed label."""
+SEVERAL_SEPARATOR = "|"
+"""Between the labels of a text that has several."""
+
+_WHOLE = re.compile(r"([+-]?\d+)\.0*")
+
+
+def label_text(value: Any) -> str:
+    """A label as text: see the rule above."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    text = str(value).strip()
+    if text.lower() in ("true", "false"):
+        return text.lower()
+    whole = _WHOLE.fullmatch(text)
+    return whole.group(1) if whole else text
+
+
+def is_no_gold(value: Any, *, marks: Sequence[str] = NO_GOLD, known: Sequence[str] = ()) -> bool:
+    """Whether a cell says that there is no gold label.
+
+    Args:
+        value: the cell.
+        marks: how the set writes it.
+        known: the labels: one called ``-1`` is a label.
+    """
+    if is_missing(value):
+        return True
+    if isinstance(value, list | dict):
+        return False
+    text = label_text(value)
+    return text in marks and text not in known
+
+
+def plain_label(label: str) -> str:
+    """Lower case, with ``_`` for spaces and hyphens."""
+    return re.sub(r"[\s\-]+", "_", label.strip().lower())
+
+
+def find_label(label: object, names: Sequence[str]) -> int:
+    """The id of a gold label: see the rule above.
+
+    Raises:
+        UserError: if it is none of the labels.
+    """
+    if str(label) in names:  # labels may differ in case alone, or be called 1.0
+        return list(names).index(str(label))
+    if isinstance(label, str | bool | int | float):
+        text = label_text(label)
+        plain = [plain_label(name) for name in names]
+        if text in names:
+            return list(names).index(text)
+        if plain_label(text) in plain:
+            return plain.index(plain_label(text))
+        if text.isascii() and text.isdecimal() and len(text) < 10 and int(text) < len(names):
+            return int(text)
+        if text in ("false", "true") and len(names) == 2:
+            return int(text == "true")
+    raise UserError(f"unknown label {label!r}. This model knows: {', '.join(names)}.")
+
+
+def nli_label(value: Any, labels: Sequence[str]) -> str:
+    """The normal form of an NLI label for a model.
+
+    Numbers are those of the public copies (0 entailment, 1 neutral, 2 contradiction), never the head's order.
+
+    Args:
+        value: a name in any case, or a number.
+        labels: the labels that the model knows.
+
+    Raises:
+        UserError: if it is unknown, or a number and the model has two labels, where it could mean either.
+    """
+    text = label_text(value)
+    is_number = text.isdecimal()
+    if is_number and NOT_ENTAILMENT in labels:
+        raise UserError(
+            f"label {value!r} is a number; a model with two labels needs names, such as entailment."
+        )
+    known = (*NLI_LABELS, NOT_ENTAILMENT)
+    if is_number and not int(text[:3]) < len(NLI_LABELS):
+        raise UserError(f"unknown label {text}. This model knows: {', '.join(labels)}.")
+    return known[find_label(text, NLI_LABELS if is_number else known)]
+
+
+def several(value: Any, *, what: str = "label") -> list[Any]:
+    """The labels of a row that may have several: a list, or a text with `SEVERAL_SEPARATOR` between them.
+
+    Raises:
+        UserError: naming ``what``, if it is neither.
+    """
+    value = structured(value)
+    if isinstance(value, str):
+        return [one for one in value.split(SEVERAL_SEPARATOR) if one.strip()]
+    if isinstance(value, int | float):
+        return [value]
+    if not isinstance(value, list | tuple):
+        raise UserError(
+            f"{what} must be a list, or a text with {SEVERAL_SEPARATOR!r} between the labels; "
+            f"got {shortened(value)}."
+        )
+    return [one for one in value if str(one).strip()]
+
+
+def number(value: Any, *, what: str = "the label") -> float:
+    """A label that is a finite number.
+
+    Raises:
+        UserError: naming ``what``, if it is none.
+    """
+    try:
+        found = float("not a number" if isinstance(value, bool) else value)
+    except (TypeError, ValueError):
+        raise UserError(f"{what} must be a number, got {shortened(value)}.") from None
+    except OverflowError:
+        found = math.inf
+    if not math.isfinite(found):
+        raise UserError(f"{what} must be a finite number, got {shortened(value)}.")
+    return found
+
+
+def relevance(value: Any, *, what: str = "relevance") -> float:
+    """How well a text answers a query: a number from 0 on.
+
+    Raises:
+        UserError: if it is none.
+    """
+    found = number(value, what=what)
+    if not found >= 0:
+        raise UserError(f"{what} must be at least 0; got {shortened(value)}.")
+    return found
+
+
+def shares_in(row: Row, value: Mapping[Any, Any]) -> dict[str, float]:
+    """Return a distribution over labels, divided by its sum: a teacher's probabilities, or annotators' votes.
+
+    Raises:
+        UserError: if an entry is not a number of at least 0, or none is above 0.
+    """
+    shares = {str(name): number(share, what=f"{row.place}: the label") for name, share in value.items()}
+    total = sum(shares.values())
+    if not total or min(shares.values()) < 0:
+        raise UserError(f"{row.place}: shares of labels must be 0 or more and not all 0, got {value!r}.")
+    return {name: share / total for name, share in shares.items()}
+
+
+def natural(name: str) -> tuple[int, float, str]:
+    """Sorting key of labels: numbers by value, and before words."""
+    try:
+        return 0, float(name), name
+    except ValueError:
+        return 1, 0.0, name

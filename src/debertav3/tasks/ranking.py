@@ -1,0 +1,46 @@
+"""Which text answers a query: one score for each pair, judged by the order that it gives a query's texts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import UserError
+from .labels import relevance
+from .metrics import MetricName
+from .rows import Row
+from .scorers import RankScorer, Relevance, Scorer
+from .task import Example
+from .text import Target, TextTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankingTask(TextTask):
+    """How well a text answers a query: one score, trained as a yes or no, judged by the order it makes."""
+
+    target: Target = "number"
+    metrics: tuple[MetricName, ...] = ("mrr", "ndcg")
+    """Means over the queries; texts of one query are those with an equal first text."""
+
+    def _label(self, row: Row, value: Any) -> float:
+        found = relevance(value, what=f"{row.place}: the label")
+        if found > 1:
+            raise UserError(
+                f"{row.place}: relevance must be between 0 and 1, got {value!r}. "
+                "Divide grades by the highest."
+            )
+        return found
+
+    def scorer(self, labels: Sequence[str]) -> Scorer:
+        """How high the relevant texts of each query are."""
+        return RankScorer()
+
+    def gold(self, example: Example) -> Relevance:
+        """Return query and relevance."""
+        return Relevance(example.texts[0], example.label)
+
+    def baseline(
+        self, train: Sequence[Example], dev: Sequence[Example], *, labels: Sequence[str]
+    ) -> dict[str, float]:
+        """Longer texts first."""
+        lengths = [float(len(example.texts[1])) for example in dev]
+        return self.own(self.scores(dev, lengths, labels=labels))

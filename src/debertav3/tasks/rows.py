@@ -1,0 +1,131 @@
+"""One row of labelled data, and one value out of it, checked: an error names the row and its column."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..errors import UserError
+
+
+class Row(NamedTuple):
+    """One row of a file."""
+
+    place: str
+    """File and line, for messages."""
+    fields: dict[str, Any]
+    """By column, as a task reads them."""
+    typed: dict[str, Any] | None = None
+    """As a spreadsheet has them, whose numbers a task reads as text; None where that is the same."""
+
+    @property
+    def original(self) -> dict[str, Any]:
+        """By column, as they are written again."""
+        return self.fields if self.typed is None else self.typed
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value says nothing: null, white space, or the NaN by which pandas marks a gap."""
+    if isinstance(value, float):
+        return math.isnan(value)
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def column_of(row: Row, names: Sequence[str]) -> str:
+    """Return the first of the names that the row has.
+
+    Raises:
+        UserError: if it has none of them.
+    """
+    for name in names:
+        if name in row.fields:
+            return name
+    raise UserError(
+        f"{row.place} has no column {' or '.join(map(repr, names))}; it has {listed(row.fields)}."
+    )
+
+
+def listed(names: Sequence[str] | Mapping[str, Any]) -> str:
+    """Names of columns for a message."""
+    return ", ".join(map(repr, names)) or "none"
+
+
+def text_in(row: Row, names: Sequence[str]) -> str:
+    """Return a text that is not empty.
+
+    Raises:
+        UserError: if there is no such column, no text in it, or only white space.
+    """
+    column = column_of(row, names)
+    return checked_text(row.fields[column], what=f"{row.place}: {column}")
+
+
+def checked_text(value: Any, *, what: str) -> str:
+    """Return a value that is a text and not empty.
+
+    Raises:
+        UserError: naming ``what`` otherwise.
+    """
+    if not isinstance(value, str):
+        raise UserError(f"{what} must be a text, got {type(value).__name__}.")
+    if not value.strip():
+        raise UserError(f"{what} is empty. Fill it in or leave the row out.")
+    return value
+
+
+def is_empty(row: Row, names: Sequence[str]) -> bool:
+    """Whether there is nothing, or only white space, in a column.
+
+    Raises:
+        UserError: if there is no such column.
+    """
+    return is_missing(row.fields[column_of(row, names)])
+
+
+def structured(value: Any) -> Any:
+    """A list or object that a cell of a table holds as JSON text; anything else as it is."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def list_in(row: Row, names: Sequence[str], *, least: int = 1) -> list[str]:
+    """The texts of a column that holds a list, in a table as JSON.
+
+    Args:
+        row: the row.
+        names: the column, by any of its names.
+        least: how many texts there must be.
+
+    Raises:
+        UserError: if there is no such column, or no such list in it.
+    """
+    column = column_of(row, names)
+    values = structured(row.fields[column])
+    if not isinstance(values, list) or len(values) < least or not all(isinstance(one, str) for one in values):
+        needed = "at least two texts" if least > 1 else "texts, not empty"
+        raise UserError(f"{row.place}: {column} must be a list of {needed}; got {shortened(values)}.")
+    return values
+
+
+def words_in(row: Row, column: str) -> list[str]:
+    """Words or tags: a list, in a table as JSON, or a text with white space between them.
+
+    Raises:
+        UserError: if there is something else in the column.
+    """
+    values = structured(row.fields[column])
+    if isinstance(values, str):
+        return values.split()
+    if not isinstance(values, list | tuple):
+        raise UserError(f"{row.place}: {column} must be a list, got {type(values).__name__}.")
+    return [str(value) for value in values]
+
+
+def shortened(value: object) -> str:
+    """A value on one line of at most 60 characters, for messages."""
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."

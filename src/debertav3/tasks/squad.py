@@ -1,0 +1,226 @@
+"""Answers in a text: SQuAD 1.1 and 2.0, official JSON or rows as on the Hub.
+
+Scores are those of SQuAD's ``evaluate-v2.0.py``, to the last digit.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import UserError
+from .labels import label_text
+from .metrics import MetricName, answer_f1, exact_match
+from .rows import Row, is_empty, is_missing, shortened, structured, text_in
+from .scorers import AnswerScorer, Scorer
+from .tables import read_table
+from .task import Example, Head, Task, kept_examples
+
+
+@dataclass(frozen=True, slots=True)
+class Gold:
+    """The accepted answers of a question."""
+
+    id: str
+    answers: tuple[str, ...]
+    """Empty: the context has no answer."""
+    start: int | None
+    """First character of the first answer; None without one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpanTask(Task):
+    """Find the answer to a question in a context, or say that there is none."""
+
+    name: str
+    has_unanswerable: bool
+    metrics: tuple[MetricName, ...]
+    """Of 100; the first is F1 of words, with the best threshold where there may be no answer."""
+    head: Head = "question-answering"
+
+    def read(self, source: str) -> list[Example]:
+        """Read official SQuAD JSON, or rows as on the Hub (``question``, ``context``, ``answers``)."""
+        examples, skipped, empty = [], 0, 0
+        for number, row in enumerate(read_table(source)):
+            if is_empty(row, ("question",)) or is_empty(row, ("context",)):
+                empty += 1
+                continue
+            example = _example(row, id=str(row.fields.get("id", number)))
+            if example is None or not (example.extra.answers or self.has_unanswerable):
+                skipped += 1
+            else:
+                examples.append(example)
+        return kept_examples(
+            examples, skipped, source=source, needs="question, context and answers", empty=empty
+        )
+
+    def choose_labels(self, examples: Sequence[Example], *, source: str) -> tuple[str, ...]:
+        """None: the head names a first and a last token."""
+        if not any(example.extra.answers for example in examples):
+            raise UserError(f"{source}: no question has an answer; need some to train.")
+        return ()
+
+    def scorer(self, labels: Sequence[str]) -> Scorer:
+        """SQuAD's."""
+        return AnswerScorer()
+
+    def gold(self, example: Example) -> list[str]:
+        """Return the accepted answers, the empty one for none."""
+        return list(example.extra.answers) or [""]
+
+    def own_scores(
+        self, examples: Sequence[Example], answers: Sequence[str], *, leads: Sequence[float] | None = None
+    ) -> dict[str, float]:
+        """Return the official scores of one answer for each example, the metrics by their names.
+
+        Args:
+            examples: questions.
+            answers: "" for no answer.
+            leads: by how many logits "no answer" leads; for the best threshold.
+        """
+        golds = [example.extra for example in examples]
+        by_id = {gold.id: answer for gold, answer in zip(golds, answers, strict=True)}
+        if self.has_unanswerable and leads is not None:
+            doubts = {gold.id: lead for gold, lead in zip(golds, leads, strict=True)}
+            found = official_scores(golds, by_id, no_answer_scores=doubts, threshold=0.0)
+        else:
+            found = official_scores(golds, by_id)
+        found = {"exact_match": found.pop("exact"), **found}
+        return found if self.has_unanswerable else self.own(found)
+
+    def baseline(
+        self, train: Sequence[Example], dev: Sequence[Example], *, labels: Sequence[str]
+    ) -> dict[str, float]:
+        """Never an answer, or always the whole context where there must be one."""
+        answers = ["" if self.has_unanswerable else example.texts[1] for example in dev]
+        found = self.own_scores(dev, answers)
+        return {"exact_match": found["exact_match"], self.best_metric: found["f1"]}
+
+
+def official_scores(
+    golds: Sequence[Gold],
+    answers: Mapping[str, str],
+    *,
+    no_answer_scores: Mapping[str, float] | None = None,
+    threshold: float = 1.0,
+) -> dict[str, float]:
+    """Score answers as the official ``evaluate-v2.0.py`` does, in its words; all scores are of 100.
+
+    Args:
+        golds: questions with their accepted answers.
+        answers: by question; "" for no answer.
+        no_answer_scores: by question, higher where an answer is less likely; None for none.
+        threshold: above it an answer is taken back.
+    """
+    exact = {gold.id: exact_match(answers[gold.id], gold.answers) for gold in golds}
+    overlap = {gold.id: answer_f1(answers[gold.id], gold.answers) for gold in golds}
+    doubts = no_answer_scores or dict.fromkeys(exact, 0.0)
+
+    def kept(scores: Mapping[str, float]) -> list[float]:
+        return [float(not gold.answers) if doubts[gold.id] > threshold else scores[gold.id] for gold in golds]
+
+    columns = {"exact": kept(exact), "f1": kept(overlap)}
+    result: dict[str, float] = {name: 100.0 * sum(values) / len(golds) for name, values in columns.items()}
+    result["total"] = len(golds)
+    for prefix, has_answer in (("HasAns", True), ("NoAns", False)):
+        chosen = [index for index, gold in enumerate(golds) if bool(gold.answers) is has_answer]
+        if chosen:
+            for name, values in columns.items():
+                result[f"{prefix}_{name}"] = 100.0 * sum(values[index] for index in chosen) / len(chosen)
+            result[f"{prefix}_total"] = len(chosen)
+    if no_answer_scores is not None:
+        for name, scores in (("exact", exact), ("f1", overlap)):
+            best, where = _best_threshold(golds, answers, scores, no_answer_scores)
+            result |= {f"best_{name}": best, f"best_{name}_thresh": where}
+    return result
+
+
+def _best_threshold(
+    golds: Sequence[Gold],
+    answers: Mapping[str, str],
+    scores: Mapping[str, float],
+    doubts: Mapping[str, float],
+) -> tuple[float, float]:
+    """Sweep over the doubts from "never an answer" on; return the best score of 100 and where it is."""
+    current = best = float(sum(not gold.answers for gold in golds))
+    where = 0.0
+    for gold in sorted(golds, key=lambda gold: doubts[gold.id]):
+        if gold.answers:
+            current += scores[gold.id]
+        elif answers[gold.id]:
+            current -= 1
+        if current > best:
+            best, where = current, doubts[gold.id]
+    return 100.0 * best / len(golds), where
+
+
+def _example(row: Row, *, id: str) -> Example | None:
+    """A question with its answers; None where nothing is said of them."""
+    place = row.place
+    pair = text_in(row, ("question",)), text_in(row, ("context",))
+    context = pair[1]
+    given = structured(row.fields.get("answers"))
+    if is_missing(given):
+        if not says_impossible(row.fields):
+            return None
+        given = {"text": [], "answer_start": []}
+    if isinstance(given, list) and all(isinstance(one, dict) for one in given):
+        given = {name: [one.get(name) for one in given] for name in ("text", "answer_start")}
+    if not isinstance(given, dict) or not {"text", "answer_start"} <= set(given):
+        raise UserError(f"{place}: answers must have text and answer_start, got {shortened(given)}.")
+    answers = _answers(place, given["text"], given["answer_start"])
+    for text, start in answers:
+        if context[start : start + len(text)] != text:
+            raise UserError(
+                f"{place}: the context does not have {text!r} at character {start}; correct answer_start."
+            )
+    gold = Gold(id, tuple(text for text, _ in answers), answers[0][1] if answers else None)
+    return Example(texts=pair, label=answers[0][0] if answers else "", extra=gold)
+
+
+def _answers(place: str, texts: Any, starts: Any) -> list[tuple[str, int]]:
+    """The answers of a question and where they begin, checked; no entries where there is none."""
+    if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
+        raise UserError(
+            f"{place}: text and answer_start must be lists of the same length (both [] for no answer), "
+            f"got {texts!r} and {starts!r}."
+        )
+    for text, start in zip(texts, starts, strict=True):
+        if not isinstance(text, str) or not text:
+            raise UserError(f"{place}: an answer must be a text that is not empty, got {text!r}.")
+        if not isinstance(start, int) or isinstance(start, bool) or start < 0:
+            raise UserError(
+                f"{place}: answer_start must be a number of characters, 0 or more, got {start!r}."
+            )
+    return list(zip(texts, starts, strict=True))
+
+
+def says_impossible(fields: Mapping[str, Any]) -> bool:
+    """Whether a row says that its question has no answer."""
+    return label_text(fields.get("is_impossible")) == "true"
+
+
+def answer_texts(fields: Mapping[str, Any]) -> list[str] | None:
+    """The right answers of a question, as SQuAD, its copy on the Hub, or a plain list has them.
+
+    ``[""]`` means "no answer"; None where the row says nothing.
+
+    Raises:
+        UserError: if ``answers`` has another form.
+    """
+    answers = structured(fields.get("answers"))
+    if is_missing(answers):
+        return [""] if says_impossible(fields) else None
+    if isinstance(answers, dict):
+        answers = answers.get("text")
+    if isinstance(answers, list):
+        texts = [answer.get("text") if isinstance(answer, dict) else answer for answer in answers]
+        strings = [text for text in texts if isinstance(text, str)]
+        if len(strings) == len(texts):
+            return strings or [""]
+    raise UserError(f"answers must be a list of texts or of objects with 'text'; got {shortened(answers)}.")
+
+
+SPAN_TASKS = (
+    SpanTask(name="squad1", has_unanswerable=False, metrics=("f1", "exact_match")),
+    SpanTask(name="squad2", has_unanswerable=True, metrics=("best_f1", "f1", "exact_match")),
+)

@@ -1,0 +1,158 @@
+"""A tag for every word: named entities from CoNLL files or rows with lists, scored as seqeval does."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import UserError
+from .formats import CONLL
+from .metrics import MetricName, split_tag, tag_entities
+from .rows import Row, column_of, is_missing, shortened, structured, words_in
+from .scorers import EntityScorer, Scorer
+from .tables import read_table
+from .task import Example, Head, Task, kept_examples
+
+OUTSIDE = "O"
+WORDS_COLUMNS = ("tokens", "words")
+TAGS_COLUMNS = ("ner_tags", "tags", "labels", "label", "gold_label")
+"""The usual names; a CoNLL file gives ``tokens`` and ``label``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaggingTask(Task):
+    """Tags of words, in the BIO, BIOES or BILOU scheme where they name entities."""
+
+    name: str
+    words_column: tuple[str, ...] = WORDS_COLUMNS
+    tags_column: tuple[str, ...] = TAGS_COLUMNS
+    metrics: tuple[MetricName, ...] = ("f1", "precision", "recall", "accuracy")
+    """Of whole entities, and the accuracy of tags."""
+    head: Head = "token-classification"
+
+    def read(self, source: str) -> list[Example]:
+        """Read sentences from a CoNLL file, or rows with a list of words and a list of tags."""
+        examples, skipped, empty = [], 0, 0
+        reading = read_table(source, otherwise=CONLL)
+        for row in reading:
+            words = words_in(row, column_of(row, self.words_column))
+            if reading.format is CONLL and len(row.fields) == 1:
+                raise UserError(f"{row.place} has a word and no tag: {words[0]!r}. Need 'word TAB tag'.")
+            column = column_of(row, self.tags_column)
+            if is_missing(row.fields[column]):
+                skipped += 1
+                continue
+            tags = words_in(row, column)
+            check_names(row.place, tags)
+            if len(words) != len(tags):
+                raise UserError(
+                    f"{row.place} has {len(words)} words and {len(tags)} tags; need one tag for each word."
+                )
+            if words:
+                examples.append(Example(texts=tuple(words), label=tuple(tags)))
+            else:
+                empty += 1
+        needs = "words and tags: 'word TAB tag' in each line, or two lists"
+        return kept_examples(examples, skipped, source=source, needs=needs, empty=empty)
+
+    def choose_labels(self, examples: Sequence[Example], *, source: str) -> tuple[str, ...]:
+        """All tags, ``O`` first, and for each type all prefixes of the scheme: every tag can be predicted."""
+        seen = {tag for example in examples for tag in example.label}
+        if len(seen) < 2:
+            raise UserError(f"{source}: every word is tagged {', '.join(seen)}; need at least two tags.")
+        kinds = sorted({tag[2:] for tag in seen if _has_prefix(tag)})
+        others = sorted(tag for tag in seen if not _has_prefix(tag) and tag != OUTSIDE)
+        used = {tag[0] for tag in seen if _has_prefix(tag)}
+        prefixes = "BI" + "".join(pair for pair in ("ES", "LU") if used & set(pair))
+        return (OUTSIDE, *(f"{prefix}-{kind}" for kind in kinds for prefix in prefixes), *others)
+
+    def check_dev(self, examples: Sequence[Example], labels: Sequence[str], *, source: str) -> None:
+        """Refuse tags that training does not know."""
+        unknown = sorted({tag for example in examples for tag in example.label} - set(labels))
+        if unknown:
+            raise UserError(
+                f"{source}: tag {unknown[0]!r} does not occur in training, which has {', '.join(labels)}."
+            )
+
+    def scorer(self, labels: Sequence[str]) -> Scorer:
+        """Whole entities, and tags."""
+        return EntityScorer()
+
+    def baseline(
+        self, train: Sequence[Example], dev: Sequence[Example], *, labels: Sequence[str]
+    ) -> dict[str, float]:
+        """Always the commonest tag."""
+        commonest = Counter(tag for example in train for tag in example.label).most_common(1)[0][0]
+        return self.own(self.scores(dev, [[commonest] * len(one.texts) for one in dev], labels=labels))
+
+
+def _has_prefix(tag: str) -> bool:
+    """Whether a tag is a prefix, a hyphen and a type."""
+    return tag.startswith(f"{split_tag(tag)[0]}-")
+
+
+def entities_text(words: Sequence[str], tags: Sequence[str]) -> str:
+    """The entities of a sentence with their types, for people."""
+    return (
+        "; ".join(f"{' '.join(words[start:end])} ({kind})" for start, end, kind in tag_entities(tags))
+        or "none"
+    )
+
+
+def check_names(place: str, tags: Sequence[str]) -> None:
+    """Refuse numbers, which do not say which of them means no entity, nor where entities begin."""
+    for tag in tags:
+        if is_number(tag):
+            raise UserError(
+                f"{place}: the tags are numbers ({tag}); write their names, such as O, B-PER and I-PER."
+            )
+
+
+def is_number(tag: str) -> bool:
+    """Whether a tag is a number instead of a name."""
+    return tag.lstrip("-").isdecimal()
+
+
+def given_tags(row: Row, names: Sequence[str], *, count: int) -> list[str] | None:
+    """The tags of ``count`` words that are to be tagged; None where there are none.
+
+    Public copies write ``ner_tags`` as numbers whose meaning they keep elsewhere: those are no tags.
+
+    Raises:
+        UserError: if there are not as many.
+    """
+    for name in names:
+        value = structured(row.fields.get(name))
+        if is_missing(value):
+            continue
+        tags = words_in(row, name)
+        if tags and all(map(is_number, tags)):
+            continue
+        if len(tags) != count:
+            raise UserError(
+                f"{row.place} has {count} words and {len(tags)} tags; need one tag for each word."
+            )
+        return tags
+    return None
+
+
+def given_entities(value: Any, *, kind_field: str | None) -> list[tuple[int, int, str]]:
+    """Entities or words of a text: objects with ``start`` and ``end``, and the type where it is needed.
+
+    Raises:
+        UserError: if an entry has another form.
+    """
+    value = structured(value)
+    needed = ["start", "end", *([kind_field] if kind_field else [])]
+    entries = value if isinstance(value, list) else [value]
+    for entry in entries:
+        if not isinstance(entry, dict) or any(name not in entry for name in needed):
+            raise UserError(
+                f"label must be a list of objects with {', '.join(needed)}; got {shortened(value)}."
+            )
+    return [
+        (entry["start"], entry["end"], str(entry[kind_field]) if kind_field else "word") for entry in entries
+    ]
+
+
+TAGGING_TASKS = (TaggingTask(name="ner"),)

@@ -1,0 +1,121 @@
+"""``Predictor`` takes any sequence as a batch, and refuses tables, dicts and sets."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from debertav3 import Predictor, UserError
+from tiny_models import ModelFolders, assert_same
+
+TEXTS = ["A man sleeps in the park.", "It rains.", "Two dogs run on the beach."]
+NLI = {"id2label": {0: "entailment", 1: "neutral", 2: "contradiction"}}
+
+
+@pytest.fixture(scope="module")
+def folders(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelFolders:
+    return ModelFolders(nano, tmp_path_factory)
+
+
+def opened(folders: ModelFolders, kind: str, **config: Any) -> Predictor:
+    return Predictor.from_pretrained(folders(f"DebertaV2For{kind}", **config), backend="torch", device="cpu")
+
+
+def series(items: list[Any]) -> Any:
+    return pytest.importorskip("pandas").Series(items, index=range(5, 5 + len(items)))
+
+
+def column(items: list[Any]) -> Any:
+    return pytest.importorskip("datasets").Dataset.from_dict({"text": items})["text"]
+
+
+def arrow(items: list[Any]) -> Any:
+    return pytest.importorskip("pyarrow").chunked_array([items[:1], items[1:]])
+
+
+KINDS: dict[str, Callable[[list[Any]], Any]] = {
+    "tuple": tuple,
+    "generator": lambda items: (item for item in items),
+    "dict values": lambda items: dict(enumerate(items)).values(),
+    "numpy array": np.array,
+    "numpy objects": lambda items: np.array([*items, None], dtype=object)[:-1],
+    "pandas Series": series,
+    "datasets column": column,
+    "Arrow array": arrow,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts(folders: ModelFolders, kind: str) -> None:
+    make = KINDS[kind]
+    classifier = opened(folders, "SequenceClassification", **NLI)
+    assert_same(classifier.classify(make(TEXTS)), classifier.classify(TEXTS))
+    assert_same(classifier.zero_shot(make(TEXTS), ["a", "b"]), classifier.zero_shot(TEXTS, ["a", "b"]))
+    assert_same(classifier.rerank("dogs", make(TEXTS)), classifier.rerank("dogs", TEXTS))
+    labels = ["animals", "weather", "sleep"]
+    assert_same(classifier.zero_shot(TEXTS[0], make(labels)), classifier.zero_shot(TEXTS[0], labels))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_heads_over_tokens(folders: ModelFolders, kind: str) -> None:
+    make = KINDS[kind]
+    tagger = opened(folders, "TokenClassification", id2label={0: "O", 1: "B-PER", 2: "I-PER"})
+    assert_same(tagger.ner(make(TEXTS)), tagger.ner(TEXTS))
+    words = [text.split() for text in TEXTS]
+    assert_same(tagger.tag([make(one) for one in words]), tagger.tag(words))
+    reader = opened(folders, "QuestionAnswering", num_labels=2)
+    assert_same(reader.qa(make(TEXTS), make(TEXTS)), reader.qa(TEXTS, TEXTS))
+    assert_same(reader.qa(make(TEXTS), TEXTS[0]), reader.qa(TEXTS, TEXTS[0]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_other_heads(folders: ModelFolders, kind: str) -> None:
+    make = KINDS[kind]
+    masked = [text.replace(".", " [MASK].") for text in TEXTS]
+    filler = opened(folders, "MaskedLM")
+    assert_same(filler.fill_mask(make(masked)), filler.fill_mask(masked))
+    detector = opened(folders, "ReplacedTokenDetection")
+    assert_same(detector.rtd(make(TEXTS)), detector.rtd(TEXTS))
+    chooser = opened(folders, "MultipleChoice")
+    assert_same(chooser.choose(TEXTS[0], make(TEXTS)), chooser.choose(TEXTS[0], TEXTS))
+    assert_same(
+        chooser.choose(make(TEXTS), [make(TEXTS) for _ in TEXTS]),
+        chooser.choose(TEXTS, [TEXTS, TEXTS, TEXTS]),
+    )
+
+
+def test_pairs(folders: ModelFolders) -> None:
+    classifier = opened(folders, "SequenceClassification", **NLI)
+    pairs = [("It rains.", "The street is wet."), ("A man sleeps.", "He is awake.")]
+    want = classifier.nli(pairs)
+    for given in (tuple(pairs), zip(*zip(*pairs, strict=True), strict=True), np.array(pairs), column(pairs)):
+        assert_same(classifier.nli(given), want)
+    assert_same(classifier.nli(pairs[0]), want[0])
+    assert_same(classifier.classify(tuple(pairs)), classifier.classify(pairs))
+    assert isinstance(classifier.classify(pairs[0]), dict)  # one pair, not two texts
+
+
+def test_one_text_of_numpy_is_one_text(folders: ModelFolders) -> None:
+    classifier = opened(folders, "SequenceClassification", **NLI)
+    assert_same(classifier.classify(np.array(TEXTS)[1]), classifier.classify(TEXTS[1]))
+
+
+def test_what_has_no_order_or_meaning_is_refused(folders: ModelFolders) -> None:
+    classifier = opened(folders, "SequenceClassification", **NLI)
+    pandas = pytest.importorskip("pandas")
+    for given in (set(TEXTS), {"text": TEXTS}, pandas.DataFrame({"text": TEXTS}), b"text"):
+        with pytest.raises(UserError, match=r"need a text or a sequence of them.*one column"):
+            classifier.classify(given)
+    with pytest.raises(UserError, match="text 1 must be a text, got float"):
+        classifier.classify(pandas.Series(["a", float("nan")], dtype=object))
+    with pytest.raises(UserError, match="labels must be a list of texts"):
+        classifier.zero_shot(TEXTS[0], "abc")  # not the labels a, b and c
+    with pytest.raises(UserError, match="must be a text, got int"):
+        classifier.classify(7)
+    tagger = opened(folders, "TokenClassification", id2label={0: "O", 1: "B-PER"})
+    with pytest.raises(UserError, match="one list of words for each"):
+        tagger.tag(TEXTS)
+    with pytest.raises(UserError, match="lists of words"):
+        tagger.tag(TEXTS[0])
