@@ -17,7 +17,7 @@ from ..models import (
     DebertaV2ForTokenClassification,
     DebertaV2PreTrainedModel,
 )
-from ..sizes import SIZES, config_for
+from ..sizes import config_for, is_size
 from ..tasks.ranking import RankingTask
 from ..tasks.task import Head, Task
 from ..tasks.text import TextTask
@@ -51,7 +51,7 @@ def open_tokenizer(config: FinetuneConfig, task: Task) -> Any:
     Raises:
         UserError: if a size is to be trained from scratch and no tokenizer is named, or there is none.
     """
-    if config.tokenizer is None and config.model in SIZES:
+    if config.tokenizer is None and is_size(config.model):
         raise UserError(
             f"--model {config.model} starts from scratch and has no tokenizer of its own. "
             "Name a folder with an spm.model: --tokenizer DIR."
@@ -89,7 +89,7 @@ def open_model(config: FinetuneConfig, tokenizer: Any, task: Task, labels: Seque
     changed: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
     changed |= _problem_type(task)
     head = _HEADS[task.head]
-    if config.model in SIZES:
+    if is_size(config.model):
         rows = -(-len(tokenizer) // _ROW_MULTIPLE) * _ROW_MULTIPLE
         if config.regularization.initializer_range is not None:
             changed["initializer_range"] = config.regularization.initializer_range
