@@ -170,3 +170,33 @@ def test_a_run_notes_the_columns_that_it_has_found(
 def test_other_runs_say_nothing(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content, encoding="utf-8")
     assert find_columns(read_trained(tmp_path), Columns()) == Columns()
+
+
+def test_the_columns_travel_with_an_export(run: Run, opinions: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from debertav3.inference.export.config import ExportConfig
+    from debertav3.inference.export.run import export_model
+
+    export_model(opinions, tmp_path / "graph", ExportConfig(format="onnx"))
+    source, target = tmp_path / "ok.csv", tmp_path / "out.jsonl"
+    source.write_text(CSV, encoding="utf-8")
+    code, _, err = run(
+        "predict", "classify", "--model", tmp_path / "graph", "--input", source, "--output", target
+    )
+    assert code == 0, err
+    want = Predictor.from_pretrained(opinions).classify([row["review"] for row in read(target)])
+    assert [row["prediction"] for row in read(target)] == [one["label"] for one in want]
+    code, out, err = run("evaluate", "custom", "--model", tmp_path / "graph", "--data", source)
+    assert (code, json.loads(out)["labelled"]) == (0, 2), err
+
+
+def test_the_task_of_the_training_names_the_answer(run: Run, opinions: Path, tmp_path: Path) -> None:
+    source = tmp_path / "ok.csv"
+    source.write_text(CSV, encoding="utf-8")
+    reports = [
+        run("evaluate", task, "--model", opinions, "--data", source) for task in ("custom", "classify")
+    ]
+    assert [report[0] for report in reports] == [0, 0]
+    assert json.loads(reports[0][1]) == json.loads(reports[1][1])
+    assert json.loads(reports[0][1])["task"] == "classify"

@@ -123,7 +123,7 @@ def test_texts_are_read_from_lines_and_columns(tmp_path: Path) -> None:
         ("b.jsonl", b'{"premise": "x"}\n', "line 1 has the columns 'premise', need one of 'text'"),
         ("c.jsonl", b'{"text": 3}\n', "column 'text' is a int"),
         ("d.jsonl", b"[1]\n", "line 1 is a JSON list"),
-        ("e.txt.gz", b"\x1f\x8b\x08\x00cut", "not a whole gzip"),
+        ("e.txt.gz", b"\x1f\x8b\x08\x00cut", "damaged gzip"),
     ],
     ids=["absent", "ending", "bytes", "json", "column", "type", "object", "gzip"],
 )

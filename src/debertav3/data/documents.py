@@ -6,17 +6,14 @@ may run anywhere and in any order. Whatever cannot be read becomes a `Problem` w
 file is read on.
 """
 
-import gzip
-import io
 import json
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import MissingExtraError, UserError
+from ..files.compression import damage, is_compressed, open_binary
 
 DATASETS_PREFIX = "datasets:"
 MAX_LINE_BYTES = 64 << 20
@@ -102,7 +99,7 @@ def _file_units(path: Path, unit_bytes: int) -> list[Unit]:
     if kind == "parquet":
         return _parquet_units(source, unit_bytes)
     size = path.stat().st_size
-    if path.suffix in (".gz", ".zst") or size <= unit_bytes:
+    if size <= unit_bytes or is_compressed(path):
         return [Unit(kind=kind, source=source)]
     return [
         Unit(kind=kind, source=source, start=start, stop=min(start + unit_bytes, size))
@@ -200,26 +197,6 @@ def split_long(text: str, limit: int = MAX_DOCUMENT_CHARS) -> Iterator[str]:
         yield text[start:]
 
 
-@contextmanager
-def _open_binary(source: str) -> Iterator[BinaryIO]:
-    if source.endswith(".gz"):
-        with gzip.open(source, "rb") as stream:
-            yield stream  # type: ignore[misc]
-    elif source.endswith(".zst"):
-        try:
-            import zstandard
-        except ImportError as error:
-            raise MissingExtraError(feature="reading .zst", package="zstandard", extra="pretrain") from error
-        with (
-            open(source, "rb") as raw,
-            zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as stream,
-        ):
-            yield io.BufferedReader(stream)
-    else:
-        with open(source, "rb") as stream:
-            yield stream
-
-
 class _Lines:
     """The lines of a unit with their byte offsets; remembers where it stands, for reports."""
 
@@ -240,10 +217,11 @@ class _Lines:
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         """Yield ``(byte offset, line)`` from the first line that begins at or after ``start``."""
+        damages: tuple[type[Exception], ...] = (OSError, *damage())
         try:
-            with _open_binary(self.unit.source) as stream:
+            with open_binary(self.unit.source) as stream:
                 yield from self._read(stream)
-        except _read_errors() as error:
+        except damages as error:
             # Everything before the damage has been yielded.
             self.report(Problem(self.place(), f"the file cannot be read further: {error}"))
 
@@ -271,15 +249,6 @@ class _Lines:
         """Report a line, unless it is the next unit's to report."""
         if self.unit.stop is None or offset < self.unit.stop:
             self.report(Problem(self.place(), reason))
-
-
-def _read_errors() -> tuple[type[Exception], ...]:
-    """What a damaged or vanished file raises."""
-    try:
-        import zstandard
-    except ImportError:
-        return (OSError, EOFError, zlib.error)
-    return (OSError, EOFError, zlib.error, zstandard.ZstdError)
 
 
 def _count_lines(source: str, stop: int) -> int:

@@ -22,6 +22,17 @@ def bare_name(path: str | Path) -> str:
     return next((name.removesuffix(ending) for ending in ENDINGS if name.endswith(ending)), name)
 
 
+def is_compressed(path: str | Path) -> bool:
+    """Whether the first bytes of a file are those of gzip or zstd.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    with Path(path).open("rb") as plain:
+        magic = plain.read(4)
+    return magic.startswith(_GZIP_MAGIC) or magic == _ZSTD_MAGIC
+
+
 @contextmanager
 def open_binary(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file for reading, decompressed.

@@ -441,7 +441,7 @@ def _named(value: Any, names: list[str]) -> Any:
 
 
 JSONL = Format("jsonl", (".jsonl", ".ndjson"), read_jsonl, is_written=True)
-JSON = Format("json", (".json",), read_json)
+JSON = Format("json", (".json",), read_json, is_written=True)
 CSV = Format("csv", (".csv",), _Table(",;\t|", is_quoted=True), is_written=True)
 TSV = Format("tsv", (".tsv",), _Table("\t", is_quoted=False))
 """As the official files of GLUE: a quote is a character of the text, and cells are never quoted."""

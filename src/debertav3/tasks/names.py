@@ -1,6 +1,13 @@
-"""All tasks by name."""
+"""All tasks by name: one name for a task in every command, or an alias that says so.
+
+``finetune``, ``data check``, ``search`` and ``compare`` know tasks by their data (``sst2``), ``predict`` and
+``evaluate`` by their answer (``classify``). Each takes the other's names.
+"""
 
 import difflib
+import logging
+from collections.abc import Mapping
+from typing import Any
 
 from ..errors import UserError
 from .choice import CHOICE_TASKS
@@ -9,6 +16,8 @@ from .squad import SPAN_TASKS
 from .tagging import TAGGING_TASKS
 from .task import Task
 
+logger = logging.getLogger(__name__)
+
 TASKS: dict[str, Task] = {
     task.name: task for task in (*TEXT_TASKS, *SPAN_TASKS, *TAGGING_TASKS, *CHOICE_TASKS)
 }
@@ -16,6 +25,38 @@ TASKS: dict[str, Task] = {
 
 CUSTOM = "custom"
 """The name of the task that the user's own columns describe."""
+
+_TRAINED_AS = {"classify": (CUSTOM, "auto"), "rerank": (CUSTOM, "ranking"), "qa": ("squad2", None)}
+"""Names of `predict` for which training has another: its name and the kind of label."""
+_ENTAILMENT = ("nli", "mnli", "rte")
+_ANSWERED_BY = {"token-classification": "ner", "question-answering": "qa", "multiple-choice": "choice"}
+
+
+def training_name(name: str) -> tuple[str, str | None]:
+    """The task that trains what a name of `predict` answers, and its kind of label if that is decided."""
+    if name not in _TRAINED_AS:
+        return name, None
+    task, kind = _TRAINED_AS[name]
+    logger.info("task %s is trained as %s%s", name, task, f" with --label-kind {kind}" if kind else "")
+    return task, kind
+
+
+def answering_name(name: str, config: Mapping[str, Any]) -> str:
+    """The task of `predict` that answers what a name of training learns; any other name as it is.
+
+    Args:
+        name: such as ``sst2`` or ``custom``.
+        config: the model's ``config.json``, which decides for ``custom``.
+    """
+    if name in _ENTAILMENT:
+        return "nli"
+    if name == CUSTOM:
+        architectures = " ".join(config.get("architectures") or ())
+        if "TokenClassification" in architectures:
+            return "ner"
+        is_ranking = config.get("problem_type") == "multi_label_classification"
+        return "rerank" if is_ranking and len(config.get("id2label") or "xx") == 1 else "classify"
+    return _ANSWERED_BY.get(TASKS[name].head, "classify") if name in TASKS else name
 
 
 def check_task_name(name: str) -> None:

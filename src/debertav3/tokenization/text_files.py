@@ -1,12 +1,11 @@
-"""Texts out of files, one by one, in flat memory: plain lines or one column of JSON lines, gzipped or not."""
+"""Texts out of files, one by one, in flat memory: plain lines or one column of JSON lines."""
 
-import gzip
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from ..errors import UserError
+from ..files.compression import bare_name, read_lines
 
 DEFAULT_COLUMNS = ("text",)
 
@@ -15,19 +14,19 @@ def read_texts(path: str | Path, *, columns: Sequence[str] = DEFAULT_COLUMNS) ->
     r"""Yield the texts of one file in order.
 
     A ``.txt`` file gives one text a line, without its line end; only ``\n`` ends a line. A ``.jsonl`` file
-    gives, for every row, each of ``columns`` that the row has. Either may end in ``.gz``.
+    gives, for every row, each of ``columns`` that the row has. Either may be compressed with gzip or zstd.
 
     Raises:
         UserError: for a missing file, an unknown ending, bytes that are not UTF-8, or a malformed row (with
             its number).
     """
     path = Path(path)
-    name = path.name.removesuffix(".gz")
+    name = bare_name(path)
     if not path.is_file():
-        raise UserError(f"no such file: {path}. Give an existing .txt or .jsonl file (also .gz).")
+        raise UserError(f"no such file: {path}. Give an existing .txt or .jsonl file (also .gz and .zst).")
     if not name.endswith((".txt", ".jsonl")):
         raise UserError(
-            f"cannot read {path}: got the ending {path.suffix!r}, need .txt or .jsonl (also .gz)."
+            f"cannot read {path}: got the ending {path.suffix!r}, need .txt or .jsonl (also .gz and .zst)."
         )
     if name.endswith(".txt"):
         for _, line in _lines(path):
@@ -41,19 +40,12 @@ def read_texts(path: str | Path, *, columns: Sequence[str] = DEFAULT_COLUMNS) ->
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     number = 0
     try:
-        with _open(path) as stream:
-            for number, raw in enumerate(stream, start=1):
-                yield number, raw.decode("utf-8").removesuffix("\n")
+        for number, raw in enumerate(read_lines(path), start=1):
+            yield number, raw.decode("utf-8").removesuffix("\n")
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path} line {number} is not UTF-8 ({error.reason}). Convert the file to UTF-8."
         ) from error
-    except (EOFError, gzip.BadGzipFile) as error:
-        raise UserError(f"{path} is not a whole gzip file ({error}). Fetch or compress it again.") from error
-
-
-def _open(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
 
 
 def _row_texts(line: str, columns: Sequence[str], *, place: str) -> Iterator[str]:
@@ -69,7 +61,7 @@ def _row_texts(line: str, columns: Sequence[str], *, place: str) -> Iterator[str
     if not found:
         raise UserError(
             f"{place} has the columns {', '.join(map(repr, row)) or 'none'}, need one of "
-            f"{', '.join(map(repr, columns))}. Name the text column with --column."
+            f"{', '.join(map(repr, columns))}. Name the text column with --text-column."
         )
     for column in found:
         if not isinstance(row[column], str):
