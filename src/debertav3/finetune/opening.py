@@ -69,7 +69,7 @@ def check_tokenizer(config: FinetuneConfig, task: Task) -> None:
         UserError: otherwise.
     """
     open_tokenizer(config, task)
-    if config.model not in SIZES and baselines.family_of(config.model) == baselines.OURS:
+    if not is_size(config.model) and baselines.family_of(config.model) == baselines.OURS:
         read_config(locate(config.model))
 
 
