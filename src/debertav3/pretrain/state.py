@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 STATE = "state.json"
+_NAME = re.compile(r"step-\d{9}")
+_LEFTOVER = re.compile(r"\.(tmp|old)-step-\d{9}")
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -106,10 +109,14 @@ class CheckpointStore:
                 engine.accelerator.scaler.load_state_dict(scaler)
 
     def _newest_first(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*"), reverse=True) if self.folder.is_dir() else []
+        if not self.folder.is_dir():
+            return []
+        found = [path for path in self.folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
+        return sorted(found, reverse=True)
 
     def _rotate(self) -> None:
-        for old in self._newest_first()[self.keep :]:
+        own = [path for path in self._newest_first() if (path / MANIFEST).is_file()]
+        for old in own[self.keep :]:
             # Renamed first: a crash in the middle must not leave half a folder under a checkpoint's name.
             doomed = old.with_name(f".old-{old.name}")
             os.replace(old, doomed)
@@ -118,8 +125,9 @@ class CheckpointStore:
     def clean(self) -> None:
         """Remove what a crash left behind. Call in one process only, before the first save."""
         if self.folder.is_dir():
-            for leftover in (*self.folder.glob(".tmp-*"), *self.folder.glob(".old-*")):
-                shutil.rmtree(leftover)
+            for leftover in self.folder.iterdir():
+                if _LEFTOVER.fullmatch(leftover.name):
+                    shutil.rmtree(leftover)
 
 
 def find_fault(folder: Path) -> str | None:
