@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from debertav3.data.jsonl import atomic_write
+
 from debertav3.tasks.tables import read_table
 
 PAIRS = {

@@ -15,10 +15,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from debertav3.data.jsonl import atomic_write
 from edits import FUNCTION_WORDS, NARROWER_TABLE, OPPOSED_TABLE, Editor, Words, bare
 from wordnet import WordNet
 
-from debertav3.data.jsonl import atomic_write
 from debertav3.tasks.tables import read_table
 
 LABELS = ("entailment", "neutral", "contradiction")

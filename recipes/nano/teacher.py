@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from alignment import Alignment, Features
+from debertav3.data.jsonl import atomic_write
 from scipy import sparse
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
 from wordnet import WordNet
 
-from debertav3.data.jsonl import atomic_write
 from debertav3.tasks.tables import read_table
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))

@@ -14,11 +14,11 @@ from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
 
+from debertav3.data.jsonl import atomic_write
 from edits import BROADER_TABLE, FUNCTION_WORDS, NARROWER_TABLE, OPPOSED_TABLE, Editor, Words, bare, put
 from synthetic_pairs import MIN_FREQUENCY, read_sentences
 from wordnet import WordNet
 
-from debertav3.data.jsonl import atomic_write
 from debertav3.tasks.tables import read_table
 
 WAYS = {

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from .options import Command
+from ..files import Output
+from .options import Command, Overwrite
+from .outputs import guard
 from .terminal import wrote
 
 
@@ -32,6 +34,7 @@ def bench(
     rounds: Annotated[int | None, typer.Option(help="Counted rounds.", show_default="7", min=1)] = None,
     threads: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores", min=1)] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw tokens a second as PNG.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure how fast this machine answers.
 
@@ -44,6 +47,14 @@ def bench(
     import os
 
     from ..errors import UserError
+
+    guard(
+        Output(option="--plot", path=plot),
+        inputs={"--model": model, "--exported": exported},
+        overwrite=overwrite,
+    )
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise UserError(f"--plot writes PNG; got {plot}. Give a name that ends in .png.")
     from ..inference.answerers import THREAD_VARIABLES, usable_cores
 
     number = threads or int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
@@ -54,8 +65,6 @@ def bench(
 
     if plot is not None:
         report.require_matplotlib()
-        if plot.suffix.lower() != ".png":
-            raise UserError(f"--plot writes PNG; got {plot}. Give a name that ends in .png.")
     config = BenchConfig(
         model=model,
         exported=tuple(exported or ()),

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..files import Output
 from .finetune import (
     DATA,
     MODEL,
@@ -19,6 +20,7 @@ from .finetune import (
     only_given,
 )
 from .options import Command
+from .outputs import guard
 from .terminal import log_to_stderr, wrote
 
 
@@ -93,6 +95,15 @@ def compare(
         raise UserError(
             f"--seeds {seeds!r}: write whole numbers with commas between, such as 1,2,3."
         ) from None
+    guard(
+        Output(option="--out", path=out, is_folder=True, writes=("compare.*",), may_exist=True),
+        inputs={
+            "--model": models,
+            "--train": [path for paths in train_of.values() for path in paths],
+            "--dev": [path for paths in dev_of.values() for path in paths],
+            "--tokenizer": tokenizer,
+        },
+    )
     found = run_all(
         models,
         {name: {"train": train_of[name], "dev": dev_of[name]} for name in names},

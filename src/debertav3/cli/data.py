@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from ..files import Output
 from .options import Command
+from .outputs import guard
 from .terminal import wrote
 
 data_app = typer.Typer(help="Prepare and check data.", no_args_is_help=True)
@@ -59,7 +61,7 @@ def prepare_command(
     Prints the statistics as JSON. Lines and files that cannot be read are listed with their place in
     OUT/problems.jsonl. Run again with the same arguments, it does only what is unfinished.
     """
-    from ..data.prepare import ExecutorConfig, PrepareConfig, prepare
+    from ..data.prepare import WRITTEN, ExecutorConfig, PrepareConfig, prepare
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = PrepareConfig(
@@ -74,6 +76,10 @@ def prepare_command(
     )
     place = ExecutorConfig(
         kind=executor, workers=workers, slurm_partition=slurm_partition, slurm_time=slurm_time
+    )
+    guard(
+        Output(option="--out", path=out, is_folder=True, writes=WRITTEN, may_exist=True),
+        inputs={"--data": inputs, "--tokenizer": tokenizer},
     )
     index = prepare(config, out, place)
     if index is None:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
+from ..files import Output
 from .data import data_app
 from .finetune import DATA, SETTINGS, HelpSettings, Kind, LabelColumn, PairColumn, TextColumn, only_given
-from .options import Command
+from .options import Command, Overwrite
+from .outputs import guard
 from .terminal import wrote
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ def check_command(
     ] = None,
     help_settings: HelpSettings = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Gets all facts.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Look at labelled data before training.
 
@@ -47,7 +50,12 @@ def check_command(
 
     Prints the facts, then warnings. A file that cannot be trained on ends the command with its line.
     """
-    from ..data.jsonl import write_json
+    guard(
+        Output(option="--json", path=json_file),
+        inputs={"FILES": files, "--dev": dev, "--tokenizer": tokenizer},
+        overwrite=overwrite,
+    )
+    from ..files import write_json
     from ..finetune.doctor import examine
     from ..finetune.preparation import read_data, resolve
 

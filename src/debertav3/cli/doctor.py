@@ -29,6 +29,9 @@ def doctor(
 
     Example: debertav3 doctor models/nano
     """
+    from ..model_folder import locate
+
+    locate(path)  # a wrong path is told before torch is loaded
     from ..checkpoint.doctor import examine
 
     diagnosis = examine(path)

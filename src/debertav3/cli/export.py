@@ -5,7 +5,10 @@ from typing import Annotated
 
 import typer
 
-from .options import Command
+from ..files import Output
+from .inputs import check_file, check_model, choose
+from .options import Command, Overwrite
+from .outputs import guard
 from .terminal import wrote
 
 
@@ -18,7 +21,7 @@ def export(
     format_: Annotated[
         str, typer.Option("--format", help="What is to run it: openvino, onnx, or with --int8 torch.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder to write; an older export there is replaced.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
     task: Annotated[
         str | None, typer.Option(help="Whose head, where a checkpoint has two; what rows --calibration has.")
     ] = None,
@@ -36,6 +39,7 @@ def export(
     force: Annotated[
         bool, typer.Option("--force", help="int8: write what the gate refuses; the model card says so.")
     ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Export a model for OpenVINO, ONNX or int8.
 
@@ -43,8 +47,10 @@ def export(
 
     Example: debertav3 export --model models/nano --format openvino --out nano-openvino
     """
-    from ..inference.export.run import ExportConfig, export_model
+    from ..inference.export.config import ExportConfig
+    from ..inference.exported import ALL_FORMATS
 
+    choose("--format", format_, ALL_FORMATS)
     config = ExportConfig(
         format=format_,
         task=task,
@@ -54,6 +60,15 @@ def export(
         for_long_inputs=for_long_inputs,
         force=force,
     )
+    guard(
+        Output(option="--out", path=out, is_folder=True),
+        inputs={"--model": model, "--calibration": calibration},
+        overwrite=overwrite,
+    )
+    check_file("--calibration", calibration, advice="Give a file of examples, as predict reads them.")
+    check_model(model)
+    from ..inference.export.run import export_model
+
     export_model(model, out, config)
     print(out)
     wrote(out)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
+from ..files import Output
 from ..finetune.config import FinetuneConfig, LabelKind
 from .options import Command, help_settings
+from .outputs import guard
 from .terminal import is_first_process, log_to_stderr, wrote
 
 if TYPE_CHECKING:
@@ -201,7 +203,7 @@ def finetune(
     To repeat a run: debertav3 finetune --config my-nli/run.json --out again
     """
     log_to_stderr()
-    from ..finetune.folder import check_can_be_made
+    from ..finetune.folder import WRITTEN
     from ..finetune.preparation import read_data, resolve
     from ..finetune.records import changes_since, refuse_other_folder
     from ..runs.settings import read_record, read_settings
@@ -234,7 +236,16 @@ def finetune(
         config_file=file,
         overrides=override or [],
     )
-    check_can_be_made(out)
+    guard(
+        Output(option="--out", path=out, is_folder=True, writes=WRITTEN, may_exist=True),
+        inputs={
+            "--model": settings.model,
+            "--train": settings.data.train,
+            "--dev": settings.data.dev,
+            "--tokenizer": settings.tokenizer,
+            "--config": config,
+        },
+    )
     if record:
         refuse_other_folder(record, settings)
     data = read_data(settings)

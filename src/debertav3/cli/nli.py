@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from .inputs import check_loading, check_model
 from .options import Command
 from .predict import BackendName, Calibration, Device, Dtype, HeadLabels, label_list
 
@@ -36,6 +37,8 @@ def nli(
     from ..inference.predictor import Predictor
 
     pair = (check_text(premise, what="the premise"), check_text(hypothesis, what="the hypothesis"))
+    check_loading(backend=backend, dtype=dtype)
+    check_model(model or default_model())
     predictor = Predictor.from_pretrained(
         model or default_model(),
         task="nli",

@@ -7,13 +7,17 @@ or ``--label-column``, in every command. A command is registered with ``cls=Comm
 import dataclasses
 import textwrap
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     from ..runs.settings import Setting, Settings
+
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what earlier commands wrote, never an input.")
+]
 
 FORMER = {
     "--models": ("--model",),

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
-from .options import Command
+from ..files import Output
+from .inputs import check_file, check_loading, check_model, did_you_mean
+from .options import Command, Overwrite
+from .outputs import guard
 from .terminal import wrote
 
 logger = logging.getLogger(__name__)
@@ -161,9 +164,14 @@ def predict(
 
     Example: debertav3 predict nli --model models/nano --data pairs.jsonl --out answers.jsonl
     """
-    from ..inference.files import predict_file
+    from ..inference.files import check_run, predict_file
     from ..inference.row_answers import AnswerOptions
 
+    guard(
+        *check_run(target, metrics, target_format=file_format, resume=resume, overwrite=overwrite),
+        inputs={"--data": source, "--model": model},
+        overwrite=overwrite,
+    )
     options = AnswerOptions(
         candidate_labels=_candidates(task, labels),
         template=template,
@@ -223,6 +231,7 @@ def evaluate(
     multi_label: MultiLabel = False,
     aggregation: Aggregation = "first",
     null_threshold: NullThreshold = "0",
+    overwrite: Overwrite = False,
 ) -> None:
     """Score a checkpoint on labelled rows.
 
@@ -231,7 +240,12 @@ def evaluate(
 
     Example: debertav3 evaluate nli --model models/nano --data dev.jsonl.gz --metrics metrics.json
     """
-    from ..data.jsonl import atomic_write
+    guard(
+        Output(option="--metrics", path=metrics),
+        inputs={"--data": data, "--model": model},
+        overwrite=overwrite,
+    )
+    from ..files import replacing_text
     from ..inference.files import evaluate_file, to_json
     from ..inference.row_answers import AnswerOptions
 
@@ -259,7 +273,7 @@ def evaluate(
     )
     report = to_json(evaluate_file(plan.open(), data, source_format=file_format))
     if metrics is not None:
-        with atomic_write(metrics) as file:
+        with replacing_text(metrics) as file:
             file.write(report)
     print(report, end="")
     wrote(metrics)
@@ -274,22 +288,27 @@ def _plan(
     model: str,
     **loading: Any,
 ) -> "TaskPlan":
-    """How to open a task over a file; a wrong name of either is told before anything is loaded."""
+    """How to open a task over a file; mistakes in either are told before torch is loaded."""
     from ..inference.answerers import TaskPlan
     from ..inference.row_answers import FILE_TASKS
     from ..tasks.columns import find_columns, read_trained
     from ..tasks.formats import DATASETS_PREFIX
     from ..tasks.names import answering_name
+    from ..tasks.tables import read_table
 
     trained = read_trained(model)
     if task not in FILE_TASKS:
         named, task = task, answering_name(task, _config_of(model))
         if task not in FILE_TASKS:
-            raise UserError(f"unknown task {named!r}. Choose one of: {', '.join(FILE_TASKS)}.")
+            near = did_you_mean(named, list(FILE_TASKS))
+            raise UserError(f"unknown task {named!r}.{near} Choose one of: {', '.join(FILE_TASKS)}.")
         trained = trained._replace(task=trained.task or named)
         logger.info("task %s is answered as %s", named, task)
-    if not source.is_file() and not str(source).startswith(DATASETS_PREFIX):
-        raise UserError(f"{source} is no file. Give the path of a file of rows, or datasets:NAME.")
+    check_loading(backend=loading["backend"], dtype=loading["dtype"])
+    if not str(source).startswith(DATASETS_PREFIX):
+        check_file("--data", source, advice="Give the path of a file of rows, or datasets:NAME.")
+        next(iter(read_table(source, named=source_format)), None)  # a wrong format shows at once
+    check_model(model)
     kind, asked = FILE_TASKS[task], options.columns
     for option, column in (
         ("--text-column", asked.text),

@@ -9,9 +9,12 @@ from typing import Annotated
 import typer
 
 from ..errors import MissingExtraError, UserError
+from ..files import Output
 from ..pretrain.settings import Objective, PretrainConfig, Sharing
+from .inputs import check_model
 from .options import Command, help_settings
-from .terminal import log_to_stderr, wrote
+from .outputs import guard
+from .terminal import is_first_process, log_to_stderr, wrote
 
 DATA, MODEL, TRAINING, SETTINGS, RUN = "Data", "Model", "Training", "Settings", "Run"
 
@@ -108,8 +111,8 @@ def pretrain_command(
     Example: debertav3 pretrain --data shards --out run --size nano
 
     Ends with OUT/encoder (open it with any DeBERTa-v2 class), OUT/discriminator, OUT/generator and
-    OUT/report.html. Under torchrun every process takes its share of each batch. SIGTERM saves a checkpoint
-    and exits with 0.
+    OUT/report.html. Under torchrun every process takes its share of each batch. SIGTERM
+    and Ctrl-C save a checkpoint and exit with 0.
     """
     from ..pretrain.settings import recipe
     from ..runs.settings import read_settings
@@ -133,6 +136,16 @@ def pretrain_command(
     if dry_run:
         print(json.dumps(settings.resolved(), indent=1))
         return
+    from ..pretrain.folder import WRITTEN, check_folder
+
+    guard(
+        Output(option="--out", path=out, is_folder=True, writes=WRITTEN, may_exist=True),
+        inputs={"--data": data, "--tokenizer": tokenizer, "--from": start, "--config": config},
+    )
+    if is_first_process():
+        check_folder(out, resume=resume)
+    if start is not None:
+        check_model(start)
     shards, prepare = _shards(data or [], tokenizer or (str(start) if start else None), out)
     try:
         from ..pretrain.run import pretrain
@@ -156,7 +169,11 @@ def _shards(data: list[str], tokenizer: str | None, out: Path) -> tuple[Path, Ca
     folder = Path(data[0])
     is_prepared = any((folder / name).exists() for name in ("index.json", "tokenizer"))
     if len(data) == 1 and (is_prepared or (folder.is_dir() and tokenizer is None)):
-        return folder, None  # pretrain says what is missing in it
+        from ..data.shards import SPLITS, TokenShards
+
+        for split in SPLITS:  # wrong folders are told before torch is loaded; their content is verified later
+            TokenShards(folder, split, verify=False)
+        return folder, None
     if tokenizer is None:
         if not folder.exists() and not data[0].startswith("datasets:"):
             raise UserError(f"--data {folder} does not exist.")
@@ -164,7 +181,9 @@ def _shards(data: list[str], tokenizer: str | None, out: Path) -> tuple[Path, Ca
             "--data with text files needs --tokenizer: the folder of a tokenizer (debertav3 tokenizer train "
             "makes one)"
         )
+    from ..data.documents import plan_units
     from ..data.prepare import ExecutorConfig, PrepareConfig, prepare
 
     config = PrepareConfig(inputs=tuple(data), tokenizer=tokenizer, heldout_share=0.02)
+    plan_units(config.inputs, unit_bytes=config.unit_mib << 20)  # missing files are told at once
     return out / "shards", partial(prepare, config, out / "shards", ExecutorConfig())

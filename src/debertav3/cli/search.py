@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..files import Output
 from .finetune import (
     RUN,
     TRAINING,
@@ -26,6 +27,7 @@ from .finetune import (
     only_given,
 )
 from .options import Command
+from .outputs import guard
 from .terminal import log_to_stderr, wrote
 
 
@@ -71,7 +73,6 @@ def search(
     If interrupted, rerun the command to continue; with more --trials it adds to what is there.
     """
     log_to_stderr()
-    from ..finetune.folder import check_can_be_made
     from ..finetune.preparation import read_data, resolve
     from ..finetune.search import paper_grid, read_grid
     from ..finetune.search import search as run_search
@@ -96,7 +97,16 @@ def search(
         overrides=override or [],
     )
     values = read_grid(grid, base) if grid else paper_grid(model)
-    check_can_be_made(out)
+    guard(
+        Output(option="--out", path=out, is_folder=True, writes=("search.*",), may_exist=True),
+        inputs={
+            "--model": base.model,
+            "--train": base.data.train,
+            "--dev": base.data.dev,
+            "--tokenizer": base.tokenizer,
+            "--config": config,
+        },
+    )
     read_data(base)  # bad data are told before the study begins
     run_search(base, values, out, trials=trials)
     print((out / "search.md").read_text(encoding="utf-8"), end="")

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from .options import Command
+from ..files import Output
+from .options import Command, Overwrite
+from .outputs import guard
 from .terminal import wrote
 
 CHUNK_LINES = 4_096
@@ -38,15 +40,21 @@ def encode(
         bool, typer.Option(help="Recognise [MASK] and the like in text.")
     ] = False,
     threads: Annotated[int, typer.Option(help="Threads of the tokenizer.")] = 2,
+    overwrite: Overwrite = False,
 ) -> None:
     """Turn every line of a file into token ids.
 
     Example: debertav3 tokenizer encode --model models/nano --data lines.txt --out ids.jsonl
     """
+    guard(
+        Output(option="--out", path=output),
+        inputs={"--data": input, "--model": model},
+        overwrite=overwrite,
+    )
     from tqdm import tqdm
 
+    from ..files import replacing
     from ..tokenization import DebertaV3Tokenizer
-    from ..tokenization.atomic import replacing
     from ..tokenization.text_files import read_texts
 
     tokenizer = DebertaV3Tokenizer.from_pretrained(
@@ -77,6 +85,7 @@ def train(
     ] = 0.999997,
     threads: Annotated[int, typer.Option(help="Threads of the trainer; the result depends on them.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train a vocabulary on texts.
 
@@ -89,8 +98,13 @@ def train(
     from tqdm import tqdm
 
     from ..tokenization.text_files import DEFAULT_COLUMNS, read_texts
-    from ..tokenization.training import VocabularyConfig, train_vocabulary
+    from ..tokenization.training import WRITTEN, VocabularyConfig, train_vocabulary
 
+    guard(
+        Output(option="--out", path=out, is_folder=True, writes=WRITTEN),
+        inputs={"--data": inputs},
+        overwrite=overwrite,
+    )
     config = VocabularyConfig(
         vocab_size=vocab_size,
         character_coverage=coverage,

@@ -6,7 +6,10 @@ from typing import Annotated
 
 import typer
 
-from .options import Command
+from ..files import Output
+from .inputs import check_model
+from .options import Command, Overwrite
+from .outputs import guard
 from .terminal import wrote
 
 
@@ -29,6 +32,7 @@ def trim_vocab(
         ),
     ] = None,
     min_count: Annotated[int, typer.Option(help="How often a piece must come to be kept.", min=1)] = 1,
+    overwrite: Overwrite = False,
 ) -> None:
     """Remove tokens that a corpus does not use.
 
@@ -38,6 +42,12 @@ def trim_vocab(
 
     Example: debertav3 trim-vocab --model models/nano --data texts.jsonl.gz --out small
     """
+    guard(
+        Output(option="--out", path=out, is_folder=True),
+        inputs={"--model": model, "--data": corpus},
+        overwrite=overwrite,
+    )
+    check_model(model)
     from dataclasses import asdict
 
     from tqdm import tqdm

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..data.jsonl import atomic_write, write_json
 from ..errors import UserError
+from ..files import replacing_text, write_json
 from ..tasks.glue import GLUE_TASKS
 from .config import FinetuneConfig
 from .folder import check_can_be_made
@@ -320,7 +320,7 @@ def _write(found: Comparison, averages: Sequence[Line], seeds: Sequence[int], ou
             f"- {one.model} on {one.task}, seed {one.seed}: {one.what}: {one.reason}"
             for one in found.failures
         ]
-    with atomic_write(out / "compare.md") as file:
+    with replacing_text(out / "compare.md") as file:
         file.write("\n".join(table) + "\n")
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.jsonl import atomic_write, write_json
 from ..errors import UserError
+from ..files import replacing_text, write_json
 from ..tasks.table_writers import json_line
 from .config import FinetuneConfig
 from .outcomes import Outcome
@@ -70,7 +70,7 @@ def _refuse_others(folder: Path, config: FinetuneConfig) -> None:
 def _write_predictions(outcomes: Mapping[str, Sequence[Outcome]], data: Data, folder: Path) -> None:
     ((name, found),) = outcomes.items()
     examples = data.dev[name]
-    with atomic_write(folder / PREDICTIONS) as file:
+    with replacing_text(folder / PREDICTIONS) as file:
         for one in sorted(found, key=lambda one: one.example):
             row = {
                 "texts": list(examples[one.example].texts),
@@ -96,7 +96,7 @@ def _summary(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     for name, one in found.items():
         logger.info("%s: %.4f ± %.4f (mean ± sd of %d folds)", name, one["mean"], one["sd"], len(folders))
     write_json(out / "folds.json", {"folds": len(folders), "scores": found})
-    with atomic_write(out / PREDICTIONS) as file:
+    with replacing_text(out / PREDICTIONS) as file:
         for folder in folders:
             file.write((folder / PREDICTIONS).read_text(encoding="utf-8"))
     return {"folds": len(folders), "scores": found}

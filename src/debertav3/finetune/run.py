@@ -19,16 +19,16 @@ from transformers.trainer_utils import EvalPrediction
 from ..checkpoint import save_model
 from ..checkpoint.quiet import quiet_transformers
 from ..checkpoint.saving import replacing_folder
-from ..data.jsonl import atomic_write, write_json
 from ..data.probabilities import Probabilities
 from ..errors import MissingExtraError, UserError
+from ..files import replacing_text, write_json
 from ..layers.precision import multiplies_bf16
 from ..models import DebertaV2PreTrainedModel
 from ..runs import page
 from ..tasks.custom import named_columns
 from ..tasks.task import Example, Task
 from ..tasks.text import TextTask
-from . import plots
+from . import checkpoints, plots
 from .adaptation import add_lora, freeze, merged
 from .baselines import check_length
 from .batches import EncodedDataset, PaddingCollator
@@ -71,7 +71,7 @@ def run(
         on_outcomes: called before ``run.json`` is written, with the answers to every dev set's examples.
 
     Returns:
-        The content of ``metrics.json``; None if the run was stopped by SIGTERM and can be resumed.
+        The content of ``metrics.json``; None if SIGTERM or Ctrl-C stopped the run, which can be resumed.
 
     Raises:
         UserError: for unusable data, settings or folders; nothing is written then.
@@ -99,7 +99,8 @@ def run(
             trained = trainer.train(resume_from_checkpoint=str(start_from) if start_from else None)
         if trainer.saves.is_stopped:
             step = trainer.state.global_step
-            logger.warning("stopped by SIGTERM at step %d; --resume goes on from there", step)
+            reason = trainer.saves.request.reason
+            logger.warning("stopped by %s at step %d: continue with --resume", reason, step)
             return None
         trainer.check_weights()
         report, outcomes, fitted = _report(prepared, steps=trained.global_step)
@@ -107,28 +108,46 @@ def run(
         if trainer.is_world_process_zero():
             _report_divergence(prepared, error, out, config=config, data=data, made_of=(sums, contents))
         raise
-    add_word_baselines(report["dev"], facts.get("dev", {}))
-    report |= {"data": facts, "seconds": time.perf_counter() - started}
-    if trainer.is_world_process_zero():
-        trained_model = merged(trainer.model)
-        record = _record(prepared, config, out, made_of=(sums, contents), model=trained_model)
-        with quiet_transformers():
-            _save(trained_model, out, tokenizer)
-        if fitted is not None:
-            fitted.write(out)
-        write_json(out / "metrics.json", finite(report))
-        worst_of = {source: worst(found, WORST_SHOWN) for source, found in outcomes.items()}
-        _write(out / "report.html", render(report, record, data, worst_of))
-        _write(
-            out / "README.md", model_card(report, record, data, architecture=trained_model.config.to_dict())
-        )
-        if on_outcomes is not None:
-            on_outcomes(outcomes)
-        write_json(out / "run.json", record)  # comes last, so a folder that has it is complete
-        _tell(report, prepared.task.best_metric, prepared.labels, out)
-        if not config.checkpoints.keep_checkpoints:
-            remove_checkpoints(out)
+    with _tells_what_is_kept(out):
+        add_word_baselines(report["dev"], facts.get("dev", {}))
+        report |= {"data": facts, "seconds": time.perf_counter() - started}
+        if trainer.is_world_process_zero():
+            trained_model = merged(trainer.model)
+            record = _record(prepared, config, out, made_of=(sums, contents), model=trained_model)
+            with quiet_transformers():
+                _save(trained_model, out, tokenizer)
+            if fitted is not None:
+                fitted.write(out)
+            write_json(out / "metrics.json", finite(report))
+            worst_of = {source: worst(found, WORST_SHOWN) for source, found in outcomes.items()}
+            _write(out / "report.html", render(report, record, data, worst_of))
+            _write(
+                out / "README.md",
+                model_card(report, record, data, architecture=trained_model.config.to_dict()),
+            )
+            if on_outcomes is not None:
+                on_outcomes(outcomes)
+            write_json(out / "run.json", record)  # comes last, so a folder that has it is complete
+            _tell(report, prepared.task.best_metric, prepared.labels, out)
+            if not config.checkpoints.keep_checkpoints:
+                remove_checkpoints(out)
     return report
+
+
+@contextlib.contextmanager
+def _tells_what_is_kept(out: Path) -> Iterator[None]:
+    """Say that the training is not lost where its report or model cannot be written."""
+    try:
+        yield
+    except (KeyboardInterrupt, OSError, UserError) as error:
+        kept = checkpoints.newest_complete(checkpoints_of(out))
+        if kept is None:
+            raise
+        told = f"What was trained is kept in {kept}: continue with --resume."
+        if isinstance(error, KeyboardInterrupt):
+            logger.warning("%s", told)
+            raise
+        raise UserError(f"{str(error).rstrip('.')}. {told}") from error
 
 
 @contextlib.contextmanager
@@ -164,7 +183,7 @@ def open_for_training(config: FinetuneConfig, data: Data, tokenizer: Any) -> Pre
 
 
 def _write(path: Path, text: str) -> None:
-    with atomic_write(path) as file:
+    with replacing_text(path) as file:
         file.write(text)
 
 
