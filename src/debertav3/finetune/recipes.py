@@ -84,7 +84,7 @@ def recipe(size: str | None, task: str, *, sift: bool = False) -> dict[str, Any]
 
     Args:
         size: a name of ``debertav3.sizes``.
-        task: a name of ``finetune/tasks.py``.
+        task: a name of ``tasks/names.py``.
         sift: whether SiFT is on; where no recipe with it was published, the one without is taken.
     """
     if size is None:
