@@ -271,8 +271,8 @@ def _plan(
     from ..inference.answerers import TaskPlan
     from ..inference.row_answers import FILE_TASKS
     from ..tasks.columns import find_columns, read_trained
-    from ..tasks.formats import DATASETS_PREFIX
     from ..tasks.names import answering_name
+    from ..tasks.typed_tables import DATASETS_PREFIX
 
     trained = read_trained(model)
     if task not in FILE_TASKS:
