@@ -122,7 +122,7 @@ ROWS = (
         "epochs=3",
         task="custom",
         kind="csv",
-        options=("--label", "Taken from"),
+        options=("--label-column", "Taken from"),
     ),
     derived(
         "mentions",
@@ -132,7 +132,7 @@ ROWS = (
         "balance_classes=true",
         task="custom",
         kind="csv",
-        options=("--label", "mentions"),
+        options=("--label-column", "mentions"),
     ),
     derived(
         "relatedness",
@@ -140,7 +140,7 @@ ROWS = (
         "epochs=2",
         task="custom",
         kind="csv",
-        options=("--text", "first", "--pair", "second", "--label", "how alike"),
+        options=("--text-column", "first", "--pair-column", "second", "--label-column", "how alike"),
     ),
     derived("tags", "max_length=64", "epochs=4", "learning_rate=5e-4", "balance_classes=true", task="custom"),
     derived(
@@ -149,7 +149,16 @@ ROWS = (
         "train_limit=3000",
         "epochs=1",
         task="custom",
-        options=("--text", "query", "--pair", "text", "--label", "relevant", "--kind", "ranking"),
+        options=(
+            "--text-column",
+            "query",
+            "--pair-column",
+            "text",
+            "--label-column",
+            "relevant",
+            "--label-kind",
+            "ranking",
+        ),
     ),
 )
 

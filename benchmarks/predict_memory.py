@@ -65,7 +65,7 @@ def run(folder: Path, source: Path, target: Path) -> tuple[float, float]:
     """Seconds and largest resident MiB of one ``predict``."""
     command = [sys.executable, "-m", "debertav3", "predict", "nli", "--model", str(folder)]
     started = time.perf_counter()
-    process = subprocess.Popen([*command, "--input", str(source), "--output", str(target)])
+    process = subprocess.Popen([*command, "--data", str(source), "--out", str(target)])
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"predict ended with status {status}")

@@ -72,7 +72,7 @@ def proportional_bytes(process: int) -> int:
 
 def prepare(inputs: Path, out: Path) -> dict[str, Any]:
     """One ``data prepare`` in a process of its own."""
-    command = [sys.executable, "-m", "debertav3", "data", "prepare", "--input", str(inputs)]
+    command = [sys.executable, "-m", "debertav3", "data", "prepare", "--data", str(inputs)]
     before, started, most = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter(), 0
     with subprocess.Popen([*command, "--tokenizer", str(NANO), "--out", str(out)]) as process:
         while process.poll() is None:

@@ -172,7 +172,11 @@ def test_a_hub_name_is_read_from_the_cache_without_a_network(nano: Path, tmp_pat
     assert json.loads((tmp_path / "out.jsonl").read_text()) == want
 
     done = subprocess.run(
-        [*command, "--model", "owner/other"], capture_output=True, text=True, cwd=tmp_path, env=environment
+        [*command, "--overwrite", "--model", "owner/other"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
     )
     assert done.returncode == 2
     assert done.stderr.startswith(

@@ -3,6 +3,8 @@
 import gzip
 import hashlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -139,6 +141,69 @@ def test_a_folder_begun_otherwise_is_refused(corpus: Path, nano: Path, tmp_path:
     (tmp_path / "foreign" / "note.txt").write_text("x")
     with pytest.raises(UserError, match="not begun by data prepare"):
         run(corpus, nano, tmp_path / "foreign")
+
+
+def test_a_tokenizer_retrained_in_place_is_noticed_and_the_shards_keep_theirs(
+    corpus: Path, nano: Path, tmp_path: Path
+) -> None:
+    mine, out = tmp_path / "tokenizer", tmp_path / "out"
+    shutil.copytree(nano, mine)
+    run(corpus, mine, out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    retrain(mine)
+    with pytest.raises(UserError, match="the tokenizer differ"):
+        run(corpus, mine, out)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_what_a_folder_depends_on_is_known_by_content_and_not_by_path(
+    corpus: Path, nano: Path, tmp_path: Path
+) -> None:
+    wanted = run(corpus, nano, tmp_path / "out")
+    moved, tokenizer = tmp_path / "moved", tmp_path / "moved-tokenizer"
+    shutil.copytree(corpus, moved)
+    shutil.copytree(nano, tokenizer)
+    assert run(moved, tokenizer, tmp_path / "out")["fingerprint"] == wanted["fingerprint"]
+    victim = next(path for path in sorted(moved.iterdir()) if path.suffix == ".jsonl")
+    times = victim.stat()
+    victim.write_bytes(victim.read_bytes().replace(b"a", b"e", 1))
+    os.utime(victim, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(UserError, match="the data differ"):
+        run(moved, tokenizer, tmp_path / "out")
+
+
+def test_shards_of_two_vocabularies_get_no_index(
+    corpus: Path, nano: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    run(corpus, nano, out)
+    for path in (out / "index.json", out / "stages/tasks/index/completions/00000"):
+        path.unlink()
+    facts = out / "stages" / "facts" / "00001.json"
+    facts.write_text(json.dumps(json.loads(facts.read_text()) | {"tokenizer": "0" * 64}))
+    with pytest.raises(UserError, match="stage 'index'"):
+        run(corpus, nano, out)
+    assert "several vocabularies" in caplog.text
+    assert not (out / "index.json").exists()
+
+
+def test_a_finished_folder_that_was_damaged_is_not_complete(corpus: Path, nano: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(corpus, nano, out)
+    path = next(path for path in sorted((out / "train").glob("*.tokens")) if path.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="is damaged"):
+        run(corpus, nano, out)
+
+
+def retrain(folder: Path) -> None:
+    """Another vocabulary of the same size in the same folder."""
+    from debertav3.tokenization.training import VocabularyConfig, train_vocabulary
+
+    words = [f"word{number} {number}" for number in range(2000)]
+    train_vocabulary(words, folder, VocabularyConfig(vocab_size=400))
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])

@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from debertav3 import Predictor, UserError
-from debertav3.inference.export.run import ExportConfig, export_model
+from debertav3.inference.export.config import ExportConfig
+from debertav3.inference.export.run import export_model
 from debertav3.inference.exported import FORMATS, read_exported
 from tiny_models import ModelFolders, assert_same
 

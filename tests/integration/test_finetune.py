@@ -352,7 +352,9 @@ def test_the_folder_of_the_model_is_not_written_over(tiny: Path, configure: Conf
 def test_a_folder_with_other_files_is_used_and_keeps_them(configure: Configure, tmp_path: Path) -> None:
     out = tmp_path / "out"
     (out / "checkpoints").mkdir(parents=True)
-    (out / "checkpoints" / ".settings.json.1.part").touch()  # of a run that was killed at its first writing
+    (
+        out / "checkpoints" / ".settings.json.0123abcd.debertav3-partial"
+    ).touch()  # of a run that was killed at its first writing
     (out / "notes.txt").write_text("mine", encoding="utf-8")
     train(configure(max_steps=1), out, resume=True)
     assert (out / "notes.txt").read_text(encoding="utf-8") == "mine"

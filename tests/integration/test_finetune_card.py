@@ -130,9 +130,9 @@ def test_the_lines_of_the_card_run(
         "sst2": "positive",
         "stsb": ".",
         "several": "blue",
-        "ranking": "The shop is shut.",
+        "ranking": TEXTS[0],
         "ner": "[",
-        "copa": "He s",
+        "copa": ".",
     }
     assert wanted.get(task, "\n") in shown
 
@@ -181,7 +181,7 @@ def test_the_threshold_of_the_card_has_the_best_f1(
     args = ["evaluate", "qa", *args[:cut], "--data", "qa.jsonl", *args[cut + 4 :]]
     done = CliRunner().invoke(app, args)
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["f1"] * 100 == pytest.approx(scores["best_f1"], abs=1e-6)
+    assert json.loads(done.stdout)["f1"] == pytest.approx(scores["best_f1"], abs=1e-6)
 
 
 def test_a_fitted_temperature_is_used_and_can_be_left_out(ours: Path, tmp_path: Path) -> None:
@@ -205,3 +205,27 @@ def test_a_fitted_temperature_is_used_and_can_be_left_out(ours: Path, tmp_path: 
         answer = Predictor.from_pretrained(tmp_path / "model", calibrated=calibrated).classify(TEXTS[0])
         wanted = (logits / temperature).softmax(-1).tolist()
         assert list(answer["scores"].values()) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_the_card_of_a_classifier_shows_a_row_and_the_command_for_a_table(
+    ours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from debertav3.cli import app, predict
+
+    ticket = 'My invoice isn\'t "right".'
+    rows = [{"sentence": ticket if n == 0 else f"{TEXTS[n % 3]} {n}", "label": n % 2} for n in range(6)]
+    trained(ours, "sst2", tmp_path / "my model", rows=rows)
+    card = (tmp_path / "my model" / "README.md").read_text(encoding="utf-8")
+    assert f"predictor.classify({json.dumps(ticket)})" in card
+    monkeypatch.chdir(tmp_path)
+    assert "positive" in printed(snippet(card))
+    if not any(command.name == "predict" for command in app.registered_commands):
+        predict.register(app)
+    (line,) = re.findall(r"^debertav3 predict .*$", card, re.MULTILINE)
+    Path("rows.csv").write_text("sentence,label\nA bird sings.,positive\n", encoding="utf-8")
+    done = CliRunner().invoke(app, shlex.split(line)[1:])
+    assert done.exit_code == 0, done.output
+    assert json.loads(Path("metrics.json").read_text(encoding="utf-8"))["labelled"] == 1
+    assert "prediction" in Path("answers.csv").read_text(encoding="utf-8")

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 pytest.importorskip("datatrove")
 
 from debertav3.data.prepare import ExecutorConfig, PrepareConfig, prepare
+from debertav3.files import damage_of
 from debertav3.pretrain.settings import PretrainConfig, recipe
-from debertav3.pretrain.state import find_fault
 
 KILLS = 50
 CONFIG = recipe("nano").changed(
@@ -57,7 +57,7 @@ def test_fifty_kills_lose_nothing(nano: Path, tmp_path: Path) -> None:
         while newest_step(out) <= before and time.monotonic() < deadline:  # at least one step of each life
             time.sleep(0.01)
         if number % 2:  # every other one while a checkpoint is being written
-            while not list((out / "checkpoints").glob(".tmp-*")) and time.monotonic() < deadline:
+            while not list((out / "checkpoints").glob(".step-*")) and time.monotonic() < deadline:
                 time.sleep(0.001)
             time.sleep(chance.random() * 0.05)
         else:
@@ -66,8 +66,8 @@ def test_fifty_kills_lose_nothing(nano: Path, tmp_path: Path) -> None:
         child.join()
         assert child.exitcode == -signal.SIGKILL
         killed += 1
-        during_a_save += bool(list((out / "checkpoints").glob(".tmp-*")))
-        complete = [path for path in (out / "checkpoints").glob("step-*") if find_fault(path) is None]
+        during_a_save += bool(list((out / "checkpoints").glob(".step-*")))
+        complete = [path for path in (out / "checkpoints").glob("step-*") if damage_of(path) is None]
         assert complete, "no complete checkpoint is left"
         seen.append(newest_step(out))
     assert killed == KILLS and during_a_save >= 5

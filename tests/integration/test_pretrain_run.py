@@ -24,11 +24,11 @@ from debertav3.checkpoint import open_trio
 from debertav3.cli.pretrain import pretrain_command
 from debertav3.data.prepare import ExecutorConfig, PrepareConfig, prepare
 from debertav3.errors import UserError
+from debertav3.files import damage_of
 from debertav3.models import DebertaV2ForReplacedTokenDetection, DebertaV2Model
 from debertav3.pretrain.networks import build_networks, export
 from debertav3.pretrain.run import pretrain
 from debertav3.pretrain.settings import PretrainConfig, recipe
-from debertav3.pretrain.state import find_fault
 
 TINY = recipe("nano").changed(
     steps=6, global_batch=4, micro_batch=4, length=24, generator_layers=1, warmup_steps=2,
@@ -59,7 +59,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, shards: Path) -> Path:
 
 def last_state(out: Path) -> dict[str, torch.Tensor]:
     folder = out / "checkpoints" / "step-000000006"
-    assert find_fault(folder) is None
+    assert damage_of(folder) is None
     names = [path.name for path in folder.glob("*.safetensors")]
     assert sorted(names) == sorted(
         f"{network}{part}.safetensors"
@@ -87,7 +87,7 @@ def copy_cut_back(finished: Path, out: Path) -> None:
     subprocess.run(["cp", "-r", str(old), str(out / "checkpoints")], check=True)
     for name in ("run.json", "metrics.jsonl"):
         (out / name).write_bytes((finished / name).read_bytes())
-    (out / "checkpoints" / ".tmp-step-000000006").mkdir()
+    (out / "checkpoints" / ".step-000000006.0123abcd.debertav3-partial").mkdir()
 
 
 def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(
@@ -118,9 +118,9 @@ def test_micro_batches_and_logging_may_change_on_resume_but_not_the_recipe(
 def test_damage_to_a_checkpoint_is_seen(damage: str, finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "step-000000003"
     subprocess.run(["cp", "-r", str(finished / "checkpoints" / folder.name), str(folder)], check=True)
-    assert find_fault(folder) is None
+    assert damage_of(folder) is None
     spoil(folder, damage)
-    assert find_fault(folder) is not None
+    assert damage_of(folder) is not None
 
 
 def spoil(folder: Path, damage: str) -> None:
@@ -211,7 +211,7 @@ def test_sigterm_saves_and_exits_with_zero(shards: Path, tmp_path: Path) -> None
     assert process.returncode == 0
     assert json.loads(answer)["finished"] is False
     checkpoints = list((out / "checkpoints").glob("step-*"))
-    assert len(checkpoints) == 1 and find_fault(checkpoints[0]) is None
+    assert len(checkpoints) == 1 and damage_of(checkpoints[0]) is None
 
 
 def test_exports_open_in_stock_transformers_and_equal_the_discriminator(finished: Path) -> None:
@@ -362,7 +362,7 @@ def test_a_full_disk_is_named_and_earlier_checkpoints_stay(shards: Path, tmp_pat
         signal.signal(signal.SIGXFSZ, signals)
     assert not list((tmp_path / "run" / "checkpoints").glob("step-*"))
     assert pretrain(TINY, shards, tmp_path / "run", resume=True)
-    assert find_fault(tmp_path / "run" / "checkpoints" / "step-000000006") is None
+    assert damage_of(tmp_path / "run" / "checkpoints" / "step-000000006") is None
 
 
 def test_straight_from_text(nano: Path, tmp_path: Path) -> None:
@@ -371,22 +371,20 @@ def test_straight_from_text(nano: Path, tmp_path: Path) -> None:
         (tmp_path / f"{name}.txt").write_text("\n\n".join(text))
     settings = ["length=24", "global_batch=2", "precision=fp32", "generator_layers=1", "validation_windows=2"]
     pretrain_command(
-        out=tmp_path / "run", text=[str(tmp_path / "a.txt"), str(tmp_path / "b.txt")], tokenizer=str(nano),
+        out=tmp_path / "run", data=[str(tmp_path / "a.txt"), str(tmp_path / "b.txt")], tokenizer=str(nano),
         size="nano", steps=1, override=settings,
     )  # fmt: skip
     DebertaV2Model.from_pretrained(tmp_path / "run" / "encoder")
-    with pytest.raises(UserError, match="--text needs --tokenizer"):
-        pretrain_command(out=tmp_path / "other", text=[str(tmp_path / "a.txt")], size="nano")
+    with pytest.raises(UserError, match="--data with text files needs --tokenizer"):
+        pretrain_command(out=tmp_path / "other", data=[str(tmp_path / "a.txt")], size="nano")
 
 
-def test_data_and_text_together_are_refused_before_text_is_prepared(
-    shards: Path, nano: Path, tmp_path: Path
-) -> None:
-    out, text = tmp_path / "run", [str(tmp_path / "a.txt")]
-    with pytest.raises(UserError, match="either --data SHARDS or --text FILE"):
-        pretrain_command(out=out, data=shards, text=text, tokenizer=str(nano), size="nano")
-    with pytest.raises(UserError, match="either --data SHARDS or --text FILE"):
+def test_data_that_is_missing_is_named_before_anything_is_prepared(nano: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(UserError, match="no data: give --data SHARDS"):
         pretrain_command(out=out, size="nano")
+    with pytest.raises(UserError, match="absent does not exist"):
+        pretrain_command(out=out, data=[str(tmp_path / "absent")], size="nano")
     assert not out.exists()
 
 

@@ -392,7 +392,7 @@ def test_failed_save_leaves_the_old_checkpoint_and_nothing_else(tmp_path: Path) 
     folder = tmp_path / "model"
     save_model(models.DebertaV2Model(tiny_config()), folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(UserError, match=r"saving to .* failed: .*No space left"):
+    with pytest.raises(UserError, match=r"cannot be written: .*No space left"):
         save_model(models.DebertaV2Model(tiny_config()), folder, FailingTokenizer())
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert list(tmp_path.iterdir()) == [folder]
@@ -416,5 +416,8 @@ def test_saving_over_a_checkpoint_replaces_its_files_and_keeps_others(tmp_path: 
 
 def test_file_in_the_way_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "model").write_text("x")
-    with pytest.raises(UserError, match="is a file; name a folder"), replacing_folder(tmp_path / "model"):
+    with (
+        pytest.raises(UserError, match="is a file"),
+        replacing_folder(tmp_path / "model"),
+    ):
         pass

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from debertav3.files import damage_of
 from debertav3.finetune import checkpoints
 
 
@@ -20,13 +21,15 @@ def published(folder: Path, step: int) -> Path:
 
 def test_a_published_checkpoint_is_whole(tmp_path: Path) -> None:
     target = published(tmp_path, 7)
-    assert checkpoints.fault(target) is None
+    assert damage_of(target) is None
     assert not (tmp_path / checkpoints.STAGING).exists()
     assert published(tmp_path, 7) == target  # the same step again replaces it
-    assert checkpoints.fault(target) is None
+    assert damage_of(target) is None
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "no-manifest", "bad-manifest"])
+@pytest.mark.parametrize(
+    "damage", ["flip", "truncate", "delete", "no-manifest", "bad-manifest", "empty-manifest"]
+)
 def test_damage_is_found_and_the_older_checkpoint_taken(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -38,9 +41,9 @@ def test_damage_is_found_and_the_older_checkpoint_taken(
     elif damage == "delete":
         (newer / "inner" / "state").unlink()
     elif damage == "no-manifest":
-        (newer / checkpoints.MANIFEST).unlink()
+        (newer / "manifest.json").unlink()
     else:
-        (newer / checkpoints.MANIFEST).write_text("{", encoding="utf-8")
+        (newer / "manifest.json").write_text("{" if damage == "bad-manifest" else "{}", encoding="utf-8")
     with caplog.at_level(logging.WARNING):
         assert checkpoints.newest_complete(tmp_path) == older
     assert "checkpoint-10" in caplog.text

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from debertav3.data.jsonl import atomic_write, write_json
 from debertav3.errors import UserError
+from debertav3.files import replacing_text, write_json
 from debertav3.tasks.table_writers import json_line
 from debertav3.tasks.tables import read_table
 
@@ -18,7 +18,7 @@ ROWS = [{"text": "caf\u00e9"}, {"text": "b", "n": [1, None]}]
 @pytest.mark.parametrize("name", ["out.jsonl", "new/folder/out.jsonl.gz"])
 def test_what_is_written_reads_back(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    with atomic_write(path) as file:
+    with replacing_text(path) as file:
         file.writelines(map(json_line, ROWS))
         assert not path.exists()
     assert [row.fields for row in read_table(path)] == ROWS
@@ -39,7 +39,7 @@ def test_no_number_leaves_that_json_does_not_have(number: float) -> None:
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "out.json"
     write_json(path, {"old": 1})
-    with pytest.raises(RuntimeError), atomic_write(path) as file:
+    with pytest.raises(RuntimeError), replacing_text(path) as file:
         file.write("half")
         raise RuntimeError
     assert json.loads(path.read_text()) == {"old": 1}
@@ -50,7 +50,7 @@ def test_a_full_disk_is_one_clear_line_and_nothing_is_left(tmp_path: Path) -> No
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))  # the kernel's own "file too large"
     try:
-        with pytest.raises(UserError, match="cannot be written"), atomic_write(tmp_path / "out") as file:
+        with pytest.raises(UserError, match="cannot be written"), replacing_text(tmp_path / "out") as file:
             file.write("x" * (2 << 20))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -58,7 +58,7 @@ def test_a_full_disk_is_one_clear_line_and_nothing_is_left(tmp_path: Path) -> No
 
 
 def test_an_error_of_the_block_itself_is_not_called_a_write_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "out"):
+    with pytest.raises(FileNotFoundError), replacing_text(tmp_path / "out"):
         (tmp_path / "other").read_text()
 
 
@@ -68,7 +68,7 @@ def test_links_are_written_through_and_folders_refused(tmp_path: Path) -> None:
     write_json(tmp_path / "link", {"a": 1})
     assert (tmp_path / "link").is_symlink()
     assert json.loads((tmp_path / "real").read_text()) == {"a": 1}
-    with pytest.raises(UserError, match="not an ordinary file"), atomic_write(tmp_path):
+    with pytest.raises(UserError, match="not an ordinary file"), replacing_text(tmp_path):
         pass
-    with pytest.raises(UserError, match="cannot be written"), atomic_write(tmp_path / "real" / "below"):
+    with pytest.raises(UserError, match="cannot be written"), replacing_text(tmp_path / "real" / "below"):
         pass

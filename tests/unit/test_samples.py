@@ -3,6 +3,7 @@
 import json
 from itertools import chain, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from debertav3.data.masking import MaskingConfig, Vocabulary
 from debertav3.data.permutation import Permutation
 from debertav3.data.samples import PretrainingData, open_windows, segment_layout
 from debertav3.data.shards import FORMAT, INDEX_NAME, ShardWriter, TokenShards, token_dtype
-from debertav3.data.windows import MIN_PIECE, SpecialIds, window_begins
+from debertav3.data.windows import MIN_PIECE, PackedWindows, SpecialIds, window_begins
 from debertav3.errors import UserError
 from debertav3.pretrain.batches import MaskedBatch, Share, load_steps
 
@@ -205,6 +206,66 @@ def test_damaged_or_foreign_folders_are_refused(tmp_path: Path, documents: list[
     (tmp_path / INDEX_NAME).write_text("{}")
     with pytest.raises(UserError, match="is not a"):
         TokenShards(tmp_path)
+
+
+@pytest.mark.parametrize("ending", ["tokens", "ends"])
+def test_one_flipped_bit_is_noticed_at_opening(
+    tmp_path: Path, documents: list[list[list[int]]], ending: str
+) -> None:
+    write_shards(tmp_path, documents)
+    path = tmp_path / "train" / f"00001.{ending}"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"00001\.{ending} is damaged"):
+        TokenShards(tmp_path)
+
+
+def test_ids_beyond_the_vocabulary_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"holds the id {SIZE}, and the vocabulary has only {SIZE} ids"):
+        write_shards(tmp_path, [[[5, SIZE]]])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"vocab_size": None}, "vocab_size"),
+        ({"vocab_size": 70_000}, "dtype"),
+        ({"fingerprint": 1}, "fingerprint"),
+        ({"splits": {}}, "splits"),
+        ({"splits": {"train": [{}], "heldout": []}}, "name"),
+        ({"splits": {"train": [{"name": "../x"}], "heldout": []}}, "name"),
+        ({"splits": {"train": [{"name": "0", "num_tokens": -1}], "heldout": []}}, "counts"),
+        ({"tokenizer": "0" * 64}, "is not the tokenizer that made these shards"),
+    ],
+)
+def test_an_index_that_cannot_be_is_refused(
+    tmp_path: Path, documents: list[list[list[int]]], change: dict[str, Any], message: str
+) -> None:
+    write_shards(tmp_path, documents)
+    path = tmp_path / INDEX_NAME
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UserError, match=message):
+        TokenShards(tmp_path)
+
+
+def test_kept_window_plans_are_used_only_if_they_are_whole_and_of_these_documents(
+    tmp_path: Path, documents: list[list[list[int]]]
+) -> None:
+    def windows() -> list[list[int]]:
+        opened = PackedWindows(write_shards(tmp_path, documents), length=32, special=SPECIAL)
+        return [opened[index].input_ids.tolist() for index in range(len(opened))]
+
+    wanted = windows()
+    kept = sorted((tmp_path / "train" / "windows").iterdir())
+    assert len(kept) == len(documents)
+    for path in kept:
+        content = bytearray(path.read_bytes())
+        content[-12] ^= 1
+        path.write_bytes(content)
+    assert windows() == wanted
+    documents = [[shard[0], *shard] for shard in documents]
+    assert windows() != wanted
 
 
 def test_too_little_text_for_one_window_is_refused(shards: TokenShards) -> None:

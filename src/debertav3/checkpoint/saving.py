@@ -1,9 +1,6 @@
 """``save_model``: a checkpoint folder that appears whole or not at all, and that stock transformers opens."""
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from safetensors import SafetensorError
 
+from .. import files
 from ..errors import UserError
 
 if TYPE_CHECKING:
@@ -69,58 +67,16 @@ def _check_config(path: Path) -> None:
 
 @contextmanager
 def replacing_folder(target: Path) -> Iterator[Path]:
-    """Give a temporary folder whose files become those of ``target`` when the block ends well.
+    """`files.replacing_folder` for what safetensors writes: it reports a full disk in its own way.
 
     Raises:
         UserError: if ``target`` is a file, or it or the folder above it cannot be written.
     """
-    if target.exists() and not target.is_dir():
-        raise UserError(f"{target} is a file; name a folder to save to")
-    target = target.resolve()
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {target.parent}: {error.strerror}; choose another folder"
-        ) from error
-    try:
-        yield partial
-        _move(partial, target)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"saving to {target} failed: {error}; free some space or choose another place"
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _move(partial: Path, target: Path) -> None:
-    for path in partial.rglob("*"):
-        if path.is_file():
-            path.chmod(0o666 & ~_umask())  # safetensors makes files private; other users may serve them
-            _flush(path)
-    partial.chmod(0o777 & ~_umask())  # mkdtemp makes it private
-    if not target.exists():
-        partial.rename(target)
-    else:
-        for path in sorted(partial.iterdir(), key=lambda p: p.name == "config.json"):
-            if path.is_dir() and (target / path.name).is_dir():  # rename replaces files, but no full folder
-                (target / path.name).rename(partial / f".old.{path.name}")
-            path.replace(target / path.name)
-    _flush(target.parent)
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file, or a folder's list of files, is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+    with files.replacing_folder(target) as partial:
+        try:
+            yield partial
+        except SafetensorError as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{target} cannot be written: {reason}. Free some space and run the same command again."
+            ) from error

@@ -1,25 +1,46 @@
-"""The ``debertav3`` command. Each command stands in the module of its name, heavy imports inside functions.
+"""The ``debertav3`` command. Each command is in the module of its name, with heavy imports inside functions.
 
 stdout carries answers only. Bad input ends in one line on stderr and exit code 2. With ``DEBERTAV3_LOG=info``
-stderr tells what is chosen and done.
+stderr says what is chosen and done.
 """
 
 import logging
 import os
+import signal
 import sys
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
+from .. import __version__
 from ..errors import UserError
+from ..files import DISK_ERRORS
 
 app = typer.Typer(
     name="debertav3",
     help="DeBERTaV3: entailment, zero-shot labels, entities, answers, fine-tuning and checkpoints.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"debertav3 {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop."),
+    ] = False,
+) -> None:
+    """DeBERTaV3: entailment, zero-shot labels, entities, answers, fine-tuning and checkpoints."""
 
 
 def _register() -> None:
@@ -52,7 +73,7 @@ def _show_log() -> None:
         return
     if level not in LOG_LEVELS:
         raise UserError(f"DEBERTAV3_LOG is {level!r}; need one of: {', '.join(LOG_LEVELS)}.")
-    from .finetune import log_to_stderr
+    from .terminal import log_to_stderr
 
     log_to_stderr()
     logging.getLogger("debertav3").setLevel(level.upper())
@@ -61,12 +82,12 @@ def _show_log() -> None:
 def main() -> None:
     """Run the command line; the entry point of the ``debertav3`` script."""
     _register()
+    _end_cleanly_on_sigterm()
     try:
         _show_log()
         app()
     except UserError as error:
-        print(f"debertav3: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _fail(str(error))
     except KeyboardInterrupt:
         print("debertav3: interrupted", file=sys.stderr)
         sys.exit(130)
@@ -74,3 +95,38 @@ def main() -> None:
         # The reader of our stdout (``| head``) has left: nothing is wrong, and nothing more can be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except MemoryError:
+        _fail("memory ran out. Take smaller batches, a smaller model, or a machine with more memory.")
+    except OSError as error:
+        # The net below the checks: a disk that fills, a file that vanishes while a command runs.
+        if error.errno is None:  # of a library, not of the system
+            raise
+        _fail(_reason(error))
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"debertav3: error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _reason(error: OSError) -> str:
+    if error.errno in DISK_ERRORS and error.filename is None:
+        return f"the disk cannot take more: {error.strerror}. Free some space and run the same command again."
+    place = "" if error.filename is None else f"{error.filename}: "
+    return f"{place}{error.strerror}. Check the path, its permissions and the space on the disk."
+
+
+def _end_cleanly_on_sigterm() -> None:
+    """Let SIGTERM unwind as Ctrl-C does, so that temporary files go and what is answered is kept.
+
+    Fine-tuning and pre-training take the signal over while they train.
+    """
+    owner = os.getpid()
+
+    def stop(number: int, _: FrameType | None) -> None:
+        if os.getpid() != owner:  # a forked worker: it owns nothing that must be cleaned up
+            os._exit(128 + number)
+        print("debertav3: terminated", file=sys.stderr)
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)

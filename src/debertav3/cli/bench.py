@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
-from .several_values import SeveralValues
+from ..files import Output
+from .options import Command, Overwrite
+from .outputs import guard
+from .terminal import wrote
 
 
 def register(app: typer.Typer) -> None:
-    app.command(cls=SeveralValues)(bench)
+    app.command(cls=Command)(bench)
 
 
 def bench(
@@ -31,8 +34,11 @@ def bench(
     rounds: Annotated[int | None, typer.Option(help="Counted rounds.", show_default="7", min=1)] = None,
     threads: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores", min=1)] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw tokens a second as PNG.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Measure this machine: its rate of matrix products, then every backend beside stock transformers.
+    """Measure how fast this machine answers.
+
+    Its rate of matmuls, then every backend beside stock transformers.
 
     All run in one process in alternating rounds. The table comes on stderr, one JSON line on stdout.
 
@@ -41,6 +47,14 @@ def bench(
     import os
 
     from ..errors import UserError
+
+    guard(
+        Output(option="--plot", path=plot),
+        inputs={"--model": model, "--exported": exported},
+        overwrite=overwrite,
+    )
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise UserError(f"--plot writes PNG; got {plot}. Give a name that ends in .png.")
     from ..inference.answerers import THREAD_VARIABLES, usable_cores
 
     number = threads or int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
@@ -51,8 +65,6 @@ def bench(
 
     if plot is not None:
         report.require_matplotlib()
-        if plot.suffix.lower() != ".png":
-            raise UserError(f"--plot writes PNG; got {plot}. Give a name that ends in .png.")
     config = BenchConfig(
         model=model,
         exported=tuple(exported or ()),
@@ -67,3 +79,4 @@ def bench(
     if plot is not None:
         report.plot(found, plot)
     print(json.dumps({"benchmark": "bench", **found.as_dict()}))
+    wrote(plot)

@@ -5,31 +5,78 @@ from typing import Annotated
 
 import typer
 
-from .finetune import log_to_stderr
-from .several_values import SeveralValues
+from ..files import Output
+from .finetune import (
+    DATA,
+    MODEL,
+    RUN,
+    TRAINING,
+    BatchSize,
+    Epochs,
+    HelpSettings,
+    LearningRate,
+    MaxLength,
+    Overrides,
+    only_given,
+)
+from .options import Command
+from .outputs import guard
+from .terminal import log_to_stderr, wrote
 
 
 def compare(
-    models: Annotated[list[str], typer.Option(help="Sizes, folders or Hub names; several may follow.")],
-    tasks: Annotated[str, typer.Option(help="Tasks with commas between; glue means its nine.")],
-    out: Annotated[Path, typer.Option(help="Folder for the runs and the table; finished runs are kept.")],
+    models: Annotated[
+        list[str],
+        typer.Option(
+            "--model",
+            help="Sizes, folders or Hub names; several may follow.",
+            rich_help_panel=MODEL,
+        ),
+    ],
+    tasks: Annotated[
+        str, typer.Option(help="Tasks with commas between; glue means its nine.", rich_help_panel=DATA)
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder for the runs and the table; finished runs are kept.", rich_help_panel=RUN),
+    ],
     train: Annotated[
         list[str] | None,
-        typer.Option(help="TASK=FILE; several may follow. The task's public data if not given."),
+        typer.Option(
+            help="TASK=FILE; several may follow.",
+            show_default="the task's public data",
+            rich_help_panel=DATA,
+        ),
     ] = None,
-    dev: Annotated[list[str] | None, typer.Option(help="TASK=FILE; several may follow.")] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds with commas between.")] = "1,2,3",
-    tokenizer: Annotated[str | None, typer.Option(help="Of every model; its own if not given.")] = None,
-    override: Annotated[list[str] | None, typer.Option("--set", help="Any setting, of every run.")] = None,
+    dev: Annotated[
+        list[str] | None, typer.Option(help="TASK=FILE; several may follow.", rich_help_panel=DATA)
+    ] = None,
+    max_length: MaxLength = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(help="Of every model.", show_default="its own", rich_help_panel=MODEL),
+    ] = None,
+    epochs: Epochs = None,
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = None,
+    seeds: Annotated[
+        str, typer.Option(help="Seeds with commas between.", rich_help_panel=TRAINING)
+    ] = "1,2,3",
+    override: Overrides = None,
+    help_settings: HelpSettings = False,
 ) -> None:
-    """Train every model on every task with every seed and print mean, spread, parameters and seconds.
+    """Train several models on several tasks.
 
-    Example: debertav3 compare --models microsoft/deberta-v3-xsmall FacebookAI/roberta-base --tasks rte,cola
+    Trains every model on every task with every seed, each with the same options, and prints mean, spread,
+    parameters and seconds.
+
+    Example: debertav3 compare --model microsoft/deberta-v3-xsmall FacebookAI/roberta-base --tasks rte,cola
     --train rte=rte.jsonl cola=cola.jsonl --dev rte=rte-dev.jsonl cola=cola-dev.jsonl --out table
 
-    Broken off, the same command goes on with the first run that is not finished. A run that diverges, or that
-    its model cannot do, is noted, and the others are done; then the exit code is 2, and the same command
-    tries it again. Whoever has all tasks of GLUE gets their average, too.
+    Models, tokenizers, data and settings are checked before the first training. If interrupted, rerun the
+    command to continue with the first run that is not finished. A run that diverges, or a task that is not
+    possible with a model, is noted, and the others are done; then the exit code is 2, and the same command
+    tries it again. With all tasks of GLUE their average is printed, too.
     """
     log_to_stderr()
     from ..errors import UserError
@@ -48,19 +95,35 @@ def compare(
         raise UserError(
             f"--seeds {seeds!r}: write whole numbers with commas between, such as 1,2,3."
         ) from None
+    guard(
+        Output(option="--out", path=out, is_folder=True, writes=("compare.*",), may_exist=True),
+        inputs={
+            "--model": models,
+            "--train": [path for paths in train_of.values() for path in paths],
+            "--dev": [path for paths in dev_of.values() for path in paths],
+            "--tokenizer": tokenizer,
+        },
+    )
     found = run_all(
         models,
         {name: {"train": train_of[name], "dev": dev_of[name]} for name in names},
         numbers,
         out,
-        given={"tokenizer": tokenizer} if tokenizer else {},
+        given=only_given(
+            tokenizer=tokenizer,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            max_length=max_length,
+        ),
         overrides=override or [],
     )
     print((out / "compare.md").read_text(encoding="utf-8"), end="")
+    wrote(out)
     if found.failures:
         raise UserError(found.summary())
 
 
 def register(app: typer.Typer) -> None:
     """Add ``compare``."""
-    app.command(cls=SeveralValues)(compare)
+    app.command(cls=Command)(compare)

@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
-from .several_values import SeveralValues
+from ..files import Output
+from .options import Command
+from .outputs import guard
+from .terminal import wrote
 
 data_app = typer.Typer(help="Prepare and check data.", no_args_is_help=True)
 
@@ -17,17 +20,17 @@ def register(app: typer.Typer) -> None:
     app.add_typer(data_app, name="data")
 
 
-@data_app.command("prepare", cls=SeveralValues)
+@data_app.command("prepare", cls=Command)
 def prepare_command(
     inputs: Annotated[
         list[str],
         typer.Option(
-            "--input",
+            "--data",
             help="Files, folders or datasets:NAME[:CONFIG][:SPLIT]; several, or given several times.",
         ),
     ],
     tokenizer: Annotated[str, typer.Option(help="Folder or Hub name of the tokenizer.")],
-    out: Annotated[Path, typer.Option(help="Folder for the shards; an unfinished one is gone on with.")],
+    out: Annotated[Path, typer.Option(help="Folder for the shards; an unfinished one is continued.")],
     text_column: Annotated[
         str, typer.Option(help="Key of the text in JSONL, Parquet and data sets.")
     ] = "text",
@@ -48,17 +51,17 @@ def prepare_command(
     slurm_partition: Annotated[str, typer.Option(help="Partition, for slurm.")] = "",
     slurm_time: Annotated[str, typer.Option(help="Time limit of a task, for slurm.")] = "08:00:00",
 ) -> None:
-    """Turn raw text into token shards for `debertav3 pretrain`.
+    """Turn raw text into shards for `pretrain`.
 
     Reads .txt and .jsonl (also .gz and .zst), .parquet and data sets by name.
 
-    Example: debertav3 data prepare --input corpus/ extra.jsonl.zst --tokenizer models/nano --out shards
+    Example: debertav3 data prepare --data corpus/ extra.jsonl.zst --tokenizer models/nano --out shards
         --dedup exact --workers 2
 
     Prints the statistics as JSON. Lines and files that cannot be read are listed with their place in
     OUT/problems.jsonl. Run again with the same arguments, it does only what is unfinished.
     """
-    from ..data.prepare import ExecutorConfig, PrepareConfig, prepare
+    from ..data.prepare import WRITTEN, ExecutorConfig, PrepareConfig, prepare
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = PrepareConfig(
@@ -74,6 +77,10 @@ def prepare_command(
     place = ExecutorConfig(
         kind=executor, workers=workers, slurm_partition=slurm_partition, slurm_time=slurm_time
     )
+    guard(
+        Output(option="--out", path=out, is_folder=True, writes=WRITTEN, may_exist=True),
+        inputs={"--data": inputs, "--tokenizer": tokenizer},
+    )
     index = prepare(config, out, place)
     if index is None:
         typer.echo(f"handed to {executor}; {out / 'index.json'} appears when all is done", err=True)
@@ -81,6 +88,7 @@ def prepare_command(
     for problem in first_problems(out):
         typer.echo(problem, err=True)
     print(json.dumps({"fingerprint": index["fingerprint"], **index["statistics"]}))
+    wrote(out)
 
 
 def first_problems(out: Path, most: int = 10) -> list[str]:

@@ -6,44 +6,68 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
+from ..files import Output
 from .data import data_app
-from .finetune import Kind, Label, Pair, Text, custom_columns
-from .several_values import SeveralValues
+from .finetune import DATA, SETTINGS, HelpSettings, Kind, LabelColumn, PairColumn, TextColumn, only_given
+from .options import Command, Overwrite
+from .outputs import guard
+from .terminal import wrote
 
 if TYPE_CHECKING:
     from ..finetune.config import FinetuneConfig
     from ..tasks.task import Task
 
 
-@data_app.command("check", cls=SeveralValues)
+@data_app.command("check", cls=Command)
 def check_command(
     task: Annotated[str, typer.Argument(help="Task by name, as of `debertav3 finetune`.")],
     files: Annotated[list[str], typer.Argument(help="Training files, folders or datasets:NAME.")],
-    dev: Annotated[list[str] | None, typer.Option(help="Dev files; several may follow.")] = None,
+    dev: Annotated[
+        list[str] | None, typer.Option(help="Dev files; several may follow.", rich_help_panel=DATA)
+    ] = None,
     tokenizer: Annotated[
         str, typer.Option(help="By which lengths are counted: folder or Hub name.")
     ] = "microsoft/deberta-v3-base",
-    text: Text = None,
-    pair: Pair = None,
-    label: Label = None,
-    kind: Kind = None,
+    text_column: TextColumn = None,
+    pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
+    label_kind: Kind = None,
     override: Annotated[
-        list[str] | None, typer.Option("--set", help="Settings as of `debertav3 finetune`: max_length=128.")
+        list[str] | None,
+        typer.Option(
+            "--set", help="Settings as of `debertav3 finetune`: max_length=128.", rich_help_panel=SETTINGS
+        ),
     ] = None,
+    help_settings: HelpSettings = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Gets all facts.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Look at labelled data before training: labels, lengths, repetitions, what words give away.
+    """Look at labelled data before training.
+
+    Counts labels, lengths and repetitions, and finds what single words give away.
 
     Example: debertav3 data check nli train.jsonl.gz --dev dev.jsonl.gz --tokenizer models/nano
 
     Prints the facts, then warnings. A file that cannot be trained on ends the command with its line.
     """
-    from ..data.jsonl import write_json
+    guard(
+        Output(option="--json", path=json_file),
+        inputs={"FILES": files, "--dev": dev, "--tokenizer": tokenizer},
+        overwrite=overwrite,
+    )
+    from ..files import write_json
     from ..finetune.doctor import examine
     from ..finetune.preparation import read_data, resolve
 
-    given = {"train": files, "dev": dev or [], "tokenizer": tokenizer}
-    given |= custom_columns(text=text, pair=pair, label=label, kind=kind)
+    given = only_given(
+        train=files,
+        dev=dev or [],
+        tokenizer=tokenizer,
+        text_column=text_column,
+        pair_column=pair_column,
+        label_column=label_column,
+        label_kind=label_kind,
+    )
     config = resolve(task, model=tokenizer, given=given, overrides=override or [])
     data = read_data(config)
     facts = examine(data, config, tokenizer=_open_tokenizer(config, data.task))
@@ -55,6 +79,7 @@ def check_command(
         print(f"warning: {line}")
     if json_file is not None:
         write_json(json_file, facts)
+        wrote(json_file)
 
 
 def _open_tokenizer(config: "FinetuneConfig", task: "Task") -> Any:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .options import Command
+
 if TYPE_CHECKING:
     from ..checkpoint.doctor import Diagnosis
 
@@ -14,17 +16,22 @@ TEXT_WIDTH = 100
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(doctor)
+    app.command(cls=Command)(doctor)
 
 
 def doctor(
     path: Annotated[str, typer.Argument(metavar="PATH", help="A checkpoint folder, or a Hub name.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
 ) -> None:
-    """Say what a checkpoint is and what is wrong with it. Exit code 0: OK, 1: faults, 2: cannot be read.
+    """Check a checkpoint for faults.
+
+    Says what it is and what is wrong with it. Exit code 0: OK, 1: faults, 2: cannot be read.
 
     Example: debertav3 doctor models/nano
     """
+    from ..model_folder import locate
+
+    locate(path)  # a wrong path is told before torch is loaded
     from ..checkpoint.doctor import examine
 
     diagnosis = examine(path)

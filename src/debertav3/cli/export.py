@@ -5,9 +5,15 @@ from typing import Annotated
 
 import typer
 
+from ..files import Output
+from .inputs import check_file, check_model, choose
+from .options import Command, Overwrite
+from .outputs import guard
+from .terminal import wrote
+
 
 def register(app: typer.Typer) -> None:
-    app.command("export")(export)
+    app.command("export", cls=Command)(export)
 
 
 def export(
@@ -15,7 +21,7 @@ def export(
     format_: Annotated[
         str, typer.Option("--format", help="What is to run it: openvino, onnx, or with --int8 torch.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder to write; an older export there is replaced.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
     task: Annotated[
         str | None, typer.Option(help="Whose head, where a checkpoint has two; what rows --calibration has.")
     ] = None,
@@ -33,13 +39,18 @@ def export(
     force: Annotated[
         bool, typer.Option("--force", help="int8: write what the gate refuses; the model card says so.")
     ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Write a graph that runs without torch, or int8 weights, checked against the model; see docs/export.md.
+    """Export a model for OpenVINO, ONNX or int8.
+
+    Writes a graph that runs without torch, or int8 weights, checked against the model; see docs/export.md.
 
     Example: debertav3 export --model models/nano --format openvino --out nano-openvino
     """
-    from ..inference.export.run import ExportConfig, export_model
+    from ..inference.export.config import ExportConfig
+    from ..inference.exported import ALL_FORMATS
 
+    choose("--format", format_, ALL_FORMATS)
     config = ExportConfig(
         format=format_,
         task=task,
@@ -49,5 +60,15 @@ def export(
         for_long_inputs=for_long_inputs,
         force=force,
     )
+    guard(
+        Output(option="--out", path=out, is_folder=True),
+        inputs={"--model": model, "--calibration": calibration},
+        overwrite=overwrite,
+    )
+    check_file("--calibration", calibration, advice="Give a file of examples, as predict reads them.")
+    check_model(model)
+    from ..inference.export.run import export_model
+
     export_model(model, out, config)
     print(out)
+    wrote(out)

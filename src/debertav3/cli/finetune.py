@@ -1,21 +1,31 @@
 """``debertav3 finetune``: from labelled files to a checkpoint, a score and a record of the run."""
 
 import logging
-import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import UserError
-from .several_values import SeveralValues
+from ..files import Output
+from ..finetune.config import FinetuneConfig, LabelKind
+from .options import Command, help_settings
+from .outputs import guard
+from .terminal import is_first_process, log_to_stderr, wrote
+
+if TYPE_CHECKING:
+    from ..finetune.preparation import Data
+
+DATA, COLUMNS, MODEL, TRAINING, RUN = "Data", "Columns of task custom", "Model", "Training", "Run"
+SETTINGS = "Settings"
 
 TaskName = Annotated[
     str, typer.Argument(help="nli, mnli, qnli, ..., squad2, ner, arc, ... or custom; a wrong name lists all.")
 ]
-ModelName = Annotated[str, typer.Option(help="Size (from scratch), local folder or Hub name.")]
+ModelName = Annotated[
+    str, typer.Option(help="Size (from scratch), local folder or Hub name.", rich_help_panel=MODEL)
+]
 TaskNameOrFile = Annotated[
     str | None,
     typer.Argument(
@@ -29,59 +39,171 @@ ModelNameOrFile = Annotated[
     typer.Option(
         help="Size (from scratch), local folder or Hub name; needed unless --config names it.",
         show_default=False,
+        rich_help_panel=MODEL,
     ),
+]
+Tokenizer = Annotated[
+    str | None,
+    typer.Option(help="Folder or Hub name.", show_default="the model's own", rich_help_panel=MODEL),
 ]
 TrainFiles = Annotated[
     list[str] | None,
     typer.Option(
-        help="Training files (JSONL, CSV, Parquet, ...), folders or datasets:NAME; "
-        "those of --config or the public data of the task if not given."
+        help="Training files (JSONL, CSV, Parquet, ...), folders or datasets:NAME; several may follow.",
+        show_default="those of --config, or the task's public data",
+        rich_help_panel=DATA,
     ),
 ]
-DevFiles = Annotated[list[str] | None, typer.Option(help="Dev files; the first selects the best checkpoint.")]
-Out = Annotated[Path, typer.Option(help="Folder for the checkpoint, the scores, the report and run.json.")]
-Text = Annotated[str | None, typer.Option(help="custom: column of the text; the longest if not given.")]
-Pair = Annotated[str | None, typer.Option(help="custom: column of a second text.")]
-Label = Annotated[str | None, typer.Option(help="custom: column of the label.")]
-Kind = Annotated[str | None, typer.Option(help="custom: one-label, several-labels, number, tags or ranking.")]
-Tokenizer = Annotated[str | None, typer.Option(help="Folder or Hub name; the model's own if not given.")]
-Seed = Annotated[int | None, typer.Option(help="Of weights, order and dropout; 1 if not given.")]
-Sift = Annotated[bool, typer.Option("--sift", help="Add SiFT, the adversarial regulariser.")]
-Lora = Annotated[bool, typer.Option("--lora", help="Train low-rank changes only; needs peft.")]
-ConfigFile = Annotated[Path | None, typer.Option(help="YAML file of settings, or the run.json of a run.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", help="Any setting: learning_rate=2e-5.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest complete checkpoint in --out.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the data, print the settings and stop.")]
+DevFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Dev files; the first selects the best checkpoint. Several may follow.", rich_help_panel=DATA
+    ),
+]
+DevSplit = Annotated[
+    float | None,
+    typer.Option(
+        help="Without --dev: hold out this share of the training data, such as 0.1, with the same labels.",
+        rich_help_panel=DATA,
+    ),
+]
+GroupColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="For --dev-split and --folds: rows with the same value in this column stay together.",
+        rich_help_panel=DATA,
+    ),
+]
+Folds = Annotated[
+    int | None,
+    typer.Option(
+        help="Cross-validation: train on all but one of this many parts, in turn, and score on that one.",
+        min=2,
+        rich_help_panel=DATA,
+    ),
+]
+MaxLength = Annotated[
+    int | None,
+    typer.Option(
+        help="Tokens of one example; longer ones are truncated.",
+        show_default="by model and task",
+        rich_help_panel=DATA,
+    ),
+]
+TextColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Column of the text.", show_default="the column with the longest texts", rich_help_panel=COLUMNS
+    ),
+]
+PairColumn = Annotated[str | None, typer.Option(help="Column of a second text.", rich_help_panel=COLUMNS)]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Column with the gold labels.", show_default="label, class, ...", rich_help_panel=COLUMNS
+    ),
+]
+Kind = Annotated[
+    LabelKind | None,
+    typer.Option("--label-kind", help="What a label is.", show_default="auto", rich_help_panel=COLUMNS),
+]
+Epochs = Annotated[
+    float | None,
+    typer.Option(
+        help="Passes over the training data.", show_default="by model and task", rich_help_panel=TRAINING
+    ),
+]
+LearningRate = Annotated[
+    float | None,
+    typer.Option(
+        help="Highest learning rate, such as 2e-5.",
+        show_default="by model and task",
+        rich_help_panel=TRAINING,
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        help="Examples per optimiser step.", show_default="by model and task", rich_help_panel=TRAINING
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(help="Of new weights, order and dropout.", show_default="1", rich_help_panel=TRAINING),
+]
+Sift = Annotated[
+    bool, typer.Option("--sift", help="Add SiFT, the adversarial regulariser.", rich_help_panel=TRAINING)
+]
+Lora = Annotated[
+    bool, typer.Option("--lora", help="Train low-rank changes only; needs peft.", rich_help_panel=TRAINING)
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(help="YAML file of settings, or the run.json of a run.", rich_help_panel=SETTINGS),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any setting, such as weight_decay=0.1.", rich_help_panel=SETTINGS),
+]
+HelpSettings = Annotated[bool, help_settings(lambda: FinetuneConfig, heading=SETTINGS)]
+Out = Annotated[
+    Path,
+    typer.Option(help="Folder for the checkpoint, the scores, the report and run.json.", rich_help_panel=RUN),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Resume from the newest complete checkpoint in --out.", rich_help_panel=RUN
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Check data, model, tokenizer and lengths, print the settings and stop.",
+        rich_help_panel=RUN,
+    ),
+]
 
 
 def finetune(
     out: Out,
     task: TaskNameOrFile = None,
-    model: ModelNameOrFile = None,
     train: TrainFiles = None,
     dev: DevFiles = None,
-    text: Text = None,
-    pair: Pair = None,
-    label: Label = None,
-    kind: Kind = None,
+    dev_split: DevSplit = None,
+    folds: Folds = None,
+    group_column: GroupColumn = None,
+    max_length: MaxLength = None,
+    text_column: TextColumn = None,
+    pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
+    label_kind: Kind = None,
+    model: ModelNameOrFile = None,
     tokenizer: Tokenizer = None,
+    epochs: Epochs = None,
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = None,
     seed: Seed = None,
     sift: Sift = False,
     lora: Lora = False,
     config: ConfigFile = None,
     override: Overrides = None,
+    help_settings: HelpSettings = False,
     resume: Resume = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Train a model on a task, score it on the dev files, and write what is needed to use and to repeat it.
+    """Train a model on labelled data.
+
+    Scores it on the dev files and writes what is needed to use it and to repeat the run.
 
     Example: debertav3 finetune nli --model microsoft/deberta-v3-xsmall --train train.jsonl.gz --dev dev.jsonl
-    --out my-nli --set epochs=2
+    --out my-nli --epochs 2
 
     To repeat a run: debertav3 finetune --config my-nli/run.json --out again
     """
     log_to_stderr()
-    from ..finetune.folder import check_can_be_made
+    from ..finetune.folder import WRITTEN
     from ..finetune.preparation import read_data, resolve
     from ..finetune.records import changes_since, refuse_other_folder
     from ..runs.settings import read_record, read_settings
@@ -89,46 +211,77 @@ def finetune(
 
     file = read_settings(config) if config else {}
     record = read_record(config) if config else None
-
-    given = {
-        "train": train,
-        "dev": dev,
-        **custom_columns(text=text, pair=pair, label=label, kind=kind),
-        "tokenizer": tokenizer,
-        "seed": seed,
-        "sift": sift or None,
-        "lora": lora or None,
-    }
     settings = resolve(
         task or _named(file, "task", instead="TASK, such as nli"),
         model=model or _named(file, "model", instead="--model"),
-        given={key: value for key, value in given.items() if value is not None},
+        given=only_given(
+            train=train,
+            dev=dev,
+            dev_split=dev_split,
+            folds=folds,
+            group_column=group_column,
+            max_length=max_length,
+            text_column=text_column,
+            pair_column=pair_column,
+            label_column=label_column,
+            label_kind=label_kind,
+            tokenizer=tokenizer,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            seed=seed,
+            sift=sift or None,
+            lora=lora or None,
+        ),
         config_file=file,
         overrides=override or [],
     )
-    check_can_be_made(out)
+    guard(
+        Output(option="--out", path=out, is_folder=True, writes=WRITTEN, may_exist=True),
+        inputs={
+            "--model": settings.model,
+            "--train": settings.data.train,
+            "--dev": settings.data.dev,
+            "--tokenizer": settings.tokenizer,
+            "--config": config,
+        },
+    )
     if record:
         refuse_other_folder(record, settings)
     data = read_data(settings)
     for line in changes_since(record, settings, data) if record else ():
         logging.getLogger(__name__).warning("%s", line)
     if dry_run:
+        from ..finetune.rehearsal import rehearse
+
+        rehearse(settings, data)
         print(json_line(settings.to_dict()), end="")
+        return
+    if settings.data.folds and not settings.data.fold:
+        _cross_validate(settings, data, out)
         return
     from ..finetune.run import run  # torch is loaded only now, so bad data is told at once
 
     report = run(settings, data, out, resume=resume)
-    if report is not None and _is_first_process():
+    if report is not None and is_first_process():
         scores = {source: _numbers(scores) for source, scores in report["dev"].items()}
         print(json_line({"out": str(out), "dev": scores}), end="")
+        wrote(out)
 
 
-def custom_columns(
-    *, text: str | None, pair: str | None, label: str | None, kind: str | None
-) -> dict[str, str]:
-    """The options of task custom that are given, by the names of their settings."""
-    named = {"text_column": text, "pair_column": pair, "label_column": label, "label_kind": kind}
-    return {name: value for name, value in named.items() if value is not None}
+def _cross_validate(settings: FinetuneConfig, data: "Data", out: Path) -> None:
+    from ..finetune.crossvalidation import cross_validate
+    from ..tasks.table_writers import json_line
+
+    found = cross_validate(settings, data, out)
+    if is_first_process():
+        print(json_line({"out": str(out), **found}), end="")
+        wrote(out)
+
+
+def only_given(**options: Any) -> dict[str, Any]:
+    """The options that the user has given, by the short names of their settings."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _named(file: Mapping[str, Any], key: str, *, instead: str) -> str:
@@ -142,24 +295,10 @@ def _numbers(scores: dict[str, Any]) -> dict[str, float]:
     return {name: value for name, value in scores.items() if isinstance(value, float)}
 
 
-def _is_first_process() -> bool:
-    """Whether this is the process that speaks: of several, torchrun tells each its number."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def log_to_stderr() -> None:
-    """Show what the package reports, on stderr."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("debertav3: %(message)s"))
-    logger = logging.getLogger("debertav3")
-    logger.handlers = [handler]
-    logger.setLevel(logging.INFO if _is_first_process() else logging.ERROR)
-
-
 def register(app: typer.Typer) -> None:
     """Add ``finetune``, ``compare``, ``search``, ``push`` and ``data check``."""
     from . import compare, data_check, push, search  # noqa: F401  data_check adds itself to ``data``
 
-    app.command(cls=SeveralValues)(finetune)
+    app.command(cls=Command)(finetune)
     for module in (compare, search, push):
         module.register(app)

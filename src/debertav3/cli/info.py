@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from .options import Command
+
 LABEL_WIDTH = 16
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(info)
+    app.command(cls=Command)(info)
 
 
 def info(
@@ -21,7 +23,9 @@ def info(
     length: Annotated[int, typer.Option(help="Tokens of the text for which operations are counted.")] = 128,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Print layers, width, vocabulary, parameters, bytes and operations of a model.
+    """Print the measures of a model.
+
+    Layers, width, vocabulary, parameters, bytes and operations.
 
     Example: debertav3 info xsmall --length 512
     """

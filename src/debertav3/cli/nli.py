@@ -5,11 +5,13 @@ from typing import Annotated
 
 import typer
 
+from .inputs import check_loading, check_model
+from .options import Command
 from .predict import BackendName, Calibration, Device, Dtype, HeadLabels, label_list
 
 
 def register(app: typer.Typer) -> None:
-    app.command("nli")(nli)
+    app.command("nli", cls=Command)(nli)
 
 
 def nli(
@@ -24,7 +26,9 @@ def nli(
     backend: BackendName = "light",
     calibrated: Calibration = True,
 ) -> None:
-    """Say in percent whether a premise entails a hypothesis.
+    """Judge whether a text entails another.
+
+    Prints the probability of each label in percent.
 
     Example: debertav3 nli "A man is asleep on a bench." "Nobody is awake."
     """
@@ -33,6 +37,8 @@ def nli(
     from ..inference.predictor import Predictor
 
     pair = (check_text(premise, what="the premise"), check_text(hypothesis, what="the hypothesis"))
+    check_loading(backend=backend, dtype=dtype)
+    check_model(model or default_model())
     predictor = Predictor.from_pretrained(
         model or default_model(),
         task="nli",

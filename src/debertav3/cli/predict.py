@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
+from ..files import Output
+from .inputs import check_file, check_loading, check_model, did_you_mean
+from .options import Command, Overwrite
+from .outputs import guard
+from .terminal import wrote
 
 logger = logging.getLogger(__name__)
 
@@ -87,22 +92,22 @@ Format = Annotated[
 TextColumn = Annotated[
     str | None,
     typer.Option(
-        "--text",
+        "--text-column",
         help="Column of the text, or of the first of two.",
         show_default="as the model was trained, or the usual names",
     ),
 ]
 PairColumn = Annotated[
-    str | None, typer.Option("--pair", help="Column of the second text.", show_default="likewise")
+    str | None, typer.Option("--pair-column", help="Column of the second text.", show_default="likewise")
 ]
 LabelColumn = Annotated[
-    str | None, typer.Option("--label", help="Column with the gold labels.", show_default="likewise")
+    str | None, typer.Option("--label-column", help="Column with the gold labels.", show_default="likewise")
 ]
 
 
 def register(app: typer.Typer) -> None:
-    app.command("predict")(predict)
-    app.command("evaluate")(evaluate)
+    app.command("predict", cls=Command)(predict)
+    app.command("evaluate", cls=Command)(evaluate)
 
 
 def predict(
@@ -111,14 +116,14 @@ def predict(
     source: Annotated[
         Path,
         typer.Option(
-            "--input",
+            "--data",
             help="Rows: .jsonl, .json, .csv, .tsv, .conll (also .gz, .zst), .parquet, .xlsx, datasets:NAME.",
         ),
     ],
     target: Annotated[
         Path,
         typer.Option(
-            "--output",
+            "--out",
             help="Gets every row in order, with prediction and scores: .jsonl, .csv, .parquet, .xlsx.",
         ),
     ],
@@ -127,11 +132,9 @@ def predict(
     text: TextColumn = None,
     pair: PairColumn = None,
     label: LabelColumn = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with what a stopped run has answered.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin anew and replace what an earlier run has left.")
+        bool, typer.Option("--overwrite", help="Start again and replace what an earlier run has left.")
     ] = False,
     workers: Annotated[
         int, typer.Option(help="Processes, each with the model; the cores are divided among them.", min=1)
@@ -155,13 +158,20 @@ def predict(
     n_best: NBest = 1,
     null_threshold: NullThreshold = "0",
 ) -> None:
-    """Answer every row of a file; docs/prediction.md says which fields each task reads.
+    """Answer every row of a file.
 
-    Example: debertav3 predict nli --model models/nano --input pairs.jsonl --output answers.jsonl
+    docs/prediction.md says which columns each task reads. Probabilities are shares from 0 to 1.
+
+    Example: debertav3 predict nli --model models/nano --data pairs.jsonl --out answers.jsonl
     """
-    from ..inference.files import predict_file
+    from ..inference.files import check_run, predict_file
     from ..inference.row_answers import AnswerOptions
 
+    guard(
+        *check_run(target, metrics, target_format=file_format, resume=resume, overwrite=overwrite),
+        inputs={"--data": source, "--model": model},
+        overwrite=overwrite,
+    )
     options = AnswerOptions(
         candidate_labels=_candidates(task, labels),
         template=template,
@@ -197,12 +207,13 @@ def predict(
         overwrite=overwrite,
         answerer=_answerer(plan, workers=workers, use_ray=use_ray),
     )
+    wrote(target, metrics)
 
 
 def evaluate(
     task: TaskName,
     model: ModelName,
-    data: Annotated[Path, typer.Option(help="Labelled rows: as of --input of `predict`.")],
+    data: Annotated[Path, typer.Option(help="Labelled rows: as of --data of `predict`.")],
     metrics: Annotated[Path | None, typer.Option(help="Also write the metrics to this file.")] = None,
     file_format: Format = None,
     text: TextColumn = None,
@@ -220,12 +231,21 @@ def evaluate(
     multi_label: MultiLabel = False,
     aggregation: Aggregation = "first",
     null_threshold: NullThreshold = "0",
+    overwrite: Overwrite = False,
 ) -> None:
-    """Score a checkpoint on labelled rows and print the metrics as JSON.
+    """Score a checkpoint on labelled rows.
+
+    Prints the metrics as JSON: shares from 0 to 1, but for `exact` and `f1` of SQuAD, which are points of 100
+    as in its official script.
 
     Example: debertav3 evaluate nli --model models/nano --data dev.jsonl.gz --metrics metrics.json
     """
-    from ..data.jsonl import atomic_write
+    guard(
+        Output(option="--metrics", path=metrics),
+        inputs={"--data": data, "--model": model},
+        overwrite=overwrite,
+    )
+    from ..files import replacing_text
     from ..inference.files import evaluate_file, to_json
     from ..inference.row_answers import AnswerOptions
 
@@ -253,9 +273,10 @@ def evaluate(
     )
     report = to_json(evaluate_file(plan.open(), data, source_format=file_format))
     if metrics is not None:
-        with atomic_write(metrics) as file:
+        with replacing_text(metrics) as file:
             file.write(report)
     print(report, end="")
+    wrote(metrics)
 
 
 def _plan(
@@ -267,24 +288,37 @@ def _plan(
     model: str,
     **loading: Any,
 ) -> "TaskPlan":
-    """How to open a task over a file; a wrong name of either is told before anything is loaded."""
+    """How to open a task over a file; mistakes in either are told before torch is loaded."""
     from ..inference.answerers import TaskPlan
     from ..inference.row_answers import FILE_TASKS
     from ..tasks.columns import find_columns, read_trained
+    from ..tasks.formats import CONLL
     from ..tasks.names import answering_name
+    from ..tasks.tables import read_table
     from ..tasks.typed_tables import DATASETS_PREFIX
 
     trained = read_trained(model)
     if task not in FILE_TASKS:
         named, task = task, answering_name(task, _config_of(model))
         if task not in FILE_TASKS:
-            raise UserError(f"unknown task {named!r}. Choose one of: {', '.join(FILE_TASKS)}.")
+            near = did_you_mean(named, list(FILE_TASKS))
+            raise UserError(f"unknown task {named!r}.{near} Choose one of: {', '.join(FILE_TASKS)}.")
         trained = trained._replace(task=trained.task or named)
         logger.info("task %s is answered as %s", named, task)
-    if not source.is_file() and not str(source).startswith(DATASETS_PREFIX):
-        raise UserError(f"{source} is no file. Give the path of a file of rows, or datasets:NAME.")
+    check_loading(backend=loading["backend"], dtype=loading["dtype"])
+    if not str(source).startswith(DATASETS_PREFIX):
+        check_file("--data", source, advice="Give the path of a file of rows, or datasets:NAME.")
+        otherwise = CONLL if task == "ner" else None
+        next(
+            iter(read_table(source, named=source_format, otherwise=otherwise)), None
+        )  # a wrong format shows at once
+    check_model(model)
     kind, asked = FILE_TASKS[task], options.columns
-    for option, column in (("--text", asked.text), ("--pair", asked.pair), ("--label", asked.label)):
+    for option, column in (
+        ("--text-column", asked.text),
+        ("--pair-column", asked.pair),
+        ("--label-column", asked.label),
+    ):
         if column is not None and option not in kind.column_options:
             raise UserError(f"task {task} reads no column that {option} names. Leave it out.")
     columns = find_columns(trained, asked)

@@ -1,7 +1,6 @@
 """``debertav3 pretrain``: replaced token detection or masked words, from shards or straight from text."""
 
 import json
-import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,77 +9,181 @@ from typing import Annotated
 import typer
 
 from ..errors import MissingExtraError, UserError
-from .several_values import SeveralValues
+from ..files import Output
+from ..pretrain.settings import Objective, PretrainConfig, Sharing
+from .inputs import check_model
+from .options import Command, help_settings
+from .outputs import guard
+from .terminal import is_first_process, log_to_stderr, wrote
+
+DATA, MODEL, TRAINING, SETTINGS, RUN = "Data", "Model", "Training", "Settings", "Run"
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("pretrain", cls=SeveralValues)(pretrain_command)
+    app.command("pretrain", cls=Command)(pretrain_command)
 
 
 def pretrain_command(
-    out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    data: Annotated[Path | None, typer.Option(help="Folder that `data prepare` wrote.")] = None,
-    text: Annotated[
-        list[str] | None, typer.Option(help="Raw text in place of --data, prepared into OUT/shards.")
+    out: Annotated[Path, typer.Option(help="Folder of the run.", rich_help_panel=RUN)],
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The folder that `data prepare` wrote; or text files, prepared into OUT/shards.",
+            rich_help_panel=DATA,
+        ),
     ] = None,
     tokenizer: Annotated[
-        str | None, typer.Option(help="Tokenizer for --text; the one of --from if left out.")
+        str | None,
+        typer.Option(help="Tokenizer for text files.", show_default="that of --from", rich_help_panel=DATA),
     ] = None,
-    size: Annotated[str, typer.Option(help="nano, xsmall, small, base, large, mdeberta-base.")] = "base",
-    objective: Annotated[str | None, typer.Option(help="rtd or mlm.")] = None,
-    sharing: Annotated[str | None, typer.Option(help="gdes, nes or es (es needs --set mode=joint).")] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="nano, xsmall, small, base, large or mdeberta-base.",
+            show_default="base",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
     start: Annotated[
         Path | None,
-        typer.Option("--from", help="Checkpoint folder to continue from, with or without generator."),
+        typer.Option(
+            "--from",
+            help="Checkpoint folder to continue from, with or without generator.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest complete checkpoint.")
-    ] = False,
+    objective: Annotated[
+        Objective | None,
+        typer.Option(
+            help="Replaced token detection or masked words.", show_default="rtd", rich_help_panel=TRAINING
+        ),
+    ] = None,
+    sharing: Annotated[
+        Sharing | None,
+        typer.Option(
+            help="How generator and discriminator share embeddings; es needs --set mode=joint.",
+            show_default="gdes",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Optimiser steps.", show_default="by size", rich_help_panel=TRAINING),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Highest learning rate.", show_default="by size", rich_help_panel=TRAINING),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Windows per optimiser step (the setting global_batch).",
+            show_default="by size",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    max_length: Annotated[
+        int | None,
+        typer.Option(
+            help="Tokens of a window (the setting length).", show_default="by size", rich_help_panel=TRAINING
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="YAML file of settings, or the run.json of a run.", rich_help_panel=SETTINGS),
+    ] = None,
     override: Annotated[
-        list[str] | None, typer.Option("--set", help="Any other field, e.g. learning_rate=5e-4.")
+        list[str] | None,
+        typer.Option("--set", help="Any setting, such as weight_decay=0.1.", rich_help_panel=SETTINGS),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the configuration and stop.")] = False,
+    help_settings: Annotated[bool, help_settings(lambda: PretrainConfig, heading=SETTINGS)] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Resume from the newest complete checkpoint.", rich_help_panel=RUN),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the settings and stop.", rich_help_panel=RUN)
+    ] = False,
 ) -> None:
-    """Pre-train a DeBERTaV3 encoder by replaced token detection.
+    """Pre-train an encoder on raw text.
 
     Example: debertav3 pretrain --data shards --out run --size nano
 
     Ends with OUT/encoder (open it with any DeBERTa-v2 class), OUT/discriminator, OUT/generator and
-    OUT/report.html. Under torchrun every process takes its share of each batch. SIGTERM saves a checkpoint
-    and exits with 0.
+    OUT/report.html. Under torchrun every process takes its share of each batch. SIGTERM
+    and Ctrl-C save a checkpoint and exit with 0.
     """
     from ..pretrain.settings import recipe
+    from ..runs.settings import read_settings
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    chosen = {"objective": objective, "sharing": sharing, "steps": steps}
-    assignments = [f"{name}={value}" for name, value in chosen.items() if value is not None]
-    config = recipe(size).with_overrides([*(override or []), *assignments])
+    log_to_stderr()
+    file = read_settings(config) if config else {}
+    given = {
+        "objective": objective,
+        "sharing": sharing,
+        "steps": steps,
+        "learning_rate": learning_rate,
+        "global_batch": batch_size,
+        "length": max_length,
+    }
+    settings = recipe(size or str(file.get("size", "base"))).with_values(
+        {name: value for name, value in file.items() if name != "size"}, source="--config"
+    )
+    settings = settings.with_overrides(override or []).with_values(
+        {name: value for name, value in given.items() if value is not None}, source="command line"
+    )
     if dry_run:
-        print(json.dumps(config.resolved(), indent=1))
+        print(json.dumps(settings.resolved(), indent=1))
         return
-    if bool(data) == bool(text):
-        raise UserError("give either --data SHARDS or --text FILE")
-    prepare = None
-    if data is None:
-        data = out / "shards"
-        prepare = _preparation(text or [], tokenizer or (str(start) if start else None), data)
+    from ..pretrain.folder import WRITTEN, check_folder
+
+    guard(
+        Output(option="--out", path=out, is_folder=True, writes=WRITTEN, may_exist=True),
+        inputs={"--data": data, "--tokenizer": tokenizer, "--from": start, "--config": config},
+    )
+    if is_first_process():
+        check_folder(out, resume=resume)
+    if start is not None:
+        check_model(start)
+    shards, prepare = _shards(data or [], tokenizer or (str(start) if start else None), out)
     try:
         from ..pretrain.run import pretrain
     except ModuleNotFoundError as error:
         raise MissingExtraError(feature="pre-training", package=str(error.name), extra="pretrain") from error
-    finished = pretrain(config, data, out, resume=resume, start=start, prepare=prepare)
+    finished = pretrain(settings, shards, out, resume=resume, start=start, prepare=prepare)
     print(json.dumps({"finished": finished, "out": str(out), "encoder": str(out / "encoder")}))
+    wrote(out)
 
 
-def _preparation(text: list[str], tokenizer: str | None, shards: Path) -> Callable[[], object]:
-    """What writes the shards of ``--text``."""
+def _shards(data: list[str], tokenizer: str | None, out: Path) -> tuple[Path, Callable[[], object] | None]:
+    """The folder of shards, and for text files what writes it.
+
+    Raises:
+        UserError: if there is no data, or text without a tokenizer.
+    """
+    if not data:
+        raise UserError(
+            "no data: give --data SHARDS (a folder of `debertav3 data prepare`) or --data FILE ..."
+        )
+    folder = Path(data[0])
+    is_prepared = any((folder / name).exists() for name in ("index.json", "tokenizer"))
+    if len(data) == 1 and (is_prepared or (folder.is_dir() and tokenizer is None)):
+        from ..data.shards import SPLITS, TokenShards
+
+        for split in SPLITS:  # wrong folders are told before torch is loaded; their content is verified later
+            TokenShards(folder, split, verify=False)
+        return folder, None
+    if tokenizer is None:
+        if not folder.exists() and not data[0].startswith("datasets:"):
+            raise UserError(f"--data {folder} does not exist.")
+        raise UserError(
+            "--data with text files needs --tokenizer: the folder of a tokenizer (debertav3 tokenizer train "
+            "makes one)"
+        )
+    from ..data.documents import plan_units
     from ..data.prepare import ExecutorConfig, PrepareConfig, prepare
 
-    if tokenizer is None:
-        raise UserError(
-            "--text needs --tokenizer: the folder of a tokenizer (debertav3 tokenizer train makes one)"
-        )
-    config = PrepareConfig(inputs=tuple(text), tokenizer=tokenizer, heldout_share=0.02)
-    return partial(prepare, config, shards, ExecutorConfig())
+    config = PrepareConfig(inputs=tuple(data), tokenizer=tokenizer, heldout_share=0.02)
+    plan_units(config.inputs, unit_bytes=config.unit_mib << 20)  # missing files are told at once
+    return out / "shards", partial(prepare, config, out / "shards", ExecutorConfig())

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from .options import Command
+
 
 def push(
     folder: Annotated[Path, typer.Argument(help="A folder that `debertav3 finetune` has made.")],
@@ -14,7 +16,9 @@ def push(
     private: Annotated[bool, typer.Option("--private", help="Nobody else may see it.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and stop.")] = False,
 ) -> None:
-    """Send model, tokenizer, model card, scores and report to the Hugging Face Hub.
+    """Send a model to the Hugging Face Hub.
+
+    With tokenizer, model card, scores and report.
 
     Example: debertav3 push my-nli me/deberta-v3-xsmall-nli --private
 
@@ -33,4 +37,4 @@ def push(
 
 def register(app: typer.Typer) -> None:
     """Add ``push``."""
-    app.command()(push)
+    app.command(cls=Command)(push)

@@ -5,77 +5,114 @@ from typing import Annotated
 
 import typer
 
+from ..files import Output
 from .finetune import (
+    RUN,
+    TRAINING,
     ConfigFile,
     DevFiles,
+    DevSplit,
+    GroupColumn,
+    HelpSettings,
     Kind,
-    Label,
+    LabelColumn,
     ModelName,
     Overrides,
-    Pair,
+    PairColumn,
     Seed,
     TaskName,
-    Text,
+    TextColumn,
     Tokenizer,
     TrainFiles,
-    custom_columns,
-    log_to_stderr,
+    only_given,
 )
-from .several_values import SeveralValues
+from .options import Command
+from .outputs import guard
+from .terminal import log_to_stderr, wrote
 
 
 def search(
     task: TaskName,
     model: ModelName,
-    out: Annotated[Path, typer.Option(help="Folder for the study, the best trial and the table.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the study, the best trial and the table.", rich_help_panel=RUN)
+    ],
     train: TrainFiles = None,
     dev: DevFiles = None,
-    trials: Annotated[int, typer.Option(min=1, help="How many in all; earlier ones in --out count.")] = 20,
+    dev_split: DevSplit = None,
+    group_column: GroupColumn = None,
+    trials: Annotated[
+        int,
+        typer.Option(min=1, help="How many in all; earlier ones in --out count.", rich_help_panel=TRAINING),
+    ] = 20,
     grid: Annotated[
         list[str] | None,
         typer.Option(
-            help="Values to try, learning_rate=1e-5,2e-5; several may follow. The papers' grid else."
+            help="Values to try, learning_rate=1e-5,2e-5; several may follow.",
+            show_default="the papers' grid",
+            rich_help_panel=TRAINING,
         ),
     ] = None,
-    text: Text = None,
-    pair: Pair = None,
-    label: Label = None,
-    kind: Kind = None,
+    text_column: TextColumn = None,
+    pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
+    label_kind: Kind = None,
     tokenizer: Tokenizer = None,
     seed: Seed = None,
     config: ConfigFile = None,
     override: Overrides = None,
+    help_settings: HelpSettings = False,
 ) -> None:
-    """Try settings on a task and print them by the score on the first dev set, the best first.
+    """Find the best settings for a task.
+
+    Prints the trials by their score on the first dev set, the best first.
 
     Example: debertav3 search rte --model microsoft/deberta-v3-base --trials 20 --out rte-search
     --grid learning_rate=1e-5,2e-5,3e-5 batch_size=16,32
 
-    Broken off, the same command goes on; with more --trials it adds to what is there.
+    If interrupted, rerun the command to continue; with more --trials it adds to what is there.
     """
     log_to_stderr()
-    from ..finetune.folder import check_can_be_made
     from ..finetune.preparation import read_data, resolve
     from ..finetune.search import paper_grid, read_grid
     from ..finetune.search import search as run_search
     from ..runs.settings import read_settings
 
-    given = {"train": train, "dev": dev, "tokenizer": tokenizer, "seed": seed}
-    given |= custom_columns(text=text, pair=pair, label=label, kind=kind)
     base = resolve(
         task,
         model=model,
-        given={key: value for key, value in given.items() if value is not None},
+        given=only_given(
+            train=train,
+            dev=dev,
+            dev_split=dev_split,
+            group_column=group_column,
+            text_column=text_column,
+            pair_column=pair_column,
+            label_column=label_column,
+            label_kind=label_kind,
+            tokenizer=tokenizer,
+            seed=seed,
+        ),
         config_file=read_settings(config) if config else None,
         overrides=override or [],
     )
     values = read_grid(grid, base) if grid else paper_grid(model)
-    check_can_be_made(out)
+    guard(
+        Output(option="--out", path=out, is_folder=True, writes=("search.*",), may_exist=True),
+        inputs={
+            "--model": base.model,
+            "--train": base.data.train,
+            "--dev": base.data.dev,
+            "--tokenizer": base.tokenizer,
+            "--config": config,
+        },
+    )
     read_data(base)  # bad data are told before the study begins
     run_search(base, values, out, trials=trials)
     print((out / "search.md").read_text(encoding="utf-8"), end="")
+    wrote(out)
 
 
 def register(app: typer.Typer) -> None:
     """Add ``search``."""
-    app.command(cls=SeveralValues)(search)
+    app.command(cls=Command)(search)

@@ -7,7 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from .several_values import SeveralValues
+from ..files import Output
+from .options import Command, Overwrite
+from .outputs import guard
+from .terminal import wrote
 
 CHUNK_LINES = 4_096
 CHUNK_CHARACTERS = 2_000_000  # bounds the memory where lines are long
@@ -17,17 +20,19 @@ COLUMN_HELP = "Text column of .jsonl rows."
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Encode files, train a vocabulary, check a folder.", no_args_is_help=True)
-    group.command()(encode)
-    group.command(cls=SeveralValues)(train)
-    group.command()(check)
+    group.command(cls=Command)(encode)
+    group.command(cls=Command)(train)
+    group.command(cls=Command)(check)
     app.add_typer(group, name="tokenizer")
 
 
 def encode(
     model: Annotated[str, typer.Option(help="Folder with spm.model or tokenizer.json, or a Hub name.")],
-    input: Annotated[Path, typer.Option(help="A .txt or .jsonl file, also .gz or .zst.")],
-    output: Annotated[Path, typer.Option(help="One JSON list of ids a line, without special tokens.")],
-    column: Annotated[str, typer.Option(help=COLUMN_HELP)] = "text",
+    input: Annotated[Path, typer.Option("--data", help="A .txt or .jsonl file, also .gz or .zst.")],
+    output: Annotated[
+        Path, typer.Option("--out", help="File: one JSON list of ids a line, without special tokens.")
+    ],
+    column: Annotated[str, typer.Option("--text-column", help=COLUMN_HELP)] = "text",
     compat: Annotated[
         Literal["exact", "hf5"] | None, typer.Option(help="'hf5' for the ids of transformers 5.")
     ] = None,
@@ -35,15 +40,21 @@ def encode(
         bool, typer.Option(help="Recognise [MASK] and the like in text.")
     ] = False,
     threads: Annotated[int, typer.Option(help="Threads of the tokenizer.")] = 2,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Turn every line of a file into its token ids.
+    """Turn every line of a file into token ids.
 
-    Example: debertav3 tokenizer encode --model models/nano --input lines.txt --output ids.jsonl
+    Example: debertav3 tokenizer encode --model models/nano --data lines.txt --out ids.jsonl
     """
+    guard(
+        Output(option="--out", path=output),
+        inputs={"--data": input, "--model": model},
+        overwrite=overwrite,
+    )
     from tqdm import tqdm
 
+    from ..files import replacing
     from ..tokenization import DebertaV3Tokenizer
-    from ..tokenization.atomic import replacing
     from ..tokenization.text_files import read_texts
 
     tokenizer = DebertaV3Tokenizer.from_pretrained(
@@ -53,16 +64,19 @@ def encode(
     with replacing(output) as stream:
         for chunk in _chunks(texts):
             stream.writelines(f"{ids}\n".encode("ascii") for ids in tokenizer.encode_batch(chunk))
+    wrote(output)
 
 
 def train(
     inputs: Annotated[
         list[Path],
-        typer.Option("--input", help=".txt or .jsonl, also .gz or .zst; several, or repeated."),
+        typer.Option("--data", help=".txt or .jsonl, also .gz or .zst; several, or repeated."),
     ],
     out: Annotated[Path, typer.Option(help="Folder for spm.model, tokenizer.json and vocabulary.json.")],
     vocab_size: Annotated[int, typer.Option(help="Pieces in the model; [MASK] comes on top.")] = 128_000,
-    columns: Annotated[list[str] | None, typer.Option("--column", help=f"{COLUMN_HELP} Repeatable.")] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option("--text-column", help=f"{COLUMN_HELP} Repeatable.")
+    ] = None,
     max_lines: Annotated[
         int, typer.Option(help="Lines drawn evenly from all; bounds the memory.")
     ] = 2_000_000,
@@ -71,18 +85,26 @@ def train(
     ] = 0.999997,
     threads: Annotated[int, typer.Option(help="Threads of the trainer; the result depends on them.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Train a vocabulary with the settings of the released one and print how well it fits.
+    """Train a vocabulary on texts.
 
-    Example: debertav3 tokenizer train --input corpus.jsonl.gz --vocab-size 12000 --out my-vocabulary
+    Uses the settings of the released one and prints how well it fits.
+
+    Example: debertav3 tokenizer train --data corpus.jsonl.gz --vocab-size 12000 --out my-vocabulary
     """
     from dataclasses import asdict
 
     from tqdm import tqdm
 
     from ..tokenization.text_files import DEFAULT_COLUMNS, read_texts
-    from ..tokenization.training import VocabularyConfig, train_vocabulary
+    from ..tokenization.training import WRITTEN, VocabularyConfig, train_vocabulary
 
+    guard(
+        Output(option="--out", path=out, is_folder=True, writes=WRITTEN),
+        inputs={"--data": inputs},
+        overwrite=overwrite,
+    )
     config = VocabularyConfig(
         vocab_size=vocab_size,
         character_coverage=coverage,
@@ -93,16 +115,19 @@ def train(
     texts = (text for path in inputs for text in read_texts(path, columns=columns or DEFAULT_COLUMNS))
     report = train_vocabulary(tqdm(texts, desc="reading", unit=" texts", disable=None), out, config)
     print(json.dumps(asdict(report), indent=2))
+    wrote(out)
 
 
 def check(
     model: Annotated[Path, typer.Option(help="A local tokenizer folder.")],
     input: Annotated[
-        Path | None, typer.Option(help="Lines to compare on; a few hard ones if left out.")
+        Path | None, typer.Option("--data", help="Lines to compare on; a few hard ones if left out.")
     ] = None,
-    column: Annotated[str, typer.Option(help=COLUMN_HELP)] = "text",
+    column: Annotated[str, typer.Option("--text-column", help=COLUMN_HELP)] = "text",
 ) -> None:
-    """Compare the ids that this package, stock libraries and transformers 5's own class read from one folder.
+    """Check that other libraries get the same ids.
+
+    Compares the ids that this package, stock libraries and transformers 5's own class read from one folder.
 
     Ends with exit code 1 if stock libraries get other ids from it.
 

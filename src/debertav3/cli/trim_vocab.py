@@ -6,35 +6,48 @@ from typing import Annotated
 
 import typer
 
-from .several_values import SeveralValues
+from ..files import Output
+from .inputs import check_model
+from .options import Command, Overwrite
+from .outputs import guard
+from .terminal import wrote
 
 
 def register(app: typer.Typer) -> None:
-    app.command("trim-vocab", cls=SeveralValues)(trim_vocab)
+    app.command("trim-vocab", cls=Command)(trim_vocab)
 
 
 def trim_vocab(
     model: Annotated[str, typer.Option(help="Checkpoint folder or Hub name.")],
     corpus: Annotated[
         list[Path],
-        typer.Option("--corpus", help=".txt or .jsonl, also .gz or .zst; several may follow."),
+        typer.Option("--data", help=".txt or .jsonl, also .gz or .zst; several may follow."),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the smaller checkpoint and its tokenizer.")],
     columns: Annotated[
         list[str] | None,
         typer.Option(
-            "--column",
+            "--text-column",
             help="Columns of .jsonl files that hold text; 'text' if left out; several may follow.",
         ),
     ] = None,
     min_count: Annotated[int, typer.Option(help="How often a piece must come to be kept.", min=1)] = 1,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Remove the embeddings of pieces that a corpus does not use, and print what that saves.
+    """Remove tokens that a corpus does not use.
+
+    Removes their embeddings and prints what that saves.
 
     Single characters, bytes and special tokens stay. A text whose pieces were all kept gets equal outputs.
 
-    Example: debertav3 trim-vocab --model models/nano --corpus texts.jsonl.gz --out small
+    Example: debertav3 trim-vocab --model models/nano --data texts.jsonl.gz --out small
     """
+    guard(
+        Output(option="--out", path=out, is_folder=True),
+        inputs={"--model": model, "--data": corpus},
+        overwrite=overwrite,
+    )
+    check_model(model)
     from dataclasses import asdict
 
     from tqdm import tqdm
@@ -56,3 +69,4 @@ def trim_vocab(
 
     report = trim_checkpoint(model, out, counts, tokenizer, min_count=min_count)
     print(json.dumps(asdict(report), indent=2))
+    wrote(out)

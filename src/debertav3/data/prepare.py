@@ -2,15 +2,14 @@
 
 Every stage is a list of tasks that each leave a mark when they are complete, so a relaunch with the same
 arguments does only what is unfinished. The work is split into units once (``plan.json``), and a relaunch with
-other inputs or settings is refused.
+other settings, or data or a tokenizer of other content, is refused.
 """
 
-import hashlib
 import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,14 +19,26 @@ from typing import Any
 from tqdm import tqdm
 
 from ..errors import MissingExtraError, UserError
+from ..files import (
+    fingerprint,
+    publish_folder,
+    read_json_object,
+    replacing_text,
+    sha256_of_bytes,
+    sha256_of_file,
+    temporary_folder,
+    write_json,
+)
 from ..tokenization import DebertaV3Tokenizer
+from ..tokenization.folder import MODEL_FILE
 from .documents import Unit, plan_units
-from .jsonl import write_json
-from .shards import FORMAT, INDEX_NAME, SPLITS, read_index, token_dtype
+from .shards import FORMAT, INDEX_NAME, SPLITS, TokenShards, read_index, token_dtype
 
 log = logging.getLogger(__name__)
 
 PLAN_NAME = "plan.json"
+WRITTEN = (INDEX_NAME, PLAN_NAME, "problems.jsonl", "tokenizer", "stages", *SPLITS)
+"""Everything that ``data prepare`` writes in its folder."""
 
 Stage = tuple[str, list[Any], int]
 CLEANING = ("none", "light", "gopher")
@@ -89,7 +100,7 @@ class ExecutorConfig:
 
 
 def prepare(config: PrepareConfig, out: Path, executor: ExecutorConfig) -> dict[str, Any] | None:
-    """Write token shards to ``out``, or go on where an earlier call stopped.
+    """Write token shards to ``out``, or continue where an earlier call stopped.
 
     Returns:
         The index, or None if the tasks were handed to Slurm or Ray and will write it later.
@@ -101,7 +112,9 @@ def prepare(config: PrepareConfig, out: Path, executor: ExecutorConfig) -> dict[
     try:
         units = _plan(config, out)
         if (out / INDEX_NAME).is_file():
-            log.info("%s is complete already", out)
+            for split in SPLITS:
+                TokenShards(out, split)  # verifies it
+            log.info("%s is complete already: same data, tokenizer and settings", out)
             return read_index(out)
         stages = _stages(config, out, units)
         if executor.kind != "local":
@@ -114,43 +127,60 @@ def prepare(config: PrepareConfig, out: Path, executor: ExecutorConfig) -> dict[
         _run_locally(index, out, executor.workers)
     except OSError as error:
         raise UserError(
-            f"cannot write to {out}: {error}. Mend that and run the same command again: it goes on"
+            f"cannot write to {out}: {error.strerror or error}. What is finished is kept: fix that and "
+            "run the same command again"
         ) from error
     return read_index(out)
 
 
 def _plan(config: PrepareConfig, out: Path) -> list[Unit]:
-    """Split the inputs, save tokenizer and plan; or check that an earlier plan is the same."""
+    """Split the inputs and begin the folder; or check that its plan is of the same data and settings.
+
+    Data and tokenizer are compared by content: paths and times may differ.
+    """
     units = plan_units(config.inputs, unit_bytes=config.unit_mib << 20)
     tokenizer = DebertaV3Tokenizer.from_pretrained(config.tokenizer)
-    out.mkdir(parents=True, exist_ok=True)
-    plan = {
-        "config": json.loads(json.dumps(asdict(config))),
-        "units": [asdict(unit) for unit in units],
-        "sizes": {unit.source: _size_and_time(unit.source) for unit in units},
-    }
     path = out / PLAN_NAME
-    if path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changed = [key for key in plan if plan[key] != before.get(key)]
-        if changed:
-            raise UserError(
-                f"{out} was begun with other inputs or settings ({', '.join(changed)} differ): use a new one"
-            )
-    else:
-        if any(out.iterdir()):
-            raise UserError(f"{out} is not empty and was not begun by data prepare: choose a new folder")
-        write_json(path, plan)
-    tokenizer.save_pretrained(str(out / "tokenizer"))
+    if not path.is_file() and out.is_dir() and any(out.iterdir()):
+        raise UserError(f"{out} is not empty and was not begun by data prepare: choose a new folder")
+    log.info("summing the inputs, by which a later run knows them")
+    sums = {source: _sum_of(source) for source in dict.fromkeys(unit.source for unit in units)}
+    with temporary_folder(out) as aside:
+        tokenizer.save_pretrained(str(aside / "tokenizer"))
+        plan = {
+            "settings": {
+                name: value
+                for name, value in json.loads(json.dumps(asdict(config))).items()
+                if name not in ("inputs", "tokenizer")
+            },
+            "data": [{**asdict(unit), "source": sums[unit.source] or unit.source} for unit in units],
+            "tokenizer": fingerprint(aside / "tokenizer"),
+        }
+        if path.is_file():
+            _compare(out, read_json_object(path), plan)
+        else:
+            out.mkdir(parents=True, exist_ok=True)
+            write_json(path, {**plan, "inputs": list(config.inputs), "from": config.tokenizer})
+        if not (out / "tokenizer").exists():  # the first run, or one that was killed here
+            publish_folder(aside / "tokenizer", out / "tokenizer")
+    if fingerprint(out / "tokenizer") != plan["tokenizer"]:
+        raise UserError(f"{out / 'tokenizer'} is not what data prepare wrote there: use a new folder")
     return units
 
 
-def _size_and_time(source: str) -> list[int] | None:
-    path = Path(source)
-    if not path.exists():
-        return None
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
+def _compare(out: Path, before: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
+    words = {"settings": "settings", "data": "the data", "tokenizer": "the tokenizer"}
+    changed = [words[key] for key in plan if plan[key] != before.get(key)]
+    if changed:
+        raise UserError(
+            f"{out} was begun with other inputs or settings ({', '.join(changed)} differ). Put back what "
+            "was, or use a new folder"
+        )
+
+
+def _sum_of(source: str) -> str | None:
+    """The content of a file; None for a data set by name."""
+    return sha256_of_file(source) if Path(source).is_file() else None
 
 
 def _stages(config: PrepareConfig, out: Path, units: list[Unit]) -> list[Stage]:
@@ -177,7 +207,7 @@ def _stages(config: PrepareConfig, out: Path, units: list[Unit]) -> list[Stage]:
         filters = [drop]
     write = steps.WriteShard(out=out, tokenizer=out / "tokenizer", heldout_share=config.heldout_share)
     stages.append(("tokenize", [*read(out / "stages" / "problems"), *filters, write], len(units)))
-    stages.append(("index", [WriteIndex(out)], 1))
+    stages.append(("index", [WriteIndex(out, tuple(dict.fromkeys(unit.source for unit in units)))], 1))
     return stages
 
 
@@ -204,7 +234,7 @@ def _run_locally(stage: Stage, out: Path, workers: int) -> None:
     if left:
         raise UserError(
             f"stage {name!r}: {len(left)} of {tasks} tasks failed, for the reasons above. "
-            "Mend that and run the same command again: finished tasks are kept"
+            "Fix that and run the same command again: finished tasks are kept"
         )
 
 
@@ -286,21 +316,28 @@ class WriteIndex:
     """The last stage, one task: gathers what the tasks found into ``index.json`` and ``problems.jsonl``."""
 
     out: Path
+    sources: tuple[str, ...]
+    """All files that were read."""
 
     def __call__(self, data: Any, rank: int, world_size: int) -> None:
         """Gather and write."""
         from .steps import read_json_files
 
+        plan = read_json_object(self.out / PLAN_NAME)
+        known = {unit["source"] for unit in plan["data"]}
+        for source in self.sources:
+            if (_sum_of(source) or source) not in known:
+                raise UserError(
+                    f"{source} has changed while it was prepared, so the shards are of two versions of it. "
+                    f"Delete {self.out} and prepare again"
+                )
         if reason := _why_no_document(self.out):  # only where Slurm or Ray ran the stages before
             raise UserError(f"no document to prepare, and no {INDEX_NAME} is written: {reason}")
         tokenizer = DebertaV3Tokenizer.from_pretrained(str(self.out / "tokenizer"))
         facts = read_json_files(self.out / "stages" / "facts")
         problems = [row for rows in read_json_files(self.out / "stages" / "problems") for row in rows]
-        temporary = self.out / "problems.jsonl.tmp"
-        temporary.write_text(
-            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in problems), encoding="utf-8"
-        )
-        temporary.replace(self.out / "problems.jsonl")
+        with replacing_text(self.out / "problems.jsonl") as stream:
+            stream.writelines(json.dumps(problem) + "\n" for problem in problems)
 
         counts: Counter[str] = Counter()
         lengths: Counter[int] = Counter()
@@ -320,17 +357,24 @@ class WriteIndex:
             problems=len(problems),
             documents_of_at_most_tokens={str(2**bits - 1): lengths[bits] for bits in sorted(lengths)},
         )
-        vocabulary = (self.out / "tokenizer" / "spm.model").read_bytes()
+        made_with = {row["tokenizer"] for row in facts}
+        if made_with != {plan["tokenizer"]} or fingerprint(self.out / "tokenizer") != plan["tokenizer"]:
+            raise UserError(
+                f"{self.out / 'tokenizer'} was replaced while shards were made, so they are of several "
+                f"vocabularies. Delete {self.out} and prepare again"
+            )
+        model = self.out / "tokenizer" / MODEL_FILE
         identity = [
             FORMAT,
-            hashlib.sha256(vocabulary).hexdigest(),
+            sha256_of_file(model) if model.is_file() else plan["tokenizer"],
             *(row[split]["sha256"] for row in facts for split in SPLITS),
         ]
         index = {
             "format": FORMAT,
             "vocab_size": len(tokenizer),
             "dtype": token_dtype(len(tokenizer)).str,
-            "fingerprint": hashlib.sha256("\n".join(identity).encode()).hexdigest(),
+            "fingerprint": sha256_of_bytes("\n".join(identity).encode()),
+            "tokenizer": plan["tokenizer"],
             "statistics": statistics,
             "splits": splits,
         }

@@ -30,10 +30,11 @@ from datatrove.utils.word_tokenizers import WordTokenizer, simple_span_tokenize
 from loguru import logger as datatrove_log
 
 from ..errors import UserError
+from ..files import fingerprint, write_json
+from ..processes import end_with_parent
 from ..tokenization import DebertaV3Tokenizer
 from .cleaning import clean_text
 from .documents import Problem, Unit, read_documents
-from .jsonl import write_json
 from .shards import ShardWriter, token_dtype
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class SpaceWordTokenizer(WordTokenizer):
         return [line for line in text.split("\n") if line]
 
     def span_tokenize(self, text: str) -> list[tuple[int, int]]:
-        """Where each sentence stands."""
+        """Start and end of each sentence."""
         return list(simple_span_tokenize(text, self.sent_tokenize(text)))
 
 
@@ -121,6 +122,7 @@ class WriteShard:
 
     def __call__(self, data: Documents, rank: int, world_size: int) -> None:
         """Write shard ``rank``, then its facts for the index."""
+        vocabulary = fingerprint(self.tokenizer)
         tokenizer = DebertaV3Tokenizer.from_pretrained(str(self.tokenizer))
         dtype = token_dtype(len(tokenizer))
         counts: Counter[str] = Counter()
@@ -141,12 +143,18 @@ class WriteShard:
                 lengths[len(ids).bit_length()] += 1
         facts = self.out / "stages" / "facts"
         facts.mkdir(parents=True, exist_ok=True)
-        row = {"train": train.facts(), "heldout": heldout.facts(), "counts": counts, "lengths": lengths}
+        row = {
+            "train": train.facts(),
+            "heldout": heldout.facts(),
+            "counts": counts,
+            "lengths": lengths,
+            "tokenizer": vocabulary,
+        }
         write_json(facts / f"{name}.json", row)
 
 
 def is_held_out(text: str, share: float) -> bool:
-    """Whether the hash of a text, spacing apart, falls into the held-out share: equals stand on one side."""
+    """Whether a text is held out. A hash that ignores white space decides: duplicates land in one split."""
     digest = hashlib.blake2b(without_spacing(text), digest_size=8).digest()
     return int.from_bytes(digest, "little") < share * 2**64
 
@@ -193,9 +201,18 @@ def minhash_stages(
 
 
 class PatientExecutor(LocalPipelineExecutor):
-    """datatrove's local executor, but a failing task is reported and left unfinished; the others go on."""
+    """datatrove's local executor, but a failing task is reported and left unfinished; the others go on.
+
+    Its worker processes end with the process that made this object, even if that is killed.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._owner = os.getpid()
 
     def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> PipelineStats:
+        if os.getpid() != self._owner:
+            end_with_parent()
         datatrove_log.disable(
             "datatrove"
         )  # its task logs would go to our stderr; failures are reported below

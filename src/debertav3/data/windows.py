@@ -6,7 +6,7 @@ documents: a window holds several segments, each ``[CLS] piece of one document [
 ids so that attention stays inside a segment. Both find window ``i`` without reading any other.
 """
 
-import os
+import contextlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..files import replacing, sha256_of_bytes
 from .shards import Shard, TokenShards
 
 MIN_PIECE = 16
@@ -175,21 +176,32 @@ def window_begins(ends: NDArray[np.uint64], length: int) -> NDArray[np.uint64]:
 
 
 def _load_begins(shard: Shard, length: int) -> NDArray[np.uint64]:
-    path = shard.folder / "windows" / f"{shard.name}.packed-{length}-{MIN_PIECE}.npy"
+    """Where the windows of a shard begin: kept from an earlier run if it is of these documents and whole."""
+    ends = shard.ends()
+    # Named by content: shards that were made again have other documents under the same name.
+    name = f"{shard.name}.packed-{length}-{MIN_PIECE}-{sha256_of_bytes(ends.tobytes())[:16]}.npy"
+    path = shard.folder / "windows" / name
     if path.is_file():
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    begins = window_begins(shard.ends(), length)
+        try:
+            kept: NDArray[np.uint64] = np.load(path, mmap_mode="r", allow_pickle=False)
+            if _is_whole(kept):
+                return kept[:-1]
+        except (OSError, ValueError):
+            pass  # damaged: computed again
+    begins = window_begins(ends, length)
     _try_to_save(path, begins)
     return begins
 
 
 def _try_to_save(path: Path, begins: NDArray[np.uint64]) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        with open(temporary, "wb") as stream:
-            np.save(stream, begins, allow_pickle=False)
-        os.replace(temporary, path)
-    except OSError:
-        # Read-only or full: the plan is cheap to compute again.
-        temporary.unlink(missing_ok=True)
+    # Read-only or full: the plan is cheap to compute again.
+    with contextlib.suppress(UserError, OSError), replacing(path) as stream:
+        np.save(stream, np.append(begins, _sum_of(begins)), allow_pickle=False)
+
+
+def _is_whole(kept: NDArray[np.uint64]) -> bool:
+    return kept.dtype == np.uint64 and kept.ndim == 1 and len(kept) > 0 and kept[-1] == _sum_of(kept[:-1])
+
+
+def _sum_of(begins: NDArray[np.uint64]) -> np.uint64:
+    return np.uint64(int(sha256_of_bytes(begins.tobytes())[:16], 16))

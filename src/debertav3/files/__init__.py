@@ -6,6 +6,7 @@ commands out of one output.
 """
 
 from .content import (
+    MANIFEST,
     damage_of,
     fingerprint,
     folder_sums,
@@ -13,7 +14,7 @@ from .content import (
     sha256_of_file,
     write_manifest,
 )
-from .guard import Output, check_outputs
+from .guard import Inputs, Output, check_outputs
 from .locks import lock
 from .reading import parse_json, read_json, read_json_object
 from .writing import (
@@ -35,6 +36,8 @@ from .writing import (
 
 __all__ = [
     "DISK_ERRORS",
+    "MANIFEST",
+    "Inputs",
     "Output",
     "cannot_write",
     "check_outputs",

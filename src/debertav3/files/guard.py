@@ -27,7 +27,7 @@ class Output:
     """One thing that a command writes."""
 
     option: str
-    """As the user gives it, such as ``--output``."""
+    """As the user gives it, such as ``--out``."""
     path: PathLike | None
     """None is not given, and not checked."""
     is_folder: bool = False
@@ -35,6 +35,8 @@ class Output:
     """Folders: name patterns of what is written directly in it. Only these can be in the way."""
     may_exist: bool = False
     """The command itself tells its own earlier work from other people's, or continues it."""
+    is_beside: bool = False
+    """It belongs to another output, whose lock keeps it too."""
 
 
 def check_outputs(outputs: Iterable[Output], *, inputs: Inputs, overwrite: bool = False) -> None:

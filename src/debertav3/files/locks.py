@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,8 @@ from ..errors import UserError
 from .writing import cannot_write
 
 _HELD = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK)
+_mine: dict[Path, int] = {}
+"""The locks of this process, and the thread that holds each."""
 
 
 @contextmanager
@@ -18,7 +21,8 @@ def lock(path: str | Path, *, option: str = "--out") -> Iterator[None]:
     """Hold the lock of an output file or folder while the block runs; never wait for it.
 
     It is the system's own lock on the file ``.NAME.debertav3-lock`` beside the output, so it ends with the
-    process, however that ends. Where the file system has no locks, nothing is locked.
+    process, however that ends. Where the file system has no locks, nothing is locked. The thread that holds
+    a lock may take it again: a command locks its outputs first, the function that writes them once more.
 
     Args:
         path: the output, which need not exist. Links to one file share its lock.
@@ -31,10 +35,15 @@ def lock(path: str | Path, *, option: str = "--out") -> Iterator[None]:
     name = target.with_name(f".{target.name[:50]}.debertav3-lock")
     if not os.access(_existing(name.parent), os.W_OK) and target.is_dir():
         name = target / ".debertav3-lock"  # a mount point: only the folder itself can be written
+    if _mine.get(name) == threading.get_ident():
+        yield
+        return
     handle = _acquire(name, path, option)
+    _mine[name] = threading.get_ident()
     try:
         yield
     finally:
+        del _mine[name]
         # Removed while it is held: whoever opened it in between sees that it is gone, and opens it again.
         with suppress(OSError):
             name.unlink()

@@ -40,17 +40,15 @@ _ADVICE = {
 }
 
 
-def cannot_write(path: str | Path, error: OSError, *, kept: str = "") -> UserError:
+def cannot_write(path: str | Path, error: OSError) -> UserError:
     """The one line for a path that cannot be written.
 
     Args:
         path: what was to be written.
         error: what the system said.
-        kept: a sentence on what is left, such as "200 rows are kept in F.".
     """
     advice = _ADVICE.get(error.errno or 0, "Choose another path.")
-    parts = (f"{path} cannot be written: {error.strerror or error}.", kept, advice)
-    return UserError(" ".join(part for part in parts if part))
+    return UserError(f"{path} cannot be written: {error.strerror or error}. {advice}")
 
 
 def temporary_path(target: str | Path) -> Path:

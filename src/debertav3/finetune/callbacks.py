@@ -1,4 +1,4 @@
-"""What happens around the steps of a training: order of data, extra saves, SIGTERM, the progress bar."""
+"""What happens around the steps of a training: order of data, extra saves, signals, the progress bar."""
 
 import time
 from contextlib import ExitStack
@@ -27,7 +27,7 @@ class EpochOrder(TrainerCallback):
 
 
 class ExtraSaves(TrainerCallback):
-    """Saves between evaluations: every so many steps, and on SIGTERM, after which the run stops.
+    """Saves between evaluations: every so many steps, and on SIGTERM or Ctrl-C, after which the run stops.
 
     Where an evaluation is due after the last step of an epoch, its own checkpoint does for both: a resumed
     run has seen just the evaluations that the unbroken one has.
@@ -42,21 +42,21 @@ class ExtraSaves(TrainerCallback):
         self.evaluates_epochs = evaluates_epochs
         self.is_stopped = False
         self._steps_per_epoch = 1
-        self._flag = StopFlag()
+        self.request = StopFlag()
         self._listening = ExitStack()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Count the steps of an epoch and listen to SIGTERM."""
+        """Count the steps of an epoch and listen to signals."""
         self._steps_per_epoch = max(1, len(kwargs["train_dataloader"]) // args.gradient_accumulation_steps)
-        self._listening.enter_context(self._flag.listening())
+        self._listening.enter_context(self.request.listening())
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Called after each optimiser step."""
-        self.is_stopped = self.is_stopped or self._flag.is_set
+        self.is_stopped = self.is_stopped or self.request.is_set
         self._agree(args)
         is_due = self.every is not None and state.global_step % self.every == 0
         if (is_due or self.is_stopped) and not self._ends_epoch(state):

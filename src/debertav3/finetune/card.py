@@ -9,7 +9,7 @@ from .calibration import in_words
 from .verdict import EXPLANATION, baselines, metric_of, verdict
 
 if TYPE_CHECKING:
-    from ..tasks.task import Head
+    from ..tasks.task import Example, Head
     from .preparation import Data
 
 _PIPELINES: "dict[Head, str]" = {
@@ -74,7 +74,7 @@ def model_card(
         "`run.json` has every setting, version and sum of the data; `metrics.json` all scores; "
         "`report.html` curves and errors.",
         usage.HEADING,
-        *usage.how_to_use(report, record, data.task, name=name, family=family),
+        *usage.how_to_use(report, record, data.task, examples=_examples(data), name=name, family=family),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -86,6 +86,11 @@ def _family_tags(architecture: Mapping[str, Any]) -> list[str]:
         return [family]
     is_v3 = not architecture.get("conv_kernel_size")
     return [family, *(["deberta-v3"] if is_v3 else []), "debertav3"]
+
+
+def _examples(data: "Data") -> Sequence["Example"]:
+    """Rows to quote from: of the first dev set, else of the training data."""
+    return next(iter(data.dev.values()), data.train)
 
 
 def short_names(sources: Sequence[str]) -> dict[str, str]:

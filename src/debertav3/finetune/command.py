@@ -11,10 +11,13 @@ from .config import FinetuneConfig
 from .preparation import resolve
 
 _OPTIONS = {
-    "text_column": "--text",
-    "pair_column": "--pair",
-    "label_column": "--label",
-    "label_kind": "--kind",
+    "text_column": "--text-column",
+    "pair_column": "--pair-column",
+    "label_column": "--label-column",
+    "label_kind": "--label-kind",
+    "dev_split": "--dev-split",
+    "folds": "--folds",
+    "group_column": "--group-column",
     "tokenizer": "--tokenizer",
     "seed": "--seed",
     "sift": "--sift",

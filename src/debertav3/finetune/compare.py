@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..data.jsonl import atomic_write, write_json
 from ..errors import UserError
+from ..files import replacing_text, write_json
 from ..tasks.glue import GLUE_TASKS
 from .config import FinetuneConfig
 from .folder import check_can_be_made
-from .preparation import read_data, resolve
+from .preparation import Data, read_data, resolve
 from .records import changed_settings, changes_between, data_facts, known_by_path, run_contents
 
 logger = logging.getLogger(__name__)
@@ -134,20 +134,28 @@ def compare(
 
 
 def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> None:
-    """Find before the first training what would stop a later one: a folder's other settings, bad data.
+    """Find before the first training what would stop a later one: settings, data, models, tokenizers.
 
     Raises:
         UserError: if there is such a thing.
     """
+    from .opening import check_tokenizer  # loads torch: settings and data are checked before
+
+    data: dict[str, Data] = {}
     read: dict[str, Mapping[str, Any]] = {}  # by task: its data are the same for all models and seeds
     for (_, task), runs in plan.items():
         for folder, config in runs.items():
-            if not config.data.dev:
+            if not (config.data.dev or config.data.dev_split):
                 raise UserError(f"nothing to compare by: give --dev {task}=FILE.")
-            if task not in read:
-                read[task] = data_facts(read_data(config))
+            if task not in data:
+                data[task] = read_data(config)
+                read[task] = data_facts(data[task])
             if _is_finished(folder):
                 _refuse_others(config, folder, data=read[task])
+    for (_, task), runs in plan.items():
+        waiting = [config for folder, config in runs.items() if not _is_finished(folder)]
+        if waiting:
+            check_tokenizer(waiting[0], data[task].task)
 
 
 def _is_finished(folder: Path) -> bool:
@@ -312,7 +320,7 @@ def _write(found: Comparison, averages: Sequence[Line], seeds: Sequence[int], ou
             f"- {one.model} on {one.task}, seed {one.seed}: {one.what}: {one.reason}"
             for one in found.failures
         ]
-    with atomic_write(out / "compare.md") as file:
+    with replacing_text(out / "compare.md") as file:
         file.write("\n".join(table) + "\n")
 
 

@@ -20,6 +20,14 @@ class DataConfig(Settings):
     """Training files, folders or datasets:NAME."""
     dev: tuple[str, ...] = ()
     """Dev files; the first one selects the best checkpoint."""
+    dev_split: Annotated[float, Range(above=0, below=1)] | None = None
+    """Hold out this share of the training data as dev set, every label with its share."""
+    folds: Annotated[int, Range(min=2)] | None = None
+    """Cross-validation: parts of the training data, each of which is held out once."""
+    fold: Count | None = None
+    """The part that this run holds out, from 1; set by --folds."""
+    group_column: str | None = None
+    """Of dev_split and folds: rows with the same value in this column stay together."""
     train_limit: Annotated[int, Range(min=2)] | None = None
     """Train on so many examples, drawn by seed; balanced if rows have one label, else at random."""
     max_length: Annotated[int, Range(min=8)] = 256

@@ -3,14 +3,15 @@
 import contextlib
 import json
 import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.jsonl import write_json
 from ..errors import UserError
+from ..files import remove_leftovers, write_json
 from . import checkpoints
 from .config import FinetuneConfig
 from .records import changed_settings, changes_between, known_by_path
@@ -18,7 +19,7 @@ from .records import changed_settings, changes_between, known_by_path
 logger = logging.getLogger(__name__)
 
 _SETTINGS = "settings.json"
-_WRITTEN = (
+WRITTEN = (
     "README.md",
     "config.json",
     "metrics.json",
@@ -127,15 +128,15 @@ def remove_checkpoints(out: Path) -> None:
     folder = checkpoints_of(out)
     for checkpoint in [*checkpoints.ours(folder), folder / checkpoints.STAGING]:
         shutil.rmtree(checkpoint, ignore_errors=True)
-    for file in [folder / _SETTINGS, *folder.glob(f".{_SETTINGS}.*.part")]:
-        file.unlink(missing_ok=True)
+    (folder / _SETTINGS).unlink(missing_ok=True)
+    remove_leftovers(folder, re.escape(_SETTINGS))
     with contextlib.suppress(OSError):  # it holds a file of somebody else
         folder.rmdir()
 
 
 def _refuse_foreign(out: Path, folder: Path) -> None:
     """Refuse a folder in which no run has begun if this one would write over what is in it."""
-    found = sorted(path.name for pattern in _WRITTEN for path in out.glob(pattern))
+    found = sorted(path.name for pattern in WRITTEN for path in out.glob(pattern))
     # Of a run that was killed at its first writing nothing but a dotted part is left.
     is_taken = folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
     if is_taken or folder.is_file():

@@ -62,6 +62,17 @@ def open_tokenizer(config: FinetuneConfig, task: Task) -> Any:
     return DebertaV3Tokenizer.from_pretrained(config.tokenizer or config.model)
 
 
+def check_tokenizer(config: FinetuneConfig, task: Task) -> None:
+    """Assert that a run's model is there and has a tokenizer that can be opened.
+
+    Raises:
+        UserError: otherwise.
+    """
+    open_tokenizer(config, task)
+    if config.model not in SIZES and baselines.family_of(config.model) == baselines.OURS:
+        read_config(locate(config.model))
+
+
 def open_model(config: FinetuneConfig, tokenizer: Any, task: Task, labels: Sequence[str]) -> PreTrainedModel:
     """Build the model from scratch or load a checkpoint, in fp32, with a head for the labels.
 

@@ -19,6 +19,7 @@ from ..tasks.task import Example, Task, take_balanced
 from ..tasks.text import TextTask
 from .config import FinetuneConfig
 from .recipes import recipe
+from .splitting import hold_out
 
 _LOSS_SETTINGS = {
     "balance_classes": ("one-label", "several-labels", "token-classification"),
@@ -59,6 +60,8 @@ def resolve(
     if config.data.train or task not in PUBLIC_SOURCES:
         return config
     train, dev = PUBLIC_SOURCES[task]
+    if config.data.dev_split is not None or config.data.folds is not None:
+        dev = ()
     return config.with_values({"train": train, "dev": config.data.dev or dev}, source="public data")
 
 
@@ -92,13 +95,14 @@ def read_data(config: FinetuneConfig) -> Data:
     read = {source: task.read(source) for source in dict.fromkeys([*train_sources, *dev_sources])}
     everything = [example for source in train_sources for example in read[source]]
     labels = task.choose_labels(everything, source=", ".join(train_sources))
-    dev = {source: read[source] for source in dev_sources}
+    kept, held_out = hold_out(everything, config, sources=train_sources)
+    dev = held_out | {source: read[source] for source in dev_sources}
     for source, examples in dev.items():
         task.check_dev(examples, labels, source=source)
     return Data(
         task=task,
         labels=labels,
-        train=take_balanced(everything, config.data.train_limit, seed=config.seed),
+        train=take_balanced(kept, config.data.train_limit, seed=config.seed),
         dev=dev,
         rows={source: len(examples) for source, examples in read.items()},
         row_sums={
@@ -175,10 +179,10 @@ def _kind(task: Task) -> str:
 def _check_settings(config: FinetuneConfig, task: Task) -> None:
     """Refuse settings that this task, or a run without dev set, would ignore."""
     kind = _kind(task)
-    columns = {"text_column": "--text", "pair_column": "--pair", "label_column": "--label"}
     if config.task != CUSTOM:
-        unused = [option for name, option in columns.items() if config.get(name) is not None]
-        unused += ["--kind"] if config.data.label_kind != "auto" else []
+        columns = ("text_column", "pair_column", "label_column")
+        unused = [f"--{name.replace('_', '-')}" for name in columns if config.get(name) is not None]
+        unused += ["--label-kind"] if config.data.label_kind != "auto" else []
         if unused:
             raise UserError(
                 f"task {config.task} knows its columns; {', '.join(unused)} is for task {CUSTOM}. "
@@ -189,7 +193,17 @@ def _check_settings(config: FinetuneConfig, task: Task) -> None:
             raise UserError(
                 f"{name} has no meaning for task {config.task} with {kind} answers; leave it out."
             )
-    if config.loop.early_stopping_patience is not None and not config.data.dev:
+    data = config.data
+    asked = [name for name in ("dev_split", "folds") if config.get(name) is not None]
+    if len(asked) + bool(data.dev) > 1:
+        given = [*(["--dev"] if data.dev else []), *asked]
+        raise UserError(f"{' and '.join(given)} are two sources of a dev set; keep one of them.")
+    if data.fold is not None and (data.folds is None or data.fold > data.folds):
+        raise UserError(f"fold={data.fold} is not one of folds={data.folds}.")
+    if data.group_column is not None and not asked:
+        raise UserError("group_column means something with --dev-split or --folds only; leave it out.")
+    has_dev = bool(data.dev or asked)
+    if config.loop.early_stopping_patience is not None and not has_dev:
         raise UserError("early_stopping_patience needs a dev set to go by: give --dev FILE, or leave it out.")
 
 

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,16 +19,16 @@ from transformers.trainer_utils import EvalPrediction
 from ..checkpoint import save_model
 from ..checkpoint.quiet import quiet_transformers
 from ..checkpoint.saving import replacing_folder
-from ..data.jsonl import atomic_write, write_json
 from ..data.probabilities import Probabilities
 from ..errors import MissingExtraError, UserError
+from ..files import replacing_text, write_json
 from ..layers.precision import multiplies_bf16
 from ..models import DebertaV2PreTrainedModel
 from ..runs import page
 from ..tasks.custom import named_columns
 from ..tasks.task import Example, Task
 from ..tasks.text import TextTask
-from . import plots
+from . import checkpoints, plots
 from .adaptation import add_lora, freeze, merged
 from .baselines import check_length
 from .batches import EncodedDataset, PaddingCollator
@@ -53,7 +53,14 @@ class NotPossibleError(UserError):
     """The task or a setting cannot be with this model; with another it might."""
 
 
-def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) -> dict[str, Any] | None:
+def run(
+    config: FinetuneConfig,
+    data: Data,
+    out: Path,
+    *,
+    resume: bool = False,
+    on_outcomes: Callable[[Mapping[str, list[Outcome]]], None] | None = None,
+) -> dict[str, Any] | None:
     """Train as the settings say and fill the folder ``out``.
 
     Args:
@@ -61,9 +68,10 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         data: from :func:`read_data`.
         out: gets the checkpoint, ``run.json`` and ``metrics.json``.
         resume: go on from the newest complete checkpoint under ``out``.
+        on_outcomes: called before ``run.json`` is written, with the answers to every dev set's examples.
 
     Returns:
-        The content of ``metrics.json``; None if the run was stopped by SIGTERM and can be resumed.
+        The content of ``metrics.json``; None if SIGTERM or Ctrl-C stopped the run, which can be resumed.
 
     Raises:
         UserError: for unusable data, settings or folders; nothing is written then.
@@ -79,7 +87,7 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
     page.require()
     with _says_not_possible():
         tokenizer = open_tokenizer(config, data.task)
-        model = _open_for_training(config, data, tokenizer)
+        model = open_for_training(config, data, tokenizer)
         facts = examine(data, config, tokenizer=tokenizer) if config.data.check_data else {}
         for line in facts.get("warnings", ()):
             logger.warning("%s", line)
@@ -91,7 +99,8 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
             trained = trainer.train(resume_from_checkpoint=str(start_from) if start_from else None)
         if trainer.saves.is_stopped:
             step = trainer.state.global_step
-            logger.warning("stopped by SIGTERM at step %d; --resume goes on from there", step)
+            reason = trainer.saves.request.reason
+            logger.warning("stopped by %s at step %d: continue with --resume", reason, step)
             return None
         trainer.check_weights()
         report, outcomes, fitted = _report(prepared, steps=trained.global_step)
@@ -99,26 +108,46 @@ def run(config: FinetuneConfig, data: Data, out: Path, *, resume: bool = False) 
         if trainer.is_world_process_zero():
             _report_divergence(prepared, error, out, config=config, data=data, made_of=(sums, contents))
         raise
-    add_word_baselines(report["dev"], facts.get("dev", {}))
-    report |= {"data": facts, "seconds": time.perf_counter() - started}
-    if trainer.is_world_process_zero():
-        trained_model = merged(trainer.model)
-        record = _record(prepared, config, out, made_of=(sums, contents), model=trained_model)
-        with quiet_transformers():
-            _save(trained_model, out, tokenizer)
-        if fitted is not None:
-            fitted.write(out)
-        write_json(out / "metrics.json", finite(report))
-        worst_of = {source: worst(found, WORST_SHOWN) for source, found in outcomes.items()}
-        _write(out / "report.html", render(report, record, data, worst_of))
-        _write(
-            out / "README.md", model_card(report, record, data, architecture=trained_model.config.to_dict())
-        )
-        write_json(out / "run.json", record)  # comes last, so a folder that has it is complete
-        _tell(report, prepared.task.best_metric, prepared.labels, out)
-        if not config.checkpoints.keep_checkpoints:
-            remove_checkpoints(out)
+    with _tells_what_is_kept(out):
+        add_word_baselines(report["dev"], facts.get("dev", {}))
+        report |= {"data": facts, "seconds": time.perf_counter() - started}
+        if trainer.is_world_process_zero():
+            trained_model = merged(trainer.model)
+            record = _record(prepared, config, out, made_of=(sums, contents), model=trained_model)
+            with quiet_transformers():
+                _save(trained_model, out, tokenizer)
+            if fitted is not None:
+                fitted.write(out)
+            write_json(out / "metrics.json", finite(report))
+            worst_of = {source: worst(found, WORST_SHOWN) for source, found in outcomes.items()}
+            _write(out / "report.html", render(report, record, data, worst_of))
+            _write(
+                out / "README.md",
+                model_card(report, record, data, architecture=trained_model.config.to_dict()),
+            )
+            if on_outcomes is not None:
+                on_outcomes(outcomes)
+            write_json(out / "run.json", record)  # comes last, so a folder that has it is complete
+            _tell(report, prepared.task.best_metric, prepared.labels, out)
+            if not config.checkpoints.keep_checkpoints:
+                remove_checkpoints(out)
     return report
+
+
+@contextlib.contextmanager
+def _tells_what_is_kept(out: Path) -> Iterator[None]:
+    """Say that the training is not lost where its report or model cannot be written."""
+    try:
+        yield
+    except (KeyboardInterrupt, OSError, UserError) as error:
+        kept = checkpoints.newest_complete(checkpoints_of(out))
+        if kept is None:
+            raise
+        told = f"What was trained is kept in {kept}: continue with --resume."
+        if isinstance(error, KeyboardInterrupt):
+            logger.warning("%s", told)
+            raise
+        raise UserError(f"{str(error).rstrip('.')}. {told}") from error
 
 
 @contextlib.contextmanager
@@ -132,7 +161,12 @@ def _says_not_possible() -> Iterator[None]:
         raise NotPossibleError(str(error)) from error
 
 
-def _open_for_training(config: FinetuneConfig, data: Data, tokenizer: Any) -> PreTrainedModel:
+def open_for_training(config: FinetuneConfig, data: Data, tokenizer: Any) -> PreTrainedModel:
+    """Open the model as the run trains it.
+
+    Raises:
+        UserError: if the task or a setting is not possible with it.
+    """
     transformers.set_seed(config.seed)
     model = open_model(config, tokenizer, data.task, data.labels)
     if config.sift and not isinstance(model, DebertaV2PreTrainedModel):
@@ -149,7 +183,7 @@ def _open_for_training(config: FinetuneConfig, data: Data, tokenizer: Any) -> Pr
 
 
 def _write(path: Path, text: str) -> None:
-    with atomic_write(path) as file:
+    with replacing_text(path) as file:
         file.write(text)
 
 

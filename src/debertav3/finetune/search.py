@@ -13,8 +13,8 @@ from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.jsonl import atomic_write, write_json
 from ..errors import MissingExtraError, UserError
+from ..files import replacing_text, write_json
 from ..runs.settings import settings_of
 from .config import FinetuneConfig, OptimizerConfig
 from .folder import check_can_be_made
@@ -249,7 +249,7 @@ def _score_of(
     logger.info("%s: %s", folder.name, _spelled(chosen))
     try:
         if not (folder / "run.json").exists() and run(config, data, folder, resume=folder.exists()) is None:
-            raise UserError("stopped by SIGTERM; run the same command to continue.")
+            raise UserError("stopped; run the same command to continue.")
     except DivergedError as error:
         logger.warning("%s has failed: %s", folder.name, error)
         return None
@@ -314,5 +314,5 @@ def _write(
         lines.append(f"| {row['trial']} | diverged | {values} |")
     if rows:
         lines += ["", f"Best: `{_spelled(rows[0]['settings'])}` (folder `trial-{rows[0]['trial']}`)"]
-    with atomic_write(out / "search.md") as file:
+    with replacing_text(out / "search.md") as file:
         file.write("\n".join(lines) + "\n")

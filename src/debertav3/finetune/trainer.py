@@ -20,6 +20,7 @@ from transformers.integrations import TensorBoardCallback
 from transformers.trainer import TRAINER_STATE_NAME
 
 from ..errors import UserError
+from ..files import damage_of
 from . import checkpoints, sift
 from .adaptation import parameter_groups, uses_every_parameter
 from .batches import EncodedDataset, LengthBucketSampler, PaddingCollator
@@ -222,7 +223,7 @@ class FinetuneTrainer(Trainer):
         if not self.state.best_global_step:
             return
         best = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.best_global_step}"
-        reason = checkpoints.fault(best)
+        reason = damage_of(best)
         if reason is None:
             self.state.best_model_checkpoint = str(best)
         elif self.config.evaluation.keep_best:

@@ -11,7 +11,7 @@ from ..tasks.ranking import RankingTask
 from ..tasks.text import TextTask
 
 if TYPE_CHECKING:
-    from ..tasks.task import Head, Task
+    from ..tasks.task import Example, Head, Task
 
 OURS = "deberta-v2"
 """What config.json calls DeBERTa v2 and v3, the family that ``Predictor`` opens."""
@@ -27,10 +27,18 @@ _QUERY, _TEXTS = "Who sleeps?", ("The shop is shut.", "A man sleeps on a bench."
 _CONTEXT, _CHOICES = "The man lay down on the bench and closed his eyes.", ("He sleeps.", "He swims.")
 _NAMES = "Anna sings in Oslo ."
 _THRESHOLD_PLACES = 4
+_MOST_SHOWN = 200
+"""Characters of a row that a card may quote."""
 
 
 def how_to_use(
-    report: Mapping[str, Any], record: Mapping[str, Any], task: "Task", *, name: str, family: str
+    report: Mapping[str, Any],
+    record: Mapping[str, Any],
+    task: "Task",
+    *,
+    examples: Sequence["Example"],
+    name: str,
+    family: str,
 ) -> list[str]:
     """Return the paragraphs under the heading.
 
@@ -38,17 +46,23 @@ def how_to_use(
         report: the content of ``metrics.json``.
         record: the content of ``run.json``.
         task: decides what is asked.
+        examples: rows of its data; the first short one is the input that the lines show.
         name: the folder that the lines open.
         family: ``model_type`` of the model.
     """
-    settings = record["config"]
+    settings, shown = record["config"], _shown(task, examples)
     if family != OURS:
         threshold = _null_threshold(report) if task.name == "squad2" else None
-        lines = _with_transformers(task, settings, name=name, threshold=threshold)
+        lines = _with_transformers(task, settings, shown, name=name, threshold=threshold)
         return [_python(lines)]
-    paragraphs = [_python(_with_predictor(report, record, task, name=name))]
+    paragraphs = [_python(_with_predictor(report, record, task, shown, name=name))]
     if task.name == "squad2":
         paragraphs += _threshold_advice(report, settings, name=name)
+    elif command := _of_files(record["labels"], task, name=name):
+        paragraphs += [
+            "A file of rows is answered, and scored where it has labels, by:",
+            f"```\n{command}\n```",
+        ]
     return [*paragraphs, f"It also opens with `transformers.{_AUTO[task.head]}.from_pretrained`."]
 
 
@@ -69,6 +83,52 @@ def name_repository(card: str, *, folder: str, repository: str) -> str:
     return before + heading + usage
 
 
+def _shown(task: "Task", examples: Sequence["Example"]) -> tuple[str, ...]:
+    """The texts of the input to show: of the first row that is short enough, else ours.
+
+    For a ranking a query and two texts, for tagging the words as one text, for choices a context and them.
+    """
+    if isinstance(task, RankingTask):
+        short = [one.texts for one in examples if _is_short(one.texts)][:2]
+        return (*short[0], short[1][1]) if len(short) == 2 else (_QUERY, *_TEXTS)
+    short = [one.texts for one in examples if _is_short(one.texts)][:1]
+    if task.head == "token-classification":
+        return (" ".join(short[0]),) if short else (_NAMES,)
+    if short:
+        return tuple(short[0])
+    if task.head == "multiple-choice":
+        return (_CONTEXT, *_CHOICES)
+    if task.head == "question-answering":
+        return (_QUERY, _FIRST)
+    return (_FIRST, _SECOND) if _is_pair(task) else (_FIRST,)
+
+
+def _is_short(texts: Sequence[str]) -> bool:
+    return sum(map(len, texts)) <= _MOST_SHOWN
+
+
+def _quoted(value: str | Sequence[str]) -> str:
+    """A text or a list of texts as Python and JSON both write it."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _of_files(labels: Sequence[str], task: "Task", *, name: str) -> str | None:
+    """The command that answers a file; None for questions, whose threshold has its own."""
+    if task.head == "question-answering":
+        return None
+    rows = "rows.csv"
+    if task.head == "token-classification":
+        method, rows = "ner", "rows.jsonl"
+    elif task.head == "multiple-choice":
+        method, rows = "choice", "rows.jsonl"
+    else:
+        method = "rerank" if isinstance(task, RankingTask) else _method(labels, task)
+    return (
+        f"debertav3 predict {method} {_option(name)}--input {rows} --output answers{rows[4:]} "
+        "--metrics metrics.json"
+    )
+
+
 def _opening(name: str) -> str:
     return f"from_pretrained({json.dumps(name, ensure_ascii=False)}"
 
@@ -82,29 +142,30 @@ def _python(lines: Sequence[str]) -> str:
 
 
 def _with_predictor(
-    report: Mapping[str, Any], record: Mapping[str, Any], task: "Task", *, name: str
+    report: Mapping[str, Any], record: Mapping[str, Any], task: "Task", shown: tuple[str, ...], *, name: str
 ) -> list[str]:
     """Lines for a DeBERTa v2 or v3 with one of the heads that ``Predictor`` knows."""
     settings, options = record["config"], ""
     if task.head == "question-answering":
         options = f", max_length={settings['max_length']}"  # a threshold is for windows of one size
         threshold = _null_threshold(report) if task.name == "squad2" else None
-        asked = (
-            f"qa({_QUERY!r}, {_FIRST!r}, null_threshold={threshold}, overlap={settings['window_overlap']})"
-        )
+        question, context = map(_quoted, shown)
+        overlap = settings["window_overlap"]
+        asked = f"qa({question}, {context}, null_threshold={threshold}, overlap={overlap})"
     elif task.head == "token-classification":
-        asked = f"ner({_NAMES!r})"
+        asked = f"ner({_quoted(shown[0])})"
     elif task.head == "multiple-choice":
-        asked = f"choose({_CONTEXT!r}, {list(_CHOICES)!r})"
+        asked = f"choose({_quoted(shown[0])}, {_quoted(shown[1:])})"
     elif isinstance(task, RankingTask):
-        asked = f"rerank({_QUERY!r}, {list(_TEXTS)!r})"
+        asked = f"rerank({_quoted(shown[0])}, {_quoted(shown[1:])})"
     else:
-        asked = f"{_method(record['labels'], task)}({_text(task)})"
+        text = f"({_quoted(shown[0])}, {_quoted(shown[1])})" if _is_pair(task) else _quoted(shown[0])
+        asked = f"{_method(record['labels'], task)}({text})"
     return [
         "from debertav3 import Predictor",
         "",
         f"predictor = Predictor.{_opening(name)}{options})",
-        f"print(predictor.{asked})".replace("'", '"'),
+        f"print(predictor.{asked})",
     ]
 
 
@@ -118,12 +179,13 @@ def _is_pair(task: "Task") -> bool:
     return isinstance(task, TextTask) and len(task.columns) > 1
 
 
-def _text(task: "Task") -> str:
-    return repr((_FIRST, _SECOND)) if _is_pair(task) else repr(_FIRST)
-
-
 def _with_transformers(
-    task: "Task", settings: Mapping[str, Any], *, name: str, threshold: float | None
+    task: "Task",
+    settings: Mapping[str, Any],
+    shown: tuple[str, ...],
+    *,
+    name: str,
+    threshold: float | None,
 ) -> list[str]:
     """Lines for any other family or head, with nothing but transformers."""
     head, cut = task.head, f'truncation=True, max_length={settings["max_length"]}, return_tensors="pt"'
@@ -135,24 +197,24 @@ def _with_transformers(
         f"model = {_AUTO[head]}.{_opening(name)}).eval()",
     ]
     if head == "multiple-choice":
-        lines += _choosing(cut)
+        lines += _choosing(cut, shown)
     elif head == "question-answering":
-        lines += _answering(cut, threshold)
+        lines += _answering(cut, shown, threshold)
     elif head == "token-classification":
-        lines += _tagging(cut)
+        lines += _tagging(cut, shown)
     elif isinstance(task, RankingTask):
-        lines += _ranking(cut)
+        lines += _ranking(cut, shown)
     else:
-        lines += _classifying(cut, task)
+        lines += _classifying(cut, shown, task)
     return lines
 
 
 _LOGITS = ["with torch.inference_mode():", "    logits = model(**inputs).logits[0]"]
 
 
-def _classifying(cut: str, task: "Task") -> list[str]:
+def _classifying(cut: str, texts: tuple[str, ...], task: "Task") -> list[str]:
     target = task.target if isinstance(task, TextTask) else "one-label"
-    text = f'"{_FIRST}", "{_SECOND}"' if _is_pair(task) else f'"{_FIRST}"'
+    text = ", ".join(map(_quoted, texts[:2] if _is_pair(task) else texts[:1]))
     if target == "number":
         shown = ["print(logits.item())"]
     else:
@@ -164,10 +226,10 @@ def _classifying(cut: str, task: "Task") -> list[str]:
     return [f"inputs = tokenizer({text}, {cut})", *_LOGITS, *shown]
 
 
-def _ranking(cut: str) -> list[str]:
+def _ranking(cut: str, texts: tuple[str, ...]) -> list[str]:
     return [
-        f'query = "{_QUERY}"',
-        f"texts = {json.dumps(list(_TEXTS))}",
+        f"query = {_quoted(texts[0])}",
+        f"texts = {_quoted(texts[1:])}",
         f"inputs = tokenizer([query] * len(texts), texts, padding=True, {cut})",
         "with torch.inference_mode():",
         "    scores = model(**inputs).logits[:, 0].sigmoid().tolist()",
@@ -175,9 +237,9 @@ def _ranking(cut: str) -> list[str]:
     ]
 
 
-def _tagging(cut: str) -> list[str]:
+def _tagging(cut: str, texts: tuple[str, ...]) -> list[str]:
     return [
-        f'words = "{_NAMES}".split()',
+        f"words = {_quoted(texts[0])}.split()",
         f"inputs = tokenizer(words, is_split_into_words=True, {cut})",
         *_LOGITS,
         "owners = inputs.word_ids(0)  # the first token of a word speaks for it",
@@ -186,10 +248,10 @@ def _tagging(cut: str) -> list[str]:
     ]
 
 
-def _choosing(cut: str) -> list[str]:
+def _choosing(cut: str, texts: tuple[str, ...]) -> list[str]:
     return [
-        f'context = "{_CONTEXT}"',
-        f"choices = {json.dumps(list(_CHOICES))}",
+        f"context = {_quoted(texts[0])}",
+        f"choices = {_quoted(texts[1:])}",
         f"inputs = tokenizer([context] * len(choices), choices, padding=True, {cut})",
         "inputs = {key: value[None] for key, value in inputs.items()}  # one question: (1, choices, tokens)",
         *_LOGITS,
@@ -197,10 +259,10 @@ def _choosing(cut: str) -> list[str]:
     ]
 
 
-def _answering(cut: str, threshold: float | None) -> list[str]:
+def _answering(cut: str, texts: tuple[str, ...], threshold: float | None) -> list[str]:
     shown = "print(context[offsets[first][0] : offsets[last][1]])"
     lines = [
-        f'question, context = "{_QUERY}", "{_FIRST}"',
+        f"question, context = {_quoted(texts[0])}, {_quoted(texts[1])}",
         f"inputs = tokenizer(question, context, return_offsets_mapping=True, {cut})",
         'offsets = inputs.pop("offset_mapping")[0].tolist()',
         "with torch.inference_mode():",
@@ -250,7 +312,7 @@ def _threshold_advice(report: Mapping[str, Any], settings: Mapping[str, Any], *,
     if _is_never_best(scores):
         return ["On the first dev set no `--null-threshold` does better than never giving an answer."]
     command = (
-        f"debertav3 predict qa {_option(name)}--input questions.jsonl --output answers.jsonl "
+        f"debertav3 predict qa {_option(name)}--data questions.jsonl --out answers.jsonl "
         f"--null-threshold {_null_threshold(report)} --max-length {settings['max_length']}"
     )
     return [

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..processes import end_with_parent
 from .journal import StoredAnswer
 from .predictor import Predictor
 from .row_answers import FILE_TASKS, AnswerOptions, Example, FileTask, Result
@@ -151,6 +152,7 @@ _worker_task: FileTask | None = None
 
 def _open_in_worker(plan: TaskPlan, batch_tokens: int | None, num_threads: int) -> None:
     global _worker_task
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers, each of them once
     for name in THREAD_VARIABLES:
         os.environ.setdefault(name, str(num_threads))

@@ -74,7 +74,7 @@ class FileTask(ABC):
     """The usual names of its text or texts; the first that a row has all of are read."""
     label_columns: ClassVar[Sequence[str]] = LABEL_COLUMNS
     """The usual names of the gold label."""
-    column_options: ClassVar[tuple[str, ...]] = ("--text", "--label")
+    column_options: ClassVar[tuple[str, ...]] = ("--text-column", "--label-column")
     """Options by which the user names other columns."""
 
     def __init__(self, predictor: Predictor, options: AnswerOptions) -> None:
@@ -104,7 +104,7 @@ class FileTask(ABC):
         Raises:
             UserError: if one is missing or no text.
         """
-        options = [option for option in self.column_options if option != "--label"]
+        options = [option for option in self.column_options if option != "--label-column"]
         return texts_of(row.fields, self.options.columns.texts(self.text_columns), options=options)
 
     def label_cell(self, row: Row) -> Any:

@@ -2,14 +2,14 @@
 
 A file is read up to three times. The first pass checks every row, so that a fault in the last line is told
 before the first batch is computed; the second answers chunk by chunk, each sorted by length within, and keeps
-the answers in a `Journal`; the third writes rows and answers together. A run that was stopped goes on with
-the first chunk that its journal has not: chunks depend on the file alone, so the results are the same.
+the answers in a `Journal`; the third writes rows and answers together. Every later pass compares what it
+reads with the first, chunk by chunk. A run that was stopped resumes with the first chunk that its journal
+does not have: chunks depend on the file alone, so the results are the same.
 """
 
 import itertools
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ..contents import content_sums
-from ..data.jsonl import atomic_write
 from ..errors import UserError
+from ..files import Output, check_outputs, lock, replacing_text
 from ..tasks.formats import JSONL, PARQUET, Format
 from ..tasks.rows import Row
 from ..tasks.table_writers import PREDICTION, SCORES, Layout, open_writer, written_format
@@ -27,7 +27,7 @@ from ..tasks.tables import Reading
 from .answerers import Answerer, InProcess, answer_chunk
 from .journal import Journal, StoredAnswer
 from .row_answers import Example, FileTask
-from .sources import CHUNK_ROWS, Source, check_file, chunks_of, examples
+from .sources import CHUNK_ROWS, Source, check_file, chunks_of, examples, rows_of
 
 logger = logging.getLogger(__name__)
 
@@ -53,20 +53,72 @@ def predict_file(
         metrics: gets the metrics of the labelled rows, as JSON.
         source_format: name of one of `formats.FORMATS`; None goes by ending and content.
         target_format: likewise for the target.
-        resume: go on with the answers that an earlier run has left, if there are any.
-        overwrite: begin anew, and replace what an earlier run has left when the new output is whole.
+        resume: continue with the answers that an earlier run has left, if there are any.
+        overwrite: start over, and replace what an earlier run has left when the new output is whole.
         answerer: who answers; None for this process.
 
     Raises:
         UserError: for the first thing that is wrong; then neither file is written.
     """
+    outputs = check_run(target, metrics, target_format=target_format, resume=resume, overwrite=overwrite)
+    with lock(target):
+        check_outputs(
+            outputs, inputs={"--data": source, "--model": task.predictor.engine.place}, overwrite=overwrite
+        )
+        _predict(
+            task,
+            source,
+            target,
+            metrics=metrics,
+            source_format=source_format,
+            written=written_format(target, named=target_format),
+            resume=resume,
+            answerer=answerer,
+        )
+
+
+def check_run(
+    target: str | Path,
+    metrics: str | Path | None,
+    *,
+    target_format: str | None,
+    resume: bool,
+    overwrite: bool,
+) -> list[Output]:
+    """Check the options of a run that need no model, and list what it writes, for `check_outputs`.
+
+    Raises:
+        UserError: for options that contradict each other, a format that cannot be written, or an earlier
+            run's answers that are neither continued nor replaced.
+    """
     if resume and overwrite:
-        raise UserError("--resume goes on with an earlier run and --overwrite replaces it. Give one of them.")
-    written = written_format(target, named=target_format)
-    _check_target(target, metrics)
+        raise UserError("--resume continues an earlier run and --overwrite replaces it. Give one of them.")
+    written_format(target, named=target_format)
     journal = Journal(target)
-    if not (resume or overwrite):
-        _refuse_earlier_run(target, journal)
+    if journal.exists() and not (resume or overwrite):
+        raise UserError(
+            f"{journal.path} holds the answers of a run that was stopped. "
+            "Continue with --resume, or start over with --overwrite."
+        )
+    return [
+        Output(option="--out", path=target, may_exist=resume),
+        Output(option="--metrics", path=metrics, may_exist=resume),
+        Output(option="the progress file of --out,", path=journal.path, may_exist=True, is_beside=True),
+    ]
+
+
+def _predict(
+    task: FileTask,
+    source: str | Path,
+    target: str | Path,
+    *,
+    metrics: str | Path | None,
+    source_format: str | None,
+    written: Format,
+    resume: bool,
+    answerer: Answerer | None,
+) -> None:
+    journal = Journal(target)
     found = check_file(task, source, source_format=source_format, needs_schema=written is PARQUET)
     started = time.monotonic()
     with journal:
@@ -81,7 +133,7 @@ def predict_file(
         if metrics is not None:
             if not found.num_labelled:
                 logger.warning("%s: no row has a label, so there are no scores", source)
-            with atomic_write(metrics) as file:
+            with replacing_text(metrics) as file:
                 file.write(to_json(report))
         journal.delete()
 
@@ -95,10 +147,10 @@ def evaluate_file(task: FileTask, source: str | Path, *, source_format: str | No
     found = check_file(task, source, source_format=source_format)
     if not found.num_labelled:
         columns = ", ".join(map(repr, found.columns))
-        advice = f" Say with --label where it stands: there are {columns}."
+        advice = f" Say with --label-column where it stands: there are {columns}."
         raise UserError(
             f"{source}: none of its {found.num_rows} rows has a label, so there is nothing to score."
-            f"{advice if '--label' in task.column_options else ''}"
+            f"{advice if '--label-column' in task.column_options else ''}"
         )
     task.predictor.engine.settle_batch_tokens(found.num_tokens)
     with _bar(found.num_rows, done=0) as bar:
@@ -167,8 +219,7 @@ def _take_over(
     """
     if target_format is not JSONL:
         raise UserError(
-            f"{target} exists, but not {journal.path}, which --resume goes on from. "
-            "Begin anew with --overwrite."
+            f"{target} exists, but not {journal.path}, which --resume continues. Start over with --overwrite."
         )
     journal.begin({**_about(task, source), "batch_tokens": task.predictor.engine.batch_tokens})
     rows = examples(task, source.reading)
@@ -177,7 +228,7 @@ def _take_over(
         wanted = {name: value for name, value in row.original.items() if name not in (PREDICTION, SCORES)}
         if rest != wanted or PREDICTION not in old.original:
             journal.delete()
-            raise UserError(f"{old.place} is not {row.place} with its answer. Begin anew with --overwrite.")
+            raise UserError(f"{old.place} is not {row.place} with its answer. Start over with --overwrite.")
         if example.gold is not None:
             break  # its metrics need more than the output says
         journal.add([StoredAnswer(old.original[PREDICTION], old.original.get(SCORES), None)])
@@ -206,16 +257,15 @@ def _write(
         has_numbers=isinstance(first, float | int),
     )
     with open_writer(target, layout) as write:
-        block: list[dict[str, Any]] = []
-        rows = examples(task, source.reading)
-        for (row, example), answer in zip(rows, journal.read(), strict=True):
-            if example.gold is not None:
-                task.scorer.add(example.gold, _scored(answer))
-            block.append({**row.original, PREDICTION: answer.prediction, SCORES: answer.scores})
-            if len(block) == CHUNK_ROWS:
-                write(block)
-                block = []
-        write(block)
+        answers = journal.read()
+        for chunk in rows_of(task, source):
+            block = []
+            for row, example in chunk:
+                answer = next(answers)
+                if example.gold is not None:
+                    task.scorer.add(example.gold, _scored(answer))
+                block.append({**row.original, PREDICTION: answer.prediction, SCORES: answer.scores})
+            write(block)
     return _metrics(task, source)
 
 
@@ -224,25 +274,6 @@ def _scored(answer: StoredAnswer) -> Any:
     if isinstance(answer.scored, list):
         return [tuple(one) if isinstance(one, list) else one for one in answer.scored]
     return answer.scored
-
-
-def _check_target(target: str | Path, metrics: str | Path | None) -> None:
-    if metrics is not None and Path(metrics).resolve() == Path(target).resolve():
-        raise UserError(f"output and metrics are the same file {target}. Give two names.")
-    for path in (target, *([metrics] if metrics is not None else [])):
-        place = Path(os.path.realpath(path))
-        if place.exists() and not place.is_file():
-            raise UserError(f"{path} is not an ordinary file. Give another path for the output.")
-
-
-def _refuse_earlier_run(target: str | Path, journal: Journal) -> None:
-    if journal.exists():
-        raise UserError(
-            f"{journal.path} holds the answers of a run that was stopped. "
-            "Go on with --resume, or begin anew with --overwrite."
-        )
-    if Path(target).exists() and Path(target).stat().st_size:
-        raise UserError(f"{target} exists already. Give another --output, or replace it with --overwrite.")
 
 
 def _bar(num_rows: int, *, done: int) -> Any:

@@ -1,4 +1,4 @@
-"""The answers that a run has so far, kept beside its output, so that a run that was stopped can go on.
+"""The answers that a run has so far, kept beside its output, so that a run that was stopped can be resumed.
 
 The first line says what is being answered, how and by what; every other line is the answer of one row, in
 order. Answers come in whole chunks, and what a kill tore off the last one is dropped.
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
 
 from ..errors import UserError
+from ..files import cannot_write
 
 logger = logging.getLogger(__name__)
 
@@ -40,13 +41,14 @@ class Journal:
         self.about: dict[str, Any] = {}
         self.num_rows = 0
         self._file: IO[bytes] | None = None
+        self._is_full = False
 
     def exists(self) -> bool:
         """Whether an earlier run has left its answers."""
         return self.path.exists()
 
     def begin(self, about: dict[str, Any]) -> None:
-        """Start anew.
+        """Start over.
 
         Args:
             about: what tells this run from others.
@@ -61,7 +63,7 @@ class Journal:
             self._write(json.dumps(about))
             self._file.flush()
         except OSError as error:
-            raise UserError(f"{self.path} cannot be written: {error.strerror}.") from None
+            raise cannot_write(self.path, error) from None
 
     def begin_again(self, about: dict[str, Any]) -> int | None:
         """Open what an earlier run has written; `keep` then says how much of it counts.
@@ -84,14 +86,14 @@ class Journal:
             if header.get(name) != about[name]:
                 raise UserError(
                     f"{self.path} is of another run: {name} was {header.get(name)!r}, now {about[name]!r}. "
-                    "Run with what it was, or begin anew with --overwrite."
+                    "Run with what it was, or start over with --overwrite."
                 )
         self.about, self.num_rows = header, num_rows
         self._file = self.path.open("r+b")
         return num_rows
 
     def keep(self, num_rows: int) -> None:
-        """Drop all but the first answers, and write on behind them."""
+        """Drop all but the first answers, and write on after them."""
         file = self._opened
         file.seek(0)
         for _ in range(num_rows + 1):
@@ -110,7 +112,8 @@ class Journal:
                 self._write(json.dumps(answer, ensure_ascii=True))
             self._opened.flush()
         except OSError as error:
-            raise UserError(f"{self.path} cannot be written: {error.strerror}.") from None
+            self._is_full = True
+            raise cannot_write(self.path, error) from None
         self.num_rows += len(answers)
 
     def read(self) -> Iterator[StoredAnswer]:
@@ -124,8 +127,12 @@ class Journal:
     def close(self) -> None:
         """Stop writing; the file stays."""
         if self._file is not None:
-            self._file.close()
-            self._file = None
+            file, self._file = self._file, None
+            try:
+                file.close()  # which tries once more to write what a full disk did not take
+            except OSError as error:
+                if not self._is_full:  # else it was told already
+                    raise cannot_write(self.path, error) from None
 
     def delete(self) -> None:
         """Remove the file."""
@@ -135,13 +142,15 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._file is not None and not self.num_rows:
             self.delete()
-        elif kind is not None and self.num_rows:
-            logger.warning(
-                "%d rows are answered and kept in %s: go on with --resume", self.num_rows, self.path
-            )
+        elif error is not None and self.num_rows:
+            kept = f"{self.num_rows} rows are answered and kept in {self.path}: continue with --resume."
+            if isinstance(error, UserError):  # which is printed as one line
+                error.args = (f"{error} {kept}",)
+            else:
+                logger.warning("%s", kept)
         self.close()
 
     @property

@@ -42,7 +42,7 @@ class NLITask(FileTask):
 
     name = "nli"
     text_columns = PAIR_COLUMNS
-    column_options = ("--text", "--pair", "--label")
+    column_options = ("--text-column", "--pair-column", "--label-column")
 
     def make_scorer(self) -> Scorer:
         """Labels by name, two-way where one side is."""
@@ -68,7 +68,7 @@ class ClassifyTask(FileTask):
 
     name = "classify"
     text_columns = TEXT_COLUMNS
-    column_options = ("--text", "--pair", "--label")
+    column_options = ("--text-column", "--pair-column", "--label-column")
 
     def make_scorer(self) -> Scorer:
         """By the kind of head."""
@@ -168,7 +168,7 @@ class RerankTask(FileTask):
     name = "rerank"
     text_columns = (("query", "text"),)
     label_columns = (*LABEL_COLUMNS, "relevance")
-    column_options = ("--text", "--pair", "--label")
+    column_options = ("--text-column", "--pair-column", "--label-column")
 
     def make_scorer(self) -> Scorer:
         """How high the right texts are."""
@@ -264,7 +264,7 @@ class QATask(FileTask):
 
     name = "qa"
     text_columns = (("question", "context"),)
-    column_options = ("--text", "--pair")
+    column_options = ("--text-column", "--pair-column")
 
     def make_scorer(self) -> Scorer:
         """SQuAD's."""
@@ -358,7 +358,7 @@ class ChoiceTask(FileTask):
     name = "choice"
     text_columns = ()
     label_columns = choice.LABEL_COLUMNS
-    column_options = ("--label",)
+    column_options = ("--label-column",)
 
     def make_scorer(self) -> Scorer:
         """The share of right choices."""

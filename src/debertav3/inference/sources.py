@@ -1,13 +1,18 @@
-"""A file of rows: all checked before anything is answered, then cut into chunks."""
+"""A file of rows: all checked before anything is answered, then cut into chunks.
 
+A file is read once for every pass over it. The first pass sums every chunk; later ones compare, so that a
+file that changes in between is noticed before its rows are answered or written.
+"""
+
+import hashlib
 import logging
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..files import sha256_of_bytes
 from ..tasks.formats import CONLL, PARQUET
 from ..tasks.rows import Row
 from ..tasks.tables import Reading, read_table
@@ -33,8 +38,8 @@ class Source:
     num_rows: int
     num_labelled: int
     num_characters: int
-    checksum: int
-    """CRC-32 of all rows."""
+    chunk_sums: Sequence[bytes]
+    """Of the rows of each chunk, in order."""
     columns: Sequence[str]
     """In the order in which they come."""
     schema: "pyarrow.Schema | None" = None
@@ -44,6 +49,11 @@ class Source:
     def num_tokens(self) -> int:
         """About how many tokens the model reads."""
         return self.num_characters // _CHARACTERS_PER_TOKEN
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 sum over the content of all rows."""
+        return sha256_of_bytes(b"".join(self.chunk_sums))
 
 
 def check_file(
@@ -58,15 +68,17 @@ def check_file(
     schema = _parquet_schema(reading) if reading.format is PARQUET else None
     if schema is not None and not needs_schema:
         _refuse_bytes(reading.source, schema)
-    num_labelled = num_characters = num_empty = checksum = 0
+    num_labelled = num_characters = num_empty = 0
+    chunk_sums = []
     schemas = _SchemaFinder() if needs_schema and schema is None else None
-    for row, example in examples(task, reading):
-        num_empty += example.inputs is None
-        num_labelled += example.gold is not None
-        num_characters += example.num_characters
-        checksum = zlib.crc32(repr(row.original).encode("utf-8", "surrogatepass"), checksum)
-        if schemas is not None:
-            schemas.add(row)
+    for chunk in _cut(examples(task, reading)):
+        chunk_sums.append(_sum(chunk))
+        for row, example in chunk:
+            num_empty += example.inputs is None
+            num_labelled += example.gold is not None
+            num_characters += example.num_characters
+            if schemas is not None:
+                schemas.add(row)
     if not reading.num_rows:
         raise UserError(f"{source} holds no rows. Need at least one, such as a JSON object on a line.")
     if num_empty == reading.num_rows:
@@ -78,7 +90,7 @@ def check_file(
         num_rows=reading.num_rows,
         num_labelled=num_labelled,
         num_characters=num_characters,
-        checksum=checksum,
+        chunk_sums=chunk_sums,
         columns=reading.columns,
         schema=schema if schemas is None else schemas.result(reading.source),
     )
@@ -157,14 +169,53 @@ def examples(task: FileTask, reading: Reading) -> Iterator[tuple[Row, Example]]:
 
 
 def chunks_of(task: FileTask, source: Source) -> Iterator[list[Example]]:
-    """The examples of a file in order, so many at once as stay in memory; the same chunks in every run."""
-    chunk: list[Example] = []
+    """The examples of a file in order, in chunks that fit in memory; the same chunks in every run.
+
+    Raises:
+        UserError: as `rows_of`.
+    """
+    for chunk in rows_of(task, source):
+        yield [example for _, example in chunk]
+
+
+def rows_of(task: FileTask, source: Source) -> Iterator[list[tuple[Row, Example]]]:
+    """Another pass over a file that was checked: its rows, and what the task reads in them, in chunks.
+
+    Raises:
+        UserError: if a row is not what it was when the file was checked.
+    """
+    num_chunks = 0
+    for chunk in _cut(examples(task, source.reading)):
+        if num_chunks == len(source.chunk_sums) or _sum(chunk) != source.chunk_sums[num_chunks]:
+            raise _changed(source)
+        num_chunks += 1
+        yield chunk
+    if num_chunks < len(source.chunk_sums):
+        raise _changed(source)
+
+
+def _changed(source: Source) -> UserError:
+    return UserError(
+        f"{source.reading.source} has changed since this run began, so answers and rows would not match. "
+        "No output was written. Run the command again when the file is complete, with --overwrite."
+    )
+
+
+def _cut(rows: Iterator[tuple[Row, Example]]) -> Iterator[list[tuple[Row, Example]]]:
+    chunk: list[tuple[Row, Example]] = []
     num_characters = 0
-    for _, example in examples(task, source.reading):
-        chunk.append(example)
+    for row, example in rows:
+        chunk.append((row, example))
         num_characters += example.num_characters
         if len(chunk) == CHUNK_ROWS or num_characters >= CHUNK_CHARACTERS:
             yield chunk
             chunk, num_characters = [], 0
     if chunk:
         yield chunk
+
+
+def _sum(chunk: Sequence[tuple[Row, Example]]) -> bytes:
+    digest = hashlib.sha256()
+    for row, _ in chunk:
+        digest.update(repr(row.original).encode("utf-8", "surrogatepass") + b"\n")
+    return digest.digest()

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..tokenization.atomic import write_text
+from ..files import write_text
 from .backends import MASKED_LM, Backend, Batch
 
 logger = logging.getLogger(__name__)

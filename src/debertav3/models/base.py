@@ -13,6 +13,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from ..errors import UserError
+from ..files import write_text
 from ..layers.attention import DisentangledSelfAttention
 from ..layers.attention_backends import choose
 from ..layers.config import EncoderConfig
@@ -112,10 +113,7 @@ class DebertaV2PreTrainedModel(PreTrainedModel):
         super().save_pretrained(save_directory, *args, **kwargs)
         path = Path(save_directory) / "config.json"
         if path.is_file():  # in a distributed run one process saves
-            temporary = path.with_name(".config.json.tmp")
-            content = json.dumps(complete_config(self.config), indent=2, sort_keys=True)
-            temporary.write_text(content + "\n", encoding="utf-8")
-            temporary.replace(path)
+            write_text(path, json.dumps(complete_config(self.config), indent=2, sort_keys=True) + "\n")
 
 
 def complete_config(config: PreTrainedConfig) -> dict[str, Any]:

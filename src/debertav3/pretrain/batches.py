@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..data.samples import Batch, PretrainingData, segment_layout
 from ..data.windows import PADDING
+from ..processes import leave_signals_to_parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,7 @@ def load_steps(
         sampler=range(first_step, last_step),
         batch_size=None,
         num_workers=num_workers,
+        worker_init_fn=leave_signals_to_parent,
         pin_memory=torch.cuda.is_available(),
     )
     return iter(loader)

@@ -7,20 +7,22 @@ import time
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..contents import content_sums, model_content
-from ..data.jsonl import write_json
 from ..data.shards import TokenShards
 from ..errors import UserError
-from .networks import Networks
+from ..files import write_json
 from .settings import PretrainConfig
+
+if TYPE_CHECKING:
+    from .networks import Networks
 
 log = logging.getLogger(__name__)
 
 _NETWORKS = ("encoder", "discriminator", "generator")
 _SUM_LENGTH = 64
-_WRITTEN = (
+WRITTEN = (
     "run.json",
     "metrics.jsonl",
     "checkpoints",
@@ -46,7 +48,7 @@ def check_folder(out: Path, *, resume: bool) -> None:
             raise UserError(
                 f"{out} holds a run already: add --resume to go on with it, or choose another --out"
             )
-    elif found := [name for name in _WRITTEN if (out / name).exists()]:
+    elif found := [name for name in WRITTEN if (out / name).exists()]:
         raise UserError(
             f"{out} holds {', '.join(found)} of something else, which pre-training would overwrite: choose "
             "another --out"
@@ -114,7 +116,7 @@ def place_of(start: Path | None) -> str | None:
 def write_record(
     config: PretrainConfig,
     shards: TokenShards,
-    networks: Networks,
+    networks: "Networks",
     out: Path,
     start: Path | None,
     *,

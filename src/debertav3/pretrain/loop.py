@@ -81,7 +81,7 @@ class Loop:
         self._clock = time.perf_counter()
 
     def run(self, *, resume: bool) -> bool:
-        """Train. Returns True at the end, False if SIGTERM ended it early (a checkpoint is saved)."""
+        """Train. Returns True at the end, False if SIGTERM or Ctrl-C ended it early, with a checkpoint."""
         flag = StopFlag()
         done = self._restore() if resume else 0
         self.started(done)
@@ -93,7 +93,8 @@ class Loop:
                 stop = self.any_process(flag.is_set)
                 self._after(number + 1, stop)
                 if stop and number + 1 < self.config.steps:
-                    log.info("stopped by SIGTERM after step %d; checkpoint saved", number + 1)
+                    message = "stopped by %s after step %d; a checkpoint is saved: continue with --resume"
+                    log.warning(message, flag.reason, number + 1)
                     return False
         return True
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..files import write_text
 from .settings import PretrainConfig
 
 log = logging.getLogger(__name__)
@@ -52,9 +53,7 @@ class MetricsLog:
         if self.path.exists():
             rows = [line for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True)]
             kept = [line for line in rows if line.endswith("\n") and json.loads(line)["step"] <= step]
-            temporary = self.path.with_suffix(".tmp")
-            temporary.write_text("".join(kept), encoding="utf-8")
-            temporary.replace(self.path)
+            write_text(self.path, "".join(kept))
         self._stream = self.path.open("a", encoding="utf-8", buffering=1)
         self._board = _open_board(self.path.parent / "tensorboard", step)
         self._bar.update(step - self._bar.n)

@@ -85,7 +85,7 @@ def pretrain(
             check_folder(out, resume=resume)
         if prepare is not None:
             prepare()
-    shards = TokenShards(data)
+    shards = TokenShards(data, verify=accelerator.is_local_main_process)
     tokenizer = DebertaV3Tokenizer.from_pretrained(data / "tokenizer")
     store = CheckpointStore(out / "checkpoints", keep=config.loop.keep_checkpoints)
     networks = build_networks(config, len(tokenizer), start)
@@ -100,8 +100,13 @@ def pretrain(
             )
         log.info("processes: %d; mixed precision: %s", accelerator.num_processes, accelerator.mixed_precision)
     step = build_step(config, networks, accelerator)
-    train, heldout = _open_data(config, shards, tokenizer), _open_heldout(config, data, tokenizer)
-    contents = run_contents(shards, TokenShards(data, "heldout"), start, tokenizer=data / "tokenizer")
+    verify = accelerator.is_local_main_process
+    train, heldout = (
+        _open_data(config, shards, tokenizer),
+        _open_heldout(config, data, tokenizer, verify=verify),
+    )
+    heldout_shards = TokenShards(data, "heldout", verify=False)
+    contents = run_contents(shards, heldout_shards, start, tokenizer=data / "tokenizer")
     share = Share(
         global_batch=config.data.global_batch,
         micro_batch=config.data.micro_batch,
@@ -315,9 +320,9 @@ def _open_data(config: PretrainConfig, shards: TokenShards, tokenizer: DebertaV3
 
 
 def _open_heldout(
-    config: PretrainConfig, data: Path, tokenizer: DebertaV3Tokenizer
+    config: PretrainConfig, data: Path, tokenizer: DebertaV3Tokenizer, *, verify: bool
 ) -> PretrainingData | None:
-    shards = TokenShards(data, "heldout")
+    shards = TokenShards(data, "heldout", verify=verify)
     if shards.num_tokens < config.data.length:
         log.warning(
             "%s holds no held-out window of %d tokens: nothing to validate on", data, config.data.length

@@ -2,14 +2,13 @@
 
 A checkpoint is a folder ``step-N`` that appears by one rename when everything in it, ``manifest.json`` last,
 is on disk. What is not complete is never seen: the newest folder whose every file has the size and SHA-256 of
-its manifest is the one to go on from, and a damaged one is reported and passed over. Only safetensors and
+its manifest is the one to resume from; a damaged one is reported and skipped. Only safetensors and
 JSON are written.
 """
 
-import hashlib
 import json
 import logging
-import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,13 +19,22 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import UserError
+from ..files import (
+    damage_of,
+    publish_folder,
+    remove_leftovers,
+    temporary_folder,
+    temporary_path,
+    write_json,
+    write_manifest,
+)
 from .optimization import StepEngine
 from .sharding import load_whole_state, share_like, whole, whole_state
 
 log = logging.getLogger(__name__)
 
-MANIFEST = "manifest.json"
 STATE = "state.json"
+_NAME = re.compile(r"step-\d{9,}")
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -58,28 +66,19 @@ class CheckpointStore:
         if not writes:
             return final
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / f".tmp-{final.name}"
-        for leftover in (temporary, final):
-            if leftover.exists():
-                shutil.rmtree(leftover)
-        temporary.mkdir()
-        for name, content in tensors.items():
-            save_file(content, temporary / f"{name}.safetensors")
-        full = {**state, "scaler": _scaler_state(engines)}
-        (temporary / STATE).write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")
-        files = {path.name: _facts(path) for path in sorted(temporary.iterdir())}
-        (temporary / MANIFEST).write_text(json.dumps(files, indent=1) + "\n", encoding="utf-8")
-        for path in (*temporary.iterdir(), temporary):
-            _flush(path)
-        os.replace(temporary, final)
-        _flush(self.folder)
+        with temporary_folder(final) as temporary:
+            for name, content in tensors.items():
+                save_file(content, temporary / f"{name}.safetensors")
+            write_json(temporary / STATE, {**state, "scaler": _scaler_state(engines)})
+            write_manifest(temporary)
+            publish_folder(temporary, final)
         self._rotate()
         return final
 
     def newest(self) -> Path | None:
         """The newest complete checkpoint, or None."""
         for folder in self._newest_first():
-            fault = find_fault(folder)
+            fault = damage_of(folder)
             if fault is None:
                 return folder
             log.warning("checkpoint %s is damaged (%s): trying the one before", folder, fault)
@@ -106,45 +105,19 @@ class CheckpointStore:
                 engine.accelerator.scaler.load_state_dict(scaler)
 
     def _newest_first(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*"), reverse=True) if self.folder.is_dir() else []
+        found = self.folder.iterdir() if self.folder.is_dir() else ()
+        return sorted((path for path in found if _NAME.fullmatch(path.name)), reverse=True)
 
     def _rotate(self) -> None:
         for old in self._newest_first()[self.keep :]:
             # Renamed first: a crash in the middle must not leave half a folder under a checkpoint's name.
-            doomed = old.with_name(f".old-{old.name}")
-            os.replace(old, doomed)
+            doomed = temporary_path(old)
+            old.rename(doomed)
             shutil.rmtree(doomed)
 
     def clean(self) -> None:
         """Remove what a crash left behind. Call in one process only, before the first save."""
-        if self.folder.is_dir():
-            for leftover in (*self.folder.glob(".tmp-*"), *self.folder.glob(".old-*")):
-                shutil.rmtree(leftover)
-
-
-def find_fault(folder: Path) -> str | None:
-    """What is wrong with a checkpoint, or None if every file is what its manifest says."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        for name, facts in manifest.items():
-            if _facts(folder / name) != facts:
-                return f"{name} is not what was written"
-    except (OSError, ValueError) as error:
-        return str(error)
-    return None
-
-
-def _facts(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as stream:
-        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        remove_leftovers(self.folder, _NAME.pattern)
 
 
 def _model_tensors(engine: StepEngine) -> dict[str, Tensor]:

@@ -101,6 +101,7 @@ class Setting:
     """Every text that may be given; empty where any may."""
     range: Range | None
     default: Any
+    """``dataclasses.MISSING`` for a setting that must be given."""
     meaning: str
     """The field's docstring, on one line."""
 
@@ -110,10 +111,7 @@ class Setting:
         if self.choices:
             words = f"one of {', '.join(self.choices)}"
         else:
-            words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[
-                self.kind
-            ]
-            words += f" {self.range}" if self.range else ""
+            words = _WORDS[self.kind] + (f" {self.range}" if self.range else "")
         return f"{words}, or none" if self.optional else words
 
     def check(self, value: Any) -> None:
@@ -124,9 +122,8 @@ class Setting:
         """
         if value is None and self.optional:
             return
-        if (self.choices and value not in self.choices) or (
-            self.range is not None and value not in self.range
-        ):
+        is_known = not self.choices or value in self.choices
+        if not is_known or (self.range is not None and value not in self.range):
             raise UserError(
                 f"impossible setting: {self.short}={value!r}. It must be {self.wanted}. "
                 f"Change it with --set {self.short}=VALUE."
@@ -368,7 +365,7 @@ def _setting(field: "dataclasses.Field[Any]", hint: Any, meaning: str) -> Settin
         optional=optional,
         choices=choices,
         range=next((note for note in notes if isinstance(note, Range)), None),
-        default=None if _has_no_default(field) else field.default,
+        default=field.default,
         meaning=meaning,
     )
 

@@ -1,21 +1,26 @@
-"""SIGTERM asks a training to save and stop between two steps."""
+"""SIGTERM or Ctrl-C asks a training to save and stop between two steps."""
 
+import logging
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+logger = logging.getLogger(__name__)
+
 
 class StopFlag:
-    """Set by SIGTERM while `listening`."""
+    """Set by SIGTERM or Ctrl-C while `listening`. A second Ctrl-C does not wait for the step to end."""
 
     def __init__(self) -> None:
         self.is_set = False
+        self.reason = "another process"
+        """What asked: ``SIGTERM`` or ``Ctrl-C``."""
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Listen to SIGTERM within the block, and restore the former handler after it.
+        """Listen to the signals within the block, and restore the former handlers after it.
 
         In another thread than the main one it listens to nothing: Python allows no handler there.
         """
@@ -24,10 +29,15 @@ class StopFlag:
             return
 
         def note(number: int, frame: FrameType | None) -> None:
+            if number == signal.SIGINT and self.is_set:
+                raise KeyboardInterrupt
             self.is_set = True
+            self.reason = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+            logger.warning("%s: saving after this step; Ctrl-C stops at once", self.reason)
 
-        before = signal.signal(signal.SIGTERM, note)
+        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -59,7 +59,9 @@ class Columns:
         ]
         first = [tuple(map(str, names)) for names in own[:1]]
         if self.is_text_asked and not first:
-            raise UserError("this task reads two texts: name both columns, with --text and --pair.")
+            raise UserError(
+                "this task reads two texts: name both columns, with --text-column and --pair-column."
+            )
         return first if self.is_text_asked else [*first, *usual]
 
     def labels(self, usual: Sequence[str] = LABEL_COLUMNS) -> list[str]:

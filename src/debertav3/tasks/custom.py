@@ -88,7 +88,8 @@ def custom_task(
     if kind == "ranking":
         if len(columns) < 2:
             raise UserError(
-                "ranking needs a query and a text: name their columns with --text NAME and --pair NAME."
+                "ranking needs a query and a text: name their columns with --text-column NAME and "
+                "--pair-column NAME."
             )
         return RankingTask(name="custom", columns=columns, label_column=(label,))
     target: Target = kind  # type: ignore[assignment]
@@ -119,7 +120,9 @@ def _hint(rows: Sequence[Row], *, texts: Sequence[str], label: str, kind: str) -
     others = [column for column in sizes if column not in texts]
     near = [column for column in others if 3 * sizes[column] > sizes.get(texts[0], 0)]
     if len(texts) == 1 and near and kind != "tags":
-        logger.info("custom: column %r is not read; if the two are a pair, add --pair %s", near[0], near[0])
+        logger.info(
+            "custom: column %r is not read; if the two are a pair, add --pair-column %s", near[0], near[0]
+        )
     values = [str(row.fields.get(label)) for row in rows if isinstance(row.fields.get(label), str)]
     if kind == "several-labels" and not any(SEVERAL_SEPARATOR in value for value in values):
         marked = next((value for value in values if re.search(r"[,;]", value)), None)
@@ -147,8 +150,8 @@ def _label_column(rows: Sequence[Row], named: str | None, source: str) -> str:
             return by_lower[name]
     likely = min(rows[0].fields, key=lambda column: _distinct(rows, column))
     raise UserError(
-        f"which column is the label? {source} has {listed(rows[0].fields)}. Say --label NAME; the fewest "
-        f"different values ({_distinct(rows, likely)}) are in {likely!r}."
+        f"which column is the label? {source} has {listed(rows[0].fields)}. Say --label-column NAME; the "
+        f"fewest different values ({_distinct(rows, likely)}) are in {likely!r}."
     )
 
 
@@ -165,7 +168,9 @@ def _text_column(rows: Sequence[Row], named: str | None, source: str, *, taken: 
         return _existing(rows, named, source)
     sizes = _text_sizes(rows, taken=taken)
     if not sizes:
-        raise UserError(f"which column is the text? {source} has {listed(rows[0].fields)}. Say --text NAME.")
+        raise UserError(
+            f"which column is the text? {source} has {listed(rows[0].fields)}. Say --text-column NAME."
+        )
     return max(sizes, key=lambda column: sizes[column])
 
 

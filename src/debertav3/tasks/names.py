@@ -37,7 +37,7 @@ def training_name(name: str) -> tuple[str, str | None]:
     if name not in _TRAINED_AS:
         return name, None
     task, kind = _TRAINED_AS[name]
-    logger.info("task %s is trained as %s%s", name, task, f" with --kind {kind}" if kind else "")
+    logger.info("task %s is trained as %s%s", name, task, f" with --label-kind {kind}" if kind else "")
     return task, kind
 
 

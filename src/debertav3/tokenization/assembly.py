@@ -29,6 +29,24 @@ class Encoded(NamedTuple):
             None if self.words is None else self.words[start:stop],
         )
 
+    def with_words(self, starts_word: Sequence[bool]) -> "Encoded":
+        """The same with the word of every token, counted in the whole text."""
+        if self.words is not None:
+            return self
+        return self._replace(words=[_words_of(ids, starts_word) for ids in self.ids])
+
+    def take(self, parts: Sequence[tuple[int, slice]]) -> "Encoded":
+        """Parts of the texts, each by the index of its text."""
+        return Encoded(
+            [self.ids[row][part] for row, part in parts],
+            None if self.spans is None else [self.spans[row][part] for row, part in parts],
+            None if self.words is None else [self.words[row][part] for row, part in parts],
+        )
+
+
+def _words_of(ids: Sequence[int], starts_word: Sequence[bool]) -> list[int]:
+    return [count - 1 for count in accumulate(starts_word[number] for number in ids)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
@@ -84,14 +102,7 @@ class Layout:
         Args:
             starts_word: by id, whether a piece begins a word.
         """
-        words = [
-            texts.words
-            or [
-                [count - 1 for count in accumulate(starts_word[number] for number in ids)]
-                for ids in texts.ids
-            ]
-            for texts in self.texts
-        ]
+        words = [texts.with_words(starts_word).words or [] for texts in self.texts]
         return self._joined(words, None, None)
 
     def _joined(self, columns: Sequence[Sequence[list[Any]]], first: Any, last: Any) -> list[list[Any]]:
@@ -132,6 +143,64 @@ def lay_out(
             if first + second > budget:
                 kept[0][row], seconds[row] = kept_lengths(first, second, budget=budget, strategy=truncation)
     return Layout(texts=texts, kept=kept, num_special=num_special, truncation_side=side)
+
+
+def windows(
+    texts: tuple[Encoded, ...],
+    starts_word: Sequence[bool],
+    *,
+    budget: int,
+    stride: int,
+    truncation: Truncation,
+    side: Side,
+) -> tuple[tuple[Encoded, ...], list[int]]:
+    """Rows for every part of the texts that are too long, as Hugging Face's ``return_overflowing_tokens``.
+
+    Args:
+        texts: the first texts of all rows, then the second ones if there are any.
+        starts_word: by id, whether a piece begins a word.
+        budget: most tokens of a row beside its special tokens.
+        stride: tokens that neighbouring windows share.
+        truncation: which text is divided; of a pair ``"only_first"`` or ``"only_second"``.
+        side: where the first window does not begin: ``"right"`` starts at the beginning of the text.
+
+    Returns:
+        The texts of all rows, and for each row the index of the one that it is part of.
+
+    Raises:
+        UserError: if the strategy does not say which text to divide, or windows would not advance.
+    """
+    divided = {"only_first": 0, "only_second": len(texts) - 1}.get(truncation, 0)
+    lengths = list(zip(*(map(len, column.ids) for column in texts), strict=True))
+    too_long = any(sum(each) > budget for each in lengths)
+    if too_long and len(texts) == 2 and truncation == "longest_first":
+        raise UserError(
+            "return_overflowing_tokens divides one text of a pair: give truncation='only_first' or "
+            "'only_second' ('longest_first' says neither)."
+        )
+    texts = tuple(column.with_words(starts_word) for column in texts)
+    parts: list[tuple[int, slice]] = []
+    for row, each in enumerate(lengths):
+        size = budget - sum(each) + each[divided]
+        if sum(each) > budget and size <= stride:
+            raise UserError(
+                f"stride={stride} leaves windows no room to advance: text {row} has {size} tokens for each. "
+                "Give a smaller stride or a larger max_length."
+            )
+        parts += [(row, part) for part in _window_slices(each[divided], size, stride, side)]
+    whole = [(row, slice(None)) for row, _ in parts]
+    divided_texts = (column.take(parts if i == divided else whole) for i, column in enumerate(texts))
+    return tuple(divided_texts), [row for row, _ in parts]
+
+
+def _window_slices(length: int, size: int, stride: int, side: Side) -> list[slice]:
+    if length <= size:
+        return [slice(0, length)]
+    starts = range(0, length - stride, size - stride)
+    slices = [slice(start, min(start + size, length)) for start in starts]
+    if side == "right":
+        return slices
+    return [slice(length - part.stop, length - part.start) for part in slices]
 
 
 def kept_lengths(first: int, second: int, *, budget: int, strategy: Truncation) -> tuple[int, int]:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import write_bytes, write_text
 from ..model_folder import member
-from .atomic import write_bytes, write_text
 from .settings import (
     COMPAT_KEY,
     INPUT_NAMES,

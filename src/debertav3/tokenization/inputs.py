@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..errors import UserError
+from .padding import as_list
 
 Texts = str | Sequence[str] | Sequence[Sequence[str]]
 
@@ -28,6 +29,7 @@ def read_inputs(text: Any, text_pair: Any, *, is_split_into_words: bool) -> Inpu
     Raises:
         UserError: for anything but texts, or unequal numbers of first and second texts.
     """
+    text, text_pair = as_list(text), as_list(text_pair)
     if not _is_batch(text, is_split_into_words):
         firsts, seconds = [text], None if text_pair is None else [text_pair]
         _check(firsts + (seconds or []), is_split_into_words)
@@ -49,6 +51,8 @@ def read_inputs(text: Any, text_pair: Any, *, is_split_into_words: bool) -> Inpu
 def _is_batch(text: Any, is_split_into_words: bool) -> bool:
     if isinstance(text, str) or not isinstance(text, Sequence):
         return False
+    if is_split_into_words and len(text) and hasattr(text[0], "tolist"):
+        return True  # an array of words in a list of such
     return not is_split_into_words or not text or not isinstance(text[0], str)
 
 

@@ -16,9 +16,10 @@ from .recipe import (
     exact_tokenizer,
     for_text,
     transformers5_tokenizer,
+    with_special,
     without_specials,
 )
-from .settings import Compat
+from .settings import Compat, TextSettings
 from .specials import SpecialTokens
 
 
@@ -49,6 +50,25 @@ def open_engine(files: TokenizerFiles, *, compat: Compat, num_threads: int) -> t
             _check_text_settings(content, files)
             return TokenizersEngine(_open_json(content, vocabulary, specials, files.place)), specials
     return TokenizersEngine(for_text(transformers5_tokenizer(vocabulary, specials, text), specials)), specials
+
+
+def engine_with(engine: Engine, specials: SpecialTokens, text: TextSettings) -> Engine:
+    """An engine that finds other added tokens too, and otherwise does what ``engine`` does.
+
+    Raises:
+        UserError: if the library numbers the tokens otherwise.
+    """
+    if isinstance(engine, SentencePieceEngine):
+        if specials.are_plain:
+            return engine
+        return TokenizersEngine(for_text(exact_tokenizer(engine, specials, text), specials))
+    assert isinstance(engine, TokenizersEngine), type(engine)
+    extended = with_special(engine.tokenizer, set(specials.names.values()))
+    extended.add_tokens(
+        [tokenizers.AddedToken(token, **asdict(how)) for token, how in specials.numbered(len(engine.pieces))]
+    )
+    check_numbers(extended, specials)
+    return TokenizersEngine(for_text(extended, specials))
 
 
 def _open_model(files: TokenizerFiles, num_threads: int) -> SentencePieceEngine:

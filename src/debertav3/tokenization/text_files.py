@@ -61,7 +61,7 @@ def _row_texts(line: str, columns: Sequence[str], *, place: str) -> Iterator[str
     if not found:
         raise UserError(
             f"{place} has the columns {', '.join(map(repr, row)) or 'none'}, need one of "
-            f"{', '.join(map(repr, columns))}. Name the text column with --column."
+            f"{', '.join(map(repr, columns))}. Name the text column with --text-column."
         )
     for column in found:
         if not isinstance(row[column], str):

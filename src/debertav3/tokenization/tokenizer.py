@@ -1,7 +1,7 @@
 """``DebertaV3Tokenizer``: text to model inputs, with the ids of the sentencepiece model on every string."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,7 +11,7 @@ import tokenizers
 from ..errors import UserError
 from ..model_folder import locate
 from .alignment import Span
-from .assembly import Encoded, Truncation, lay_out, truncation_strategy
+from .assembly import Encoded, Layout, Truncation, lay_out, truncation_strategy, windows
 from .encoding import Encoding, Origin
 from .engines import Engine, SentencePieceEngine, TokenizersEngine
 from .folder import HUB_FILES, read_folder, write_folder
@@ -21,7 +21,7 @@ from .padding import Arrays, Padding, Side, as_list, pad_rows, padded_length, pa
 from .recipe import exact_tokenizer, with_special
 from .settings import INPUT_NAMES, NO_LIMIT, PLAIN_TEXT, Compat, TextSettings
 from .specials import SpecialTokens
-from .vocabulary import Vocabulary
+from .stock_names import StockNames
 
 if TYPE_CHECKING:
     import transformers
@@ -36,7 +36,7 @@ PADDED: dict[str, Any] = {
 """What padding is made of, by column; the pad token's own id stands in for the first."""
 
 
-class DebertaV3Tokenizer(Vocabulary):
+class DebertaV3Tokenizer(StockNames):
     """Encode single texts and pairs as ``[CLS] a [SEP]`` and ``[CLS] a [SEP] b [SEP]``.
 
     Special-token strings in user text are plain text unless ``parse_special_tokens`` says otherwise, so
@@ -73,7 +73,7 @@ class DebertaV3Tokenizer(Vocabulary):
         truncation_side: Side = "right",
         model_input_names: Sequence[str] = INPUT_NAMES,
     ) -> None:
-        super().__init__(engine, specials)
+        self._use(specials, engine)
         self.model = model
         self.compat = compat
         self.model_max_length = model_max_length or NO_LIMIT
@@ -82,9 +82,6 @@ class DebertaV3Tokenizer(Vocabulary):
         self.padding_side: Side = padding_side
         self.truncation_side: Side = truncation_side
         self.model_input_names: tuple[str, ...] = tuple(model_input_names)
-        roles = specials.names.values()
-        self._added_pattern = None if engine.finds_added else _any_of(specials.added)
-        self._all_pattern = _any_of(roles if engine.finds_added else self._outside)
 
     @classmethod
     def from_pretrained(
@@ -167,9 +164,47 @@ class DebertaV3Tokenizer(Vocabulary):
             **self.specials.names,
         )
 
-    def encode(self, text: str, *, parse_special_tokens: bool | None = None) -> list[int]:
-        """Ids of one text, without special tokens around it."""
-        return self.encode_batch([text], parse_special_tokens=parse_special_tokens)[0]
+    def tokenize(
+        self,
+        text: str,
+        pair: str | None = None,
+        add_special_tokens: bool = False,
+        *,
+        parse_special_tokens: bool | None = None,
+    ) -> list[str]:
+        """Pieces of one text or pair, without special tokens around it unless asked for."""
+        encoding = self(
+            text, pair, add_special_tokens=add_special_tokens, parse_special_tokens=parse_special_tokens
+        )
+        return self.convert_ids_to_tokens(encoding["input_ids"])
+
+    def encode(
+        self,
+        text: str,
+        text_pair: str | None = None,
+        add_special_tokens: bool = False,
+        *,
+        parse_special_tokens: bool | None = None,
+        **settings: Any,
+    ) -> Any:
+        """Ids of one text or pair.
+
+        Args:
+            text: the text.
+            text_pair: the second text of a pair.
+            add_special_tokens: put ``[CLS]`` and ``[SEP]`` around; unlike in transformers, only on request.
+            parse_special_tokens: overrides the tokenizer's setting.
+            settings: as in a call, such as ``truncation`` and ``max_length``.
+        """
+        if text_pair is None and not add_special_tokens and not settings:
+            return self.encode_batch([text], parse_special_tokens=parse_special_tokens)[0]
+        return self(
+            text,
+            text_pair,
+            add_special_tokens=add_special_tokens,
+            parse_special_tokens=parse_special_tokens,
+            **settings,
+        )["input_ids"]
 
     def encode_batch(
         self, texts: Sequence[str], *, parse_special_tokens: bool | None = None
@@ -210,14 +245,19 @@ class DebertaV3Tokenizer(Vocabulary):
         padding: bool | Padding | Literal["do_not_pad"] = False,
         truncation: bool | Truncation | Literal["do_not_truncate"] | None = False,
         max_length: int | None = None,
+        stride: int = 0,
         pad_to_multiple_of: int | None = None,
+        padding_side: Side | None = None,
         is_split_into_words: bool = False,
         parse_special_tokens: bool | None = None,
         return_tensors: Arrays | None = None,
         return_token_type_ids: bool | None = None,
         return_attention_mask: bool | None = None,
+        return_overflowing_tokens: bool = False,
         return_offsets_mapping: bool = False,
         return_special_tokens_mask: bool = False,
+        return_length: bool = False,
+        verbose: bool = True,
     ) -> Encoding:
         """Model inputs of one text, one pair, or a batch of either, in transformers' words.
 
@@ -229,15 +269,21 @@ class DebertaV3Tokenizer(Vocabulary):
             truncation: True means ``"longest_first"``; ``"only_first"`` and ``"only_second"`` cut one text
                 only.
             max_length: longest row in tokens, special ones included; the model's limit if None.
+            stride: tokens that the windows of ``return_overflowing_tokens`` share.
             pad_to_multiple_of: round the padded length up.
+            padding_side: overrides the tokenizer's own.
             is_split_into_words: texts are lists of words; spans then count from each word's own start.
             parse_special_tokens: overrides the tokenizer's setting.
             return_tensors: ``"np"``, ``"pt"``, or None for lists.
             return_token_type_ids: 0 for the first segment, 1 for the second; None asks
                 ``model_input_names``.
             return_attention_mask: 1 for real tokens; None asks ``model_input_names``.
+            return_overflowing_tokens: make further rows of what truncation cuts off, and add
+                ``overflow_to_sample_mapping``, the index of each row's text; the answer is always a batch.
             return_offsets_mapping: add ``offset_mapping``; special tokens have ``(0, 0)``.
             return_special_tokens_mask: add ``special_tokens_mask``, 1 for special tokens.
+            return_length: add ``length``, the tokens of each row, padding included.
+            verbose: accepted for transformers' callers.
 
         Raises:
             UserError: for input that is no text, unequal numbers of first and second texts, or a truncation
@@ -249,14 +295,27 @@ class DebertaV3Tokenizer(Vocabulary):
         count = len(inputs.firsts)
         firsts, seconds = encoded.part(0, count), encoded.part(count, len(inputs.texts))
         limit = max_length or self._limit
+        texts: tuple[Encoded, ...] = (firsts,) if inputs.seconds is None else (firsts, seconds)
+        strategy = truncation_strategy(truncation)
+        rows: list[int] | None = None
+        if return_overflowing_tokens:
+            special = (len(texts) + 1) * add_special_tokens
+            texts, rows = windows(
+                texts,
+                self._starts_word,
+                budget=NO_LIMIT if strategy is None or limit is None else limit - special,
+                stride=stride,
+                truncation=strategy or "longest_first",
+                side=self.truncation_side,
+            )
         layout = lay_out(
-            (firsts,) if inputs.seconds is None else (firsts, seconds),
+            texts,
             add_special_tokens=add_special_tokens,
-            truncation=truncation_strategy(truncation),
+            truncation=strategy,
             max_length=limit,
             side=self.truncation_side,
         )
-        columns: dict[str, list[list[Any]]] = {
+        columns: dict[str, list[Any]] = {
             "input_ids": layout.ids(cls_id=self.cls_token_id, sep_id=self.sep_token_id)
         }
         if self._gives("token_type_ids", return_token_type_ids):
@@ -269,15 +328,45 @@ class DebertaV3Tokenizer(Vocabulary):
             columns["special_tokens_mask"] = [
                 [int(text is None) for text in row] for row in layout.sequences()
             ]
-        length = self._pad(columns, padding, limit, pad_to_multiple_of)
+        side = padding_side or self.padding_side
+        length = self._pad(columns, padding, limit, pad_to_multiple_of, side)
+        if return_length:
+            columns["length"] = list(map(len, columns["input_ids"]))
+        if rows is not None:
+            columns["overflow_to_sample_mapping"] = rows
+
+        def with_spans() -> Layout:
+            """The same layout with characters, which cost too much to be found for everybody."""
+            again = self(
+                inputs.firsts if inputs.is_batch else inputs.firsts[0],
+                None if inputs.seconds is None else inputs.seconds if inputs.is_batch else inputs.seconds[0],
+                add_special_tokens=add_special_tokens,
+                truncation=truncation,
+                max_length=max_length,
+                stride=stride,
+                is_split_into_words=is_split_into_words,
+                parse_special_tokens=parse_special_tokens,
+                return_overflowing_tokens=return_overflowing_tokens,
+                return_offsets_mapping=True,
+            )
+            return again.layout
+
         origin = Origin(
-            layout=layout, length=length, padding_side=self.padding_side, starts_word=self._starts_word
+            layout=layout,
+            length=length,
+            padding_side=side,
+            starts_word=self._starts_word,
+            pieces=self._tokens,
+            with_spans=None if return_offsets_mapping else with_spans,
         )
         if return_tensors is not None:
             return Encoding(to_arrays(columns, return_tensors), origin)
+        is_batch = inputs.is_batch or return_overflowing_tokens
         return Encoding(
-            columns if inputs.is_batch else {name: column[0] for name, column in columns.items()}, origin
+            columns if is_batch else {name: column[0] for name, column in columns.items()}, origin
         )
+
+    batch_encode_plus = encode_plus = __call__
 
     def pad(
         self,
@@ -286,7 +375,10 @@ class DebertaV3Tokenizer(Vocabulary):
         padding: bool | Padding = True,
         max_length: int | None = None,
         pad_to_multiple_of: int | None = None,
+        padding_side: Side | None = None,
+        return_attention_mask: bool | None = None,
         return_tensors: Arrays | None = None,
+        verbose: bool = True,
     ) -> Encoding:
         """Pad rows that were encoded one by one: what transformers' collators call.
 
@@ -296,7 +388,10 @@ class DebertaV3Tokenizer(Vocabulary):
             padding: as in a call.
             max_length: as in a call.
             pad_to_multiple_of: as in a call.
+            padding_side: as in a call.
+            return_attention_mask: as in a call.
             return_tensors: as in a call.
+            verbose: accepted for transformers' callers.
 
         Raises:
             UserError: if there is nothing to pad.
@@ -312,8 +407,10 @@ class DebertaV3Tokenizer(Vocabulary):
             raise UserError(
                 f"pad needs input_ids, got {', '.join(columns) or 'nothing'}. Encode the texts first."
             )
-        columns.setdefault("attention_mask", [[1] * len(row) for row in columns["input_ids"]])
-        self._pad(columns, padding, max_length or self._limit, pad_to_multiple_of)
+        if self._gives("attention_mask", return_attention_mask):
+            columns.setdefault("attention_mask", [[1] * len(row) for row in columns["input_ids"]])
+        side = padding_side or self.padding_side
+        self._pad(columns, padding, max_length or self._limit, pad_to_multiple_of, side)
         return Encoding(to_arrays(columns, return_tensors) if return_tensors else columns)
 
     def _gives(self, name: str, asked: bool | None) -> bool:
@@ -391,6 +488,7 @@ class DebertaV3Tokenizer(Vocabulary):
         padding: bool | str,
         max_length: int | None,
         pad_to_multiple_of: int | None,
+        side: Side,
     ) -> int:
         """Pad the columns in place and return the padded length, 0 if nothing was asked."""
         strategy = padding_strategy(padding)
@@ -402,12 +500,5 @@ class DebertaV3Tokenizer(Vocabulary):
             max_length=max_length,
             pad_to_multiple_of=pad_to_multiple_of,
         )
-        pad_rows(
-            columns, fill=PADDED | {"input_ids": self.pad_token_id}, length=length, side=self.padding_side
-        )
+        pad_rows(columns, fill=PADDED | {"input_ids": self.pad_token_id}, length=length, side=side)
         return length
-
-
-def _any_of(tokens: Iterable[str]) -> re.Pattern[str] | None:
-    longest_first = sorted(tokens, key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None

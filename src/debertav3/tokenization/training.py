@@ -6,7 +6,6 @@ to 3.
 """
 
 import io
-import json
 import logging
 import random
 import re
@@ -17,9 +16,9 @@ from pathlib import Path
 import sentencepiece
 
 from ..errors import UserError
-from .atomic import write_text
+from ..files import replacing_folder, write_json
 from .engines import SentencePieceEngine
-from .folder import write_folder
+from .folder import ADDED_FILE, CONFIG_FILE, JSON_FILE, MODEL_FILE, write_folder
 from .recipe import exact_tokenizer
 from .specials import ROLES, SpecialTokens
 
@@ -28,6 +27,10 @@ logger = logging.getLogger(__name__)
 MAX_LINE_BYTES = (
     4192  # longer lines would be dropped by the trainer: its max_sentence_length in the released model
 )
+
+REPORT_FILE = "vocabulary.json"
+WRITTEN = (MODEL_FILE, JSON_FILE, CONFIG_FILE, ADDED_FILE, REPORT_FILE)
+"""Everything that a training writes in its folder."""
 
 NUM_FIXED_PIECES = 260  # 4 special pieces and 256 bytes
 
@@ -85,7 +88,7 @@ def train_vocabulary(
 
     Args:
         texts: documents or lines; each is split at line ends, and lines over 4,192 bytes at white space.
-        folder: written if absent; files of the same names are replaced.
+        folder: appears whole or not at all; in an existing one the files of `WRITTEN` are replaced.
         config: settings; None takes the released vocabulary's.
 
     Raises:
@@ -102,17 +105,16 @@ def train_vocabulary(
     report = _measure(
         engine.processor, held_out or trained_on, lines_read=lines_read, lines_trained_on=len(trained_on)
     )
-    folder = Path(folder)
     specials = SpecialTokens.resolve(pieces=engine.pieces, names=ROLES, added={}, place="the new model")
-    write_folder(
-        folder,
-        model=engine.model,
-        tokenizer_json=exact_tokenizer(engine, specials).to_str(),
-        specials=specials,
-        model_max_length=512,
-    )
-    facts = {"settings": asdict(config), "measured": asdict(report)}
-    write_text(folder / "vocabulary.json", json.dumps(facts, indent=2) + "\n")
+    with replacing_folder(folder) as partial:
+        write_folder(
+            partial,
+            model=engine.model,
+            tokenizer_json=exact_tokenizer(engine, specials).to_str(),
+            specials=specials,
+            model_max_length=512,
+        )
+        write_json(partial / REPORT_FILE, {"settings": asdict(config), "measured": asdict(report)})
     return report
 
 

@@ -69,19 +69,30 @@ class Vocabulary:
         return self.specials.ids["mask_token"]
 
     @property
+    def all_special_tokens(self) -> list[str]:
+        """The five special tokens, and the added ones that count as special, as text."""
+        matching = self.specials.matching
+        return [
+            *self.specials.names.values(),
+            *(token for token in self.specials.added if token in matching and matching[token].special),
+        ]
+
+    @property
     def all_special_ids(self) -> list[int]:
-        """Ids of the five special tokens."""
-        return list(self.specials.ids.values())
+        """Ids of `all_special_tokens`."""
+        return [self._ids[token] for token in self.all_special_tokens]
 
     def get_vocab(self) -> dict[str, int]:
         """Id of every token."""
         return dict(self._ids)
 
-    def convert_ids_to_tokens(self, ids: int | Sequence[int]) -> Any:
+    def convert_ids_to_tokens(self, ids: int | Sequence[int], skip_special_tokens: bool = False) -> Any:
         """Token of an id, or tokens of ids; ``[UNK]`` for ids that have none."""
+        ids = as_list(ids)
         if isinstance(ids, int):
             return self._tokens.get(ids, self.specials.names["unk_token"])
-        return [self.convert_ids_to_tokens(number) for number in as_list(ids)]
+        hidden = self.all_special_ids if skip_special_tokens else ()
+        return [self.convert_ids_to_tokens(number) for number in ids if number not in hidden]
 
     def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> Any:
         """Id of a token, or ids of tokens; that of ``[UNK]`` for what is not in the vocabulary."""
@@ -109,9 +120,32 @@ class Vocabulary:
         special = set(self.all_special_ids)
         return [int(number in special) for number in as_list(token_ids_0)]
 
-    def decode(self, token_ids: int | Sequence[int], *, skip_special_tokens: bool = False) -> str:
-        """Text of ids, as the normaliser left it."""
-        ids = [token_ids] if isinstance(token_ids, int) else as_list(token_ids)
+    def decode(
+        self,
+        token_ids: Any,
+        skip_special_tokens: bool = False,
+        *,
+        clean_up_tokenization_spaces: bool | None = None,
+    ) -> Any:
+        """Text of ids, as the normaliser left it; for rows of ids the text of each.
+
+        Args:
+            token_ids: an id, ids or rows of ids, in any sequence or tensor.
+            skip_special_tokens: leave special tokens out.
+            clean_up_tokenization_spaces: for transformers' callers; text is never changed after decoding.
+
+        Raises:
+            UserError: if such a change is asked for.
+        """
+        if clean_up_tokenization_spaces:
+            raise UserError(
+                "clean_up_tokenization_spaces changes text that DeBERTa's pieces already spell right. "
+                "Leave it out, or use to_transformers().decode."
+            )
+        ids = as_list(token_ids)
+        ids = [ids] if isinstance(ids, int) else list(map(as_list, ids))
+        if any(isinstance(row, list | tuple) for row in ids):
+            return [self.decode(row, skip_special_tokens) for row in ids]
         if skip_special_tokens:
             special = set(self.all_special_ids)
             ids = [number for number in ids if number not in special]
@@ -125,8 +159,6 @@ class Vocabulary:
                 text += " " * self._starts_word[run[0]] + self.engine.decode(run)
         return text.removeprefix(" ")
 
-    def batch_decode(
-        self, sequences: Sequence[Sequence[int]], *, skip_special_tokens: bool = False
-    ) -> list[str]:
-        """Text of every row of ids."""
-        return [self.decode(row, skip_special_tokens=skip_special_tokens) for row in as_list(sequences)]
+    def batch_decode(self, sequences: Any, skip_special_tokens: bool = False, **settings: Any) -> list[str]:
+        """Text of every row of ids; ``settings`` as for `decode`."""
+        return [self.decode(row, skip_special_tokens, **settings) for row in as_list(sequences)]

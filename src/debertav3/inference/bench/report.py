@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...errors import MissingExtraError, UserError
+from ...errors import MissingExtraError
+from ...files import replacing
 from .measure import BenchReport, Figure
 
 HEADER = (
@@ -59,11 +60,8 @@ def plot(report: BenchReport, path: Path) -> None:
     )
     axes.legend(fontsize=8)
     axes.grid(axis="y", alpha=0.3)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        canvas.savefig(path, format="png", dpi=120)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}.") from None
+    with replacing(path) as stream:
+        canvas.savefig(stream, format="png", dpi=120)
 
 
 def _rates(figures: Sequence[Figure], name: str, shapes: Sequence[tuple[int, int]]) -> list[float]:

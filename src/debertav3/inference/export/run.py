@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,6 @@ from ...tokenization import DebertaV3Tokenizer
 from ..backends import HEAD_OF_ARCHITECTURE, head_for
 from ..choose_backend import open_exported
 from ..exported import (
-    ALL_FORMATS,
     CHECKS,
     MANIFEST,
     TORCH,
@@ -31,6 +30,7 @@ from ..exported import (
     read_exported,
 )
 from .card import export_card
+from .config import ExportConfig
 from .formats import halve_weights, write_graph
 from .gate import GateReport, pass_gate, task_of
 from .graph import CLASSES, ENCODER, folded_copy, random_batch
@@ -45,44 +45,6 @@ logger = logging.getLogger(__name__)
 _OTHER_HEADS = {"DebertaV2Model": ENCODER}
 _SAMPLE = (2, 70)
 """Batch size and length of the traced batch, in tokens: neither 1 nor equal to any size of a model."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportConfig:
-    """What to write."""
-
-    format: str
-    """``onnx``, ``openvino``, or for int8 ``torch``: what is to run it."""
-    task: str | None = None
-    """Where a checkpoint has two heads: whose to export."""
-    int8: bool = False
-    """Quantise, if the gate lets it pass."""
-    calibration: Path | None = None
-    """int8: rows as ``debertav3 predict`` reads them, with or without labels."""
-    fp16: bool = False
-    """Store weights in fp16; the graph computes in fp32."""
-    for_long_inputs: bool = False
-    """Compute one head after the other: less memory for long inputs, more time for short ones."""
-    force: bool = False
-    """int8: write what the gate refuses, and say so in the model card."""
-
-    def __post_init__(self) -> None:
-        if self.format not in ALL_FORMATS:
-            raise UserError(f"unknown format {self.format!r}. Choose one of: {', '.join(ALL_FORMATS)}.")
-        if self.format == TORCH and not self.int8:
-            raise UserError(
-                "format torch is for --int8: in other precisions torch runs the checkpoint itself."
-            )
-        if self.format == TORCH and self.for_long_inputs:
-            raise UserError(
-                "--for-long-inputs is for graphs: torch needs little memory for long inputs anyway."
-            )
-        if self.int8 and self.calibration is None:
-            raise UserError(
-                "int8 is only written if it decides as before: give examples with --calibration FILE."
-            )
-        if not self.int8 and (self.calibration is not None or self.force):
-            raise UserError("--calibration and --force belong to --int8.")
 
 
 def export_model(path_or_name: str | Path, target: str | Path, config: ExportConfig) -> Exported:

@@ -1,0 +1,76 @@
+"""Inputs that can be checked in a moment, before torch is loaded."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from ..errors import UserError
+
+
+def check_model(model: str | Path) -> None:
+    """Check that a checkpoint exists and has a configuration; a Hub name is downloaded.
+
+    Raises:
+        UserError: as `model_folder.locate` and `checkpoint.files.read_json`.
+    """
+    from ..checkpoint.files import read_json
+    from ..model_folder import locate
+
+    folder = locate(model)
+    config = folder / "config.json"
+    if not config.is_file():
+        raise UserError(
+            f"{folder} has no config.json, so it is not a checkpoint. Give the folder of a model."
+        )
+    read_json(config)
+
+
+def check_file(option: str, path: str | Path | None, *, advice: str = "Give the path of a file.") -> None:
+    """Check that an input file can be opened and is not empty.
+
+    Raises:
+        UserError: if not.
+    """
+    if path is None:
+        return
+    try:
+        with open(path, "rb") as stream:
+            if not stream.read(1):
+                raise UserError(f"{option} {path} is empty. {advice}")
+    except FileNotFoundError:
+        raise UserError(f"{option} {path} does not exist. {advice}") from None
+    except IsADirectoryError:
+        raise UserError(f"{option} {path} is a folder. {advice}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{option} {path} cannot be read: {reason}. {advice}") from None
+
+
+def choose(option: str, value: str, known: Sequence[str]) -> None:
+    """Check that an option has one of its values.
+
+    Raises:
+        UserError: naming the nearest, and all.
+    """
+    if value not in known:
+        raise UserError(
+            f"{option} {value!r} is not known.{did_you_mean(value, known)} Choose one of: {', '.join(known)}."
+        )
+
+
+def did_you_mean(value: str, known: Sequence[str]) -> str:
+    """A sentence with the nearest of some names, or nothing."""
+    near = get_close_matches(value, known, n=1, cutoff=0.7)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def check_loading(*, backend: str, dtype: str) -> None:
+    """Check the names of a backend and a precision.
+
+    Raises:
+        UserError: for one that does not exist.
+    """
+    from ..inference.choose_backend import BACKENDS
+
+    choose("--backend", backend, BACKENDS)
+    choose("--dtype", dtype, ("fp32", "bf16", "fp16"))

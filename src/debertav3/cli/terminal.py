@@ -1,0 +1,41 @@
+"""What commands write to stderr: log lines that do not run into progress bars, and the closing line."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+
+class BarHandler(logging.StreamHandler):
+    """Writes to stderr; a progress bar that is being drawn is cleared first and drawn again after."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        if "tqdm" not in sys.modules:  # nobody draws a bar
+            super().emit(record)
+            return
+        from tqdm import tqdm
+
+        with tqdm.external_write_mode(file=self.stream):
+            super().emit(record)
+
+
+def log_to_stderr() -> None:
+    """Show the messages of the package on stderr; of several processes, the first one's."""
+    handler = BarHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("debertav3: %(message)s"))
+    logger = logging.getLogger("debertav3")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO if is_first_process() else logging.ERROR)
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes messages: torchrun gives each process a number."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def wrote(*paths: Path | str | None) -> None:
+    """Say in one closing line what a command has written."""
+    named = [str(path) for path in paths if path is not None]
+    if named and is_first_process():
+        print(f"debertav3: wrote {', '.join(named)}", file=sys.stderr)

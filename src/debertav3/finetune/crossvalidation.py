@@ -1,0 +1,102 @@
+"""Cross-validation: a run for each fold, the mean of their scores, and a prediction for every example."""
+
+import json
+import logging
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..files import replacing_text, write_json
+from ..tasks.table_writers import json_line
+from .config import FinetuneConfig
+from .outcomes import Outcome
+from .preparation import Data, read_data
+from .run import run
+
+logger = logging.getLogger(__name__)
+
+PREDICTIONS = "out_of_fold.jsonl"
+
+
+def cross_validate(config: FinetuneConfig, data: Data, out: Path) -> dict[str, Any]:
+    """Train on all but one fold, in turn, and score on that one.
+
+    If interrupted, the same call continues with the first fold that is not finished.
+
+    Args:
+        config: with ``folds`` and without ``fold``.
+        data: of ``config``; every fold reads its own part.
+        out: gets a folder for each fold, ``folds.json`` and ``out_of_fold.jsonl``: for every example its
+            texts, gold label, prediction, confidence and fold.
+
+    Returns:
+        ``folds`` and, by score, ``mean``, ``sd`` (sample standard deviation) and ``values``.
+
+    Raises:
+        UserError: if there are dev files, or ``out`` holds folds of other settings.
+        DivergedError: if a fold ends without a usable model.
+    """
+    folds = config.data.folds or 0
+    if data.dev:
+        raise UserError("--folds scores on the training data itself: leave --dev and --dev-split out.")
+    plan = {out / f"fold-{fold}": config.changed(fold=fold) for fold in range(1, folds + 1)}
+    for folder, settings in plan.items():
+        _refuse_others(folder, settings)
+    for folder, settings in plan.items():
+        if (folder / "run.json").exists():
+            continue
+        part = read_data(settings)
+        logger.info("%s: %d examples to train on", folder.name, len(part.train))
+
+        def keep(outcomes: Mapping[str, Sequence[Outcome]], part: Data = part, folder: Path = folder) -> None:
+            _write_predictions(outcomes, part, folder)
+
+        if run(settings, part, folder, resume=folder.exists(), on_outcomes=keep) is None:
+            raise UserError("stopped; run the same command to continue.")
+    return _summary(list(plan), out)
+
+
+def _refuse_others(folder: Path, config: FinetuneConfig) -> None:
+    if not (folder / "run.json").exists():
+        return
+    before = json.loads((folder / "run.json").read_text(encoding="utf-8"))["config"]
+    changed = [name for name, value in config.to_dict().items() if before.get(name) != value]
+    if changed:
+        raise UserError(f"{folder} was made with another {', '.join(changed)}; take another --out.")
+
+
+def _write_predictions(outcomes: Mapping[str, Sequence[Outcome]], data: Data, folder: Path) -> None:
+    ((name, found),) = outcomes.items()
+    examples = data.dev[name]
+    with replacing_text(folder / PREDICTIONS) as file:
+        for one in sorted(found, key=lambda one: one.example):
+            row = {
+                "texts": list(examples[one.example].texts),
+                "gold": one.gold,
+                "predicted": one.predicted,
+                "confidence": one.confidence,
+                "fold": name,
+            }
+            file.write(json_line(row))
+
+
+def _summary(folders: Sequence[Path], out: Path) -> dict[str, Any]:
+    scores: dict[str, list[float]] = {}
+    for folder in folders:
+        report = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        (dev,) = report["dev"].values()
+        for name in dev["majority_baseline"]:  # the names of the task's scores
+            scores.setdefault(name, []).append(dev[name])
+    found = {
+        name: {"mean": statistics.mean(values), "sd": statistics.stdev(values), "values": values}
+        for name, values in scores.items()
+    }
+    for name, one in found.items():
+        logger.info("%s: %.4f ± %.4f (mean ± sd of %d folds)", name, one["mean"], one["sd"], len(folders))
+    write_json(out / "folds.json", {"folds": len(folders), "scores": found})
+    with replacing_text(out / PREDICTIONS) as file:
+        for folder in folders:
+            file.write((folder / PREDICTIONS).read_text(encoding="utf-8"))
+    return {"folds": len(folders), "scores": found}

@@ -1,0 +1,43 @@
+"""How worker processes end: with the process that started them, and when it says so."""
+
+import os
+import signal
+import threading
+import time
+from multiprocessing import connection, parent_process
+
+_POLL_SECONDS = 0.5
+_watching: set[int] = set()
+
+
+def end_with_parent() -> None:
+    """Call it first in a worker process: the process ends when the one that started it has ended.
+
+    A thread waits for the parent's end, whichever way it comes: a pipe that the system closes tells at once
+    where ``multiprocessing`` made the process; else the number of the parent is watched, which changes when
+    an orphan is adopted. Nothing is cleaned up, as after a kill, so workers must keep no state of their own.
+    """
+    if os.getpid() in _watching:
+        return
+    _watching.add(os.getpid())
+    threading.Thread(target=_watch, args=(os.getppid(),), name="end-with-parent", daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    process = parent_process()
+    if process is not None:
+        connection.wait([process.sentinel])
+    else:
+        while os.getppid() == parent:
+            time.sleep(_POLL_SECONDS)
+    os._exit(1)  # sys.exit would end this thread alone
+
+
+def leave_signals_to_parent(worker: int = 0) -> None:
+    """For workers that load data: Ctrl-C reaches every process of a terminal, and the first one decides.
+
+    Args:
+        worker: its number, as a DataLoader gives it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

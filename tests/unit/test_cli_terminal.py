@@ -1,0 +1,42 @@
+"""Contract: a log line never runs into a progress bar, and a command that wrote says what in one line."""
+
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+from tqdm import tqdm
+
+from debertav3.cli.terminal import log_to_stderr, wrote
+
+
+@pytest.fixture(autouse=True)
+def restored() -> object:
+    logger = logging.getLogger("debertav3")
+    before = logger.handlers, logger.level
+    yield
+    logger.handlers, level = before
+    logger.setLevel(level)
+
+
+def test_a_line_begins_at_the_left_while_a_bar_is_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_stderr()
+    with tqdm(total=10, file=sys.stderr, mininterval=0) as bar:
+        bar.update(3)
+        logging.getLogger("debertav3.test").info("hello")
+        bar.update(3)
+    text = capsys.readouterr().err
+    before, _, after = text.partition("debertav3: hello\n")
+    assert before.endswith("\r") and before.rstrip("\r ").rpartition("\r")[2].strip(" \r") != ""
+    assert before.rpartition("\r")[0].endswith(" ")  # the bar was wiped
+    assert "3/10" in before and "6/10" in after
+
+
+def test_only_the_first_process_speaks(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrote(Path("a"), None, "b")
+    wrote(None)
+    monkeypatch.setenv("RANK", "1")
+    wrote("c")
+    assert capsys.readouterr().err == "debertav3: wrote a, b\n"
