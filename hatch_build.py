@@ -11,11 +11,11 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-KERNEL = Path("src", "debertav3", "layers", "cpu_kernel")
+KERNEL = Path("src", "debertav3", "cpu", "kernel")
 
 
 class CpuKernelHook(BuildHookInterface):
-    """See ``src/debertav3/layers/cpu_kernel/build.py``."""
+    """See ``src/debertav3/cpu/kernel/build.py``."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build the libraries, and put them into the wheel."""

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from debertav3 import DebertaV2Model
-from debertav3.layers.encoder import pack_for_inference
+from debertav3.cpu.pack import pack_for_inference
 from debertav3.sizes import config_for
 from side_by_side import alternate, matmul_rate, print_json, ratio
 

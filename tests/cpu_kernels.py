@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from debertav3.layers.cpu_kernel import library
+from debertav3.cpu.kernel import library
 from helpers import tiny_config
 
 

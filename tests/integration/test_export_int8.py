@@ -16,10 +16,10 @@ import debertav3
 from debertav3 import DebertaV3Tokenizer, Predictor, UserError
 from debertav3.checkpoint.files import INT8_WEIGHTS
 from debertav3.checkpoint.opening import open_model
+from debertav3.cpu.int8 import quantize_rows
+from debertav3.cpu.kernel import library
 from debertav3.inference.export.config import ExportConfig
 from debertav3.inference.export.run import export_model
-from debertav3.layers.cpu_kernel import library
-from debertav3.layers.int8_linear import quantize_rows
 from tiny_models import save, tiny_model
 
 NLI = {0: "contradiction", 1: "entailment", 2: "neutral"}

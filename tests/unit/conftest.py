@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from cpu_kernels import open_kernel
-from debertav3.layers.cpu_kernel import library
-from debertav3.layers.cpu_kernel.build import INSTRUCTIONS
+from debertav3.cpu.kernel import library
+from debertav3.cpu.kernel.build import INSTRUCTIONS
 
 
 @pytest.fixture(params=tuple(INSTRUCTIONS))
 def compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[library.Kernel]:
     """Each library in turn, where it can run, in place of the one that this processor would get."""
     found = open_kernel(request.param)
-    for module in ("fused_attention", "fused_layer", "packed", "attention"):
-        monkeypatch.setattr(f"debertav3.layers.{module}.kernel", lambda: found)
+    for module in ("attention", "encoder", "linear", "pack"):
+        monkeypatch.setattr(f"debertav3.cpu.{module}.kernel", lambda: found)
     with torch.inference_mode():
         yield found
 

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from cpu_kernels import UNIT, assert_product_error, batch_for, effect_of_rounding, open_kernel, random_model
 from debertav3 import DebertaV2ForMaskedLM, DebertaV2ForSequenceClassification, DebertaV2Model
+from debertav3.cpu import attention as fused
+from debertav3.cpu import linear as packed
+from debertav3.cpu.kernel import library
+from debertav3.cpu.kernel.build import INSTRUCTIONS, build, library_file
+from debertav3.cpu.pack import pack_for_inference
 from debertav3.errors import UserError
-from debertav3.layers import fused_attention as fused
-from debertav3.layers import packed
-from debertav3.layers.attention_backends import RelativeTables, choose, eager_attention, sdpa_attention
-from debertav3.layers.cpu_kernel import library
-from debertav3.layers.cpu_kernel.build import INSTRUCTIONS, build, library_file
-from debertav3.layers.encoder import pack_for_inference
-from debertav3.layers.relative_position import RelativePositions
+from debertav3.layers.attention_backends import choose, eager_attention
+from debertav3.layers.relative_position import RelativePositions, RelativeTables
 
 pytestmark = pytest.mark.usefixtures("_keep_threads")
 CLOSE = {"atol": 2e-6, "rtol": 1e-5}  # a few roundings of fp32; every number here is about 1
@@ -217,7 +217,8 @@ def test_packed_models_equal_plain_ones(
     batches = [batch_for(model, lengths) for lengths in ([1], [30, 11, 1], many)]
     allowed = effect_of_rounding(model, batches)
     assert pack_for_inference(model)
-    assert bool(model.encoder._fused) == (model.config.hidden_act == "gelu")
+    runs_whole = model.encoder.layer[0].can_run_whole(torch.zeros(1, 2, 48))
+    assert runs_whole == (model.config.hidden_act == "gelu")
     for batch, most in zip(batches, allowed, strict=True):
         for inputs in (batch, {**batch, "output_hidden_states": True}):
             want, got = exact(**inputs), model(**inputs)
@@ -254,34 +255,6 @@ def test_packed_heads_equal_plain_ones(compiled: library.Kernel, model_class: ty
     torch.testing.assert_close(got, want, atol=2e-5, rtol=1e-5)
 
 
-def test_a_changed_relative_table_is_seen(compiled: library.Kernel) -> None:
-    model = random_model(DebertaV2Model)
-    pack_for_inference(model)
-    ids = torch.tensor([[5, 6, 7, 8]])
-    before, again = model(ids)[0], model(ids)[0]
-    with torch.inference_mode(False), torch.no_grad():
-        model.encoder.rel_embeddings.weight.mul_(-2)
-    assert torch.equal(before, again)
-    assert not torch.allclose(model(ids)[0], before, atol=1e-3)
-
-
-def test_hooks_see_what_happens_inside(compiled: library.Kernel) -> None:
-    model = random_model(DebertaV2Model)
-    pack_for_inference(model)
-    seen: list[Tensor] = []
-    model.encoder.layer[1].attention.register_forward_hook(lambda *call: seen.append(call[2][0]))
-    model(torch.tensor([[5, 6, 7]]))
-    assert [x.shape for x in seen] == [(1, 3, 48)]
-
-
-def test_moved_models_do_without(compiled: library.Kernel) -> None:
-    model = random_model(DebertaV2Model)
-    pack_for_inference(model)
-    model.double()
-    with pytest.raises(UserError, match="fp32"):
-        model(torch.tensor([[5, 6, 7]]))
-
-
 def test_auto_takes_the_kernel_in_inference_only() -> None:
     if library.kernel() is None:
         pytest.skip("there is no kernel for this processor")
@@ -293,8 +266,9 @@ def test_auto_takes_the_kernel_in_inference_only() -> None:
         assert not fused.can_fuse(x.double(), dropout_prob=0.0)
         with torch.autocast("cpu"):
             assert not fused.can_fuse(x, dropout_prob=0.0)
-    assert choose("auto", output_attentions=False, can_fuse=True) is fused.fused_attention
-    assert choose("auto", output_attentions=False) is sdpa_attention
+        assert choose(fused.BACKENDS, "auto", x).name == "fused"
+        assert choose(fused.BACKENDS, "auto", x, needs_weights=True).name == "strided"
+    assert choose(fused.BACKENDS, "auto", x).name == "sdpa"
 
 
 def test_named_and_impossible_is_an_error() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from debertav3.errors import UserError
-from debertav3.layers.encoder import AttentionMasks
+from debertav3.layers.masks import AttentionMasks
 from debertav3.models import DebertaV2Model
 from helpers import (
     ALL_BACKENDS,

@@ -68,6 +68,41 @@ def test_imports_run_downward_and_siblings_do_not_meet(repository: Path, package
     assert not wrong, "\n".join(wrong)
 
 
+def imported_siblings(path: Path, folder: Path) -> set[str]:
+    """Modules and rooms of ``folder`` that a file in it imports while it is itself imported."""
+    place, found = path.relative_to(folder).with_suffix("").parts, set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and 0 < node.level <= len(place):
+            base = [*place[: len(place) - node.level], *(node.module or "").split(".")]
+            names = [".".join(part for part in [*base, alias.name] if part) for alias in node.names]
+            found |= {".".join(part for part in base if part), *names}
+    return found
+
+
+@pytest.mark.parametrize("room", ["layers", "cpu"])
+def test_no_circle_inside_a_room(package: Path, room: str) -> None:
+    paths = {
+        ".".join(path.relative_to(package / room).with_suffix("").parts): path
+        for path in (package / room).rglob("*.py")
+        if path.stem != "__init__"
+    }
+    graph = {name: imported_siblings(path, package / room) & paths.keys() for name, path in paths.items()}
+    assert any(graph.values())
+    while leaves := [name for name, others in graph.items() if not others & graph.keys()]:
+        for name in leaves:
+            del graph[name]
+    assert not graph, f"modules that import each other: {sorted(graph)}"
+
+
+def test_layers_know_no_processor(package: Path) -> None:
+    for path in (package / "layers").glob("*.py"):
+        assert "cpu" not in imported_modules(path, package), path
+        words = re.findall(
+            r"mkldnn|amx|avx|scratch|pack_for_inference|PackedLinear", path.read_text(encoding="utf-8")
+        )
+        assert not words, f"{path}: {words}"
+
+
 def test_layers_know_torch_only(package: Path) -> None:
     allowed = {"torch", *sys.stdlib_module_names}
     for path in (package / "layers").glob("*.py"):

@@ -11,10 +11,10 @@ from torch import nn
 
 from cpu_kernels import batch_for, random_model
 from debertav3 import DebertaV2Model
-from debertav3.layers import packed
-from debertav3.layers.cpu_kernel import library
-from debertav3.layers.encoder import pack_for_inference
-from debertav3.layers.int8_linear import Int8Linear
+from debertav3.cpu import linear as packed
+from debertav3.cpu.int8 import Int8Linear
+from debertav3.cpu.kernel import library
+from debertav3.cpu.pack import pack_for_inference
 
 pytestmark = pytest.mark.usefixtures("_keep_threads")
 PROJECTIONS = ("query_proj", "key_proj", "value_proj")
@@ -105,7 +105,7 @@ def test_layers_may_be_int8_one_by_one(
     for one in (plain, changed):
         one.set_attention_backend("eager")
     assert pack_for_inference(kernel_model)
-    assert kernel_model.encoder._fused
+    assert kernel_model.encoder.layer[0].can_run_whole(torch.zeros(1, 2, 48))
     for lengths in ([2], [30, 11, 1], [140, 150]):
         batch = batch_for(plain, lengths)
         real = batch["attention_mask"].bool()

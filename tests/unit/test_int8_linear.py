@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from debertav3 import DebertaV2Model
+from debertav3.cpu.int8 import Int8Linear, quantize_rows
 from debertav3.errors import UserError
-from debertav3.layers.int8_linear import Int8Linear, quantize_rows
 from helpers import tiny_config
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from debertav3.layers.precision import multiplies_bf16
+from debertav3.models.precision import multiplies_bf16
 from debertav3.pretrain.run import choose_precision
 
 

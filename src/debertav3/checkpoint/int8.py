@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
-from ..layers.int8_linear import Int8Linear, quantize_rows
+from ..cpu.int8 import Int8Linear, quantize_rows
 from . import files, keys
 from .opening import OpenedModel
 from .weights import SCALES, WEIGHT, Weights

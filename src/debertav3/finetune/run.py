@@ -22,8 +22,8 @@ from ..checkpoint.saving import replacing_folder
 from ..data.probabilities import Probabilities
 from ..errors import MissingExtraError, UserError
 from ..files import replacing_text, write_json
-from ..layers.precision import multiplies_bf16
 from ..models import DebertaV2PreTrainedModel
+from ..models.precision import multiplies_bf16
 from ..runs import page
 from ..tasks.custom import named_columns
 from ..tasks.task import Example, Task

@@ -180,11 +180,11 @@ def open_exported(
 
 def _has_cpu_kernel() -> bool:
     """Whether torch has our C++ kernel here; torch is imported only where one was built."""
-    from ..layers.cpu_kernel.build import INSTRUCTIONS, library_file
+    from ..cpu.kernel.build import INSTRUCTIONS, library_file
 
     if not any(library_file(name).is_file() for name in INSTRUCTIONS):
         return False
-    from ..layers.cpu_kernel.library import kernel
+    from ..cpu.kernel.library import kernel
 
     return kernel() is not None
 

@@ -13,9 +13,9 @@ from .. import models
 from ..checkpoint.configuration import read_config
 from ..checkpoint.int8 import restore_int8
 from ..checkpoint.opening import open_model
+from ..cpu.kernel.library import kernel
+from ..cpu.pack import pack_for_inference
 from ..errors import UserError
-from ..layers.cpu_kernel.library import kernel
-from ..layers.encoder import pack_for_inference
 from ..model_folder import locate
 from .backends import HEAD_OF_ARCHITECTURE, INT8, MULTIPLE_CHOICE, SPANS, Batch, Logits, head_for
 

@@ -17,11 +17,3 @@ ACTIVATION: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "linear": lambda x: x,
 }
-
-
-def activate_in_place(name: str, x: Tensor) -> Tensor:
-    """Apply an activation to a tensor that nobody else holds and that needs no gradient.
-
-    On a CPU a fresh tensor of this size costs more than the exact GELU itself, in page faults.
-    """
-    return torch.ops.aten.gelu_(x) if name == "gelu" else ACTIVATION[name](x)

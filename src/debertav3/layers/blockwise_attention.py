@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from ..errors import UserError
-from .attention_backends import BACKENDS, TAKES_LOW_PRECISION, Tables
+from .relative_position import OffsetTables
 
 BLOCK_NUMBERS = 1 << 18
 """Attention weights per block: 1 MiB in fp32, so that all it needs fits a second-level cache."""
@@ -31,7 +31,7 @@ def blockwise_attention(
     q_BNLH: Tensor,
     k_BNLH: Tensor,
     v_BNLH: Tensor,
-    tables: Tables | None,
+    tables: OffsetTables | None,
     mask: Tensor | None,
     *,
     scale: float,
@@ -59,10 +59,6 @@ def blockwise_attention(
         q_BNLH, k_BNLH, v_BNLH, _even(keys_NWH), _even(queries_NWH), mask, scale, dropout_prob
     )
     return context, None
-
-
-BACKENDS["blockwise"] = blockwise_attention
-TAKES_LOW_PRECISION.add(blockwise_attention)
 
 
 def _even(table_NWH: Tensor | None) -> Tensor | None:

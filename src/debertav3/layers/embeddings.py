@@ -67,7 +67,7 @@ class Embeddings(nn.Module):
         x = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
         if self.position_biased_input:
             if position_ids is None:
-                position_ids = absolute_positions(x.shape[1], self.position_embeddings)
+                position_ids = absolute_positions(x.shape[1], self.position_embeddings, x.device)
             x = x + self.position_embeddings(position_ids)
         if self.has_token_types:
             if token_type_ids is None:
@@ -83,8 +83,13 @@ class Embeddings(nn.Module):
         return self.dropout(x)
 
 
-def absolute_positions(length: int, position_embeddings: nn.Embedding) -> Tensor:
+def absolute_positions(length: int, position_embeddings: nn.Embedding, device: torch.device) -> Tensor:
     """The positions 0 .. L-1, ``(1, L)`` int64.
+
+    Args:
+        length: L, in tokens.
+        position_embeddings: the table that is to be read.
+        device: where the states are; the table may be offloaded.
 
     Raises:
         UserError: if the table has fewer.
@@ -92,4 +97,4 @@ def absolute_positions(length: int, position_embeddings: nn.Embedding) -> Tensor
     available = position_embeddings.num_embeddings
     if length > available:
         raise UserError(f"the model has {available} absolute positions; got {length} tokens: cut the text")
-    return torch.arange(length, device=position_embeddings.weight.device)[None]
+    return torch.arange(length, device=device)[None]

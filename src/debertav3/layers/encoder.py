@@ -6,25 +6,16 @@ Attribute names are those of the released checkpoints (``attention.self.query_pr
 Shape letters: B batch, L tokens, D hidden size, N heads.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import UserError
-from .activations import ACTIVATION, activate_in_place
-from .attention import DisentangledSelfAttention, RelativeEmbeddings, Version, weights_version
+from .activations import ACTIVATION
+from .attention import DisentangledSelfAttention
 from .config import EncoderConfig
-from .fused_layer import FusedLayer
-from .int8_linear import Int8Linear
-from .packed import KernelLinear, PackedLinear, can_pack, pack_linear
-from .scratch import may_overwrite, scratch
-
-_RETURN_FRESH = (nn.Linear, Int8Linear, PackedLinear, KernelLinear)
-"""Linear layers whose result belongs to nobody else."""
+from .masks import AttentionMasks
 
 
 class ResidualOutput(nn.Module):
@@ -38,9 +29,7 @@ class ResidualOutput(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
         """``(B, L, input_size)`` and ``(B, L, D)`` to ``(B, L, D)``."""
-        x = self.dropout(self.dense(x))
-        is_ours = type(self.dense) in _RETURN_FRESH and may_overwrite(self.dense, self.dropout)
-        return self.LayerNorm(x.add_(residual) if is_ours else x + residual)
+        return self.LayerNorm(self.dropout(self.dense(x)) + residual)
 
 
 class Attention(nn.Module):
@@ -56,14 +45,11 @@ class Attention(nn.Module):
         hidden_states: Tensor,
         mask: Tensor | None,
         table_RD: Tensor | None,
-        table_version: Version,
         query_states: Tensor | None,
         output_attentions: bool,
     ) -> tuple[Tensor, Tensor | None]:
         """See ``DisentangledSelfAttention.forward``; the residual is the source of the queries."""
-        context, weights = self.self(
-            hidden_states, mask, table_RD, table_version, query_states, output_attentions
-        )
+        context, weights = self.self(hidden_states, mask, table_RD, query_states, output_attentions)
         return self.output(context, hidden_states if query_states is None else query_states), weights
 
 
@@ -77,18 +63,7 @@ class Intermediate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, L, D)`` to ``(B, L, intermediate_size)``."""
-        if type(self.dense) is PackedLinear:
-            return self.dense(x)  # the activation is in it
-        if type(self.dense) is nn.Linear and may_overwrite(self.dense, self):
-            return activate_in_place(self.activation, self._widen(x))
         return ACTIVATION[self.activation](self.dense(x))
-
-    def _widen(self, x: Tensor) -> Tensor:
-        wide = scratch("intermediate", x, *x.shape[:-1], self.dense.out_features)
-        if wide is None:
-            return self.dense(x)
-        torch.addmm(self.dense.bias, x.flatten(0, -2), self.dense.weight.t(), out=wide.flatten(0, -2))
-        return wide
 
 
 class Layer(nn.Module):
@@ -108,14 +83,11 @@ class Layer(nn.Module):
         hidden_states: Tensor,
         mask: Tensor | None,
         table_RD: Tensor | None,
-        table_version: Version = None,
         query_states: Tensor | None = None,
         output_attentions: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """Return ``(B, L, D)`` and the attention weights or None; see ``DisentangledSelfAttention``."""
-        attended, weights = self.attention(
-            hidden_states, mask, table_RD, table_version, query_states, output_attentions
-        )
+        attended, weights = self.attention(hidden_states, mask, table_RD, query_states, output_attentions)
         return self.output(self.intermediate(attended), attended), weights
 
 
@@ -135,7 +107,7 @@ class Convolution(nn.Module):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.activation = ACTIVATION[config.conv_act]
 
-    def forward(self, embedded: Tensor, first_output: Tensor, masks: "AttentionMasks") -> Tensor:
+    def forward(self, embedded: Tensor, first_output: Tensor, masks: AttentionMasks) -> Tensor:
         """Add the convolved embeddings to the first layer's output; padding comes out as zero.
 
         Args:
@@ -154,7 +126,7 @@ class Convolution(nn.Module):
         x = self.LayerNorm(first_output + self.activation(self.dropout(x)))
         return x * real.to(x.dtype)
 
-    def _convolve_seen(self, embedded: Tensor, masks: "AttentionMasks") -> Tensor:
+    def _convolve_seen(self, embedded: Tensor, masks: AttentionMasks) -> Tensor:
         """The convolution where a token meets only those of its own sequence: tap by tap."""
         assert masks.pairs is not None
         L, width = embedded.shape[1], self.conv.kernel_size[0] // 2
@@ -167,70 +139,6 @@ class Convolution(nn.Module):
             x = (around[:, tap : tap + L] * seen).transpose(1, 2)
             total = total + F.conv1d(x, weight.unsqueeze(-1), groups=self.conv.groups).transpose(1, 2)
         return total if self.conv.bias is None else total + self.conv.bias
-
-
-@dataclass(slots=True)
-class AttentionMasks:
-    """What a caller's ``attention_mask`` means to the parts of the model.
-
-    Args:
-        padding: ``(B, L)`` bool, True for real tokens; None where all are.
-        packed_pairs: what packed sequences say beyond that, ``(B, 1, L, L)`` bool, True where query i may see
-            key j.
-    """
-
-    padding: Tensor | None
-    packed_pairs: Tensor | None = None
-
-    @property
-    def are_packed(self) -> bool:
-        """Whether ``pairs`` says more than ``padding``."""
-        return self.packed_pairs is not None
-
-    @property
-    def pairs(self) -> Tensor | None:
-        """``(B, 1, L, L)`` bool, True where query i may see key j; None for everywhere."""
-        if self.packed_pairs is not None or self.padding is None:
-            return self.packed_pairs
-        return self.padding[:, None, :, None] & self.padding[:, None, None, :]
-
-    @classmethod
-    def read(cls, attention_mask: Tensor | None) -> "AttentionMasks":
-        """Understand a mask of 0/1 numbers or bools.
-
-        Padding sees nothing, as in transformers: the states there enter the loss of question answering.
-
-        Args:
-            attention_mask: ``(B, L)`` for padding, ``(B, L, L)`` for packed sequences (query i, key j) or
-                ``(B, 1, L, L)``.
-
-        Raises:
-            UserError: for another number of dimensions.
-        """
-        if attention_mask is None:
-            return cls(None)
-        mask = attention_mask if attention_mask.dtype == torch.bool else attention_mask > 0
-        match mask.dim():
-            case 2 if _hides_nothing(mask):
-                return cls(None)
-            case 2:
-                return cls(mask)
-            case 3:
-                return cls(mask.any(-2), mask[:, None])
-            case 4 if mask.shape[1] == 1 and mask.shape[2] == 1:
-                return cls.read(mask[:, 0, 0])
-            case 4 if mask.shape[1] == 1:
-                return cls(mask[:, 0].any(-2), mask)
-        raise UserError(
-            f"attention_mask has shape {tuple(mask.shape)}; need (batch, tokens), (batch, tokens, tokens) or "
-            "(batch, 1, tokens, tokens)"
-        )
-
-
-def _hides_nothing(mask: Tensor) -> bool:
-    """Whether a mask can be dropped; asked only where the answer costs no wait for a device and no graph."""
-    is_cheap = mask.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
-    return is_cheap and bool(mask.all())
 
 
 @dataclass(slots=True)
@@ -258,48 +166,34 @@ class Encoder(nn.Module):
         self.hidden_size = config.hidden_size
         self.layer = nn.ModuleList(layer_class(config) for _ in range(config.num_hidden_layers))
         self.has_relative_attention = config.relative_attention
+        self.num_rows = 2 * config.span
         self.normalizes_relative_table = config.normalizes_relative_table
         if config.relative_attention:
-            self.rel_embeddings = nn.Embedding(2 * config.span, config.hidden_size)
+            self.rel_embeddings = nn.Embedding(self.num_rows, config.hidden_size)
         if config.normalizes_relative_table:
             self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.conv = Convolution(config) if config.conv_kernel_size else None
         self.hides_padded_queries = True
         """Whether padding sees nothing; a folded graph does not care, since nobody reads it there."""
-        self._normalized: RelativeEmbeddings | None = None
-        self._fused: list[FusedLayer] = []
 
-    def relative_embeddings(self) -> RelativeEmbeddings:
-        """The relative table as the layers read it."""
+    def relative_table(self, device: torch.device | None = None) -> Tensor | None:
+        """The relative table as the layers read it, ``(R, D)``; None without relative attention.
+
+        Args:
+            device: where the states are; None for where the table is.
+        """
         if not self.has_relative_attention:
-            return RelativeEmbeddings(None, None)
-        table = self.rel_embeddings.weight
-        if not self.normalizes_relative_table:
-            return RelativeEmbeddings(table, weights_version(self.rel_embeddings))
-        version = weights_version(self.rel_embeddings, self.LayerNorm)
-        if version is None or self.training:
-            return RelativeEmbeddings(self.LayerNorm(table), version)
-        cached = self._normalized  # one read: another thread may replace it meanwhile
-        if cached is None or cached.version != version:
-            cached = self._normalized = RelativeEmbeddings(self.LayerNorm(table), version)
-        return cached
+            return None
+        # The module is called, not its weight read: adapters, hooks and offloading change what it gives.
+        device = self.rel_embeddings.weight.device if device is None else device
+        table = self.rel_embeddings(torch.arange(self.num_rows, device=device))
+        return self.LayerNorm(table) if self.normalizes_relative_table else table
 
     def pairs(self, masks: AttentionMasks) -> Tensor | None:
         """The mask as the layers read it: see ``DisentangledSelfAttention.forward``."""
         if self.hides_padded_queries or masks.are_packed or masks.padding is None:
             return masks.pairs
         return masks.padding[:, None, None, :]
-
-    def train(self, mode: bool = True) -> Self:
-        """Switch between training and inference; forgets the normalised relative table."""
-        self._normalized = None
-        return super().train(mode)
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        """Move or convert the parameters; forgets the normalised relative table."""
-        self._normalized = None
-        self._fused = []
-        return super()._apply(fn, recurse)
 
     def forward(
         self,
@@ -320,25 +214,15 @@ class Encoder(nn.Module):
             output_hidden_states: whether to keep the input and every layer's output.
             output_attentions: whether to keep every layer's attention weights.
             first_token_suffices: whether nobody reads the last layer's output but that of the first token; it
-                may then be all there is.
+                may then be all there is (``cpu/`` computes no more).
         """
         output = EncoderOutput(hidden_states)
         if output_hidden_states:
             output.hidden_states.append(hidden_states)
-        relative = self.relative_embeddings()
-        fused = self._fused if not output_attentions and self._can_run_fused(hidden_states) else []
-        pairs = None if fused else self.pairs(masks)
-        can_shorten = first_token_suffices and not output_hidden_states
+        table_RD, pairs = self.relative_table(hidden_states.device), self.pairs(masks)
         x = hidden_states
-        layers = self.layer[:num_layers]
-        for number, layer in enumerate(layers):
-            weights = None
-            if fused:
-                is_last = 0 < number == len(layers) - 1  # a convolution reads all that the first layer makes
-                queries = x[:, :1] if can_shorten and is_last else None
-                x = fused[number](x, masks.padding, masks.packed_pairs, relative, queries)
-            else:
-                x, weights = layer(x, pairs, *relative, None, output_attentions)
+        for number, layer in enumerate(self.layer[:num_layers]):
+            x, weights = layer(x, pairs, table_RD, None, output_attentions)
             if number == 0 and self.conv is not None:
                 x = self.conv(hidden_states, x, masks)
             if output_hidden_states:
@@ -359,39 +243,6 @@ class Encoder(nn.Module):
         Returns:
             ``(B, L, D)``.
         """
-        relative = self.relative_embeddings()
-        if self._can_run_fused(states):
-            return self._fused[-1](states, masks.padding, masks.packed_pairs, relative, queries)
-        output, _ = self.layer[-1](states, self.pairs(masks), *relative, queries)
+        table_RD = self.relative_table(states.device)
+        output, _ = self.layer[-1](states, self.pairs(masks), table_RD, queries)
         return output
-
-    def fuse_layers(self) -> None:
-        """Prepare to run whole layers in the C++ kernel, where all are of the form that it knows."""
-        layers = [cast(Layer, layer) for layer in self.layer]
-        if all(map(FusedLayer.fits, layers)):
-            self._fused = [FusedLayer(layer) for layer in layers]
-
-    def _can_run_fused(self, states: Tensor) -> bool:
-        return bool(self._fused) and all(layer.can_run(states) for layer in self._fused)
-
-
-def pack_for_inference(model: nn.Module) -> bool:
-    """Replace every linear layer of the encoder by a packed one, where possible; there is no way back.
-
-    Args:
-        model: an encoder or what holds one. It can no longer be trained, saved or moved.
-
-    Returns:
-        Whether it was done: only for fp32 weights on a CPU with oneDNN or our kernel.
-    """
-    if not can_pack(model):
-        return False
-    for encoder in [module for module in model.modules() if isinstance(module, Encoder)]:
-        for parent in list(encoder.modules()):
-            for name, child in list(parent.named_children()):
-                if type(child) is nn.Linear or type(child) is Int8Linear:
-                    is_wide = isinstance(parent, Intermediate)
-                    if not is_wide or parent.activation == "gelu":
-                        setattr(parent, name, pack_linear(child, has_gelu=is_wide))
-        encoder.fuse_layers()
-    return True

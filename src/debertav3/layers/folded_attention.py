@@ -16,7 +16,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from .attention import DisentangledSelfAttention, Version
+from .attention import DisentangledSelfAttention
 from .encoder import Encoder
 
 HIDDEN = -3.0e38
@@ -65,7 +65,6 @@ class FoldedSelfAttention(nn.Module):
         hidden_states: Tensor,
         mask: Tensor | None,
         table_RD: Tensor | None = None,
-        table_version: Version = None,
         query_states: Tensor | None = None,
         output_attentions: bool = False,
     ) -> tuple[Tensor, None]:
@@ -75,7 +74,6 @@ class FoldedSelfAttention(nn.Module):
             hidden_states: ``(B, L, D)``.
             mask: bool, broadcastable to ``(B, 1, L, L)``, True where query i may see key j.
             table_RD: not read, it is folded.
-            table_version: not read.
             query_states: ``(B, L, D)``, source of the queries (the enhanced mask decoder).
             output_attentions: must be off; a graph has no use for them.
         """
@@ -137,7 +135,7 @@ def fold_attention(model: nn.Module, *, by_head: bool = False) -> None:
     with torch.no_grad():
         for encoder in [module for module in model.modules() if isinstance(module, Encoder)]:
             encoder.hides_padded_queries = False
-            table_RD = encoder.relative_embeddings().table_RD
+            table_RD = encoder.relative_table()
             for layer in encoder.layer:
                 holder = cast(nn.Module, layer.attention)
                 attention = cast(DisentangledSelfAttention, holder.self)

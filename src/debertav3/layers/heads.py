@@ -1,4 +1,4 @@
-"""What stands on the encoder: pooler, masked LM with the enhanced mask decoder, replaced token detection.
+"""What stands on the encoder: pooler, masked LM, replaced token detection.
 
 Official files: ``apps/models/masked_language_model.py``, ``apps/models/replaced_token_detection_model.py``,
 ``deberta/pooling.py``.
@@ -13,8 +13,6 @@ from torch.nn import functional as F
 from ..errors import UserError
 from .activations import ACTIVATION
 from .config import EncoderConfig
-from .embeddings import absolute_positions
-from .encoder import AttentionMasks, Encoder
 
 
 class ContextPooler(nn.Module):
@@ -34,52 +32,6 @@ class ContextPooler(nn.Module):
     def forward(self, hidden_states: Tensor) -> Tensor:
         """``(B, L, D)`` to ``(B, D)``."""
         return self.activation(self.dense(self.dropout(hidden_states[:, 0])))
-
-
-class EnhancedMaskDecoder:
-    """Absolute positions enter just before the prediction of words (DeBERTa, arXiv:2006.03654, section 3.2).
-
-    It has no weights of its own: the last layer runs twice, its keys and values are the output of the layer
-    before it, and its first queries are that output plus the absolute position embeddings. The last layer's
-    ordinary output is never needed, so it is not computed.
-
-    Args:
-        encoder: the encoder whose last layer is run.
-        position_embeddings: the absolute position table.
-    """
-
-    NUM_STEPS = 2
-
-    def __init__(self, encoder: Encoder, position_embeddings: nn.Embedding) -> None:
-        width = encoder.hidden_size
-        if position_embeddings.embedding_dim != width:
-            raise UserError(
-                f"the enhanced mask decoder adds positions to hidden states; got embedding_size "
-                f"{position_embeddings.embedding_dim}, need hidden_size {width}"
-            )
-        self.encoder = encoder
-        self.position_embeddings = position_embeddings
-
-    def __call__(self, states: Tensor, masks: AttentionMasks, position_ids: Tensor | None = None) -> Tensor:
-        """Decode.
-
-        Args:
-            states: ``(B, L, D)``, the output of the second-to-last layer.
-            masks: as given to the encoder.
-            position_ids: ``(B, L)`` or ``(1, L)`` int64; None means 0 .. L-1.
-
-        Returns:
-            ``(B, L, D)``, for the masked LM head.
-
-        Raises:
-            UserError: for more tokens than there are absolute positions.
-        """
-        if position_ids is None:
-            position_ids = absolute_positions(states.shape[1], self.position_embeddings)
-        query = states + self.position_embeddings(position_ids)
-        for _ in range(self.NUM_STEPS):
-            query = self.encoder.run_last_layer(states, masks, query)
-        return query
 
 
 class MaskedLMHead(nn.Module):

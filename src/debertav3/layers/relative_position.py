@@ -13,6 +13,7 @@ The official file is ``deberta/da_utils.py``. For an offset ``r = i - j`` of que
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -68,38 +69,104 @@ class RelativePositions:
                 bucket = int(math.copysign(steps + middle, bucket))
         return max(min(bucket + self.span, 2 * self.span - 1), 0)
 
-    def rows(self, length: int, device: torch.device) -> Tensor:
+    def window(self, length: int) -> tuple[int, int]:
+        """The rows that texts of this length, in tokens, can meet: the first, and the one after the last."""
+        return self.row(1 - length), self.row(length - 1) + 1
+
+    def rows(self, length: int, device: torch.device, *, falls: bool = False) -> Tensor:
         """Rows of the offsets ``1 - length .. length - 1``.
 
-        Returns:
-            ``(2 * length - 1,)`` int64 on ``device``.
-        """
-        if torch.compiler.is_compiling():  # lengths are symbols, and no traced tensor may outlive the trace
-            return self._look_up(length, device)
-        return _kept_rows(self, length, device)
+        Args:
+            length: L, in tokens.
+            device: where the result is needed.
+            falls: whether the offsets fall, from ``length - 1``, instead of rising.
 
-    def expand(self, table: Tensor, length: int) -> Tensor:
-        """One row of ``table`` for each offset ``1 - length .. length - 1``.
+        Returns:
+            ``(2 * length - 1,)`` int64 on ``device``. A recorded graph serves all lengths: there one more row
+            follows, which nobody reads, so that a length of 1 needs no case of its own.
+        """
+        if records_graph():  # lengths are symbols, and no traced tensor may outlive the trace
+            return self._look_up(length, device, 1, falls)
+        return _kept_rows(self, length, device, falls)
+
+    def expand(self, table: Tensor, length: int, *, first_row: int = 0, falls: bool = False) -> Tensor:
+        """One row of ``table`` for each offset; see `rows`.
 
         Args:
-            table: ``(N, R, H)``, a projection of the relative table.
+            table: ``(N, R, H)``, a projection of the relative table, or of some rows of it.
             length: L, in tokens.
+            first_row: which row of the relative table is the first of ``table``.
+            falls: see `rows`.
 
         Returns:
-            ``(N, 2 * L - 1, H)``; a view for lengths within which the bucket is the identity.
+            ``(N, W, H)`` with W = 2 * L - 1, or 2 * L in a graph; a view where the bucket is the identity and
+            offsets rise.
         """
-        if not torch.compiler.is_compiling() and length <= self.identity_length:  # a graph serves all lengths
-            return table[:, self.span - length + 1 : self.span + length]
-        return table.index_select(1, self.rows(length, table.device))
+        if not records_graph() and length <= self.identity_length:
+            start = self.span - length + 1 - first_row
+            rows = table[:, start : start + 2 * length - 1]
+            return rows.flip(1) if falls else rows
+        return table.index_select(1, self.rows(length, table.device, falls=falls) - first_row)
 
-    def _look_up(self, length: int, device: torch.device) -> Tensor:
+    def _look_up(self, length: int, device: torch.device, more: int, falls: bool) -> Tensor:
         far = self.farthest
         row = torch.tensor([self.row(offset) for offset in range(-far, far + 1)], device=device)
-        offset = torch.arange(1 - length, length, device=device)
-        return row[offset.clamp(-far, far) + far]
+        offset = torch.arange(1 - length, length + more, device=device)
+        return row[(-offset if falls else offset).clamp(-far, far) + far]
 
 
 @lru_cache(maxsize=256)
-def _kept_rows(positions: RelativePositions, length: int, device: torch.device) -> Tensor:
+def _kept_rows(positions: RelativePositions, length: int, device: torch.device, falls: bool) -> Tensor:
     with torch.inference_mode(False):  # a kept tensor must be usable under autograd later
-        return positions._look_up(length, device)
+        return positions._look_up(length, device, 0, falls)
+
+
+def records_graph() -> bool:
+    """Whether torch is recording a graph, which must serve other lengths than that of the example."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+class OffsetTables(Protocol):
+    """Projected relative tables that give a row for each offset."""
+
+    def offset_keys(self, length: int) -> Tensor | None:
+        """See `RelativeTables`."""
+        ...
+
+    def offset_queries(self, length: int) -> Tensor | None:
+        """See `RelativeTables`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RelativeTables:
+    """The projected relative table of one layer, or the rows of it that a length meets."""
+
+    positions: RelativePositions
+    scale: float
+    """The factor of every score."""
+    key_NRH: Tensor | None
+    """Read by c2p; None where the model lacks that term."""
+    query_NRH: Tensor | None
+    """Read by p2c, likewise."""
+    first_row: int = 0
+    """Which row of the relative table comes first in these."""
+
+    def pair_rows(self, length: int, device: torch.device) -> Tensor:
+        """The row of every pair of tokens: ``(L, L)`` int64, ``[i, j] = row(i - j)``."""
+        token = torch.arange(length, device=device)
+        rows = self.positions.rows(length, device) - self.first_row
+        return rows[token[:, None] - token[None, :] + length - 1]
+
+    def offset_keys(self, length: int) -> Tensor | None:
+        """Rows of c2p by ascending ``j - i``, scaled: ``(N, W, H)``."""
+        if self.key_NRH is None:
+            return None
+        return self._expand(self.key_NRH, length, falls=True) * self.scale
+
+    def offset_queries(self, length: int) -> Tensor | None:
+        """Rows of p2c by ascending ``i - j``, scaled: ``(N, W, H)``."""
+        return None if self.query_NRH is None else self._expand(self.query_NRH, length) * self.scale
+
+    def _expand(self, table_NRH: Tensor, length: int, *, falls: bool = False) -> Tensor:
+        return self.positions.expand(table_NRH, length, first_row=self.first_row, falls=falls)

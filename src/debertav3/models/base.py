@@ -12,14 +12,16 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.generic import can_return_tuple
 
+from ..cpu.attention import BACKENDS
 from ..errors import UserError
 from ..files import write_text
 from ..layers.attention import DisentangledSelfAttention
-from ..layers.attention_backends import choose
+from ..layers.attention_backends import named
 from ..layers.config import EncoderConfig
 from ..layers.embeddings import Embeddings, Perturbation
-from ..layers.encoder import AttentionMasks, Encoder, Layer
+from ..layers.encoder import Encoder, Layer
 from ..layers.heads import LegacyPredictions, MaskedLMHead
+from ..layers.masks import AttentionMasks
 
 # What official pre-training files carry besides the encoder; a head that does not use it may leave it unread.
 _PRETRAINING_KEYS = [r"position_embeddings", r"lm_predictions\.", r"mask_predictions\.", r"\._weight$"]
@@ -95,7 +97,8 @@ class DebertaV2PreTrainedModel(PreTrainedModel):
         Raises:
             UserError: if there is no such backend.
         """
-        choose(name, output_attentions=False)
+        if name != "auto":
+            named(BACKENDS, name)
         for module in self.modules():
             if isinstance(module, DisentangledSelfAttention):
                 module.backend = name
@@ -128,6 +131,8 @@ def complete_config(config: PreTrainedConfig) -> dict[str, Any]:
         "norm_rel_ebd": "none",
         "share_att_key": False,
     }
+    if names := content.get("id2label"):  # setting id2label on a config leaves label2id as it was
+        content["label2id"] = {name: int(number) for number, name in names.items()}
     return undeclared | content
 
 
@@ -156,6 +161,9 @@ class DebertaV2Model(DebertaV2PreTrainedModel):
         self.encoder_config = read_encoder_config(config)
         self.embeddings = Embeddings(self.encoder_config, keeps_positions=keeps_positions)
         self.encoder = Encoder(self.encoder_config, layer_class=CheckpointedLayer)
+        for module in self.encoder.modules():
+            if isinstance(module, DisentangledSelfAttention):
+                module.backends = BACKENDS
         self.post_init()
         if config._attn_implementation == "eager":
             self.set_attention_backend("eager")
@@ -201,10 +209,13 @@ class DebertaV2Model(DebertaV2PreTrainedModel):
             kwargs: accepted for transformers' callers, and unused.
 
         Raises:
-            UserError: unless exactly one of ``input_ids`` and ``inputs_embeds`` is given.
+            UserError: unless exactly one of ``input_ids`` and ``inputs_embeds`` is given, or for a mask of
+                another shape than theirs.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise UserError("give either input_ids or inputs_embeds, and not both")
+        batch, length = (inputs_embeds if input_ids is None else input_ids).shape[:2]  # type: ignore[union-attr]
+        AttentionMasks.check_shape(attention_mask, batch=batch, length=length)
         masks = AttentionMasks.read(attention_mask)
         embedded = self.embeddings(
             input_ids=input_ids,

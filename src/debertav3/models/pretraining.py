@@ -10,8 +10,9 @@ from transformers import DebertaV2Config
 from transformers.modeling_outputs import BaseModelOutput, MaskedLMOutput, ModelOutput
 from transformers.utils.generic import can_return_tuple
 
-from ..layers.encoder import AttentionMasks
-from ..layers.heads import EnhancedMaskDecoder, LegacyMaskedLMHead, MaskedLMPredictions, ReplacedTokenHead
+from ..layers.heads import LegacyMaskedLMHead, MaskedLMPredictions, ReplacedTokenHead
+from ..layers.mask_decoder import EnhancedMaskDecoder
+from ..layers.masks import AttentionMasks
 from .base import DebertaV2Model, DebertaV2PreTrainedModel, chosen
 from .losses import IGNORED, binary_cross_entropy, cross_entropy
 

@@ -8,8 +8,8 @@ output, the decoder and vocabulary logits at places that are not masked, and an 
 import torch
 from torch import Tensor, nn
 
-from ..layers.encoder import AttentionMasks
-from ..layers.masked_places import decode_masked_places
+from ..layers.mask_decoder import decode_masked_positions
+from ..layers.masks import AttentionMasks
 from ..models import DebertaV2ForMaskedLM
 from .batches import MaskedBatch
 from .vocabulary import MaskedPredictions, predict_masked
@@ -37,7 +37,7 @@ class MaskedLanguageModel(nn.Module):
         )
         before_last = len(deberta.encoder.layer) - 1
         states = deberta.encoder(embedded, masks, num_layers=before_last).last_hidden_state
-        decoded = decode_masked_places(
+        decoded = decode_masked_positions(
             deberta.encoder,
             deberta.embeddings.position_embeddings,
             states,

@@ -19,7 +19,7 @@ from ..data.samples import PretrainingData, open_windows, special_ids, vocabular
 from ..data.shards import TokenShards
 from ..errors import UserError
 from ..layers.encoder import Encoder
-from ..layers.precision import multiplies_bf16
+from ..models.precision import multiplies_bf16
 from ..tokenization import DebertaV3Tokenizer
 from ..tokenization.folder import JSON_FILE, MODEL_FILE
 from .batches import MaskedBatch, Share, load_steps

@@ -1,6 +1,6 @@
 """Compiles the kernel: run by ``hatch_build.py`` when the package is installed, or by hand.
 
-Run: python src/debertav3/layers/cpu_kernel/build.py
+Run: python src/debertav3/cpu/kernel/build.py
 
 Imports the standard library only, because it runs before anything is installed.
 """

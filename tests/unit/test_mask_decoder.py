@@ -1,12 +1,11 @@
-"""Contract: the mask decoder at masked places only equals the full one, forward and backward."""
+"""Contract: the mask decoder at masked positions only equals the full one, forward and backward."""
 
 import pytest
 import torch
 from transformers import DebertaV2Config
 
-from debertav3.layers.encoder import AttentionMasks
-from debertav3.layers.heads import EnhancedMaskDecoder
-from debertav3.layers.masked_places import decode_masked_places
+from debertav3.layers.mask_decoder import EnhancedMaskDecoder, decode_masked_positions
+from debertav3.layers.masks import AttentionMasks
 from debertav3.models import DebertaV2ForMaskedLM
 
 CONFIG = {
@@ -33,7 +32,7 @@ def masks_of(kind: str) -> AttentionMasks:
 @pytest.mark.parametrize("kind", ["none", "padding", "packed"])
 @pytest.mark.parametrize("terms", [["p2c", "c2p"], ["c2p"], ["p2c"], []], ids=str)
 @pytest.mark.parametrize("counts", [(4, 4, 4), (5, 1, 3), (0, 2, 0), (0, 0, 0)], ids=str)
-def test_masked_places_equal_the_full_decoder(kind: str, terms: list[str], counts: tuple[int, ...]) -> None:
+def test_masked_positions_equal_full_decoder(kind: str, terms: list[str], counts: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     model = DebertaV2ForMaskedLM(DebertaV2Config(**CONFIG, pos_att_type=terms)).double()
     encoder, table = model.deberta.encoder, model.deberta.embeddings.position_embeddings
@@ -47,7 +46,7 @@ def test_masked_places_equal_the_full_decoder(kind: str, terms: list[str], count
         model.zero_grad()
         given = states.clone().requires_grad_()
         if sparse:
-            picked = decode_masked_places(encoder, table, given, masks, positions, position_ids)
+            picked = decode_masked_positions(encoder, table, given, masks, positions, position_ids)
         else:
             full = EnhancedMaskDecoder(encoder, table)(given, masks, position_ids)
             picked = full.flatten(0, 1)[positions]

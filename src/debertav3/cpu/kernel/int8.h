@@ -1,4 +1,4 @@
-// Products of int8 numbers, exact in int32, for linear layers: see int8_linear.py for the arithmetic.
+// Products of int8 numbers, exact in int32, for linear layers: see cpu/int8.py for the arithmetic.
 //
 // Weights have one scale for each output, and are packed in panels: groups of inputs that one instruction adds up
 // lie side by side, PANEL outputs after one another. Inputs are quantised row by row, each with its own scale.

@@ -1,6 +1,7 @@
 """Opens the compiled kernel that fits this processor, on the threads that torch has already."""
 
 import ctypes
+import enum
 import logging
 import os
 from functools import lru_cache
@@ -21,8 +22,14 @@ VARIABLE = "DEBERTAV3_KERNEL"
 """The environment variable that names the kernel: a key of `INSTRUCTIONS`, or ``none`` for torch alone."""
 
 
-INT8_PARTS = 0
-"""In place of ``LinearArguments.parts``: the weights are int8."""
+class WeightKind(enum.IntEnum):
+    """What a packed weight is, and how it is multiplied: ``WeightKind`` of ``linear.h``."""
+
+    INT8 = 0
+    TWO_BF16 = 2
+    """fp32; with AMX two bf16 numbers for one, which keep 16 bits."""
+    THREE_BF16 = 3
+    """fp32; with AMX three bf16 numbers for one, which keep all 24 bits."""
 
 
 def _fields(kind: type, *names: str) -> tuple[tuple[str, type], ...]:
@@ -35,7 +42,7 @@ class LinearArguments(ctypes.Structure):
     _fields_ = (
         *_fields(ctypes.c_void_p, "weight", "bias"),
         ("in_", ctypes.c_int64),
-        *_fields(ctypes.c_int64, "out", "parts"),
+        *_fields(ctypes.c_int64, "out", "kind"),
     )
 
 

@@ -1,8 +1,8 @@
 """Linear layers in int8 for inference: weights are quantised once, the rows of the input at every call.
 
-Both are symmetric, one scale a row: ``y = (q(x) q(W)^T) * scale(x) * scale(W) + b``. The product of the
-integers is exact, so every machine computes the same; the C++ kernel does it in its integer units
-(``packed.py``), this module with torch alone.
+Both are symmetric, one scale a row: ``y = (q(x) q(W)^T) * scale(x) * scale(W) + b``. The matmul of the
+integers is exact, so every machine computes the same, bit by bit; the C++ kernel does it in its integer units
+(``linear.py``), this module with torch alone.
 """
 
 from typing import Self

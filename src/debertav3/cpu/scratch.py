@@ -1,18 +1,17 @@
 """Memory that is used again from layer to layer, for inference on a CPU.
 
-Fresh memory of a few MiB costs more there, in page faults, than the product that fills it. Each thread has
-its own; what stands in a block is overwritten by the next layer, so a block never leaves the function that
-took it.
+Fresh memory of a few MiB costs more there, in page faults, than the matmul that fills it. Each thread has its
+own; the next layer overwrites what is in a block, so a block never leaves the function that took it.
 """
 
 import math
 import threading
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 LARGEST_BLOCK = 64 * 2**20
-"""Bytes; a larger tensor is allocated as usual, so that one long text does not hold its memory for ever."""
+"""Bytes; a larger tensor is allocated as usual, so that one long text does not keep its memory for ever."""
 
 
 class _Blocks(threading.local):
@@ -28,20 +27,18 @@ def scratch(name: str, like: Tensor, *shape: int) -> Tensor | None:
 
     Args:
         name: which block of this thread; two that are alive at once need two names.
-        like: gives device and dtype.
+        like: its device and dtype are wanted.
         shape: of the tensor.
 
     Returns:
-        An uninitialised tensor; None while gradients are on, while a graph is recorded, outside a CPU, for
-        anything but fp32 and for more than ``LARGEST_BLOCK`` bytes.
+        An uninitialised tensor; None while gradients are on, for anything but fp32 on a CPU and for more than
+        ``LARGEST_BLOCK`` bytes.
     """
     numel = math.prod(shape)
     if (
         torch.is_grad_enabled()
         or like.device.type != "cpu"
         or like.dtype != torch.float32
-        or torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
         or numel * like.element_size() > LARGEST_BLOCK
     ):
         return None
@@ -50,10 +47,3 @@ def scratch(name: str, like: Tensor, *shape: int) -> Tensor | None:
         with torch.inference_mode(False):  # usable in and out of inference mode
             block = _blocks.by_name[name] = torch.empty(numel)
     return block[:numel].view(shape)
-
-
-def may_overwrite(*modules: nn.Module) -> bool:
-    """Whether what these modules return may be written over: no gradient is wanted, and no hook sees it."""
-    return not torch.is_grad_enabled() and not any(
-        module._forward_hooks or module._forward_pre_hooks for module in modules
-    )

@@ -1,0 +1,252 @@
+"""An encoder made for inference on a CPU; where the kernel is built, it runs whole layers in it.
+
+Between matmuls nothing goes back to torch there: residual, LayerNorm and GELU happen while rows are in cache,
+and no fresh memory is taken but that of the result. Without the kernel, and where somebody looks inside (by a
+hook, a patched ``forward``, attention weights or dropout switched on), layers run module by module.
+
+Shape letters: B batch, L tokens, T tokens that ask, D hidden size.
+"""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..layers.activations import ACTIVATION
+from ..layers.attention import is_watched
+from ..layers.encoder import Attention, Encoder, EncoderOutput, Intermediate, Layer, ResidualOutput
+from ..layers.masks import AttentionMasks
+from ..layers.relative_position import records_graph
+from .attention import FUSED, PackedSelfAttention, can_fuse, give_tables_and_mask
+from .kernel.library import AttentionArguments, LayerArguments, NormArguments, kernel
+from .linear import KernelLinear, PackedLinear, ReadOnly, pack_linear
+
+
+class PackedResidualOutput(ReadOnly, ResidualOutput):
+    """`ResidualOutput` with a packed linear layer."""
+
+    def __init__(self, output: ResidualOutput) -> None:
+        nn.Module.__init__(self)
+        self.dense = pack_linear(output.dense)
+        self.LayerNorm, self.dropout = output.LayerNorm, output.dropout
+        self.seal()
+
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        """``(B, L, input_size)`` and ``(B, L, D)`` to ``(B, L, D)``."""
+        x = self.dropout(self.dense(x))
+        if is_watched(self.dense) or is_watched(self.dropout):  # who looked may have kept it
+            return self.LayerNorm(x + residual)
+        return self.LayerNorm(x.add_(residual))  # fresh memory costs page faults
+
+
+class PackedIntermediate(ReadOnly, Intermediate):
+    """`Intermediate` with a packed linear layer, with the GELU inside where oneDNN does it."""
+
+    def __init__(self, intermediate: Intermediate) -> None:
+        nn.Module.__init__(self)
+        self.activation = intermediate.activation
+        self.dense = pack_linear(intermediate.dense, has_gelu=self.activation == "gelu")
+        self._is_activated = self.activation == "gelu" and type(self.dense) is PackedLinear
+        self.seal()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, L, D)`` to ``(B, L, intermediate_size)``."""
+        x = self.dense(x)
+        return x if self._is_activated else ACTIVATION[self.activation](x)
+
+
+class PackedAttention(ReadOnly, Attention):
+    """`Attention` of packed parts."""
+
+    def __init__(self, attention: Attention, table_RD: Tensor | None) -> None:
+        nn.Module.__init__(self)
+        self.self = PackedSelfAttention(attention.self, table_RD)
+        self.output = PackedResidualOutput(attention.output)
+        self.seal()
+
+
+class PackedLayer(ReadOnly, Layer):
+    """A layer of packed parts, which the kernel can run as a whole.
+
+    Args:
+        layer: what to pack; it must not be used any more.
+        table_RD: the relative table after its LayerNorm; None without relative attention.
+    """
+
+    def __init__(self, layer: Layer, table_RD: Tensor | None) -> None:
+        nn.Module.__init__(self)
+        self.attention = PackedAttention(layer.attention, table_RD)
+        self.intermediate = PackedIntermediate(layer.intermediate)
+        self.output = PackedResidualOutput(layer.output)
+        self._constant: LayerArguments | None = None
+        self._parts: tuple[nn.Module, ...] = ()
+        self.seal()
+
+    def can_run_whole(self, states: Tensor) -> bool:
+        """Whether the kernel knows the form, and nobody asks for what happens inside."""
+        attention, output = self.attention.self, self.attention.output
+        if not self._parts:
+            self._parts = tuple(self.modules())
+        return (
+            self.intermediate.activation == "gelu"
+            and output.LayerNorm.eps == self.output.LayerNorm.eps
+            and attention.backend in ("auto", "fused")
+            and not any(is_watched(part) or part.training for part in self._parts)
+            and can_fuse(states)
+        )
+
+    def run_whole(
+        self, states: Tensor, padding: Tensor | None, pairs: Tensor | None, queries: Tensor | None
+    ) -> Tensor:
+        """Run the layer in the kernel.
+
+        Args:
+            states: ``(B, L, D)``, source of keys and values, and of queries unless these have their own.
+            padding: ``(B, L)`` bool, True for real tokens; padding is not seen and sees nothing. None where
+                all are real.
+            pairs: see ``AttentionMasks.packed_pairs``; with them, ``padding`` says nothing more.
+            queries: ``(B, T, D)``, source of the queries and of the residual, for the first T tokens of each
+                text; None for ``states``.
+
+        Returns:
+            ``(B, T, D)``.
+        """
+        compiled = kernel()
+        assert compiled is not None, "packed without a kernel"
+        states = states.contiguous()
+        queries = None if queries is None else queries.contiguous()
+        out = torch.empty_like(states if queries is None else queries)
+        arguments = self._arguments()
+        attention = arguments.attention
+        attention.batch, attention.length, attention.queries = *states.shape[:2], out.shape[1]
+        attention.team = compiled.team
+        attention.hides_queries = pairs is None
+        mask = padding[:, None, None] if pairs is None and padding is not None else pairs
+        own = cast(PackedSelfAttention, self.attention.self)
+        tables = own.kept_tables(FUSED)
+        kept = give_tables_and_mask(attention, tables, mask, compiled.more_rows)
+        arguments.states, arguments.out = states.data_ptr(), out.data_ptr()
+        arguments.queries = None if queries is None else queries.data_ptr()
+        compiled.layer(arguments)
+        del kept  # alive until here
+        return out
+
+    def _arguments(self) -> LayerArguments:
+        """A copy of what no call changes."""
+        own, output = self.attention.self, self.attention.output
+        if self._constant is None:
+            linears = {
+                "query": own.query_proj,
+                "key": own.key_proj,
+                "value": own.value_proj,
+                "output": output.dense,
+                "widen": self.intermediate.dense,
+                "narrow": self.output.dense,
+            }
+            self._constant = LayerArguments(
+                **{name: cast(KernelLinear, linear).arguments() for name, linear in linears.items()},
+                attention=AttentionArguments(heads=own.num_heads, head_width=own.head_width, scale=own.scale),
+                width=own.num_heads * own.head_width,
+                epsilon=output.LayerNorm.eps,
+            )
+        arguments = LayerArguments.from_buffer_copy(self._constant)
+        for name, norm in (("attention_norm", output.LayerNorm), ("output_norm", self.output.LayerNorm)):
+            pointers = NormArguments(weight=norm.weight.data_ptr(), bias=norm.bias.data_ptr())
+            setattr(arguments, name, pointers)
+        return arguments
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: addresses and lists of modules are made again."""
+        return {**self.__dict__, "_constant": None, "_parts": ()}
+
+
+class PackedEncoder(ReadOnly, Encoder):
+    """Takes the place of an `Encoder` in a model that is to answer on a CPU and never to change.
+
+    It keeps what an encoder that may change computes in every call: projected relative tables, and weights in
+    the layout that is multiplied by. So it has no relative table to write into, and refuses to be trained,
+    moved, saved, loaded into or given other parts.
+
+    Args:
+        encoder: what to pack, fp32 on a CPU; it must not be used any more.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        nn.Module.__init__(self)
+        self.hidden_size = encoder.hidden_size
+        self.hides_padded_queries = encoder.hides_padded_queries
+        self.conv = encoder.conv
+        table_RD = encoder.relative_table()
+        self.layer = nn.ModuleList()
+        for number, layer in enumerate(encoder.layer):
+            self.layer.append(PackedLayer(cast(Layer, layer), table_RD))
+            encoder.layer[number] = nn.Identity()  # so that its weights are not in memory twice
+        self.seal()
+
+    def relative_table(self, device: torch.device | None = None) -> None:
+        """None: the layers keep their projections of it."""
+        return None
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        masks: AttentionMasks,
+        *,
+        num_layers: int | None = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+        first_token_suffices: bool = False,
+    ) -> EncoderOutput:
+        """Run the layers; see `Encoder.forward`."""
+        layers = self._layers()[:num_layers]
+        if output_attentions or not _can_run_whole(layers, hidden_states):
+            return super().forward(
+                hidden_states,
+                masks,
+                num_layers=num_layers,
+                output_hidden_states=output_hidden_states,
+                output_attentions=output_attentions,
+            )
+        output = EncoderOutput(hidden_states)
+        if output_hidden_states:
+            output.hidden_states.append(hidden_states)
+        can_shorten = first_token_suffices and not output_hidden_states
+        x = hidden_states
+        for number, layer in enumerate(layers):
+            is_last = 0 < number == len(layers) - 1  # a convolution reads all that the first layer makes
+            queries = x[:, :1] if can_shorten and is_last else None
+            x = layer.run_whole(x, masks.padding, masks.packed_pairs, queries)
+            if number == 0 and self.conv is not None:
+                x = self.conv(hidden_states, x, masks)
+            if output_hidden_states:
+                output.hidden_states.append(x)
+        output.last_hidden_state = x
+        return output
+
+    def run_last_layer(self, states: Tensor, masks: AttentionMasks, queries: Tensor) -> Tensor:
+        """Run the last layer with queries of its own; see `Encoder.run_last_layer`."""
+        last = self._layers()[-1]
+        if _can_run_whole([last], states):
+            return last.run_whole(states, masks.padding, masks.packed_pairs, queries)
+        return super().run_last_layer(states, masks, queries)
+
+    def _layers(self) -> list[PackedLayer]:
+        if records_graph():
+            raise UserError(
+                "this model is packed for inference and cannot be traced, compiled or exported; open the "
+                "checkpoint again for that"
+            )
+        layers = list(self.layer)
+        if not all(type(layer) is PackedLayer for layer in layers):
+            raise UserError(
+                "this model is packed for inference and one of its layers was replaced; open the checkpoint "
+                "again to change it"
+            )
+        return cast(list[PackedLayer], layers)
+
+
+def _can_run_whole(layers: list[PackedLayer], states: Tensor) -> bool:
+    return not torch.nn.modules.module._has_any_global_hook() and all(
+        layer.can_run_whole(states) for layer in layers
+    )

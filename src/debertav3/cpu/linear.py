@@ -1,0 +1,196 @@
+"""Linear layers for inference on a CPU, their weights laid out once as what multiplies them reads them."""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+from .int8 import Int8Linear
+from .kernel.library import LinearArguments, WeightKind, kernel
+
+_TYPICAL_TOKENS = 1024  # oneDNN's layout serves every batch; this one costs small batches nothing
+
+_KIND_OF_PRECISION = {
+    "highest": WeightKind.THREE_BF16,
+    "high": WeightKind.TWO_BF16,
+    "medium": WeightKind.TWO_BF16,
+}
+"""How fp32 is multiplied where the CPU has AMX, by torch's own setting: see README.md of ``kernel/``."""
+
+_CANNOT = "this model is packed for inference and cannot be"
+_CURE = "open the checkpoint again"
+
+
+class ReadOnly(nn.Module):
+    """A module that is made for inference: it refuses, in one line, whatever would change its weights."""
+
+    _is_sealed = False
+
+    def seal(self) -> None:
+        """Refuse changes from now on; for the end of ``__init__``."""
+        super().train(False)
+        self._is_sealed = True
+
+    def train(self, mode: bool = True) -> Self:
+        """Evaluation mode is the only one.
+
+        Raises:
+            UserError: if training is asked for.
+        """
+        if mode:
+            raise UserError(f"{_CANNOT} trained; {_CURE}")
+        return super().train(False)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        like = torch.empty(0)
+        changed = fn(like)
+        if changed.dtype != like.dtype or changed.device != like.device:
+            raise UserError(f"{_CANNOT} moved to {changed.dtype} on {changed.device}; {_CURE}")
+        return super()._apply(fn, recurse)
+
+    def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        raise UserError(f"{_CANNOT} saved; {_CURE}")
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        raise UserError(f"{_CANNOT} loaded into; {_CURE}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self._is_sealed and (isinstance(value, nn.Module | nn.Parameter) or self._owns(name)):
+            raise UserError(f"{_CANNOT} given another {name}; {_CURE}")
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if self._is_sealed and self._owns(name):
+            raise UserError(f"{_CANNOT} without its {name}; {_CURE}")
+        super().__delattr__(name)
+
+    def add_module(self, name: str, module: nn.Module | None) -> None:
+        """Refused once sealed."""
+        if self._is_sealed:
+            raise UserError(f"{_CANNOT} given another {name}; {_CURE}")
+        super().add_module(name, module)
+
+    def _owns(self, name: str) -> bool:
+        return name in self._modules or name in self._parameters or name in self._buffers
+
+
+class PackedLinear(ReadOnly):
+    """A linear layer in oneDNN's layout, with the exact GELU after it if asked for.
+
+    Args:
+        linear: what to pack, fp32 on a CPU.
+        has_gelu: whether to apply the GELU to the result.
+    """
+
+    def __init__(self, linear: nn.Linear, *, has_gelu: bool) -> None:
+        super().__init__()
+        self.out_features = linear.out_features
+        self._bias = None if linear.bias is None else linear.bias.detach()
+        self._weight = _reorder(linear.weight.detach())
+        self._activation = ("gelu", "none") if has_gelu else ("none", "")
+        self.seal()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., in_features)`` to ``(..., out_features)``."""
+        activation, form = self._activation
+        return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, activation, [], form)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles, which know no tensors in oneDNN's layout."""
+        return {**self.__dict__, "_weight": self._weight.to_dense()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "_weight": _reorder(state["_weight"])})
+
+
+def _reorder(weight: Tensor) -> Tensor:
+    return torch.ops.mkldnn._reorder_linear_weight(weight, _TYPICAL_TOKENS)
+
+
+class KernelLinear(ReadOnly):
+    """A linear layer in our C++ kernel.
+
+    Args:
+        linear: what to pack, fp32 or int8, on a CPU, where there is a kernel.
+    """
+
+    def __init__(self, linear: nn.Linear | Int8Linear) -> None:
+        super().__init__()
+        compiled = kernel()
+        assert compiled is not None, "asked for without a kernel"
+        self._kernel_name = compiled.name
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self._bias = None if linear.bias is None else linear.bias.detach().float().contiguous()
+        if isinstance(linear, Int8Linear):
+            self._kind = WeightKind.INT8
+            self._weight = compiled.pack_int8(linear.weight, linear.weight_scale)
+        else:
+            self._kind = _KIND_OF_PRECISION[torch.get_float32_matmul_precision()]
+            self._weight = compiled.pack_linear(linear.weight)
+        self.seal()
+
+    def arguments(self) -> LinearArguments:
+        """What the kernel reads; valid as long as this module lives."""
+        return LinearArguments(
+            weight=self._weight.data_ptr(),
+            bias=None if self._bias is None else self._bias.data_ptr(),
+            in_=self.in_features,
+            out=self.out_features,
+            kind=self._kind,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., in_features)`` to ``(..., out_features)``, fp32.
+
+        Raises:
+            UserError: where a gradient is wanted, or the states have another width or dtype.
+        """
+        if torch.is_grad_enabled() and x.requires_grad:
+            raise UserError(f"{_CANNOT} trained; {_CURE} to compute gradients")
+        if x.shape[-1] != self.in_features or x.dtype != torch.float32:
+            raise UserError(
+                f"need fp32 states of width {self.in_features}; got {x.dtype} of width {x.shape[-1]}"
+            )
+        compiled = kernel()
+        assert compiled is not None, "packed without a kernel"
+        y = compiled.linear(self.arguments(), x.detach().reshape(-1, self.in_features))
+        return y.view(*x.shape[:-1], self.out_features)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        compiled = kernel()
+        if compiled is None or compiled.name != self._kernel_name:
+            raise UserError(
+                f"this model was packed for {self._kernel_name}, which is not the kernel here; {_CURE}"
+            )
+
+
+class TorchInt8(ReadOnly):
+    """A linear layer in int8 where there is no kernel; torch multiplies.
+
+    Args:
+        linear: the layer; its tensors are out of reach from now on.
+    """
+
+    def __init__(self, linear: Int8Linear) -> None:
+        super().__init__()
+        self._linear = (linear,)  # in a tuple it is no child, so nobody loads into it
+        self.seal()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See `Int8Linear`."""
+        return self._linear[0](x)
+
+
+def pack_linear(linear: nn.Linear | Int8Linear, *, has_gelu: bool = False) -> Any:
+    """The fastest packed form of a linear layer that there is here.
+
+    Args:
+        linear: fp32 or int8, on a CPU.
+        has_gelu: whether the GELU follows; `PackedLinear` then has it inside.
+    """
+    if kernel() is not None:
+        return KernelLinear(linear)
+    return TorchInt8(linear) if isinstance(linear, Int8Linear) else PackedLinear(linear, has_gelu=has_gelu)
