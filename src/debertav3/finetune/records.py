@@ -13,8 +13,8 @@ from ..contents import changed_files, model_content
 from ..errors import UserError
 from ..files import sha256_of_file
 from ..sizes import is_size
-from ..tasks.formats import DATASETS_PREFIX
 from ..tasks.tables import expand
+from ..tasks.typed_tables import DATASETS_PREFIX
 from .command import command_of
 from .config import FinetuneConfig
 
