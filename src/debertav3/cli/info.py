@@ -39,9 +39,9 @@ def describe(model: str, *, length: int) -> dict[str, Any]:
     Raises:
         UserError: if ``model`` is neither a size nor a checkpoint, or its configuration is not valid.
     """
-    from ..sizes import SIZES, raw_config, size_of
+    from ..sizes import is_size, raw_config, size_of
 
-    if model in SIZES:
+    if is_size(model):
         return _facts(raw_config(model), name=model, head=None, length=length)
     if Path(model).exists() or "/" in model:
         raw, head = _read_checkpoint(model)

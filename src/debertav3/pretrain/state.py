@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..files import (
+    MANIFEST,
     damage_of,
     publish_folder,
     remove_leftovers,
@@ -109,7 +110,8 @@ class CheckpointStore:
         return sorted((path for path in found if _NAME.fullmatch(path.name)), reverse=True)
 
     def _rotate(self) -> None:
-        for old in self._newest_first()[self.keep :]:
+        own = [path for path in self._newest_first() if (path / MANIFEST).is_file()]
+        for old in own[self.keep :]:
             # Renamed first: a crash in the middle must not leave half a folder under a checkpoint's name.
             doomed = temporary_path(old)
             old.rename(doomed)
