@@ -364,7 +364,7 @@ def test_a_struct_of_another_size_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         _fields_ = (*library.NormArguments._fields_, ("more", ctypes.c_int64))
 
     monkeypatch.setattr(library, "NormArguments", NormArguments)
-    with pytest.raises(OSError, match="NormArguments has 16 bytes there and 24 in library.py"):
+    with pytest.raises(OSError, match=r"NormArguments has 16 bytes there and 24 in library\.py"):
         library.Kernel(library_file("avx2"), None)
 
 
