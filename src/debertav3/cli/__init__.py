@@ -44,6 +44,8 @@ def _common(
 
 
 def _register() -> None:
+    if app.registered_commands:  # by an earlier call of `main` in this process
+        return
     # Each adds its commands to ``app``.
     from . import bench, data, doctor, export, finetune, info, nli, predict, pretrain, tokenizer, trim_vocab
 

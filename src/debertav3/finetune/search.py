@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingExtraError, UserError
-from ..files import replacing_text, write_json
+from ..files import read_json_object, replacing_text, write_json
 from ..runs.settings import settings_of
 from .config import FinetuneConfig, OptimizerConfig
 from .folder import check_can_be_made
@@ -253,7 +253,7 @@ def _score_of(
     except DivergedError as error:
         logger.warning("%s has failed: %s", folder.name, error)
         return None
-    report = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    report = read_json_object(folder / "metrics.json", needs=(data.task.best_metric,))
     score: float | None = report[data.task.best_metric]
     return score
 
