@@ -44,10 +44,6 @@ class Command(TyperCommand):
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        for parameter in self.params:
-            kind = getattr(parameter, "type", None)
-            if hasattr(kind, "readable"):  # the command says it in one line, with what to do
-                kind.readable = False
         known = {name for option in self.params for name in option.opts}
         has_positional = any(parameter.param_type_name == "argument" for parameter in self.params)
         repeatable = {

@@ -117,6 +117,7 @@ def compare(
         for task, sources in tasks.items()
     }
     check_can_be_made(out)
+    _refuse_foreign(out)
     _check(plan)
     found = Comparison(lines=[], failures=[])
     for (model, task), runs in plan.items():
@@ -130,6 +131,17 @@ def compare(
         found.lines.extend(_lines(model, task, finished))
         _write(found, glue_averages(found.lines), seeds, out)
     return found
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Refuse to write over a table that no comparison has written."""
+    table, text = out / "compare.json", out / "compare.md"
+    if table.exists():
+        read_json_object(table, needs=("seeds", "rows"))
+    elif text.exists():
+        raise UserError(
+            f"{text} is not of a comparison: there is no compare.json beside it. Take another --out."
+        )
 
 
 def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> None:

@@ -102,6 +102,9 @@ def search(
     if not base.data.dev:
         raise UserError("nothing to search by: give --dev FILE.")
     check_can_be_made(out)
+    foreign = [name for name in ("search.json", "search.md") if (out / name).exists()]
+    if foreign and not (out / "study.log").exists():
+        raise UserError(f"{out / foreign[0]} is not of a search: there is no study.log. Take another --out.")
     contents = run_contents(base, data_facts(read_data(base)))
     study = _open_study(base, grid, out, contents=contents)
     grid = {key: list(dict.fromkeys(values)) for key, values in grid.items()}
