@@ -13,8 +13,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from debertav3.data.jsonl import atomic_write
-
+from debertav3.files import replacing_text
 from debertav3.tasks.tables import read_table
 
 PAIRS = {
@@ -41,7 +40,7 @@ def split_snli(data: Path, out: Path) -> None:
     """Write the two parts of SNLI's dev set."""
     rows = [row.fields for row in read_table(data / "nli" / "snli_dev.jsonl.gz")]
     for name, held_out in (("snli_train", False), ("snli_holdout", True)):
-        with atomic_write(out / f"{name}.jsonl") as file:
+        with replacing_text(out / f"{name}.jsonl") as file:
             for row in rows:
                 if is_held_out(row["premise"]) == held_out:
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -71,7 +70,7 @@ def main() -> None:
     split_snli(arguments.data, arguments.out)
     found = list(texts(arguments.data))
     random.Random(0).shuffle(found)
-    with atomic_write(arguments.out / "pairs-text.jsonl") as file:
+    with replacing_text(arguments.out / "pairs-text.jsonl") as file:
         for start in range(0, len(found), PAIRS_OF_A_DOCUMENT):
             text = "\n".join(found[start : start + PAIRS_OF_A_DOCUMENT])
             file.write(json.dumps({"id": start, "text": text}) + "\n")

@@ -15,10 +15,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from debertav3.data.jsonl import atomic_write
 from edits import FUNCTION_WORDS, NARROWER_TABLE, OPPOSED_TABLE, Editor, Words, bare
 from wordnet import WordNet
 
+from debertav3.files import replacing_text
 from debertav3.tasks.tables import read_table
 
 LABELS = ("entailment", "neutral", "contradiction")
@@ -152,7 +152,7 @@ def main() -> None:
     names = [word.strip(".,;:!?\"'()") for words in firsts for word in words if word[:1].isupper()]
     editor = Editor(WordNet(arguments.wordnet), random.Random(arguments.seed), known=known, names=names)
     maker = PairMaker(sentences, editor, FUNCTION_WORDS | frozenset(known))
-    with atomic_write(arguments.out) as file:
+    with replacing_text(arguments.out) as file:
         for number in range(arguments.count):
             pair = None
             while pair is None:

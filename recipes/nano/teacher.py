@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from alignment import Alignment, Features
-from debertav3.data.jsonl import atomic_write
 from scipy import sparse
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
 from wordnet import WordNet
 
+from debertav3.files import replacing_text
 from debertav3.tasks.tables import read_table
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
@@ -156,7 +156,7 @@ def _log(probabilities: Array) -> Array:
 
 def write(path: Path, pairs: Sequence[Pair], shares: Array) -> None:
     """Write pairs with a distribution as label."""
-    with atomic_write(path) as file:
+    with replacing_text(path) as file:
         for pair, row in zip(pairs, shares, strict=True):
             label = {name: round(float(share), 4) for name, share in zip(LABELS, row, strict=True)}
             fields = {"premise": pair.premise, "hypothesis": pair.hypothesis, "label": label}

@@ -14,11 +14,11 @@ from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
 
-from debertav3.data.jsonl import atomic_write
 from edits import BROADER_TABLE, FUNCTION_WORDS, NARROWER_TABLE, OPPOSED_TABLE, Editor, Words, bare, put
 from synthetic_pairs import MIN_FREQUENCY, read_sentences
 from wordnet import WordNet
 
+from debertav3.files import replacing_text
 from debertav3.tasks.tables import read_table
 
 WAYS = {
@@ -134,7 +134,7 @@ def main() -> None:
                 pair = next(filter(None, (recombiner.make(premise, hypothesis) for _ in range(8))), None)
                 if pair:
                     made.setdefault(pair, premise)
-    with atomic_write(arguments.out) as file:
+    with replacing_text(arguments.out) as file:
         for (premise, hypothesis), origin in made.items():
             row = {"premise": premise, "hypothesis": hypothesis, "origin": origin}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")

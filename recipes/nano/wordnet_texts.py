@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wordnet import FILES, Sense, WordNet
 
-from debertav3.data.jsonl import atomic_write
+from debertav3.files import replacing_text
 
 WORDS_PER_DOCUMENT = 40
 
@@ -58,7 +58,7 @@ def main() -> None:
     wordnet, glosses = WordNet(arguments.wordnet), read_glosses(arguments.wordnet)
     entries = [sentences(wordnet, glosses, word, part) for word, part in sorted(wordnet.senses)]
     random.Random(arguments.seed).shuffle(entries)
-    with atomic_write(arguments.out) as file:
+    with replacing_text(arguments.out) as file:
         for start in range(0, len(entries), WORDS_PER_DOCUMENT):
             paragraphs = [" ".join(entry) for entry in entries[start : start + WORDS_PER_DOCUMENT]]
             row = {"id": start, "text": "\n".join(paragraphs)}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError
+from .model_folder import is_folder
 
 if TYPE_CHECKING:
     from transformers import DebertaV2Config
@@ -92,6 +93,16 @@ PUBLISHED: dict[str, PublishedSize] = {
 DTYPE_BYTES = {"fp32": 4, "fp16/bf16": 2, "int8": 1}
 
 
+def is_size(name: str) -> bool:
+    """Whether a name means one of :data:`SIZES`; a local folder of the same name comes first."""
+    return name in SIZES and not is_folder(name)
+
+
+def near_size(name: str) -> str | None:
+    """The size whose name is nearly this one; None if there is none."""
+    return next(iter(difflib.get_close_matches(name, SIZES, n=1, cutoff=0.5)), None)
+
+
 def raw_config(size: str, **overrides: Any) -> dict[str, Any]:
     """Return a copy of the named size's configuration, as a ``config.json`` would hold it.
 
@@ -103,8 +114,8 @@ def raw_config(size: str, **overrides: Any) -> dict[str, Any]:
         UserError: if there is no such size.
     """
     if size not in SIZES:
-        near = difflib.get_close_matches(size, SIZES, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        near = near_size(size)
+        hint = f" Did you mean {near!r}?" if near else ""
         raise UserError(f"unknown model size {size!r}: known sizes are {', '.join(SIZES)}.{hint}")
     raw = {**SIZES[size], **overrides}
     if "hidden_size" in overrides and "pooler_hidden_size" not in overrides:

@@ -179,7 +179,5 @@ def test_a_hub_name_is_read_from_the_cache_without_a_network(nano: Path, tmp_pat
         env=environment,
     )
     assert done.returncode == 2
-    assert done.stderr.startswith(
-        "debertav3: error: 'owner/other' is no local folder, and the Hub did not give it"
-    )
+    assert done.stderr.startswith("debertav3: error: no local folder is named owner/other, and")
     assert len(done.stderr.strip().splitlines()) == 1

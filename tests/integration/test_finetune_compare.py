@@ -112,7 +112,7 @@ def test_no_two_models_share_a_folder_and_moved_data_count_as_the_same(tmp_path:
 
 
 def test_what_fails_is_noted_and_the_rest_is_done(
-    tmp_path: Path, nano: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, nano: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     absent, model = str(tmp_path / "absent"), tiny(tmp_path / "model", nano, width=16)
     sst2 = write(tmp_path / "a.jsonl", [{"sentence": f"word {n}", "label": n % 2} for n in range(8)])
@@ -132,7 +132,9 @@ def test_what_fails_is_noted_and_the_rest_is_done(
         return compare([absent, model], tasks, [1, 2], out, overrides=["max_steps=1", "check_data=false"])
 
     for _ in range(2):
+        caplog.clear()
         found = again()
+        assert caplog.messages[0].startswith(f"{absent} on sst2 will have no score: no such folder")
         assert [(one.model, one.seed, one.what) for one in found.failures] == [
             (absent, 1, "not possible"),
             (absent, 2, "not possible"),

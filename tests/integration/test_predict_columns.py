@@ -95,14 +95,14 @@ def test_missing_columns_name_the_options_and_what_is_there(
     source.write_text(CSV, encoding="utf-8")
     code, _, err = run("evaluate", "classify", "--model", plain, "--data", source)
     assert code == 2 and err.count("\n") == 1
-    assert "it has 'id', 'review', 'Verdict'" in err and "--text and --pair" in err
+    assert "it has 'id', 'review', 'Verdict'" in err and "--text-column and --pair-column" in err
     code, _, err = run("evaluate", "classify", "--model", plain, "--data", source, "--text", "review")
     assert code == 2
     assert "none of its 3 rows has a label" in err and "--label" in err and "'Verdict'" in err
     code, _, err = run("evaluate", "classify", "--model", plain, "--data", source, "--text", "nothing")
     assert code == 2 and "needs the fields 'nothing'" in err
     code, _, err = run("evaluate", "rtd", "--model", plain, "--data", source, "--pair", "review")
-    assert code == 2 and "task rtd reads no column that --pair names" in err
+    assert code == 2 and "task rtd reads no column that --pair-column names" in err
 
 
 def test_resume_compares_the_columns(

@@ -328,7 +328,6 @@ def test_broken_folder_gets_one_clear_line(fault: str, message: str, tmp_path: P
         ({"quantization_config": {"bits": 4}}, "quantised weights are not read"),
         ({"id2label": {"0": "a", "2": "b"}}, "id2label must name every class from 0 on"),
         ({"id2label": ["a", "b"]}, "id2label must be"),
-        ({"label2id": {"entailment": 2, "neutral": 1, "contradiction": 0}}, "contradict each other"),
         ({"num_labels": 4}, "num_labels is 4"),
         ({"problem_type": "ranking"}, "problem_type is 'ranking'"),
     ],

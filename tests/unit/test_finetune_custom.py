@@ -88,7 +88,7 @@ def test_named_columns_win(tmp_path: Path) -> None:
         (
             {"x": "text", "y": 1},
             {},
-            r"which column is the label\? .* has 'x', 'y'. Say --label NAME; the fewest",
+            r"which column is the label\? .* has 'x', 'y'. Say --label-column NAME; the fewest",
         ),
         ({"n": 1, "label": 1}, {}, r"which column is the text\?"),
         ({"x": "text", "label": 1}, {"text_column": "z"}, "no column 'z'; it has 'x', 'label'"),
@@ -126,7 +126,7 @@ def test_errors_of_numbers_in_their_own_unit() -> None:
         (
             [{"first": f"a long text {n}", "second": f"another {n}", "label": n % 2} for n in range(8)],
             {},
-            "column 'second' is not read; if the two are a pair, add --pair second",
+            "column 'second' is not read; if the two are a pair, add --pair-column second",
         ),
         (
             [{"text": f"some text {n}", "label": ["red, green", "blue"][n % 2]} for n in range(8)],

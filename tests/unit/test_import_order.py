@@ -115,6 +115,19 @@ def test_layers_know_torch_only(package: Path) -> None:
             assert {name.split(".")[0] for name in names} <= allowed, f"{path.name} imports {names}"
 
 
+def test_tasks_need_numpy_only(package: Path) -> None:
+    """What else they use (pyarrow, openpyxl, datasets) is imported where it is needed."""
+    for path in (package / "tasks").glob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            foreign = {name.split(".")[0] for name in names} - {"numpy", *sys.stdlib_module_names}
+            assert not foreign, f"{path.name} imports {foreign}"
+
+
 LIGHT = [
     "debertav3",
     "debertav3.errors",

@@ -9,6 +9,7 @@ import pytest
 from debertav3.tasks.metrics import MetricName
 from debertav3.tasks.names import TASKS
 from debertav3.tasks.scorers import (
+    MAX_CONFUSION_LABELS,
     AnswerScorer,
     ChoiceScorer,
     EntityScorer,
@@ -119,3 +120,19 @@ def test_answers_are_scored_of_100_with_and_without_an_answer_apart() -> None:
 def test_tags_are_also_scored_one_by_one() -> None:
     found = scored(EntityScorer(), [["B-A", "I-A", "O"], ["O"]], [["B-A", "O", "O"], ["O"]])
     assert (found["accuracy"], found["f1"], found["per_label"]["A"]["support"]) == (0.75, 0.0, 1)
+
+
+def test_thousands_of_labels_have_no_matrix() -> None:
+    """A report grows with the labels, not with their square."""
+    names = [f"label {number}" for number in range(MAX_CONFUSION_LABELS + 1)]
+    scorer = LabelScorer(names)
+    for number in range(40):
+        scorer.add(names[number], names[number // 2])
+    scorer.add(names[7], names[3])
+    report = scorer.result()
+    assert "confusion" not in report and report["per_label"].keys() == set(names)
+    assert report["most_confused"][0] == {"gold": names[7], "predicted": names[3], "count": 2}
+    small = LabelScorer(names[:40])
+    small.counts = scorer.counts
+    assert "confusion" in small.result()
+    assert small.result()["matthews_corrcoef"] == report["matthews_corrcoef"]

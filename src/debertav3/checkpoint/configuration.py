@@ -1,5 +1,6 @@
 """``config.json`` read strictly: what changes the maths must be right, and nothing in it may name code."""
 
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from ..layers.config import MATHS_KEYS, EncoderConfig
 from ..model_folder import member
+from . import files, keys
 from .files import read_json
 
 if TYPE_CHECKING:
     from transformers import DebertaV2Config
+
+logger = logging.getLogger(__name__)
 
 MODEL_TYPE = "deberta-v2"  # also of V3 and mDeBERTa
 
@@ -35,6 +39,13 @@ unknown key would become an attribute of transformers' configuration, where some
 (``_attn_implementation_internal``, CVE-2026-4372) or files to read."""
 
 _CODE_KEYS = ("auto_map", "custom_pipelines")
+
+_POOLING = {
+    "dropout": "pooler_dropout",
+    "hidden_act": "pooler_hidden_act",
+    "hidden_size": "pooler_hidden_size",
+}
+"""What microsoft/DeBERTa's own files say in ``pooling``, and transformers' name of it."""
 
 _COUNTS = (
     "vocab_size",
@@ -74,9 +85,31 @@ def read_config(folder: Path) -> dict[str, Any]:
         )
     raw = read_json(path)
     try:
-        return checked(raw)
+        kept = checked(raw)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+    if not any(name in keys.CLASS_HEADS for name in kept.get("architectures") or ()):
+        kept |= _architectures(folder)
+    return kept
+
+
+def _architectures(folder: Path) -> dict[str, list[str]]:
+    """The class that the tensors' names tell, for a file that names none that is known.
+
+    Nothing for a bare encoder, and for pre-training checkpoints, which may hold two heads.
+    """
+    try:
+        paths = files.find_weights(folder)
+    except UserError:
+        return {}  # whoever needs the weights will say what is wrong with them
+    names = [
+        keys.official_name(name)
+        for path in paths
+        for name in (files.read_header(path) if path.suffix == ".safetensors" else files.read_bin(path))
+    ]
+    found = [head for head in keys.heads_of(names) if head in keys.FINETUNED]
+    classes = {head: name for name, head in keys.CLASS_HEADS.items()}
+    return {"architectures": [classes[found[0]]]} if len(found) == 1 else {}
 
 
 def checked(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,6 +154,15 @@ def _check_kind(raw: Mapping[str, Any]) -> None:
     for key in _CODE_KEYS:
         if raw.get(key):
             raise UserError(f"{key} asks for code from the checkpoint, which is never run; remove that key")
+    if raw.get("pruned_heads"):
+        raise UserError("pruned_heads: attention heads cut out are not supported; use the whole checkpoint")
+    pooling: Any = raw.get("pooling")
+    for key, name in _POOLING.items() if isinstance(pooling, Mapping) else ():
+        if key in pooling and raw.get(name, pooling[key]) != pooling[key]:
+            raise UserError(
+                f"pooling says {key} {pooling[key]!r}, and {name} is {raw[name]!r}; "
+                "correct the one that is wrong"
+            )
     if raw.get("quantization_config"):
         raise UserError("quantization_config: quantised weights are not read; use the original checkpoint")
     kind = raw.get("model_type")
@@ -135,11 +177,12 @@ def _check_kind(raw: Mapping[str, Any]) -> None:
 
 def _read_labels(raw: Mapping[str, Any]) -> dict[int, str] | None:
     """The class names by number; whole numbers as names, and as strings, are in use and understood."""
-    names, ids = raw.get("id2label"), raw.get("label2id")
-    if names is None:
-        if ids is not None:
-            raise UserError("label2id stands without id2label; add id2label, the names by number")
+    names: Any = raw.get("id2label")
+    ids: Any = raw.get("label2id")
+    if names is None and ids is None:
         return None
+    if names is None:
+        names = {number: name for name, number in ids.items()} if isinstance(ids, Mapping) else None
     try:
         by_number = {int(number): str(name) for number, name in names.items() if isinstance(name, str | int)}
         numbers = {str(name): int(number) for name, number in (ids or {}).items()}
@@ -150,7 +193,10 @@ def _read_labels(raw: Mapping[str, Any]) -> dict[int, str] | None:
     if len(by_number) != len(names) or sorted(by_number) != list(range(len(names))):
         raise UserError('id2label must name every class from 0 on: {"0": "entailment", "1": ...}')
     if any(by_number.get(number) != name for name, number in numbers.items()):
-        raise UserError("id2label and label2id contradict each other; correct the one that is wrong")
+        logger.warning(
+            "label2id of config.json is out of step with id2label, which decides: %s",
+            ", ".join(f"{number} is {name}" for number, name in list(by_number.items())[:5]),
+        )
     return by_number
 
 

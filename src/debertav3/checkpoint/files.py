@@ -27,6 +27,7 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin", INT8_WEIGHTS)
 MAX_JSON_BYTES = 64 << 20  # a real index of a split checkpoint is below 1 MiB
 MAX_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
 MAX_DIMENSIONS = 16
+MAX_TENSORS = 20_000  # the deepest released model has a thousand
 
 DTYPE_BYTES = {
     "F64": 8,
@@ -165,6 +166,11 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
     if not isinstance(header, dict):
         raise _damaged(path, "its header is not a JSON object")
     metadata = header.pop("__metadata__", {})
+    if len(header) > MAX_TENSORS:
+        raise UserError(
+            f"{path} lists {len(header):,} tensors; no DeBERTa has more than {MAX_TENSORS:,}: "
+            "download the checkpoint again"
+        )
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise _damaged(path, "its metadata is not a table of strings")
     spans = []

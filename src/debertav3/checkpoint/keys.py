@@ -46,6 +46,15 @@ CLASS_HEADS = {
 }
 """Heads by the class name that ``architectures`` of a ``config.json`` holds."""
 
+FINETUNED = ("sequence-classification", "token-classification", "question-answering")
+"""Heads that tell the task by their tensors' names; multiple choice has those of a classifier of texts."""
+
+KNOWN_PARTS = {prefix.split(".")[0] for prefixes in HEAD_PREFIXES.values() for prefix in prefixes} | {"cls"}
+"""First parts of the names of every head's tensors."""
+
+_LOSSES = re.compile(r"^(loss|criterion)", re.IGNORECASE)
+"""Weights of classes in a loss, which some training scripts save with the model."""
+
 _WRAPPERS = ("module.", "_orig_mod.")  # left by DistributedDataParallel and torch.compile
 _RENAMED = (
     (re.compile(r"^bert\."), BODY),  # the first official files
@@ -114,6 +123,30 @@ def is_expendable(name: str) -> bool:
         name in {delta_key(table) for table in TABLES}
         or name in {table_key("position_embeddings"), f"{BODY}embeddings.position_ids"}
         or not name.startswith(BODY)
+    )
+
+
+def foreign_parts(stored: Iterable[str], wanted: Iterable[str]) -> list[str]:
+    """Return tensors that a head has and the wanted one does not know: its outputs would be others.
+
+    Such as ``proj`` before the classifier of microsoft/DeBERTa's own NER models. Another known head beside
+    the wanted one is none of them.
+
+    Args:
+        stored: tensors by their official names.
+        wanted: names of the model's tensors; without a head nothing is foreign.
+    """
+    wanted = set(wanted)
+    parts = {name.split(".")[0] for name in wanted if not name.startswith(BODY)}
+    if not parts:
+        return []
+    return sorted(
+        name
+        for name in stored
+        if name not in wanted
+        and not name.startswith(BODY)
+        and (name.split(".")[0] in parts or name.split(".")[0] not in KNOWN_PARTS)
+        and not _LOSSES.match(name)
     )
 
 

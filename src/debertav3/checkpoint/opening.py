@@ -81,7 +81,7 @@ def open_model(
     arguments = _head_arguments(head, weights.stored)
     wanted = expected_shapes(head, config, **arguments)
     relabelled = new_head and _relabelled(raw, config)
-    usable, report = _compare(folder, weights, wanted, new_head=new_head, relabelled=relabelled)
+    usable, report = _compare(folder, weights, wanted, head=head, new_head=new_head, relabelled=relabelled)
     state = weights.read(usable)
     if not any(name.startswith(keys.BODY) for name in wanted):  # a bare encoder has no prefix
         state = {name.removeprefix(keys.BODY): tensor for name, tensor in state.items()}
@@ -167,6 +167,7 @@ def _compare(
     weights: Weights,
     wanted: Mapping[str, tuple[int, ...]],
     *,
+    head: type[PreTrainedModel],
     new_head: bool,
     relabelled: bool,
 ) -> tuple[set[str], LoadReport]:
@@ -181,6 +182,14 @@ def _compare(
     modules = {name.split(".")[0] for name in fresh}  # half a head is no head
     if relabelled or _has_pooler(stored) != _has_pooler(wanted):  # a classifier of texts is none of tokens
         modules.add("classifier")
+    if foreign := keys.foreign_parts(stored, wanted):
+        if not new_head:
+            raise UserError(
+                f"{folder}: {_some(foreign)} belong to its head, and {head.__name__} has no such weights: "
+                "it would answer otherwise than it was trained to. Use the code that trained it, or "
+                "fine-tune it here"
+            )
+        modules |= {name.split(".")[0] for name in wanted if not name.startswith(keys.BODY)}
     fresh |= {name for name in wanted if name.split(".")[0] in modules}
     if fresh and not new_head:
         found = ", ".join(keys.heads_of(stored)) or "no head, only an encoder"

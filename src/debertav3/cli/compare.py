@@ -73,7 +73,7 @@ def compare(
     Example: debertav3 compare --model microsoft/deberta-v3-xsmall FacebookAI/roberta-base --tasks rte,cola
     --train rte=rte.jsonl cola=cola.jsonl --dev rte=rte-dev.jsonl cola=cola-dev.jsonl --out table
 
-    Models, tokenizers, data and settings are checked before the first training. If interrupted, rerun the
+    Settings, data, models and tokenizers are checked before the first training. If interrupted, rerun the
     command to continue with the first run that is not finished. A run that diverges, or a task that is not
     possible with a model, is noted, and the others are done; then the exit code is 2, and the same command
     tries it again. With all tasks of GLUE their average is printed, too.

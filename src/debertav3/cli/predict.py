@@ -235,8 +235,8 @@ def evaluate(
 ) -> None:
     """Score a checkpoint on labelled rows.
 
-    Prints the metrics as JSON: shares from 0 to 1, but for `exact` and `f1` of SQuAD, which are points of 100
-    as in its official script.
+    Prints the metrics as JSON: shares from 0 to 1, but for `exact_match` and `f1` of qa, which are points
+    of 100 as in SQuAD's official script.
 
     Example: debertav3 evaluate nli --model models/nano --data dev.jsonl.gz --metrics metrics.json
     """
@@ -292,9 +292,10 @@ def _plan(
     from ..inference.answerers import TaskPlan
     from ..inference.row_answers import FILE_TASKS
     from ..tasks.columns import find_columns, read_trained
-    from ..tasks.formats import DATASETS_PREFIX
+    from ..tasks.formats import CONLL
     from ..tasks.names import answering_name
     from ..tasks.tables import read_table
+    from ..tasks.typed_tables import DATASETS_PREFIX
 
     trained = read_trained(model)
     if task not in FILE_TASKS:
@@ -307,7 +308,10 @@ def _plan(
     check_loading(backend=loading["backend"], dtype=loading["dtype"])
     if not str(source).startswith(DATASETS_PREFIX):
         check_file("--data", source, advice="Give the path of a file of rows, or datasets:NAME.")
-        next(iter(read_table(source, named=source_format)), None)  # a wrong format shows at once
+        otherwise = CONLL if task == "ner" else None
+        next(
+            iter(read_table(source, named=source_format, otherwise=otherwise)), None
+        )  # a wrong format shows at once
     check_model(model)
     kind, asked = FILE_TASKS[task], options.columns
     for option, column in (

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from ..errors import MissingExtraError, UserError
 from ..models import DebertaV2PreTrainedModel
-from ..sizes import SIZES
+from ..sizes import is_size
 from .config import FinetuneConfig
 
 _LAYER = re.compile(r"\.layers?\.(\d+)\.")
@@ -54,7 +54,7 @@ def add_lora(model: PreTrainedModel, config: FinetuneConfig) -> Any:
         MissingExtraError: without the package peft.
         UserError: for a model from scratch, which has nothing that small changes could build on.
     """
-    if config.model in SIZES:
+    if is_size(config.model):
         raise UserError(f"--lora changes a trained model a little; --model {config.model} is from scratch.")
     try:
         from peft import LoraConfig, get_peft_model

@@ -11,10 +11,10 @@ import transformers
 from transformers import PreTrainedModel
 
 from ..errors import UserError
-from ..sizes import SIZES
+from ..model_folder import locate
+from ..sizes import is_size, near_size
 from ..tasks.spans import Window, token_windows
 from ..tasks.task import Head
-from ..tokenization.folder import not_given
 from .config import FinetuneConfig
 
 OURS = "deberta-v2"
@@ -47,23 +47,18 @@ def family_of(model: str) -> str:
     Raises:
         UserError: if there is no such model, or its config.json cannot be read.
     """
-    if model in SIZES:
+    if is_size(model):
         return OURS
-    file = Path(model) / "config.json"
-    if file.is_file():
-        try:
-            return str(json.loads(file.read_text(encoding="utf-8")).get("model_type"))
-        except (OSError, ValueError, AttributeError) as error:
-            raise UserError(f"{file} cannot be read: {error}") from error
-    if Path(model).exists() or model.count("/") != 1:
+    is_hub_name = not Path(model).exists() and model.count("/") == 1
+    if not is_hub_name and not Path(model).exists() and "/" not in model and (near := near_size(model)):
+        raise UserError(f"no folder and no size is named {model}. Did you mean {near}?")
+    file = (locate(model, only=["config.json"]) if is_hub_name else Path(model)) / "config.json"
+    if not file.is_file():
         return OURS  # whose own opening says what is wrong
     try:
-        config = transformers.AutoConfig.from_pretrained(model, trust_remote_code=False)
-    except OSError as error:
-        raise not_given(model, error) from error
-    except ValueError as error:
-        raise UserError(f"--model {model} cannot be opened: {' '.join(str(error).split())[:200]}") from error
-    return str(config.model_type)
+        return str(json.loads(file.read_text(encoding="utf-8")).get("model_type"))
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
 
 
 def open_tokenizer(name: str, family: str, *, head: Head) -> Any:

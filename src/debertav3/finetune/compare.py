@@ -163,10 +163,13 @@ def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> Non
                 _refuse_others(config, folder, data=read[task])
     from .opening import check_tokenizer  # loads torch: settings and data are checked before
 
-    for (_, task), runs in plan.items():
+    for (model, task), runs in plan.items():
         waiting = [config for folder, config in runs.items() if not _is_finished(folder)]
-        if waiting:
-            check_tokenizer(waiting[0], data[task].task)
+        try:
+            if waiting:
+                check_tokenizer(waiting[0], data[task].task)
+        except UserError as error:  # said now; the other models are compared all the same
+            logger.warning("%s on %s will have no score: %s", model, task, error)
 
 
 def _is_finished(folder: Path) -> bool:

@@ -17,7 +17,7 @@ from ..models import (
     DebertaV2ForTokenClassification,
     DebertaV2PreTrainedModel,
 )
-from ..sizes import SIZES, config_for
+from ..sizes import config_for, is_size
 from ..tasks.ranking import RankingTask
 from ..tasks.task import Head, Task
 from ..tasks.text import TextTask
@@ -51,7 +51,7 @@ def open_tokenizer(config: FinetuneConfig, task: Task) -> Any:
     Raises:
         UserError: if a size is to be trained from scratch and no tokenizer is named, or there is none.
     """
-    if config.tokenizer is None and config.model in SIZES:
+    if config.tokenizer is None and is_size(config.model):
         raise UserError(
             f"--model {config.model} starts from scratch and has no tokenizer of its own. "
             "Name a folder with an spm.model: --tokenizer DIR."
@@ -69,7 +69,7 @@ def check_tokenizer(config: FinetuneConfig, task: Task) -> None:
         UserError: otherwise.
     """
     open_tokenizer(config, task)
-    if config.model not in SIZES and baselines.family_of(config.model) == baselines.OURS:
+    if not is_size(config.model) and baselines.family_of(config.model) == baselines.OURS:
         read_config(locate(config.model))
 
 
@@ -100,12 +100,14 @@ def open_model(config: FinetuneConfig, tokenizer: Any, task: Task, labels: Seque
     changed: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
     changed |= _problem_type(task)
     head = _HEADS[task.head]
-    if config.model in SIZES:
+    if is_size(config.model):
         rows = -(-len(tokenizer) // _ROW_MULTIPLE) * _ROW_MULTIPLE
         if config.regularization.initializer_range is not None:
             changed["initializer_range"] = config.regularization.initializer_range
         return head(config_for(config.model, vocab_size=rows, **_label_names(labels, task.head), **changed))
-    stored = read_config(locate(config.model)).get("id2label") or {}
+    raw = read_config(locate(config.model))
+    tokenizer.check_fits(raw.get("vocab_size", len(tokenizer)), place=config.model)
+    stored = raw.get("id2label") or {}
     wanted = labels or _OUTPUT_NAMES[task.head]
     if _spelled(stored.values(), wanted) is None:
         changed |= _label_names(labels, task.head)
@@ -113,17 +115,15 @@ def open_model(config: FinetuneConfig, tokenizer: Any, task: Task, labels: Seque
 
 
 def _problem_type(task: Task) -> dict[str, str | None]:
-    """What transformers is told of the outputs."""
+    """What transformers is told of the outputs, where their number does not say it.
+
+    A kind that is named would stay when somebody trains the checkpoint further with other labels: one label
+    and "single_label_classification" are a loss of 0.
+    """
     if isinstance(task, RankingTask):  # one output, a yes or no rather than a quantity
         return {"problem_type": "multi_label_classification"}
-    if not isinstance(task, TextTask):
-        return {"problem_type": None}  # what another task has left there does not hold
-    kinds = {
-        "one-label": "single_label_classification",
-        "several-labels": "multi_label_classification",
-        "number": "regression",
-    }
-    return {"problem_type": kinds[task.target]}
+    is_several = isinstance(task, TextTask) and task.target == "several-labels"
+    return {"problem_type": "multi_label_classification" if is_several else None}
 
 
 def label_order(model: PreTrainedModel, labels: Sequence[str]) -> tuple[str, ...]:

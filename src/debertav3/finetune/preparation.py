@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..sizes import PUBLISHED, SIZES
+from ..sizes import PUBLISHED, SIZES, is_size
 from ..tasks.custom import custom_task
 from ..tasks.names import CUSTOM, TASKS, check_task_name, training_name
 from ..tasks.public import PUBLIC_SOURCES
@@ -216,7 +216,7 @@ def size_of(model: str) -> str | None:
     Raises:
         UserError: if the local file cannot be read.
     """
-    if model in SIZES:
+    if is_size(model):
         return model
     file = Path(model) / "config.json"
     if file.is_file():

@@ -12,9 +12,9 @@ from .. import __version__
 from ..contents import changed_files, model_content
 from ..errors import UserError
 from ..files import sha256_of_file
-from ..sizes import SIZES
-from ..tasks.formats import DATASETS_PREFIX
+from ..sizes import is_size
 from ..tasks.tables import expand
+from ..tasks.typed_tables import DATASETS_PREFIX
 from .command import command_of
 from .config import FinetuneConfig
 
@@ -197,7 +197,7 @@ def _paths(config: FinetuneConfig) -> list[Path]:
     files = [
         source for source in (*config.data.train, *config.data.dev) if not source.startswith(DATASETS_PREFIX)
     ]
-    names = [name for name in (config.model, config.tokenizer) if name is not None and name not in SIZES]
+    names = [name for name in (config.model, config.tokenizer) if name is not None and not is_size(name)]
     return [Path(name) for name in (*files, *names)]
 
 
@@ -214,7 +214,7 @@ def _identity(facts: Mapping[str, Any]) -> Any:
 
 def _model_sums(name: str | None) -> dict[str, str] | None:
     """What identifies a model or tokenizer; a size, or nothing, by its name."""
-    return {"size": name or "that of the model"} if name is None or name in SIZES else model_content(name)
+    return {"size": name or "that of the model"} if name is None or is_size(name) else model_content(name)
 
 
 def _git_commit() -> str | None:

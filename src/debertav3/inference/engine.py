@@ -62,6 +62,8 @@ class Engine:
         self.batch_tokens = batch_tokens
         self.show_progress = show_progress
         self.place = place
+        if rows := backend.config.get("vocab_size"):
+            tokenizer.check_fits(rows, place=place)
         self.temperature = np.float32(temperature)
         known = backend.config.get("max_position_embeddings") or DEFAULT_MAX_LENGTH
         self.inputs = InputEncoder(tokenizer, max_length=max_length or min(tokenizer.model_max_length, known))

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UserError
+from ..tasks.rows import shortened
 from ..tasks.spans import Window, question_windows, token_windows, widest_context
 from ..tokenization import DebertaV3Tokenizer
 from .answers import Vocabulary
@@ -279,9 +280,3 @@ def labels_per_text(labels: object, *, num_texts: int) -> list[list[str]]:
             f"none empty; got {shortened(labels)}."
         )
     return [check_texts(own or [], what="label") for own in per_text]
-
-
-def shortened(value: object) -> str:
-    """A value on one line of at most 60 characters, for messages."""
-    shown = repr(value)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."

@@ -3,19 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..data.probabilities import LIKELY
 from ..errors import UserError
 from ..tasks import choice
 from ..tasks.columns import PAIR_COLUMNS, TEXT_COLUMNS, texts_of
 from ..tasks.labels import (
     LABEL_COLUMNS,
     find_label,
-    label_text,
     nli_label,
     number,
     relevance,
+    right_indices,
     several,
 )
-from ..tasks.rows import Row, is_missing, list_in, shortened, structured, words_in
+from ..tasks.rows import Row, is_missing, list_in, structured, words_in
 from ..tasks.scorers import (
     AnswerScorer,
     ChoiceScorer,
@@ -34,9 +35,6 @@ from .file_task import NO_TEXT, AnswerOptions, Example, FileTask, Result, length
 from .words import join_words
 
 __all__ = ["FILE_TASKS", "AnswerOptions", "Example", "FileTask", "Result"]
-
-LIKELY = 0.5
-"""From which probability on a label of several, or a word as replaced, is given."""
 
 
 class NLITask(FileTask):
@@ -212,23 +210,6 @@ class RerankTask(FileTask):
             prediction: Any = scores[0] if isinstance(texts, str) else order
             results.append(Result(prediction, scores, prediction))
         return results
-
-
-def right_indices(value: Any, *, count: int) -> list[int]:
-    """Which of ``count`` texts are right: from one index, or a list with 0 or 1 for each text.
-
-    Raises:
-        UserError: if it is neither.
-    """
-    if isinstance(value, list) and len(value) == count and all(one in (0, 1) for one in value):
-        return [index for index, one in enumerate(value) if one]
-    text = "" if isinstance(value, list | dict | bool) else label_text(value)
-    if text.isdecimal() and int(text) < count:
-        return [int(text)]
-    raise UserError(
-        f"label must be the index of the right text, 0 to {count - 1}, or {count} numbers 0 or 1; "
-        f"got {shortened(value)}."
-    )
 
 
 class NERTask(FileTask):

@@ -5,6 +5,7 @@ implementation has.
 """
 
 import difflib
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self, get_args
@@ -52,6 +53,12 @@ MATHS_KEYS = frozenset(_DEFAULTS)
 """Keys of ``config.json`` that change the numbers a model computes."""
 
 ACTIVATIONS = tuple(ACTIVATION)
+
+_MAX_POSITIONS = 2**16
+"""A hundred times what released models have; tables over all offsets stay small."""
+
+_MAX_OFFSET = 2**20
+"""Farthest offset, in tokens, that may have a bucket of its own; released models have 512."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,10 +118,18 @@ class EncoderConfig:
             raise UserError(f"config: long_inputs is {self.long_inputs!r}; need 'clamp' or 'transformers'")
         if self.conv_kernel_size and self.conv_kernel_size % 2 == 0:
             raise UserError(f"config: conv_kernel_size is {self.conv_kernel_size}; need an odd number")
+        for name, positions in (
+            ("max_position_embeddings", self.max_position_embeddings),
+            ("max_relative_positions", self.max_distance),
+            ("position_buckets", self.num_buckets),
+        ):
+            if positions > _MAX_POSITIONS:
+                raise UserError(f"config: {name} is {positions:,}; need at most {_MAX_POSITIONS:,}")
         if self.relative_attention and self.num_buckets:
             self._check_buckets()
 
     def _check_buckets(self) -> None:
+        """Check that the logarithm can be computed, and that its table is of a size to be kept."""
         if self.num_buckets == 1:
             raise UserError("config: position_buckets is 1; need at least 2, or -1 for none")
         if self.long_inputs == "transformers" and self.max_distance - 1 <= self.num_buckets // 2:
@@ -123,6 +138,16 @@ class EncoderConfig:
                 f"of it < {self.max_distance - 1} (max_relative_positions - 1), -1 for none, or "
                 "long_inputs 'clamp'"
             )
+        middle = self.num_buckets // 2
+        if self.long_inputs == "transformers" and middle > 1:
+            # where the last bucket begins: see RelativePositions.farthest
+            growth = (self.span - middle) / (middle - 1)
+            if math.log(middle) + growth * math.log((self.max_distance - 1) / middle) > math.log(_MAX_OFFSET):
+                raise UserError(
+                    f"config: position_buckets ({self.num_buckets}) are so few for {self.max_distance} "
+                    f"positions that the last one begins beyond {_MAX_OFFSET:,} tokens; need more, or "
+                    "long_inputs 'clamp'"
+                )
 
     @property
     def score_terms(self) -> int:

@@ -64,10 +64,33 @@ class AttentionMasks:
                 return cls.read(mask[:, 0, 0])
             case 4 if mask.shape[1] == 1:
                 return cls(mask[:, 0].any(-2), mask)
-        raise UserError(
-            f"attention_mask has shape {tuple(mask.shape)}; need (batch, tokens), (batch, tokens, tokens) or "
-            "(batch, 1, tokens, tokens)"
-        )
+        raise _wrong_shape(mask)
+
+    @staticmethod
+    def check_shape(attention_mask: Tensor | None, *, batch: int, length: int) -> None:
+        """Refuse a mask of another batch or length, which would hide tokens of other rows, or none.
+
+        Args:
+            attention_mask: as in `read`.
+            batch: B, the number of rows.
+            length: L, tokens a row.
+
+        Raises:
+            UserError: if the shape does not fit.
+        """
+        if attention_mask is None or torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return  # in a graph sizes are symbols, and what was traced fitted
+        rows, *rest = attention_mask.shape
+        fitting = ([length], [length, length], [1, length, length], [1, 1, length])
+        if rows not in (1, batch) or rest not in fitting:  # one mask may hold for all rows
+            raise _wrong_shape(attention_mask, batch, length)
+
+
+def _wrong_shape(mask: Tensor, batch: object = "batch", length: object = "tokens") -> UserError:
+    return UserError(
+        f"attention_mask has shape {tuple(mask.shape)}; need ({batch}, {length}), "
+        f"({batch}, {length}, {length}) or ({batch}, 1, {length}, {length})"
+    )
 
 
 def _hides_nothing(mask: Tensor) -> bool:

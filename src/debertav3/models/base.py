@@ -131,6 +131,8 @@ def complete_config(config: PreTrainedConfig) -> dict[str, Any]:
         "norm_rel_ebd": "none",
         "share_att_key": False,
     }
+    if names := content.get("id2label"):  # setting id2label on a config leaves label2id as it was
+        content["label2id"] = {name: int(number) for number, name in names.items()}
     return undeclared | content
 
 
@@ -207,10 +209,13 @@ class DebertaV2Model(DebertaV2PreTrainedModel):
             kwargs: accepted for transformers' callers, and unused.
 
         Raises:
-            UserError: unless exactly one of ``input_ids`` and ``inputs_embeds`` is given.
+            UserError: unless exactly one of ``input_ids`` and ``inputs_embeds`` is given, or for a mask of
+                another shape than theirs.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise UserError("give either input_ids or inputs_embeds, and not both")
+        batch, length = (inputs_embeds if input_ids is None else input_ids).shape[:2]  # type: ignore[union-attr]
+        AttentionMasks.check_shape(attention_mask, batch=batch, length=length)
         masks = AttentionMasks.read(attention_mask)
         embedded = self.embeddings(
             input_ids=input_ids,

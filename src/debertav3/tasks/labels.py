@@ -160,6 +160,23 @@ def relevance(value: Any, *, what: str = "relevance") -> float:
     return found
 
 
+def right_indices(value: Any, *, count: int) -> list[int]:
+    """Which of ``count`` texts are right: from one index, or a list with 0 or 1 for each text.
+
+    Raises:
+        UserError: if it is neither.
+    """
+    if isinstance(value, list) and len(value) == count and all(one in (0, 1) for one in value):
+        return [index for index, one in enumerate(value) if one]
+    text = "" if isinstance(value, list | dict | bool) else label_text(value)
+    if text.isdecimal() and int(text) < count:
+        return [int(text)]
+    raise UserError(
+        f"label must be the index of the right text, 0 to {count - 1}, or {count} numbers 0 or 1; "
+        f"got {shortened(value)}."
+    )
+
+
 def shares_in(row: Row, value: Mapping[Any, Any]) -> dict[str, float]:
     """Return a distribution over labels, divided by its sum: a teacher's probabilities, or annotators' votes.
 

@@ -236,9 +236,9 @@ def matthews_corrcoef(confusion: IntArray) -> float:
 
     Gorodkin's R_K, which for two labels is Matthews' coefficient (CoLA's metric).
     """
-    counts = confusion.astype(np.float64)
-    total, right = counts.sum(), np.trace(counts)
-    predicted, gold = counts.sum(axis=0), counts.sum(axis=1)
+    total, right = float(confusion.sum()), float(np.trace(confusion))
+    predicted = confusion.sum(axis=0).astype(np.float64)
+    gold = confusion.sum(axis=1).astype(np.float64)
     norm = np.sqrt((total**2 - predicted @ predicted) * (total**2 - gold @ gold))
     return float((right * total - predicted @ gold) / norm) if norm > 0 else 0.0
 

@@ -34,8 +34,14 @@ class Scorer(Protocol):
         ...
 
 
+MAX_CONFUSION_LABELS = 200
+"""Labels up to which a report holds the confusion matrix; it grows with their square (5,000: 300 MB)."""
+
+
 class LabelScorer:
     """One label a row: accuracy, macro F1, Matthews' coefficient, a row for each label, the confusion matrix.
+
+    With more than `MAX_CONFUSION_LABELS` labels the pairs that are most often confused stand for the matrix.
 
     ``f1`` is that of the second label, where two are named.
 
@@ -60,14 +66,27 @@ class LabelScorer:
         confusion = np.zeros((len(names), len(names)), dtype=np.int64)
         for (gold, predicted), count in self.counts.items():
             confusion[number[gold], number[predicted]] += count
+        is_small = len(names) <= MAX_CONFUSION_LABELS
         return {
             "accuracy": metrics.accuracy(confusion),
             **({"f1": metrics.positive_f1(confusion)} if len(self.names) == len(names) == 2 else {}),
             "macro_f1": metrics.macro_f1(confusion),
             "matthews_corrcoef": metrics.matthews_corrcoef(confusion),
             "per_label": _per_label(metrics.label_scores(confusion), names),
-            "confusion": {"labels": names, "gold_by_predicted": confusion.tolist()},
+            **(
+                {"confusion": {"labels": names, "gold_by_predicted": confusion.tolist()}}
+                if is_small
+                else {"most_confused": self._most_confused()}
+            ),
         }
+
+    def _most_confused(self) -> list[dict[str, Any]]:
+        """The most frequent pairs of two labels, most first."""
+        wrong = Counter({pair: count for pair, count in self.counts.items() if pair[0] != pair[1]})
+        return [
+            {"gold": gold, "predicted": predicted, "count": count}
+            for (gold, predicted), count in wrong.most_common(MAX_CONFUSION_LABELS)
+        ]
 
 
 def _per_label(columns: Mapping[str, FloatArray], names: Sequence[str]) -> dict[str, dict[str, float]]:

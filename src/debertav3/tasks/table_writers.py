@@ -18,19 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..files import replacing, replacing_text
-from .formats import (
-    CSV,
-    FORMATS,
-    JSON,
-    JSONL,
-    PARQUET,
-    XLSX,
-    Format,
-    format_named,
-    import_openpyxl,
-    import_parquet,
-)
+from .formats import CSV, FORMATS, JSON, JSONL, PARQUET, XLSX, Format, format_named
 from .tables import format_of_ending
+from .typed_tables import import_openpyxl, import_parquet
 
 if TYPE_CHECKING:
     import pyarrow

@@ -8,18 +8,10 @@ from typing import Any
 from ..errors import UserError
 from ..files.compression import ENDINGS as COMPRESSED
 from ..files.compression import bare_name
-from .formats import (
-    DATASETS,
-    DATASETS_PREFIX,
-    ENDINGS,
-    FORMATS,
-    Format,
-    SourceFile,
-    cell_text,
-    format_named,
-    format_within,
-)
+from .formats import DATASETS, ENDINGS, FORMATS, Format, format_named, format_within
 from .rows import Row
+from .source_file import SourceFile
+from .typed_tables import DATASETS_PREFIX, cell_text
 
 
 class Reading:

@@ -159,15 +159,6 @@ def _field(token: Any, key: str) -> Any:
     return token.get(key) if isinstance(token, Mapping) else None
 
 
-def not_given(name: str, error: Exception) -> UserError:
-    """Say that a name is neither a folder nor, for the reason that ``error`` begins with, the Hub's."""
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-    return UserError(
-        f"{name!r} is no local folder, and the Hub did not give it ({reason}). "
-        "Check the name, the network or the cache."
-    )
-
-
 def write_folder(
     folder: Path,
     *,

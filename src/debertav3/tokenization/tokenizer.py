@@ -442,21 +442,23 @@ class DebertaV3Tokenizer(StockNames):
         """
         ids: list[int] = []
         spans: list[Span] = []
-        place, encode = 0, self._encode_first
+        position, continues = 0, False
+        nothing: tuple[list[int], list[Span]] = ([], [])
+        encoded = {("", False): nothing, ("", True): nothing}
         for match in [*pattern.finditer(text), None]:
             end = len(text) if match is None else match.start()
-            stretch_ids, stretch_spans = encode(text[place:end])
+            stretch = (text[position:end], continues)
+            if stretch not in encoded:  # a text of thousands of masks has few different stretches
+                encode = self.engine.encode_continuation if continues else self._encode_first
+                encoded[stretch] = encode(stretch[0])
+            stretch_ids, stretch_spans = encoded[stretch]
             ids += stretch_ids
-            spans += [(place + start, place + stop) for start, stop in stretch_spans]
+            spans += [(position + start, position + stop) for start, stop in stretch_spans]
             if match is not None:
                 ids.append(self._ids[match.group()])
                 spans.append(match.span())
-                place = match.end()
-                encode = (
-                    self.engine.encode_continuation
-                    if match.group() == self.mask_token
-                    else self._encode_first
-                )
+                position = match.end()
+                continues = match.group() == self.mask_token
         return ids, spans
 
     def _encode_first(self, text: str) -> tuple[list[int], list[Span]]:

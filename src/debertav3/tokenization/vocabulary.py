@@ -1,5 +1,6 @@
 """Tokens, ids and special tokens of a tokenizer: everything that needs no text to be encoded."""
 
+import logging
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
@@ -9,6 +10,8 @@ from .alignment import WORD_MARK
 from .engines import Engine
 from .padding import as_list
 from .specials import SpecialTokens
+
+logger = logging.getLogger(__name__)
 
 
 class Vocabulary:
@@ -32,6 +35,30 @@ class Vocabulary:
     def __len__(self) -> int:
         """One more than the largest id: the least size of an embedding table."""
         return max(self._tokens) + 1
+
+    def check_fits(self, rows: int, *, place: str) -> None:
+        """Refuse a model that has fewer embeddings than there are ids, and warn of one that has far more.
+
+        Args:
+            rows: of the model's word embeddings.
+            place: the checkpoint, for messages.
+
+        Raises:
+            UserError: if an id would have no embedding.
+        """
+        if len(self) > rows:
+            raise UserError(
+                f"{place}: the tokenizer has {len(self):,} ids and the model {rows:,} embeddings: tokens "
+                "were added without model.resize_token_embeddings(len(tokenizer)), or it is another model's. "
+                "Use the tokenizer that the model was trained with."
+            )
+        if 2 * len(self) < rows:
+            logger.warning(
+                "%s: the tokenizer has %s ids and the model %s embeddings: is it another model's?",
+                place,
+                f"{len(self):,}",
+                f"{rows:,}",
+            )
 
     @property
     def pad_token(self) -> str:

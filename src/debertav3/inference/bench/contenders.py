@@ -21,7 +21,7 @@ from ...checkpoint.opening import open_model
 from ...checkpoint.quiet import quiet_transformers
 from ...errors import UserError
 from ...models.base import complete_config
-from ...sizes import SIZES, config_for
+from ...sizes import SIZES, config_for, is_size
 from ..backends import Backend
 from ..choose_backend import BackendConfig, open_backend, open_exported
 from ..export.formats import quiet_exporters, write_graph
@@ -53,7 +53,7 @@ def model_folder(model: str) -> Iterator[Path]:
     Raises:
         UserError: if it is neither.
     """
-    if model not in SIZES:
+    if not is_size(model):
         if not Path(model).is_dir():
             raise UserError(f"{model} is neither a folder nor one of the sizes {', '.join(SIZES)}.")
         yield Path(model)

@@ -1,0 +1,73 @@
+"""A file of rows as its format reads it: decompressed, and decoded line by line if it is text."""
+
+import codecs
+import io
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..files.compression import read_lines, reading
+
+Found = Iterator[tuple[str, dict[str, Any]]]
+"""Where each row is (``line 7``), and its fields."""
+
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_HEAD_BYTES = 4096
+
+
+@dataclass
+class SourceFile:
+    """A file, and how its text is encoded."""
+
+    path: Path
+    encoding: str = field(init=False, default="utf-8")
+
+    def head(self) -> bytes:
+        """The first bytes, decompressed."""
+        with reading(self.path) as stream:
+            return stream.read(_HEAD_BYTES)
+
+    def lines(self) -> Iterator[str]:
+        r"""The lines of a text file, each with its line end; only ``\n`` ends one.
+
+        UTF-8 with or without a byte order mark, or UTF-16 with one.
+
+        Raises:
+            UserError: if a line is neither.
+        """
+        number = 0
+        try:
+            if self.head().startswith(UTF16_MARKS):
+                self.encoding = "utf-16"
+                with reading(self.path) as stream:
+                    for text in _utf16_lines(stream):
+                        number += 1
+                        yield text
+                return
+            for number, line in enumerate(read_lines(self.path), start=1):
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            where = f"line {number}" if self.encoding == "utf-8" else f"line {number + 1} or after"
+            raise UserError(
+                f"{self.path} {where} is not {self.encoding.upper()} text (byte {error.start + 1}). "
+                "Save the file as UTF-8."
+            ) from None
+
+
+def _utf16_lines(stream: Any) -> Iterator[str]:
+    return iter(io.TextIOWrapper(stream, encoding="utf-16", newline="\n"))
+
+
+def unlike_names(names: list[str], place: str) -> list[str]:
+    """Names of columns that differ from each other.
+
+    Raises:
+        UserError: if two are the same.
+    """
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UserError(f"{place}: columns need different names; two are called {twice[0]!r}. Rename one.")
+    return names

@@ -1,0 +1,135 @@
+"""Rows whose columns have types: Parquet, Excel workbooks, data sets by name. Each needs its own package."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from ..errors import MissingExtraError, UserError
+from .labels import label_text
+from .source_file import Found, SourceFile, unlike_names
+
+DATASETS_PREFIX = "datasets:"
+
+
+def read_parquet(file: SourceFile) -> Found:
+    """Rows of a Parquet file, a few at a time."""
+    number = 0
+    with open_parquet(file.path) as parquet:
+        for batch in parquet.iter_batches(batch_size=1024):
+            for fields in batch.to_pylist():
+                number += 1
+                yield f"row {number}", fields
+
+
+def open_parquet(path: Path) -> Any:
+    """A ``pyarrow.parquet.ParquetFile``.
+
+    Raises:
+        UserError: if the file cannot be read.
+        MissingExtraError: without pyarrow.
+    """
+    parquet = import_parquet()
+    import pyarrow
+
+    try:
+        return parquet.ParquetFile(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist. Give the path of an existing file.") from None
+    except (OSError, pyarrow.ArrowInvalid) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} cannot be read as Parquet: it is not a Parquet file ({reason}).") from None
+
+
+def import_parquet() -> Any:
+    """``pyarrow.parquet``.
+
+    Raises:
+        MissingExtraError: if pyarrow is not installed.
+    """
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtraError(feature="Parquet", package="pyarrow", extra="parquet") from error
+    return pyarrow.parquet
+
+
+def import_openpyxl() -> Any:
+    """``openpyxl``.
+
+    Raises:
+        MissingExtraError: if it is not installed.
+    """
+    try:
+        import openpyxl
+    except ImportError as error:
+        raise MissingExtraError(feature="Excel files", package="openpyxl", extra="excel") from error
+    return openpyxl
+
+
+def read_xlsx(file: SourceFile) -> Found:
+    """Rows of the first sheet of an Excel workbook; its first row names the columns."""
+    openpyxl = import_openpyxl()
+    import zipfile
+
+    try:
+        book = openpyxl.load_workbook(file.path, read_only=True, data_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{file.path} does not exist. Give the path of an existing file.") from None
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{file.path} cannot be read as an Excel workbook: {error}.") from None
+    with closing(book):
+        rows = book.worksheets[0].iter_rows(values_only=True)
+        header = list(next(rows, ()))
+        while header and header[-1] is None:
+            header.pop()
+        if not header:
+            raise UserError(
+                f"{file.path} holds no rows: its first sheet is empty. Need a row with names of columns."
+            )
+        names = unlike_names(
+            ["" if name is None else str(name).strip() for name in header], f"{file.path} row 1"
+        )
+        for number, cells in enumerate(rows, start=2):
+            values = list(cells[: len(names)])
+            if any(value is not None for value in values):
+                values += [None] * (len(names) - len(values))
+                yield f"row {number}", dict(zip(names, values, strict=True))
+
+
+def cell_text(value: Any) -> str:
+    """A cell of a spreadsheet as the text that a CSV file has in its place."""
+    return "" if value is None else label_text(value) if isinstance(value, bool | float) else str(value)
+
+
+def read_dataset(file: SourceFile) -> Found:
+    """Rows of ``datasets:NAME[:CONFIG][:SPLIT]``; numbers of named classes as their names."""
+    source = str(file.path)
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError(
+            feature="reading a data set by name", package="datasets", extra="train"
+        ) from error
+    path, _, rest = source.removeprefix(DATASETS_PREFIX).partition(":")
+    config, _, split = rest.partition(":")
+    try:
+        loaded = datasets.load_dataset(path, config or None, split=split or "train")
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"data set {source} cannot be opened: {reason}") from error
+    names: dict[str, list[str]] = {}
+    for column, feature in loaded.features.items():
+        one = feature.feature if isinstance(feature, datasets.List) else feature
+        if isinstance(one, datasets.ClassLabel):
+            names[column] = one.names
+    for number, fields in enumerate(loaded, start=1):
+        for column, labels in names.items():
+            fields[column] = _named(fields[column], labels)
+        yield f"row {number}", fields
+
+
+def _named(value: Any, names: list[str]) -> Any:
+    """A number, or a list of numbers, as names; what is below 0 has none."""
+    if isinstance(value, list):
+        return [_named(one, names) for one in value]
+    return names[value] if isinstance(value, int) and value >= 0 else value
