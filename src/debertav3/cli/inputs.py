@@ -43,8 +43,6 @@ def check_file(option: str, path: str | Path | None, *, advice: str = "Give the 
         raise UserError(f"{option} {path} does not exist. {advice}") from None
     except IsADirectoryError:
         raise UserError(f"{option} {path} is a folder. {advice}") from None
-    except UserError:
-        raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"{option} {path} cannot be read: {reason}. {advice}") from None
