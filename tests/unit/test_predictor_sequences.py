@@ -1,5 +1,7 @@
-"""``Predictor`` takes any sequence as a batch, and refuses tables, dicts and sets."""
+"""``Predictor`` takes any sequence as a batch, and refuses tables, dicts and sets; it can be copied."""
 
+import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,3 +121,19 @@ def test_what_has_no_order_or_meaning_is_refused(folders: ModelFolders) -> None:
         tagger.tag(TEXTS)
     with pytest.raises(UserError, match="lists of words"):
         tagger.tag(TEXTS[0])
+
+
+@pytest.mark.parametrize("how", ["deepcopy", "pickle"])
+@pytest.mark.parametrize("kind", ["SequenceClassification", "MaskedLM", "TokenClassification"])
+def test_copies_of_predictors_answer_the_same(folders: ModelFolders, kind: str, how: str) -> None:
+    predictor = opened(folders, kind)
+    answer = {
+        "SequenceClassification": lambda one: one.classify(TEXTS),
+        "MaskedLM": lambda one: one.fill_mask("It [MASK]."),
+        "TokenClassification": lambda one: one.ner(TEXTS),
+    }[kind]
+    want = answer(predictor)
+    other = copy.deepcopy(predictor) if how == "deepcopy" else pickle.loads(pickle.dumps(predictor))
+    assert_same(answer(other), want)
+    del predictor
+    assert_same(answer(other), want)

@@ -122,7 +122,7 @@ def _of_files(labels: Sequence[str], task: "Task", *, name: str) -> str | None:
     else:
         method = "rerank" if isinstance(task, RankingTask) else _method(labels, task)
     return (
-        f"debertav3 predict {method} {_option(name)}--input {rows} --output answers{rows[4:]} "
+        f"debertav3 predict {method} {_option(name)}--data {rows} --out answers{rows[4:]} "
         "--metrics metrics.json"
     )
 

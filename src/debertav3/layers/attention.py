@@ -163,7 +163,7 @@ class DisentangledSelfAttention(nn.Module):
         return self.query_proj(queries_from), self.key_proj(hidden_states), self.value_proj(hidden_states)
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, self.head_width)).transpose(1, 2)
+        return x.view(*x.shape[:-1], self.num_heads, self.head_width).transpose(1, 2)
 
     def _table_heads(self, x_RD: Tensor) -> Tensor:
         return _at_least_fp32(x_RD.unflatten(-1, (self.num_heads, self.head_width)).transpose(0, 1))

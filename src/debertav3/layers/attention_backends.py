@@ -111,6 +111,11 @@ def _always(states: Tensor, dropout_prob: float) -> bool:
     return True
 
 
+def _is_not_exported_with_gradients(states: Tensor, dropout_prob: float) -> bool:
+    """Torch's ONNX exporter writes fused attention out in another layout than its gradients recorded."""
+    return not (torch.onnx.is_in_onnx_export() and torch.is_grad_enabled())
+
+
 def _unchanged(tables: RelativeTables) -> RelativeTables:
     return tables
 
@@ -134,7 +139,7 @@ class AttentionBackend:
 
 EAGER = AttentionBackend("eager", eager_attention, gives_weights=True)
 STRIDED = AttentionBackend("strided", strided_attention, gives_weights=True)
-SDPA = AttentionBackend("sdpa", sdpa_attention)
+SDPA = AttentionBackend("sdpa", sdpa_attention, can_run=_is_not_exported_with_gradients)
 BLOCKWISE = AttentionBackend("blockwise", blockwise_attention, takes_low_precision=True)
 
 BACKENDS: tuple[AttentionBackend, ...] = (SDPA, STRIDED, EAGER, BLOCKWISE)
@@ -218,15 +223,18 @@ def skew(scores: Tensor) -> Tensor:
         the flat numbers, rows of ``W - 1`` each start one earlier.
     """
     L, W = scores.shape[-2:]
-    if not records_graph() and L == 1:
+    if records_graph():  # W is 2 * L, and slices without arithmetic on L are what every exporter understands
+        flat = scores.flatten(-2)[..., L - 1 : -1]
+        return flat.reshape(*scores.shape[:-1], -1)[..., :L]
+    if L == 1:
         return scores[..., :1]
     return scores.flatten(-2).narrow(-1, L - 1, L * (W - 1)).unflatten(-1, (L, W - 1)).narrow(-1, 0, L)
 
 
 def _times_table(x_BNLH: Tensor, table_NWH: Tensor) -> Tensor:
     """One matmul per head over all tokens of the batch: ``(B, N, L, W)``, laid out as ``(N, B, L, W)``."""
-    B, N, L, H = x_BNLH.shape
-    x_NMH = x_BNLH.transpose(0, 1).reshape(N, B * L, H)
+    B, N, L, _ = x_BNLH.shape
+    x_NMH = x_BNLH.transpose(0, 1).flatten(1, 2)
     return torch.bmm(x_NMH, table_NWH.transpose(1, 2)).view(N, B, L, -1).transpose(0, 1)
 
 
