@@ -60,8 +60,9 @@ def make_environment(folder: Path, version: str) -> Path:
     reused = sysconfig.get_path("purelib")
     (Path(own) / "reused.pth").write_text(f"import site; site.addsitedir({reused!r})\n")
     pip = [python, "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check"]
-    # What other packages of the reused environment ask of transformers does not concern these tests.
-    subprocess.run([*pip, f"transformers=={version}.*"], check=True, stderr=subprocess.DEVNULL)
+    installed = subprocess.run([*pip, f"transformers=={version}.*"], capture_output=True, text=True)
+    if installed.returncode:  # else its warnings are about reused packages, which these tests do not need
+        raise RuntimeError(f"transformers {version} cannot be installed:\n{installed.stderr}")
     return python
 
 

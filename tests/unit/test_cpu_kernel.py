@@ -1,6 +1,7 @@
 """The C++ kernel computes what torch computes, for every shape, mask and model; without it torch runs."""
 
 import copy
+import ctypes
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -354,6 +355,17 @@ def test_a_library_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(library, "sources_digest", lambda: 1)
     with pytest.raises(OSError, match="was compiled from other sources: install the package again"):
         library.Kernel(path, None)
+
+
+def test_a_struct_of_another_size_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    open_kernel("avx2")
+
+    class NormArguments(ctypes.Structure):
+        _fields_ = (*library.NormArguments._fields_, ("more", ctypes.c_int64))
+
+    monkeypatch.setattr(library, "NormArguments", NormArguments)
+    with pytest.raises(OSError, match=r"NormArguments has 16 bytes there and 24 in library\.py"):
+        library.Kernel(library_file("avx2"), None)
 
 
 def test_what_is_no_library_is_refused(tmp_path: Path) -> None:

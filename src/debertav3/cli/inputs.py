@@ -37,6 +37,8 @@ def check_file(option: str, path: str | Path | None, *, advice: str = "Give the 
         with open(path, "rb") as stream:
             if not stream.read(1):
                 raise UserError(f"{option} {path} is empty. {advice}")
+    except UserError:  # which is a ValueError, too
+        raise
     except FileNotFoundError:
         raise UserError(f"{option} {path} does not exist. {advice}") from None
     except IsADirectoryError:

@@ -1,7 +1,6 @@
 """The folder of a run: what may be written over, what a resumed run must find unchanged, what is removed."""
 
 import contextlib
-import json
 import logging
 import re
 import shutil
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import remove_leftovers, write_json
+from ..files import read_json_object, remove_leftovers, write_json
 from . import checkpoints
 from .config import FinetuneConfig
 from .records import changed_settings, changes_between, known_by_path
@@ -71,7 +70,7 @@ def starting_point(
     labels: tuple[str, ...],
     resume: bool,
 ) -> Path | None:
-    """Return the checkpoint to go on from; None for the beginning. Nothing is written.
+    """Return the checkpoint to resume from; None for the beginning. Nothing is written.
 
     Args:
         config: the run.
@@ -85,6 +84,25 @@ def starting_point(
         UserError: if the folder holds another run, a model, or files that this run would write over, or if
             settings, data or labels are not those of the run that is to be resumed.
     """
+    check_folder(config, out, resume=resume)
+    if not resume:
+        return None
+    folder = checkpoints_of(out)
+    settings = folder / _SETTINGS
+    if settings.is_file():
+        before = read_json_object(settings)
+        _refuse_changes(before, config, data=data, contents=contents, labels=labels)
+    found = checkpoints.newest_complete(folder)
+    logger.info("resuming from %s", found or "the beginning: there is no complete checkpoint yet")
+    return found
+
+
+def check_folder(config: FinetuneConfig, out: Path, *, resume: bool) -> None:
+    """Check, before torch is loaded, that a run may use a folder. Nothing is written.
+
+    Raises:
+        UserError: if it holds another run, a model, or files that this run would write over.
+    """
     check_can_be_made(out)
     if Path(config.model).is_dir() and out.resolve() == Path(config.model).resolve():
         raise UserError(
@@ -96,19 +114,10 @@ def starting_point(
         raise UserError(f"--out {out} holds a finished run; there is nothing to resume.")
     if is_finished or (checkpoints.numbered(folder) and not resume):
         raise UserError(
-            f"--out {out} already holds a run. Choose another folder, or add --resume to go on with it."
+            f"--out {out} already holds a run. Choose another folder, or add --resume to continue it."
         )
-    settings = folder / _SETTINGS
-    if not settings.is_file():
+    if not (folder / _SETTINGS).is_file():
         _refuse_foreign(out, folder)
-    if not resume:
-        return None
-    if settings.is_file():
-        before = json.loads(settings.read_text(encoding="utf-8"))
-        _refuse_changes(before, config, data=data, contents=contents, labels=labels)
-    found = checkpoints.newest_complete(folder)
-    logger.info("resuming from %s", found or "the beginning: there is no complete checkpoint yet")
-    return found
 
 
 def write_settings(

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UserError
+from ..heads import SPANS, HeadName
 from .columns import QUESTION_CONTEXT_COLUMNS, texts_of
 from .labels import label_text
 from .metrics import MetricName, answer_f1, exact_match
 from .rows import Row, is_missing, shortened, structured
 from .scorers import AnswerScorer, Scorer
 from .tables import read_table
-from .task import Example, Head, Task, kept_examples
+from .task import Example, Task, kept_examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class SpanTask(Task):
     has_unanswerable: bool
     metrics: tuple[MetricName, ...]
     """Of 100; the first is F1 of words, with the best threshold where there may be no answer."""
-    head: Head = "question-answering"
+    head: HeadName = SPANS
 
     def read(self, source: str) -> list[Example]:
         """Read official SQuAD JSON, or rows as on the Hub (``question``, ``context``, ``answers``)."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..errors import UserError
+from ..heads import SEQUENCE, HeadName
 from .columns import texts_of
 from .labels import (
     LABEL_COLUMNS,
@@ -23,7 +24,7 @@ from .metrics import MetricName
 from .rows import Row, column_of, is_missing, structured
 from .scorers import LabelScorer, Scorer, SetScorer, ValueScorer
 from .tables import read_table
-from .task import Example, Head, Task, kept_examples
+from .task import Example, Task, kept_examples
 
 Target = Literal["one-label", "several-labels", "number"]
 
@@ -47,7 +48,7 @@ class TextTask(Task):
     no_gold: tuple[str, ...] = NO_GOLD
     """How public sets write that there is no agreed label; such rows are skipped, as are empty labels."""
     metrics: tuple[MetricName, ...]
-    head: Head = "sequence-classification"
+    head: HeadName = SEQUENCE
 
     def read(self, source: str) -> list[Example]:
         """Read rows; those with an empty text or without a gold label are skipped."""

@@ -13,8 +13,8 @@
 #include <cstring>
 #include <limits>
 
-#include "product.h"
-#include "team.h"
+#include "gemm_tile.h"
+#include "abi.h"
 
 namespace {
 
@@ -24,32 +24,6 @@ constexpr int64_t GROUP_FLOATS = 1 << 19;  // 2 MiB of prepared keys and values 
 static_assert(BLOCK_QUERIES % LANES == 0 && BLOCK_QUERIES % TILE_ROWS == 0 && BLOCK_KEYS % PANEL == 0);
 
 }  // namespace
-
-extern "C" {
-
-// Strides count floats. A token's numbers of one head lie side by side. Mirrored in library.py.
-struct AttentionArguments {
-    const float *query, *key, *value;
-    float* out;                       // (batch, queries, heads * head_width), contiguous
-    const float *key_table;           // panels of kr, rows by falling i - j, or null: no c2p
-    const float *query_table;         // panels of qr times scale, rows by rising i - j, or null: no p2c
-    const int32_t* rows_by_key;       // table_rows - 1 - row(-o) for o = j - i from 1 - length, and some more
-    const int32_t* rows_by_query;     // row(o) for o = i - j from 1 - length, and some more
-    const uint8_t* key_mask;          // (batch, length), 0 where no query may see the key, or null
-    const uint8_t* pair_mask;         // 0 where query i may not see key j, contiguous in j, or null
-    int64_t query_batch, query_head, query_token;
-    int64_t key_batch, key_head, key_token;
-    int64_t value_batch, value_head, value_token;
-    int64_t pair_batch, pair_head, pair_query;  // bytes
-    int64_t batch, length, queries;   // queries: how many, from the first token on
-    int64_t heads, head_width, table_rows;
-    int64_t threads;
-    Team team;
-    float scale;
-    int32_t hides_queries;            // whether a query with key_mask 0 sees nothing
-};
-
-}  // extern "C"
 
 namespace {
 
@@ -256,7 +230,7 @@ private:
     Vec pick_c2p(int64_t r, int64_t j) const {
         const int32_t* rows = a_.rows_by_key + (j - first_ - r) + a_.length - 1;
         const int32_t lowest = *rows;
-        return pick(load(products_ + r * plan_.keys.stride + lowest - plan_.keys.first * PANEL), rows, lowest);
+        return permute(load(products_ + r * plan_.keys.stride + lowest - plan_.keys.first * PANEL), rows, lowest);
     }
 
     // Rows r .. r + LANES - 1 of the block, keys j .. j + LANES - 1: picked key by key, then transposed.
@@ -270,7 +244,7 @@ private:
             const int32_t* rows = a_.rows_by_query + (first_ + r - j - k) + a_.length - 1;
             const int32_t lowest = *rows;
             block[k] =
-                pick(load(head_.products + (j + k) * stride + lowest - plan_.queries.first * PANEL), rows, lowest);
+                permute(load(head_.products + (j + k) * stride + lowest - plan_.queries.first * PANEL), rows, lowest);
         }
         transpose(block);
     }
@@ -282,10 +256,10 @@ private:
             float* row = scores_ + r * score_stride_;
             for (int64_t j = first; j < last; j += LANES) {
                 Vec top = load(limits_ + j);
-                if (a_.pair_mask != nullptr) top = smaller(top, pair_limits(r, j));
-                const Vec score = smaller(top, load(row + j));  // in this order NaN stays NaN
+                if (a_.pair_mask != nullptr) top = min(top, pair_limits(r, j));
+                const Vec score = min(top, load(row + j));  // in this order NaN stays NaN
                 store(row + j, score);
-                largest = larger(largest, score);
+                largest = max(largest, score);
             }
             store(largest_ + r * LANES, largest);
         }
@@ -375,7 +349,7 @@ void attend(const Arguments& a) {
     const int64_t key_blocks = (a.length + BLOCK_KEYS - 1) / BLOCK_KEYS;
     const int64_t query_blocks = (a.queries + BLOCK_QUERIES - 1) / BLOCK_QUERIES;
     if (heads % a.threads == 0 || heads >= 8 * a.threads) {  // a head on one thread: all stays in its cache
-        share(a.team, a.threads, heads, [&](int64_t number) {
+        parallel_for(a.team, a.threads, heads, [&](int64_t number) {
             const Head head(plan, number, group_scratch.floats(floats));
             for (int64_t b = 0; b < key_blocks; ++b) prepare_keys(head, b * BLOCK_KEYS);
             for (int64_t b = 0; b < query_blocks; ++b) attend(head, b * BLOCK_QUERIES);
@@ -386,11 +360,11 @@ void attend(const Arguments& a) {
     float* prepared = group_scratch.floats(group * floats);
     for (int64_t start = 0; start < heads; start += group) {
         const int64_t count = heads - start < group ? heads - start : group;
-        share(a.team, a.threads, count * key_blocks, [&](int64_t task) {
+        parallel_for(a.team, a.threads, count * key_blocks, [&](int64_t task) {
             const int64_t h = task / key_blocks;
             prepare_keys(Head(plan, start + h, prepared + h * floats), task % key_blocks * BLOCK_KEYS);
         });
-        share(a.team, a.threads, count * query_blocks, [&](int64_t task) {
+        parallel_for(a.team, a.threads, count * query_blocks, [&](int64_t task) {
             const int64_t h = task / query_blocks;
             attend(Head(plan, start + h, prepared + h * floats), task % query_blocks * BLOCK_QUERIES);
         });

@@ -1,6 +1,8 @@
 // What Python calls (library.py): C functions, and structs of pointers and sizes. Nothing here checks its
 // arguments; library.py and its callers do.
 
+#include "abi.h"
+#include "cpu_features.h"
 #include "layer.h"
 
 #define EXPORTED __attribute__((visibility("default")))
@@ -29,6 +31,13 @@ EXPORTED int debertav3_is_ready() { return is_ready() ? 1 : 0; }
 
 // From which sources this was compiled: build.py's sources_digest().
 EXPORTED uint64_t debertav3_sources() { return DEBERTAV3_SOURCES; }
+
+// Sizes of the structs in bytes, in the order of abi.h.
+EXPORTED int64_t debertav3_struct_size(int64_t number) {
+    constexpr int64_t SIZES[] = {sizeof(LinearArguments), sizeof(AttentionArguments), sizeof(NormArguments),
+                                 sizeof(LayerArguments)};
+    return SIZES[number];
+}
 
 EXPORTED int64_t debertav3_table_floats(int64_t rows, int64_t width) { return round_up(rows, PANEL) * width; }
 
@@ -67,8 +76,8 @@ EXPORTED int debertav3_layer(const LayerArguments* arguments) {
 EXPORTED int debertav3_linear(const LinearArguments* linear, const float* x, int64_t rows, float* y, int64_t threads,
                               Team team) {
     return guarded([&] {
-        const Input input(x, rows, linear->in, linear->parts,
-                          layer_scratch.floats(Input::block_floats(rows, linear->in, linear->parts)));
+        const Input input(x, rows, linear->in, linear->kind,
+                          layer_scratch.floats(Input::block_floats(rows, linear->in, linear->kind)));
         prepare(team, threads, input);
         const Write write{y, linear->out, nullptr};
         multiply(team, threads, Product<Write>{*linear, input, write});

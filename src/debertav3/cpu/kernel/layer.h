@@ -5,23 +5,7 @@
 #include <initializer_list>
 
 #include "attention.h"
-#include "ends.h"
-
-extern "C" {
-
-// Mirrored in library.py. `attention` has no pointers to queries, keys, values and output: they are made here.
-struct LayerArguments {
-    LinearArguments query, key, value, output, widen, narrow;
-    NormArguments attention_norm, output_norm;
-    AttentionArguments attention;
-    const float* states;   // (batch, length, width): keys and values, and queries unless these have their own
-    const float* queries;  // (batch, attention.queries, width), or null
-    float* out;            // (batch, attention.queries, width)
-    int64_t width;
-    float epsilon;
-};
-
-}  // extern "C"
+#include "epilogue.h"
 
 namespace {
 
@@ -33,7 +17,7 @@ void multiply(Team team, int64_t threads, const Products&... products) {
     const int64_t counts[] = {products.tasks()...};
     int64_t total = 0;
     for (const int64_t count : counts) total += count;
-    share<Tiles>(team, threads, total, [&](int64_t task) {
+    parallel_for<Tiles>(team, threads, total, [&](int64_t task) {
         int64_t number = 0;
         const auto run_if_its = [&](const auto& product) {
             const int64_t count = counts[number++];
@@ -47,7 +31,7 @@ void multiply(Team team, int64_t threads, const Products&... products) {
 template <typename Row>
 void for_rows(Team team, int64_t threads, int64_t rows, const Row& row) {
     constexpr int64_t ROWS = 16;
-    share(team, threads, (rows + ROWS - 1) / ROWS, [&](int64_t task) {
+    parallel_for(team, threads, (rows + ROWS - 1) / ROWS, [&](int64_t task) {
         const int64_t last = (task + 1) * ROWS < rows ? (task + 1) * ROWS : rows;
         for (int64_t r = task * ROWS; r < last; ++r) row(r);
     });
@@ -59,8 +43,8 @@ void prepare(Team team, int64_t threads, const Input& input) {
 
 // The input of the output of attention, or that of the feed-forward part: one after the other.
 inline int64_t narrow_floats(const LayerArguments& a, int64_t rows) {
-    return std::max(Input::block_floats(rows, a.width, a.output.parts),
-                    Input::block_floats(rows, a.width, a.widen.parts));
+    return std::max(Input::block_floats(rows, a.width, a.output.kind),
+                    Input::block_floats(rows, a.width, a.widen.kind));
 }
 
 // Blocks of floats behind one another.
@@ -75,24 +59,24 @@ class SharedInput {
 public:
     template <typename... Linears>
     SharedInput(const float* x, int64_t rows, int64_t width, float* block, const Linears&... linears)
-        : has_floats_(((linears.parts != INT8) || ...)),
-          has_ints_(((linears.parts == INT8) || ...)),
-          floats_(x, rows, width, largest({linears.parts...}), block),
-          ints_(x, rows, width, INT8, block + (has_floats_ ? Input::block_floats(rows, width, floats_.parts) : 0)) {}
+        : has_floats_(((linears.kind != INT8) || ...)),
+          has_ints_(((linears.kind == INT8) || ...)),
+          floats_(x, rows, width, largest({linears.kind...}), block),
+          ints_(x, rows, width, INT8, block + (has_floats_ ? Input::block_floats(rows, width, floats_.kind) : 0)) {}
 
     // Room for both.
     static int64_t block_floats(const LayerArguments& a, int64_t rows) {
         const LinearArguments* const linears[] = {&a.query, &a.key, &a.value};
         int64_t floats = 0, ints = 0;
         for (const LinearArguments* linear : linears) {
-            const int64_t count = Input::block_floats(rows, a.width, linear->parts);
-            int64_t& most = linear->parts == INT8 ? ints : floats;
+            const int64_t count = Input::block_floats(rows, a.width, linear->kind);
+            int64_t& most = linear->kind == INT8 ? ints : floats;
             most = most < count ? count : most;
         }
         return floats + ints;
     }
 
-    const Input& of(const LinearArguments& linear) const { return linear.parts == INT8 ? ints_ : floats_; }
+    const Input& of(const LinearArguments& linear) const { return linear.kind == INT8 ? ints_ : floats_; }
     bool needs_preparing() const { return has_ints_ || floats_.needs_preparing(); }
     void prepare(int64_t r) const {
         if (has_floats_) floats_.prepare(r);
@@ -100,7 +84,7 @@ public:
     }
 
 private:
-    static int64_t largest(std::initializer_list<int64_t> numbers) { return std::max(numbers); }
+    static WeightKind largest(std::initializer_list<WeightKind> kinds) { return std::max(kinds); }
 
     const bool has_floats_, has_ints_;
     const Input floats_, ints_;
@@ -113,20 +97,20 @@ void finish_rows(const LayerArguments& a, const float* context, const float* res
     const int64_t threads = a.attention.threads, width = a.width, inner = a.widen.out;
     float* const attended = take_floats(block, rows * width);
     float* const narrow = take_floats(block, narrow_floats(a, rows));
-    float* const wide_block = take_floats(block, Input::block_floats(rows, inner, a.narrow.parts));
+    float* const wide_block = take_floats(block, Input::block_floats(rows, inner, a.narrow.kind));
     float* const wide = take_floats(block, rows * inner);
 
-    const Input context_input(context, rows, width, a.output.parts, narrow);
+    const Input context_input(context, rows, width, a.output.kind, narrow);
     prepare(team, threads, context_input);
     const Write to_attended{attended, width, residual};
     multiply(team, threads, Product<Write>{a.output, context_input, to_attended});
-    const Input attended_input(attended, rows, width, a.widen.parts, narrow);
+    const Input attended_input(attended, rows, width, a.widen.kind, narrow);
     for_rows(team, threads, rows, [&](int64_t r) {
         normalize(attended + r * width, width, a.attention_norm, a.epsilon);
         attended_input.prepare(r);
     });
 
-    const Input wide_input(wide, rows, inner, a.narrow.parts, wide_block);
+    const Input wide_input(wide, rows, inner, a.narrow.kind, wide_block);
     const WriteActivated to_wide{wide_input, wide, 0};
     multiply(team, threads, Product<WriteActivated>{a.widen, attended_input, to_wide});
     if (!wide_input.are_tiles()) prepare(team, threads, wide_input);
@@ -186,13 +170,13 @@ public:
     void finish(const float* context, const float* residual, float* out) {
         const int64_t width = a_.width;
         const Write to_attended{attended_, width, residual}, to_out{out, width, attended_};
-        const Input context_input(context, rows_, width, a_.output.parts, narrow_);
+        const Input context_input(context, rows_, width, a_.output.kind, narrow_);
         context_input.prepare_all();
         Product<Write>{a_.output, context_input, to_attended}.run_all(products_);
         for (int64_t r = 0; r < rows_; ++r) normalize(attended_ + r * width, width, a_.attention_norm, a_.epsilon);
-        const Input attended(attended_, rows_, width, a_.widen.parts, narrow_);
+        const Input attended(attended_, rows_, width, a_.widen.kind, narrow_);
         attended.prepare_all();
-        if (a_.narrow.parts == INT8)
+        if (a_.narrow.kind == INT8)
             feed_forward_at_once(attended, to_out);
         else
             feed_forward_by_columns(attended, to_out);
@@ -204,11 +188,11 @@ private:
         int64_t attended, narrow, wide_block, wide, sums, products;
 
         Sizes(const LayerArguments& a, int64_t rows) {
-            const bool is_int8 = a.narrow.parts == INT8;
+            const bool is_int8 = a.narrow.kind == INT8;
             const int64_t inner = is_int8 ? a.widen.out : INNER;
             attended = rows * a.width;
             narrow = std::max(narrow_floats(a, rows), SharedInput::block_floats(a, rows));
-            wide_block = Input::block_floats(rows, inner, a.narrow.parts);
+            wide_block = Input::block_floats(rows, inner, a.narrow.kind);
             wide = rows * inner;
             sums = is_int8 ? 0 : rows * round_up(a.width, PANEL);
             products = rows * PANEL;
@@ -235,7 +219,7 @@ private:
     // Adds what INNER columns, from `column` on, contribute to the sums.
     void add_columns(const Input& attended, int64_t column) {
         const int64_t left = a_.widen.out - column, columns = left < INNER ? left : INNER;
-        const Input wide(wide_, rows_, columns, a_.narrow.parts, wide_block_);
+        const Input wide(wide_, rows_, columns, a_.narrow.kind, wide_block_);
         const WriteActivated to_wide{wide, wide_, column};
         Product<WriteActivated>{a_.widen, attended, to_wide}.run_panels(
             column / PANEL, (column + columns + PANEL - 1) / PANEL, products_);
@@ -250,14 +234,14 @@ private:
 };
 
 int64_t finish_floats(const LayerArguments& a, int64_t rows) {
-    return rows * a.width + narrow_floats(a, rows) + Input::block_floats(rows, a.widen.out, a.narrow.parts) +
+    return rows * a.width + narrow_floats(a, rows) + Input::block_floats(rows, a.widen.out, a.narrow.kind) +
            rows * a.widen.out + 4 * 16;
 }
 
 // Rows first, first + chunk, ... of `rows`, each chunk on one thread.
 template <typename Run>
 void for_chunks(const LayerArguments& a, int64_t rows, int64_t chunk, const Run& run) {
-    share<Tiles>(a.attention.team, a.attention.threads, (rows + chunk - 1) / chunk, [&](int64_t task) {
+    parallel_for<Tiles>(a.attention.team, a.attention.threads, (rows + chunk - 1) / chunk, [&](int64_t task) {
         const int64_t first = task * chunk;
         run(first, rows - first < chunk ? rows - first : chunk);
     });
@@ -292,7 +276,7 @@ void project(const LayerArguments& a, float* block, float* q, float* k, float* v
             multiply(team, threads, Product<Write>{a.query, states.of(a.query), to_q}, key, value);
     }
     if (!has_own) return;
-    const Input queries(a.queries, attention.batch * attention.queries, width, a.query.parts, block);
+    const Input queries(a.queries, attention.batch * attention.queries, width, a.query.kind, block);
     prepare(team, threads, queries);
     multiply(team, threads, Product<Write>{a.query, queries, to_q});
 }

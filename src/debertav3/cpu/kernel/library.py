@@ -23,7 +23,7 @@ VARIABLE = "DEBERTAV3_KERNEL"
 
 
 class WeightKind(enum.IntEnum):
-    """What a packed weight is, and how it is multiplied: ``WeightKind`` of ``linear.h``."""
+    """What a packed weight is, and how it is multiplied: ``WeightKind`` of ``abi.h``."""
 
     INT8 = 0
     TWO_BF16 = 2
@@ -37,7 +37,7 @@ def _fields(kind: type, *names: str) -> tuple[tuple[str, type], ...]:
 
 
 class LinearArguments(ctypes.Structure):
-    """A linear layer; ``linear.h`` says what the fields mean."""
+    """A linear layer; ``abi.h`` says what the fields mean."""
 
     _fields_ = (
         *_fields(ctypes.c_void_p, "weight", "bias"),
@@ -47,7 +47,7 @@ class LinearArguments(ctypes.Structure):
 
 
 class AttentionArguments(ctypes.Structure):
-    """One call of attention; ``attention.h`` says what the fields mean."""
+    """One call of attention; ``abi.h`` says what the fields mean."""
 
     _fields_ = (
         *_fields(ctypes.c_void_p, "query", "key", "value", "out"),
@@ -72,7 +72,7 @@ class NormArguments(ctypes.Structure):
 
 
 class LayerArguments(ctypes.Structure):
-    """One layer of the encoder; ``layer.h`` says what the fields mean."""
+    """One layer of the encoder; ``abi.h`` says what the fields mean."""
 
     _fields_ = (
         *_fields(LinearArguments, "query", "key", "value", "output", "widen", "narrow"),
@@ -110,6 +110,11 @@ class Kernel:
             raise OSError(f"this machine does not run {self.name}")
         if function("sources", ctypes.c_uint64)() != sources_digest():
             raise OSError(f"{path} was compiled from other sources: install the package again")
+        struct_size = function("struct_size", size, size)
+        for index, mirror in enumerate((LinearArguments, AttentionArguments, NormArguments, LayerArguments)):
+            theirs, ours = struct_size(index), ctypes.sizeof(mirror)
+            if theirs != ours:
+                raise OSError(f"{path}: {mirror.__name__} has {theirs} bytes there and {ours} in library.py")
         self.more_rows: int = function("more_rows", size)()
         self._table_floats = function("table_floats", size, size, size)
         self._pack_table = function("pack_table", None, pointer, size, size, ctypes.c_float, pointer)

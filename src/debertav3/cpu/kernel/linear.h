@@ -1,48 +1,19 @@
-// Linear layers, y = x W^T + b, with W laid out once: fp32 (parts.h with AMX, otherwise in registers) or int8 (int8.h).
+// Linear layers, y = x W^T + b, with W laid out once: fp32 (amx_fp32.h with AMX, otherwise in registers) or int8 (gemm_int8.h).
 #pragma once
 
 #include <cstring>
 
-#include "int8.h"
+#include "abi.h"
+#include "gemm_int8.h"
 #if defined(__AMX_BF16__)
-#include "parts.h"
+#include "amx_fp32.h"
 #endif
 
 namespace {
 
 constexpr int64_t CHUNK_ROWS = 128;  // rows that meet a panel of weights together
-constexpr int64_t INT8 = 0;          // in place of `parts`
 
-}  // namespace
-
-extern "C" {
-
-// Mirrored in library.py.
-struct LinearArguments {
-    void* weight;       // as debertav3_pack_linear or debertav3_pack_int8 made it; never written
-    const float* bias;  // (out) or null
-    int64_t in, out;
-    int64_t parts;      // bf16 numbers for one fp32 number, 2 or 3 (the same without AMX); INT8 for int8
-};
-
-}  // extern "C"
-
-namespace {
-
-#if defined(__AMX_BF16__)
-
-// Whether this processor has what was compiled for, and Linux lets this process use it.
-inline bool is_ready() {
-    constexpr long ASK_PERMISSION = 0x1023, TILE_DATA = 18;  // arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
-    unsigned a, b, c, d;
-    __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(0));
-    const bool has_tiles = (d >> 22 & 1) != 0 && (d >> 24 & 3) == 3;  // AMX-BF16, AMX-TILE and AMX-INT8
-    __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(1));
-    const bool has_conversion = (a >> 5 & 1) != 0;  // AVX512-BF16
-    return has_tiles && has_conversion && syscall(SYS_arch_prctl, ASK_PERMISSION, TILE_DATA) == 0;
-}
-
-#else
+#if !defined(__AMX_BF16__)
 
 constexpr int64_t STEP = 1;  // inputs are padded to a multiple of it
 
@@ -69,16 +40,6 @@ inline void multiply_floats(const FloatRows& input, int64_t first, int64_t rows,
     }
 }
 
-inline bool is_ready() {
-#if defined(__AVX512VNNI__)
-    unsigned a, b, c, d;
-    __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(0));
-    return (c >> 11 & 1) != 0;
-#else
-    return true;
-#endif
-}
-
 #endif
 
 // Weights in fp32, in panels.
@@ -102,28 +63,28 @@ inline void multiply_chunk(const LinearArguments& linear, int64_t first_input, c
 // The left side of products with a layer in fp32 or int8, (rows, depth).
 struct Input {
     const float* x;
-    int64_t rows, depth, parts;
+    int64_t rows, depth;
+    WeightKind kind;
     FloatRows floats;
     QuantizedRows quantized;
 
-    static int64_t block_floats(int64_t rows, int64_t depth, int64_t parts) {
-        return round_up(parts == INT8 ? QuantizedRows::floats(rows, depth) : FloatRows::floats(rows, depth, parts),
-                        16);
+    static int64_t block_floats(int64_t rows, int64_t depth, WeightKind kind) {
+        return round_up(kind == INT8 ? QuantizedRows::floats(rows, depth) : FloatRows::floats(rows, depth, kind), 16);
     }
-    Input(const float* numbers, int64_t count, int64_t width, int64_t num_parts, float* block)
+    Input(const float* numbers, int64_t count, int64_t width, WeightKind of, float* block)
         : x(numbers),
           rows(count),
           depth(width),
-          parts(num_parts),
-          floats(numbers, width, num_parts, block),
+          kind(of),
+          floats(numbers, width, of, block),
           quantized(block, count, width) {}
 
     // Whether what writes the numbers writes them into tiles, instead of to x.
-    bool are_tiles() const { return FloatRows::ARE_TILES && parts != INT8; }
-    bool needs_preparing() const { return FloatRows::ARE_TILES || parts == INT8; }
+    bool are_tiles() const { return FloatRows::ARE_TILES && kind != INT8; }
+    bool needs_preparing() const { return FloatRows::ARE_TILES || kind == INT8; }
     // Row r, from x.
     void prepare(int64_t r) const {
-        if (parts == INT8)
+        if (kind == INT8)
             quantize_row(x + r * depth, depth, quantized, r);
         else
             floats.prepare(r);
@@ -168,7 +129,7 @@ struct Product {
 
     // `products` has room for rows, padded to 32, x PANEL.
     void run(int64_t first, int64_t rows, int64_t panel, float* products) const {
-        if (linear.parts == INT8)
+        if (linear.kind == INT8)
             multiply_int8_chunk(Int8Weights(linear.weight, linear.out), linear.in, input.quantized, first, rows, panel,
                                 products);
         else

@@ -21,15 +21,15 @@ inline Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
 inline Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
 inline Vec divide(Vec a, Vec b) { return _mm512_div_ps(a, b); }
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
-inline Vec larger(Vec a, Vec b) { return _mm512_max_ps(a, b); }
-inline Vec smaller(Vec a, Vec b) { return _mm512_min_ps(a, b); }
+inline Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+inline Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
 inline float sum_of(Vec v) { return _mm512_reduce_add_ps(v); }
 inline float largest_of(Vec v) { return _mm512_reduce_max_ps(v); }
-inline Vec nearest(Vec v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline Vec round(Vec v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 inline Vec times_power_of_two(Vec v, Vec n) { return _mm512_scalef_ps(v, n); }
 
 // Lane l takes v[index[l] - first], which must be one of the 16 lanes.
-inline Vec pick(Vec v, const int32_t* index, int32_t first) {
+inline Vec permute(Vec v, const int32_t* index, int32_t first) {
     return _mm512_permutexvar_ps(_mm512_sub_epi32(_mm512_loadu_si512(index), _mm512_set1_epi32(first)), v);
 }
 
@@ -79,9 +79,9 @@ inline Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
 inline Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
 inline Vec divide(Vec a, Vec b) { return _mm256_div_ps(a, b); }
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
-inline Vec larger(Vec a, Vec b) { return _mm256_max_ps(a, b); }
-inline Vec smaller(Vec a, Vec b) { return _mm256_min_ps(a, b); }
-inline Vec nearest(Vec v) { return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+inline Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
+inline Vec round(Vec v) { return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 
 inline float sum_of(Vec v) {
     __m128 x = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
@@ -100,7 +100,7 @@ inline Vec times_power_of_two(Vec v, Vec n) {  // for n >= -126
     return _mm256_mul_ps(v, _mm256_castsi256_ps(bits));
 }
 
-inline Vec pick(Vec v, const int32_t* index, int32_t first) {
+inline Vec permute(Vec v, const int32_t* index, int32_t first) {
     const __m256i place = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(index));
     return _mm256_permutevar8x32_ps(v, _mm256_sub_epi32(place, _mm256_set1_epi32(first)));
 }
@@ -135,8 +135,8 @@ inline void transpose(Vec (&v)[LANES]) {
 
 // e^x for x <= 88, within 2 units in the last place; below -87 it stays at e^-87.
 inline Vec exponential(Vec x) {
-    x = larger(splat(-87.0f), x);
-    const Vec n = nearest(mul(x, splat(1.44269504f)));
+    x = max(splat(-87.0f), x);
+    const Vec n = round(mul(x, splat(1.44269504f)));
     Vec r = fma(n, splat(-0.693359375f), x);  // ln 2 in two parts: the first times n is exact
     r = fma(n, splat(2.12194440e-4f), r);
     Vec y = splat(1.9875691500e-4f);  // minimax on [-ln2/2, ln2/2], Cephes expf

@@ -4,12 +4,9 @@
 // through the first-level cache: reading them takes longer than that.
 #pragma once
 
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <atomic>
 
-#include "int8.h"
+#include "gemm_int8.h"
 
 namespace {
 
@@ -36,7 +33,7 @@ public:
 };
 
 // 16 numbers as bf16; what bf16 cannot hold stays in x.
-inline __m256i take_part(Vec& x) {
+inline __m256i split_bf16(Vec& x) {
     const __m256i part = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x));
     x = sub(x, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(part), 16)));
     return part;
@@ -45,8 +42,8 @@ inline __m256i take_part(Vec& x) {
 // 32 numbers of a row into its place in `parts` tiles, `distance` apart.
 inline void split(Vec low, Vec high, int64_t parts, uint16_t* place, int64_t distance) {
     for (int p = 0;; ++p, place += distance) {
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(place), take_part(low));
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(place + LANES), take_part(high));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(place), split_bf16(low));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(place + LANES), split_bf16(high));
         if (p + 1 == parts) return;
     }
 }

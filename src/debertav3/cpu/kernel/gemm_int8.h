@@ -10,7 +10,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "product.h"
+#include "gemm_tile.h"
 
 namespace {
 

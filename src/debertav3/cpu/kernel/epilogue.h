@@ -6,19 +6,11 @@
 
 #include "linear.h"
 
-extern "C" {
-
-struct NormArguments {
-    const float *weight, *bias;  // (width)
-};
-
-}  // extern "C"
-
 namespace {
 
 // x * Phi(x), the exact GELU. erf is a rational function of 13th degree on [-4, 4], as in Eigen's float version.
 inline Vec gelu(Vec x) {
-    const Vec z = smaller(splat(4.0f), larger(splat(-4.0f), mul(x, splat(0.70710678f))));
+    const Vec z = min(splat(4.0f), max(splat(-4.0f), mul(x, splat(0.70710678f))));
     const Vec s = mul(z, z);
     Vec top = splat(-2.72614225801306e-10f);
     top = fma(top, s, splat(2.77068142495902e-08f));
@@ -104,7 +96,7 @@ struct WriteActivated {
                     const Bias bias) const {
 #if defined(__AMX_BF16__)
         if (next.are_tiles()) {
-            const int64_t step = (column - first_column) / STEP, parts = next.parts;
+            const int64_t step = (column - first_column) / STEP, parts = static_cast<int64_t>(next.kind);
             for (int64_t start = 0; start < rows; start += PANEL) {
                 uint16_t* place = next.floats.tile(first + start, step);
                 const int64_t count = rows - start < PANEL ? rows - start : PANEL;

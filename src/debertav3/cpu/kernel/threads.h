@@ -48,7 +48,7 @@ struct Work {
 
 // task(0), ..., task(count - 1), each on some thread. Throws std::bad_alloc if a task did.
 template <typename Setting = Nothing, typename Task>
-void share(Team team, int64_t threads, int64_t count, const Task& task) {
+void parallel_for(Team team, int64_t threads, int64_t count, const Task& task) {
     const int64_t wanted = threads < count ? threads : count;
     if (wanted < 1) return;
     using Shared = Work<Setting, Task>;
