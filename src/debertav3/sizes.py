@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError
+from .heads import ENCODER, MASKED_LM, MULTIPLE_CHOICE, REPLACED_TOKENS, SEQUENCE, SPANS, TOKENS
 from .model_folder import is_folder
 
 if TYPE_CHECKING:
@@ -287,14 +288,14 @@ def _masked_lm(shape: EncoderShape) -> int:
     return _linear(shape.width, shape.embedding_width) + 2 * shape.embedding_width + shape.vocab_size
 
 
-HEADS: dict[str, Callable[[EncoderShape, int], int]] = {
-    "encoder": lambda shape, labels: 0,
-    "sequence-classification": _pooled,
-    "multiple-choice": lambda shape, labels: _pooled(shape, 1),
-    "token-classification": lambda shape, labels: _linear(shape.width, labels),
-    "question-answering": lambda shape, labels: _linear(shape.width, 2),
-    "masked-lm": lambda shape, labels: _masked_lm(shape),
-    "replaced-token-detection": lambda shape, labels: _replaced_token(shape),
+HEAD_PARAMETERS: dict[str, Callable[[EncoderShape, int], int]] = {
+    ENCODER: lambda shape, labels: 0,
+    SEQUENCE: _pooled,
+    MULTIPLE_CHOICE: lambda shape, labels: _pooled(shape, 1),
+    TOKENS: lambda shape, labels: _linear(shape.width, labels),
+    SPANS: lambda shape, labels: _linear(shape.width, 2),
+    MASKED_LM: lambda shape, labels: _masked_lm(shape),
+    REPLACED_TOKENS: lambda shape, labels: _replaced_token(shape),
 }
 """Parameters of each head, from the encoder's shape and the number of labels."""
 
@@ -302,7 +303,7 @@ HEADS: dict[str, Callable[[EncoderShape, int], int]] = {
 def count_parameters(
     raw: Mapping[str, Any],
     *,
-    head: str = "encoder",
+    head: str = ENCODER,
     num_labels: int = 2,
     with_position_table: bool | None = None,
 ) -> ParameterCount:
@@ -310,7 +311,7 @@ def count_parameters(
 
     Args:
         raw: a configuration, e.g. ``SIZES["base"]`` or a checked ``config.json``.
-        head: a key of :data:`HEADS`.
+        head: a key of `heads.HEADS`.
         num_labels: classes of a classification head.
         with_position_table: whether there is an absolute position table although the input does not use it.
             ``None``: where this package's models have it, which is with the two heads of pre-training.
@@ -318,8 +319,8 @@ def count_parameters(
     Raises:
         UserError: if there is no such head.
     """
-    if head not in HEADS:
-        raise UserError(f"unknown head {head!r}: known heads are {', '.join(HEADS)}")
+    if head not in HEAD_PARAMETERS:
+        raise UserError(f"unknown head {head!r}: known heads are {', '.join(HEAD_PARAMETERS)}")
     shape = EncoderShape.from_raw(raw)
     width, inner = shape.width, shape.heads * shape.head_width
     attention = (3 + shape.position_projections) * _linear(width, inner) + _linear(inner, width)
@@ -327,7 +328,7 @@ def count_parameters(
     feed_forward = _linear(width, shape.feed_forward) + _linear(shape.feed_forward, width)
     keeps_positions = with_position_table
     if keeps_positions is None:
-        keeps_positions = shape.absolute_input or head in ("masked-lm", "replaced-token-detection")
+        keeps_positions = shape.absolute_input or head in (MASKED_LM, REPLACED_TOKENS)
     kernel = shape.convolution_kernel
     return ParameterCount(
         word_embeddings=shape.vocab_size * shape.embedding_width,
@@ -340,7 +341,7 @@ def count_parameters(
         convolution=width * width // shape.convolution_groups * kernel + width + layer_norm
         if kernel > 0
         else 0,
-        head=HEADS[head](shape, num_labels),
+        head=HEAD_PARAMETERS[head](shape, num_labels),
     )
 
 
@@ -350,7 +351,7 @@ def count_released(raw: Mapping[str, Any]) -> ParameterCount:
     Counted so, the backbone rounds to the published 22, 44, 86 and 304 million; the bare encoder does not
     (21, 43, 85 and 303).
     """
-    return count_parameters(raw, head="replaced-token-detection")
+    return count_parameters(raw, head=REPLACED_TOKENS)
 
 
 def flops_per_token(raw: Mapping[str, Any], *, length: int) -> int:

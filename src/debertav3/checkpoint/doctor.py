@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 
-from .. import models
 from ..errors import UserError
+from ..heads import ENCODER, MULTIPLE_CHOICE, SEQUENCE, heads_in
 from ..model_folder import GENERATOR, GENERATOR_BESIDE, locate, member
+from ..models import class_of
 from ..sizes import EncoderShape, size_of
 from ..tokenization import DebertaV3Tokenizer
 from . import files, keys
@@ -18,11 +18,6 @@ from .diagnosis import Diagnosis, Fault
 from .opening import expected_shapes, has_default_names
 from .sanity import ABSURD, is_absurd, look_at_table, looks_untrained, row_zero_ratio
 from .weights import Weights
-
-CLASSES: dict[str, type[PreTrainedModel]] = {
-    head: getattr(models, name) for name, head in keys.CLASS_HEADS.items()
-}
-"""Our class for each head."""
 
 NLI_NAMES = {"entailment", "neutral", "contradiction"}
 
@@ -138,27 +133,26 @@ def _wanted_shapes(
     # The layers that are there: a configuration may claim any number.
     config = build_config({**raw, "num_hidden_layers": max(layers, 1)})
     wanted: dict[str, tuple[int, ...]] = {}
-    for head in diagnosis.heads or ["encoder"]:
-        arguments = {"has_legacy_head": True} if head == "legacy-masked-lm" else {}
-        kind = CLASSES[head.removeprefix("legacy-")]
-        wanted |= expected_shapes(kind, config, **arguments)
+    for head in diagnosis.heads or [ENCODER]:
+        arguments = {"has_legacy_head": True} if head.startswith(keys.LEGACY) else {}
+        wanted |= expected_shapes(class_of(head.removeprefix(keys.LEGACY)), config, **arguments)
     return wanted
 
 
 def _examine_labels(
     diagnosis: Diagnosis, raw: Mapping[str, Any], stored: Mapping[str, files.StoredTensor]
 ) -> None:
-    declared = [keys.CLASS_HEADS[name] for name in raw.get("architectures") or () if name in keys.CLASS_HEADS]
-    pooled = {"sequence-classification", "multiple-choice"}
-    found = {*diagnosis.heads, "encoder", *(pooled if pooled & {*diagnosis.heads} else ())}
+    declared = [head.name for head in heads_in(raw.get("architectures"))]
+    pooled = {SEQUENCE, MULTIPLE_CHOICE}
+    found = {*diagnosis.heads, ENCODER, *(pooled if pooled & {*diagnosis.heads} else ())}
     for head in declared:
-        if head not in found and f"legacy-{head}" not in found:
+        if head not in found and keys.LEGACY + head not in found:
             diagnosis.add_fault(
                 f"config.json says the head is {head}, and the weights have none",
                 "use the original file, or fine-tune: a new head answers at random",
             )
     classifier = stored.get("classifier.weight")
-    if classifier is None or len(classifier.shape) != 2 or "multiple-choice" in declared:
+    if classifier is None or len(classifier.shape) != 2 or MULTIPLE_CHOICE in declared:
         return
     names = raw.get("id2label")
     if names is None and classifier.shape[0] != 1:

@@ -13,6 +13,7 @@ import torch
 from transformers import DebertaV2Config, PreTrainedModel
 
 from ..errors import UserError
+from ..heads import MASKED_LM
 from ..model_folder import locate
 from ..models import DebertaV2ForMaskedLM
 from ..sizes import EncoderShape
@@ -147,7 +148,7 @@ def check_body(
 
 def _head_arguments(head: type[PreTrainedModel], stored: Mapping[str, files.StoredTensor]) -> dict[str, Any]:
     heads = keys.heads_of(stored)
-    is_legacy = "legacy-masked-lm" in heads and "masked-lm" not in heads
+    is_legacy = keys.LEGACY + MASKED_LM in heads and MASKED_LM not in heads
     return {"has_legacy_head": True} if is_legacy and issubclass(head, DebertaV2ForMaskedLM) else {}
 
 

@@ -54,15 +54,16 @@ def describe(model: str, *, length: int) -> dict[str, Any]:
 def _read_checkpoint(path: str) -> tuple[dict[str, Any], str]:
     """A checkpoint's configuration, and its head by the class that the configuration names."""
     from ..checkpoint.configuration import read_config
-    from ..checkpoint.keys import CLASS_HEADS
+    from ..heads import ENCODER, heads_in
     from ..model_folder import locate
 
     raw = read_config(locate(path))
-    heads = [CLASS_HEADS[name] for name in raw.get("architectures") or () if name in CLASS_HEADS]
-    return raw, heads[0] if heads else "encoder"
+    heads = heads_in(raw.get("architectures"))
+    return raw, heads[0].name if heads else ENCODER
 
 
 def _facts(raw: Mapping[str, Any], *, name: str | None, head: str | None, length: int) -> dict[str, Any]:
+    from ..heads import MASKED_LM, REPLACED_TOKENS
     from ..sizes import (
         DTYPE_BYTES,
         PUBLISHED,
@@ -75,7 +76,7 @@ def _facts(raw: Mapping[str, Any], *, name: str | None, head: str | None, length
     shape = EncoderShape.from_raw(raw)
     labels = len(raw.get("id2label") or (0, 1))
     if head is None:  # the head that the authors pre-trained with
-        head = "masked-lm" if shape.convolution_kernel else "replaced-token-detection"
+        head = MASKED_LM if shape.convolution_kernel else REPLACED_TOKENS
     count = count_parameters(raw, head=head, num_labels=labels)
     is_released = name in PUBLISHED and SIZES[name]["vocab_size"] == shape.vocab_size
     published = PUBLISHED[name] if name and is_released else None
