@@ -345,7 +345,7 @@ def test_what_no_run_has_left_is_not_written_over(
 @pytest.mark.parametrize("resume", [False, True])
 def test_the_folder_of_the_model_is_not_written_over(tiny: Path, configure: Configure, resume: bool) -> None:
     before = {path: path.read_bytes() for path in tiny.iterdir()}
-    with pytest.raises(UserError, match="is the folder of --model"):
+    with pytest.raises(UserError, match="is the input of --model"):
         train(configure(max_steps=1), tiny / ".." / tiny.name, resume=resume)
     assert {path: path.read_bytes() for path in tiny.iterdir()} == before
 
