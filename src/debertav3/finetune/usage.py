@@ -174,7 +174,7 @@ def _method(labels: Sequence[str], task: "Task") -> str:
 
 
 def _is_pair(task: "Task") -> bool:
-    return isinstance(task, TextTask) and len(task.columns) > 1
+    return isinstance(task, TextTask) and len(task.columns[0]) > 1
 
 
 def _with_transformers(
