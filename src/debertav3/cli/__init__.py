@@ -44,6 +44,8 @@ def _common(
 
 
 def _register() -> None:
+    if app.registered_commands:  # by an earlier call of `main` in this process
+        return
     # Each adds its commands to ``app``.
     from . import bench, data, doctor, export, finetune, info, nli, predict, pretrain, tokenizer, trim_vocab
 
@@ -85,7 +87,8 @@ def main() -> None:
     _end_cleanly_on_sigterm()
     try:
         _show_log()
-        app()
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except UserError as error:
         _fail(str(error))
     except KeyboardInterrupt:
@@ -102,6 +105,16 @@ def main() -> None:
         if error.errno is None:  # of a library, not of the system
             raise
         _fail(_reason(error))
+    except Exception as error:
+        # Wrong options. Versions of typer have classes of their own for them.
+        if not hasattr(error, "format_message"):
+            raise
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(2)
+        context = getattr(error, "ctx", None)
+        help_of = "debertav3" if context is None else context.command_path
+        _fail(f"{error.format_message().rstrip('.')}. See {help_of} --help.")
 
 
 def _fail(message: str) -> NoReturn:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .inputs import check_model
 from .options import Command
 
 if TYPE_CHECKING:
@@ -29,9 +30,7 @@ def doctor(
 
     Example: debertav3 doctor models/nano
     """
-    from ..model_folder import locate
-
-    locate(path)  # a wrong path is told before torch is loaded
+    check_model(path)  # a wrong path is told before torch is loaded
     from ..checkpoint.doctor import examine
 
     diagnosis = examine(path)

@@ -66,6 +66,10 @@ def export(
         overwrite=overwrite,
     )
     check_file("--calibration", calibration, advice="Give a file of examples, as predict reads them.")
+    if calibration is not None:
+        from ..tasks.tables import read_table
+
+        next(iter(read_table(calibration)), None)  # a wrong format shows at once
     check_model(model)
     from ..inference.export.run import export_model
 

@@ -203,7 +203,7 @@ def finetune(
     To repeat a run: debertav3 finetune --config my-nli/run.json --out again
     """
     log_to_stderr()
-    from ..finetune.folder import WRITTEN
+    from ..finetune.folder import WRITTEN, check_folder
     from ..finetune.preparation import read_data, resolve
     from ..finetune.records import changes_since, refuse_other_folder
     from ..runs.settings import read_record, read_settings
@@ -246,6 +246,8 @@ def finetune(
             "--config": config,
         },
     )
+    if is_first_process() and not settings.data.folds:
+        check_folder(settings, out, resume=resume)
     if record:
         refuse_other_folder(record, settings)
     data = read_data(settings)

@@ -38,6 +38,7 @@ def lock(path: str | Path, *, option: str = "--out") -> Iterator[None]:
     if _mine.get(name) == threading.get_ident():
         yield
         return
+    created = [folder for folder in (name.parent, *name.parent.parents) if not folder.exists()]
     handle = _acquire(name, path, option)
     _mine[name] = threading.get_ident()
     try:
@@ -48,6 +49,9 @@ def lock(path: str | Path, *, option: str = "--out") -> Iterator[None]:
         with suppress(OSError):
             name.unlink()
         os.close(handle)
+        for folder in created:  # deepest first; what the command has filled stays
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _existing(folder: Path) -> Path:
@@ -59,6 +63,8 @@ def _acquire(name: Path, path: str | Path, option: str) -> int:
         try:
             name.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(name, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            continue  # another command has just removed the empty folder that it had made
         except OSError as error:
             raise cannot_write(path, error) from None
         try:

@@ -1,6 +1,7 @@
 """JSON read strictly: what is not standard JSON is refused in one line that names the file."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -49,15 +50,21 @@ def read_json(path: str | Path) -> Any:
     return parse_json(content, str(path))
 
 
-def read_json_object(path: str | Path) -> dict[str, Any]:
+def read_json_object(path: str | Path, *, needs: Sequence[str] = ()) -> dict[str, Any]:
     """Read a JSON file that holds one object.
 
+    Args:
+        path: the file.
+        needs: keys that it must have, as a record of ours has.
+
     Raises:
-        UserError: as `read_json`, or if it holds anything else.
+        UserError: as `read_json`, or if it holds anything else, or a key is missing.
     """
     content = read_json(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a JSON {type(content).__name__}; need an object.")
+    if missing := [key for key in needs if key not in content]:
+        raise UserError(f"{path} is damaged or of another program: it has no {missing[0]!r}.")
     return content
 
 

@@ -1,7 +1,6 @@
 """Models by tasks by seeds: one table, made run by run; interrupted, the same command continues."""
 
 import hashlib
-import json
 import logging
 import re
 import statistics
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import replacing_text, write_json
+from ..files import read_json_object, replacing_text, write_json
 from ..tasks.glue import GLUE_TASKS
 from .config import FinetuneConfig
 from .folder import check_can_be_made
@@ -118,6 +117,7 @@ def compare(
         for task, sources in tasks.items()
     }
     check_can_be_made(out)
+    _refuse_foreign(out)
     _check(plan)
     found = Comparison(lines=[], failures=[])
     for (model, task), runs in plan.items():
@@ -133,14 +133,23 @@ def compare(
     return found
 
 
+def _refuse_foreign(out: Path) -> None:
+    """Refuse to write over a table that no comparison has written."""
+    table, text = out / "compare.json", out / "compare.md"
+    if table.exists():
+        read_json_object(table, needs=("seeds", "rows"))
+    elif text.exists():
+        raise UserError(
+            f"{text} is not of a comparison: there is no compare.json beside it. Take another --out."
+        )
+
+
 def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> None:
     """Find before the first training what would stop a later one: settings, data, models, tokenizers.
 
     Raises:
         UserError: if there is such a thing.
     """
-    from .opening import check_tokenizer  # loads torch: settings and data are checked before
-
     data: dict[str, Data] = {}
     read: dict[str, Mapping[str, Any]] = {}  # by task: its data are the same for all models and seeds
     for (_, task), runs in plan.items():
@@ -152,6 +161,8 @@ def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> Non
                 read[task] = data_facts(data[task])
             if _is_finished(folder):
                 _refuse_others(config, folder, data=read[task])
+    from .opening import check_tokenizer  # loads torch: settings and data are checked before
+
     for (model, task), runs in plan.items():
         waiting = [config for folder, config in runs.items() if not _is_finished(folder)]
         try:
@@ -171,7 +182,7 @@ def _refuse_others(config: FinetuneConfig, folder: Path, *, data: Mapping[str, A
     Raises:
         UserError: naming what differs.
     """
-    record = _read(folder / "run.json")
+    record = read_json_object(folder / "run.json", needs=("config", "data"))
     known, contents = record.get("contents", {}), run_contents(config, data)
     changed = changed_settings(record["config"], config, by_path=known_by_path(known, contents))
     changed += changes_between(known, contents)
@@ -215,11 +226,6 @@ def _ensure_run(config: FinetuneConfig, folder: Path) -> Failure | None:
     return None
 
 
-def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
-
-
 def _lines(model: str, task: str, finished: Sequence[tuple[int, Path]]) -> list[Line]:
     """The scores of one model on one task.
 
@@ -230,8 +236,8 @@ def _lines(model: str, task: str, finished: Sequence[tuple[int, Path]]) -> list[
     """
     if not finished:
         return []
-    reports = [_read(folder / "metrics.json") for _, folder in finished]
-    parameters = _read(finished[0][1] / "run.json")["parameters"]
+    reports = [read_json_object(folder / "metrics.json", needs=("dev", "train")) for _, folder in finished]
+    parameters = read_json_object(finished[0][1] / "run.json", needs=("parameters",))["parameters"]
     seconds = statistics.mean(report["train"]["seconds"] for report in reports)
     return [
         Line(
@@ -358,6 +364,8 @@ def _folder_of(out: Path, model: str, task: str, seed: int) -> Path:
     if plain == model:
         return out / f"{model}--{task}--{seed}"
     older = out / f"{plain}--{task}--{seed}"  # older versions gave x/y and x_y this one
-    if (older / "run.json").is_file() and _read(older / "run.json")["config"]["model"] == model:
+    if (older / "run.json").is_file() and read_json_object(older / "run.json", needs=("config",))["config"][
+        "model"
+    ] == model:
         return older
     return out / f"{plain}-{hashlib.sha256(model.encode()).hexdigest()[:8]}--{task}--{seed}"

@@ -1,6 +1,5 @@
 """Cross-validation: a run for each fold, the mean of their scores, and a prediction for every example."""
 
-import json
 import logging
 import statistics
 from collections.abc import Mapping, Sequence
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import replacing_text, write_json
+from ..files import read_json_object, replacing_text, write_json
 from ..tasks.table_writers import json_line
 from .config import FinetuneConfig
 from .outcomes import Outcome
@@ -61,7 +60,7 @@ def cross_validate(config: FinetuneConfig, data: Data, out: Path) -> dict[str, A
 def _refuse_others(folder: Path, config: FinetuneConfig) -> None:
     if not (folder / "run.json").exists():
         return
-    before = json.loads((folder / "run.json").read_text(encoding="utf-8"))["config"]
+    before = read_json_object(folder / "run.json", needs=("config",))["config"]
     changed = [name for name, value in config.to_dict().items() if before.get(name) != value]
     if changed:
         raise UserError(f"{folder} was made with another {', '.join(changed)}; take another --out.")
@@ -85,7 +84,7 @@ def _write_predictions(outcomes: Mapping[str, Sequence[Outcome]], data: Data, fo
 def _summary(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     scores: dict[str, list[float]] = {}
     for folder in folders:
-        report = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        report = read_json_object(folder / "metrics.json", needs=("dev",))
         (dev,) = report["dev"].values()
         for name in dev["majority_baseline"]:  # the names of the task's scores
             scores.setdefault(name, []).append(dev[name])

@@ -1,17 +1,15 @@
 """The folder of a run: what may be written over, what a resumed run must find unchanged, what is removed."""
 
 import contextlib
-import json
 import logging
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import remove_leftovers, write_json
+from ..files import Output, check_outputs, read_json_object, remove_leftovers, write_json
 from . import checkpoints
 from .config import FinetuneConfig
 from .records import changed_settings, changes_between, known_by_path
@@ -45,21 +43,12 @@ def checkpoints_of(out: Path) -> Path:
 
 
 def check_can_be_made(out: Path) -> None:
-    """Assert that files can be written to a folder that need not exist. Nothing is left there.
+    """Check that files can be written to a folder that need not exist. Nothing is left there.
 
     Raises:
-        UserError: if it is a file, lies in one, or the system does not let it be made or written to.
+        UserError: if it is a file, is below one, or the system does not let it be made or written to.
     """
-    try:
-        if out.exists() and not out.is_dir():
-            raise UserError(f"--out {out} is a file. Give a folder.")
-        path = out.absolute()
-        nearest = next(folder for folder in [path, *path.parents] if folder.exists())
-        # Only doing it tells: root may write everywhere by its rights, and yet nothing can be made in /proc.
-        with tempfile.TemporaryDirectory(prefix=".writable-", dir=nearest) as aside:
-            (aside / path.relative_to(nearest)).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {out} cannot be written: {error.strerror}. Give another folder.") from error
+    check_outputs([Output(option="--out", path=out, is_folder=True, may_exist=True)], inputs={})
 
 
 def starting_point(
@@ -71,7 +60,7 @@ def starting_point(
     labels: tuple[str, ...],
     resume: bool,
 ) -> Path | None:
-    """Return the checkpoint to go on from; None for the beginning. Nothing is written.
+    """Return the checkpoint to resume from; None for the beginning. Nothing is written.
 
     Args:
         config: the run.
@@ -85,30 +74,37 @@ def starting_point(
         UserError: if the folder holds another run, a model, or files that this run would write over, or if
             settings, data or labels are not those of the run that is to be resumed.
     """
-    check_can_be_made(out)
-    if Path(config.model).is_dir() and out.resolve() == Path(config.model).resolve():
-        raise UserError(
-            f"--out {out} is the folder of --model, which would be written over. Choose another folder."
-        )
+    check_folder(config, out, resume=resume)
+    if not resume:
+        return None
+    folder = checkpoints_of(out)
+    settings = folder / _SETTINGS
+    if settings.is_file():
+        before = read_json_object(settings)
+        _refuse_changes(before, config, data=data, contents=contents, labels=labels)
+    found = checkpoints.newest_complete(folder)
+    logger.info("resuming from %s", found or "the beginning: there is no complete checkpoint yet")
+    return found
+
+
+def check_folder(config: FinetuneConfig, out: Path, *, resume: bool) -> None:
+    """Check, before torch is loaded, that a run may use a folder. Nothing is written.
+
+    Raises:
+        UserError: if it holds another run, a model, or files that this run would write over.
+    """
+    output = Output(option="--out", path=out, is_folder=True, writes=WRITTEN, may_exist=True)
+    check_outputs([output], inputs={"--model": config.model})
     folder = checkpoints_of(out)
     is_finished = (out / "run.json").exists()
     if is_finished and resume:
         raise UserError(f"--out {out} holds a finished run; there is nothing to resume.")
     if is_finished or (checkpoints.numbered(folder) and not resume):
         raise UserError(
-            f"--out {out} already holds a run. Choose another folder, or add --resume to go on with it."
+            f"--out {out} already holds a run. Choose another folder, or add --resume to continue it."
         )
-    settings = folder / _SETTINGS
-    if not settings.is_file():
+    if not (folder / _SETTINGS).is_file():
         _refuse_foreign(out, folder)
-    if not resume:
-        return None
-    if settings.is_file():
-        before = json.loads(settings.read_text(encoding="utf-8"))
-        _refuse_changes(before, config, data=data, contents=contents, labels=labels)
-    found = checkpoints.newest_complete(folder)
-    logger.info("resuming from %s", found or "the beginning: there is no complete checkpoint yet")
-    return found
 
 
 def write_settings(

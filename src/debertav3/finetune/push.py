@@ -1,10 +1,10 @@
 """A trained folder to the Hugging Face Hub, in one commit."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import read_json_object
 from .usage import name_repository
 
 _CARD = "README.md"
@@ -71,5 +71,5 @@ def _card_of(folder: Path, *, repository: str) -> str:
     """The card with the repository's name in place of the one that the run gave; of older runs as it is."""
     card = (folder / _CARD).read_text(encoding="utf-8")
     record = folder / "run.json"
-    named = json.loads(record.read_text(encoding="utf-8")).get("out") if record.is_file() else None
+    named = read_json_object(record).get("out") if record.is_file() else None
     return name_repository(card, folder=named, repository=repository) if named else card

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingExtraError, UserError
-from ..files import replacing_text, write_json
+from ..files import read_json_object, replacing_text, write_json
 from ..runs.settings import settings_of
 from .config import FinetuneConfig, OptimizerConfig
 from .folder import check_can_be_made
@@ -102,6 +102,9 @@ def search(
     if not base.data.dev:
         raise UserError("nothing to search by: give --dev FILE.")
     check_can_be_made(out)
+    foreign = [name for name in ("search.json", "search.md") if (out / name).exists()]
+    if foreign and not (out / "study.log").exists():
+        raise UserError(f"{out / foreign[0]} is not of a search: there is no study.log. Take another --out.")
     contents = run_contents(base, data_facts(read_data(base)))
     study = _open_study(base, grid, out, contents=contents)
     grid = {key: list(dict.fromkeys(values)) for key, values in grid.items()}
@@ -253,7 +256,7 @@ def _score_of(
     except DivergedError as error:
         logger.warning("%s has failed: %s", folder.name, error)
         return None
-    report = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    report = read_json_object(folder / "metrics.json", needs=(data.task.best_metric,))
     score: float | None = report[data.task.best_metric]
     return score
 
