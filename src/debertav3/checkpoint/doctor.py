@@ -8,9 +8,10 @@ import torch
 
 from ..errors import UserError
 from ..heads import ENCODER, MULTIPLE_CHOICE, SEQUENCE, heads_in
+from ..layers.config import EncoderConfig
 from ..model_folder import GENERATOR, GENERATOR_BESIDE, locate, member
 from ..models import class_of
-from ..sizes import EncoderShape, size_of
+from ..sizes import size_of
 from ..tokenization import DebertaV3Tokenizer
 from . import files, keys
 from .configuration import build_config, read_config
@@ -52,14 +53,14 @@ def examine(path_or_name: str | Path) -> Diagnosis:
 
 def family_of(raw: Mapping[str, Any]) -> str:
     """Return the layout that a checked configuration describes."""
-    shape = EncoderShape.from_raw(raw)
-    if shape.convolution_kernel:
+    config = EncoderConfig.from_dict(raw)
+    if config.conv_kernel_size:
         return "DeBERTa V2 (with convolution)"
-    buckets_and_norm = raw.get("position_buckets", -1) > 0 and shape.relative_norm
+    buckets_and_norm = config.num_buckets > 0 and config.normalizes_relative_table
     if (
         buckets_and_norm
-        and shape.position_terms == 2
-        and not (shape.position_projections or shape.absolute_input)
+        and config.position_terms == 2
+        and not (config.position_projections or config.position_biased_input)
     ):
         return "DeBERTaV3"
     return "variant of DeBERTa V2"
@@ -124,7 +125,7 @@ def _wanted_shapes(
     diagnosis: Diagnosis, raw: Mapping[str, Any], stored: Mapping[str, files.StoredTensor]
 ) -> dict[str, tuple[int, ...]]:
     """The tensors that the configured encoder and the heads found should have."""
-    layers, configured = keys.count_layers(stored), EncoderShape.from_raw(raw).layers
+    layers, configured = keys.count_layers(stored), EncoderConfig.from_dict(raw).num_hidden_layers
     if layers != configured:
         diagnosis.add_fault(
             f"config.json says num_hidden_layers = {configured}, the weights have {layers}",
@@ -249,7 +250,7 @@ def _examine_tokenizer(diagnosis: Diagnosis, raw: Mapping[str, Any], folder: Pat
         return
     diagnosis.tokenizer = next(n for n in ("spm.model", "tokenizer.json") if (folder / n).is_file())
     diagnosis.tokenizer_size = len(tokenizer)
-    vocab_size = EncoderShape.from_raw(raw).vocab_size
+    vocab_size = EncoderConfig.from_dict(raw).vocab_size
     if len(tokenizer) > vocab_size:
         diagnosis.add_fault(
             f"the tokenizer has {len(tokenizer):,} ids and the model {vocab_size:,} embeddings",
