@@ -144,7 +144,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             **_further(self.settings),
         )
         self.classes_ = classes
-        self.metrics_ = next(iter(trained.metrics.values()), {})
+        self.metrics_: dict[str, Any] = next(iter(trained.metrics.values()), {})
         self._names = names
         self._is_pair = is_pair
         self._folder = ModelFolder.of(trained.out)
@@ -156,7 +156,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         Args:
             X: as in `fit`.
         """
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
         """Return the probability of each label, in the order of ``classes_``, (texts, labels).
