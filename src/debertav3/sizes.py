@@ -1,6 +1,6 @@
 """Model sizes: configurations by name; exact counts of parameters and operations from a configuration alone.
 
-Standard library only, so that ``debertav3 info`` answers without torch. The counts equal those of the real
+No torch, so that ``debertav3 info`` answers without torch. The counts equal those of the real
 modules (tests/unit/test_sizes.py). Published figures: README and model cards of microsoft/DeBERTa.
 """
 
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError
+from .heads import ENCODER, MASKED_LM, MULTIPLE_CHOICE, REPLACED_TOKENS, SEQUENCE, SPANS, TOKENS
+from .layers.config import DEFAULTS, EncoderConfig
 from .model_folder import is_folder
 
 if TYPE_CHECKING:
@@ -144,96 +146,15 @@ def size_of(raw: Mapping[str, Any]) -> str | None:
 
     Base and mDeBERTa base differ in the vocabulary alone, so there it decides.
     """
-    full = {**_ABSENT, **raw}
+    full = {**DEFAULTS, **raw}
     found = [
         name
         for name, preset in SIZES.items()
-        if all({**_ABSENT, **preset}[key] == full[key] for key in _OF_SIZE)
+        if all({**DEFAULTS, **preset}[key] == full[key] for key in _OF_SIZE)
     ]
     if len(found) > 1:
         found.sort(key=lambda name: abs(SIZES[name]["vocab_size"] - full["vocab_size"]))
     return found[0] if found else None
-
-
-_ABSENT: dict[str, Any] = {
-    # What transformers takes for a key that a config.json leaves out.
-    "vocab_size": 128100,
-    "hidden_size": 1536,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 24,
-    "intermediate_size": 6144,
-    "max_position_embeddings": 512,
-    "type_vocab_size": 0,
-    "relative_attention": False,
-    "max_relative_positions": -1,
-    "position_buckets": -1,
-    "norm_rel_ebd": "none",
-    "share_att_key": False,
-    "pos_att_type": (),
-    "position_biased_input": True,
-    "conv_kernel_size": 0,
-    "conv_groups": 1,
-}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EncoderShape:
-    """The numbers of a configuration that decide how many parameters and operations there are."""
-
-    vocab_size: int
-    width: int
-    embedding_width: int
-    layers: int
-    heads: int
-    head_width: int
-    feed_forward: int
-    positions: int
-    """Length of the absolute position table, in tokens."""
-    types: int
-    relative_rows: int
-    """Rows of the relative table; 0 without relative attention."""
-    relative_norm: bool
-    position_projections: int
-    """Projections of the relative table that are not shared with the content's: 0, 1 or 2 per layer."""
-    position_terms: int
-    """How many of c2p and p2c are scored."""
-    absolute_input: bool
-    """Whether absolute positions are added to the input embeddings."""
-    convolution_kernel: int
-    convolution_groups: int
-
-    @classmethod
-    def from_raw(cls, raw: Mapping[str, Any]) -> EncoderShape:
-        """Read a checked raw configuration; keys that it leaves out get transformers' meaning."""
-        full = {**_ABSENT, **raw}
-        terms = full["pos_att_type"] or ()
-        if isinstance(terms, str):
-            terms = [term.strip() for term in terms.lower().split("|")]
-        relative = bool(full["relative_attention"])
-        scored = {"c2p", "p2c"} & set(terms) if relative else set()
-        distance = full["max_relative_positions"]
-        span = full["position_buckets"]
-        if span < 1:
-            span = distance if distance >= 1 else full["max_position_embeddings"]
-        width, heads = full["hidden_size"], full["num_attention_heads"]
-        return cls(
-            vocab_size=full["vocab_size"],
-            width=width,
-            embedding_width=raw.get("embedding_size") or width,
-            layers=full["num_hidden_layers"],
-            heads=heads,
-            head_width=raw.get("attention_head_size") or width // heads,
-            feed_forward=full["intermediate_size"],
-            positions=full["max_position_embeddings"],
-            types=full["type_vocab_size"],
-            relative_rows=2 * span if relative else 0,
-            relative_norm="layer_norm" in full["norm_rel_ebd"].lower(),
-            position_projections=0 if full["share_att_key"] else len(scored),
-            position_terms=len(scored),
-            absolute_input=bool(full["position_biased_input"]),
-            convolution_kernel=full["conv_kernel_size"],
-            convolution_groups=full["conv_groups"],
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -274,35 +195,39 @@ def _linear(inputs: int, outputs: int) -> int:
     return inputs * outputs + outputs
 
 
-def _pooled(shape: EncoderShape, labels: int) -> int:
-    return _linear(shape.width, shape.width) + _linear(shape.width, labels)
+def _pooled(config: EncoderConfig, labels: int) -> int:
+    return _linear(config.hidden_size, config.hidden_size) + _linear(config.hidden_size, labels)
 
 
-def _replaced_token(shape: EncoderShape) -> int:
-    return 2 * shape.width + _linear(shape.width, shape.width) + _linear(shape.width, 1)
+def _replaced_token(config: EncoderConfig) -> int:
+    return (
+        2 * config.hidden_size
+        + _linear(config.hidden_size, config.hidden_size)
+        + _linear(config.hidden_size, 1)
+    )
 
 
-def _masked_lm(shape: EncoderShape) -> int:
+def _masked_lm(config: EncoderConfig) -> int:
     # The output matrix is the word embedding itself; only its bias is new.
-    return _linear(shape.width, shape.embedding_width) + 2 * shape.embedding_width + shape.vocab_size
+    return _linear(config.hidden_size, config.embedding_size) + 2 * config.embedding_size + config.vocab_size
 
 
-HEADS: dict[str, Callable[[EncoderShape, int], int]] = {
-    "encoder": lambda shape, labels: 0,
-    "sequence-classification": _pooled,
-    "multiple-choice": lambda shape, labels: _pooled(shape, 1),
-    "token-classification": lambda shape, labels: _linear(shape.width, labels),
-    "question-answering": lambda shape, labels: _linear(shape.width, 2),
-    "masked-lm": lambda shape, labels: _masked_lm(shape),
-    "replaced-token-detection": lambda shape, labels: _replaced_token(shape),
+HEAD_PARAMETERS: dict[str, Callable[[EncoderConfig, int], int]] = {
+    ENCODER: lambda config, labels: 0,
+    SEQUENCE: _pooled,
+    MULTIPLE_CHOICE: lambda config, labels: _pooled(config, 1),
+    TOKENS: lambda config, labels: _linear(config.hidden_size, labels),
+    SPANS: lambda config, labels: _linear(config.hidden_size, 2),
+    MASKED_LM: lambda config, labels: _masked_lm(config),
+    REPLACED_TOKENS: lambda config, labels: _replaced_token(config),
 }
-"""Parameters of each head, from the encoder's shape and the number of labels."""
+"""Parameters of each head, from the encoder's configuration and the number of labels."""
 
 
 def count_parameters(
     raw: Mapping[str, Any],
     *,
-    head: str = "encoder",
+    head: str = ENCODER,
     num_labels: int = 2,
     with_position_table: bool | None = None,
 ) -> ParameterCount:
@@ -310,7 +235,7 @@ def count_parameters(
 
     Args:
         raw: a configuration, e.g. ``SIZES["base"]`` or a checked ``config.json``.
-        head: a key of :data:`HEADS`.
+        head: a key of `heads.HEADS`.
         num_labels: classes of a classification head.
         with_position_table: whether there is an absolute position table although the input does not use it.
             ``None``: where this package's models have it, which is with the two heads of pre-training.
@@ -318,29 +243,27 @@ def count_parameters(
     Raises:
         UserError: if there is no such head.
     """
-    if head not in HEADS:
-        raise UserError(f"unknown head {head!r}: known heads are {', '.join(HEADS)}")
-    shape = EncoderShape.from_raw(raw)
-    width, inner = shape.width, shape.heads * shape.head_width
-    attention = (3 + shape.position_projections) * _linear(width, inner) + _linear(inner, width)
+    if head not in HEAD_PARAMETERS:
+        raise UserError(f"unknown head {head!r}: known heads are {', '.join(HEAD_PARAMETERS)}")
+    config = EncoderConfig.from_dict(raw)
+    width, inner = config.hidden_size, config.num_attention_heads * config.head_width
+    attention = (3 + config.position_projections) * _linear(width, inner) + _linear(inner, width)
     layer_norm = 2 * width
-    feed_forward = _linear(width, shape.feed_forward) + _linear(shape.feed_forward, width)
+    feed_forward = _linear(width, config.intermediate_size) + _linear(config.intermediate_size, width)
     keeps_positions = with_position_table
     if keeps_positions is None:
-        keeps_positions = shape.absolute_input or head in ("masked-lm", "replaced-token-detection")
-    kernel = shape.convolution_kernel
+        keeps_positions = config.position_biased_input or head in (MASKED_LM, REPLACED_TOKENS)
+    kernel = config.conv_kernel_size
     return ParameterCount(
-        word_embeddings=shape.vocab_size * shape.embedding_width,
-        position_table=shape.positions * shape.embedding_width if keeps_positions else 0,
-        other_embeddings=shape.types * shape.embedding_width
-        + (shape.embedding_width * width if shape.embedding_width != width else 0)
+        word_embeddings=config.vocab_size * config.embedding_size,
+        position_table=config.max_position_embeddings * config.embedding_size if keeps_positions else 0,
+        other_embeddings=config.type_vocab_size * config.embedding_size
+        + (config.embedding_size * width if config.embedding_size != width else 0)
         + layer_norm,
-        layers=shape.layers * (attention + feed_forward + 2 * layer_norm),
-        relative_table=shape.relative_rows * width + (layer_norm if shape.relative_norm else 0),
-        convolution=width * width // shape.convolution_groups * kernel + width + layer_norm
-        if kernel > 0
-        else 0,
-        head=HEADS[head](shape, num_labels),
+        layers=config.num_hidden_layers * (attention + feed_forward + 2 * layer_norm),
+        relative_table=config.relative_rows * width + (layer_norm if config.normalizes_relative_table else 0),
+        convolution=width * width // config.conv_groups * kernel + width + layer_norm if kernel > 0 else 0,
+        head=HEAD_PARAMETERS[head](config, num_labels),
     )
 
 
@@ -350,7 +273,7 @@ def count_released(raw: Mapping[str, Any]) -> ParameterCount:
     Counted so, the backbone rounds to the published 22, 44, 86 and 304 million; the bare encoder does not
     (21, 43, 85 and 303).
     """
-    return count_parameters(raw, head="replaced-token-detection")
+    return count_parameters(raw, head=REPLACED_TOKENS)
 
 
 def flops_per_token(raw: Mapping[str, Any], *, length: int) -> int:
@@ -365,15 +288,15 @@ def flops_per_token(raw: Mapping[str, Any], *, length: int) -> int:
     """
     if length < 1:
         raise UserError(f"length is counted in tokens and must be at least 1; got {length}")
-    shape = EncoderShape.from_raw(raw)
-    width, inner = shape.width, shape.heads * shape.head_width
-    rows_met = min(2 * length - 1, shape.relative_rows)
+    config = EncoderConfig.from_dict(raw)
+    width, inner = config.hidden_size, config.num_attention_heads * config.head_width
+    rows_met = min(2 * length - 1, config.relative_rows)
     per_layer = (
         4 * width * inner  # query, key, value, output
-        + 2 * width * shape.feed_forward
+        + 2 * width * config.intermediate_size
         + 2 * length * inner  # scores and the weighted sum of values
-        + shape.position_terms * rows_met * inner
+        + config.position_terms * rows_met * inner
     )
-    convolution = shape.convolution_kernel * width * width // shape.convolution_groups
-    projection = shape.embedding_width * width if shape.embedding_width != width else 0
-    return 2 * (shape.layers * per_layer + convolution + projection)
+    convolution = config.conv_kernel_size * width * width // config.conv_groups
+    projection = config.embedding_size * width if config.embedding_size != width else 0
+    return 2 * (config.num_hidden_layers * per_layer + convolution + projection)

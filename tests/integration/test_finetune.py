@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -344,7 +345,7 @@ def test_what_no_run_has_left_is_not_written_over(
 @pytest.mark.parametrize("resume", [False, True])
 def test_the_folder_of_the_model_is_not_written_over(tiny: Path, configure: Configure, resume: bool) -> None:
     before = {path: path.read_bytes() for path in tiny.iterdir()}
-    with pytest.raises(UserError, match="is the folder of --model"):
+    with pytest.raises(UserError, match="is the input of --model"):
         train(configure(max_steps=1), tiny / ".." / tiny.name, resume=resume)
     assert {path: path.read_bytes() for path in tiny.iterdir()} == before
 
@@ -512,8 +513,16 @@ def quiet() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def test_sigterm_saves_and_the_same_command_goes_on(
-    tiny: Path, files: tuple[Path, Path], tmp_path: Path, quiet: dict[str, str]
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")], ids=["SIGTERM", "Ctrl-C"]
+)
+def test_a_signal_saves_and_says_how_to_resume(
+    tiny: Path,
+    files: tuple[Path, Path],
+    tmp_path: Path,
+    quiet: dict[str, str],
+    number: signal.Signals,
+    name: str,
 ) -> None:
     out = tmp_path / "out"
     args = command(
@@ -523,10 +532,10 @@ def test_sigterm_saves_and_the_same_command_goes_on(
     process = subprocess.Popen(long, stderr=subprocess.PIPE, text=True, env=quiet)
     while process.poll() is None and not checkpoints.numbered(out / "checkpoints"):
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 0, stderr
-    assert "stopped by SIGTERM at step" in stderr
+    assert re.search(f"stopped by {name} at step \\d+: continue with --resume", stderr)
     assert checkpoints.newest_complete(out / "checkpoints") is not None
     assert not (out / "run.json").exists()
 

@@ -194,7 +194,7 @@ def test_a_run_without_dev_set_is_refused(tmp_path: Path, nano: Path) -> None:
     ("task", "row", "message"),
     [
         ("rtee", {"sentence1": "a", "sentence2": "b", "label": 0}, "Did you mean 'rte'"),
-        ("rte", {"sentence1": "a", "label": 0}, "b.jsonl line 1 has no column "),
+        ("rte", {"sentence1": "a", "label": 0}, "b.jsonl line 1: needs the fields "),
     ],
     ids=["unknown-task", "bad-data"],
 )

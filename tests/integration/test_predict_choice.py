@@ -86,8 +86,8 @@ def test_many_are_chosen_as_one_is(predictor: Predictor) -> None:
 @pytest.mark.parametrize(
     ("context", "choices", "message"),
     [
-        ("a", [], "list of choices, not empty"),
-        (["a", "b"], [["x"]], "for each of 2 contexts"),
+        ("a", [], "a list of choices is empty"),
+        (["a", "b"], [["x"]], "for each of the 2 contexts"),
         ("a", ["x", " "], "choice 1 is empty"),
         ("", ["x"], "context 0 is empty"),
     ],

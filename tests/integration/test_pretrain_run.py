@@ -195,21 +195,26 @@ def command(shards: Path, out: Path, *more: str) -> list[str]:
     return [*base, *settings, "--set=save_every_steps=100000", "--set=log_every_steps=1", *more]
 
 
-def test_sigterm_saves_and_exits_with_zero(shards: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+def test_a_signal_saves_and_exits_with_zero(shards: Path, tmp_path: Path, number: signal.Signals) -> None:
     out = tmp_path / "run"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        command(shards, out, "--steps", "100000"), env=environment, stdout=subprocess.PIPE
+        command(shards, out, "--steps", "100000"),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (out / "metrics.jsonl").exists():
         time.sleep(0.2)
     while time.monotonic() < deadline and not (out / "metrics.jsonl").read_text().count("\n") > 1:
         time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    answer, _ = process.communicate(timeout=120)
+    process.send_signal(number)
+    answer, told = process.communicate(timeout=120)
     assert process.returncode == 0
     assert json.loads(answer)["finished"] is False
+    assert b"a checkpoint is saved: continue with --resume" in told
     checkpoints = list((out / "checkpoints").glob("step-*"))
     assert len(checkpoints) == 1 and damage_of(checkpoints[0]) is None
 

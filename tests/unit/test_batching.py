@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from debertav3 import DebertaV3Tokenizer
 from debertav3.errors import UserError
-from debertav3.inference.backends import MASKED_LM, SEQUENCE, TOKENS, Batch, Logits, head_for
+from debertav3.heads import MASKED_LM, SEQUENCE, TOKENS
+from debertav3.inference.backends import Batch, Logits, head_for
 from debertav3.inference.batching import Encoding, Packer, pad_batch, plan_batches, run_batches
 
 

@@ -7,7 +7,8 @@ import pytest
 from transformers import DebertaV2Config
 
 from debertav3.errors import UserError
-from debertav3.layers.config import MATHS_KEYS, EncoderConfig
+from debertav3.layers.activations import ACTIVATION
+from debertav3.layers.config import ACTIVATIONS, MATHS_KEYS, EncoderConfig
 from debertav3.models import DebertaV2ForQuestionAnswering, DebertaV2ForSequenceClassification, DebertaV2Model
 from debertav3.models.base import read_encoder_config
 from helpers import TINY, VARIANTS, tiny_config
@@ -101,3 +102,7 @@ def test_heads_refuse_what_they_cannot_read() -> None:
 def test_is_frozen() -> None:
     with pytest.raises(AttributeError):
         EncoderConfig.from_dict(TINY).hidden_size = 3  # type: ignore[misc]
+
+
+def test_the_named_activations_are_those_that_there_are() -> None:
+    assert tuple(ACTIVATION) == ACTIVATIONS

@@ -16,7 +16,7 @@ from debertav3.finetune.folder import check_can_be_made
 def test_what_cannot_be_a_folder_is_refused(tmp_path: Path, out: str) -> None:
     (tmp_path / "rows.csv").write_text("text,label\n", encoding="utf-8")
     with pytest.raises(
-        UserError, match=r"--out .*(is a file\. Give a folder|cannot be written: .*another folder)"
+        UserError, match=r"--out .*(is a file\. Give the path of a folder|cannot be written: .*Choose )"
     ):
         check_can_be_made(tmp_path / out)
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]

@@ -11,8 +11,12 @@ import pytest
 from debertav3.errors import UserError
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.objectives import objective_of
+from debertav3.tasks.columns import TEXT_COLUMNS, texts_of
+from debertav3.tasks.glue import SST2, TEXT_TASKS
 from debertav3.tasks.names import TASKS, check_task_name
+from debertav3.tasks.rows import Row
 from debertav3.tasks.task import Example, take_balanced
+from debertav3.tasks.text import TextTask
 from debertav3.tokenization import DebertaV3Tokenizer
 
 NLI = TASKS["nli"]
@@ -32,9 +36,12 @@ def write(folder: Path, *rows: Any) -> str:
             {**GOOD, "label": "maybe"},
             "line 2: unknown label 'maybe'; task nli knows contradiction, entailment",
         ),
-        ({**GOOD, "premise": 5}, "line 2: premise must be a text, got int"),
-        ({"hypothesis": "x", "label": "neutral"}, "line 2 has no column 'premise' or 'sentence1'"),
-        ({"premise": "x", "hypothesis": "y"}, "line 2 has no column 'label'"),
+        ({**GOOD, "premise": 5}, "line 2: field 'premise' must be a text, got int"),
+        (
+            {"hypothesis": "x", "label": "neutral"},
+            "line 2: needs the fields 'premise' and 'hypothesis' or",
+        ),
+        ({"premise": "x", "hypothesis": "y"}, "line 2: needs the field 'label' or 'gold_label'; it has"),
     ],
     ids=["label", "type", "column", "no-label"],
 )
@@ -206,3 +213,16 @@ def test_a_number_that_the_trainer_leaves_out_is_refused(tmp_path: Path, value: 
 def test_an_unknown_task_suggests_the_nearest() -> None:
     with pytest.raises(UserError, match="Did you mean 'squad2'"):
         check_task_name("squad-2")
+
+
+@pytest.mark.parametrize("task", TEXT_TASKS, ids=lambda task: task.name)
+def test_prediction_reads_the_columns_that_training_reads(task: TextTask) -> None:
+    assert set(task.columns) <= set(TEXT_COLUMNS)
+    for names in task.columns:
+        row = Row("the row", dict.fromkeys(names, "words"))
+        assert texts_of(row, task.columns) == texts_of(row, TEXT_COLUMNS) == ("words",) * len(names)
+
+
+def test_null_under_one_name_leaves_the_other(tmp_path: Path) -> None:
+    rows = [{"sentence": None, "text": f"words {label}", "label": label} for label in (0, 1)]
+    assert [one.texts for one in SST2.read(write(tmp_path, *rows))] == [("words 0",), ("words 1",)]

@@ -132,6 +132,7 @@ LIGHT = [
     "debertav3",
     "debertav3.errors",
     "debertav3.sizes",
+    "debertav3.layers.config",
     "debertav3.tokenization",
     "debertav3.tasks.choice",
     "debertav3.tasks.tables",

@@ -148,3 +148,15 @@ def test_table_of_the_documents_is_counted_not_written(repository: Path) -> None
             count.backbone,
             count.word_embeddings,
         ]
+
+
+def test_a_configuration_means_the_same_to_the_counts_as_to_the_model() -> None:
+    """One reading: what the layers refuse is not counted, and what they ignore is not counted either."""
+    with pytest.raises(UserError, match="p2p"):
+        count_parameters({**TINY, "pos_att_type": ["p2p"]})
+    with pytest.raises(UserError, match="did you mean 'hidden_size'"):
+        count_parameters(
+            {**{key: value for key, value in TINY.items() if key != "hidden_size"}, "hiden_size": 9}
+        )
+    with_norm = count_parameters({**TINY, "norm_rel_ebd": "layer_norm"}).total
+    assert count_parameters({**TINY, "norm_rel_ebd": "no_layer_norm"}).total == with_norm - 2 * 48

@@ -292,3 +292,46 @@ def test_a_compressed_file_cut_short_is_named(tmp_path: Path, kind: str, compres
     path.write_bytes(compress((LINES + b"\n") * 1000)[:-8])
     with pytest.raises(UserError, match=f"damaged {kind}"):
         [(row.place, row.fields) for row in read_table(path)]
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("Body;Kind;\r\na;x;\r\nb;y;\r\n", [{"Body": "a", "Kind": "x"}, {"Body": "b", "Kind": "y"}]),
+        ("v1,v2,,,\nham,see you,,,\n", [{"v1": "ham", "v2": "see you"}]),
+        ("a;b;\n1;2\n", [{"a": "1", "b": "2"}]),
+        ("a;b\n1;2;\n", [{"a": "1", "b": "2"}]),
+        (",text,label\n0,good,1\n", [{"": "0", "text": "good", "label": "1"}]),
+    ],
+    ids=["trailing", "several", "header", "rows", "index"],
+)
+def test_separators_at_line_ends_make_no_columns(
+    tmp_path: Path, text: str, rows: list[dict[str, str]]
+) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(text, encoding="utf-8", newline="")
+    assert [row.fields for row in read_table(path)] == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b,\n1,2,\n3,4,more\n", "line 3: 'more' is in a column without a name. Name it"),
+        (",,text\n1,2,x\n", "line 1: 2 columns have no name. Name them."),
+    ],
+)
+def test_what_is_in_a_column_without_a_name_is_never_dropped(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=message):
+        list(read_table(path))
+
+
+def test_a_cell_beside_the_columns_of_a_workbook_is_never_dropped(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for cells in (["text", "label", None], ["a", "x", None], ["b", "y", "more"]):
+        book.active.append(cells)
+    book.save(tmp_path / "x.xlsx")
+    with pytest.raises(UserError, match="row 3: 'more' is in a column without a name"):
+        list(read_table(tmp_path / "x.xlsx"))

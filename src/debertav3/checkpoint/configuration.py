@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..heads import BY_NAME, heads_in
 from ..layers.config import MATHS_KEYS, EncoderConfig
 from ..model_folder import member
 from . import files, keys
@@ -88,7 +89,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         kept = checked(raw)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    if not any(name in keys.CLASS_HEADS for name in kept.get("architectures") or ()):
+    if not heads_in(kept.get("architectures")):
         kept |= _architectures(folder)
     return kept
 
@@ -107,9 +108,8 @@ def _architectures(folder: Path) -> dict[str, list[str]]:
         for path in paths
         for name in (files.read_header(path) if path.suffix == ".safetensors" else files.read_bin(path))
     ]
-    found = [head for head in keys.heads_of(names) if head in keys.FINETUNED]
-    classes = {head: name for name, head in keys.CLASS_HEADS.items()}
-    return {"architectures": [classes[found[0]]]} if len(found) == 1 else {}
+    head = keys.told_by_names(names)
+    return {"architectures": [BY_NAME[head].class_name]} if head else {}
 
 
 def checked(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 
-from .. import models
 from ..errors import UserError
+from ..heads import ENCODER, MULTIPLE_CHOICE, SEQUENCE, heads_in
+from ..layers.config import EncoderConfig
 from ..model_folder import GENERATOR, GENERATOR_BESIDE, locate, member
-from ..sizes import EncoderShape, size_of
+from ..models import class_of
+from ..sizes import size_of
 from ..tokenization import DebertaV3Tokenizer
 from . import files, keys
 from .configuration import build_config, read_config
@@ -18,11 +19,6 @@ from .diagnosis import Diagnosis, Fault
 from .opening import expected_shapes, has_default_names
 from .sanity import ABSURD, is_absurd, look_at_table, looks_untrained, row_zero_ratio
 from .weights import Weights
-
-CLASSES: dict[str, type[PreTrainedModel]] = {
-    head: getattr(models, name) for name, head in keys.CLASS_HEADS.items()
-}
-"""Our class for each head."""
 
 NLI_NAMES = {"entailment", "neutral", "contradiction"}
 
@@ -57,14 +53,14 @@ def examine(path_or_name: str | Path) -> Diagnosis:
 
 def family_of(raw: Mapping[str, Any]) -> str:
     """Return the layout that a checked configuration describes."""
-    shape = EncoderShape.from_raw(raw)
-    if shape.convolution_kernel:
+    config = EncoderConfig.from_dict(raw)
+    if config.conv_kernel_size:
         return "DeBERTa V2 (with convolution)"
-    buckets_and_norm = raw.get("position_buckets", -1) > 0 and shape.relative_norm
+    buckets_and_norm = config.num_buckets > 0 and config.normalizes_relative_table
     if (
         buckets_and_norm
-        and shape.position_terms == 2
-        and not (shape.position_projections or shape.absolute_input)
+        and config.position_terms == 2
+        and not (config.position_projections or config.position_biased_input)
     ):
         return "DeBERTaV3"
     return "variant of DeBERTa V2"
@@ -129,7 +125,7 @@ def _wanted_shapes(
     diagnosis: Diagnosis, raw: Mapping[str, Any], stored: Mapping[str, files.StoredTensor]
 ) -> dict[str, tuple[int, ...]]:
     """The tensors that the configured encoder and the heads found should have."""
-    layers, configured = keys.count_layers(stored), EncoderShape.from_raw(raw).layers
+    layers, configured = keys.count_layers(stored), EncoderConfig.from_dict(raw).num_hidden_layers
     if layers != configured:
         diagnosis.add_fault(
             f"config.json says num_hidden_layers = {configured}, the weights have {layers}",
@@ -138,27 +134,26 @@ def _wanted_shapes(
     # The layers that are there: a configuration may claim any number.
     config = build_config({**raw, "num_hidden_layers": max(layers, 1)})
     wanted: dict[str, tuple[int, ...]] = {}
-    for head in diagnosis.heads or ["encoder"]:
-        arguments = {"has_legacy_head": True} if head == "legacy-masked-lm" else {}
-        kind = CLASSES[head.removeprefix("legacy-")]
-        wanted |= expected_shapes(kind, config, **arguments)
+    for head in diagnosis.heads or [ENCODER]:
+        arguments = {"has_legacy_head": True} if head.startswith(keys.LEGACY) else {}
+        wanted |= expected_shapes(class_of(head.removeprefix(keys.LEGACY)), config, **arguments)
     return wanted
 
 
 def _examine_labels(
     diagnosis: Diagnosis, raw: Mapping[str, Any], stored: Mapping[str, files.StoredTensor]
 ) -> None:
-    declared = [keys.CLASS_HEADS[name] for name in raw.get("architectures") or () if name in keys.CLASS_HEADS]
-    pooled = {"sequence-classification", "multiple-choice"}
-    found = {*diagnosis.heads, "encoder", *(pooled if pooled & {*diagnosis.heads} else ())}
+    declared = [head.name for head in heads_in(raw.get("architectures"))]
+    pooled = {SEQUENCE, MULTIPLE_CHOICE}
+    found = {*diagnosis.heads, ENCODER, *(pooled if pooled & {*diagnosis.heads} else ())}
     for head in declared:
-        if head not in found and f"legacy-{head}" not in found:
+        if head not in found and keys.LEGACY + head not in found:
             diagnosis.add_fault(
                 f"config.json says the head is {head}, and the weights have none",
                 "use the original file, or fine-tune: a new head answers at random",
             )
     classifier = stored.get("classifier.weight")
-    if classifier is None or len(classifier.shape) != 2 or "multiple-choice" in declared:
+    if classifier is None or len(classifier.shape) != 2 or MULTIPLE_CHOICE in declared:
         return
     names = raw.get("id2label")
     if names is None and classifier.shape[0] != 1:
@@ -255,7 +250,7 @@ def _examine_tokenizer(diagnosis: Diagnosis, raw: Mapping[str, Any], folder: Pat
         return
     diagnosis.tokenizer = next(n for n in ("spm.model", "tokenizer.json") if (folder / n).is_file())
     diagnosis.tokenizer_size = len(tokenizer)
-    vocab_size = EncoderShape.from_raw(raw).vocab_size
+    vocab_size = EncoderConfig.from_dict(raw).vocab_size
     if len(tokenizer) > vocab_size:
         diagnosis.add_fault(
             f"the tokenizer has {len(tokenizer):,} ids and the model {vocab_size:,} embeddings",

@@ -9,6 +9,8 @@ gradient-disentangled embedding sharing (DeBERTaV3, arXiv:2111.09543, section 3.
 import re
 from collections.abc import Iterable
 
+from ..heads import HEADS, MULTIPLE_CHOICE, SEQUENCE, SPANS, TOKENS
+
 BODY = "deberta."
 TABLES = ("word_embeddings", "position_embeddings")
 """The embeddings that generator and discriminator share."""
@@ -24,30 +26,16 @@ def delta_key(table: str) -> str:
     return f"{BODY}embeddings.{table}._weight"
 
 
-HEAD_PREFIXES = {
-    "sequence-classification": ("pooler.", "classifier."),
-    "multiple-choice": ("pooler.", "classifier."),
-    "token-classification": ("classifier.",),
-    "question-answering": ("qa_outputs.",),
-    "masked-lm": ("lm_predictions.",),
-    "legacy-masked-lm": ("cls.predictions.",),
-    "replaced-token-detection": ("mask_predictions.",),
-}
-"""The tensors of each head, by the heads' names as in :data:`debertav3.sizes.HEADS`."""
+LEGACY = "legacy-"
+"""Before a head's name: its tensors are in transformers' older form."""
 
-CLASS_HEADS = {
-    "DebertaV2Model": "encoder",
-    "DebertaV2ForSequenceClassification": "sequence-classification",
-    "DebertaV2ForMultipleChoice": "multiple-choice",
-    "DebertaV2ForTokenClassification": "token-classification",
-    "DebertaV2ForQuestionAnswering": "question-answering",
-    "DebertaV2ForMaskedLM": "masked-lm",
-    "DebertaV2ForReplacedTokenDetection": "replaced-token-detection",
+HEAD_PREFIXES: dict[str, tuple[str, ...]] = {
+    name: prefixes
+    for head in HEADS
+    for name, prefixes in ((head.name, head.keys), (LEGACY + head.name, head.legacy_keys))
+    if prefixes
 }
-"""Heads by the class name that ``architectures`` of a ``config.json`` holds."""
-
-FINETUNED = ("sequence-classification", "token-classification", "question-answering")
-"""Heads that tell the task by their tensors' names; multiple choice has those of a classifier of texts."""
+"""How the names of each head's tensors begin."""
 
 KNOWN_PARTS = {prefix.split(".")[0] for prefixes in HEAD_PREFIXES.values() for prefix in prefixes} | {"cls"}
 """First parts of the names of every head's tensors."""
@@ -94,9 +82,19 @@ def heads_of(names: Iterable[str]) -> list[str]:
         return any(name.startswith(prefix) for name in names)
 
     heads = [head for head, prefixes in HEAD_PREFIXES.items() if all(has(prefix) for prefix in prefixes)]
-    if "sequence-classification" in heads:
-        heads = [head for head in heads if head not in ("multiple-choice", "token-classification")]
+    if SEQUENCE in heads:
+        heads = [head for head in heads if head not in (MULTIPLE_CHOICE, TOKENS)]
     return heads
+
+
+def told_by_names(names: Iterable[str]) -> str | None:
+    """Return the fine-tuned head that tensors tell by their names; None for another or none.
+
+    Multiple choice has the tensors of a classifier of texts, and a pre-training checkpoint may hold two
+    heads.
+    """
+    found = [head for head in heads_of(names) if head in (SEQUENCE, TOKENS, SPANS)]
+    return found[0] if len(found) == 1 else None
 
 
 def count_layers(names: Iterable[str]) -> int:

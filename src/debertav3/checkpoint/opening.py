@@ -13,9 +13,10 @@ import torch
 from transformers import DebertaV2Config, PreTrainedModel
 
 from ..errors import UserError
+from ..heads import MASKED_LM
+from ..layers.config import EncoderConfig
 from ..model_folder import locate
 from ..models import DebertaV2ForMaskedLM
-from ..sizes import EncoderShape
 from . import files, keys
 from .configuration import build_config, read_config
 from .quiet import quiet_transformers
@@ -123,7 +124,7 @@ def check_body(
     Raises:
         UserError: if the number of layers or the size of the word embeddings differ, or only Δ is stored.
     """
-    shape = EncoderShape.from_raw(raw)
+    config = EncoderConfig.from_dict(raw)
     only_delta = keys.has_only_delta(stored)
     if only_delta and not delta_suffices:
         raise UserError(
@@ -134,20 +135,21 @@ def check_body(
     words = stored.get(key("word_embeddings"))
     if words is None:
         raise UserError(f"{folder} has no word embeddings: its weights are not those of a DeBERTa model")
-    if words.shape != (shape.vocab_size, shape.embedding_width):
+    if words.shape != (config.vocab_size, config.embedding_size):
         raise UserError(
-            f"{folder}: config.json says {shape.vocab_size} words of {shape.embedding_width} numbers, the "
+            f"{folder}: config.json says {config.vocab_size} words of {config.embedding_size} numbers, the "
             f"weights have {' of '.join(map(str, words.shape))}; correct vocab_size and hidden_size"
         )
-    if (layers := keys.count_layers(stored)) != shape.layers:
+    if (layers := keys.count_layers(stored)) != config.num_hidden_layers:
         raise UserError(
-            f"{folder}: config.json says num_hidden_layers = {shape.layers}, the weights have {layers} layers"
+            f"{folder}: config.json says num_hidden_layers = {config.num_hidden_layers}, the weights have "
+            f"{layers} layers"
         )
 
 
 def _head_arguments(head: type[PreTrainedModel], stored: Mapping[str, files.StoredTensor]) -> dict[str, Any]:
     heads = keys.heads_of(stored)
-    is_legacy = "legacy-masked-lm" in heads and "masked-lm" not in heads
+    is_legacy = keys.LEGACY + MASKED_LM in heads and MASKED_LM not in heads
     return {"has_legacy_head": True} if is_legacy and issubclass(head, DebertaV2ForMaskedLM) else {}
 
 

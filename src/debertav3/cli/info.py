@@ -54,40 +54,41 @@ def describe(model: str, *, length: int) -> dict[str, Any]:
 def _read_checkpoint(path: str) -> tuple[dict[str, Any], str]:
     """A checkpoint's configuration, and its head by the class that the configuration names."""
     from ..checkpoint.configuration import read_config
-    from ..checkpoint.keys import CLASS_HEADS
+    from ..heads import ENCODER, heads_in
     from ..model_folder import locate
 
     raw = read_config(locate(path))
-    heads = [CLASS_HEADS[name] for name in raw.get("architectures") or () if name in CLASS_HEADS]
-    return raw, heads[0] if heads else "encoder"
+    heads = heads_in(raw.get("architectures"))
+    return raw, heads[0].name if heads else ENCODER
 
 
 def _facts(raw: Mapping[str, Any], *, name: str | None, head: str | None, length: int) -> dict[str, Any]:
+    from ..heads import MASKED_LM, REPLACED_TOKENS
+    from ..layers.config import EncoderConfig
     from ..sizes import (
         DTYPE_BYTES,
         PUBLISHED,
         SIZES,
-        EncoderShape,
         count_parameters,
         flops_per_token,
     )
 
-    shape = EncoderShape.from_raw(raw)
+    config = EncoderConfig.from_dict(raw)
     labels = len(raw.get("id2label") or (0, 1))
     if head is None:  # the head that the authors pre-trained with
-        head = "masked-lm" if shape.convolution_kernel else "replaced-token-detection"
+        head = MASKED_LM if config.conv_kernel_size else REPLACED_TOKENS
     count = count_parameters(raw, head=head, num_labels=labels)
-    is_released = name in PUBLISHED and SIZES[name]["vocab_size"] == shape.vocab_size
+    is_released = name in PUBLISHED and SIZES[name]["vocab_size"] == config.vocab_size
     published = PUBLISHED[name] if name and is_released else None
     return {
         "size": name,
-        "layers": shape.layers,
-        "width": shape.width,
-        "heads": shape.heads,
-        "feed_forward": shape.feed_forward,
-        "positions": shape.positions,
-        "relative_rows": shape.relative_rows,
-        "vocabulary": shape.vocab_size,
+        "layers": config.num_hidden_layers,
+        "width": config.hidden_size,
+        "heads": config.num_attention_heads,
+        "feed_forward": config.intermediate_size,
+        "positions": config.max_position_embeddings,
+        "relative_rows": config.relative_rows,
+        "vocabulary": config.vocab_size,
         "head": head,
         "parameters": {
             "backbone": count.backbone,

@@ -289,13 +289,13 @@ def _plan(
     **loading: Any,
 ) -> "TaskPlan":
     """How to open a task over a file; mistakes in either are told before torch is loaded."""
+    from ..files.named_sets import DATASETS_PREFIX
     from ..inference.answerers import TaskPlan
     from ..inference.row_answers import FILE_TASKS
     from ..tasks.columns import find_columns, read_trained
     from ..tasks.formats import CONLL
     from ..tasks.names import answering_name
     from ..tasks.tables import read_table
-    from ..tasks.typed_tables import DATASETS_PREFIX
 
     trained = read_trained(model)
     if task not in FILE_TASKS:

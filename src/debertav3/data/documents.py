@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 
 from ..errors import MissingExtraError, UserError
 from ..files.compression import damage, is_compressed, open_binary
+from ..files.named_sets import DATASETS_PREFIX, open_dataset
 
-DATASETS_PREFIX = "datasets:"
 MAX_LINE_BYTES = 64 << 20
 MAX_DOCUMENT_CHARS = 1 << 20
 _SUFFIXES = {
@@ -125,29 +125,11 @@ def _parquet_units(source: str, unit_bytes: int) -> list[Unit]:
 
 
 def _dataset_units(name: str) -> list[Unit]:
-    shards = max(1, _load_dataset(name).num_shards)
+    shards = max(1, open_dataset(name, is_streamed=True).num_shards)
     return [
         Unit(kind="datasets", source=name, start=shard, stop=shard + 1, num_shards=shards)
         for shard in range(shards)
     ]
-
-
-def _load_dataset(name: str) -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingExtraError(
-            feature="reading a data set by name", package="datasets", extra="train"
-        ) from error
-    path, _, rest = name.removeprefix(DATASETS_PREFIX).partition(":")
-    config, _, split = rest.partition(":")
-    try:
-        return datasets.load_dataset(path, config or None, split=split or "train", streaming=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"cannot open data set {path!r} (config {config or None}, split {split or 'train'}): {reason}"
-        ) from error
 
 
 def _import_parquet() -> Any:
@@ -350,7 +332,7 @@ def _read_parquet(unit: Unit, text_column: str, report: Report) -> Iterator[str]
 
 
 def _read_dataset(unit: Unit, text_column: str, report: Report) -> Iterator[str]:
-    rows = _load_dataset(unit.source)
+    rows = open_dataset(unit.source, is_streamed=True)
     if unit.num_shards > 1:
         rows = rows.shard(num_shards=unit.num_shards, index=unit.start)
     try:

@@ -11,26 +11,13 @@ import transformers
 from transformers import PreTrainedModel
 
 from ..errors import UserError
+from ..heads import BY_NAME, SPANS, TOKENS, HeadName
 from ..model_folder import locate
 from ..sizes import is_size, near_size
 from ..tasks.spans import Window, token_windows
-from ..tasks.task import Head
 from .config import FinetuneConfig
 
 OURS = "deberta-v2"
-_AUTO: dict[Head, Any] = {
-    "sequence-classification": transformers.AutoModelForSequenceClassification,
-    "token-classification": transformers.AutoModelForTokenClassification,
-    "question-answering": transformers.AutoModelForQuestionAnswering,
-    "multiple-choice": transformers.AutoModelForMultipleChoice,
-}
-_FAMILIES: dict[Head, Any] = {
-    "sequence-classification": transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
-    "token-classification": transformers.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
-    "question-answering": transformers.MODEL_FOR_QUESTION_ANSWERING_MAPPING,
-    "multiple-choice": transformers.MODEL_FOR_MULTIPLE_CHOICE_MAPPING,
-}
-"""By the class of their configuration the families that have a head."""
 _DROPOUTS = {
     # Setting: what the families call it.
     "classifier_dropout": ("classifier_dropout", "summary_last_dropout", "cls_dropout"),
@@ -61,13 +48,13 @@ def family_of(model: str) -> str:
         raise UserError(f"{file} cannot be read: {error}") from error
 
 
-def open_tokenizer(name: str, family: str, *, head: Head) -> Any:
+def open_tokenizer(name: str, family: str, *, head: HeadName) -> Any:
     """Open a family's own tokenizer.
 
     Raises:
         UserError: if there is none.
     """
-    options = {"add_prefix_space": True} if head == "token-classification" and family in _PREFIX_SPACE else {}
+    options = {"add_prefix_space": True} if head == TOKENS and family in _PREFIX_SPACE else {}
     try:
         tokenizer: Any = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
@@ -76,12 +63,14 @@ def open_tokenizer(name: str, family: str, *, head: Head) -> Any:
         raise UserError(
             f"{name} holds no vocabulary, so no tokenizer. Name a folder or model that does: --tokenizer X"
         )
-    if head == "question-answering":
+    if head == SPANS:
         tokenizer.padding_side = "right"  # so that places count from the left in every batch
     return tokenizer
 
 
-def open_model(config: FinetuneConfig, family: str, *, head: Head, keys: dict[str, Any]) -> PreTrainedModel:
+def open_model(
+    config: FinetuneConfig, family: str, *, head: HeadName, keys: dict[str, Any]
+) -> PreTrainedModel:
     """Open a checkpoint by transformers' class for the head, in fp32.
 
     Args:
@@ -93,9 +82,10 @@ def open_model(config: FinetuneConfig, family: str, *, head: Head, keys: dict[st
     Raises:
         UserError: if the family has no such head or no such dropout, or the checkpoint cannot be opened.
     """
+    auto_class = getattr(transformers, BY_NAME[head].auto_classes[0])
     try:
         stored = transformers.AutoConfig.from_pretrained(config.model, trust_remote_code=False)
-        if type(stored) not in _FAMILIES[head]:
+        if type(stored) not in auto_class._model_mapping:
             raise UserError(
                 f"--model {config.model}: the family {family} has no {head} head in transformers, "
                 f"and task {config.task} needs one. Take a model of another family."
@@ -105,7 +95,7 @@ def open_model(config: FinetuneConfig, family: str, *, head: Head, keys: dict[st
             value = config.get(setting)
             if value is not None:
                 changed[_known(stored, names, setting=setting, family=family)] = value
-        model: PreTrainedModel = _AUTO[head].from_pretrained(
+        model: PreTrainedModel = auto_class.from_pretrained(
             config.model,
             dtype=torch.float32,
             ignore_mismatched_sizes=True,

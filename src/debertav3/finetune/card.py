@@ -4,20 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..heads import BY_NAME
 from . import usage
 from .calibration import in_words
 from .verdict import EXPLANATION, baselines, metric_of, verdict
 
 if TYPE_CHECKING:
-    from ..tasks.task import Example, Head
+    from ..tasks.task import Example
     from .preparation import Data
-
-_PIPELINES: "dict[Head, str]" = {
-    "sequence-classification": "text-classification",
-    "token-classification": "token-classification",
-    "question-answering": "question-answering",
-    "multiple-choice": "multiple-choice",
-}
 
 
 def model_card(
@@ -33,12 +27,13 @@ def model_card(
     """
     from huggingface_hub import EvalResult, ModelCardData
 
-    config = record["config"]
+    config, pipeline_tag = record["config"], BY_NAME[data.task.head].pipeline_tag
+    assert pipeline_tag is not None  # every head that can be fine-tuned has one
     name, family = record["out"], architecture["model_type"]
     short = short_names(list(report["dev"]))
     results = [
         EvalResult(
-            task_type=_PIPELINES[data.task.head],
+            task_type=pipeline_tag,
             dataset_type=config["task"],
             dataset_name=short[source],
             dataset_split=short[source],  # results of one task and split are one entry on the Hub
@@ -50,7 +45,7 @@ def model_card(
     ]
     head = ModelCardData(
         library_name="transformers",
-        pipeline_tag=_PIPELINES[data.task.head],
+        pipeline_tag=pipeline_tag,
         tags=[*_family_tags(architecture), config["task"]],
         model_name=name,
         eval_results=results or None,

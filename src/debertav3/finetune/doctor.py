@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import MissingExtraError
-from ..tasks.task import Example, Head, take_balanced
+from ..heads import MULTIPLE_CHOICE, SEQUENCE, TOKENS, HeadName
+from ..tasks.task import Example, take_balanced
 from ..tasks.text import TextTask
 from .config import FinetuneConfig
 from .preparation import can_balance
@@ -24,7 +25,7 @@ _BASELINE_ROWS = 20_000
 _RARE_SHARE = 0.02
 _LARGE_NUMBER = 10.0
 """A number to predict that is larger takes a head, which begins near 0, many steps to reach."""
-_CUT_WHOLE = ("sequence-classification", "multiple-choice")
+_CUT_WHOLE = (SEQUENCE, MULTIPLE_CHOICE)
 """Heads for which a text beyond the length limit is lost; the others read long texts in pieces."""
 
 
@@ -73,7 +74,7 @@ def add_word_baselines(dev: Mapping[str, dict[str, Any]], facts: Mapping[str, An
 
 
 def describe(
-    examples: Sequence[Example], tokenizer: Any, *, head: Head, max_length: int | None
+    examples: Sequence[Example], tokenizer: Any, *, head: HeadName, max_length: int | None
 ) -> dict[str, Any]:
     """Count labels, lengths, repetitions and contradictions.
 
@@ -164,9 +165,9 @@ def _token_counts(
 
 def _inputs(example: Example, head: str) -> list[tuple[str, ...]]:
     """The texts of each input that an example becomes."""
-    if head == "token-classification":
+    if head == TOKENS:
         return [(" ".join(example.texts),)]
-    if head == "multiple-choice":
+    if head == MULTIPLE_CHOICE:
         return [(example.texts[0], choice) for choice in example.texts[1:]]
     return [example.texts]
 

@@ -4,13 +4,12 @@ import contextlib
 import logging
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import read_json_object, remove_leftovers, write_json
+from ..files import Output, check_outputs, read_json_object, remove_leftovers, write_json
 from . import checkpoints
 from .config import FinetuneConfig
 from .records import changed_settings, changes_between, known_by_path
@@ -44,21 +43,12 @@ def checkpoints_of(out: Path) -> Path:
 
 
 def check_can_be_made(out: Path) -> None:
-    """Assert that files can be written to a folder that need not exist. Nothing is left there.
+    """Check that files can be written to a folder that need not exist. Nothing is left there.
 
     Raises:
-        UserError: if it is a file, lies in one, or the system does not let it be made or written to.
+        UserError: if it is a file, is below one, or the system does not let it be made or written to.
     """
-    try:
-        if out.exists() and not out.is_dir():
-            raise UserError(f"--out {out} is a file. Give a folder.")
-        path = out.absolute()
-        nearest = next(folder for folder in [path, *path.parents] if folder.exists())
-        # Only doing it tells: root may write everywhere by its rights, and yet nothing can be made in /proc.
-        with tempfile.TemporaryDirectory(prefix=".writable-", dir=nearest) as aside:
-            (aside / path.relative_to(nearest)).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {out} cannot be written: {error.strerror}. Give another folder.") from error
+    check_outputs([Output(option="--out", path=out, is_folder=True, may_exist=True)], inputs={})
 
 
 def starting_point(
@@ -103,11 +93,8 @@ def check_folder(config: FinetuneConfig, out: Path, *, resume: bool) -> None:
     Raises:
         UserError: if it holds another run, a model, or files that this run would write over.
     """
-    check_can_be_made(out)
-    if Path(config.model).is_dir() and out.resolve() == Path(config.model).resolve():
-        raise UserError(
-            f"--out {out} is the folder of --model, which would be written over. Choose another folder."
-        )
+    output = Output(option="--out", path=out, is_folder=True, writes=WRITTEN, may_exist=True)
+    check_outputs([output], inputs={"--model": config.model})
     folder = checkpoints_of(out)
     is_finished = (out / "run.json").exists()
     if is_finished and resume:

@@ -9,34 +9,17 @@ from transformers import PreTrainedModel
 from ..checkpoint import open_model as open_checkpoint
 from ..checkpoint.configuration import read_config
 from ..errors import UserError
+from ..heads import BY_NAME, HeadName
 from ..model_folder import locate
-from ..models import (
-    DebertaV2ForMultipleChoice,
-    DebertaV2ForQuestionAnswering,
-    DebertaV2ForSequenceClassification,
-    DebertaV2ForTokenClassification,
-    DebertaV2PreTrainedModel,
-)
+from ..models import class_of
 from ..sizes import config_for, is_size
 from ..tasks.ranking import RankingTask
-from ..tasks.task import Head, Task
+from ..tasks.task import Task
 from ..tasks.text import TextTask
 from ..tokenization import DebertaV3Tokenizer
 from . import baselines
 from .config import FinetuneConfig
 
-_HEADS: dict[Head, type[DebertaV2PreTrainedModel]] = {
-    "sequence-classification": DebertaV2ForSequenceClassification,
-    "token-classification": DebertaV2ForTokenClassification,
-    "question-answering": DebertaV2ForQuestionAnswering,
-    "multiple-choice": DebertaV2ForMultipleChoice,
-}
-_OUTPUT_NAMES: dict[Head, tuple[str, ...]] = {
-    "sequence-classification": ("score",),
-    "multiple-choice": ("score",),
-    "question-answering": ("start", "end"),
-}
-"""What the outputs of a head are called where the task has no labels."""
 _ROW_MULTIPLE = 64
 """Rows of a new word embedding come in multiples of this, which suits matrix products."""
 
@@ -99,7 +82,7 @@ def open_model(config: FinetuneConfig, tokenizer: Any, task: Task, labels: Seque
     }
     changed: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
     changed |= _problem_type(task)
-    head = _HEADS[task.head]
+    head = class_of(task.head)
     if is_size(config.model):
         rows = -(-len(tokenizer) // _ROW_MULTIPLE) * _ROW_MULTIPLE
         if config.regularization.initializer_range is not None:
@@ -108,7 +91,7 @@ def open_model(config: FinetuneConfig, tokenizer: Any, task: Task, labels: Seque
     raw = read_config(locate(config.model))
     tokenizer.check_fits(raw.get("vocab_size", len(tokenizer)), place=config.model)
     stored = raw.get("id2label") or {}
-    wanted = labels or _OUTPUT_NAMES[task.head]
+    wanted = labels or BY_NAME[task.head].default_labels
     if _spelled(stored.values(), wanted) is None:
         changed |= _label_names(labels, task.head)
     return open_checkpoint(config.model, head=head, dtype=torch.float32, new_head=True, **changed).model
@@ -147,6 +130,6 @@ def _spelled(names: Collection[str], labels: Sequence[str]) -> dict[str, str] | 
     return {name: by_lower[name.lower()] for name in names}
 
 
-def _label_names(labels: Sequence[str], head: Head) -> dict[str, Any]:
-    names = list(labels or _OUTPUT_NAMES[head])
+def _label_names(labels: Sequence[str], head: HeadName) -> dict[str, Any]:
+    names = list(labels or BY_NAME[head].default_labels)
     return {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}

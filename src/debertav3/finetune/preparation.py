@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..heads import MULTIPLE_CHOICE, TOKENS
 from ..sizes import PUBLISHED, SIZES, is_size
 from ..tasks.custom import custom_task
 from ..tasks.names import CUSTOM, TASKS, check_task_name, training_name
@@ -22,8 +23,8 @@ from .recipes import recipe
 from .splitting import hold_out
 
 _LOSS_SETTINGS = {
-    "balance_classes": ("one-label", "several-labels", "token-classification"),
-    "label_smoothing": ("one-label", "token-classification", "multiple-choice"),
+    "balance_classes": ("one-label", "several-labels", TOKENS),
+    "label_smoothing": ("one-label", TOKENS, MULTIPLE_CHOICE),
 }
 """Kinds of answer whose loss heeds a setting."""
 _SHAPE = ("num_hidden_layers", "hidden_size", "conv_kernel_size")

@@ -12,9 +12,9 @@ from .. import __version__
 from ..contents import changed_files, model_content
 from ..errors import UserError
 from ..files import sha256_of_file
+from ..files.named_sets import DATASETS_PREFIX
 from ..sizes import is_size
 from ..tasks.tables import expand
-from ..tasks.typed_tables import DATASETS_PREFIX
 from .command import command_of
 from .config import FinetuneConfig
 

@@ -22,6 +22,7 @@ from ..checkpoint.saving import replacing_folder
 from ..data.probabilities import Probabilities
 from ..errors import MissingExtraError, UserError
 from ..files import replacing_text, write_json
+from ..heads import TOKENS
 from ..models import DebertaV2PreTrainedModel
 from ..models.precision import multiplies_bf16
 from ..runs import page
@@ -241,7 +242,7 @@ def _prepare(
         add_lora(model, config) if config.lora else model,
         config=config,
         args=args,
-        collator=PaddingCollator(tokenizer, has_token_labels=task.head == "token-classification"),
+        collator=PaddingCollator(tokenizer, has_token_labels=task.head == TOKENS),
         loss=objective.loss(data.train, labels=labels, config=config),
         divergence=objective.divergence,
         train_dataset=encoded(data.train),

@@ -6,22 +6,17 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..heads import BY_NAME, MULTIPLE_CHOICE, SPANS, TOKENS
 from ..tasks.labels import NLI_LABELS, TWO_WAY_LABELS
 from ..tasks.ranking import RankingTask
 from ..tasks.text import TextTask
 
 if TYPE_CHECKING:
-    from ..tasks.task import Example, Head, Task
+    from ..tasks.task import Example, Task
 
 OURS = "deberta-v2"
 """What config.json calls DeBERTa v2 and v3, the family that ``Predictor`` opens."""
 HEADING = "## How to use it"
-_AUTO: "dict[Head, str]" = {
-    "sequence-classification": "AutoModelForSequenceClassification",
-    "token-classification": "AutoModelForTokenClassification",
-    "question-answering": "AutoModelForQuestionAnswering",
-    "multiple-choice": "AutoModelForMultipleChoice",
-}
 _FIRST, _SECOND = "A man sleeps on a bench.", "Somebody sleeps."
 _QUERY, _TEXTS = "Who sleeps?", ("The shop is shut.", "A man sleeps on a bench.")
 _CONTEXT, _CHOICES = "The man lay down on the bench and closed his eyes.", ("He sleeps.", "He swims.")
@@ -63,7 +58,10 @@ def how_to_use(
             "A file of rows is answered, and scored where it has labels, by:",
             f"```\n{command}\n```",
         ]
-    return [*paragraphs, f"It also opens with `transformers.{_AUTO[task.head]}.from_pretrained`."]
+    return [
+        *paragraphs,
+        f"It also opens with `transformers.{BY_NAME[task.head].auto_classes[0]}.from_pretrained`.",
+    ]
 
 
 def name_repository(card: str, *, folder: str, repository: str) -> str:
@@ -92,13 +90,13 @@ def _shown(task: "Task", examples: Sequence["Example"]) -> tuple[str, ...]:
         short = [one.texts for one in examples if _is_short(one.texts)][:2]
         return (*short[0], short[1][1]) if len(short) == 2 else (_QUERY, *_TEXTS)
     short = [one.texts for one in examples if _is_short(one.texts)][:1]
-    if task.head == "token-classification":
+    if task.head == TOKENS:
         return (" ".join(short[0]),) if short else (_NAMES,)
     if short:
         return tuple(short[0])
-    if task.head == "multiple-choice":
+    if task.head == MULTIPLE_CHOICE:
         return (_CONTEXT, *_CHOICES)
-    if task.head == "question-answering":
+    if task.head == SPANS:
         return (_QUERY, _FIRST)
     return (_FIRST, _SECOND) if _is_pair(task) else (_FIRST,)
 
@@ -114,12 +112,12 @@ def _quoted(value: str | Sequence[str]) -> str:
 
 def _of_files(labels: Sequence[str], task: "Task", *, name: str) -> str | None:
     """The command that answers a file; None for questions, whose threshold has its own."""
-    if task.head == "question-answering":
+    if task.head == SPANS:
         return None
     rows = "rows.csv"
-    if task.head == "token-classification":
+    if task.head == TOKENS:
         method, rows = "ner", "rows.jsonl"
-    elif task.head == "multiple-choice":
+    elif task.head == MULTIPLE_CHOICE:
         method, rows = "choice", "rows.jsonl"
     else:
         method = "rerank" if isinstance(task, RankingTask) else _method(labels, task)
@@ -146,15 +144,15 @@ def _with_predictor(
 ) -> list[str]:
     """Lines for a DeBERTa v2 or v3 with one of the heads that ``Predictor`` knows."""
     settings, options = record["config"], ""
-    if task.head == "question-answering":
+    if task.head == SPANS:
         options = f", max_length={settings['max_length']}"  # a threshold is for windows of one size
         threshold = _null_threshold(report) if task.name == "squad2" else None
         question, context = map(_quoted, shown)
         overlap = settings["window_overlap"]
         asked = f"qa({question}, {context}, null_threshold={threshold}, overlap={overlap})"
-    elif task.head == "token-classification":
+    elif task.head == TOKENS:
         asked = f"ner({_quoted(shown[0])})"
-    elif task.head == "multiple-choice":
+    elif task.head == MULTIPLE_CHOICE:
         asked = f"choose({_quoted(shown[0])}, {_quoted(shown[1:])})"
     elif isinstance(task, RankingTask):
         asked = f"rerank({_quoted(shown[0])}, {_quoted(shown[1:])})"
@@ -176,7 +174,7 @@ def _method(labels: Sequence[str], task: "Task") -> str:
 
 
 def _is_pair(task: "Task") -> bool:
-    return isinstance(task, TextTask) and len(task.columns) > 1
+    return isinstance(task, TextTask) and len(task.columns[0]) > 1
 
 
 def _with_transformers(
@@ -189,18 +187,19 @@ def _with_transformers(
 ) -> list[str]:
     """Lines for any other family or head, with nothing but transformers."""
     head, cut = task.head, f'truncation=True, max_length={settings["max_length"]}, return_tensors="pt"'
+    auto_class = BY_NAME[head].auto_classes[0]
     lines = [
         "import torch",
-        f"from transformers import {_AUTO[head]}, AutoTokenizer",
+        f"from transformers import {auto_class}, AutoTokenizer",
         "",
         f"tokenizer = AutoTokenizer.{_opening(name)})",
-        f"model = {_AUTO[head]}.{_opening(name)}).eval()",
+        f"model = {auto_class}.{_opening(name)}).eval()",
     ]
-    if head == "multiple-choice":
+    if head == MULTIPLE_CHOICE:
         lines += _choosing(cut, shown)
-    elif head == "question-answering":
+    elif head == SPANS:
         lines += _answering(cut, shown, threshold)
-    elif head == "token-classification":
+    elif head == TOKENS:
         lines += _tagging(cut, shown)
     elif isinstance(task, RankingTask):
         lines += _ranking(cut, shown)

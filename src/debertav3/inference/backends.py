@@ -1,4 +1,4 @@
-"""What computes the logits: one small protocol, and the heads that it may have.
+"""What computes the logits: one small protocol, and which head a checkpoint is opened with.
 
 A backend knows one checkpoint and one head. It gets padded numpy batches and returns numpy logits; text,
 labels and answers are none of its business, so a new runtime is one file.
@@ -11,42 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UserError
+from ..heads import BY_NAME, BY_TASK, ENCODER, heads_in
 
 Batch = Mapping[str, npt.NDArray[np.int64]]
-"""``input_ids``, ``attention_mask`` and ``token_type_ids``, each ``(B, L)``; for `MASKED_LM` also
+"""``input_ids``, ``attention_mask`` and ``token_type_ids``, each ``(B, L)``; for masked LM also
 ``masked_positions``, ``(B, M)``: which tokens to predict, rows filled up with 0."""
 Logits = Mapping[str, npt.NDArray[np.float32]]
 """By output name: ``logits``, or ``start_logits`` and ``end_logits``; real numbers in fp32."""
-
-SEQUENCE = "sequence-classification"
-TOKENS = "token-classification"
-SPANS = "question-answering"
-MASKED_LM = "masked-lm"
-REPLACED_TOKENS = "replaced-token-detection"
-MULTIPLE_CHOICE = "multiple-choice"
-
-HEAD_OF_ARCHITECTURE = {
-    "DebertaV2ForSequenceClassification": SEQUENCE,
-    "DebertaV2ForTokenClassification": TOKENS,
-    "DebertaV2ForQuestionAnswering": SPANS,
-    "DebertaV2ForMaskedLM": MASKED_LM,
-    "DebertaV2ForReplacedTokenDetection": REPLACED_TOKENS,
-    "DebertaV2ForMultipleChoice": MULTIPLE_CHOICE,
-}
-"""Which head a ``config.json`` names in ``architectures``."""
-
-HEAD_OF_TASK = {
-    "nli": SEQUENCE,
-    "classify": SEQUENCE,
-    "zero-shot": SEQUENCE,
-    "rerank": SEQUENCE,
-    "ner": TOKENS,
-    "qa": SPANS,
-    "fill-mask": MASKED_LM,
-    "rtd": REPLACED_TOKENS,
-    "choice": MULTIPLE_CHOICE,
-}
-"""Which head a task needs."""
 
 INT8 = "int8"
 """How weights are stored, and what products with them compute in."""
@@ -62,7 +33,7 @@ class Backend(Protocol):
     dtype: str
     """In what it computes: ``fp32``, ``bf16`` or ``fp16``; ``int8`` where products with weights do."""
     head: str
-    """One of the values of `HEAD_OF_TASK`."""
+    """A head's name in ``heads.py``."""
     config: Mapping[str, Any]
     """The checkpoint's ``config.json``."""
     batch_tokens: int
@@ -72,12 +43,23 @@ class Backend(Protocol):
         """Compute the logits of one batch.
 
         Returns:
-            ``logits``, ``(B, labels)`` for `SEQUENCE`, ``(B, 1)`` for `MULTIPLE_CHOICE`, whose choices are
-            inputs each for itself, ``(B, L, labels)`` for `TOKENS`, ``(B, L)`` for
-            `REPLACED_TOKENS`, ``(B, M, vocabulary)`` for `MASKED_LM`; ``start_logits`` and ``end_logits``,
-            each ``(B, L)``, for `SPANS`.
+            By the names of the head's outputs: ``(B, labels)`` for a classifier of texts, ``(B, 1)`` for
+            multiple choice, whose choices are inputs each for itself, ``(B, L, labels)`` for one of tokens,
+            ``(B, L)`` for replaced tokens and for each of start and end of a span, ``(B, M, vocabulary)``
+            for masked LM.
         """
         ...
+
+
+def head_of_task(task: str) -> str:
+    """Return the name of the head that answers a task.
+
+    Raises:
+        UserError: if there is no such task.
+    """
+    if task not in BY_TASK:
+        raise UserError(f"unknown task {task!r}. Choose one of: {', '.join(BY_TASK)}.")
+    return BY_TASK[task].name
 
 
 def head_for(config: Mapping[str, Any], *, task: str | None, place: str) -> str:
@@ -88,17 +70,16 @@ def head_for(config: Mapping[str, Any], *, task: str | None, place: str) -> str:
 
     Args:
         config: the checkpoint's ``config.json``.
-        task: a key of `HEAD_OF_TASK`, or None to go by the checkpoint alone.
+        task: one that a head answers, or None to go by the checkpoint alone.
         place: the checkpoint, for messages.
 
     Raises:
         UserError: if the task is unknown, the checkpoint has another task's head, or nothing says which.
     """
-    if task is not None and task not in HEAD_OF_TASK:
-        raise UserError(f"unknown task {task!r}. Choose one of: {', '.join(HEAD_OF_TASK)}.")
+    needed = head_of_task(task) if task is not None else None
     architectures = config.get("architectures") or []
-    named = next((HEAD_OF_ARCHITECTURE[name] for name in architectures if name in HEAD_OF_ARCHITECTURE), None)
-    wanted = HEAD_OF_TASK[task] if task is not None else named
+    named = next((head.name for head in heads_in(architectures) if head.name != ENCODER), None)
+    wanted = needed or named
     if wanted is None:
         found = (
             f"its config.json says {', '.join(architectures)}"
@@ -108,8 +89,7 @@ def head_for(config: Mapping[str, Any], *, task: str | None, place: str) -> str:
         raise UserError(
             f"{place} does not say what it predicts: {found}. Say which task, or fine-tune it first."
         )
-    is_pretraining = wanted in (MASKED_LM, REPLACED_TOKENS)
-    if named == wanted or (is_pretraining and named in (None, MASKED_LM, REPLACED_TOKENS)):
+    if named == wanted or (BY_NAME[wanted].is_pretrained and (named is None or BY_NAME[named].is_pretrained)):
         return wanted
     has = f"has a {named} head" if named else "has no fine-tuned head"
     raise UserError(

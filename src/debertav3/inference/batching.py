@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UserError
+from ..heads import BY_NAME
 from ..tokenization.assembly import kept_lengths
-from .backends import MASKED_LM, REPLACED_TOKENS, SPANS, TOKENS, Backend, Logits
+from .backends import Backend, Logits
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -146,10 +147,11 @@ def run_batches(
 
 
 def _own_part(logits: npt.NDArray[np.float32], encoding: Encoding, head: str) -> npt.NDArray[np.float32]:
-    if head in (TOKENS, SPANS, REPLACED_TOKENS):
-        return logits[: len(encoding.input_ids)]
-    if head == MASKED_LM:
-        return logits[: len(encoding.masked_positions)]
+    match BY_NAME[head].outputs_per:
+        case "token":
+            return logits[: len(encoding.input_ids)]
+        case "mask":
+            return logits[: len(encoding.masked_positions)]
     return logits
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from .backends import HEAD_OF_TASK, INT8, MULTIPLE_CHOICE, Backend
+from ..heads import BY_TASK, MULTIPLE_CHOICE
+from .backends import INT8, Backend
 from .exported import (
     ONNX,
     TORCH,
@@ -83,7 +84,7 @@ def _export_instead(path_or_name: str | Path, *, task: str | None, how: BackendC
     found = [
         one
         for one in find_exports(path_or_name)
-        if task is None or HEAD_OF_TASK.get(task) == one.manifest.head
+        if task is None or (task in BY_TASK and BY_TASK[task].name == one.manifest.head)
     ]
     command = f"debertav3 export --model {path_or_name} --format"
     if how.backend not in ("auto", "light"):

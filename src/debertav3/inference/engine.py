@@ -9,7 +9,7 @@ import numpy.typing as npt
 from ..errors import UserError
 from ..tasks.spans import SpanDecoding, decode_spans
 from ..tokenization import DebertaV3Tokenizer
-from .backends import HEAD_OF_TASK, Backend
+from .backends import Backend, head_of_task
 from .batching import Encoding, run_batches
 from .inputs import InputEncoder, MaskedText, Text
 from .token_budget import BIG_INPUT_TOKENS, best_batch_tokens
@@ -83,7 +83,7 @@ class Engine:
         Raises:
             UserError: if it does.
         """
-        needed = HEAD_OF_TASK[task]
+        needed = head_of_task(task)
         if self.backend.head != needed:
             raise UserError(
                 f"{task} needs a {needed} head; {self.place} was opened with its {self.backend.head} head. "

@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from ..contents import changed_files, content_sums
 from ..errors import MissingExtraError, UserError
-from .backends import HEAD_OF_TASK, MASKED_LM
+from ..heads import MASKED_LM
+from .backends import head_of_task
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Manifest:
     format: str
     """One of `ALL_FORMATS`."""
     head: str
-    """One of the values of `HEAD_OF_TASK`, or ``encoder``."""
+    """A head's name in ``heads.py``."""
     weights: str
     """``fp32``, ``fp16`` or ``int8``: how the large weights are stored."""
     inputs: tuple[str, ...]
@@ -101,11 +102,9 @@ class Exported:
         """
         if task is None:
             return
-        if task not in HEAD_OF_TASK:
-            raise UserError(f"unknown task {task!r}. Choose one of: {', '.join(HEAD_OF_TASK)}.")
-        if HEAD_OF_TASK[task] != self.manifest.head:
+        if (needed := head_of_task(task)) != self.manifest.head:
             raise UserError(
-                f"task {task!r} needs a {HEAD_OF_TASK[task]} head; {self.folder} was exported with its "
+                f"task {task!r} needs a {needed} head; {self.folder} was exported with its "
                 f"{self.manifest.head} head. Export the checkpoint again with --task {task}."
             )
 

@@ -105,7 +105,7 @@ class FileTask(ABC):
             UserError: if one is missing or no text.
         """
         options = [option for option in self.column_options if option != "--label-column"]
-        return texts_of(row.fields, self.options.columns.texts(self.text_columns), options=options)
+        return texts_of(row, self.options.columns.texts(self.text_columns), options=options)
 
     def label_cell(self, row: Row) -> Any:
         """The first label column that a row has, as it is; None without one."""

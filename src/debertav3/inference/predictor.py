@@ -102,7 +102,7 @@ class Predictor:
 
         Args:
             path_or_name: a local folder or a Hub name.
-            task: a key of `backends.HEAD_OF_TASK`; needed only where a checkpoint has two heads.
+            task: one that a head of ``heads.py`` answers; needed only where a checkpoint has two heads.
             device: ``auto`` takes the first of cuda, npu, xpu, mps and cpu that is there.
             dtype: ``fp32`` (the default), ``bf16`` or ``fp16``.
             backend: ``auto``, the fastest for many inputs, ``light``, the soonest with a first answer,

@@ -6,7 +6,7 @@ from typing import Any
 from ..data.probabilities import LIKELY
 from ..errors import UserError
 from ..tasks import choice
-from ..tasks.columns import PAIR_COLUMNS, TEXT_COLUMNS, texts_of
+from ..tasks.columns import PAIR_COLUMNS, QUESTION_CONTEXT_COLUMNS, SENTENCE_COLUMNS, TEXT_COLUMNS, texts_of
 from ..tasks.labels import (
     LABEL_COLUMNS,
     find_label,
@@ -121,7 +121,7 @@ class ZeroShotTask(FileTask):
     """text, and labels in the row or for all rows; the best label, or the likely ones."""
 
     name = "zero-shot"
-    text_columns = (("text",), ("sentence",))
+    text_columns = SENTENCE_COLUMNS[::-1]
 
     def make_scorer(self) -> Scorer:
         """One label, or several."""
@@ -182,7 +182,7 @@ class RerankTask(FileTask):
             and "query" in fields
             and not self.options.columns.is_text_asked
         ):
-            query, texts = texts_of(fields, [("query",)]), list_in(row, ("texts",))
+            query, texts = texts_of(row, [("query",)]), list_in(row, ("texts",))
             if query is None:
                 return NO_TEXT
             right = None if gold is None else right_indices(gold, count=len(texts))
@@ -190,7 +190,7 @@ class RerankTask(FileTask):
         names = self.options.columns.texts(self.text_columns)
         if not self.options.columns.is_text_asked:
             names.append(("query", "texts"))  # for the message; such rows are read above
-        pair = texts_of(fields, names, options=self.column_options[:2])
+        pair = texts_of(row, names, options=self.column_options[:2])
         if pair is None:
             return NO_TEXT
         truth = None if gold is None else Relevance(pair[0], relevance(gold))
@@ -263,7 +263,7 @@ class QATask(FileTask):
     """question and context; the answer, empty where there is none."""
 
     name = "qa"
-    text_columns = (("question", "context"),)
+    text_columns = QUESTION_CONTEXT_COLUMNS
     column_options = ("--text-column", "--pair-column")
 
     def make_scorer(self) -> Scorer:

@@ -18,7 +18,8 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import write_text
-from .backends import MASKED_LM, Backend, Batch
+from ..heads import MASKED_LM
+from .backends import Backend, Batch
 
 logger = logging.getLogger(__name__)
 

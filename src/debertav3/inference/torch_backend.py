@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 
-from .. import models
 from ..checkpoint.configuration import read_config
 from ..checkpoint.int8 import restore_int8
 from ..checkpoint.opening import open_model
 from ..cpu.kernel.library import kernel
 from ..cpu.pack import pack_for_inference
 from ..errors import UserError
+from ..heads import BY_NAME, MULTIPLE_CHOICE
 from ..model_folder import locate
-from .backends import HEAD_OF_ARCHITECTURE, INT8, MULTIPLE_CHOICE, SPANS, Batch, Logits, head_for
+from ..models import class_of
+from .backends import INT8, Batch, Logits, head_for
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -34,15 +35,13 @@ _CPU_BATCH_TOKENS = 1024
 differ more in them; without it they are slower: docs/prediction.md has the figures."""
 _ACCELERATOR_BATCH_TOKENS = 32768
 
-_CLASSES = {head: getattr(models, name) for name, head in HEAD_OF_ARCHITECTURE.items()}
-
 
 class TorchBackend:
     """One of our models in evaluation mode: see `Backend`.
 
     Args:
         model: the model, on its device.
-        head: what it predicts, one of the values of `HEAD_OF_TASK`.
+        head: what it predicts, a head's name in ``heads.py``.
         is_int8: whether its encoder multiplies in int8.
     """
 
@@ -76,12 +75,13 @@ class TorchBackend:
         place = choose_device(device)
         folder = locate(path_or_name)
         head = head_for(read_config(folder), task=task, place=str(path_or_name))
-        opened = open_model(folder, head=_CLASSES[head], dtype=DTYPES[dtype])
+        opened = open_model(folder, head=class_of(head), dtype=DTYPES[dtype])
         is_int8 = bool(opened.report.int8)
         if is_int8:
             place = _place_of_int8(path_or_name, device=device, dtype=dtype)
             restore_int8(opened)
-        model = opened.model.to(place)
+        model: Any = opened.model  # transformers wraps `to` so that mypy takes its argument for self
+        model = model.to(place)
         if pack_for_inference(model):
             logger.info("linear layers packed for this CPU")
         return cls(model, head=head, is_int8=is_int8)
@@ -107,9 +107,7 @@ class TorchBackend:
             tensors = {name: tensor.unsqueeze(1) for name, tensor in tensors.items()}
         with torch.inference_mode():
             output = self.model(**tensors)
-            if self.head == SPANS:
-                return {"start_logits": _numpy(output.start_logits), "end_logits": _numpy(output.end_logits)}
-            return {"logits": _numpy(output.logits)}
+            return {name: _numpy(output[name]) for name in BY_NAME[self.head].outputs}
 
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray:

@@ -11,12 +11,10 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, Self, get_args
 
 from ..errors import UserError
-from .activations import ACTIVATION
 
 LongInputs = Literal["clamp", "transformers"]
 
-# What a key means when the file does not have it: transformers' DebertaV2Config and its ``getattr`` defaults.
-_DEFAULTS: dict[str, Any] = {
+DEFAULTS: dict[str, Any] = {
     "vocab_size": 128100,
     "hidden_size": 1536,
     "num_hidden_layers": 24,
@@ -48,11 +46,13 @@ _DEFAULTS: dict[str, Any] = {
     "cls_dropout": None,
     "long_inputs": "clamp",
 }
+"""What a key means when a ``config.json`` lacks it: as transformers' DebertaV2Config has it."""
 
-MATHS_KEYS = frozenset(_DEFAULTS)
+MATHS_KEYS = frozenset(DEFAULTS)
 """Keys of ``config.json`` that change the numbers a model computes."""
 
-ACTIVATIONS = tuple(ACTIVATION)
+ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish", "tanh", "linear")
+"""Names of the functions in ``activations.py``; here so that reading a configuration needs no torch."""
 
 _MAX_POSITIONS = 2**16
 """A hundred times what released models have; tables over all offsets stay small."""
@@ -150,6 +150,21 @@ class EncoderConfig:
                 )
 
     @property
+    def relative_rows(self) -> int:
+        """Rows of the relative table; 0 without relative attention."""
+        return 2 * self.span if self.relative_attention else 0
+
+    @property
+    def position_terms(self) -> int:
+        """How many of c2p and p2c are scored."""
+        return self.has_c2p + self.has_p2c if self.relative_attention else 0
+
+    @property
+    def position_projections(self) -> int:
+        """How many projections of the relative table each layer has for itself: 0, 1 or 2."""
+        return 0 if self.share_att_key else self.position_terms
+
+    @property
     def score_terms(self) -> int:
         """How many products are summed into one attention score."""
         return 1 + self.has_c2p + self.has_p2c
@@ -177,8 +192,8 @@ class EncoderConfig:
                 variant that this package does not implement (``p2p``).
         """
         _refuse_misspelt(raw if given is None else given)
-        value = {key: raw.get(key, default) for key, default in _DEFAULTS.items()}
-        for key, default in _DEFAULTS.items():
+        value = {key: raw.get(key, default) for key, default in DEFAULTS.items()}
+        for key, default in DEFAULTS.items():
             _check_type(key, value[key], default)
         hidden_size, num_heads = value["hidden_size"], value["num_attention_heads"]
         if hidden_size % num_heads:

@@ -4,6 +4,9 @@ Class and parameter names equal the checkpoints', and the config is transformers
 ``save_pretrained``, ``Trainer``, ``pipeline`` and PEFT work as they are, and every file opens on both sides.
 """
 
+from transformers import PreTrainedModel
+
+from ..heads import BY_NAME
 from .base import DebertaV2Model, DebertaV2PreTrainedModel
 from .pretraining import (
     DebertaV2ForMaskedLM,
@@ -27,4 +30,11 @@ __all__ = [
     "DebertaV2Model",
     "DebertaV2PreTrainedModel",
     "ReplacedTokenDetectionOutput",
+    "class_of",
 ]
+
+
+def class_of(head: str) -> type[PreTrainedModel]:
+    """Return the class of a head, by its name in ``heads.py``."""
+    found: type[PreTrainedModel] = globals()[BY_NAME[head].class_name]
+    return found

@@ -14,19 +14,11 @@ import transformers
 
 from .. import models
 from ..errors import UserError
+from ..heads import HEADS
 
 logger = logging.getLogger(__name__)
 
-AUTO_CLASSES = {
-    "AutoModel": "DebertaV2Model",
-    "AutoModelForTextEncoding": "DebertaV2Model",
-    "AutoModelForPreTraining": "DebertaV2ForMaskedLM",
-    "AutoModelForMaskedLM": "DebertaV2ForMaskedLM",
-    "AutoModelForSequenceClassification": "DebertaV2ForSequenceClassification",
-    "AutoModelForTokenClassification": "DebertaV2ForTokenClassification",
-    "AutoModelForQuestionAnswering": "DebertaV2ForQuestionAnswering",
-    "AutoModelForMultipleChoice": "DebertaV2ForMultipleChoice",
-}
+AUTO_CLASSES = {auto_class: head.class_name for head in HEADS for auto_class in head.auto_classes}
 """What each of transformers' Auto classes builds for model type ``deberta-v2``."""
 
 IMPORT_BY_NAME = ("gliner.modeling.encoder",)

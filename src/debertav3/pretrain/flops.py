@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from ..sizes import EncoderShape, flops_per_token
+from ..layers.config import EncoderConfig
+from ..sizes import flops_per_token
 
 FORWARD_AND_BACKWARD = 3
 """The backward pass has two products for each of the forward pass."""
@@ -23,18 +24,18 @@ def masked_lm_flops(raw: Mapping[str, Any], *, length: int, mask_prob: float) ->
         length: tokens of a window.
         mask_prob: share of masked tokens.
     """
-    shape = EncoderShape.from_raw(raw)
-    width, layers = shape.width, shape.layers
+    config = EncoderConfig.from_dict(raw)
+    width, layers = config.hidden_size, config.num_hidden_layers
     one_layer = flops_per_token({**raw, "num_hidden_layers": 1}, length=length)
-    keys_and_values = 2 * 2 * width * shape.heads * shape.head_width
+    keys_and_values = 2 * 2 * width * config.num_attention_heads * config.head_width
     decoder = keys_and_values + 2 * mask_prob * (one_layer - keys_and_values)
-    head = mask_prob * 2 * (width * shape.embedding_width + shape.embedding_width * shape.vocab_size)
+    head = mask_prob * 2 * (width * config.embedding_size + config.embedding_size * config.vocab_size)
     return FORWARD_AND_BACKWARD * ((layers - 1) * one_layer + decoder + head)
 
 
 def detection_flops(raw: Mapping[str, Any], *, length: int) -> float:
     """Operations of training the discriminator on one token (forward and backward); see `masked_lm_flops`."""
-    width = EncoderShape.from_raw(raw).width
+    width = EncoderConfig.from_dict(raw).hidden_size
     return FORWARD_AND_BACKWARD * (flops_per_token(raw, length=length) + 2 * width * width + 2 * width)
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UserError
+from ..heads import MULTIPLE_CHOICE, HeadName
 from .labels import is_no_gold, label_text
 from .metrics import MetricName
 from .rows import Row, checked_text, column_of, list_in, listed, structured, text_in
 from .scorers import ChoiceScorer, Scorer
 from .tables import read_table
-from .task import Example, Head, Task, kept_examples
+from .task import Example, Task, kept_examples
 
 LABEL_COLUMNS = ("label", "answer", "answerKey")
 """Columns of the right choice."""
@@ -191,7 +192,7 @@ class ChoiceTask(Task):
     prompt: Prompt
     label_column: tuple[str, ...] = LABEL_COLUMNS
     metrics: tuple[MetricName, ...] = ("accuracy",)
-    head: Head = "multiple-choice"
+    head: HeadName = MULTIPLE_CHOICE
 
     def read(self, source: str) -> list[Example]:
         """Read rows; those with another number of choices than most have are skipped."""

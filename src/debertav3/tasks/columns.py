@@ -2,14 +2,14 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import UserError
 from .labels import LABEL_COLUMNS
-from .rows import checked_text, is_missing, listed
+from .rows import Row, checked_text, is_missing, lacks
 
 logger = logging.getLogger(__name__)
 
@@ -24,17 +24,28 @@ PAIR_COLUMNS = (
 )
 """Names of the two texts of an NLI row; the first pair that a row has is taken."""
 
-TEXT_COLUMNS = (
-    ("text", "text_pair"),
-    *PAIR_COLUMNS,
-    ("#1 String", "#2 String"),
-    ("question", "sentence"),
-    ("question", "passage"),
-    ("question1", "question2"),
-    ("text",),
-    ("sentence",),
+SENTENCE_COLUMNS = (("sentence",), ("text",))
+SENTENCES_COLUMNS = (("sentence1", "sentence2"), ("#1 String", "#2 String"))
+"""Of a paraphrase row: as on the Hub, and in MRPC's own files."""
+QUESTION_SENTENCE_COLUMNS = (("question", "sentence"),)
+QUESTION_PASSAGE_COLUMNS = (("question", "passage"),)
+QUESTIONS_COLUMNS = (("question1", "question2"),)
+QUESTION_CONTEXT_COLUMNS = (("question", "context"),)
+
+TEXT_COLUMNS = tuple(
+    dict.fromkeys(
+        (
+            ("text", "text_pair"),
+            *PAIR_COLUMNS,
+            *SENTENCES_COLUMNS,
+            *QUESTION_SENTENCE_COLUMNS,
+            *QUESTION_PASSAGE_COLUMNS,
+            *QUESTIONS_COLUMNS,
+            *SENTENCE_COLUMNS[::-1],
+        )
+    )
 )
-"""Names of the text or texts of a row to classify; those of the GLUE tasks are among them."""
+"""Names of the text or texts of a row to classify: those of every task over texts, a pair before one text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,27 +82,32 @@ class Columns:
 
 
 def texts_of(
-    fields: Mapping[str, Any], choices: Sequence[tuple[str, ...]], *, options: Sequence[str] = ()
+    row: Row, choices: Sequence[tuple[str, ...]], *, options: Sequence[str] = ()
 ) -> tuple[str, ...] | None:
-    """The texts under the first names that a row has all of; None if one of them is empty.
+    """The text or texts of a row, for training as for prediction.
+
+    The first names count that a row has all of, those without null before others.
 
     Args:
-        fields: the row.
-        choices: the names.
+        row: the row.
+        choices: the names: those that the user said, or that the model was trained with, then the usual ones.
         options: what the command line calls the options that say other names.
 
+    Returns:
+        The texts; None if one of them is empty: such rows are skipped.
+
     Raises:
-        UserError: if it has none of them, or one is no text.
+        UserError: if the row has none of the choices, or one of the values is not a text.
     """
+    fields = row.fields
     present = [names for names in choices if all(name in fields for name in names)]
     filled = [names for names in present if all(fields[name] is not None for name in names)]
     for names in [*filled, *present][:1]:
         if any(is_missing(fields[name]) for name in names):
             return None
-        return tuple(checked_text(fields[name], what=f"field {name!r}") for name in names)
-    needed = " or ".join(" and ".join(map(repr, names)) for names in choices)
+        return tuple(checked_text(fields[name], what=f"{row.place}: field {name!r}") for name in names)
     advice = f" Say which are meant with {' and '.join(options)}." if options else ""
-    raise UserError(f"needs the fields {needed}; it has {listed(fields)}.{advice}")
+    raise UserError(f"{row.place}: {lacks(choices, fields)}{advice}")
 
 
 class Trained(NamedTuple):

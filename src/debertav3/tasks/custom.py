@@ -84,18 +84,17 @@ def custom_task(
     _hint(rows, texts=texts, label=label, kind=kind)
     if kind == "tags":
         return TaggingTask(name="custom", words_column=(text,), tags_column=(label,))
-    columns = tuple((name,) for name in texts)
     if kind == "ranking":
-        if len(columns) < 2:
+        if len(texts) < 2:
             raise UserError(
                 "ranking needs a query and a text: name their columns with --text-column NAME and "
                 "--pair-column NAME."
             )
-        return RankingTask(name="custom", columns=columns, label_column=(label,))
+        return RankingTask(name="custom", columns=(texts,), label_column=(label,))
     target: Target = kind  # type: ignore[assignment]
     return TextTask(
         name="custom",
-        columns=columns,
+        columns=(texts,),
         label_column=(label,),
         target=target,
         no_gold=(),
@@ -106,12 +105,12 @@ def custom_task(
 def named_columns(task: Task) -> dict[str, str]:
     """The columns that task custom has settled on: ``text``, ``pair`` if there is one, and ``label``."""
     if isinstance(task, TextTask):
-        texts, label = task.columns, task.label_column
+        texts, label = task.columns[0], task.label_column
     elif isinstance(task, TaggingTask):
-        texts, label = (task.words_column,), task.tags_column
+        texts, label = task.words_column[:1], task.tags_column
     else:
         return {}
-    return dict(zip(("text", "pair"), (names[0] for names in texts), strict=False)) | {"label": label[0]}
+    return dict(zip(("text", "pair"), texts, strict=False)) | {"label": label[0]}
 
 
 def _hint(rows: Sequence[Row], *, texts: Sequence[str], label: str, kind: str) -> None:

@@ -4,19 +4,24 @@ Names are in the order of the public copies' numbers (GLUE on the Hub), so rows 
 Scores are GLUE's own (gluebenchmark.com/tasks).
 """
 
+from .columns import (
+    PAIR_COLUMNS,
+    QUESTION_PASSAGE_COLUMNS,
+    QUESTION_SENTENCE_COLUMNS,
+    QUESTIONS_COLUMNS,
+    SENTENCE_COLUMNS,
+    SENTENCES_COLUMNS,
+)
 from .labels import LABEL_COLUMNS, NLI_LABELS, TWO_WAY_LABELS
 from .text import TextTask
 
 _THREE_WAY_NUMBERS = {"0": "entailment", "1": "neutral", "2": "contradiction"}
 _TWO_WAY_NUMBERS = {"0": "entailment", "1": "not_entailment"}
 _YES_NO = (("0", "1"),)
-_NLI_COLUMNS = (("premise", "sentence1", "text1"), ("hypothesis", "sentence2", "text2"))
-_SENTENCE = (("sentence", "text"),)
-_SENTENCES = (("sentence1", "#1 String"), ("sentence2", "#2 String"))
 
 NLI = TextTask(
     name="nli",
-    columns=_NLI_COLUMNS,
+    columns=PAIR_COLUMNS,
     label_column=LABEL_COLUMNS,
     label_sets=(NLI_LABELS, TWO_WAY_LABELS),
     label_aliases=_THREE_WAY_NUMBERS,
@@ -24,7 +29,7 @@ NLI = TextTask(
 )
 MNLI = TextTask(
     name="mnli",
-    columns=_NLI_COLUMNS,
+    columns=PAIR_COLUMNS,
     label_column=LABEL_COLUMNS,
     label_sets=(NLI_LABELS,),
     label_aliases=_THREE_WAY_NUMBERS,
@@ -32,28 +37,28 @@ MNLI = TextTask(
 )
 QNLI = TextTask(
     name="qnli",
-    columns=(("question",), ("sentence",)),
+    columns=QUESTION_SENTENCE_COLUMNS,
     label_sets=(TWO_WAY_LABELS,),
     label_aliases=_TWO_WAY_NUMBERS,
     metrics=("accuracy",),
 )
 RTE = TextTask(
     name="rte",
-    columns=_NLI_COLUMNS,
+    columns=PAIR_COLUMNS,
     label_sets=(TWO_WAY_LABELS,),
     label_aliases=_TWO_WAY_NUMBERS,
     metrics=("accuracy",),
 )
 WNLI = TextTask(
     name="wnli",
-    columns=_SENTENCES,
+    columns=SENTENCES_COLUMNS,
     label_sets=_YES_NO,
     label_aliases={"not_entailment": "0", "entailment": "1"},
     metrics=("accuracy",),
 )
 QQP = TextTask(
     name="qqp",
-    columns=(("question1",), ("question2",)),
+    columns=QUESTIONS_COLUMNS,
     label_column=("label", "is_duplicate"),
     label_sets=_YES_NO,
     label_aliases={"not_duplicate": "0", "duplicate": "1"},
@@ -61,7 +66,7 @@ QQP = TextTask(
 )
 MRPC = TextTask(
     name="mrpc",
-    columns=_SENTENCES,
+    columns=SENTENCES_COLUMNS,
     label_column=("label", "Quality"),
     label_sets=_YES_NO,
     label_aliases={"not_equivalent": "0", "equivalent": "1"},
@@ -69,28 +74,28 @@ MRPC = TextTask(
 )
 COLA = TextTask(
     name="cola",
-    columns=_SENTENCE,
+    columns=SENTENCE_COLUMNS,
     label_sets=_YES_NO,
     label_aliases={"unacceptable": "0", "acceptable": "1"},
     metrics=("matthews_corrcoef", "accuracy"),
 )
 SST2 = TextTask(
     name="sst2",
-    columns=_SENTENCE,
+    columns=SENTENCE_COLUMNS,
     label_sets=(("negative", "positive"),),
     label_aliases={"0": "negative", "1": "positive"},
     metrics=("accuracy",),
 )
 STSB = TextTask(
     name="stsb",
-    columns=_SENTENCES,
+    columns=SENTENCES_COLUMNS,
     label_column=("label", "score"),
     target="number",
     metrics=("pearson", "spearman"),
 )
 BOOLQ = TextTask(
     name="boolq",
-    columns=(("question",), ("passage",)),
+    columns=QUESTION_PASSAGE_COLUMNS,
     label_column=("label", "answer"),
     label_sets=(("false", "true"),),
     label_aliases={"0": "false", "1": "true", "no": "false", "yes": "true"},

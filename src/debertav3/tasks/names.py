@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import UserError
+from ..heads import BY_NAME, TOKENS, heads_in
 from .choice import CHOICE_TASKS
 from .glue import TEXT_TASKS
 from .squad import SPAN_TASKS
@@ -29,7 +30,6 @@ CUSTOM = "custom"
 _TRAINED_AS = {"classify": (CUSTOM, "auto"), "rerank": (CUSTOM, "ranking"), "qa": ("squad2", None)}
 """Names of `predict` for which training has another: its name and the kind of label."""
 _ENTAILMENT = ("nli", "mnli", "rte")
-_ANSWERED_BY = {"token-classification": "ner", "question-answering": "qa", "multiple-choice": "choice"}
 
 
 def training_name(name: str) -> tuple[str, str | None]:
@@ -51,12 +51,12 @@ def answering_name(name: str, config: Mapping[str, Any]) -> str:
     if name in _ENTAILMENT:
         return "nli"
     if name == CUSTOM:
-        architectures = " ".join(config.get("architectures") or ())
-        if "TokenClassification" in architectures:
-            return "ner"
+        heads = heads_in(config.get("architectures"))
+        if heads and heads[0].name == TOKENS:
+            return heads[0].tasks[0]
         is_ranking = config.get("problem_type") == "multi_label_classification"
         return "rerank" if is_ranking and len(config.get("id2label") or "xx") == 1 else "classify"
-    return _ANSWERED_BY.get(TASKS[name].head, "classify") if name in TASKS else name
+    return BY_NAME[TASKS[name].head].tasks[0] if name in TASKS else name
 
 
 def check_task_name(name: str) -> None:

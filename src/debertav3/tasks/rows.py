@@ -40,9 +40,19 @@ def column_of(row: Row, names: Sequence[str]) -> str:
     for name in names:
         if name in row.fields:
             return name
-    raise UserError(
-        f"{row.place} has no column {' or '.join(map(repr, names))}; it has {listed(row.fields)}."
-    )
+    raise UserError(f"{row.place}: {lacks([(name,) for name in names], row.fields)}")
+
+
+def lacks(choices: Sequence[Sequence[str]], fields: Mapping[str, Any]) -> str:
+    """What to say of a row that has none of some choices of fields.
+
+    Args:
+        choices: names of fields; any one choice would do, with all of its names.
+        fields: the row.
+    """
+    needed = " or ".join(" and ".join(map(repr, names)) for names in choices)
+    word = "field" if all(len(names) == 1 for names in choices) else "fields"
+    return f"needs the {word} {needed}; it has {listed(fields)}."
 
 
 def listed(names: Sequence[str] | Mapping[str, Any]) -> str:
@@ -71,15 +81,6 @@ def checked_text(value: Any, *, what: str) -> str:
     if not value.strip():
         raise UserError(f"{what} is empty. Fill it in or leave the row out.")
     return value
-
-
-def is_empty(row: Row, names: Sequence[str]) -> bool:
-    """Whether there is nothing, or only white space, in a column.
-
-    Raises:
-        UserError: if there is no such column.
-    """
-    return is_missing(row.fields[column_of(row, names)])
 
 
 def structured(value: Any) -> Any:

@@ -3,7 +3,7 @@
 import codecs
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,45 @@ def unlike_names(names: list[str], place: str) -> list[str]:
         UserError: if two are the same.
     """
     twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice == [""]:
+        raise UserError(f"{place}: {names.count('')} columns have no name. Name them.")
     if twice:
         raise UserError(f"{place}: columns need different names; two are called {twice[0]!r}. Rename one.")
     return names
+
+
+class Header:
+    """The names of a table's columns, and its rows by them.
+
+    Separators at the end of lines make columns without a name: those are left out, as long as they are empty.
+
+    Args:
+        cells: of the line with the names.
+        place: where that is, for messages.
+
+    Raises:
+        UserError: if two columns have the same name, or two without a name are among others.
+    """
+
+    def __init__(self, cells: Sequence[Any], place: str) -> None:
+        named = ["" if cell is None else str(cell).strip() for cell in cells]
+        self.width = len(named)
+        while len(named) > 1 and not named[-1]:
+            named.pop()
+        self.names = unlike_names(named, place)
+
+    def fields(self, cells: Sequence[Any], place: str) -> dict[str, Any] | None:
+        """A row by column; None if it has fewer cells than there are names, or more than the header.
+
+        Raises:
+            UserError: if there is something in a column without a name.
+        """
+        surplus = cells[len(self.names) :]
+        filled = next((cell for cell in surplus if cell is not None and str(cell).strip()), None)
+        if len(cells) < len(self.names) or (filled is not None and len(cells) > self.width):
+            return None
+        if filled is not None:
+            raise UserError(
+                f"{place}: {str(filled)[:40]!r} is in a column without a name. Name it in the first line."
+            )
+        return dict(zip(self.names, cells, strict=False))

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UserError
+from ..heads import SPANS, HeadName
+from .columns import QUESTION_CONTEXT_COLUMNS, texts_of
 from .labels import label_text
 from .metrics import MetricName, answer_f1, exact_match
-from .rows import Row, is_empty, is_missing, shortened, structured, text_in
+from .rows import Row, is_missing, shortened, structured
 from .scorers import AnswerScorer, Scorer
 from .tables import read_table
-from .task import Example, Head, Task, kept_examples
+from .task import Example, Task, kept_examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +37,17 @@ class SpanTask(Task):
     has_unanswerable: bool
     metrics: tuple[MetricName, ...]
     """Of 100; the first is F1 of words, with the best threshold where there may be no answer."""
-    head: Head = "question-answering"
+    head: HeadName = SPANS
 
     def read(self, source: str) -> list[Example]:
         """Read official SQuAD JSON, or rows as on the Hub (``question``, ``context``, ``answers``)."""
         examples, skipped, empty = [], 0, 0
         for number, row in enumerate(read_table(source)):
-            if is_empty(row, ("question",)) or is_empty(row, ("context",)):
+            pair = texts_of(row, QUESTION_CONTEXT_COLUMNS)
+            if pair is None:
                 empty += 1
                 continue
-            example = _example(row, id=str(row.fields.get("id", number)))
+            example = _example(row, pair, id=str(row.fields.get("id", number)))
             if example is None or not (example.extra.answers or self.has_unanswerable):
                 skipped += 1
             else:
@@ -153,10 +156,9 @@ def _best_threshold(
     return 100.0 * best / len(golds), where
 
 
-def _example(row: Row, *, id: str) -> Example | None:
+def _example(row: Row, pair: tuple[str, ...], *, id: str) -> Example | None:
     """A question with its answers; None where nothing is said of them."""
     place = row.place
-    pair = text_in(row, ("question",)), text_in(row, ("context",))
     context = pair[1]
     given = structured(row.fields.get("answers"))
     if is_missing(given):

@@ -8,10 +8,11 @@ from typing import Any
 from ..errors import UserError
 from ..files.compression import ENDINGS as COMPRESSED
 from ..files.compression import bare_name
+from ..files.named_sets import DATASETS_PREFIX
 from .formats import DATASETS, ENDINGS, FORMATS, Format, format_named, format_within
 from .rows import Row
 from .source_file import SourceFile
-from .typed_tables import DATASETS_PREFIX, cell_text
+from .typed_tables import cell_text
 
 
 class Reading:

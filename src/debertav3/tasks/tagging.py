@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UserError
+from ..heads import TOKENS, HeadName
 from .formats import CONLL
 from .metrics import MetricName, split_tag, tag_entities
 from .rows import Row, column_of, is_missing, shortened, structured, words_in
 from .scorers import EntityScorer, Scorer
 from .tables import read_table
-from .task import Example, Head, Task, kept_examples
+from .task import Example, Task, kept_examples
 
 OUTSIDE = "O"
 WORDS_COLUMNS = ("tokens", "words")
@@ -28,7 +29,7 @@ class TaggingTask(Task):
     tags_column: tuple[str, ...] = TAGS_COLUMNS
     metrics: tuple[MetricName, ...] = ("f1", "precision", "recall", "accuracy")
     """Of whole entities, and the accuracy of tags."""
-    head: Head = "token-classification"
+    head: HeadName = TOKENS
 
     def read(self, source: str) -> list[Example]:
         """Read sentences from a CoNLL file, or rows with a list of words and a list of tags."""

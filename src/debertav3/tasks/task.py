@@ -6,15 +6,14 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import UserError
+from ..heads import HeadName
 from .metrics import MetricName
 from .scorers import Scorer
 
 logger = logging.getLogger(__name__)
-
-Head = Literal["sequence-classification", "token-classification", "question-answering", "multiple-choice"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +33,7 @@ class Task(ABC):
     """One kind of data and answer. Knows neither model nor tokenizer."""
 
     name: str
-    head: Head
+    head: HeadName
     metrics: tuple[MetricName, ...]
     """Scores of a dev set."""
 

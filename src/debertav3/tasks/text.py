@@ -8,6 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from ..errors import UserError
+from ..heads import SEQUENCE, HeadName
+from .columns import texts_of
 from .labels import (
     LABEL_COLUMNS,
     NO_GOLD,
@@ -19,10 +21,10 @@ from .labels import (
     shares_in,
 )
 from .metrics import MetricName
-from .rows import Row, column_of, is_empty, is_missing, structured, text_in
+from .rows import Row, column_of, is_missing, structured
 from .scorers import LabelScorer, Scorer, SetScorer, ValueScorer
 from .tables import read_table
-from .task import Example, Head, Task, kept_examples
+from .task import Example, Task, kept_examples
 
 Target = Literal["one-label", "several-labels", "number"]
 
@@ -36,7 +38,7 @@ class TextTask(Task):
 
     name: str
     columns: tuple[tuple[str, ...], ...]
-    """For each text its column, the usual name first and the names of public copies after it."""
+    """Names of the text or of the two texts, the usual ones first and those of public copies after them."""
     label_column: tuple[str, ...] = LABEL_COLUMNS
     target: Target = "one-label"
     label_sets: tuple[tuple[str, ...], ...] = ()
@@ -46,21 +48,21 @@ class TextTask(Task):
     no_gold: tuple[str, ...] = NO_GOLD
     """How public sets write that there is no agreed label; such rows are skipped, as are empty labels."""
     metrics: tuple[MetricName, ...]
-    head: Head = "sequence-classification"
+    head: HeadName = SEQUENCE
 
     def read(self, source: str) -> list[Example]:
         """Read rows; those with an empty text or without a gold label are skipped."""
         examples, unlabelled, empty = [], 0, 0
         for row in read_table(source):
+            texts = texts_of(row, self.columns)
             value = row.fields[column_of(row, self.label_column)]
-            if any(is_empty(row, names) for names in self.columns):
+            if texts is None:
                 empty += 1
             elif self._is_unlabelled(value):
                 unlabelled += 1
             else:
-                texts = tuple(text_in(row, names) for names in self.columns)
                 examples.append(self._example(row, texts, value))
-        needs = ", ".join([*(names[0] for names in self.columns), self.label_column[0]])
+        needs = ", ".join([*self.columns[0], self.label_column[0]])
         return kept_examples(examples, unlabelled, source=source, needs=needs, empty=empty)
 
     def _example(self, row: Row, texts: tuple[str, ...], value: Any) -> Example:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from .source_file import Found, SourceFile, unlike_names
+from .source_file import Found, Header, SourceFile
 
 
 class TextTable:
@@ -22,24 +22,26 @@ class TextTable:
         """Yield the rows."""
         csv.field_size_limit(64 << 20)  # characters; the csv module's own limit is 128 thousand
         lines = file.lines()
-        header = next(lines, "")
-        plain = re.sub(r'"[^"]*"', "", header) if self.is_quoted else header
+        first = next(lines, "")
+        plain = re.sub(r'"[^"]*"', "", first) if self.is_quoted else first
         delimiter = max(self.delimiters, key=plain.count)
         quoting: Any = csv.QUOTE_MINIMAL if self.is_quoted else csv.QUOTE_NONE
         reader = csv.reader(
-            itertools.chain([header], lines), delimiter=delimiter, quoting=quoting, strict=True
+            itertools.chain([first], lines), delimiter=delimiter, quoting=quoting, strict=True
         )
         try:
-            names = self._names(next(reader, []), file.path)
+            header = self._header(next(reader, []), file.path)
             line = reader.line_num + 1
             for cells in reader:
                 if cells:  # a blank line has none
-                    if len(cells) != len(names):
+                    fields = header.fields(cells, f"{file.path} line {line}")
+                    if fields is None:
                         raise UserError(
                             f"{file.path} line {line} has {len(cells)} cells; the first line has "
-                            f"{len(names)} names ({', '.join(names)}). {self._advice(delimiter)}"
+                            f"{len(header.names)} names ({', '.join(header.names)}). "
+                            f"{self._advice(delimiter)}"
                         )
-                    yield f"line {line}", dict(zip(names, cells, strict=True))
+                    yield f"line {line}", fields
                 line = reader.line_num + 1
         except csv.Error as error:
             raise UserError(f"{file.path} line {reader.line_num} is not valid CSV ({error}).") from None
@@ -49,8 +51,8 @@ class TextTable:
             return f"Quote cells that hold {delimiter!r}."
         return "A cell of a .tsv file holds no tabs or line ends; save such texts as .csv, quoted."
 
-    def _names(self, header: Sequence[str], path: Path) -> list[str]:
-        names = [name.strip() for name in header]
+    def _header(self, cells: Sequence[str], path: Path) -> Header:
+        names = [name.strip() for name in cells]
         if not names:
             raise UserError(
                 f"{path} holds no rows: it is empty. Need a line with the names of the columns, then rows."
@@ -60,7 +62,7 @@ class TextTable:
                 f"{path} has quoted columns ({', '.join(names)}), and the quotes of a .tsv file belong to "
                 "its texts. Save it as .csv, which may have tabs between its columns."
             )
-        return unlike_names(names, f"{path} line 1")
+        return Header(cells, f"{path} line 1")
 
 
 def read_conll(file: SourceFile) -> Found:

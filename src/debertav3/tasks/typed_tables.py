@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingExtraError, UserError
+from ..files.named_sets import open_dataset
 from .labels import label_text
-from .source_file import Found, SourceFile, unlike_names
-
-DATASETS_PREFIX = "datasets:"
+from .source_file import Found, Header, SourceFile
 
 
 def read_parquet(file: SourceFile) -> Found:
@@ -80,21 +79,19 @@ def read_xlsx(file: SourceFile) -> Found:
         raise UserError(f"{file.path} cannot be read as an Excel workbook: {error}.") from None
     with closing(book):
         rows = book.worksheets[0].iter_rows(values_only=True)
-        header = list(next(rows, ()))
-        while header and header[-1] is None:
-            header.pop()
-        if not header:
+        cells = next(rows, ())
+        if all(cell is None for cell in cells):
             raise UserError(
                 f"{file.path} holds no rows: its first sheet is empty. Need a row with names of columns."
             )
-        names = unlike_names(
-            ["" if name is None else str(name).strip() for name in header], f"{file.path} row 1"
-        )
+        header = Header(cells, f"{file.path} row 1")
         for number, cells in enumerate(rows, start=2):
-            values = list(cells[: len(names)])
-            if any(value is not None for value in values):
-                values += [None] * (len(names) - len(values))
-                yield f"row {number}", dict(zip(names, values, strict=True))
+            if any(value is not None for value in cells):
+                padded = [*cells, *[None] * (len(header.names) - len(cells))]
+                fields = header.fields(padded, f"{file.path} row {number}")
+                if fields is None:
+                    raise UserError(f"{file.path} row {number} has more cells than the first row has names.")
+                yield f"row {number}", fields
 
 
 def cell_text(value: Any) -> str:
@@ -104,20 +101,7 @@ def cell_text(value: Any) -> str:
 
 def read_dataset(file: SourceFile) -> Found:
     """Rows of ``datasets:NAME[:CONFIG][:SPLIT]``; numbers of named classes as their names."""
-    source = str(file.path)
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingExtraError(
-            feature="reading a data set by name", package="datasets", extra="train"
-        ) from error
-    path, _, rest = source.removeprefix(DATASETS_PREFIX).partition(":")
-    config, _, split = rest.partition(":")
-    try:
-        loaded = datasets.load_dataset(path, config or None, split=split or "train")
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"data set {source} cannot be opened: {reason}") from error
+    loaded = open_dataset(str(file.path), is_streamed=False)
     for number, fields in enumerate(dataset_rows(loaded), start=1):
         yield f"row {number}", fields
 

@@ -25,7 +25,7 @@ from ...sizes import SIZES, config_for, is_size
 from ..backends import Backend
 from ..choose_backend import BackendConfig, open_backend, open_exported
 from ..export.formats import quiet_exporters, write_graph
-from ..export.graph import CLASSES, folded_copy, random_batch
+from ..export.graph import folded_copy, random_batch
 from ..export.run import head_to_export
 from ..exported import FORMATS, MANIFEST, Manifest, is_installed, read_exported
 
@@ -92,7 +92,7 @@ def our_exports(folder: Path) -> list[Contender]:
 
 def _export(folder: Path, target: Path, head: str, graph_format: str) -> Backend:
     """Write a graph and compile it; the comparison of outputs is the bench's own."""
-    model = open_model(folder, head=CLASSES[head]).model
+    model = open_model(folder, head=models.class_of(head)).model
     sample = random_batch(2, 70, head=head, config=model.config, is_ragged=True)
     write_graph(folded_copy(model), sample, target, format_=graph_format)
     config = json.dumps(complete_config(model.config))

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import UserError
+from ...heads import BY_NAME, ENCODER, MULTIPLE_CHOICE, SEQUENCE
 from ...tasks.metrics import ERRORS, METRICS
 from ...tokenization import DebertaV3Tokenizer
 from ..answerers import answer_chunk
-from ..backends import MASKED_LM, REPLACED_TOKENS, SEQUENCE, SPANS, TOKENS, Backend, Batch, Logits
+from ..backends import Backend, Batch, Logits
 from ..choose_backend import open_exported
 from ..exported import read_exported
 from ..labels import is_nli, label_names
@@ -49,7 +50,6 @@ _VALUE_MARGIN = 0.1
 """Heads with one number decide the same within so many standard deviations of it."""
 _NOT_JUDGED = frozenset({"precision", "recall"})
 """Metrics that may be exchanged for each other: their F1 is judged."""
-_TASK_OF_HEAD = {TOKENS: "ner", SPANS: "qa", MASKED_LM: "fill-mask", REPLACED_TOKENS: "rtd"}
 
 
 @dataclass(frozen=True)
@@ -180,9 +180,9 @@ def task_of(head: str, config: Mapping[str, Any]) -> str:
     """
     if head == SEQUENCE:
         return "nli" if is_nli(label_names(config)) else "classify"
-    if head not in _TASK_OF_HEAD:
+    if head in (MULTIPLE_CHOICE, ENCODER):
         raise UserError(f"a {head} head decides nothing that int8 could be checked by; export fp32.")
-    return _TASK_OF_HEAD[head]
+    return BY_NAME[head].tasks[0]
 
 
 def measure(backend: Backend, folder: Path, *, task: str, examples: Path) -> Measured:

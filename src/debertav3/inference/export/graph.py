@@ -6,19 +6,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ... import models
+from ...heads import MASKED_LM, MULTIPLE_CHOICE
 from ...layers.folded_attention import fold_attention
-from ..backends import HEAD_OF_ARCHITECTURE, MASKED_LM, MULTIPLE_CHOICE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-ENCODER = "encoder"
-CLASSES: dict[str, Any] = {
-    **{head: getattr(models, name) for name, head in HEAD_OF_ARCHITECTURE.items()},
-    ENCODER: models.DebertaV2Model,
-}
-"""The class of every head that can be exported."""
 _NUM_CHOICES, _NUM_MASKS = 2, 2
 _FIRST_PLAIN_ID = 4  # behind [PAD], [CLS], [SEP] and [UNK]
 

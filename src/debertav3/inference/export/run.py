@@ -14,11 +14,13 @@ from ...checkpoint.saving import replacing_folder
 from ...contents import PROBABILITIES, content_sums
 from ...errors import UserError
 from ...files import write_json
+from ...heads import ENCODER, heads_in
 from ...model_folder import locate
+from ...models import class_of
 from ...models.base import complete_config
 from ...tasks.columns import RUN, read_trained
 from ...tokenization import DebertaV3Tokenizer
-from ..backends import HEAD_OF_ARCHITECTURE, head_for
+from ..backends import head_for
 from ..choose_backend import open_exported
 from ..exported import (
     CHECKS,
@@ -33,7 +35,7 @@ from .card import export_card
 from .config import ExportConfig
 from .formats import halve_weights, write_graph
 from .gate import GateReport, pass_gate, task_of
-from .graph import CLASSES, ENCODER, folded_copy, random_batch
+from .graph import folded_copy, random_batch
 from .torch_weights import write_weights
 from .verification import Verification, verify
 
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_OTHER_HEADS = {"DebertaV2Model": ENCODER}
 _SAMPLE = (2, 70)
 """Batch size and length of the traced batch, in tokens: neither 1 nor equal to any size of a model."""
 
@@ -71,7 +72,7 @@ def export_model(path_or_name: str | Path, target: str | Path, config: ExportCon
     head = head_to_export(raw, task=config.task, place=str(path_or_name))
     if config.int8 and config.task is None:
         task_of(head, raw)  # refuses at once what the gate could not judge
-    model = open_model(source, head=CLASSES[head]).model
+    model = open_model(source, head=class_of(head)).model
     if config.fp16:
         model = model.half().float()  # what the export's weights will be
     tokenizer = DebertaV3Tokenizer.from_pretrained(source)
@@ -117,9 +118,8 @@ def head_to_export(raw: dict[str, Any], *, task: str | None, place: str) -> str:
     Raises:
         UserError: if nothing says which.
     """
-    named = [name for name in raw.get("architectures") or [] if name in _OTHER_HEADS]
-    if task is None and named and not set(raw["architectures"]) & HEAD_OF_ARCHITECTURE.keys():
-        return _OTHER_HEADS[named[0]]
+    if task is None and {head.name for head in heads_in(raw.get("architectures"))} == {ENCODER}:
+        return ENCODER
     return head_for(raw, task=task, place=place)
 
 

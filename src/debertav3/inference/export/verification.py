@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from ...errors import UserError
-from ..backends import MASKED_LM, MULTIPLE_CHOICE, REPLACED_TOKENS, SEQUENCE, SPANS, TOKENS, Backend
-from .graph import ENCODER, Arrays, random_batch, to_tensors
+from ...heads import BY_NAME, ENCODER, MASKED_LM, MULTIPLE_CHOICE, REPLACED_TOKENS, SEQUENCE, SPANS, TOKENS
+from ..backends import Backend
+from .graph import Arrays, random_batch, to_tensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -96,7 +97,7 @@ def _real_parts(
         return [
             (name, np.where(mask, want[name], lowest), np.where(mask, got[name], lowest)) for name in want
         ]
-    if head in (TOKENS, REPLACED_TOKENS, ENCODER):
+    if BY_NAME[head].outputs_per == "token":
         return [(name, want[name][mask], got[name][mask]) for name in want]
     return [(name, want[name], got[name]) for name in want]
 
