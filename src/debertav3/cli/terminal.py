@@ -21,13 +21,18 @@ class BarHandler(logging.StreamHandler):
             super().emit(record)
 
 
-def log_to_stderr() -> None:
-    """Show the messages of the package on stderr; of several processes, the first one's."""
+def log_to_stderr(*, level: int | None = logging.INFO) -> None:
+    """Show the messages of the package on stderr; of several processes, the first one's.
+
+    Args:
+        level: from which level on; None leaves it as it is, which shows warnings.
+    """
     handler = BarHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("debertav3: %(message)s"))
     logger = logging.getLogger("debertav3")
     logger.handlers = [handler]
-    logger.setLevel(logging.INFO if is_first_process() else logging.ERROR)
+    if level is not None:
+        logger.setLevel(level if is_first_process() else logging.ERROR)
 
 
 def wrote(*paths: Path | str | None) -> None:
