@@ -1,9 +1,10 @@
 """What commands write to stderr: log lines that do not run into progress bars, and the closing line."""
 
 import logging
-import os
 import sys
 from pathlib import Path
+
+from ..processes import is_first_process
 
 
 class BarHandler(logging.StreamHandler):
@@ -32,11 +33,6 @@ def log_to_stderr(*, level: int | None = logging.INFO) -> None:
     logger.handlers = [handler]
     if level is not None:
         logger.setLevel(level if is_first_process() else logging.ERROR)
-
-
-def is_first_process() -> bool:
-    """Whether this is the process that writes messages: torchrun gives each process a number."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def wrote(*paths: Path | str | None) -> None:
