@@ -100,7 +100,7 @@ def test_missing_columns_name_the_options_and_what_is_there(
     assert code == 2
     assert "none of its 3 rows has a label" in err and "--label" in err and "'Verdict'" in err
     code, _, err = run("evaluate", "classify", "--model", plain, "--data", source, "--text", "nothing")
-    assert code == 2 and "needs the fields 'nothing'" in err
+    assert code == 2 and "needs the field 'nothing'" in err
     code, _, err = run("evaluate", "rtd", "--model", plain, "--data", source, "--pair", "review")
     assert code == 2 and "task rtd reads no column that --pair-column names" in err
 
