@@ -355,7 +355,7 @@ def test_wrong_names_are_one_clear_line_and_leave_no_file(
         (["predict", "nli", "--model", tmp_path / "none", "--input", source, *rest], "none"),
         (["predict", "nli", "--model", tmp_path, "--input", source, *rest], "config.json"),
         (["predict", "nli", "--model", nli_model, "--input", tmp_path / "none.jsonl", *rest], "none.jsonl"),
-        (["predict", "nli", "--model", nli_model, "--input", empty, *rest], "holds no rows"),
+        (["predict", "nli", "--model", nli_model, "--input", empty, *rest], "is empty"),
         (["predict", "sing", "--model", nli_model, "--input", source, *rest], "unknown task 'sing'"),
         (["predict", "ner", "--model", nli_model, "--input", source, *rest], "token-classification"),
         (
