@@ -19,15 +19,18 @@ _PUBLIC = {
     "DebertaV3Tokenizer": ".tokenization",
     "register_auto_classes": ".models.auto_classes",
     "Predictor": ".inference.predictor",
+    "Classifier": ".api.classifier",
     "UserError": ".errors",
 }
 
-__all__ = sorted([*_PUBLIC, "__version__"])
+__all__ = sorted([*_PUBLIC, "finetune", "__version__"])
 
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(importlib.import_module(_PUBLIC[name], __name__), name)
+    if name == "finetune":  # the package, which can be called: see there
+        return importlib.import_module(".finetune", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

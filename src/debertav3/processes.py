@@ -1,4 +1,4 @@
-"""How worker processes end: with the process that started them, and when it says so."""
+"""Several processes of one program: which is the first, and how workers end with their parent."""
 
 import os
 import signal
@@ -8,6 +8,11 @@ from multiprocessing import connection, parent_process
 
 _POLL_SECONDS = 0.5
 _watching: set[int] = set()
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes files and messages: torchrun gives each process a number."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def end_with_parent() -> None:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import re
 import shutil
 import unicodedata
 from collections.abc import Iterator
@@ -66,6 +67,10 @@ def lines(data_folder: Path) -> dict[str, list[str]]:
         paragraphs = list(_paragraphs(path))
         plain += list(filter(str.isascii, paragraphs))[:350]
         accented += [line for line in paragraphs if not line.isascii()][:250]
+    # PEP 8 shows noise on purpose, "z" under three marks: the known weakness that the set "marks" is about
+    piled = [line for line in accented if PILED_MARKS.search(line)]
+    accented = [line for line in accented if not PILED_MARKS.search(line)]
+    assert len(piled) <= 2
     generator = random.Random(0)
     codes = map(chr, range(0x20, 0x110000))
     assigned = [character for character in codes if unicodedata.category(character) not in ("Cn", "Cs", "Co")]
@@ -77,10 +82,12 @@ def lines(data_folder: Path) -> dict[str, list[str]]:
         "white-space": [_mix(generator) for _ in range(1000)],
         "marks": [
             "".join(generator.choices(MARKS_AND_LETTERS, k=generator.randint(1, 30))) for _ in range(500)
-        ],
+        ]
+        + piled,
     }
 
 
+PILED_MARKS = re.compile("[\u0300-\u036f]{3}")
 MARKS_AND_LETTERS = [
     chr(code) for code in [*range(0x61, 0x7B), *range(0xC0, 0x180), *range(0x300, 0x370)]
 ] + list("\u00a8\u2474\uf900\ufb00\uff21\u1100\u1161\u11a8\ud7a3\u3131\u0958\u0344")

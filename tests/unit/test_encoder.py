@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import accelerate
 import pytest
 import torch
 from torch import Tensor, nn
@@ -264,14 +265,83 @@ def test_inference_mode_first_then_everything_else() -> None:
 def test_an_exported_graph_serves_all_lengths_and_batches(conv_kernel_size: int | None) -> None:
     model = tiny_model(conv_kernel_size=conv_kernel_size).float().eval()
     batch = random_batch((9, 4))
-    axes = {0: torch.export.Dim("batch", min=1, max=64), 1: torch.export.Dim("tokens", min=3, max=512)}
+    axes = {0: torch.export.Dim("batch", min=1, max=64), 1: torch.export.Dim("tokens", min=1, max=512)}
     program = torch.export.export(model, (), batch, dynamic_shapes={key: axes for key in batch})
     for lengths in (
         (9, 4),
         (4,),
+        (1,),
+        (1, 1),
         (19, 7, 3),
         (60, 33),
     ):  # within the identity buckets, and beyond 32 positions
         other = random_batch(lengths, seed=1)
         real = other["attention_mask"].bool()
         torch.testing.assert_close(program.module()(**other)[0][real], model(**other)[0][real])
+
+
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("backend", ["auto", "eager", "strided"])
+def test_a_trace_of_a_model_that_never_ran_serves_all_lengths(backend: str, grad: bool) -> None:
+    model = tiny_model().float().eval()
+    model.set_attention_backend(backend)
+    example = random_batch((8,))
+    with torch.set_grad_enabled(grad):
+        traced = torch.jit.trace(model, (example["input_ids"], example["attention_mask"]), strict=False)
+    for lengths in ((1,), (20, 17), (60, 33), (8,)):
+        batch = random_batch(lengths, seed=1)
+        real = batch["attention_mask"].bool()
+        with torch.no_grad():
+            want = model(**batch)[0][real]
+            got = traced(batch["input_ids"], batch["attention_mask"])
+        got = got[0] if isinstance(got, tuple) else next(iter(got.values()))
+        torch.testing.assert_close(got[real], want, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["cpu_offload", "hooks"])
+def test_offloaded_and_hooked_models_answer_alike(how: str) -> None:
+    """accelerate replaces ``forward`` on every instance; offloaded weights are on no device in between."""
+    model = tiny_model().float().eval()
+    batch = random_batch((9, 4))
+    real = batch["attention_mask"].bool()
+    with torch.no_grad():
+        want = model(**batch)[0][real]
+        if how == "cpu_offload":
+            accelerate.cpu_offload(model, execution_device=torch.device("cpu"))
+            assert model.encoder.rel_embeddings.weight.device.type == "meta"
+        else:
+            for module in model.encoder.modules():
+                accelerate.hooks.add_hook_to_module(module, accelerate.hooks.ModelHook())
+        for _ in range(2):
+            torch.testing.assert_close(model(**batch)[0][real], want)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "rel_embeddings",
+        "LayerNorm",
+        "layer.0.attention.self.key_proj",
+        "layer.1.intermediate.dense",
+        "layer.1",
+    ],
+)
+def test_a_patched_forward_is_in_the_next_answer(path: str) -> None:
+    model = tiny_model().float().eval()
+    batch = random_batch((9, 4))
+    with torch.no_grad():
+        before = model(**batch)[0]
+        module = model.encoder.get_submodule(path)
+        forward = module.forward
+
+        def patched(*inputs: Tensor) -> Any:
+            output = forward(*inputs)
+            if isinstance(output, tuple):
+                return 1.5 * output[0], output[1]
+            return output + output.flip(-1)
+
+        module.forward = patched
+        changed = model(**batch)[0]
+        del module.forward
+        assert not torch.allclose(changed, before, atol=1e-3)
+        torch.testing.assert_close(model(**batch)[0], before)

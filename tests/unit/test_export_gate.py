@@ -2,12 +2,16 @@
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from debertav3.inference.export.gate import Measured, Recorder, compare, judged_metrics
+from debertav3.errors import UserError
+from debertav3.inference.export.config import ExportConfig
+from debertav3.inference.export.gate import Calibration, Measured, Recorder, compare, judged_metrics
+from debertav3.tasks.columns import Columns, Trained
 from debertav3.tasks.scorers import (
     AnswerScorer,
     ChoiceScorer,
@@ -82,3 +86,13 @@ def test_which_losses_pass(name: str, before: float, after: float, passes: bool)
     report = compare(measured(**{name: before}), measured(**{name: after}), kept=[])
     assert report.passed == passes
     assert name in report.verdict
+
+
+def test_examples_are_read_by_the_columns_said_else_trained_with() -> None:
+    trained = Trained(task="custom", text="Body", label="Category")
+    columns = Calibration(Path("x.csv"), trained=trained).options("classify").columns
+    assert (columns.text, columns.label, columns.is_text_asked) == ("Body", "Category", False)
+    columns = Calibration(Path("x.csv"), columns=Columns(text="Text"), trained=trained).options("nli").columns
+    assert (columns.text, columns.label, columns.is_text_asked) == ("Text", "Category", True)
+    with pytest.raises(UserError, match="name columns of --calibration, which belongs to --int8"):
+        ExportConfig(format="onnx", columns=Columns(text="Text"))

@@ -88,7 +88,7 @@ def test_named_columns_win(tmp_path: Path) -> None:
         (
             {"x": "text", "y": 1},
             {},
-            r"which column is the label\? .* has 'x', 'y'. Say --label-column NAME; the fewest",
+            r"which column is the label\? .* has 'x', 'y'. Say --label-column NAME\.",
         ),
         ({"n": 1, "label": 1}, {}, r"which column is the text\?"),
         ({"x": "text", "label": 1}, {"text_column": "z"}, "no column 'z'; it has 'x', 'label'"),
@@ -110,6 +110,105 @@ def test_words_and_tags_are_a_tagging_task(tmp_path: Path, kind: str) -> None:
     data = read(tmp_path, rows, label_kind=kind)
     assert isinstance(data.task, TaggingTask)
     assert data.labels == ("O", "B-LOC", "I-LOC")
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "message"),
+    [
+        (
+            [{"what": "ab"[n % 2], "case": f"I like dog {n}", "label_gold": "xy"[n % 2]} for n in range(6)],
+            {},
+            "the likeliest is 'label_gold', by its name",
+        ),
+        ([{"text": "a", "cats": {"x": 1.0}}, {"text": "b", "cats": {"x": 0.0}}], {}, "likeliest is 'cats'"),
+        (
+            [{"comment": f"words {n}", "rude": str(n % 2), "insult": str(n // 2)} for n in range(4)],
+            {},
+            "if 'rude', 'insult' are labels with 1 for yes",
+        ),
+        (
+            [{"I like it": "No way", "2,3": "0"}, {"I like it": "Oh", "2,3": "27"}],
+            {},
+            "if it is a row, put a",
+        ),
+        (
+            [{"text": f"words {n}", "labels": ["['sea', 'car']", "['car']"][n % 2]} for n in range(4)],
+            {},
+            r"\['sea', 'car'\]\" is a list in Python's spelling",
+        ),
+        (
+            [{"text": f"words {n}", "labels": ["['sea', 'car']", "['car']"][n % 2]} for n in range(4)],
+            {"label_kind": "several-labels"},
+            "is a list in Python's spelling. Write them with '|' between them, or as a JSON list.$",
+        ),
+        (
+            [{"text": f"words {n}", "labels": ["sea, car", "car"][n % 2]} for n in range(4)],
+            {},
+            "'sea, car' looks like several labels",
+        ),
+        (
+            [{"text": f"a {n}", "text_b": f"long text {n}", "label": n % 2} for n in range(4)],
+            {},
+            "are 'text' and 'text_b' a pair\\? Say --text-column text --pair-column text_b",
+        ),
+        (
+            [{"sentence_A": f"a {n}", "sentence_B": f"long {n}", "label": n % 2} for n in range(4)],
+            {},
+            "are 'sentence_A' and 'sentence_B' a pair",
+        ),
+        (
+            [{"case": f"I like {n}.", "templ": "I like [ANIMALS].", "label": n % 2} for n in range(4)],
+            {},
+            "'templ' has the longest texts, but repeats them; 'case' has more",
+        ),
+        (
+            [{"text": "Ann in Rome", "label": [[0, 3, "PER"]]}] * 2,
+            {},
+            "not the name of a label. Entities need",
+        ),
+    ],
+    ids=[
+        "name",
+        "cats",
+        "flags",
+        "header",
+        "python",
+        "several",
+        "commas",
+        "pair",
+        "sick",
+        "template",
+        "spans",
+    ],
+)
+def test_what_would_be_read_wrongly_is_asked_about(
+    tmp_path: Path, rows: list[dict[str, Any]], settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        read(tmp_path, rows, **settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_was_asked_about_is_read_as_said(tmp_path: Path) -> None:
+    rows = [{"text": f"a {n}", "text_b": f"long {n}", "label": ["sea, car", "car"][n % 2]} for n in range(4)]
+    data = read(tmp_path, rows, text_column="text", pair_column="text_b", label_kind="one-label")
+    assert data.train[0].texts == ("a 0", "long 0")
+    assert data.labels == ("car", "sea, car")
+
+
+def test_flags_by_name_are_several_labels(tmp_path: Path) -> None:
+    cats = [
+        {"baking": 1.0, "bread": 1.0, "meat": 0.0},
+        {"baking": 0.0, "bread": 0.0, "meat": 1.0},
+        {"meat": 0},
+    ]
+    data = read(
+        tmp_path, [{"text": f"words {n}", "cats": one} for n, one in enumerate(cats)], label_column="cats"
+    )
+    assert [example.label for example in data.train] == [("baking", "bread"), ("meat",), ()]
+    shares = [{"a": 0.25, "b": 0.75}, {"a": 1.0, "b": 0.0}]
+    data = read(tmp_path, [{"text": f"words {n}", "label": one} for n, one in enumerate(shares)])
+    assert [example.label for example in data.train] == ["b", "a"]
 
 
 def test_errors_of_numbers_in_their_own_unit() -> None:

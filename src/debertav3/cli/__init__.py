@@ -72,14 +72,15 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 def _show_log() -> None:
-    """Show this package's log on stderr from the level on that ``DEBERTAV3_LOG`` names."""
+    """Show this package's log on stderr from the level on that ``DEBERTAV3_LOG`` names, else warnings."""
+    from .terminal import log_to_stderr
+
     level = os.environ.get("DEBERTAV3_LOG", "").lower()
     if not level:
+        log_to_stderr(level=None)
         return
     if level not in LOG_LEVELS:
         raise UserError(f"DEBERTAV3_LOG is {level!r}; need one of: {', '.join(LOG_LEVELS)}.")
-    from .terminal import log_to_stderr
-
     log_to_stderr()
     logging.getLogger("debertav3").setLevel(level.upper())
 

@@ -1,5 +1,6 @@
 """``debertav3 data check``: the data doctor on its own."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,9 @@ from .data import data_app
 from .finetune import DATA, SETTINGS, HelpSettings, Kind, LabelColumn, PairColumn, TextColumn, only_given
 from .options import Command, Overwrite
 from .outputs import guard
-from .terminal import wrote
+from .terminal import log_to_stderr, wrote
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from ..finetune.config import FinetuneConfig
@@ -26,8 +29,14 @@ def check_command(
         list[str] | None, typer.Option(help="Dev files; several may follow.", rich_help_panel=DATA)
     ] = None,
     tokenizer: Annotated[
-        str, typer.Option(help="By which lengths are counted: folder or Hub name.")
-    ] = "microsoft/deberta-v3-base",
+        str | None,
+        typer.Option(
+            "--tokenizer",
+            "--model",
+            help="By which lengths are counted: folder or Hub name.",
+            show_default="that of nano, which comes with the package",
+        ),
+    ] = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
@@ -46,10 +55,16 @@ def check_command(
 
     Counts labels, lengths and repetitions, and finds what single words give away.
 
-    Example: debertav3 data check nli train.jsonl.gz --dev dev.jsonl.gz --tokenizer models/nano
+    Example: debertav3 data check nli train.jsonl.gz --dev dev.jsonl.gz
 
     Prints the facts, then warnings. A file that cannot be trained on ends the command with its line.
     """
+    log_to_stderr()
+    if tokenizer is None:
+        from ..inference.default_model import default_model
+
+        tokenizer = str(default_model())
+        logger.info("lengths are counted with the tokenizer of %s; --tokenizer names another", tokenizer)
     guard(
         Output(option="--json", path=json_file),
         inputs={"FILES": files, "--dev": dev, "--tokenizer": tokenizer},

@@ -9,7 +9,8 @@ from ..files import Output
 from .inputs import check_file, check_model, choose
 from .options import Command, Overwrite
 from .outputs import guard
-from .terminal import wrote
+from .predict import LabelColumn, PairColumn, TextColumn
+from .terminal import log_to_stderr, wrote
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +30,9 @@ def export(
     calibration: Annotated[
         Path | None, typer.Option(help="int8: your own examples, as predict reads them; some hundreds.")
     ] = None,
+    text_column: TextColumn = None,
+    pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Store weights in fp16: half the size.")] = False,
     for_long_inputs: Annotated[
         bool,
@@ -47,8 +51,10 @@ def export(
 
     Example: debertav3 export --model models/nano --format openvino --out nano-openvino
     """
+    log_to_stderr()
     from ..inference.export.config import ExportConfig
     from ..inference.exported import ALL_FORMATS
+    from ..tasks.columns import Columns
 
     choose("--format", format_, ALL_FORMATS)
     config = ExportConfig(
@@ -56,6 +62,7 @@ def export(
         task=task,
         int8=int8,
         calibration=calibration,
+        columns=Columns(text=text_column, pair=pair_column, label=label_column),
         fp16=fp16,
         for_long_inputs=for_long_inputs,
         force=force,

@@ -1,21 +1,16 @@
 """``debertav3 finetune``: from labelled files to a checkpoint, a score and a record of the run."""
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import UserError
-from ..files import Output
 from ..finetune.config import FinetuneConfig, LabelKind
+from ..processes import is_first_process
 from .options import Command, help_settings
-from .outputs import guard
-from .terminal import is_first_process, log_to_stderr, wrote
-
-if TYPE_CHECKING:
-    from ..finetune.preparation import Data
+from .terminal import log_to_stderr, wrote
 
 DATA, COLUMNS, MODEL, TRAINING, RUN = "Data", "Columns of task custom", "Model", "Training", "Run"
 SETTINGS = "Settings"
@@ -203,9 +198,8 @@ def finetune(
     To repeat a run: debertav3 finetune --config my-nli/run.json --out again
     """
     log_to_stderr()
-    from ..finetune.folder import WRITTEN, check_folder
-    from ..finetune.preparation import read_data, resolve
-    from ..finetune.records import changes_since, refuse_other_folder
+    from ..finetune.preparation import resolve
+    from ..finetune.steps import is_cross_validation, prepared, train_and_score
     from ..runs.settings import read_record, read_settings
     from ..tasks.table_writers import json_line
 
@@ -236,49 +230,20 @@ def finetune(
         config_file=file,
         overrides=override or [],
     )
-    guard(
-        Output(option="--out", path=out, is_folder=True, writes=WRITTEN, may_exist=True),
-        inputs={
-            "--model": settings.model,
-            "--train": settings.data.train,
-            "--dev": settings.data.dev,
-            "--tokenizer": settings.tokenizer,
-            "--config": config,
-        },
-    )
-    if is_first_process() and not settings.data.folds:
-        check_folder(settings, out, resume=resume)
-    if record:
-        refuse_other_folder(record, settings)
-    data = read_data(settings)
-    for line in changes_since(record, settings, data) if record else ():
-        logging.getLogger(__name__).warning("%s", line)
-    if dry_run:
-        from ..finetune.rehearsal import rehearse
+    with prepared(settings, out, resume=resume, config=config, record=record) as data:
+        if dry_run:
+            from ..finetune.rehearsal import rehearse
 
-        rehearse(settings, data)
-        print(json_line(settings.to_dict()), end="")
+            rehearse(settings, data)
+            print(json_line(settings.to_dict()), end="")
+            return
+        report = train_and_score(settings, data, out, resume=resume)
+    if report is None or not is_first_process():
         return
-    if settings.data.folds and not settings.data.fold:
-        _cross_validate(settings, data, out)
-        return
-    from ..finetune.run import run  # torch is loaded only now, so bad data is told at once
-
-    report = run(settings, data, out, resume=resume)
-    if report is not None and is_first_process():
-        scores = {source: _numbers(scores) for source, scores in report["dev"].items()}
-        print(json_line({"out": str(out), "dev": scores}), end="")
-        wrote(out)
-
-
-def _cross_validate(settings: FinetuneConfig, data: "Data", out: Path) -> None:
-    from ..finetune.crossvalidation import cross_validate
-    from ..tasks.table_writers import json_line
-
-    found = cross_validate(settings, data, out)
-    if is_first_process():
-        print(json_line({"out": str(out), **found}), end="")
-        wrote(out)
+    if not is_cross_validation(settings):
+        report = {"dev": {source: _numbers(scores) for source, scores in report["dev"].items()}}
+    print(json_line({"out": str(out), **report}), end="")
+    wrote(out)
 
 
 def only_given(**options: Any) -> dict[str, Any]:

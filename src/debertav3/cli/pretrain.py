@@ -11,10 +11,11 @@ import typer
 from ..errors import MissingExtraError, UserError
 from ..files import Output
 from ..pretrain.settings import Objective, PretrainConfig, Sharing
+from ..processes import is_first_process
 from .inputs import check_model
 from .options import Command, help_settings
 from .outputs import guard
-from .terminal import is_first_process, log_to_stderr, wrote
+from .terminal import log_to_stderr, wrote
 
 DATA, MODEL, TRAINING, SETTINGS, RUN = "Data", "Model", "Training", "Settings", "Run"
 

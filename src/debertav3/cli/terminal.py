@@ -1,9 +1,10 @@
 """What commands write to stderr: log lines that do not run into progress bars, and the closing line."""
 
 import logging
-import os
 import sys
 from pathlib import Path
+
+from ..processes import is_first_process
 
 
 class BarHandler(logging.StreamHandler):
@@ -20,18 +21,18 @@ class BarHandler(logging.StreamHandler):
             super().emit(record)
 
 
-def log_to_stderr() -> None:
-    """Show the messages of the package on stderr; of several processes, the first one's."""
+def log_to_stderr(*, level: int | None = logging.INFO) -> None:
+    """Show the messages of the package on stderr; of several processes, the first one's.
+
+    Args:
+        level: from which level on; None leaves it as it is, which shows warnings.
+    """
     handler = BarHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("debertav3: %(message)s"))
     logger = logging.getLogger("debertav3")
     logger.handlers = [handler]
-    logger.setLevel(logging.INFO if is_first_process() else logging.ERROR)
-
-
-def is_first_process() -> bool:
-    """Whether this is the process that writes messages: torchrun gives each process a number."""
-    return os.environ.get("RANK", "0") == "0"
+    if level is not None:
+        logger.setLevel(level if is_first_process() else logging.ERROR)
 
 
 def wrote(*paths: Path | str | None) -> None:

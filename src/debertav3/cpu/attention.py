@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..layers import attention_backends as backends
 from ..layers.attention import DisentangledSelfAttention, is_watched
 from ..layers.attention_backends import AttentionBackend, skew
-from ..layers.relative_position import RelativePositions, RelativeTables, records_graph
+from ..layers.relative_position import OffsetTables, RelativePositions, RelativeTables, records_graph
 from .kernel.library import AttentionArguments, Kernel, kernel
 from .linear import ReadOnly, pack_linear
 from .scratch import scratch
@@ -150,9 +150,6 @@ def fused_attention(
 
 FUSED = AttentionBackend("fused", fused_attention, can_fuse, _lay_out)
 
-BACKENDS: tuple[AttentionBackend, ...] = (FUSED, *backends.BACKENDS)
-"""For a model that may run on a CPU: the kernel's first."""
-
 
 @dataclass(frozen=True, slots=True)
 class ExpandedTables:
@@ -191,15 +188,16 @@ def sdpa_in_scratch(
     q_BNLH: Tensor,
     k_BNLH: Tensor,
     v_BNLH: Tensor,
-    tables: ExpandedTables | None,
+    tables: OffsetTables | None,
     mask: Tensor | None,
     *,
     scale: float,
     dropout_prob: float,
     output_attentions: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """`sdpa_attention` for inference in torch, the position terms in memory that is used again."""
-    if output_attentions or torch.is_grad_enabled():
+    """`sdpa_attention`, in inference on a CPU with the position terms in memory that is used again."""
+    is_inference = not torch.is_grad_enabled() and not records_graph()
+    if output_attentions or not is_inference or q_BNLH.device.type != "cpu":
         return backends.sdpa_attention(
             q_BNLH, k_BNLH, v_BNLH, tables, mask,
             scale=scale, dropout_prob=dropout_prob, output_attentions=output_attentions,
@@ -214,7 +212,7 @@ def sdpa_in_scratch(
     return context, None
 
 
-def _position_bias(q_BNLH: Tensor, k_BNLH: Tensor, tables: ExpandedTables) -> Tensor | None:
+def _position_bias(q_BNLH: Tensor, k_BNLH: Tensor, tables: OffsetTables) -> Tensor | None:
     """See `attention_backends.position_bias`."""
     L = q_BNLH.shape[-2]
     bias = None
@@ -235,9 +233,14 @@ def _times_table(x_BNLH: Tensor, table_NWH: Tensor, name: str) -> Tensor:
     return torch.bmm(x_NMH, table_NWH.transpose(1, 2), out=out).view(N, B, L, -1).transpose(0, 1)
 
 
+SDPA = AttentionBackend("sdpa", sdpa_in_scratch)
+
+BACKENDS: tuple[AttentionBackend, ...] = (FUSED, SDPA, backends.STRIDED, backends.EAGER, backends.BLOCKWISE)
+"""For a model that may run on a CPU, the preferred ones first."""
+
 PACKED_BACKENDS: tuple[AttentionBackend, ...] = (
     FUSED,
-    AttentionBackend("sdpa", sdpa_in_scratch, prepare_tables=ExpandedTables.make),
+    replace(SDPA, prepare_tables=ExpandedTables.make),
     replace(backends.STRIDED, prepare_tables=ExpandedTables.make),
     backends.EAGER,
 )

@@ -79,21 +79,19 @@ class PackedLayer(ReadOnly, Layer):
         self.attention = PackedAttention(layer.attention, table_RD)
         self.intermediate = PackedIntermediate(layer.intermediate)
         self.output = PackedResidualOutput(layer.output)
-        self._constant: LayerArguments | None = None
-        self._parts: tuple[nn.Module, ...] = ()
+        self._plan: _LayerPlan | None = None
         self.seal()
 
     def can_run_whole(self, states: Tensor) -> bool:
         """Whether the kernel knows the form, and nobody asks for what happens inside."""
-        attention, output = self.attention.self, self.attention.output
-        if not self._parts:
-            self._parts = tuple(self.modules())
+        plan = self._plan
+        if plan is None:
+            plan = self._plan = _LayerPlan(self)
         return (
-            self.intermediate.activation == "gelu"
-            and output.LayerNorm.eps == self.output.LayerNorm.eps
-            and attention.backend in ("auto", "fused")
-            and not any(is_watched(part) or part.training for part in self._parts)
+            plan.is_known
+            and plan.attention.backend in ("auto", "fused")
             and can_fuse(states)
+            and plan.is_unseen()
         )
 
     def run_whole(
@@ -117,14 +115,15 @@ class PackedLayer(ReadOnly, Layer):
         states = states.contiguous()
         queries = None if queries is None else queries.contiguous()
         out = torch.empty_like(states if queries is None else queries)
-        arguments = self._arguments()
+        plan = self._plan
+        assert plan is not None, "ask can_run_whole first"
+        arguments = plan.arguments()
         attention = arguments.attention
         attention.batch, attention.length, attention.queries = *states.shape[:2], out.shape[1]
         attention.team = compiled.team
         attention.hides_queries = pairs is None
         mask = padding[:, None, None] if pairs is None and padding is not None else pairs
-        own = cast(PackedSelfAttention, self.attention.self)
-        tables = own.kept_tables(FUSED)
+        tables = plan.attention.kept_tables(FUSED)
         kept = give_tables_and_mask(attention, tables, mask, compiled.more_rows)
         arguments.states, arguments.out = states.data_ptr(), out.data_ptr()
         arguments.queries = None if queries is None else queries.data_ptr()
@@ -132,33 +131,63 @@ class PackedLayer(ReadOnly, Layer):
         del kept  # alive until here
         return out
 
-    def _arguments(self) -> LayerArguments:
-        """A copy of what no call changes."""
-        own, output = self.attention.self, self.attention.output
-        if self._constant is None:
-            linears = {
-                "query": own.query_proj,
-                "key": own.key_proj,
-                "value": own.value_proj,
-                "output": output.dense,
-                "widen": self.intermediate.dense,
-                "narrow": self.output.dense,
-            }
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: a plan has addresses and is made again."""
+        return {**self.__dict__, "_plan": None}
+
+
+class _LayerPlan:
+    """What a layer needs in every call and no call changes; its modules are sealed, so they stay the same."""
+
+    def __init__(self, layer: PackedLayer) -> None:
+        output = layer.attention.output
+        self.attention = cast(PackedSelfAttention, layer.attention.self)
+        self.norms = {"attention_norm": output.LayerNorm, "output_norm": layer.output.LayerNorm}
+        linears = {
+            "query": self.attention.query_proj,
+            "key": self.attention.key_proj,
+            "value": self.attention.value_proj,
+            "output": output.dense,
+            "widen": layer.intermediate.dense,
+            "narrow": layer.output.dense,
+        }
+        self.is_known = (
+            layer.intermediate.activation == "gelu"
+            and output.LayerNorm.eps == layer.output.LayerNorm.eps
+            and all(type(linear) is KernelLinear for linear in linears.values())
+        )
+        self._states = [part.__dict__ for part in layer.modules()]  # asked in every call: attributes are slow
+        if self.is_known:
             self._constant = LayerArguments(
                 **{name: cast(KernelLinear, linear).arguments() for name, linear in linears.items()},
-                attention=AttentionArguments(heads=own.num_heads, head_width=own.head_width, scale=own.scale),
-                width=own.num_heads * own.head_width,
+                attention=AttentionArguments(
+                    heads=self.attention.num_heads,
+                    head_width=self.attention.head_width,
+                    scale=self.attention.scale,
+                ),
+                width=self.attention.num_heads * self.attention.head_width,
                 epsilon=output.LayerNorm.eps,
             )
-        arguments = LayerArguments.from_buffer_copy(self._constant)
-        for name, norm in (("attention_norm", output.LayerNorm), ("output_norm", self.output.LayerNorm)):
-            pointers = NormArguments(weight=norm.weight.data_ptr(), bias=norm.bias.data_ptr())
-            setattr(arguments, name, pointers)
-        return arguments
 
-    def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles: addresses and lists of modules are made again."""
-        return {**self.__dict__, "_constant": None, "_parts": ()}
+    def is_unseen(self) -> bool:
+        """Whether no hook, no patched ``forward`` and no dropout that is on needs the modules one by one."""
+        for state in self._states:
+            if (
+                state["_forward_hooks"]
+                or state["_forward_pre_hooks"]
+                or state["training"]
+                or "forward" in state
+            ):
+                return False
+        return True
+
+    def arguments(self) -> LayerArguments:
+        """A copy of what no call changes, with the norms as they are now."""
+        arguments = LayerArguments.from_buffer_copy(self._constant)
+        for name, norm in self.norms.items():
+            weights = cast(dict[str, Tensor], norm._parameters)
+            setattr(arguments, name, NormArguments(weights["weight"].data_ptr(), weights["bias"].data_ptr()))
+        return arguments
 
 
 class PackedEncoder(ReadOnly, Encoder):

@@ -15,7 +15,7 @@ from .content import (
     write_manifest,
 )
 from .guard import Inputs, Output, check_outputs
-from .locks import lock
+from .locks import hold_outputs, lock
 from .reading import parse_json, read_json, read_json_object
 from .writing import (
     DISK_ERRORS,
@@ -45,6 +45,7 @@ __all__ = [
     "fingerprint",
     "flush",
     "folder_sums",
+    "hold_outputs",
     "json_text",
     "lock",
     "parse_json",

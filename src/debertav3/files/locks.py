@@ -4,11 +4,12 @@ import errno
 import os
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ..errors import UserError
+from .guard import Inputs, Output, check_outputs
 from .writing import cannot_write
 
 _HELD = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK)
@@ -52,6 +53,33 @@ def lock(path: str | Path, *, option: str = "--out") -> Iterator[None]:
         for folder in created:  # deepest first; what the command has filled stays
             with suppress(OSError):
                 folder.rmdir()
+
+
+@contextmanager
+def hold_outputs(outputs: Sequence[Output], *, inputs: Inputs, overwrite: bool = False) -> Iterator[None]:
+    """Refuse outputs that must not be written, then keep everybody else out of them while the block runs.
+
+    Under torchrun the first process does it for all.
+
+    Args:
+        outputs: everything that is written.
+        inputs: everything that is read, by option.
+        overwrite: the user allows to replace what exists.
+
+    Raises:
+        UserError: as `check_outputs`, or if another command writes one of them now.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    check_outputs(outputs, inputs=inputs, overwrite=overwrite)
+    with ExitStack() as locks:
+        for output in outputs:
+            if output.path is not None and not output.is_beside:
+                locks.enter_context(lock(output.path, option=output.option))
+        # Once more: another command may have finished between the check and the lock.
+        check_outputs(outputs, inputs=inputs, overwrite=overwrite)
+        yield
 
 
 def _existing(folder: Path) -> Path:

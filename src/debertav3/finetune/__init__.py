@@ -1,1 +1,33 @@
-"""One encoder, many tasks: fine-tuning on the Hugging Face Trainer."""
+"""One encoder, many tasks: fine-tuning on the Hugging Face Trainer.
+
+``debertav3.finetune(...)`` trains: calling this package calls :func:`debertav3.api.training.finetune`.
+"""
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+
+class _Callable(ModuleType):
+    """A package that is a function, too.
+
+    Python binds the name ``debertav3.finetune`` to this package as soon as a module in it is imported, so a
+    function of that name beside it would be there or not, depending on what was imported before.
+    """
+
+    def __call__(self, *args: Any, **settings: Any) -> Any:
+        return self._function(*args, **settings)
+
+    @property
+    def __wrapped__(self) -> Any:
+        """What ``inspect.signature`` and IPython's ``?`` show."""
+        return self._function
+
+    @property
+    def _function(self) -> Any:
+        # Imported when called: the function opens what it has trained, and so stands above this package.
+        return importlib.import_module("debertav3.api.training").finetune
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -37,10 +37,19 @@ def resolve(
     given: Mapping[str, Any],
     config_file: Mapping[str, Any] | None = None,
     overrides: Sequence[str] = (),
+    source: str = "command line",
 ) -> FinetuneConfig:
     """Put a run's settings together: defaults, recipe, YAML file, the command's own options, ``--set``.
 
     A public task for which no training file is named gets its data from the Hub.
+
+    Args:
+        task: its name, or an alias.
+        model: a size, a local folder or a Hub name.
+        given: settings by short or full name.
+        config_file: the content of ``--config``.
+        overrides: ``key=value`` texts.
+        source: where ``given`` comes from, for messages.
 
     Raises:
         UserError: for an unknown task or key, or a value that cannot be.
@@ -52,7 +61,7 @@ def resolve(
 
     def layered(base: FinetuneConfig) -> FinetuneConfig:
         base = base.with_values(config_file or {}, source="--config")
-        base = base.with_values({"task": task, "model": model, **given}, source="command line")
+        base = base.with_values({"task": task, "model": model, **given}, source=source)
         return base.with_overrides(overrides)
 
     has_sift = layered(FinetuneConfig(task=task, model=model)).sift.enabled  # which decides about the recipe

@@ -8,11 +8,12 @@ from itertools import islice
 from typing import Any
 
 from ..errors import UserError
+from .columns import TEXT_COLUMNS
 from .formats import CONLL
-from .labels import SEVERAL_SEPARATOR
+from .labels import SEVERAL_SEPARATOR, is_named_flags
 from .metrics import MetricName
 from .ranking import RankingTask
-from .rows import Row, is_missing, listed, structured
+from .rows import Row, is_missing, listed, shortened, structured
 from .tables import read_table
 from .tagging import TaggingTask
 from .task import Task
@@ -35,6 +36,9 @@ _LABEL_NAMES = (
     "tags",
     "ner_tags",
 )
+_LABEL_PART = re.compile(r"label|class|categor|target|sentiment|judge?ment|gold|cats|intent|topic")
+_MORE_PAIRS = (("text_a", "text_b"), ("text", "text_b"), ("context", "hypothesis"), ("t", "h"))
+"""Names of two texts in data of other programs, besides `TEXT_COLUMNS`."""
 _ROWS_LOOKED_AT = 1000
 _MOST_LABELS = 20
 """Whole numbers with more different values than this are taken for a quantity, not for names of classes."""
@@ -79,6 +83,9 @@ def custom_task(
         if label_kind != "auto"
         else _kind_of([row.fields.get(label) for row in rows], [row.fields.get(text) for row in rows])
     )
+    if text_column is None and pair_column is None and kind != "tags":
+        _ask_about_texts(rows, text, label=label)
+    _ask_about_labels(rows, label, kind=kind, is_said=label_kind != "auto")
     pair = f" and {texts[1]!r}" if len(texts) > 1 else ""
     logger.info("custom: text %r%s, label %r, read as %s", text, pair, label, kind)
     _hint(rows, texts=texts, label=label, kind=kind)
@@ -147,18 +154,114 @@ def _label_column(rows: Sequence[Row], named: str | None, source: str) -> str:
     for name in _LABEL_NAMES:
         if name in by_lower:
             return by_lower[name]
-    likely = min(rows[0].fields, key=lambda column: _distinct(rows, column))
     raise UserError(
-        f"which column is the label? {source} has {listed(rows[0].fields)}. Say --label-column NAME; the "
-        f"fewest different values ({_distinct(rows, likely)}) are in {likely!r}."
+        f"which column is the label? {source} has {listed(rows[0].fields)}. "
+        f"{_about_header(rows)}Say --label-column NAME{_likely_label(rows)}."
     )
 
 
+def _about_header(rows: Sequence[Row]) -> str:
+    """A sentence for a file whose first line looks like a row, not like names of columns."""
+    if any(re.fullmatch(r"[-+]?\d[\d.,]*", name) for name in rows[0].fields):
+        return "Its first line is read as the names; if it is a row, put a line with names before it. "
+    return ""
+
+
+def _likely_label(rows: Sequence[Row]) -> str:
+    """What helps to name the label: columns of 0 and 1, or the likeliest one by name and values."""
+    flags = [column for column in rows[0].fields if _is_flag(rows, column)]
+    if len(flags) > 1:
+        return (
+            f"; if {listed(flags)} are labels with 1 for yes, write the names of those that hold into one "
+            f"column, with {SEVERAL_SEPARATOR!r} between them"
+        )
+    sizes = _text_sizes(rows, taken=())
+    text = max(sizes, key=lambda column: sizes[column], default=None)
+    counts = {column: _distinct(rows, column) for column in rows[0].fields if column != text}
+    named = [column for column in counts if _LABEL_PART.search(column.lower())]
+    candidates = named or [column for column, count in counts.items() if count < len(rows)]
+    if not candidates:
+        return ""
+    likely = min(candidates, key=lambda column: counts[column])
+    reason = "by its name" if named else f"which has the fewest different values ({counts[likely]})"
+    return f"; the likeliest is {likely!r}, {reason}"
+
+
+def _is_flag(rows: Sequence[Row], column: str) -> bool:
+    """Whether a column holds nothing but 0 and 1."""
+    return {str(row.fields.get(column)) for row in rows} in ({"0", "1"}, {"0.0", "1.0"}, {"True", "False"})
+
+
+def _ask_about_texts(rows: Sequence[Row], text: str, *, label: str) -> None:
+    """Ask where the column with the longest texts need not be the text, or not alone.
+
+    Raises:
+        UserError: if two columns have the names of a pair, or the longest texts repeat more than others do.
+    """
+    names = [column for column in _text_sizes(rows, taken=(label,)) if column != label]
+    pair = _pair_by_name(names)
+    if pair is not None:
+        raise UserError(
+            f"are {pair[0]!r} and {pair[1]!r} a pair? Say --text-column {pair[0]} --pair-column {pair[1]}; "
+            "or, for one text, --text-column NAME alone."
+        )
+    sizes = _text_sizes(rows, taken=(label,))
+    for other in names:
+        if 3 * sizes[other] > sizes[text] and _num_different(rows, text) < _num_different(rows, other):
+            raise UserError(
+                f"which column is the text? {text!r} has the longest texts, but repeats them; {other!r} has "
+                "more different ones. Say --text-column NAME."
+            )
+
+
+def _pair_by_name(names: Sequence[str]) -> tuple[str, str] | None:
+    """Two columns whose names say that their texts belong together."""
+    by_lower = {name.lower(): name for name in names}
+    for first, second in (*(pair for pair in TEXT_COLUMNS if len(pair) == 2), *_MORE_PAIRS):
+        if first.lower() in by_lower and second.lower() in by_lower:
+            return by_lower[first.lower()], by_lower[second.lower()]
+    for name in by_lower:
+        stem = re.sub(r"[_ ]?b$", "", name)
+        for first in (stem, f"{stem}_a", f"{stem} a"):
+            if re.search(r"[_ ]b$", name) and first in by_lower:
+                return by_lower[first], by_lower[name]
+    return None
+
+
+def _ask_about_labels(rows: Sequence[Row], label: str, *, kind: str, is_said: bool) -> None:
+    """Ask where cells hold several labels in a spelling that would be read as one label.
+
+    Raises:
+        UserError: if so.
+    """
+    if kind not in ("one-label", "several-labels"):
+        return
+    values = [row.fields.get(label) for row in rows]
+    said = ", or say --label-kind one-label" if kind == "one-label" else ""
+    advice = f"Write them with {SEVERAL_SEPARATOR!r} between them, or as a JSON list{said}."
+    cells = [value.strip() for value in values if isinstance(value, str)]
+    if kind == "one-label" and is_said:
+        return
+    written = next((one for one in cells if re.match(r"[\[(]\s*['\"]", one) and one == structured(one)), None)
+    if written is not None:
+        raise UserError(f"label {shortened(written)} is a list in Python's spelling. {advice}")
+    whole = set(cells)
+    for cell in cells:
+        parts = [part.strip() for part in re.split("[,;]", cell)]
+        if not is_said and kind == "one-label" and len(parts) > 1 and whole.intersection(parts):
+            raise UserError(f"label {shortened(cell)} looks like several labels. {advice}")
+
+
 def _distinct(rows: Sequence[Row], column: str) -> int:
-    """How many different values a column has, empty ones aside; one value in all rows is no label."""
-    values = [row.fields.get(column) for row in rows]
-    count = len({str(value) for value in values if not is_missing(value)})
+    """How many different values a column has; one alone makes no label and counts as the most."""
+    count = _num_different(rows, column)
     return count if count > 1 else len(rows) + 1
+
+
+def _num_different(rows: Sequence[Row], column: str) -> int:
+    """How many different values a column has, empty ones aside."""
+    values = [row.fields.get(column) for row in rows]
+    return len({str(value) for value in values if not is_missing(value)})
 
 
 def _text_column(rows: Sequence[Row], named: str | None, source: str, *, taken: Sequence[str | None]) -> str:
@@ -188,6 +291,8 @@ def _kind_of(values: Sequence[Any], texts: Sequence[Any]) -> str:
     if any(isinstance(value, list) for value in given):
         has_words = any(isinstance(structured(text), list) for text in texts)
         return "tags" if has_words else "several-labels"
+    if any(isinstance(value, dict) and is_named_flags(value) and sum(value.values()) != 1 for value in given):
+        return "several-labels"
     numbers = [_number(value) for value in given]
     if all(number is not None for number in numbers):
         distinct = set(numbers)

@@ -113,7 +113,7 @@ def nli_label(value: Any, labels: Sequence[str]) -> str:
 
 
 def several(value: Any, *, what: str = "label") -> list[Any]:
-    """The labels of a row that may have several: a list, or a text with `SEVERAL_SEPARATOR` between them.
+    """Several labels of a row: a list, an object with a flag for each, or a text with `SEVERAL_SEPARATOR`.
 
     Raises:
         UserError: naming ``what``, if it is neither.
@@ -123,12 +123,25 @@ def several(value: Any, *, what: str = "label") -> list[Any]:
         return [one for one in value.split(SEVERAL_SEPARATOR) if one.strip()]
     if isinstance(value, int | float):
         return [value]
+    if isinstance(value, Mapping) and is_named_flags(value):
+        return [name for name, holds in value.items() if holds]
     if not isinstance(value, list | tuple):
         raise UserError(
             f"{what} must be a list, or a text with {SEVERAL_SEPARATOR!r} between the labels; "
             f"got {shortened(value)}."
         )
+    nested = next((one for one in value if isinstance(one, list | tuple | dict)), None)
+    if nested is not None:
+        raise UserError(
+            f"{what} has {shortened(nested)}, which is not the name of a label. Entities need a list "
+            "of words and a list with a tag for each."
+        )
     return [one for one in value if str(one).strip()]
+
+
+def is_named_flags(value: Mapping[Any, Any]) -> bool:
+    """Whether an object gives 1 to each label that holds and 0 to the others, as spaCy's ``cats`` do."""
+    return bool(value) and all(isinstance(one, int | float) and one in (0, 1) for one in value.values())
 
 
 def number(value: Any, *, what: str = "the label") -> float:

@@ -70,9 +70,11 @@ def read_conll(file: SourceFile) -> Found:
     words: list[str] = []
     tags: list[str] = []
     first = 1
+    narrowest = 0  # columns of the sentence's line that has the fewest
     for number, line in enumerate(itertools.chain(file.lines(), [""]), start=1):
         columns = line.split()
         if columns and columns[0] != "-DOCSTART-":
+            narrowest = min(narrowest, len(columns)) if words else len(columns)
             first = first if words else number
             words.append(columns[0])
             tags += columns[1:][-1:]
@@ -83,5 +85,21 @@ def read_conll(file: SourceFile) -> Found:
                     "Need 'word TAB tag' in all of them, or the word alone."
                 )
         elif words:
+            if narrowest > 2:
+                _refuse_counted(words, f"{file.path} line {first}")
             yield f"line {first}", {"tokens": words, **({"label": tags} if tags else {})}
             words, tags = [], []
+
+
+def _refuse_counted(words: Sequence[str], place: str) -> None:
+    """Refuse a sentence whose first column counts its words, as in CoNLL-U; lines with # are comments there.
+
+    Raises:
+        UserError: if it does.
+    """
+    counted = [word for word in words if word != "#"]
+    if len(counted) > 1 and counted == [str(number) for number in range(1, len(counted) + 1)]:
+        raise UserError(
+            f"{place}: the first column counts the words (1, 2, ...). Need the word first in each line "
+            "and its tag last; remove the other columns and the lines with #."
+        )

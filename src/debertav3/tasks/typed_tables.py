@@ -1,5 +1,6 @@
 """Rows whose columns have types: Parquet, Excel workbooks, data sets by name. Each needs its own package."""
 
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -101,17 +102,24 @@ def cell_text(value: Any) -> str:
 def read_dataset(file: SourceFile) -> Found:
     """Rows of ``datasets:NAME[:CONFIG][:SPLIT]``; numbers of named classes as their names."""
     loaded = open_dataset(str(file.path), is_streamed=False)
+    for number, fields in enumerate(dataset_rows(loaded), start=1):
+        yield f"row {number}", fields
+
+
+def dataset_rows(loaded: Any) -> Iterator[dict[str, Any]]:
+    """The rows of a ``datasets.Dataset`` or ``IterableDataset``; numbers of named classes as their names."""
     import datasets
 
     names: dict[str, list[str]] = {}
-    for column, feature in loaded.features.items():
+    for column, feature in (loaded.features or {}).items():
         one = feature.feature if isinstance(feature, datasets.List) else feature
         if isinstance(one, datasets.ClassLabel):
             names[column] = one.names
-    for number, fields in enumerate(loaded, start=1):
-        for column, labels in names.items():
-            fields[column] = _named(fields[column], labels)
-        yield f"row {number}", fields
+    for fields in loaded:
+        yield {
+            column: _named(value, names[column]) if column in names else value
+            for column, value in fields.items()
+        }
 
 
 def _named(value: Any, names: list[str]) -> Any:

@@ -1,9 +1,10 @@
 """What `debertav3 export` is asked for. Loads nothing heavy, so that wrong options are refused at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import UserError
+from ...tasks.columns import Columns
 from ..exported import ALL_FORMATS, TORCH
 
 
@@ -19,6 +20,8 @@ class ExportConfig:
     """Quantise, if the gate lets it pass."""
     calibration: Path | None = None
     """int8: rows as ``debertav3 predict`` reads them, with or without labels."""
+    columns: Columns = field(default_factory=Columns)
+    """int8: columns of the examples, where they are neither those of the training nor the usual ones."""
     fp16: bool = False
     """Store weights in fp16; the graph computes in fp32."""
     for_long_inputs: bool = False
@@ -43,3 +46,8 @@ class ExportConfig:
             )
         if not self.int8 and (self.calibration is not None or self.force):
             raise UserError("--calibration and --force belong to --int8.")
+        if not self.int8 and self.columns != Columns():
+            raise UserError(
+                "--text-column, --pair-column and --label-column name columns of --calibration, which "
+                "belongs to --int8."
+            )

@@ -18,6 +18,7 @@ import numpy as np
 
 from ...errors import UserError
 from ...heads import BY_NAME, ENCODER, MULTIPLE_CHOICE, SEQUENCE
+from ...tasks.columns import Columns, Trained, find_columns
 from ...tasks.metrics import ERRORS, METRICS
 from ...tokenization import DebertaV3Tokenizer
 from ..answerers import answer_chunk
@@ -70,6 +71,25 @@ class GateReport:
     """Every try: how many layers were kept in float, and what came of it."""
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """The examples by which int8 is judged."""
+
+    path: Path
+    """Rows as ``debertav3 predict`` reads them."""
+    columns: Columns = field(default_factory=Columns)
+    """Those that the user says."""
+    trained: Trained = field(default_factory=Trained)
+    """What the checkpoint says of its data."""
+
+    def options(self, task: str) -> AnswerOptions:
+        """How a task reads the rows: in the same way as prediction with the checkpoint."""
+        return AnswerOptions(
+            columns=find_columns(self.trained, self.columns),
+            trained_task=self.trained.task if task == "choice" else None,
+        )
+
+
 @dataclass
 class Recorder:
     """A backend that remembers what went through it; see `Backend`."""
@@ -111,14 +131,14 @@ class Measured:
 
 
 def pass_gate(
-    folder: Path, folded: "PreTrainedModel", *, examples: Path, task: str | None, force: bool
+    folder: Path, folded: "PreTrainedModel", *, examples: Calibration, task: str | None, force: bool
 ) -> GateReport:
     """Quantise an exported folder in place, if int8 decides as before.
 
     Args:
         folder: an exported folder in fp32.
         folded: the model of its graph, or of its weights.
-        examples: rows as ``debertav3 predict`` reads them.
+        examples: the rows.
         task: which task the rows are for; None goes by the head.
         force: write what does not pass.
 
@@ -127,11 +147,12 @@ def pass_gate(
     """
     exported = read_exported(folder)
     task = task or task_of(exported.manifest.head, exported.config)
+    logger.info("int8: the model in float answers %s", examples.path)
     before = measure(open_exported(exported), folder, task=task, examples=examples)
     if before.num_examples < MIN_EXAMPLES:
         raise UserError(
-            f"{examples} has {before.num_examples} rows; the gate of int8 needs at least {MIN_EXAMPLES}, "
-            "and some hundreds to be sure."
+            f"{examples.path} has {before.num_examples} rows; the gate of int8 needs at least "
+            f"{MIN_EXAMPLES}, and some hundreds to be sure."
         )
     names = weighted_products(exported.graph, folded, format_=exported.manifest.format)
     calibration = [exported.feed(batch) for batch in _spread(before.recorder.batches)]
@@ -140,6 +161,7 @@ def pass_gate(
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         for num_kept in _numbers_to_keep(len(names)):
             if num_kept and not ranked:
+                logger.info("int8: measuring which of %d layers it hurts most", len(names))
                 ranked = rank_layers(folded, before.recorder.batches[:_RANKING_BATCHES], list(names))
             trial = _copy_without_graph(folder, Path(scratch) / str(num_kept))
             kept = ranked[:num_kept]
@@ -185,7 +207,7 @@ def task_of(head: str, config: Mapping[str, Any]) -> str:
     return BY_NAME[head].tasks[0]
 
 
-def measure(backend: Backend, folder: Path, *, task: str, examples: Path) -> Measured:
+def measure(backend: Backend, folder: Path, *, task: str, examples: Calibration) -> Measured:
     """Answer the examples with a graph and score the labelled ones."""
     recorder = Recorder(backend)
     predictor = Predictor(
@@ -195,8 +217,8 @@ def measure(backend: Backend, folder: Path, *, task: str, examples: Path) -> Mea
         show_progress=False,
         place=str(folder),
     )
-    answered = FILE_TASKS[task](predictor, AnswerOptions())
-    found = check_file(answered, examples)
+    answered = FILE_TASKS[task](predictor, examples.options(task))
+    found = check_file(answered, examples.path)
     for chunk in chunks_of(answered, found):
         for example, answer in zip(chunk, answer_chunk(answered, chunk), strict=True):
             if example.gold is not None:

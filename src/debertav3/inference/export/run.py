@@ -18,7 +18,7 @@ from ...heads import ENCODER, heads_in
 from ...model_folder import locate
 from ...models import class_of
 from ...models.base import complete_config
-from ...tasks.columns import RUN, read_trained
+from ...tasks.columns import RUN, Trained, read_trained
 from ...tokenization import DebertaV3Tokenizer
 from ..backends import head_for
 from ..choose_backend import open_exported
@@ -34,7 +34,7 @@ from ..exported import (
 from .card import export_card
 from .config import ExportConfig
 from .formats import halve_weights, write_graph
-from .gate import GateReport, pass_gate, task_of
+from .gate import Calibration, GateReport, pass_gate, task_of
 from .graph import folded_copy, random_batch
 from .torch_weights import write_weights
 from .verification import Verification, verify
@@ -102,13 +102,14 @@ def export_model(path_or_name: str | Path, target: str | Path, config: ExportCon
         else:
             folded = folded_copy(model, by_head=config.for_long_inputs)
             graph = write_graph(folded, sample, folder, format_=config.format)
-        checks = _finish(folder, graph, model, folded, manifest, config)
+        trained = read_trained(source)
+        checks = _finish(folder, graph, model, folded, manifest, config, trained=trained)
         (folder / CHECKS).write_text(json.dumps(checks, indent=2) + "\n", encoding="utf-8")
-        if (trained := read_trained(source)).task is not None:  # which columns the model reads
+        if trained.task is not None:  # which columns the model reads
             write_json(folder / RUN, trained.record())
         card = export_card(str(path_or_name), read_exported(folder), checks)
         (folder / "README.md").write_text(card, encoding="utf-8")
-    logger.info("%s: written, %s", target, checks["summary"])
+    logger.info("%s: %s", target, checks["summary"])
     return read_exported(target)
 
 
@@ -130,6 +131,8 @@ def _finish(
     folded: "PreTrainedModel",
     manifest: Manifest,
     config: ExportConfig,
+    *,
+    trained: Trained,
 ) -> dict[str, Any]:
     """Verify the graph, then shrink it and check again; what the checks found."""
     found = verify(open_exported(read_exported(folder)), model, head=manifest.head, weights="fp32")
@@ -137,7 +140,8 @@ def _finish(
     report: GateReport | None = None
     if config.int8:
         assert config.calibration is not None
-        report = pass_gate(folder, folded, examples=config.calibration, task=config.task, force=config.force)
+        examples = Calibration(config.calibration, columns=config.columns, trained=trained)
+        report = pass_gate(folder, folded, examples=examples, task=config.task, force=config.force)
         checks["gate"] = asdict(report)
     if config.fp16:
         halve_weights(graph, format_=config.format)
@@ -163,5 +167,4 @@ def _summary(found: Verification, report: GateReport | None) -> str:
     text = f"{len(found.shapes)} shapes checked, largest difference {found.largest_difference:.1e}"
     if report is None:
         return text
-    kept = f"{len(report.kept_in_float)} layers kept in float"
-    return f"{text}; int8: {100 * report.equal_decisions:.2f} % equal decisions, {kept}"
+    return f"{text}; int8: {report.verdict.rstrip('.')}, {len(report.kept_in_float)} layers kept in float"
