@@ -8,7 +8,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from debertav3.data.cleaning import clean_text
@@ -31,7 +31,7 @@ def read_all(
 lines = st.lists(st.sampled_from(["", "a", "bb b", "ünïcode", "  ", "long " * 9]), max_size=40)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(lines=lines, unit_bytes=st.integers(1, 60), ending=st.sampled_from(["", "\n"]))
 def test_any_split_of_text_yields_the_same_documents(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], unit_bytes: int, ending: str
@@ -45,7 +45,7 @@ def test_any_split_of_text_yields_the_same_documents(
     assert [text.split() for text in whole] == [line.split() for line in lines if line.strip()]
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     texts=st.lists(st.text(min_size=1, max_size=12).filter(str.strip), max_size=20),
     unit_bytes=st.integers(1, 90),

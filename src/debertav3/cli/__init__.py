@@ -8,6 +8,9 @@ import logging
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -85,7 +88,11 @@ def _show_log() -> None:
 def main() -> None:
     """Run the command line; the entry point of the ``debertav3`` script."""
     _register()
-    _end_cleanly_on_sigterm()
+    with _ending_cleanly_on_sigterm():
+        _run()
+
+
+def _run() -> NoReturn:
     try:
         _show_log()
         code = app(standalone_mode=False)
@@ -107,7 +114,10 @@ def main() -> None:
             raise
         _fail(_reason(error))
     except Exception as error:
-        # Wrong options. Versions of typer have classes of their own for them.
+        # Wrong options, and Ctrl-C. Versions of typer have classes of their own for them.
+        if type(error).__name__ == "Abort":
+            print("debertav3: interrupted", file=sys.stderr)
+            sys.exit(130)
         if not hasattr(error, "format_message"):
             raise
         if type(error).__name__ == "NoArgsIsHelpError":
@@ -130,7 +140,8 @@ def _reason(error: OSError) -> str:
     return f"{place}{error.strerror}. Check the path, its permissions and the space on the disk."
 
 
-def _end_cleanly_on_sigterm() -> None:
+@contextmanager
+def _ending_cleanly_on_sigterm() -> Iterator[None]:
     """Let SIGTERM unwind as Ctrl-C does, so that temporary files go and what is answered is kept.
 
     Fine-tuning and pre-training take the signal over while they train.
@@ -143,4 +154,11 @@ def _end_cleanly_on_sigterm() -> None:
         print("debertav3: terminated", file=sys.stderr)
         sys.exit(128 + number)
 
-    signal.signal(signal.SIGTERM, stop)
+    if threading.current_thread() is not threading.main_thread():  # Python allows handlers nowhere else
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -63,7 +63,7 @@ def check_outputs(outputs: Iterable[Output], *, inputs: Inputs, overwrite: bool 
         for other in given[:number]:
             if _is_same(_path(output), _path(other)):
                 raise UserError(
-                    f"{other.option} and {output.option} are the same: {output.path}. Give two names."
+                    f"{other.option} and {output.option} are the same file: {output.path}. Give two names."
                 )
 
 
