@@ -68,7 +68,7 @@ FIRST = ["sst2", "--model", "model", "--train", "rows.jsonl", "--dev", "rows.jso
 SETTINGS = ["--set", "max_steps=2", "--set", "batch_size=4", "--set", "learning_rate=1e-2"]
 
 
-def elsewhere(words: list[str]) -> list[str]:
+def other_out(words: list[str]) -> list[str]:
     """The same command with another ``--out``: a finished run is never trained over."""
     at = words.index("--out") + 1
     return [*words[:at], "elsewhere", *words[at + 1 :]]
@@ -92,7 +92,7 @@ def test_a_run_is_repeated_from_its_record(
 
     line = shlex.split(record_of(folder / "again")["command"])
     assert line[:2] == ["debertav3", "finetune"]
-    assert invoke([*elsewhere(line[2:]), "--dry-run"]) == record_of(folder / "first")["config"]
+    assert invoke([*other_out(line[2:]), "--dry-run"]) == record_of(folder / "first")["config"]
     changed = invoke(["--config", "first/run.json", "--seed", "8", "--out", "other", "--dry-run"])
     assert changed == {**record_of(folder / "first")["config"], "seed": 8}
 
@@ -149,7 +149,7 @@ def test_runs_of_compare_and_search_say_how_to_repeat_them(
         record = record_of(file.parent)
         words = shlex.split(record["command"])
         assert words[:2] == ["debertav3", "finetune"]
-        assert invoke([*elsewhere(words[2:]), "--dry-run"]) == record["config"]
+        assert invoke([*other_out(words[2:]), "--dry-run"]) == record["config"]
         assert record["command"] in (file.parent / "README.md").read_text(encoding="utf-8")
 
 
