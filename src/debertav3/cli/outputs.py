@@ -24,10 +24,10 @@ def guard(*outputs: Output, inputs: Inputs, overwrite: bool = False) -> None:
 
 
 def _context() -> Any:
-    """The command that is running: newer versions of typer bring their own click."""
-    get: Callable[[], Any] | None = getattr(typer.main, "get_current_context", None)
+    """The command that is running, if any: newer versions of typer bring their own click."""
+    get: Callable[..., Any] | None = getattr(typer.main, "get_current_context", None)
     if get is not None:
-        return get()
+        return get(silent=True)
     import click
 
-    return click.get_current_context()
+    return click.get_current_context(silent=True)
