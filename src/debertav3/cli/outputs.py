@@ -20,7 +20,12 @@ def guard(*outputs: Output, inputs: Inputs, overwrite: bool = False) -> None:
     Raises:
         UserError: as `hold_outputs`.
     """
-    _context().with_resource(hold_outputs(outputs, inputs=inputs, overwrite=overwrite))
+    held, context = hold_outputs(outputs, inputs=inputs, overwrite=overwrite), _context()
+    if context is not None:
+        context.with_resource(held)
+        return
+    with held:  # called as a function, whose end nobody tells: checked, and not held
+        pass
 
 
 def _context() -> Any:
