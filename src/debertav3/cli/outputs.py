@@ -20,14 +20,19 @@ def guard(*outputs: Output, inputs: Inputs, overwrite: bool = False) -> None:
     Raises:
         UserError: as `hold_outputs`.
     """
-    _context().with_resource(hold_outputs(outputs, inputs=inputs, overwrite=overwrite))
+    held, context = hold_outputs(outputs, inputs=inputs, overwrite=overwrite), _context()
+    if context is not None:
+        context.with_resource(held)
+        return
+    with held:  # called as a function, whose end nobody tells: checked, and not held
+        pass
 
 
 def _context() -> Any:
-    """The command that is running: newer versions of typer bring their own click."""
-    get: Callable[[], Any] | None = getattr(typer.main, "get_current_context", None)
+    """The command that is running, if any: newer versions of typer bring their own click."""
+    get: Callable[..., Any] | None = getattr(typer.main, "get_current_context", None)
     if get is not None:
-        return get()
+        return get(silent=True)
     import click
 
-    return click.get_current_context()
+    return click.get_current_context(silent=True)
