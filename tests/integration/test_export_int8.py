@@ -78,6 +78,8 @@ def with_outliers(nano: Path, folder: Path, *, everywhere: bool, seed: int = 0) 
 @pytest.mark.parametrize("format_", ["torch", "onnx", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_the_gate_keeps_what_int8_breaks_in_float(nano: Path, tmp_path: Path, format_: str) -> None:
     need_runtime(format_)
+    if format_ == "onnx" and not torch.cpu._is_vnni_supported():
+        pytest.skip("ONNX Runtime's int8 matmuls saturate without VNNI, and the gate rightly refuses them")
     # seeds whose decisions are clear enough for the rounding of all other layers
     seed = 4 if format_ == "openvino" else 2
     source = with_outliers(nano, tmp_path / "model", everywhere=False, seed=seed)
@@ -226,5 +228,7 @@ def test_what_an_int8_folder_cannot_do_is_one_line(int8_folder: Path, tmp_path: 
         ({key: value for key, value in stored.items() if key != name}, "is stored as I8; need real numbers"),
     ):
         save_file(changed, damaged / INT8_WEIGHTS)
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(UserError, match="changed since the export"):  # by its checksum
             Predictor.from_pretrained(damaged)
+        with pytest.raises(UserError, match=message):  # and by what the file says, which needs no checksum
+            open_model(damaged, head=debertav3.DebertaV2ForSequenceClassification)

@@ -177,7 +177,7 @@ def test_the_threshold_of_the_card_has_the_best_f1(
     (line,) = re.findall(r"^debertav3 predict qa .*$", card, re.MULTILINE)
     monkeypatch.chdir(tmp_path)
     args = shlex.split(line)[3:]
-    cut = args.index("--input")
+    cut = args.index("--data")
     args = ["evaluate", "qa", *args[:cut], "--data", "qa.jsonl", *args[cut + 4 :]]
     done = CliRunner().invoke(app, args)
     assert done.exit_code == 0, done.output
