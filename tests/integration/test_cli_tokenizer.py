@@ -139,7 +139,8 @@ def test_bad_input_ends_in_one_line_and_code_2(nano: Path, tmp_path: Path) -> No
     done = subprocess.run([*command, "--input", "absent.txt"], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.strip().splitlines() == [
-        "debertav3: error: no such file: absent.txt. Give an existing .txt or .jsonl file (also .gz)."
+        "debertav3: error: no such file: absent.txt. "
+        "Give an existing .txt or .jsonl file (also .gz and .zst)."
     ]
     assert not list(tmp_path.iterdir())
 
