@@ -127,7 +127,7 @@ class TestCopies:
                 buffer = io.BytesIO()
                 torch.save(model, buffer)
                 buffer.seek(0)
-                other = torch.load(buffer, weights_only=False)
+                other = torch.load(buffer, weights_only=False)  # our own bytes: a whole model is a pickle
             torch.testing.assert_close(other(**inputs(name))[0], want, atol=0, rtol=0)
             for parameter in other.parameters():
                 parameter.zero_()

@@ -102,7 +102,7 @@ def _architectures(folder: Path) -> dict[str, list[str]]:
     try:
         paths = files.find_weights(folder)
     except UserError:
-        return {}  # whoever needs the weights will say what is wrong with them
+        return {}  # opening the weights reports what is wrong with them
     names = [
         keys.official_name(name)
         for path in paths

@@ -234,7 +234,7 @@ def _examine_embeddings(diagnosis: Diagnosis) -> None:
             "the embeddings were lost on the way; use the original file",
         )
     elif zero:
-        diagnosis.notes.append(f"{len(zero):,} word embeddings besides [PAD] are all zero (unused rows?)")
+        diagnosis.notes.append(f"{len(zero):,} word embeddings other than [PAD] are all zero (unused rows?)")
 
 
 def _examine_tokenizer(diagnosis: Diagnosis, raw: Mapping[str, Any], folder: Path) -> None:

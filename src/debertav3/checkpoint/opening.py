@@ -35,7 +35,7 @@ class LoadReport:
     stored_dtypes: dict[str, int]
     """How many numbers are stored in each dtype."""
     fresh: tuple[str, ...]
-    """Initialised anew: missing from the file, or of another shape or other labels than asked for."""
+    """Given random weights: missing from the file, or stored with another shape or other labels."""
     unused: tuple[str, ...]
     """In the file and of no use to this model, such as another head."""
     stale: tuple[str, ...]
@@ -89,7 +89,9 @@ def open_model(
     with quiet_transformers():
         model = head.from_pretrained(None, config=config, state_dict=state, dtype=dtype, **arguments)
     if report.fresh:
-        logger.info("%s: %d tensors are initialised anew: %s", folder, len(report.fresh), _some(report.fresh))
+        logger.info(
+            "%s: %d tensors start from random weights: %s", folder, len(report.fresh), _some(report.fresh)
+        )
     return OpenedModel(model, report)
 
 

@@ -30,7 +30,7 @@ def doctor(
 
     Example: debertav3 doctor models/nano
     """
-    check_model(path)  # a wrong path is told before torch is loaded
+    check_model(path)  # a wrong path is reported before torch is loaded
     from ..checkpoint.doctor import examine
 
     diagnosis = examine(path)

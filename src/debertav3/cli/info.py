@@ -45,7 +45,7 @@ def describe(model: str, *, length: int) -> dict[str, Any]:
     if is_size(model):
         return _facts(raw_config(model), name=model, head=None, length=length)
     if Path(model).exists() or "/" in model:
-        check_model(model)  # a wrong path is told before torch is loaded
+        check_model(model)  # a wrong path is reported before torch is loaded
         raw, head = _read_checkpoint(model)
         return {"path": model, **_facts(raw, name=size_of(raw), head=head, length=length)}
     return _facts(raw_config(model), name=model, head=None, length=length)  # says which sizes there are

@@ -288,7 +288,7 @@ def _plan(
     model: str,
     **loading: Any,
 ) -> "TaskPlan":
-    """How to open a task over a file; mistakes in either are told before torch is loaded."""
+    """How to open a task over a file; mistakes in either are reported before torch is loaded."""
     from ..files.named_sets import DATASETS_PREFIX
     from ..inference.answerers import TaskPlan
     from ..inference.row_answers import FILE_TASKS

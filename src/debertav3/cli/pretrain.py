@@ -172,7 +172,7 @@ def _shards(data: list[str], tokenizer: str | None, out: Path) -> tuple[Path, Ca
     if len(data) == 1 and (is_prepared or (folder.is_dir() and tokenizer is None)):
         from ..data.shards import SPLITS, TokenShards
 
-        for split in SPLITS:  # wrong folders are told before torch is loaded; their content is verified later
+        for split in SPLITS:  # wrong folders are reported before torch loads; content is verified later
             TokenShards(folder, split, verify=False)
         return folder, None
     if tokenizer is None:
@@ -186,5 +186,5 @@ def _shards(data: list[str], tokenizer: str | None, out: Path) -> tuple[Path, Ca
     from ..data.prepare import ExecutorConfig, PrepareConfig, prepare
 
     config = PrepareConfig(inputs=tuple(data), tokenizer=tokenizer, heldout_share=0.02)
-    plan_units(config.inputs, unit_bytes=config.unit_mib << 20)  # missing files are told at once
+    plan_units(config.inputs, unit_bytes=config.unit_mib << 20)  # missing files are reported at once
     return out / "shards", partial(prepare, config, out / "shards", ExecutorConfig())

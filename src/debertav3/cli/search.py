@@ -107,7 +107,7 @@ def search(
             "--config": config,
         },
     )
-    read_data(base)  # bad data are told before the study begins
+    read_data(base)  # bad data are reported before the study begins
     run_search(base, values, out, trials=trials)
     print((out / "search.md").read_text(encoding="utf-8"), end="")
     wrote(out)

@@ -77,7 +77,7 @@ def read_lines(path: str | Path) -> Iterator[bytes]:
 
 @contextmanager
 def reading(path: str | Path) -> Iterator[BinaryIO]:
-    """`open_binary` whose errors are told to the user.
+    """`open_binary` whose errors become a `UserError`.
 
     Raises:
         UserError: see `read_lines`.

@@ -74,7 +74,7 @@ class ExtraSaves(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Called also where an epoch is broken off: then there is nothing to evaluate."""
+        """Also called when an epoch is interrupted: then there is nothing to evaluate."""
         if self.is_stopped and not self._ends_epoch(state):
             control.should_evaluate = control.should_save = control.should_log = False
 

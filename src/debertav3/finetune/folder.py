@@ -34,7 +34,7 @@ WRITTEN = (
     "vocab.txt",
     "merges.txt",
 )
-"""Files that a run leaves in its folder besides ``run.json``."""
+"""Files that a run leaves in its folder, ``run.json`` aside."""
 
 
 def checkpoints_of(out: Path) -> Path:

@@ -98,7 +98,7 @@ def open_model(config: FinetuneConfig, tokenizer: Any, task: Task, labels: Seque
 
 
 def _problem_type(task: Task) -> dict[str, str | None]:
-    """What transformers is told of the outputs, where their number does not say it.
+    """``problem_type`` for transformers, where the number of outputs does not imply it.
 
     A kind that is named would stay when somebody trains the checkpoint further with other labels: one label
     and "single_label_classification" are a loss of 0.

@@ -50,7 +50,7 @@ def run_record(
         device: what the run was computed on.
         parameters: of the model, head included.
     """
-    import torch  # only here, so that bad data are told before it is loaded
+    import torch  # only here, so that bad data are reported before torch is loaded
 
     return {
         "command": command_of(config, out),

@@ -31,7 +31,7 @@ def hold_out(
         What to train on, and a dev set by its name; the dev set is missing if nothing is held out.
 
     Raises:
-        UserError: if a part would be empty, or the groups cannot be told.
+        UserError: if a part would be empty, or the groups cannot be read.
     """
     data = config.data
     if data.dev_split is not None:

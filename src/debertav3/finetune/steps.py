@@ -73,7 +73,7 @@ def train_and_score(
         UserError: as :func:`debertav3.finetune.run.run` and
             :func:`debertav3.finetune.crossvalidation.cross_validate`.
     """
-    # torch is loaded only now, so bad data are told at once
+    # torch is loaded only now, so that bad data are reported at once
     if is_cross_validation(settings):
         from .crossvalidation import cross_validate
 

@@ -229,7 +229,7 @@ class FinetuneTrainer(Trainer):
         elif self.config.evaluation.keep_best:
             raise UserError(
                 f"the best checkpoint so far, {best}, cannot be used: {reason}. Put it back as it was, "
-                "or train anew in another folder."
+                "or train again in another folder."
             )
 
     def _get_output_dir(self, trial: Any) -> str:

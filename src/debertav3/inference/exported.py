@@ -32,7 +32,7 @@ FORMATS = (OPENVINO, ONNX)
 """Of graphs, in the order in which ``auto`` prefers them: OpenVINO is faster but for single short texts."""
 ALL_FORMATS = (*FORMATS, TORCH)
 GRAPH_FILE = {ONNX: "model.onnx", OPENVINO: "openvino_model.xml", TORCH: "model_int8.safetensors"}
-"""What holds the weights; torch needs no graph besides (its name is also in ``checkpoint/files.py``)."""
+"""What holds the weights; torch needs no graph (its name is also in ``checkpoint/files.py``)."""
 _INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids", "masked_positions"})
 _PACKAGE = {ONNX: "onnxruntime", OPENVINO: "openvino", TORCH: "torch"}
 

@@ -29,7 +29,7 @@ NO_TEXT = Example(None, None, 0)
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerOptions:
-    """What can be asked of a task besides the input; each task reads its own."""
+    """Options of a task; each task reads its own."""
 
     candidate_labels: tuple[str, ...] | None = None
     """zero-shot: labels of rows that bring none."""
@@ -46,7 +46,7 @@ class AnswerOptions:
     null_threshold: float | None = 0.0
     """qa: by how many logits "no answer" must lead; None always answers."""
     columns: Columns = field(default_factory=Columns)
-    """Names of columns besides the usual ones."""
+    """Column names in addition to the usual ones."""
     trained_task: str | None = None
     """choice: the task that the model was trained on, in whose form rows of several forms are read."""
 

@@ -243,7 +243,7 @@ def check_text(text: object, *, what: str) -> str:
     if not isinstance(text, str):
         raise UserError(f"{what} must be a text, got {type(text).__name__}.")
     if not text.strip():
-        raise UserError(f"{what} is empty. Give a text with at least one character besides white space.")
+        raise UserError(f"{what} is empty. Give a text with at least one character that is not white space.")
     return text
 
 

@@ -131,7 +131,7 @@ class Journal:
             try:
                 file.close()  # which tries once more to write what a full disk did not take
             except OSError as error:
-                if not self._is_full:  # else it was told already
+                if not self._is_full:  # else it was reported already
                     raise cannot_write(self.path, error) from None
 
     def delete(self) -> None:

@@ -304,7 +304,9 @@ class FillMaskTask(FileTask):
         texts, gold = self.texts(row), self.gold(row, marks=())
         if texts is None:
             return NO_TEXT
-        self.predictor.engine.inputs.masked(list(texts))  # a row without mask is told before any is computed
+        self.predictor.engine.inputs.masked(
+            list(texts)
+        )  # a row without a mask is refused before anything is computed
         words = None if gold is None else gold if isinstance(gold, list) else [gold]
         return Example(texts[0], None if words is None else _numbered(words), len(texts[0]))
 

@@ -1,4 +1,4 @@
-"""Words of a text, and the word of each token: the unit in which entities and replaced words are told.
+"""Words of a text, and the word of each token: the unit in which entities and replaced words are reported.
 
 A word is what stands between white space, without the punctuation and the English possessive at its ends:
 ``"Paris's,"`` is ``"``, ``Paris``, ``'s`` and ``,"``. Pieces alone would glue a comma to its name.

@@ -23,7 +23,7 @@ from ..layers.encoder import Encoder, Layer
 from ..layers.heads import LegacyPredictions, MaskedLMHead
 from ..layers.masks import AttentionMasks
 
-# What official pre-training files carry besides the encoder; a head that does not use it may leave it unread.
+# What official pre-training files contain in addition to the encoder; a head may leave it unread.
 _PRETRAINING_KEYS = [r"position_embeddings", r"lm_predictions\.", r"mask_predictions\.", r"\._weight$"]
 
 

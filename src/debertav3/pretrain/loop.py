@@ -36,7 +36,7 @@ class TrainStep(Protocol):
 
 
 class Loop:
-    """Runs a step until the end, or until told to stop.
+    """Runs a step until the end, or until asked to stop.
 
     Args:
         step: what one step does.

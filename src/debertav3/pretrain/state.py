@@ -86,7 +86,7 @@ class CheckpointStore:
         return None
 
     def state(self, folder: Path) -> dict[str, Any]:
-        """What `save` was told of a checkpoint."""
+        """What `save` recorded with a checkpoint."""
         state: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
         return state
 

@@ -50,7 +50,7 @@ TEXT_COLUMNS = tuple(
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Names of columns besides the usual ones."""
+    """Column names in addition to the usual ones."""
 
     text: str | None = None
     pair: str | None = None

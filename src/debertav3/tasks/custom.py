@@ -38,7 +38,7 @@ _LABEL_NAMES = (
 )
 _LABEL_PART = re.compile(r"label|class|categor|target|sentiment|judge?ment|gold|cats|intent|topic")
 _MORE_PAIRS = (("text_a", "text_b"), ("text", "text_b"), ("context", "hypothesis"), ("t", "h"))
-"""Names of two texts in data of other programs, besides `TEXT_COLUMNS`."""
+"""Names of two texts in data of other programs, in addition to `TEXT_COLUMNS`."""
 _ROWS_LOOKED_AT = 1000
 _MOST_LABELS = 20
 """Whole numbers with more different values than this are taken for a quantity, not for names of classes."""
@@ -67,7 +67,7 @@ def custom_task(
         label_kind: ``auto``, ``one-label``, ``several-labels``, ``number``, ``tags`` or ``ranking``.
 
     Raises:
-        UserError: if a named column does not exist, or no column can be told to be the label.
+        UserError: if a named column does not exist, or no column can be recognised as the label.
     """
     reading = read_table(source)
     if reading.format is CONLL:

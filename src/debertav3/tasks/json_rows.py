@@ -122,7 +122,7 @@ def _one_object(line: str) -> dict[str, Any] | None:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
-        return {} if line.rstrip().endswith("}") else None  # a bad line of many is told with its number
+        return {} if line.rstrip().endswith("}") else None  # one bad line of many is reported with its number
     return value if isinstance(value, dict) else None
 
 

@@ -212,7 +212,7 @@ def tag_entities(tags: Sequence[str]) -> list[Entity]:
 
 
 def continues_entity(before: str, tag: str) -> bool:
-    """Whether a tag goes on with the entity of the tag before it."""
+    """Whether a tag continues the entity of the tag before it."""
     (last, last_kind), (prefix, kind) = split_tag(before), split_tag(tag)
     return kind == last_kind and kind != "" and prefix not in _BEGINS and last not in _ENDS
 

@@ -109,8 +109,8 @@ def _stock_reader(folder: Path) -> tokenizers.Tokenizer | None:
 def _verdict(has_tokenizer_json: bool, share: float) -> str:
     if not has_tokenizer_json:
         return (
-            "no tokenizer.json: stock libraries build one of their own, with other ids; save the folder anew"
+            "no tokenizer.json: stock libraries build one of their own, with other ids; save the folder again"
         )
     if share > TOLERATED_SHARE:
-        return f"tokenizer.json differs from spm.model on {share:.2%} of the lines; save the folder anew"
+        return f"tokenizer.json differs from spm.model on {share:.2%} of the lines; save the folder again"
     return "OK"

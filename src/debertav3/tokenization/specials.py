@@ -115,7 +115,7 @@ class SpecialTokens:
         return all(how.is_plain for how in self.matching.values())
 
     def numbered(self, num_pieces: int) -> list[tuple[str, Matching]]:
-        """Every token in the order of its id, as Hugging Face's libraries must be told them.
+        """Every token in the order of its id, in the form that Hugging Face's libraries need.
 
         They number added tokens one by one, so ids that are left out get a token that nobody types.
 

@@ -54,7 +54,7 @@ class DebertaV3Tokenizer(StockNames):
         text: what happens to a text before the engine's own work; kept by a save.
         padding_side: where padding goes.
         truncation_side: where texts that are too long are cut.
-        model_input_names: what a call gives where it is not told.
+        model_input_names: columns that a call returns by default.
     """
 
     is_fast = True

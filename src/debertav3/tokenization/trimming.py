@@ -53,7 +53,7 @@ def trim_tokenizer(tokenizer: DebertaV3Tokenizer, used: Iterable[int]) -> Trimme
 
     Args:
         tokenizer: one with an ``spm.model``.
-        used: ids to keep besides.
+        used: further ids to keep.
 
     Raises:
         UserError: if it has no ``spm.model``.
