@@ -55,9 +55,7 @@ def best_batch_tokens(backend: Backend) -> int:
     try:
         write_text(cache_file(), json.dumps({**_read_cache(), key: best}, indent=1) + "\n")
     except OSError as error:
-        logger.info(
-            "%s cannot be written (%s): measured again next time", cache_file(), error.strerror
-        )
+        logger.info("%s cannot be written (%s): measured again next time", cache_file(), error.strerror)
     return best
 
 
