@@ -10,7 +10,7 @@ from debertav3.errors import UserError
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.preparation import read_data, resolve, size_of
 from debertav3.finetune.recipes import RECIPES, SIFT_RECIPES
-from debertav3.runs.settings import read_settings
+from debertav3.runs.assignments import read_settings
 from debertav3.sizes import raw_config
 from debertav3.tasks.names import TASKS
 from debertav3.tasks.public import PUBLIC_SOURCES

@@ -10,14 +10,8 @@ import pytest
 from debertav3.errors import UserError
 from debertav3.finetune.config import FinetuneConfig, LabelKind, OptimizerConfig
 from debertav3.pretrain.settings import PretrainConfig, recipe
-from debertav3.runs.settings import (
-    Settings,
-    all_settings,
-    as_assigned,
-    read_record,
-    read_settings,
-    settings_of,
-)
+from debertav3.runs.assignments import as_assigned, read_record, read_settings
+from debertav3.runs.settings import Settings, all_settings, settings_of
 
 CLASSES = (FinetuneConfig, PretrainConfig)
 GROUP = OptimizerConfig()

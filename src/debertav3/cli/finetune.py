@@ -200,7 +200,7 @@ def finetune(
     log_to_stderr()
     from ..finetune.preparation import resolve
     from ..finetune.steps import is_cross_validation, prepared, train_and_score
-    from ..runs.settings import read_record, read_settings
+    from ..runs.assignments import read_record, read_settings
     from ..tasks.table_writers import json_line
 
     file = read_settings(config) if config else {}

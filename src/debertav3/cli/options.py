@@ -13,7 +13,8 @@ import typer
 from typer.core import TyperCommand
 
 if TYPE_CHECKING:
-    from ..runs.settings import Setting, Settings
+    from ..runs.settings import Settings
+    from ..runs.values import Setting
 
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what earlier commands wrote, never an input.")

@@ -116,7 +116,7 @@ def pretrain_command(
     and Ctrl-C save a checkpoint and exit with 0.
     """
     from ..pretrain.settings import recipe
-    from ..runs.settings import read_settings
+    from ..runs.assignments import read_settings
 
     log_to_stderr()
     file = read_settings(config) if config else {}

@@ -76,7 +76,7 @@ def search(
     from ..finetune.preparation import read_data, resolve
     from ..finetune.search import paper_grid, read_grid
     from ..finetune.search import search as run_search
-    from ..runs.settings import read_settings
+    from ..runs.assignments import read_settings
 
     base = resolve(
         task,

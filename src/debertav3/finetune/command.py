@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..runs.settings import as_assigned
+from ..runs.assignments import as_assigned
 from .config import FinetuneConfig
 from .preparation import resolve
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from ..runs.settings import Count, CountOrZero, NotNegative, Positive, Range, Settings, Share, Short
+from ..runs.settings import Settings
+from ..runs.values import Count, CountOrZero, NotNegative, Positive, Range, Share, Short
 
 LabelKind = Literal["auto", "one-label", "several-labels", "number", "tags", "ranking"]
 Schedule = Literal["linear", "cosine", "constant_with_warmup"]

@@ -33,7 +33,7 @@ def prepared(
         out: its folder.
         resume: whether the run continues what is in ``out``.
         config: the file that the settings come from, which must not be written over.
-        record: the run that is repeated, from :func:`debertav3.runs.settings.read_record`.
+        record: the run that is repeated, from `runs.assignments.read_record`.
         before_reading: called when the folder is held and nothing in it is in the way.
 
     Raises:

@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from ..data.masking import MaskingConfig, Strategy
 from ..errors import UserError
-from ..runs.settings import Count, CountOrZero, NotNegative, Positive, Range, Settings, Share, Short
+from ..runs.settings import Settings
+from ..runs.values import Count, CountOrZero, NotNegative, Positive, Range, Share, Short
 from ..sizes import raw_config
 
 Objective = Literal["rtd", "mlm"]

@@ -1,7 +1,7 @@
-"""Settings said once: typed, nested, frozen classes, and the one reader of ``--set``, YAML and ``run.json``.
+"""Settings said once: typed, nested, frozen classes that are changed by name.
 
-A settings class is a frozen dataclass that derives from :class:`Settings`. A field says its type, its choices
-(``Literal``) or its range (:class:`Range`), and a docstring follows it; checks, error messages and help texts
+A settings class is a frozen dataclass that derives from `Settings`. A field says its type, its choices
+(``Literal``) or its range (`Range`), and a docstring follows it; checks, error messages and help texts
 are derived from these. A field whose type is itself a settings class is a group.
 
 Every setting has a full name, ``optimizer.learning_rate``, and a short one, ``learning_rate``, which is
@@ -15,195 +15,21 @@ import functools
 import inspect
 import itertools
 import json
-import math
 import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import yaml
 
 from ..errors import UserError
-
-_YES = ("yes", "on", "true")
-_NO = ("no", "off", "false")
-_WORDS = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    tuple: "a text or a list of texts",
-}
-_NOTHING = ("", "null", "none", "~")
+from .assignments import read_assigned
+from .values import READERS, Range, Setting, Short
 
 Kind = TypeVar("Kind", bound="Settings")
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Range:
-    """Bounds of a number; None for no bound. What is not finite is always out of range."""
-
-    min: float | None = None
-    above: float | None = None
-    max: float | None = None
-    below: float | None = None
-
-    def __contains__(self, number: float) -> bool:
-        return (
-            (isinstance(number, int) or math.isfinite(number))
-            and (self.min is None or number >= self.min)
-            and (self.above is None or number > self.above)
-            and (self.max is None or number <= self.max)
-            and (self.below is None or number < self.below)
-        )
-
-    def __str__(self) -> str:
-        bounds = (
-            ("at least", self.min),
-            ("above", self.above),
-            ("at most", self.max),
-            ("below", self.below),
-        )
-        return " and ".join(f"{word} {bound}" for word, bound in bounds if bound is not None)
-
-
-@dataclass(frozen=True)
-class Short:
-    """The short name of a setting whose field's name alone would not be clear: ``sift.weight``."""
-
-    name: str
-
-
-Positive = Annotated[float, Range(above=0)]
-NotNegative = Annotated[float, Range(min=0)]
-Share = Annotated[float, Range(min=0, below=1)]
-Count = Annotated[int, Range(min=1)]
-CountOrZero = Annotated[int, Range(min=0)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What a field says of itself."""
-
-    path: str
-    """``optimizer.learning_rate``."""
-    short: str
-    """``learning_rate``."""
-    kind: type
-    """bool, int, float, str or tuple (of texts)."""
-    optional: bool
-    """Whether None may be given."""
-    choices: tuple[str, ...]
-    """Every text that may be given; empty where any may."""
-    range: Range | None
-    default: Any
-    """``dataclasses.MISSING`` for a setting that must be given."""
-    meaning: str
-    """The field's docstring, on one line."""
-
-    @property
-    def wanted(self) -> str:
-        """What may be given, in words."""
-        if self.choices:
-            words = f"one of {', '.join(self.choices)}"
-        else:
-            words = _WORDS[self.kind] + (f" {self.range}" if self.range else "")
-        return f"{words}, or none" if self.optional else words
-
-    def check(self, value: Any) -> None:
-        """Assert that a value of the right type is among the choices and in the range.
-
-        Raises:
-            UserError: otherwise.
-        """
-        if value is None and self.optional:
-            return
-        is_known = not self.choices or value in self.choices
-        if not is_known or (self.range is not None and value not in self.range):
-            raise UserError(
-                f"impossible setting: {self.short}={value!r}. It must be {self.wanted}. "
-                f"Change it with --set {self.short}=VALUE."
-            )
-        if self.kind is float and not math.isfinite(value):
-            raise UserError(f"impossible setting: {self.short}={value!r}. It must be a finite number.")
-
-    def read(self, value: Any, *, source: str) -> Any:
-        """Convert a value from ``--set``, YAML or JSON to the field's type.
-
-        Raises:
-            UserError: if it cannot be.
-        """
-        if value is None or (isinstance(value, _Plain) and value.lower() in _NOTHING):
-            if self.optional:
-                return None
-            if self.kind is tuple:
-                return ()
-        converted = _READERS[self.kind](value)
-        if converted is None:
-            raise UserError(f"{source}: {self.short} must be {self.wanted}; got {_shown(value)}.")
-        return converted
-
-
-class _Plain(str):
-    """A text without quotes, which may stand for a number, a truth value or nothing."""
-
-
-def _shown(value: Any) -> str:
-    return "None" if value is None else repr(str(value) if isinstance(value, _Plain) else value)
-
-
-def _read_bool(value: Any) -> bool | None:
-    if isinstance(value, bool):
-        return value
-    word = value.lower() if isinstance(value, str) else ""
-    return True if word in _YES else False if word in _NO else None
-
-
-def _read_int(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    try:
-        return int(value) if isinstance(value, str | int) else _whole(value)
-    except ValueError:
-        number = _read_float(value)  # 1e4
-        return None if number is None else _whole(number)
-
-
-def _whole(number: float) -> int | None:
-    return int(number) if number.is_integer() else None
-
-
-def _read_float(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _read_text(value: Any) -> str | None:
-    return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
-
-
-def _read_texts(value: Any) -> tuple[str, ...] | None:
-    values = [value] if isinstance(value, str) else value
-    if not isinstance(values, list | tuple) or not all(isinstance(one, str | int | float) for one in values):
-        return None
-    return tuple(map(str, values))
-
-
-_READERS: dict[type, Any] = {
-    bool: _read_bool,
-    int: _read_int,
-    float: _read_float,
-    str: _read_text,
-    tuple: _read_texts,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,7 +88,7 @@ class Settings:
                     f"{source} {assignment!r} has no '='. Write {source} key=value, e.g. learning_rate=2e-5."
                 )
             try:
-                value = _read_assigned(text)
+                value = read_assigned(text)
             except yaml.YAMLError as error:
                 raise UserError(
                     f"{source} {assignment!r} is not valid YAML: {' '.join(str(error).split())}. "
@@ -356,7 +182,7 @@ def _setting(field: "dataclasses.Field[Any]", hint: Any, meaning: str) -> Settin
             break
     choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
     kind = str if choices else typing.get_origin(hint) or hint
-    if kind not in _READERS:
+    if kind not in READERS:
         raise TypeError(f"a setting cannot be of type {hint}: {field.name}")
     return Setting(
         path=field.name,
@@ -425,77 +251,3 @@ def _replaced(settings: Kind, values: Mapping[str, Any]) -> Kind:
     for name in changes.keys() & groups_of(type(settings)).keys():
         changes[name] = _replaced(getattr(settings, name), changes[name])
     return dataclasses.replace(settings, **changes)
-
-
-def _read_assigned(text: str) -> Any:
-    """What follows ``--set key=``: YAML, but a text without quotes is taken whole, ``a #1`` too."""
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
-    if node is None or (isinstance(node, yaml.ScalarNode) and node.style is None):
-        return _Plain(text.strip())
-    return _from_node(node)
-
-
-def _from_node(node: yaml.Node | None) -> Any:
-    """YAML's lists and mappings with all scalars as texts: the field's type says what a text means."""
-    if isinstance(node, yaml.ScalarNode):
-        return node.value if node.style else _Plain(node.value)
-    if isinstance(node, yaml.SequenceNode):
-        return [_from_node(one) for one in node.value]
-    if isinstance(node, yaml.MappingNode):
-        return {str(_from_node(key)): _from_node(value) for key, value in node.value}
-    return None
-
-
-def as_assigned(value: Any) -> str:
-    """Write a value as ``--set`` reads it."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        is_plain = value.lower() not in _NOTHING and value == value.strip()
-        try:
-            if is_plain and _read_assigned(value) == value:
-                return value
-        except yaml.YAMLError:
-            pass
-    return json.dumps(value, ensure_ascii=False)
-
-
-def read_settings(path: str | Path) -> dict[str, Any]:
-    """Read settings for :meth:`Settings.with_values`: a YAML or JSON file, or those in a ``run.json``.
-
-    Raises:
-        UserError: if there is no such file or it is not a mapping.
-    """
-    content = read_mapping(path)
-    return content["config"] if isinstance(content.get("config"), dict) else content
-
-
-def read_record(path: str | Path) -> dict[str, Any] | None:
-    """Read a ``run.json``; None if the file holds settings only.
-
-    Raises:
-        UserError: if there is no such file or it is not a mapping.
-    """
-    content = read_mapping(path)
-    return content if isinstance(content.get("config"), dict) else None  # no setting has this name
-
-
-def read_mapping(path: str | Path) -> dict[str, Any]:
-    """Read a YAML or JSON file that must hold a mapping.
-
-    Raises:
-        UserError: if there is no such file or it is not a mapping.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-        is_json = Path(path).suffix == ".json"
-        content = json.loads(text) if is_json else _from_node(yaml.compose(text, Loader=yaml.SafeLoader))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--config {path} cannot be read: {error}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        kind = "JSON" if isinstance(error, json.JSONDecodeError) else "YAML"
-        raise UserError(f"--config {path} is not valid {kind}: {' '.join(str(error).split())}") from error
-    if content is not None and not isinstance(content, dict):
-        name = "text" if isinstance(content, str) else type(content).__name__
-        raise UserError(f"--config {path}: need lines of 'key: value', got a {name}")
-    return content or {}
