@@ -1,0 +1,160 @@
+"""Tasks over rows of files that point into a text: entities, answers, masked words, replaced words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..data.probabilities import LIKELY
+from ..tasks.columns import QUESTION_CONTEXT_COLUMNS
+from ..tasks.rows import Row, is_missing, structured, words_in
+from ..tasks.scorers import (
+    AnswerScorer,
+    EntityScorer,
+    Scorer,
+    SetScorer,
+)
+from ..tasks.squad import answer_texts
+from ..tasks.tagging import TAGS_COLUMNS, WORDS_COLUMNS, given_entities, given_tags
+from .file_task import NO_TEXT, Example, FileTask, Result, length_of
+from .words import join_words
+
+
+class NERTask(FileTask):
+    """text, or words; entities with their characters, or a tag for each word."""
+
+    name = "ner"
+    label_columns = TAGS_COLUMNS
+
+    def make_scorer(self) -> Scorer:
+        """Whole entities."""
+        return EntityScorer()
+
+    def read(self, row: Row) -> Example:
+        """See `FileTask.read`."""
+        columns, fields = self.options.columns, row.fields
+        own = [str(columns.text)] if columns.text in fields else []
+        names = own if columns.is_text_asked else [*own, *WORDS_COLUMNS]
+        column = next((name for name in names if not is_missing(fields.get(name))), None)
+        is_words = column in WORDS_COLUMNS or isinstance(structured(fields.get(str(column))), list)
+        if column is None or not is_words:
+            texts, gold = self.texts(row), self.gold(row)
+            entities = None if gold is None else given_entities(gold, kind_field="entity_group")
+            return NO_TEXT if texts is None else Example(texts[0], entities, len(texts[0]))
+        words = words_in(row, column)
+        text = join_words(words)[0]
+        tags = given_tags(row, columns.labels(self.label_columns), count=len(words))
+        return Example(words, tags, len(text)) if text.strip() else NO_TEXT
+
+    def answer(self, examples: Sequence[Example]) -> list[Result]:
+        """Entities of texts, tags of tokens."""
+        texts = [example.inputs for example in examples if isinstance(example.inputs, str)]
+        word_lists = [example.inputs for example in examples if not isinstance(example.inputs, str)]
+        of_texts = iter(self.predictor.ner(texts, aggregation=self.options.aggregation))
+        of_words = iter(
+            self.predictor.tag(word_lists, aggregation=self.options.aggregation) if word_lists else []
+        )
+        results = []
+        for example in examples:
+            if isinstance(example.inputs, str):
+                entities = next(of_texts)
+                scored = [(one["start"], one["end"], one["entity_group"]) for one in entities]
+                results.append(Result(entities, [one["score"] for one in entities], scored))
+            else:
+                tagged = next(of_words)
+                tags = [one["entity"] for one in tagged]
+                results.append(Result(tags, [one["score"] for one in tagged], tags))
+        return results
+
+
+class QATask(FileTask):
+    """question and context; the answer, empty where there is none."""
+
+    name = "qa"
+    text_columns = QUESTION_CONTEXT_COLUMNS
+    column_options = ("--text-column", "--pair-column")
+
+    def make_scorer(self) -> Scorer:
+        """SQuAD's."""
+        return AnswerScorer()
+
+    def read(self, row: Row) -> Example:
+        """See `FileTask.read`."""
+        pair = self.texts(row)
+        return NO_TEXT if pair is None else Example(pair, answer_texts(row.fields), length_of(pair))
+
+    def answer(self, examples: Sequence[Example]) -> list[Result]:
+        """The answer, and its position and probabilities."""
+        found = self.predictor.qa(
+            [example.inputs[0] for example in examples],
+            [example.inputs[1] for example in examples],
+            n_best=self.options.n_best,
+            null_threshold=self.options.null_threshold,
+        )
+        results = []
+        for one in found:
+            scores = {key: value for key, value in one.items() if key != "answer"}
+            results.append(Result(one["answer"], scores, one["answer"]))
+        return results
+
+
+class FillMaskTask(FileTask):
+    """text with [MASK]; the likeliest word for each mask."""
+
+    name = "fill-mask"
+
+    def make_scorer(self) -> Scorer:
+        """The words of all masks together as one label."""
+        return SetScorer()
+
+    def read(self, row: Row) -> Example:
+        """See `FileTask.read`."""
+        texts, gold = self.texts(row), self.gold(row, marks=())
+        if texts is None:
+            return NO_TEXT
+        self.predictor.engine.inputs.masked(
+            list(texts)
+        )  # a row without a mask is refused before anything is computed
+        words = None if gold is None else gold if isinstance(gold, list) else [gold]
+        return Example(texts[0], None if words is None else _numbered(words), len(texts[0]))
+
+    def answer(self, examples: Sequence[Example]) -> list[Result]:
+        """The best word of each mask, and the candidates."""
+        results = []
+        for masks in self.predictor.fill_mask(
+            [example.inputs for example in examples], top_k=self.options.top_k
+        ):
+            best = [candidates[0]["token_str"] for candidates in masks]
+            scores = [
+                [{"token_str": one["token_str"], "score": one["score"]} for one in candidates]
+                for candidates in masks
+            ]
+            results.append(Result(best, scores, _numbered(best)))
+        return results
+
+
+def _numbered(words: Sequence[Any]) -> list[str]:
+    return [f"{index} {word}" for index, word in enumerate(words)]
+
+
+class RTDTask(FileTask):
+    """text; the words that look wrong."""
+
+    name = "rtd"
+
+    def make_scorer(self) -> Scorer:
+        """Whole words."""
+        return EntityScorer()
+
+    def read(self, row: Row) -> Example:
+        """See `FileTask.read`."""
+        texts, gold = self.texts(row), self.gold(row)
+        words = None if gold is None else given_entities(gold, kind_field=None)
+        return NO_TEXT if texts is None else Example(texts[0], words, len(texts[0]))
+
+    def answer(self, examples: Sequence[Example]) -> list[Result]:
+        """The likely replaced words, and every word's probability."""
+        results = []
+        for words in self.predictor.rtd([example.inputs for example in examples]):
+            wrong = [word for word in words if word["score"] >= LIKELY]
+            scored = [(word["start"], word["end"], "word") for word in wrong]
+            results.append(Result(wrong, [word["score"] for word in words], scored))
+        return results

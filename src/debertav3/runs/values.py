@@ -1,0 +1,183 @@
+"""One setting: its type, choices and range, and how what a file or ``--set`` says becomes that type."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from ..errors import UserError
+
+_YES = ("yes", "on", "true")
+_NO = ("no", "off", "false")
+_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    tuple: "a text or a list of texts",
+}
+NOTHING = ("", "null", "none", "~")
+"""Texts without quotes that mean None."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Bounds of a number; None for no bound. What is not finite is always out of range."""
+
+    min: float | None = None
+    above: float | None = None
+    max: float | None = None
+    below: float | None = None
+
+    def __contains__(self, number: float) -> bool:
+        return (
+            (isinstance(number, int) or math.isfinite(number))
+            and (self.min is None or number >= self.min)
+            and (self.above is None or number > self.above)
+            and (self.max is None or number <= self.max)
+            and (self.below is None or number < self.below)
+        )
+
+    def __str__(self) -> str:
+        bounds = (
+            ("at least", self.min),
+            ("above", self.above),
+            ("at most", self.max),
+            ("below", self.below),
+        )
+        return " and ".join(f"{word} {bound}" for word, bound in bounds if bound is not None)
+
+
+@dataclass(frozen=True)
+class Short:
+    """The short name of a setting whose field's name alone would not be clear: ``sift.weight``."""
+
+    name: str
+
+
+Positive = Annotated[float, Range(above=0)]
+NotNegative = Annotated[float, Range(min=0)]
+Share = Annotated[float, Range(min=0, below=1)]
+Count = Annotated[int, Range(min=1)]
+CountOrZero = Annotated[int, Range(min=0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a field says of itself."""
+
+    path: str
+    """``optimizer.learning_rate``."""
+    short: str
+    """``learning_rate``."""
+    kind: type
+    """bool, int, float, str or tuple (of texts)."""
+    optional: bool
+    """Whether None may be given."""
+    choices: tuple[str, ...]
+    """Every text that may be given; empty where any may."""
+    range: Range | None
+    default: Any
+    """``dataclasses.MISSING`` for a setting that must be given."""
+    meaning: str
+    """The field's docstring, on one line."""
+
+    @property
+    def wanted(self) -> str:
+        """What may be given, in words."""
+        if self.choices:
+            words = f"one of {', '.join(self.choices)}"
+        else:
+            words = _WORDS[self.kind] + (f" {self.range}" if self.range else "")
+        return f"{words}, or none" if self.optional else words
+
+    def check(self, value: Any) -> None:
+        """Assert that a value of the right type is among the choices and in the range.
+
+        Raises:
+            UserError: otherwise.
+        """
+        if value is None and self.optional:
+            return
+        is_known = not self.choices or value in self.choices
+        if not is_known or (self.range is not None and value not in self.range):
+            raise UserError(
+                f"impossible setting: {self.short}={value!r}. It must be {self.wanted}. "
+                f"Change it with --set {self.short}=VALUE."
+            )
+        if self.kind is float and not math.isfinite(value):
+            raise UserError(f"impossible setting: {self.short}={value!r}. It must be a finite number.")
+
+    def read(self, value: Any, *, source: str) -> Any:
+        """Convert a value from ``--set``, YAML or JSON to the field's type.
+
+        Raises:
+            UserError: if it cannot be.
+        """
+        if value is None or (isinstance(value, Plain) and value.lower() in NOTHING):
+            if self.optional:
+                return None
+            if self.kind is tuple:
+                return ()
+        converted = READERS[self.kind](value)
+        if converted is None:
+            raise UserError(f"{source}: {self.short} must be {self.wanted}; got {_shown(value)}.")
+        return converted
+
+
+class Plain(str):
+    """A text without quotes, which may stand for a number, a truth value or nothing."""
+
+
+def _shown(value: Any) -> str:
+    return "None" if value is None else repr(str(value) if isinstance(value, Plain) else value)
+
+
+def _read_bool(value: Any) -> bool | None:
+    if isinstance(value, bool):
+        return value
+    word = value.lower() if isinstance(value, str) else ""
+    return True if word in _YES else False if word in _NO else None
+
+
+def _read_int(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        return int(value) if isinstance(value, str | int) else _whole(value)
+    except ValueError:
+        number = _read_float(value)  # 1e4
+        return None if number is None else _whole(number)
+
+
+def _whole(number: float) -> int | None:
+    return int(number) if number.is_integer() else None
+
+
+def _read_float(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _read_text(value: Any) -> str | None:
+    return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+
+
+def _read_texts(value: Any) -> tuple[str, ...] | None:
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list | tuple) or not all(isinstance(one, str | int | float) for one in values):
+        return None
+    return tuple(map(str, values))
+
+
+READERS: dict[type, Any] = {
+    bool: _read_bool,
+    int: _read_int,
+    float: _read_float,
+    str: _read_text,
+    tuple: _read_texts,
+}
+"""What converts a value, by the type of a setting; None where the value cannot be converted."""
