@@ -1,9 +1,8 @@
 """Names of transformers' tokenizers that need no text to be encoded, and for all others a helpful error."""
 
-import re
 import sys
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache
 from typing import Any
@@ -14,6 +13,7 @@ from .opening import engine_with
 from .padding import as_list
 from .settings import TextSettings
 from .specials import ROLES, Matching, SpecialTokens
+from .text_encoder import TextEncoder
 from .vocabulary import Vocabulary
 
 
@@ -196,14 +196,7 @@ class StockNames(Vocabulary):
     def _use(self, specials: SpecialTokens, engine: Engine) -> None:
         """Take special and added tokens, and build every look-up of them."""
         Vocabulary.__init__(self, engine, specials)
-        roles = specials.names.values()
-        self._added_pattern = None if engine.finds_added else _any_of(specials.added)
-        self._all_pattern = _any_of(roles if engine.finds_added else self._outside)
-
-
-def _any_of(tokens: Iterable[str]) -> re.Pattern[str] | None:
-    longest_first = sorted(tokens, key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        self._encoder = TextEncoder(engine, specials)
 
 
 def _is_token(value: Any) -> bool:

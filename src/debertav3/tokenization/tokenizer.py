@@ -1,8 +1,6 @@
 """``DebertaV3Tokenizer``: text to model inputs, with the ids of the sentencepiece model on every string."""
 
-import re
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -210,13 +208,7 @@ class DebertaV3Tokenizer(StockNames):
         self, texts: Sequence[str], *, parse_special_tokens: bool | None = None
     ) -> list[list[int]]:
         """Ids of every text, without special tokens around it."""
-        pattern = self._pattern(parse_special_tokens)
-        if pattern is None:
-            return self.engine.encode_batch(list(texts))
-        plain = iter(self.engine.encode_batch([text for text in texts if not pattern.search(text)]))
-        return [
-            self._encode_around(pattern, text)[0] if pattern.search(text) else next(plain) for text in texts
-        ]
+        return self._encoder.encode_batch(texts, parse_special_tokens=self._parses(parse_special_tokens))
 
     def encode_with_offsets(
         self, text: str, *, parse_special_tokens: bool | None = None
@@ -228,13 +220,9 @@ class DebertaV3Tokenizer(StockNames):
         self, texts: Sequence[str], *, parse_special_tokens: bool | None = None
     ) -> list[tuple[list[int], list[Span]]]:
         """Ids and character spans of every text."""
-        pattern = self._pattern(parse_special_tokens)
-        if pattern is None:
-            return self.engine.encode_batch_with_offsets(list(texts))
-        plain = iter(
-            self.engine.encode_batch_with_offsets([text for text in texts if not pattern.search(text)])
+        return self._encoder.encode_batch_with_offsets(
+            texts, parse_special_tokens=self._parses(parse_special_tokens)
         )
-        return [self._encode_around(pattern, text) if pattern.search(text) else next(plain) for text in texts]
 
     def __call__(
         self,
@@ -290,8 +278,12 @@ class DebertaV3Tokenizer(StockNames):
                 that cannot be done.
         """
         inputs = read_inputs(text, text_pair, is_split_into_words=is_split_into_words)
-        encode = self._encode_words if is_split_into_words else self._encode_texts
-        encoded = encode(inputs.texts, return_offsets_mapping, parse_special_tokens)
+        encode = self._encoder.word_lists if is_split_into_words else self._encoder.texts
+        encoded = encode(
+            inputs.texts,
+            with_offsets=return_offsets_mapping,
+            parse_special_tokens=self._parses(parse_special_tokens),
+        )
         count = len(inputs.firsts)
         firsts, seconds = encoded.part(0, count), encoded.part(count, len(inputs.texts))
         limit = max_length or self._limit
@@ -429,60 +421,8 @@ class DebertaV3Tokenizer(StockNames):
             raise TypeError(f"no tokenizer.json can be made from a {type(self.engine).__name__}")
         return exact_tokenizer(self.engine, self.specials, self.text_settings)
 
-    def _pattern(self, parse_special_tokens: bool | None) -> re.Pattern[str] | None:
-        parse = self.parse_special_tokens if parse_special_tokens is None else parse_special_tokens
-        return self._all_pattern if parse else self._added_pattern
-
-    def _encode_around(self, pattern: re.Pattern[str], text: str) -> tuple[list[int], list[Span]]:
-        """Recognise the tokens of ``pattern`` and encode what stands between them, each stretch for itself.
-
-        A mask stands for one token, with or without a word mark, so what follows it without a space goes on
-        with its word: ``[MASK].`` ends in the piece ``.``, not in ``▁.``, as it does where pre-training masks
-        a token.
-        """
-        ids: list[int] = []
-        spans: list[Span] = []
-        position, continues = 0, False
-        nothing: tuple[list[int], list[Span]] = ([], [])
-        encoded = {("", False): nothing, ("", True): nothing}
-        for match in [*pattern.finditer(text), None]:
-            end = len(text) if match is None else match.start()
-            stretch = (text[position:end], continues)
-            if stretch not in encoded:  # a text of thousands of masks has few different stretches
-                encode = self.engine.encode_continuation if continues else self._encode_first
-                encoded[stretch] = encode(stretch[0])
-            stretch_ids, stretch_spans = encoded[stretch]
-            ids += stretch_ids
-            spans += [(position + start, position + stop) for start, stop in stretch_spans]
-            if match is not None:
-                ids.append(self._ids[match.group()])
-                spans.append(match.span())
-                position = match.end()
-                continues = match.group() == self.mask_token
-        return ids, spans
-
-    def _encode_first(self, text: str) -> tuple[list[int], list[Span]]:
-        return self.engine.encode_batch_with_offsets([text])[0]
-
-    def _encode_texts(self, texts: Sequence[str], with_offsets: bool, parse: bool | None) -> Encoded:
-        if not with_offsets:
-            return Encoded(self.encode_batch(texts, parse_special_tokens=parse))
-        both = self.encode_batch_with_offsets(texts, parse_special_tokens=parse)
-        return Encoded([ids for ids, _ in both], [spans for _, spans in both])
-
-    def _encode_words(
-        self, texts: Sequence[Sequence[str]], with_offsets: bool, parse: bool | None
-    ) -> Encoded:
-        """Encode each word for itself, as Hugging Face does with ``is_split_into_words``."""
-        words = self._encode_texts([word for text in texts for word in text], with_offsets, parse)
-        ends = list(accumulate(map(len, texts), initial=0))
-        ids = [words.ids[start:end] for start, end in pairwise(ends)]
-        spans = None if words.spans is None else [words.spans[start:end] for start, end in pairwise(ends)]
-        return Encoded(
-            [list(chain.from_iterable(text)) for text in ids],
-            None if spans is None else [list(chain.from_iterable(text)) for text in spans],
-            [[index for index, word in enumerate(text) for _ in word] for text in ids],
-        )
+    def _parses(self, asked: bool | None) -> bool:
+        return self.parse_special_tokens if asked is None else asked
 
     def _pad(
         self,
