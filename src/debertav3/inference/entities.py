@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ..errors import UserError
 from ..tasks.metrics import continues_entity, split_tag
 from ..tasks.spans import trim
-from .words import Span, words_of_tokens
+from ..tasks.words import Span, words_of_tokens
 
 AGGREGATIONS = ("simple", "first", "average", "max")
 """``simple`` joins neighbouring tokens of one type. The others join words, where a word takes the tag of its

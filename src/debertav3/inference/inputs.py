@@ -11,10 +11,10 @@ import numpy.typing as npt
 from ..errors import UserError
 from ..tasks.rows import shortened
 from ..tasks.spans import Window, question_windows, token_windows, widest_context
+from ..tasks.words import Span
 from ..tokenization import DebertaV3Tokenizer
 from .answers import Vocabulary
 from .batching import Encoding, Packer
-from .words import Span
 
 logger = logging.getLogger(__name__)
 

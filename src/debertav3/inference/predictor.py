@@ -13,6 +13,7 @@ import numpy as np
 
 from ..data.probabilities import Probabilities, read_probabilities
 from ..errors import UserError
+from ..tasks.words import join_words, split_words
 from ..tokenization import DebertaV3Tokenizer
 from . import answers
 from .answers import Answer, Chosen, Classification, Filled, Ranked, SuspectWord, ZeroShot
@@ -39,7 +40,6 @@ from .inputs import (
     shortened,
 )
 from .labels import NLIColumns, given_labels, label_names, nli_columns
-from .words import join_words, split_words
 
 TEMPLATE = "This example is {}."
 """The hypothesis of zero-shot classification; ``{}`` stands for the label."""
