@@ -14,8 +14,8 @@ from ..errors import UserError
 from ..tasks.labels import ENTAILMENT
 from ..tasks.spans import Span as AnswerSpan
 from ..tasks.spans import SpanDecoding
+from ..tasks.words import Span, words_of_tokens
 from .labels import NLIColumns
-from .words import Span, words_of_tokens
 
 FloatArray = npt.NDArray[np.floating]
 

@@ -16,7 +16,7 @@ from typing_extensions import TypedDict  # pydantic, in the server, reads no oth
 from ..errors import UserError
 from ..tasks.metrics import continues_entity, split_tag
 from ..tasks.spans import trim
-from .words import Span, words_of_tokens
+from ..tasks.words import Span, words_of_tokens
 
 AGGREGATIONS = ("simple", "first", "average", "max")
 """``simple`` joins neighbouring tokens of one type. The others join words, where a word takes the tag of its
