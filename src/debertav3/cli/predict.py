@@ -356,7 +356,7 @@ def _plan(
     return TaskPlan(task=task, model=model, options=settled, loading=loading)
 
 
-def _config_of(model: str) -> dict[str, Any]:
+def _config_of(model: str) -> dict[str, object]:
     """The ``config.json`` of a local folder; nothing for another model, which its opening looks at."""
     from ..files import read_json_object
 

@@ -80,7 +80,7 @@ def open_model(config: FinetuneConfig, tokenizer: Any, task: Task, labels: Seque
         "hidden_dropout_prob": config.regularization.hidden_dropout,
         "attention_probs_dropout_prob": config.regularization.attention_dropout,
     }
-    changed: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
+    changed: dict[str, object] = {key: value for key, value in settings.items() if value is not None}
     changed |= _problem_type(task)
     head = class_of(task.head)
     if is_size(config.model):
@@ -130,6 +130,6 @@ def _spelled(names: Collection[str], labels: Sequence[str]) -> dict[str, str] | 
     return {name: by_lower[name.lower()] for name in names}
 
 
-def _label_names(labels: Sequence[str], head: HeadName) -> dict[str, Any]:
+def _label_names(labels: Sequence[str], head: HeadName) -> dict[str, object]:
     names = list(labels or BY_NAME[head].default_labels)
     return {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}

@@ -124,7 +124,7 @@ def dataset_rows(loaded: Any) -> Iterator[dict[str, Any]]:
         }
 
 
-def _named(value: Any, names: list[str]) -> Any:
+def _named(value: object, names: list[str]) -> object:
     """A number, or a list of numbers, as names; what is below 0 has none."""
     if isinstance(value, list):
         return [_named(one, names) for one in value]

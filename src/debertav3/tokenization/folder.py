@@ -47,7 +47,7 @@ class TokenizerFiles:
     """Folder, for messages."""
     model: bytes | None
     """``spm.model``."""
-    tokenizer_json: Mapping[str, Any] | None
+    tokenizer_json: Mapping[str, object] | None
     """``tokenizer.json``, parsed; beside a model only its vocabulary and its added tokens count."""
     settings: TokenizerSettings
     """``tokenizer_config.json``, checked."""
@@ -98,8 +98,8 @@ def read_folder(folder: Path) -> TokenizerFiles:
 
 def _added_tokens(
     folder: Path,
-    tokenizer_json: Mapping[str, Any] | None,
-    config: Mapping[str, Any],
+    tokenizer_json: Mapping[str, object] | None,
+    config: Mapping[str, object],
     settings: TokenizerSettings,
 ) -> tuple[dict[str, int], dict[str, Matching]]:
     """Ids of added tokens and how they match, from all three files that may list them.
@@ -148,14 +148,14 @@ def _added_tokens(
     return added, matching
 
 
-def _list_of(folder: Path, tokenizer_json: Mapping[str, Any] | None) -> list[Any]:
+def _list_of(folder: Path, tokenizer_json: Mapping[str, object] | None) -> list[object]:
     tokens = (tokenizer_json or {}).get("added_tokens") or []
     if not isinstance(tokens, list):
         raise UserError(f"{folder}/{JSON_FILE}: added_tokens is {tokens!r}; need a list of tokens.")
     return tokens
 
 
-def _field(token: Any, key: str) -> Any:
+def _field(token: object, key: str) -> object:
     return token.get(key) if isinstance(token, Mapping) else None
 
 
@@ -199,7 +199,7 @@ def write_folder(
     return tuple(str(folder / name) for name in ([MODEL_FILE] if model is not None else []) + list(texts))
 
 
-def _to_json(content: Mapping[str, Any]) -> str:
+def _to_json(content: Mapping[str, object]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -209,7 +209,7 @@ def _read_bytes(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _read_json(folder: Path, name: str) -> dict[str, Any]:
+def _read_json(folder: Path, name: str) -> dict[str, object]:
     path = member(folder, name)
     if not path.is_file():
         return {}

@@ -3,11 +3,11 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 import tokenizers
 
 from ..errors import UserError
+from ..json_types import JsonMapping
 from .engines import Engine, SentencePieceEngine, TokenizersEngine
 from .folder import JSON_FILE, MODEL_FILE, TokenizerFiles
 from .recipe import (
@@ -98,7 +98,7 @@ def _check_vocabularies(files: TokenizerFiles, pieces: list[str]) -> None:
         )
 
 
-def _unigram_content(files: TokenizerFiles) -> Mapping[str, Any]:
+def _unigram_content(files: TokenizerFiles) -> Mapping[str, object]:
     content = files.tokenizer_json or {}
     model = content.get("model")
     kind = model.get("type", "nameless") if isinstance(model, Mapping) else "nameless"
@@ -110,14 +110,14 @@ def _unigram_content(files: TokenizerFiles) -> Mapping[str, Any]:
     return content
 
 
-def _vocabulary(content: Mapping[str, Any], place: str) -> list[tuple[str, float]]:
+def _vocabulary(content: JsonMapping, place: str) -> list[tuple[str, float]]:
     try:
         return [(str(piece), float(score)) for piece, score in content["model"]["vocab"]]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{place}/{JSON_FILE} has no readable vocabulary. Fetch the file again.") from error
 
 
-def _check_text_settings(content: Mapping[str, Any], files: TokenizerFiles) -> None:
+def _check_text_settings(content: Mapping[str, object], files: TokenizerFiles) -> None:
     """Refuse a ``tokenizer.json`` that does not do what ``tokenizer_config.json`` asks for."""
     text, said = files.settings.text, json.dumps([content.get("normalizer"), content.get("pre_tokenizer")])
     of_deberta = (files.settings.class_name or "").startswith("DebertaV2")
@@ -138,7 +138,7 @@ def _check_text_settings(content: Mapping[str, Any], files: TokenizerFiles) -> N
 
 
 def _open_json(
-    content: Mapping[str, Any], vocabulary: Pieces, specials: SpecialTokens, place: str
+    content: JsonMapping, vocabulary: Pieces, specials: SpecialTokens, place: str
 ) -> tokenizers.Tokenizer:
     """The tokenizer of a ``tokenizer.json``, without the padding and truncation that it was saved with."""
     roles = set(specials.names.values())
