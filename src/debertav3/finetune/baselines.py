@@ -11,8 +11,8 @@ import transformers
 from transformers import PreTrainedModel
 
 from ..errors import UserError
+from ..files.model_folder import CONFIG, ModelFolder
 from ..heads import BY_NAME, SPANS, TOKENS, HeadName
-from ..model_folder import locate
 from ..sizes import is_size, near_size
 from ..tasks.spans import Window, token_windows
 from .config import FinetuneConfig
@@ -39,7 +39,7 @@ def family_of(model: str) -> str:
     is_hub_name = not Path(model).exists() and model.count("/") == 1
     if not is_hub_name and not Path(model).exists() and "/" not in model and (near := near_size(model)):
         raise UserError(f"no folder and no size is named {model}. Did you mean {near}?")
-    file = (locate(model, only=["config.json"]) if is_hub_name else Path(model)) / "config.json"
+    file = (ModelFolder.find(model, only=CONFIG).path if is_hub_name else Path(model)) / "config.json"
     if not file.is_file():
         return OURS  # whose own opening says what is wrong
     try:

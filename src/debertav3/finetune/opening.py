@@ -6,11 +6,10 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from ..checkpoint import Checkpoint
 from ..checkpoint import open_model as open_checkpoint
-from ..checkpoint.configuration import read_config
 from ..errors import UserError
 from ..heads import BY_NAME, HeadName
-from ..model_folder import locate
 from ..models import class_of
 from ..sizes import config_for, is_size
 from ..tasks.ranking import RankingTask
@@ -53,7 +52,7 @@ def check_tokenizer(config: FinetuneConfig, task: Task) -> None:
     """
     open_tokenizer(config, task)
     if not is_size(config.model) and baselines.family_of(config.model) == baselines.OURS:
-        read_config(locate(config.model))
+        _ = Checkpoint.open(config.model).config
 
 
 def open_model(config: FinetuneConfig, tokenizer: Any, task: Task, labels: Sequence[str]) -> PreTrainedModel:
@@ -88,13 +87,14 @@ def open_model(config: FinetuneConfig, tokenizer: Any, task: Task, labels: Seque
         if config.regularization.initializer_range is not None:
             changed["initializer_range"] = config.regularization.initializer_range
         return head(config_for(config.model, vocab_size=rows, **_label_names(labels, task.head), **changed))
-    raw = read_config(locate(config.model))
+    checkpoint = Checkpoint.open(config.model)
+    raw = checkpoint.config
     tokenizer.check_fits(raw.get("vocab_size", len(tokenizer)), place=config.model)
     stored = raw.get("id2label") or {}
     wanted = labels or BY_NAME[task.head].default_labels
     if _spelled(stored.values(), wanted) is None:
         changed |= _label_names(labels, task.head)
-    return open_checkpoint(config.model, head=head, dtype=torch.float32, new_head=True, **changed).model
+    return open_checkpoint(checkpoint, head=head, dtype=torch.float32, new_head=True, **changed).model
 
 
 def _problem_type(task: Task) -> dict[str, str | None]:
