@@ -46,13 +46,14 @@ def test_a_folder_comes_before_a_repository(
 
 
 def test_a_near_name_is_suggested(nano: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from debertav3.finetune.baselines import family_of
+    from debertav3.finetune.config import FinetuneConfig
+    from debertav3.finetune.opening import find_start
 
     monkeypatch.chdir(nano.parents[1])
     with pytest.raises(UserError, match="Did you mean models/nano"):
         ModelFolder.find("nanoo")
     with pytest.raises(UserError, match="Did you mean xsmall"):
-        family_of("xsmal")
+        find_start(FinetuneConfig(task="nli", model="xsmal"))
 
 
 def test_a_hub_that_does_not_answer_is_asked_once(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def pretrain_command(
     if is_first_process():
         check_folder(out, resume=resume)
     if start is not None:
-        open_checkpoint(start)
+        start = open_checkpoint(start, with_generator=True).path
     shards, prepare = _shards(data or [], tokenizer or (str(start) if start else None), out)
     try:
         from ..pretrain.run import pretrain

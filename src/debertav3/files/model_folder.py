@@ -45,8 +45,6 @@ TOKENIZER = (
 )
 """Those of them that the tokenizer needs."""
 
-CONFIG = ("config.json",)
-
 _OF_THE_GENERATOR = (*GENERATOR_BESIDE, f"{GENERATOR}/*")
 _WITHOUT_SAFETENSORS = ("pytorch_model.bin", "pytorch_model-*.bin")
 _GRAPHS = ("model.onnx", "model.onnx.data", "openvino_model.xml", "openvino_model.bin")
@@ -89,7 +87,7 @@ class ModelFolder:
 
         Args:
             path_or_name: a folder, or a Hub name such as ``microsoft/deberta-v3-base``.
-            only: patterns of the files to download: `WHOLE`, `TOKENIZER` or `CONFIG`.
+            only: patterns of the files to download: `WHOLE` or `TOKENIZER`.
             with_generator: whether to download the generator too.
             revision: branch, tag or commit on the Hub.
             local_files_only: use the Hub's local cache alone.
