@@ -7,15 +7,16 @@ of the answers. Deviation: words end where punctuation begins (see ``words``), t
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypedDict  # pydantic, in the server, reads no other before Python 3.12
 
 from ..errors import UserError
 from ..tasks.metrics import continues_entity, split_tag
 from ..tasks.spans import trim
-from .words import Span, words_of_tokens
+from ..tasks.words import Span, words_of_tokens
 
 AGGREGATIONS = ("simple", "first", "average", "max")
 """``simple`` joins neighbouring tokens of one type. The others join words, where a word takes the tag of its
@@ -44,6 +45,20 @@ class WordTag(TypedDict):
     entity: str
     """The tag as the model names it; ``O`` for a word without tokens."""
     score: float
+
+
+class TokenTag(TypedDict):
+    """The tag of one token."""
+
+    entity: str
+    """The tag as the model names it."""
+    score: float
+    index: int
+    """Which token of the text, from 1."""
+    word: str
+    """``text[start:end]``."""
+    start: int
+    end: int
 
 
 class _Tagged(NamedTuple):
@@ -92,6 +107,21 @@ def tag_words(tagged: TaggedText, labels: Sequence[str], *, aggregation: str) ->
             score=found[number].score if number in found else 1.0,
         )
         for number, (start, end) in enumerate(tagged.words)
+    ]
+
+
+def tag_tokens(tagged: TaggedText, labels: Sequence[str]) -> list[TokenTag]:
+    """The tag of every token, in order."""
+    return [
+        TokenTag(
+            entity=one.tag,
+            score=one.score,
+            index=number,
+            word=tagged.text[one.start : one.end],
+            start=one.start,
+            end=one.end,
+        )
+        for number, one in enumerate(_tokens(tagged, labels), start=1)
     ]
 
 

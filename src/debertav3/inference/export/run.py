@@ -73,7 +73,8 @@ def export_model(checkpoint: str | Path | Checkpoint, target: str | Path, config
     if config.fp16:
         model = model.half().float()  # what the export's weights will be
     tokenizer = checkpoint.tokenizer
-    with replacing_folder(target) as folder:
+    older = read_exported(Checkpoint.open(target)).manifest.files if (target / MANIFEST).is_file() else ()
+    with replacing_folder(target, obsolete=older) as folder:
         settings = complete_config(model.config) | {"architectures": [type(model).__name__]}
         text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
         (folder / "config.json").write_text(text, encoding="utf-8")
@@ -97,6 +98,7 @@ def export_model(checkpoint: str | Path | Checkpoint, target: str | Path, config
         if config.format == TORCH:
             folded, graph = model, write_weights(model, folder)
         else:
+            logger.info("converting to %s; a large model takes some minutes", config.format)
             folded = folded_copy(model, by_head=config.for_long_inputs)
             graph = write_graph(folded, sample, folder, format_=config.format)
         checks = _finish(folder, graph, model, folded, manifest, config, trained=checkpoint.trained)
@@ -131,9 +133,8 @@ def _finish(
     trained: Trained,
 ) -> dict[str, Any]:
     """Verify the graph, then shrink it and check again; what the checks found."""
-    found = verify(
-        open_exported(read_exported(Checkpoint.open(folder))), model, head=manifest.head, weights="fp32"
-    )
+    logger.info("comparing what was written with the model")
+    found = verify(_opened(folder), model, head=manifest.head, weights="fp32")
     checks: dict[str, Any] = {"verification": {"fp32": _described(found)}}
     report: GateReport | None = None
     if config.int8:
@@ -144,12 +145,7 @@ def _finish(
     if config.fp16:
         halve_weights(graph, format_=config.format)
         if report is None:
-            found = verify(
-                open_exported(read_exported(Checkpoint.open(folder))),
-                model,
-                head=manifest.head,
-                weights="fp16",
-            )
+            found = verify(_opened(folder), model, head=manifest.head, weights="fp16")
             checks["verification"]["fp16"] = _described(found)
     weights = "int8" if config.int8 else "fp16" if config.fp16 else "fp32"
     stored = replace(manifest, weights=weights, files=content_sums(folder))
