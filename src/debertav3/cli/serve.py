@@ -104,7 +104,7 @@ def serve(
     checkpoints = {name: open_checkpoint(path) for name, path in wanted.items()}
 
     from ..serve import Keys, Limits
-    from ..serve.lifecycle import bind, is_loopback, run
+    from ..serve.lifecycle import Server, bind, is_loopback
     from ..serve.request_log import RequestLog
 
     own_keys = Keys.read(keys)
@@ -141,15 +141,9 @@ def serve(
         predictors, limits=limits, keys=own_keys, origins=cors or (), log=RequestLog(with_texts=log_texts)
     )
     shown = f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{bound.getsockname()[1]}"
-    run(
-        app,
-        bound,
-        limits=limits,
-        on_ready=lambda: print(
-            f"debertav3: serving {', '.join(wanted)} on {url}", file=sys.stderr, flush=True
-        ),
-    )
+    line = f"debertav3: serving {', '.join(wanted)} on http://{shown}:{bound.getsockname()[1]}"
+    server = Server(app, limits=limits, on_ready=lambda: print(line, file=sys.stderr, flush=True))
+    server.run(sockets=[bound])
 
 
 def _named(models: list[str]) -> dict[str, str]:
