@@ -161,11 +161,6 @@ def test_words_and_tags_are_a_tagging_task(tmp_path: Path, kind: str) -> None:
             {},
             "'templ' has the longest texts, but repeats them; 'case' has more",
         ),
-        (
-            [{"text": "Ann in Rome", "label": [[0, 3, "PER"]]}] * 2,
-            {},
-            "not the name of a label. Entities need",
-        ),
     ],
     ids=[
         "name",
@@ -178,7 +173,6 @@ def test_words_and_tags_are_a_tagging_task(tmp_path: Path, kind: str) -> None:
         "pair",
         "sick",
         "template",
-        "spans",
     ],
 )
 def test_what_would_be_read_wrongly_is_asked_about(

@@ -63,6 +63,7 @@ def _register() -> None:
         pretrain,
         push,
         search,
+        serve,
         tokenizer,
         trim_vocab,
     )
@@ -82,6 +83,7 @@ def _register() -> None:
         trim_vocab,
         bench,
         export,
+        serve,
     ):
         module.register(app)
 

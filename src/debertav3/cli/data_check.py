@@ -8,7 +8,20 @@ import typer
 
 from ..errors import UserError
 from ..files import Output
-from .finetune import DATA, SETTINGS, HelpSettings, Kind, LabelColumn, PairColumn, TextColumn, only_given
+from .finetune import (
+    DATA,
+    SETTINGS,
+    HelpSettings,
+    Kind,
+    LabelColumn,
+    PairColumn,
+    TagColumn,
+    TagNames,
+    TextColumn,
+    WordColumn,
+    names_in,
+    only_given,
+)
 from .options import Overwrite
 from .outputs import guard
 from .terminal import log_to_stderr, wrote
@@ -39,6 +52,9 @@ def check_command(
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
     label_kind: Kind = None,
+    word_column: WordColumn = None,
+    tag_column: TagColumn = None,
+    tag_names: TagNames = None,
     override: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,6 +96,9 @@ def check_command(
         pair_column=pair_column,
         label_column=label_column,
         label_kind=label_kind,
+        word_column=word_column,
+        tag_column=tag_column,
+        tag_names=names_in(tag_names),
     )
     config = resolve(task, model=tokenizer, given=given, overrides=override or [])
     data = read_data(config)

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import UserError
 from ..files import Output
-from .inputs import check_file, check_loading, check_model, did_you_mean
+from .inputs import check_file, check_loading, did_you_mean, open_checkpoint
 from .options import Command, Overwrite
 from .outputs import guard
 from .terminal import wrote
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..inference.answerers import Answerer, TaskPlan
     from ..inference.row_answers import AnswerOptions
     from ..tasks.columns import Columns
+    from ..tasks.source_file import ReadOptions
 
 TaskName = Annotated[
     str,
@@ -103,6 +104,22 @@ PairColumn = Annotated[
 LabelColumn = Annotated[
     str | None, typer.Option("--label-column", help="Column with the gold labels.", show_default="likewise")
 ]
+WordColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--word-column",
+        help="ner: number of the column of the words in CoNLL, from 1.",
+        show_default="found",
+    ),
+]
+TagColumn = Annotated[
+    str | None,
+    typer.Option("--tag-column", help="ner: likewise of the gold tags.", show_default="found"),
+]
+TagNames = Annotated[
+    str | None,
+    typer.Option("--tag-names", help="ner: names of gold tags that are numbers, such as O,B-PER,I-PER."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -132,6 +149,9 @@ def predict(
     text: TextColumn = None,
     pair: PairColumn = None,
     label: LabelColumn = None,
+    word_column: WordColumn = None,
+    tag_column: TagColumn = None,
+    tag_names: TagNames = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start again and replace what an earlier run has left.")
@@ -181,6 +201,7 @@ def predict(
         n_best=n_best,
         null_threshold=_threshold(null_threshold),
         columns=_asked_columns(text, pair, label),
+        reading=_read_options(word_column, tag_column, tag_names),
     )
     plan = _plan(
         task,
@@ -219,6 +240,9 @@ def evaluate(
     text: TextColumn = None,
     pair: PairColumn = None,
     label: LabelColumn = None,
+    word_column: WordColumn = None,
+    tag_column: TagColumn = None,
+    tag_names: TagNames = None,
     labels: HeadLabels = None,
     nli_labels: NLILabels = None,
     backend: BackendName = "auto",
@@ -256,6 +280,7 @@ def evaluate(
         aggregation=aggregation,
         null_threshold=_threshold(null_threshold),
         columns=_asked_columns(text, pair, label),
+        reading=_read_options(word_column, tag_column, tag_names),
     )
     plan = _plan(
         task,
@@ -292,27 +317,33 @@ def _plan(
     from ..files.named_sets import DATASETS_PREFIX
     from ..inference.answerers import TaskPlan
     from ..inference.row_answers import FILE_TASKS
-    from ..tasks.columns import find_columns, read_trained
+    from ..tasks.annotations.brat import is_brat
+    from ..tasks.columns import find_columns
     from ..tasks.formats import CONLL
     from ..tasks.names import answering_name
     from ..tasks.tables import read_table
 
-    trained = read_trained(model)
-    if task not in FILE_TASKS:
-        named, task = task, answering_name(task, _config_of(model))
-        if task not in FILE_TASKS:
-            near = did_you_mean(named, list(FILE_TASKS))
-            raise UserError(f"unknown task {named!r}.{near} Choose one of: {', '.join(FILE_TASKS)}.")
-        trained = trained._replace(task=trained.task or named)
-        logger.info("task %s is answered as %s", named, task)
+    named = task
+    if answering_name(named, {}) not in FILE_TASKS:
+        near = did_you_mean(named, list(FILE_TASKS))
+        raise UserError(f"unknown task {named!r}.{near} Choose one of: {', '.join(FILE_TASKS)}.")
     check_loading(backend=loading["backend"], dtype=loading["dtype"])
+    checkpoint = None
+    if named not in FILE_TASKS:
+        checkpoint = open_checkpoint(model)
+        task = answering_name(named, checkpoint.folder.json("config.json"))
+        logger.info("task %s is answered as %s", named, task)
     if not str(source).startswith(DATASETS_PREFIX):
-        check_file("--data", source, advice="Give the path of a file of rows, or datasets:NAME.")
+        if not (source.is_dir() and is_brat(source)):
+            check_file("--data", source, advice="Give the path of a file of rows, or datasets:NAME.")
         otherwise = CONLL if task == "ner" else None
         next(
-            iter(read_table(source, named=source_format, otherwise=otherwise)), None
+            iter(read_table(source, named=source_format, otherwise=otherwise, options=options.reading)), None
         )  # a wrong format shows at once
-    check_model(model)
+    checkpoint = checkpoint or open_checkpoint(model)
+    trained = checkpoint.trained
+    if task != named:
+        trained = trained._replace(task=trained.task or named)
     kind, asked = FILE_TASKS[task], options.columns
     for option, column in (
         ("--text-column", asked.text),
@@ -321,23 +352,25 @@ def _plan(
     ):
         if column is not None and option not in kind.column_options:
             raise UserError(f"task {task} reads no column that {option} names. Leave it out.")
+    for option in ("word_column", "tag_column", "tag_names"):
+        if getattr(options.reading, option) and task != "ner":
+            raise UserError(f"--{option.replace('_', '-')} is for task ner, not {task}. Leave it out.")
     columns = find_columns(trained, asked)
     settled = replace(options, columns=columns, trained_task=trained.task if task == "choice" else None)
-    return TaskPlan(task=task, model=model, options=settled, loading=loading)
-
-
-def _config_of(model: str) -> dict[str, Any]:
-    """The ``config.json`` of a local folder; nothing for another model, which its opening looks at."""
-    from ..files import read_json_object
-
-    path = Path(model) / "config.json"
-    return read_json_object(path) if path.is_file() else {}
+    return TaskPlan(task=task, checkpoint=checkpoint, options=settled, loading=loading)
 
 
 def _asked_columns(text: str | None, pair: str | None, label: str | None) -> "Columns":
     from ..tasks.columns import Columns
 
     return Columns(text=text, pair=pair, label=label)
+
+
+def _read_options(word_column: str | None, tag_column: str | None, tag_names: str | None) -> "ReadOptions":
+    from ..tasks.source_file import ReadOptions
+
+    names = tuple(label_list(tag_names) or ())
+    return ReadOptions(word_column=word_column, tag_column=tag_column, tag_names=names)
 
 
 def _answerer(plan: "TaskPlan", *, workers: int, use_ray: bool) -> "Answerer | None":

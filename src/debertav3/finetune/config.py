@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from ..runs.settings import Settings
 from ..runs.values import Count, CountOrZero, NotNegative, Positive, Range, Share, Short
+from ..tasks.source_file import ReadOptions
 
 LabelKind = Literal["auto", "one-label", "several-labels", "number", "tags", "ranking"]
 Schedule = Literal["linear", "cosine", "constant_with_warmup"]
@@ -47,6 +48,16 @@ class DataConfig(Settings):
     """The column of the labels; none: a column called label, class, category, rating or the like."""
     label_kind: LabelKind = "auto"
     """What a label is; auto: as the data look."""
+    word_column: str | None = None
+    """Words with tags: the column of the words, a number from 1; none: as the data look."""
+    tag_column: str | None = None
+    """Words with tags: the column of the tags, a number from 1; none: as the data look."""
+    tag_names: tuple[str, ...] = ()
+    """Words with tags: the names of tags that the data have as numbers from 0, such as O, B-PER, I-PER."""
+
+    def read_options(self) -> ReadOptions:
+        """What is said about the form of files with words and tags."""
+        return ReadOptions(word_column=self.word_column, tag_column=self.tag_column, tag_names=self.tag_names)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..tasks.custom import custom_task
 from ..tasks.names import CUSTOM, TASKS, check_task_name, training_name
 from ..tasks.public import PUBLIC_SOURCES
 from ..tasks.tables import expand
+from ..tasks.tagging import TaggingTask
 from ..tasks.task import Example, Task, take_balanced
 from ..tasks.text import TextTask
 from .config import FinetuneConfig
@@ -125,13 +126,15 @@ def _task_of(config: FinetuneConfig, *, source: str) -> Task:
     """The task of a run; task custom looks at its first training source."""
     check_task_name(config.task)
     if config.task != CUSTOM:
-        return TASKS[config.task]
+        task = TASKS[config.task]
+        return replace(task, options=config.data.read_options()) if isinstance(task, TaggingTask) else task
     return custom_task(
         source,
         text_column=config.data.text_column,
         pair_column=config.data.pair_column,
         label_column=config.data.label_column,
         label_kind=config.data.label_kind,
+        options=config.data.read_options(),
     )
 
 
@@ -197,6 +200,12 @@ def _check_settings(config: FinetuneConfig, task: Task) -> None:
             raise UserError(
                 f"task {config.task} knows its columns; {', '.join(unused)} is for task {CUSTOM}. "
                 f"Leave it out, or use task {CUSTOM}."
+            )
+    for name in ("word_column", "tag_column", "tag_names"):
+        if config.get(name) and not isinstance(task, TaggingTask):
+            raise UserError(
+                f"--{name.replace('_', '-')} is for words with tags, and task {config.task} has none here. "
+                "Leave it out, or use task ner."
             )
     for name, kinds in _LOSS_SETTINGS.items():
         if config.get(name) and kind not in kinds:

@@ -104,7 +104,7 @@ def groups_of(examples: Sequence[Example], config: FinetuneConfig, sources: Sequ
         return [example.texts for example in examples]
     by_text: dict[str, set[str]] = defaultdict(set)
     for source in sources:
-        for row in read_table(source):
+        for row in read_table(source, options=config.data.read_options()):
             if column not in row.fields:
                 raise UserError(
                     f"{source} has no column {column!r}, which --group-column names. "

@@ -9,6 +9,7 @@ from ..tasks.columns import Columns, texts_of
 from ..tasks.labels import LABEL_COLUMNS, NO_GOLD, is_no_gold
 from ..tasks.rows import Row, structured
 from ..tasks.scorers import Scorer
+from ..tasks.source_file import AS_FOUND, ReadOptions
 from .predictor import TEMPLATE, Predictor
 
 
@@ -45,6 +46,8 @@ class AnswerOptions:
     """qa: candidates for each question."""
     null_threshold: float | None = 0.0
     """qa: by how many logits "no answer" must lead; None always answers."""
+    reading: ReadOptions = AS_FOUND
+    """ner: what is said about the form of files with words and tags."""
     columns: Columns = field(default_factory=Columns)
     """Column names in addition to the usual ones."""
     trained_task: str | None = None

@@ -64,7 +64,8 @@ def check_file(
     Raises:
         UserError: naming file, line and field of the first fault, or if there are no rows.
     """
-    reading = read_table(source, named=source_format, otherwise=CONLL if task.name == "ner" else None)
+    otherwise = CONLL if task.name == "ner" else None
+    reading = read_table(source, named=source_format, otherwise=otherwise, options=task.options.reading)
     schema = _parquet_schema(reading) if reading.format is PARQUET else None
     if schema is not None and not needs_schema:
         _refuse_bytes(reading.source, schema)

@@ -14,8 +14,9 @@ from .labels import SEVERAL_SEPARATOR, is_named_flags
 from .metrics import MetricName
 from .ranking import RankingTask
 from .rows import Row, is_missing, listed, shortened, structured
+from .source_file import AS_FOUND, ReadOptions
 from .tables import read_table
-from .tagging import TaggingTask
+from .tagging import TaggingTask, is_marked_text
 from .task import Task
 from .text import Target, TextTask
 
@@ -56,6 +57,7 @@ def custom_task(
     pair_column: str | None = None,
     label_column: str | None = None,
     label_kind: str = "auto",
+    options: ReadOptions = AS_FOUND,
 ) -> Task:
     """Describe a user's data.
 
@@ -65,16 +67,19 @@ def custom_task(
         pair_column: of the second text.
         label_column: of the label.
         label_kind: ``auto``, ``one-label``, ``several-labels``, ``number``, ``tags`` or ``ranking``.
+        options: what is said about the form of files with words and tags.
 
     Raises:
         UserError: if a named column does not exist, or no column can be recognised as the label.
     """
-    reading = read_table(source)
+    reading = read_table(source, options=options)
     if reading.format is CONLL:
-        return TaggingTask(name="custom")
+        return TaggingTask(name="custom", options=options)
     rows = list(islice(reading, _ROWS_LOOKED_AT))
     if not rows:
         raise UserError(f"{source} has no rows.")
+    if label_column is None and label_kind in ("auto", "tags") and _marks_entities(rows[0], text_column):
+        return TaggingTask(name="custom", options=options)
     label = _label_column(rows, label_column, source)
     text = _text_column(rows, text_column, source, taken=(label, pair_column))
     texts = (text,) if pair_column is None else (text, _existing(rows, pair_column, source))
@@ -90,7 +95,7 @@ def custom_task(
     logger.info("custom: text %r%s, label %r, read as %s", text, pair, label, kind)
     _hint(rows, texts=texts, label=label, kind=kind)
     if kind == "tags":
-        return TaggingTask(name="custom", words_column=(text,), tags_column=(label,))
+        return TaggingTask(name="custom", words_column=(text,), tags_column=(label,), options=options)
     if kind == "ranking":
         if len(texts) < 2:
             raise UserError(
@@ -106,6 +111,15 @@ def custom_task(
         target=target,
         no_gold=(),
         metrics=_METRICS[kind],
+    )
+
+
+def _marks_entities(row: Row, text_column: str | None) -> bool:
+    """Whether a row has a text with entities, or words and tags under the usual names, and no class."""
+    if is_marked_text(row):
+        return not any(name in row.fields for name in _LABEL_NAMES)
+    return text_column is None and all(
+        isinstance(row.fields.get(name), list) for name in ("tokens", "ner_tags")
     )
 
 

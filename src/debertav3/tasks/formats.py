@@ -3,18 +3,20 @@
 To add one, write ``read(file) -> iterator of (where, fields)`` and put a `Format` into the tuple.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import UserError
+from .annotations.brat import read_brat
+from .annotations.conll import looks_like_conll, read_conll
+from .annotations.spacy import read_docbin
 from .json_rows import read_json, read_jsonl
 from .source_file import UTF16_MARKS, Found, SourceFile
-from .text_tables import TextTable, read_conll
+from .text_tables import TextTable
 from .typed_tables import read_dataset, read_parquet, read_xlsx
 
-FormatName = Literal["jsonl", "json", "csv", "tsv", "parquet", "xlsx", "conll", "datasets"]
+FormatName = Literal["jsonl", "json", "csv", "tsv", "parquet", "xlsx", "conll", "spacy", "brat", "datasets"]
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,12 @@ TSV = Format("tsv", (".tsv",), TextTable("\t", is_quoted=False))
 """As the official files of GLUE: a quote is a character of the text, and cells are never quoted."""
 PARQUET = Format("parquet", (".parquet", ".pq"), read_parquet, is_written=True, is_packed=True)
 XLSX = Format("xlsx", (".xlsx",), read_xlsx, is_written=True, is_packed=True, is_typed=True)
-CONLL = Format("conll", (".conll", ".bio", ".iob", ".iob2"), read_conll)
+CONLL = Format("conll", (".conll", ".conllu", ".bio", ".iob", ".iob2"), read_conll)
+SPACY = Format("spacy", (".spacy",), read_docbin, is_packed=True)
+BRAT = Format("brat", (".ann",), read_brat)
+"""A folder, or one file of annotations beside its text."""
 DATASETS = Format("datasets", (), read_dataset)
-FORMATS = (JSONL, JSON, CSV, TSV, PARQUET, XLSX, CONLL)
+FORMATS = (JSONL, JSON, CSV, TSV, PARQUET, XLSX, CONLL, SPACY, BRAT)
 """Every format of a file."""
 ENDINGS = tuple(ending for one in FORMATS for ending in one.endings)
 
@@ -58,9 +63,6 @@ def format_named(name: str) -> Format:
     raise UserError(f"unknown format {name!r}. Choose one of: {names}.")
 
 
-_TAG = re.compile(r"O|[BIESLU](-\S+)?")
-
-
 def format_within(file: SourceFile) -> Format | None:
     """The format that the first bytes of a file show; None if they do not."""
     head = file.head()
@@ -73,7 +75,12 @@ def format_within(file: SourceFile) -> Format | None:
         return JSON
     if text.startswith("["):
         return JSON
-    rows = [line.split() for line in text.splitlines()[:-1] or text.splitlines() if line.strip()]
-    rows = [row for row in rows if row[0] != "-DOCSTART-"]
-    is_conll = bool(rows) and all(len(row) > 1 and _TAG.fullmatch(row[-1]) for row in rows)
-    return CONLL if is_conll else None
+    return CONLL if is_conll(file) else None
+
+
+def is_conll(file: SourceFile) -> bool:
+    """Whether the first lines of a text file are words with tags of entities."""
+    head = file.head()
+    text = head.decode("utf-16" if head.startswith(UTF16_MARKS) else "utf-8-sig", "ignore")
+    lines = text.split("\n")
+    return looks_like_conll(lines[:-1] or lines)  # the last may be cut

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..errors import UserError
+from .annotations.spacy import pair_as_row, pairs_in
 from .source_file import Found, SourceFile
 
 MAX_DEPTH = 64
@@ -74,6 +75,7 @@ def _depth(text: str) -> int:
 
 
 def _object(value: Any, place: str) -> dict[str, Any]:
+    value = pair_as_row(value) or value
     if not isinstance(value, dict):
         raise UserError(f"{place} holds a JSON {type(value).__name__}. {_NEEDED}")
     return value
@@ -107,11 +109,13 @@ def read_json(file: SourceFile) -> Found:
             yield from _questions(content["data"], str(file.path))
             return
         content = content["data"]
+    content = pairs_in(content) or content
     if not isinstance(content, list):
         raise UserError(
             f"{file.path} is one JSON {type(content).__name__}. Need a list of objects, or lines."
         )
-    for number, fields in enumerate(content, start=1):
+    for number, value in enumerate(content, start=1):
+        fields = pair_as_row(value) or value
         if not isinstance(fields, dict):
             raise UserError(f"{file.path} row {number} is no object with named fields.")
         yield f"row {number}", fields
@@ -128,6 +132,8 @@ def _one_object(line: str) -> dict[str, Any] | None:
 
 def _is_document(row: dict[str, Any]) -> bool:
     data = row.get("data")
+    if pairs_in(row) is not None:
+        return True
     return isinstance(data, list) and all(isinstance(one, dict) for one in data)
 
 

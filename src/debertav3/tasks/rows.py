@@ -16,7 +16,8 @@ class Row(NamedTuple):
     fields: dict[str, Any]
     """By column, as a task reads them."""
     typed: dict[str, Any] | None = None
-    """As a spreadsheet has them, whose numbers a task reads as text; None where that is the same."""
+    """As the file has them: a spreadsheet's numbers, which a task reads as text, or the form of an annotation
+    tool; None where that is the same."""
 
     @property
     def original(self) -> dict[str, Any]:
@@ -52,7 +53,8 @@ def lacks(choices: Sequence[Sequence[str]], fields: Mapping[str, Any]) -> str:
     """
     needed = " or ".join(" and ".join(map(repr, names)) for names in choices)
     word = "field" if all(len(names) == 1 for names in choices) else "fields"
-    return f"needs the {word} {needed}; it has {listed(fields)}."
+    hint = " A file that marks entities in texts is for task ner." if "entities" in fields else ""
+    return f"needs the {word} {needed}; it has {listed(fields)}.{hint}"
 
 
 def listed(names: Sequence[str] | Mapping[str, Any]) -> str:

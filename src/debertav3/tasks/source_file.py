@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..files.compression import read_lines, reading
+from .notes import Notes
 
 Found = Iterator[tuple[str, dict[str, Any]]]
 """Where each row is (``line 7``), and its fields."""
@@ -18,11 +19,30 @@ UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _HEAD_BYTES = 4096
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """What the user says about the form of a file."""
+
+    word_column: str | None = None
+    """CoNLL: the column of the words, a number from 1."""
+    tag_column: str | None = None
+    """Likewise of the tags."""
+    tag_names: tuple[str, ...] = ()
+    """Names of tags that a file writes as numbers from 0."""
+
+
+AS_FOUND = ReadOptions()
+"""Nothing said."""
+
+
 @dataclass
 class SourceFile:
-    """A file, and how its text is encoded."""
+    """A file, what is said about it, and how its text is encoded."""
 
     path: Path
+    options: ReadOptions = AS_FOUND
+    notes: Notes = field(default_factory=Notes)
+    """What its reading has changed."""
     encoding: str = field(init=False, default="utf-8")
 
     def head(self) -> bytes:

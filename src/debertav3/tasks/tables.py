@@ -9,9 +9,23 @@ from ..errors import UserError
 from ..files.compression import ENDINGS as COMPRESSED
 from ..files.compression import bare_name
 from ..files.named_sets import DATASETS_PREFIX
-from .formats import DATASETS, ENDINGS, FORMATS, Format, format_named, format_within
+from .annotations import Annotated
+from .annotations.brat import is_brat
+from .formats import (
+    BRAT,
+    CONLL,
+    DATASETS,
+    ENDINGS,
+    FORMATS,
+    TSV,
+    Format,
+    format_named,
+    format_within,
+    is_conll,
+)
+from .notes import Notes
 from .rows import Row
-from .source_file import SourceFile
+from .source_file import AS_FOUND, ReadOptions, SourceFile
 from .typed_tables import cell_text
 
 
@@ -21,14 +35,18 @@ class Reading:
     Args:
         source: a path or ``datasets:NAME``.
         file_format: how it is read.
+        options: what the user says about its form.
     """
 
-    def __init__(self, source: str, file_format: Format) -> None:
+    def __init__(self, source: str, file_format: Format, options: ReadOptions = AS_FOUND) -> None:
         self.source = source
         self.format = file_format
+        self.notes = Notes()
+        """What the latest pass has changed or left out so far."""
         self.num_rows = 0
         """Rows of the latest pass so far."""
-        self._file = SourceFile(Path(source))
+        self._file = SourceFile(Path(source), options)
+        self._is_noted = False
         self._columns: dict[str, None] = {}
 
     @property
@@ -49,18 +67,24 @@ class Reading:
             MissingExtraError: for a format whose package is not installed.
         """
         self.num_rows = 0
-        for where, fields in self.format.read(self._file):
+        self.notes = self._file.notes = Notes()
+        found = self.format.read(self._file)
+        for where, fields, original in Annotated(found, self.source, self._file):
             place = f"{self.source} {where}"
             self.num_rows += 1
-            self._columns.update(dict.fromkeys(fields))
+            self._columns.update(dict.fromkeys(fields if original is None else original))
             if self.format.is_typed:
-                yield Row(place, {name: cell_text(value) for name, value in fields.items()}, fields)
+                cells = {name: cell_text(value) for name, value in fields.items()}
+                yield Row(place, cells, fields if original is None else original)
                 continue
             for name, value in fields.items():
                 if isinstance(value, float) and not math.isfinite(value):
                     _refuse_infinity(value, name, place)
                     fields[name] = None  # NaN, by which pandas marks a gap
-            yield Row(place, fields)
+            yield Row(place, fields, original)
+        if not self._is_noted:
+            self._is_noted = True
+            self.notes.log(self.source)
 
 
 def _refuse_infinity(value: float, name: str, place: str) -> None:
@@ -68,19 +92,27 @@ def _refuse_infinity(value: float, name: str, place: str) -> None:
         raise UserError(f"{place}: {name} is an infinite number. Write a finite one, or leave it out.")
 
 
-def read_table(source: str | Path, *, named: str | None = None, otherwise: Format | None = None) -> Reading:
+def read_table(
+    source: str | Path,
+    *,
+    named: str | None = None,
+    otherwise: Format | None = None,
+    options: ReadOptions = AS_FOUND,
+) -> Reading:
     """Open a source of rows.
 
     Args:
-        source: a file, plain or compressed (gzip, zstd), or ``datasets:NAME[:CONFIG][:SPLIT]``.
+        source: a file, plain or compressed (gzip, zstd), a folder of brat, or
+            ``datasets:NAME[:CONFIG][:SPLIT]``.
         named: name of its format, for an ending that does not say; None goes by the content.
         otherwise: the format of a text file that shows no other.
+        options: what the user says about its form.
 
     Raises:
         UserError: if there is no such file, or its format is not known.
     """
     source = str(source)
-    return Reading(source, format_of(source, named=named, otherwise=otherwise))
+    return Reading(source, format_of(source, named=named, otherwise=otherwise), options)
 
 
 def format_of(source: str | Path, *, named: str | None = None, otherwise: Format | None = None) -> Format:
@@ -97,11 +129,15 @@ def format_of(source: str | Path, *, named: str | None = None, otherwise: Format
     """
     if str(source).startswith(DATASETS_PREFIX):
         return DATASETS
+    path = Path(source)
+    if path.is_dir() and is_brat(path):
+        return BRAT
     given = None if named is None else format_named(named)
     found = format_of_ending(source) or given
+    if found is TSV and path.is_file() and is_conll(SourceFile(path)):
+        return CONLL  # which is often called .tsv, and has no line with names
     if found is not None:
         return found
-    path = Path(source)
     found = format_within(SourceFile(path)) or otherwise
     if found is None:
         raise UserError(
@@ -142,7 +178,7 @@ def expand(sources: Iterable[str], *, role: str) -> tuple[str, ...]:
     expanded: list[str] = []
     for source in sources:
         folder = Path(source)
-        if source.startswith(DATASETS_PREFIX) or not folder.is_dir():
+        if source.startswith(DATASETS_PREFIX) or not folder.is_dir() or is_brat(folder):
             expanded.append(source)
             continue
         files = sorted(

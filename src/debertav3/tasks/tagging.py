@@ -7,10 +7,12 @@ from typing import Any
 
 from ..errors import UserError
 from ..heads import TOKENS, HeadName
+from .annotations.marks import ENTITIES, TEXT, Mark, tag_text
 from .formats import CONLL
 from .metrics import MetricName, split_tag, tag_entities
 from .rows import Row, column_of, is_missing, shortened, structured, words_in
 from .scorers import EntityScorer, Scorer
+from .source_file import AS_FOUND, ReadOptions
 from .tables import read_table
 from .task import Example, Task, kept_examples
 
@@ -30,12 +32,22 @@ class TaggingTask(Task):
     metrics: tuple[MetricName, ...] = ("f1", "precision", "recall", "accuracy")
     """Of whole entities, and the accuracy of tags."""
     head: HeadName = TOKENS
+    options: ReadOptions = AS_FOUND
+    """What the user says about the form of files."""
 
     def read(self, source: str) -> list[Example]:
-        """Read sentences from a CoNLL file, or rows with a list of words and a list of tags."""
+        """Read sentences of CoNLL, rows with a list of words and a list of tags, or texts with entities."""
         examples, skipped, empty = [], 0, 0
-        reading = read_table(source, otherwise=CONLL)
+        reading = read_table(source, otherwise=CONLL, options=self.options)
         for row in reading:
+            if is_marked_text(row):
+                if row.fields[ENTITIES] is None:
+                    skipped += 1
+                elif example := _marked_example(row):
+                    examples.append(example)
+                else:
+                    empty += 1
+                continue
             words = words_in(row, column_of(row, self.words_column))
             if reading.format is CONLL and len(row.fields) == 1:
                 raise UserError(f"{row.place} has a word and no tag: {words[0]!r}. Need 'word TAB tag'.")
@@ -53,7 +65,7 @@ class TaggingTask(Task):
                 examples.append(Example(texts=tuple(words), label=tuple(tags)))
             else:
                 empty += 1
-        needs = "words and tags: 'word TAB tag' in each line, or two lists"
+        needs = "words and tags ('word TAB tag' in each line, or two lists), or a text with entities"
         return kept_examples(examples, skipped, source=source, needs=needs, empty=empty)
 
     def choose_labels(self, examples: Sequence[Example], *, source: str) -> tuple[str, ...]:
@@ -85,6 +97,19 @@ class TaggingTask(Task):
         """Always the commonest tag."""
         commonest = Counter(tag for example in train for tag in example.label).most_common(1)[0][0]
         return self.own(self.scores(dev, [[commonest] * len(one.texts) for one in dev], labels=labels))
+
+
+def is_marked_text(row: Row) -> bool:
+    """Whether a row is a text with entities by their characters, or one that may have some."""
+    return ENTITIES in row.fields and isinstance(row.fields.get(TEXT), str)
+
+
+def _marked_example(row: Row) -> Example | None:
+    """The words of a text and their tags; None if it has no words."""
+    text = row.fields[TEXT]
+    words, tags = tag_text(text, [Mark(**one) for one in row.fields[ENTITIES]])
+    texts = tuple(text[start:end] for start, end in words)
+    return Example(texts=texts, label=tuple(tags)) if texts else None
 
 
 def _has_prefix(tag: str) -> bool:

@@ -94,8 +94,10 @@ def read_xlsx(file: SourceFile) -> Found:
                 yield f"row {number}", fields
 
 
-def cell_text(value: Any) -> str:
-    """A cell of a spreadsheet as the text that a CSV file has in its place."""
+def cell_text(value: Any) -> Any:
+    """A cell of a spreadsheet as the text that a CSV file has in its place; lists as they are."""
+    if isinstance(value, list | dict):
+        return value
     return "" if value is None else label_text(value) if isinstance(value, bool | float) else str(value)
 
 
