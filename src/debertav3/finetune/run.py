@@ -26,10 +26,11 @@ from ..heads import TOKENS
 from ..models import DebertaV2PreTrainedModel
 from ..models.precision import multiplies_bf16
 from ..runs import page
+from ..runs.checkpoints import CheckpointStore
 from ..tasks.custom import named_columns
 from ..tasks.task import Example, Task
 from ..tasks.text import TextTask
-from . import checkpoints, plots
+from . import plots
 from .adaptation import add_lora, freeze, merged
 from .baselines import check_length
 from .batches import EncodedDataset, PaddingCollator
@@ -92,7 +93,7 @@ def run(
         facts = examine(data, config, tokenizer=tokenizer) if config.data.check_data else {}
         for line in facts.get("warnings", ()):
             logger.warning("%s", line)
-        prepared = _prepare(config, data, model=model, tokenizer=tokenizer, folder=checkpoints_of(out))
+        prepared = _prepare(config, data, model=model, tokenizer=tokenizer, store=checkpoints_of(out))
     trainer = prepared.trainer
     write_settings(config, out, data=sums, contents=contents, labels=data.labels)
     try:
@@ -141,7 +142,7 @@ def _tells_what_is_kept(out: Path) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, OSError, UserError) as error:
-        kept = checkpoints.newest_complete(checkpoints_of(out))
+        kept = checkpoints_of(out).newest()
         if kept is None:
             raise
         told = f"What was trained is kept in {kept}: continue with --resume."
@@ -216,7 +217,7 @@ def _prepare(
     *,
     model: PreTrainedModel,
     tokenizer: Any,
-    folder: Path,
+    store: CheckpointStore,
 ) -> _Prepared:
     task, labels = data.task, label_order(model, data.labels)
     objective = objective_of(task)
@@ -234,7 +235,7 @@ def _prepare(
     args = training_arguments(
         _with_precision(config),
         model=model,
-        folder=folder,
+        folder=store.folder,
         has_dev=bool(dev_sets),
         best_metric=task.best_metric,
     )
@@ -242,6 +243,7 @@ def _prepare(
         add_lora(model, config) if config.lora else model,
         config=config,
         args=args,
+        store=store,
         collator=PaddingCollator(tokenizer, has_token_labels=task.head == TOKENS),
         loss=objective.loss(data.train, labels=labels, config=config),
         divergence=objective.divergence,

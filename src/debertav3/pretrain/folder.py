@@ -13,6 +13,7 @@ from ..contents import content_sums, model_content
 from ..data.shards import TokenShards
 from ..errors import UserError
 from ..files import write_json
+from ..runs.settings import current_names
 from .settings import PretrainConfig
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def changes_since(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
         now: ``config``, ``fingerprint`` and ``start`` of the run, and its ``contents``.
     """
     compared = ["config", "fingerprint", "start"]
+    before = {**before, "config": current_names(PretrainConfig, before["config"])}
     if known := before.get("contents"):
         compared = ["config", "contents"]
         if known.get("start") is None or now["contents"]["start"] is None:
