@@ -30,7 +30,11 @@ def entities_in(words: list[tuple[int, int]], tags: list[str]) -> list[Mark]:
 @pytest.mark.parametrize(
     ("marks", "kept", "said"),
     [
-        ([(0, 3, "LOC")], [(0, 9, "LOC")], "1 entities begin or end inside a word .* 'Rom' to 'Rom-Reise'"),
+        (
+            [(0, 3, "LOC")],
+            [(0, 9, "LOC")],
+            r"inside a word and were widened to whole words \(1\): 'Rom' to 'Rom-Reise'",
+        ),
         ([(0, 10, "X")], [(0, 9, "X")], None),  # white space at an end says nothing
         (
             [(10, 13, "A"), (10, 23, "B")],
@@ -77,7 +81,7 @@ def test_an_offset_that_is_nearly_right_is_repaired_and_said() -> None:
     notes = Notes()
     found = locate(Mark(0, 4, "PER"), "“Anna” sings.", surface="Anna", place="line 1", notes=notes)
     assert (found.start, found.end) == (1, 5)
-    assert notes.lines()[0].startswith("1 entities were not where their offsets say")
+    assert notes.lines()[0].startswith("entities were not where their offsets say")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +106,9 @@ def test_what_was_changed_is_said_once_with_examples(
     with caplog.at_level(logging.WARNING):
         TASKS["ner"].read(str(path))
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line.startswith(f"{path}: 5 entities begin or end inside a word")
+    assert line.startswith(
+        f"{path}: entities begin or end inside a word and were widened to whole words (5): "
+    )
     assert line.count("Rom-Reise") == 3 and line.endswith("; ...") and "(line 1)" in line
 
 
@@ -250,7 +256,10 @@ def test_a_folder_of_brat_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     first, second = TASKS["ner"].read(str(tmp_path))
     assert first.texts == ("It", "rained", ".") and set(first.label) == {"O"}
     assert second.label == ("B-PER", "O", "B-PER", "I-PER", "I-PER", "I-PER", "O")
-    assert "1 entities have gaps" in caplog.text and "1 rows without a gold label" in caplog.text
+    assert (
+        "entities have gaps and are read from their first to their last character (1)" in caplog.text
+        and "1 rows without a gold label" in caplog.text
+    )
     write(tmp_path / "d.ann", "T1\tPER 0 4\tAnna\n")
     with pytest.raises(UserError, match=r"d\.ann has no d\.txt beside it"):
         TASKS["ner"].read(str(tmp_path))
