@@ -203,6 +203,15 @@ def test_columns_of_conll_may_be_said(tmp_path: Path) -> None:
         TaggingTask(name="ner", options=ReadOptions(tag_column="6")).read(path)
 
 
+@pytest.mark.parametrize(
+    "row", [{"text": "Anna.", "label": [[0, 4, "PER"]]}, {"tokens": ["a"], "tags": ["O"]}]
+)
+def test_columns_of_words_mean_nothing_where_rows_have_names(tmp_path: Path, row: dict[str, Any]) -> None:
+    path = write(tmp_path / "a.jsonl", json.dumps(row) + "\n")
+    with pytest.raises(UserError, match="--word-column and --tag-column are for files with one word a line"):
+        TaggingTask(name="ner", options=ReadOptions(tag_column="2")).read(path)
+
+
 def test_two_columns_of_tags_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path / "a.conll", "Anna\tB-PER\tO\nBerg\tI-PER\tB-LOC\n\n")
     (found,) = TASKS["ner"].read(path)
@@ -343,7 +352,7 @@ def test_what_several_annotators_did_is_said(tmp_path: Path, caplog: pytest.LogC
     (found,) = TASKS["ner"].read(write(tmp_path / "a.json", json.dumps([task])))
     assert found.label == ("B-PER", "O", "O")
     assert (
-        "texts have annotations that differ; one of them is kept: the one marked as ground truth"
+        "texts have annotations that differ; one of them is kept (1): the one marked as ground truth"
         in caplog.text
     )
 

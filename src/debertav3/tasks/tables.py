@@ -73,7 +73,9 @@ class Reading:
         found = self.format.read(self._file)
         if names := {} if self.format in (PARQUET, DATASETS) else names_beside(self._file.path):
             found = ((where, with_names(fields, names)) for where, fields in found)
-        for where, fields, original in Annotated(found, self.source, self._file):
+        is_plain = self.format is CONLL  # its sentences are what a task reads
+        annotated = Annotated(found, self.source, self._file)
+        for where, fields, original in ((*row, None) for row in found) if is_plain else annotated:
             place = f"{self.source} {where}"
             self.num_rows += 1
             self._columns.update(dict.fromkeys(fields if original is None else original))
