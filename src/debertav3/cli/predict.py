@@ -9,7 +9,7 @@ import typer
 
 from ..errors import UserError
 from ..files import Output
-from .inputs import check_file, check_loading, check_model, did_you_mean
+from .inputs import check_file, check_loading, did_you_mean, open_checkpoint
 from .options import Command, Overwrite
 from .outputs import guard
 from .terminal import wrote
@@ -333,20 +333,21 @@ def _plan(
     from ..inference.answerers import TaskPlan
     from ..inference.row_answers import FILE_TASKS
     from ..tasks.annotations.brat import is_brat
-    from ..tasks.columns import find_columns, read_trained
+    from ..tasks.columns import find_columns
     from ..tasks.formats import CONLL
     from ..tasks.names import answering_name
     from ..tasks.tables import read_table
 
-    trained = read_trained(model)
-    if task not in FILE_TASKS:
-        named, task = task, answering_name(task, _config_of(model))
-        if task not in FILE_TASKS:
-            near = did_you_mean(named, list(FILE_TASKS))
-            raise UserError(f"unknown task {named!r}.{near} Choose one of: {', '.join(FILE_TASKS)}.")
-        trained = trained._replace(task=trained.task or named)
-        logger.info("task %s is answered as %s", named, task)
+    named = task
+    if answering_name(named, {}) not in FILE_TASKS:
+        near = did_you_mean(named, list(FILE_TASKS))
+        raise UserError(f"unknown task {named!r}.{near} Choose one of: {', '.join(FILE_TASKS)}.")
     check_loading(backend=loading["backend"], dtype=loading["dtype"])
+    checkpoint = None
+    if named not in FILE_TASKS:
+        checkpoint = open_checkpoint(model)
+        task = answering_name(named, checkpoint.folder.json("config.json"))
+        logger.info("task %s is answered as %s", named, task)
     if not str(source).startswith(DATASETS_PREFIX):
         if not (source.is_dir() and is_brat(source)):
             check_file("--data", source, advice="Give the path of a file of rows, or datasets:NAME.")
@@ -354,7 +355,10 @@ def _plan(
         next(
             iter(read_table(source, named=source_format, otherwise=otherwise, options=options.reading)), None
         )  # a wrong format shows at once
-    check_model(model)
+    checkpoint = checkpoint or open_checkpoint(model)
+    trained = checkpoint.trained
+    if task != named:
+        trained = trained._replace(task=trained.task or named)
     kind, asked = FILE_TASKS[task], options.columns
     for option, column in (
         ("--text-column", asked.text),
@@ -368,15 +372,7 @@ def _plan(
             raise UserError(f"--{option.replace('_', '-')} is for task ner, not {task}. Leave it out.")
     columns = find_columns(trained, asked)
     settled = replace(options, columns=columns, trained_task=trained.task if task == "choice" else None)
-    return TaskPlan(task=task, model=model, options=settled, loading=loading)
-
-
-def _config_of(model: str) -> dict[str, Any]:
-    """The ``config.json`` of a local folder; nothing for another model, which its opening looks at."""
-    from ..files import read_json_object
-
-    path = Path(model) / "config.json"
-    return read_json_object(path) if path.is_file() else {}
+    return TaskPlan(task=task, checkpoint=checkpoint, options=settled, loading=loading)
 
 
 def _asked_columns(text: str | None, pair: str | None, label: str | None) -> "Columns":

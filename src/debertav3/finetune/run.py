@@ -40,7 +40,7 @@ from .config import FinetuneConfig
 from .doctor import add_word_baselines, examine
 from .folder import checkpoints_of, remove_checkpoints, starting_point, write_settings
 from .objectives import Objective, objective_of
-from .opening import label_order, open_model, open_tokenizer
+from .opening import Start, find_start, label_order, open_model, open_tokenizer
 from .outcomes import Outcome, by_length, calibration, worst
 from .preparation import Data
 from .records import data_facts, finite, run_contents, run_record
@@ -88,8 +88,9 @@ def run(
     plots.require()
     page.require()
     with _says_not_possible():
-        tokenizer = open_tokenizer(config, data.task)
-        model = open_for_training(config, data, tokenizer)
+        start = find_start(config)
+        tokenizer = open_tokenizer(config, data.task, start)
+        model = open_for_training(config, data, tokenizer, start)
         facts = examine(data, config, tokenizer=tokenizer) if config.data.check_data else {}
         for line in facts.get("warnings", ()):
             logger.warning("%s", line)
@@ -163,14 +164,14 @@ def _says_not_possible() -> Iterator[None]:
         raise NotPossibleError(str(error)) from error
 
 
-def open_for_training(config: FinetuneConfig, data: Data, tokenizer: Any) -> PreTrainedModel:
+def open_for_training(config: FinetuneConfig, data: Data, tokenizer: Any, start: Start) -> PreTrainedModel:
     """Open the model as the run trains it.
 
     Raises:
         UserError: if the task or a setting is not possible with it.
     """
     transformers.set_seed(config.seed)
-    model = open_model(config, tokenizer, data.task, data.labels)
+    model = open_model(config, tokenizer, data.task, data.labels, start)
     if config.sift and not isinstance(model, DebertaV2PreTrainedModel):
         raise UserError(
             "SiFT needs a DeBERTa v2 or v3 model, whose embeddings take a perturbation; leave --sift out."

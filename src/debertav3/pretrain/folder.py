@@ -9,10 +9,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..contents import content_sums, model_content
 from ..data.shards import TokenShards
 from ..errors import UserError
 from ..files import write_json
+from ..files.model_content import content_sums, model_content
 from ..runs.settings import current_names
 from .settings import PretrainConfig
 
