@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ...json_types import JsonMapping, JsonObject
 from ..notes import Notes
+from ..words import Span
 from .marks import Fields, Mark
 
 
@@ -16,6 +17,8 @@ class Marked(NamedTuple):
     marks: Sequence[Mark]
     scores: Sequence[float]
     """The probability of each entity, 0 to 1."""
+    words: Sequence[Span]
+    """First character of each word and one past its last."""
     others: JsonMapping
     """What else the row of the input has."""
 

@@ -27,7 +27,20 @@ _LONGEST_ID = 40
 Rows = Iterable[tuple[str, JsonObject]]
 
 
-def grouped(rows: Rows, options: ReadOptions) -> Iterator[tuple[str, JsonObject]]:
+def refuse_word_columns(options: ReadOptions, source: str) -> None:
+    """Refuse columns of words and tags that the user says of a file that has none.
+
+    Raises:
+        UserError: if they are said.
+    """
+    if options.word_column is not None or options.tag_column is not None:
+        raise UserError(
+            f"--word-column and --tag-column are for files with one word a line or row; {source} is none. "
+            "Leave them out."
+        )
+
+
+def grouped(rows: Rows, options: ReadOptions, *, source: str) -> Iterator[tuple[str, JsonObject]]:
     """Rows as they are, or those of each sentence as one with ``tokens`` and ``ner_tags``.
 
     Raises:
@@ -42,6 +55,7 @@ def grouped(rows: Rows, options: ReadOptions) -> Iterator[tuple[str, JsonObject]
             names = None
     rest = itertools.chain(head, stream)
     if names is None:
+        refuse_word_columns(options, source)
         for where, fields in rest:
             yield where, fields
         return
