@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..heads import BY_NAME
 from ..json_types import JsonMapping
+from ..tasks.rows import first_of
 from . import usage
 from .calibration import in_words
 from .verdict import EXPLANATION, baselines, metric_of, verdict
@@ -53,7 +54,9 @@ def model_card(report: JsonMapping, record: JsonMapping, data: "Data", *, archit
         else None,
     )
     labels = (
-        f"\n\nLabels, in the order of the outputs: {', '.join(record['labels'])}." if record["labels"] else ""
+        f"\n\nLabels, in the order of the outputs: {first_of(record['labels'], most=200)}."
+        if record["labels"]
+        else ""
     )
     version = record["versions"]["debertav3"]
     sections = [

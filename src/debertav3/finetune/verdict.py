@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from ..json_types import JsonMapping
+from ..tasks.rows import first_of
 
 BASELINES = {
     "majority_baseline": "always the same answer",
@@ -74,5 +75,5 @@ def verdict(source: str, scores: JsonMapping, metric: str, labels: Sequence[str]
     missing = not_found(scores, labels)
     if missing:
         word = "predicted" if "confusion" in scores else "predicted rightly"
-        line += f"; NEVER {word}: {', '.join(missing)}"
+        line += f"; NEVER {word}: {first_of(missing)}"
     return line, not unbeaten and not missing
