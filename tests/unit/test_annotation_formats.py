@@ -168,6 +168,30 @@ CASES: dict[str, tuple[str, str, list[Sentence]]] = {
         ),
         [SECOND, FIRST],
     ),
+    "a table with Python's lists": (
+        "a.csv",
+        table([{"text": CITY, "label": str(SPANS)}, {"text": RAIN, "label": "[]"}]),
+        BOTH,
+    ),
+    "words and tags in Python's lists": (
+        "a.csv",
+        table(
+            [{"tokens": str([w for w, _ in rows]), "ner_tags": str([t for _, t in rows])} for rows in BOTH]
+        ),
+        BOTH,
+    ),
+    "Rasa's examples": (
+        "a.jsonl",
+        lines(
+            {
+                "text": CITY,
+                "intent": "move",
+                "entities": [{"start": a, "end": b, "value": CITY[a:b], "entity": c} for a, b, c in SPANS],
+            },
+            {"text": RAIN, "intent": "weather", "entities": []},
+        ),
+        BOTH,
+    ),
     "spaCy's pairs": ("a.json", json.dumps([[CITY, {"entities": SPANS}], [RAIN, {"entities": []}]]), BOTH),
     "spaCy's pairs, a line each": (
         "a.jsonl",
