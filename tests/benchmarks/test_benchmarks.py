@@ -72,6 +72,7 @@ RUNS = {
     "linear_baseline.py": ["--train {data}/nli/sick_train.jsonl.gz --dev {data}/nli/snli_dev.jsonl.gz"],
     "predict_memory.py": ["--rows 20 40 --formats jsonl"],
     "prepare_memory.py": ["--data {data} --megabytes 1"],
+    "model_path.py": ["--model {nano} --show"],
     "pretrain_speed.py": ["--data {shards} --length 16 --windows 2 --rounds 1 --threads 1"],
     "real_pairs.py": [
         "--data {data} --folder {out}/pairs --prepare",

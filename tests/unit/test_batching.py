@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from debertav3 import DebertaV3Tokenizer
 from debertav3.errors import UserError
 from debertav3.heads import MASKED_LM, SEQUENCE, TOKENS
-from debertav3.inference.backends import Batch, Logits, head_for
+from debertav3.inference.backends.protocol import Batch, Logits, head_for
 from debertav3.inference.batching import Encoding, Packer, pad_batch, plan_batches, run_batches
 from debertav3.inference.inputs import InputEncoder
 from debertav3.tokenization.padding import Side

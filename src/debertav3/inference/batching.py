@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..heads import BY_NAME
 from ..tokenization.assembly import kept_lengths
 from ..tokenization.padding import Side
-from .backends import Backend, Logits
+from .backends.protocol import Backend, Logits
 
 if TYPE_CHECKING:
     from tqdm import tqdm
