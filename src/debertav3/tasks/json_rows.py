@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import UserError
 from .annotations.spacy import pair_as_row, pairs_in
+from .class_names import viewer_rows
 from .source_file import Found, SourceFile
 
 MAX_DEPTH = 64
@@ -109,7 +110,7 @@ def read_json(file: SourceFile) -> Found:
             yield from _questions(content["data"], str(file.path))
             return
         content = content["data"]
-    content = pairs_in(content) or content
+    content = pairs_in(content) or viewer_rows(content) or content
     if not isinstance(content, list):
         raise UserError(
             f"{file.path} is one JSON {type(content).__name__}. Need a list of objects, or lines."
@@ -132,7 +133,7 @@ def _one_object(line: str) -> dict[str, Any] | None:
 
 def _is_document(row: dict[str, Any]) -> bool:
     data = row.get("data")
-    if pairs_in(row) is not None:
+    if pairs_in(row) is not None or viewer_rows(row) is not None:
         return True
     return isinstance(data, list) and all(isinstance(one, dict) for one in data)
 
