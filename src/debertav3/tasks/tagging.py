@@ -10,7 +10,7 @@ from ..heads import TOKENS, HeadName
 from .annotations.marks import ENTITIES, TEXT, Mark, tag_text
 from .formats import CONLL
 from .metrics import MetricName, split_tag, tag_entities
-from .rows import Row, column_of, is_missing, shortened, structured, words_in
+from .rows import Row, column_of, first_of, is_missing, shortened, structured, words_in
 from .scorers import EntityScorer, Scorer
 from .source_file import AS_FOUND, ReadOptions
 from .tables import read_table
@@ -93,7 +93,7 @@ class TaggingTask(Task):
         unknown = sorted({tag for example in examples for tag in example.label} - set(labels))
         if unknown:
             raise UserError(
-                f"{source}: tag {unknown[0]!r} does not occur in training, which has {', '.join(labels)}."
+                f"{source}: tag {unknown[0]!r} does not occur in training, which has {first_of(labels)}."
             )
 
     def scorer(self, labels: Sequence[str]) -> Scorer:
