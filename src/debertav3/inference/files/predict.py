@@ -24,6 +24,7 @@ from ...tasks.preannotations import Tool
 from ...tasks.rows import Row
 from ...tasks.table_writers import PREDICTION, SCORES, Layout, open_writer, written_format
 from ...tasks.tables import Reading
+from .input import CHUNK_ROWS, Source, check_file, chunks_of, examples, rows_of
 from .journal import Journal, StoredAnswer
 from .row_answers import Example, FileTask
 from .workers import Answerer, InProcess, answer_chunk
