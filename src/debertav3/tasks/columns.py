@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import UserError
 from ..files.model_folder import ModelFolder
@@ -116,7 +116,7 @@ class Trained(NamedTuple):
     pair: str | None = None
     label: str | None = None
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """The same in the form of ``run.json``, for a folder that is made of the model's."""
         columns = {name: getattr(self, name) for name in ("text", "pair", "label") if getattr(self, name)}
         return {"config": {"task": self.task}, "columns": columns}

@@ -299,7 +299,7 @@ def _text_sizes(rows: Sequence[Row], *, taken: Sequence[str | None]) -> dict[str
     return sizes
 
 
-def _kind_of(values: Sequence[Any], texts: Sequence[Any]) -> str:
+def _kind_of(values: Sequence[object], texts: Sequence[object]) -> str:
     given = [structured(value) for value in values if not is_missing(value)]
     if any(isinstance(value, list) for value in given):
         has_words = any(isinstance(structured(text), list) for text in texts)

@@ -55,7 +55,7 @@ def _constant(name: str) -> None:
         raise ValueError(f"the number {name}, which JSON does not have")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
@@ -75,7 +75,7 @@ def _depth(text: str) -> int:
     return deepest
 
 
-def _object(value: Any, place: str) -> dict[str, Any]:
+def _object(value: object, place: str) -> dict[str, object]:
     value = pair_as_row(value) or value
     if not isinstance(value, dict):
         raise UserError(f"{place} holds a JSON {type(value).__name__}. {_NEEDED}")
@@ -122,7 +122,7 @@ def read_json(file: SourceFile) -> Found:
         yield f"row {number}", fields
 
 
-def _one_object(line: str) -> dict[str, Any] | None:
+def _one_object(line: str) -> dict[str, object] | None:
     """What a line holds if it is one whole object."""
     try:
         value = json.loads(line)
@@ -131,7 +131,7 @@ def _one_object(line: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _is_document(row: dict[str, Any]) -> bool:
+def _is_document(row: dict[str, object]) -> bool:
     data = row.get("data")
     if pairs_in(row) is not None or viewer_rows(row) is not None:
         return True
