@@ -72,6 +72,7 @@ RUNS = {
     "linear_baseline.py": ["--train {data}/nli/sick_train.jsonl.gz --dev {data}/nli/snli_dev.jsonl.gz"],
     "predict_memory.py": ["--rows 20 40 --formats jsonl"],
     "prepare_memory.py": ["--data {data} --megabytes 1"],
+    "model_path.py": ["--model {nano} --show"],
     "pretrain_speed.py": ["--data {shards} --length 16 --windows 2 --rounds 1 --threads 1"],
     "real_pairs.py": [
         "--data {data} --folder {out}/pairs --prepare",
@@ -87,7 +88,7 @@ RUNS = {
         "--precision fp32"
     ],
     "tokenizer_speed.py": ["--model {nano} --data {data} --rounds 1"],
-    "torch_backend.py": ["--threads 1 --rounds 1"],
+    "torch_backend.py": ["--threads 1 --rounds 1 --shapes 1x8"],
     "train_speed.py": [
         "--data {data}/nli/mnli_matched_dev.jsonl.gz --tokenizer {nano} --threads 1 --batch 2 --steps 1 "
         "--rounds 1"

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from debertav3 import Predictor, UserError, cli
+from debertav3.checkpoint import Checkpoint
+from debertav3.files.model_folder import ModelFolder
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.tasks.columns import Columns, find_columns, read_trained
 from debertav3.tasks.custom import custom_task, named_columns
@@ -108,15 +110,16 @@ def test_missing_columns_name_the_options_and_what_is_there(
 def test_resume_compares_the_columns(
     run: Run, opinions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from debertav3.inference import files, sources
+    from debertav3.inference.files import input as file_rows
+    from debertav3.inference.files import predict
 
-    for module in (sources, files):
+    for module in (file_rows, predict):
         monkeypatch.setattr(module, "CHUNK_ROWS", 1)
     source, target = tmp_path / "ok.csv", tmp_path / "out.jsonl"
     source.write_text(CSV, encoding="utf-8")
     fill = ["predict", "classify", "--model", opinions, "--input", source, "--output", target]
     with monkeypatch.context() as patched:
-        patched.setattr(files, "_write", lambda *_: (_ for _ in ()).throw(UserError("stopped")))
+        patched.setattr(predict, "_write", lambda *_: (_ for _ in ()).throw(UserError("stopped")))
         assert run(*fill)[0] == 2
     code, _, err = run(*fill, "--resume", "--text", "id")
     assert code == 2 and "options was" in err
@@ -137,12 +140,14 @@ def test_resume_compares_the_columns(
 def test_labels_mean_what_they_meant_in_training(
     folders: ModelFolders, tmp_path: Path, label: str, id2label: dict, kind: dict
 ) -> None:
-    from debertav3.inference.answerers import TaskPlan
-    from debertav3.inference.row_answers import AnswerOptions
+    from debertav3.inference.files.row_answers import AnswerOptions
+    from debertav3.inference.files.workers import TaskPlan
 
     folder = trained(folders("DebertaV2ForSequenceClassification", id2label=id2label, **kind), label="v")
-    columns = find_columns(read_trained(folder), Columns())
-    task = TaskPlan(task="classify", model=str(folder), options=AnswerOptions(columns=columns)).open()
+    columns = find_columns(read_trained(ModelFolder(folder)), Columns())
+    task = TaskPlan(
+        task="classify", checkpoint=Checkpoint.open(str(folder)), options=AnswerOptions(columns=columns)
+    ).open()
     want = {"a|b": ["a", "b"], "-1.5": -1.5}.get(label, label)
     assert task.read(Row("", {"text": "A film.", "v": label})).gold == want
 
@@ -160,7 +165,7 @@ def test_a_run_notes_the_columns_that_it_has_found(
 ) -> None:
     (tmp_path / "ok.csv").write_text(content, encoding="utf-8")
     task = custom_task(str(tmp_path / "ok.csv"), **settings)
-    found = find_columns(read_trained(trained(tmp_path, **named_columns(task))), Columns())
+    found = find_columns(read_trained(ModelFolder(trained(tmp_path, **named_columns(task)))), Columns())
     assert (found.text, found.pair, found.label) == names
 
 
@@ -169,7 +174,7 @@ def test_a_run_notes_the_columns_that_it_has_found(
 )
 def test_other_runs_say_nothing(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content, encoding="utf-8")
-    assert find_columns(read_trained(tmp_path), Columns()) == Columns()
+    assert find_columns(read_trained(ModelFolder(tmp_path)), Columns()) == Columns()
 
 
 def test_the_columns_travel_with_an_export(run: Run, opinions: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import UserError
 from ..files import Output
-from .inputs import check_file, check_loading, check_model, did_you_mean
+from .inputs import check_file, check_loading, did_you_mean, open_checkpoint
 from .options import Command, Overwrite
 from .outputs import guard
 from .terminal import wrote
@@ -17,8 +17,8 @@ from .terminal import wrote
 logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    from ..inference.answerers import Answerer, TaskPlan
-    from ..inference.row_answers import AnswerOptions
+    from ..inference.files.row_answers import AnswerOptions
+    from ..inference.files.workers import Answerer, TaskPlan
     from ..tasks.columns import Columns
     from ..tasks.source_file import ReadOptions
 
@@ -90,6 +90,14 @@ Format = Annotated[
         show_default="jsonl",
     ),
 ]
+AsTool = Annotated[
+    str | None,
+    typer.Option(
+        "--as",
+        help="ner: write pre-annotations that a tool imports: label-studio, doccano, prodigy, brat, conll.",
+        show_default="rows with their answers",
+    ),
+]
 TextColumn = Annotated[
     str | None,
     typer.Option(
@@ -134,7 +142,8 @@ def predict(
         Path,
         typer.Option(
             "--data",
-            help="Rows: .jsonl, .json, .csv, .tsv, .conll (also .gz, .zst), .parquet, .xlsx, datasets:NAME.",
+            help="Rows: .jsonl, .json, .csv, .tsv, .conll (also .gz, .zst), .parquet, .xlsx, datasets:NAME; "
+            "ner: also .spacy and a folder of brat.",
         ),
     ],
     target: Annotated[
@@ -152,6 +161,7 @@ def predict(
     word_column: WordColumn = None,
     tag_column: TagColumn = None,
     tag_names: TagNames = None,
+    as_tool: AsTool = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start again and replace what an earlier run has left.")
@@ -184,11 +194,13 @@ def predict(
 
     Example: debertav3 predict nli --model models/nano --data pairs.jsonl --out answers.jsonl
     """
-    from ..inference.files import check_run, predict_file
-    from ..inference.row_answers import AnswerOptions
+    from ..inference.files.predict import check_run, predict_file
+    from ..inference.files.row_answers import AnswerOptions
+    from ..tasks.preannotations import tool_named
 
+    tool = None if as_tool is None else tool_named(as_tool)
     guard(
-        *check_run(target, metrics, target_format=file_format, resume=resume, overwrite=overwrite),
+        *check_run(target, metrics, target_format=file_format, tool=tool, resume=resume, overwrite=overwrite),
         inputs={"--data": source, "--model": model},
         overwrite=overwrite,
     )
@@ -217,6 +229,8 @@ def predict(
         batch_tokens=batch_tokens,
         max_length=max_length,
     )
+    if tool is not None and plan.task != "ner":
+        raise UserError(f"--as is for task ner, which finds entities, not {plan.task}. Leave it out.")
     predict_file(
         plan.open(),
         source,
@@ -224,6 +238,7 @@ def predict(
         metrics=metrics,
         source_format=file_format,
         target_format=file_format,
+        tool=tool,
         resume=resume,
         overwrite=overwrite,
         answerer=_answerer(plan, workers=workers, use_ray=use_ray),
@@ -270,8 +285,8 @@ def evaluate(
         overwrite=overwrite,
     )
     from ..files import replacing_text
-    from ..inference.files import evaluate_file, to_json
-    from ..inference.row_answers import AnswerOptions
+    from ..inference.files.predict import evaluate_file, to_json
+    from ..inference.files.row_answers import AnswerOptions
 
     options = AnswerOptions(
         candidate_labels=_candidates(task, labels),
@@ -315,23 +330,24 @@ def _plan(
 ) -> "TaskPlan":
     """How to open a task over a file; mistakes in either are reported before torch is loaded."""
     from ..files.named_sets import DATASETS_PREFIX
-    from ..inference.answerers import TaskPlan
-    from ..inference.row_answers import FILE_TASKS
+    from ..inference.files.row_answers import FILE_TASKS
+    from ..inference.files.workers import TaskPlan
     from ..tasks.annotations.brat import is_brat
-    from ..tasks.columns import find_columns, read_trained
+    from ..tasks.columns import find_columns
     from ..tasks.formats import CONLL
     from ..tasks.names import answering_name
     from ..tasks.tables import read_table
 
-    trained = read_trained(model)
-    if task not in FILE_TASKS:
-        named, task = task, answering_name(task, _config_of(model))
-        if task not in FILE_TASKS:
-            near = did_you_mean(named, list(FILE_TASKS))
-            raise UserError(f"unknown task {named!r}.{near} Choose one of: {', '.join(FILE_TASKS)}.")
-        trained = trained._replace(task=trained.task or named)
-        logger.info("task %s is answered as %s", named, task)
+    named = task
+    if answering_name(named, {}) not in FILE_TASKS:
+        near = did_you_mean(named, list(FILE_TASKS))
+        raise UserError(f"unknown task {named!r}.{near} Choose one of: {', '.join(FILE_TASKS)}.")
     check_loading(backend=loading["backend"], dtype=loading["dtype"])
+    checkpoint = None
+    if named not in FILE_TASKS:
+        checkpoint = open_checkpoint(model)
+        task = answering_name(named, checkpoint.folder.json("config.json"))
+        logger.info("task %s is answered as %s", named, task)
     if not str(source).startswith(DATASETS_PREFIX):
         if not (source.is_dir() and is_brat(source)):
             check_file("--data", source, advice="Give the path of a file of rows, or datasets:NAME.")
@@ -339,7 +355,10 @@ def _plan(
         next(
             iter(read_table(source, named=source_format, otherwise=otherwise, options=options.reading)), None
         )  # a wrong format shows at once
-    check_model(model)
+    checkpoint = checkpoint or open_checkpoint(model)
+    trained = checkpoint.trained
+    if task != named:
+        trained = trained._replace(task=trained.task or named)
     kind, asked = FILE_TASKS[task], options.columns
     for option, column in (
         ("--text-column", asked.text),
@@ -353,15 +372,7 @@ def _plan(
             raise UserError(f"--{option.replace('_', '-')} is for task ner, not {task}. Leave it out.")
     columns = find_columns(trained, asked)
     settled = replace(options, columns=columns, trained_task=trained.task if task == "choice" else None)
-    return TaskPlan(task=task, model=model, options=settled, loading=loading)
-
-
-def _config_of(model: str) -> dict[str, Any]:
-    """The ``config.json`` of a local folder; nothing for another model, which its opening looks at."""
-    from ..files import read_json_object
-
-    path = Path(model) / "config.json"
-    return read_json_object(path) if path.is_file() else {}
+    return TaskPlan(task=task, checkpoint=checkpoint, options=settled, loading=loading)
 
 
 def _asked_columns(text: str | None, pair: str | None, label: str | None) -> "Columns":
@@ -379,11 +390,11 @@ def _read_options(word_column: str | None, tag_column: str | None, tag_names: st
 
 def _answerer(plan: "TaskPlan", *, workers: int, use_ray: bool) -> "Answerer | None":
     if use_ray:
-        from ..inference.ray_workers import RayWorkers
+        from ..inference.files.ray import RayWorkers
 
         return RayWorkers(plan, num_workers=workers)
     if workers > 1:
-        from ..inference.answerers import WorkerProcesses
+        from ..inference.files.workers import WorkerProcesses
 
         return WorkerProcesses(plan, num_workers=workers)
     return None

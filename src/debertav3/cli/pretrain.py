@@ -12,7 +12,7 @@ from ..errors import MissingExtraError, UserError
 from ..files import Output
 from ..pretrain.settings import Objective, PretrainConfig, Sharing
 from ..processes import is_first_process
-from .inputs import check_model
+from .inputs import open_checkpoint
 from .options import Command, help_settings
 from .outputs import guard
 from .terminal import log_to_stderr, wrote
@@ -144,7 +144,7 @@ def pretrain_command(
     if is_first_process():
         check_folder(out, resume=resume)
     if start is not None:
-        check_model(start)
+        start = open_checkpoint(start, with_generator=True).path
     shards, prepare = _shards(data or [], tokenizer or (str(start) if start else None), out)
     try:
         from ..pretrain.run import pretrain

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import MissingExtraError, UserError
-from .inputs import check_loading, check_model
+from .inputs import check_loading, open_checkpoint
 from .options import Command
 from .predict import BackendName, BatchTokens, Calibration, Device, Dtype, HeadLabels, MaxLength, label_list
 
@@ -101,8 +101,7 @@ def serve(
 
     check_loading(backend=backend, dtype=dtype)
     wanted = _named(model or [f"nano={default_model()}"])
-    for path in wanted.values():
-        check_model(path)
+    checkpoints = {name: open_checkpoint(path) for name, path in wanted.items()}
 
     from ..serve import Keys, Limits
     from ..serve.lifecycle import Server, bind, is_loopback
@@ -126,7 +125,7 @@ def serve(
 
     predictors = {
         name: Predictor.from_pretrained(
-            path,
+            checkpoint,
             task=task,
             device=device,
             dtype=dtype,
@@ -136,7 +135,7 @@ def serve(
             batch_tokens=batch_tokens,
             calibrated=calibrated,
         )
-        for name, path in wanted.items()
+        for name, checkpoint in checkpoints.items()
     }
     app = create_app(
         predictors, limits=limits, keys=own_keys, origins=cors or (), log=RequestLog(with_texts=log_texts)

@@ -10,6 +10,7 @@ from collections.abc import Hashable, Sequence
 
 from ..errors import UserError
 from ..tasks.tables import read_table
+from ..tasks.tagging import MarkedText
 from ..tasks.task import Example
 from .config import FinetuneConfig
 
@@ -116,7 +117,8 @@ def groups_of(examples: Sequence[Example], config: FinetuneConfig, sources: Sequ
                     by_text[value.strip()].add(group)
     found: list[Hashable] = []
     for example in examples:
-        candidates = [by_text.get(text.strip(), set()) for text in example.texts]
+        texts = (example.extra.text,) if isinstance(example.extra, MarkedText) else example.texts
+        candidates = [by_text.get(text.strip(), set()) for text in texts]
         common = set.intersection(*candidates) if candidates else set()
         if not common:
             raise UserError(

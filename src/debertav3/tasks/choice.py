@@ -7,7 +7,6 @@ a question goes with the choice. Training and prediction both read rows here, so
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ..errors import UserError
 from ..heads import MULTIPLE_CHOICE, HeadName
@@ -74,7 +73,7 @@ class ChoiceForm:
     options: Callable[[Row], list[str]]
     """The choices as the row has them, without what the prompt adds."""
 
-    def fits(self, fields: Mapping[str, Any]) -> bool:
+    def fits(self, fields: Mapping[str, object]) -> bool:
         """Whether a row has all columns."""
         return all(any(name in fields for name in names) for names in self.columns)
 
@@ -105,7 +104,7 @@ FORMS: dict[str, ChoiceForm] = {
 """Every kind, by the task that trains on it; the first that fits a row is taken."""
 
 
-def form_of(fields: Mapping[str, Any], *, trained: str | None = None) -> ChoiceForm:
+def form_of(fields: Mapping[str, object], *, trained: str | None = None) -> ChoiceForm:
     """How a row is to be read.
 
     Args:
@@ -133,7 +132,7 @@ def any_form(row: Row) -> tuple[str, list[str]]:
         raise UserError(f"{row.place}: {error}" if row.place not in str(error) else str(error)) from error
 
 
-def choice_number(row: Row, value: Any, count: int, *, names: Sequence[str] = ()) -> int:
+def choice_number(row: Row, value: object, count: int, *, names: Sequence[str] = ()) -> int:
     """Index of the right choice: given as a name, or without names as a number (2, "2") or a letter ("C").
 
     Raises:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import UserError
 from .annotations.spacy import pair_as_row, pairs_in
+from .class_names import viewer_rows
 from .source_file import Found, SourceFile
 
 MAX_DEPTH = 64
@@ -54,7 +55,7 @@ def _constant(name: str) -> None:
         raise ValueError(f"the number {name}, which JSON does not have")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
@@ -74,7 +75,7 @@ def _depth(text: str) -> int:
     return deepest
 
 
-def _object(value: Any, place: str) -> dict[str, Any]:
+def _object(value: object, place: str) -> dict[str, object]:
     value = pair_as_row(value) or value
     if not isinstance(value, dict):
         raise UserError(f"{place} holds a JSON {type(value).__name__}. {_NEEDED}")
@@ -109,7 +110,7 @@ def read_json(file: SourceFile) -> Found:
             yield from _questions(content["data"], str(file.path))
             return
         content = content["data"]
-    content = pairs_in(content) or content
+    content = pairs_in(content) or viewer_rows(content) or content
     if not isinstance(content, list):
         raise UserError(
             f"{file.path} is one JSON {type(content).__name__}. Need a list of objects, or lines."
@@ -121,7 +122,7 @@ def read_json(file: SourceFile) -> Found:
         yield f"row {number}", fields
 
 
-def _one_object(line: str) -> dict[str, Any] | None:
+def _one_object(line: str) -> dict[str, object] | None:
     """What a line holds if it is one whole object."""
     try:
         value = json.loads(line)
@@ -130,9 +131,9 @@ def _one_object(line: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _is_document(row: dict[str, Any]) -> bool:
+def _is_document(row: dict[str, object]) -> bool:
     data = row.get("data")
-    if pairs_in(row) is not None:
+    if pairs_in(row) is not None or viewer_rows(row) is not None:
         return True
     return isinstance(data, list) and all(isinstance(one, dict) for one in data)
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import UserError
-from .rows import Row, is_missing, shortened, structured
+from .rows import Row, first_of, is_missing, shortened, structured
 
 ENTAILMENT, NEUTRAL, CONTRADICTION = "entailment", "neutral", "contradiction"
 NOT_ENTAILMENT = "not_entailment"
@@ -32,7 +32,7 @@ SEVERAL_SEPARATOR = "|"
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 
 
-def label_text(value: Any) -> str:
+def label_text(value: object) -> str:
     """A label as text: see the rule above."""
     if isinstance(value, bool):
         return str(value).lower()
@@ -45,7 +45,7 @@ def label_text(value: Any) -> str:
     return whole.group(1) if whole else text
 
 
-def is_no_gold(value: Any, *, marks: Sequence[str] = NO_GOLD, known: Sequence[str] = ()) -> bool:
+def is_no_gold(value: object, *, marks: Sequence[str] = NO_GOLD, known: Sequence[str] = ()) -> bool:
     """Whether a cell says that there is no gold label.
 
     Args:
@@ -88,7 +88,7 @@ def find_label(label: object, names: Sequence[str]) -> int:
     raise UserError(f"unknown label {label!r}. This model knows: {', '.join(names)}.")
 
 
-def nli_label(value: Any, labels: Sequence[str]) -> str:
+def nli_label(value: object, labels: Sequence[str]) -> str:
     """The normal form of an NLI label for a model.
 
     Numbers are those of the public copies (0 entailment, 1 neutral, 2 contradiction), never the head's order.
@@ -108,11 +108,11 @@ def nli_label(value: Any, labels: Sequence[str]) -> str:
         )
     known = (*NLI_LABELS, NOT_ENTAILMENT)
     if is_number and not int(text[:3]) < len(NLI_LABELS):
-        raise UserError(f"unknown label {text}. This model knows: {', '.join(labels)}.")
+        raise UserError(f"unknown label {text}. This model knows: {first_of(labels)}.")
     return known[find_label(text, NLI_LABELS if is_number else known)]
 
 
-def several(value: Any, *, what: str = "label") -> list[Any]:
+def several(value: object, *, what: str = "label") -> list[object]:
     """Several labels of a row: a list, an object with a flag for each, or a text with `SEVERAL_SEPARATOR`.
 
     Raises:
@@ -139,7 +139,7 @@ def several(value: Any, *, what: str = "label") -> list[Any]:
     return [one for one in value if str(one).strip()]
 
 
-def is_named_flags(value: Mapping[Any, Any]) -> bool:
+def is_named_flags(value: Mapping[object, object]) -> bool:
     """Whether an object gives 1 to each label that holds and 0 to the others, as spaCy's ``cats`` do."""
     return bool(value) and all(isinstance(one, int | float) and one in (0, 1) for one in value.values())
 
@@ -161,7 +161,7 @@ def number(value: Any, *, what: str = "the label") -> float:
     return found
 
 
-def relevance(value: Any, *, what: str = "relevance") -> float:
+def relevance(value: object, *, what: str = "relevance") -> float:
     """How well a text answers a query: a number from 0 on.
 
     Raises:
@@ -173,7 +173,7 @@ def relevance(value: Any, *, what: str = "relevance") -> float:
     return found
 
 
-def right_indices(value: Any, *, count: int) -> list[int]:
+def right_indices(value: object, *, count: int) -> list[int]:
     """Which of ``count`` texts are right: from one index, or a list with 0 or 1 for each text.
 
     Raises:
@@ -190,7 +190,7 @@ def right_indices(value: Any, *, count: int) -> list[int]:
     )
 
 
-def shares_in(row: Row, value: Mapping[Any, Any]) -> dict[str, float]:
+def shares_in(row: Row, value: Mapping[object, object]) -> dict[str, float]:
     """Return a distribution over labels, divided by its sum: a teacher's probabilities, or annotators' votes.
 
     Raises:

@@ -1,11 +1,14 @@
 """One row of labelled data, and one value out of it, checked: an error names the row and its column."""
 
+import ast
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import UserError
+from ..json_types import JsonObject
 
 
 class Row(NamedTuple):
@@ -13,19 +16,19 @@ class Row(NamedTuple):
 
     place: str
     """File and line, for messages."""
-    fields: dict[str, Any]
+    fields: JsonObject
     """By column, as a task reads them."""
-    typed: dict[str, Any] | None = None
+    typed: dict[str, object] | None = None
     """As the file has them: a spreadsheet's numbers, which a task reads as text, or the form of an annotation
     tool; None where that is the same."""
 
     @property
-    def original(self) -> dict[str, Any]:
+    def original(self) -> dict[str, object]:
         """By column, as they are written again."""
         return self.fields if self.typed is None else self.typed
 
 
-def is_missing(value: Any) -> bool:
+def is_missing(value: object) -> bool:
     """Whether a value says nothing: null, white space, or the NaN by which pandas marks a gap."""
     if isinstance(value, float):
         return math.isnan(value)
@@ -44,7 +47,7 @@ def column_of(row: Row, names: Sequence[str]) -> str:
     raise UserError(f"{row.place}: {lacks([(name,) for name in names], row.fields)}")
 
 
-def lacks(choices: Sequence[Sequence[str]], fields: Mapping[str, Any]) -> str:
+def lacks(choices: Sequence[Sequence[str]], fields: Mapping[str, object]) -> str:
     """What to say of a row that has none of some choices of fields.
 
     Args:
@@ -57,9 +60,15 @@ def lacks(choices: Sequence[Sequence[str]], fields: Mapping[str, Any]) -> str:
     return f"needs the {word} {needed}; it has {listed(fields)}.{hint}"
 
 
-def listed(names: Sequence[str] | Mapping[str, Any]) -> str:
+def listed(names: Sequence[str] | Mapping[str, object]) -> str:
     """Names of columns for a message."""
     return ", ".join(map(repr, names)) or "none"
+
+
+def first_of(names: Sequence[str], *, most: int = 20) -> str:
+    """Names for a line that stays readable with thousands of them."""
+    left = len(names) - most
+    return ", ".join(names) if left <= 0 else f"{', '.join(names[:most])} and {left:,} more"
 
 
 def text_in(row: Row, names: Sequence[str]) -> str:
@@ -72,7 +81,7 @@ def text_in(row: Row, names: Sequence[str]) -> str:
     return checked_text(row.fields[column], what=f"{row.place}: {column}")
 
 
-def checked_text(value: Any, *, what: str) -> str:
+def checked_text(value: object, *, what: str) -> str:
     """Return a value that is a text and not empty.
 
     Raises:
@@ -85,7 +94,7 @@ def checked_text(value: Any, *, what: str) -> str:
     return value
 
 
-def structured(value: Any) -> Any:
+def structured(value: object) -> Any:
     """A list or object that a cell of a table holds as JSON text; anything else as it is."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
@@ -93,6 +102,25 @@ def structured(value: Any) -> Any:
         except (ValueError, RecursionError):
             return value
     return value
+
+
+def python_list(value: Any) -> Any:
+    """A list that a cell of a table holds in Python's spelling, as pandas writes it; anything else as it is.
+
+    Raises:
+        UserError: for a list as numpy prints it, without commas, whose parts Python would join.
+    """
+    if not isinstance(value, str) or not re.fullmatch(r"\s*\[\s*(['\"({\[]|-?\d).*\]\s*", value, re.DOTALL):
+        return value
+    if re.search(r"""(?<=['"])\s+(?=['"])""", value) and "," not in value:
+        raise UserError(
+            f"{shortened(value)} is a list as numpy prints it. Save lists, not arrays, as JSON lines."
+        )
+    try:
+        found = ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return value
+    return found if isinstance(found, list) else value
 
 
 def list_in(row: Row, names: Sequence[str], *, least: int = 1) -> list[str]:
@@ -120,7 +148,10 @@ def words_in(row: Row, column: str) -> list[str]:
     Raises:
         UserError: if there is something else in the column.
     """
-    values = structured(row.fields[column])
+    try:
+        values = python_list(structured(row.fields[column]))
+    except UserError as error:
+        raise UserError(f"{row.place}: {column} {error}") from None
     if isinstance(values, str):
         return values.split()
     if not isinstance(values, list | tuple):

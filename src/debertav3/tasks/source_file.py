@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..files.compression import read_lines, reading
 from .notes import Notes
 
-Found = Iterator[tuple[str, dict[str, Any]]]
+Found = Iterator[tuple[str, dict[str, object]]]
 """Where each row is (``line 7``), and its fields."""
 
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -108,14 +108,14 @@ class Header:
         UserError: if two columns have the same name, or two without a name are among others.
     """
 
-    def __init__(self, cells: Sequence[Any], place: str) -> None:
+    def __init__(self, cells: Sequence[object], place: str) -> None:
         named = ["" if cell is None else str(cell).strip() for cell in cells]
         self.width = len(named)
         while len(named) > 1 and not named[-1]:
             named.pop()
         self.names = unlike_names(named, place)
 
-    def fields(self, cells: Sequence[Any], place: str) -> dict[str, Any] | None:
+    def fields(self, cells: Sequence[object], place: str) -> dict[str, object] | None:
         """A row by column; None if it has fewer cells than there are names, or more than the header.
 
         Raises:

@@ -5,7 +5,6 @@ Scores are those of SQuAD's ``evaluate-v2.0.py``, to the last digit.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ..errors import UserError
 from ..heads import SPANS, HeadName
@@ -179,7 +178,7 @@ def _example(row: Row, pair: tuple[str, ...], *, id: str) -> Example | None:
     return Example(texts=pair, label=answers[0][0] if answers else "", extra=gold)
 
 
-def _answers(place: str, texts: Any, starts: Any) -> list[tuple[str, int]]:
+def _answers(place: str, texts: object, starts: object) -> list[tuple[str, int]]:
     """The answers of a question and where they begin, checked; no entries where there is none."""
     if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
         raise UserError(
@@ -196,12 +195,12 @@ def _answers(place: str, texts: Any, starts: Any) -> list[tuple[str, int]]:
     return list(zip(texts, starts, strict=True))
 
 
-def says_impossible(fields: Mapping[str, Any]) -> bool:
+def says_impossible(fields: Mapping[str, object]) -> bool:
     """Whether a row says that its question has no answer."""
     return label_text(fields.get("is_impossible")) == "true"
 
 
-def answer_texts(fields: Mapping[str, Any]) -> list[str] | None:
+def answer_texts(fields: Mapping[str, object]) -> list[str] | None:
     """The right answers of a question, as SQuAD, its copy on the Hub, or a plain list has them.
 
     ``[""]`` means "no answer"; None where the row says nothing.

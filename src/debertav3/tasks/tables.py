@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from ..errors import UserError
 from ..files.compression import ENDINGS as COMPRESSED
@@ -11,12 +10,14 @@ from ..files.compression import bare_name
 from ..files.named_sets import DATASETS_PREFIX
 from .annotations import Annotated
 from .annotations.brat import is_brat
+from .class_names import names_beside, with_names
 from .formats import (
     BRAT,
     CONLL,
     DATASETS,
     ENDINGS,
     FORMATS,
+    PARQUET,
     TSV,
     Format,
     format_named,
@@ -69,7 +70,11 @@ class Reading:
         self.num_rows = 0
         self.notes = self._file.notes = Notes()
         found = self.format.read(self._file)
-        for where, fields, original in Annotated(found, self.source, self._file):
+        if names := {} if self.format in (PARQUET, DATASETS) else names_beside(self._file.path):
+            found = ((where, with_names(fields, names)) for where, fields in found)
+        is_plain = self.format is CONLL  # its sentences are what a task reads
+        annotated = Annotated(found, self.source, self._file)
+        for where, fields, original in ((*row, None) for row in found) if is_plain else annotated:
             place = f"{self.source} {where}"
             self.num_rows += 1
             self._columns.update(dict.fromkeys(fields if original is None else original))
@@ -193,6 +198,6 @@ def expand(sources: Iterable[str], *, role: str) -> tuple[str, ...]:
     return tuple(expanded)
 
 
-def given_fields(row: Row) -> dict[str, Any]:
+def given_fields(row: Row) -> dict[str, object]:
     """The fields of a row that hold something: null is as good as left out."""
     return {name: value for name, value in row.fields.items() if value is not None}

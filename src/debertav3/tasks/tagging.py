@@ -3,23 +3,32 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import UserError
 from ..heads import TOKENS, HeadName
 from .annotations.marks import ENTITIES, TEXT, Mark, tag_text
 from .formats import CONLL
 from .metrics import MetricName, split_tag, tag_entities
-from .rows import Row, column_of, is_missing, shortened, structured, words_in
+from .rows import Row, column_of, first_of, is_missing, shortened, structured, words_in
 from .scorers import EntityScorer, Scorer
 from .source_file import AS_FOUND, ReadOptions
 from .tables import read_table
 from .task import Example, Task, kept_examples
+from .words import Span
 
 OUTSIDE = "O"
 WORDS_COLUMNS = ("tokens", "words")
 TAGS_COLUMNS = ("ner_tags", "tags", "labels", "label", "gold_label")
 """The usual names; a CoNLL file gives ``tokens`` and ``label``."""
+
+
+class MarkedText(NamedTuple):
+    """The text that the words of an example are cut from; `Example.extra` where there is one."""
+
+    text: str
+    spans: tuple[Span, ...]
+    """First character of each word and one past its last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +64,7 @@ class TaggingTask(Task):
             if is_missing(row.fields[column]):
                 skipped += 1
                 continue
-            tags = words_in(row, column)
+            tags = named_tags(words_in(row, column), self.options.tag_names, place=row.place)
             check_names(row.place, tags)
             if len(words) != len(tags):
                 raise UserError(
@@ -84,7 +93,7 @@ class TaggingTask(Task):
         unknown = sorted({tag for example in examples for tag in example.label} - set(labels))
         if unknown:
             raise UserError(
-                f"{source}: tag {unknown[0]!r} does not occur in training, which has {', '.join(labels)}."
+                f"{source}: tag {unknown[0]!r} does not occur in training, which has {first_of(labels)}."
             )
 
     def scorer(self, labels: Sequence[str]) -> Scorer:
@@ -109,7 +118,9 @@ def _marked_example(row: Row) -> Example | None:
     text = row.fields[TEXT]
     words, tags = tag_text(text, [Mark(**one) for one in row.fields[ENTITIES]])
     texts = tuple(text[start:end] for start, end in words)
-    return Example(texts=texts, label=tuple(tags)) if texts else None
+    if not texts:
+        return None
+    return Example(texts=texts, label=tuple(tags), extra=MarkedText(text, tuple(words)))
 
 
 def _has_prefix(tag: str) -> bool:
@@ -125,12 +136,32 @@ def entities_text(words: Sequence[str], tags: Sequence[str]) -> str:
     )
 
 
+def named_tags(tags: list[str], names: Sequence[str], *, place: str) -> list[str]:
+    """Tags by name where a file has numbers and their names are said.
+
+    Args:
+        tags: as the file has them.
+        names: in the order of their numbers; none leaves the tags as they are.
+        place: of the row, for messages.
+
+    Raises:
+        UserError: for a number that has no name.
+    """
+    if not names or not all(map(is_number, tags)):
+        return tags
+    for tag in tags:
+        if not 0 <= int(tag) < len(names):
+            raise UserError(f"{place}: tag {tag} is none of the {len(names)} that --tag-names names, from 0.")
+    return [names[int(tag)] for tag in tags]
+
+
 def check_names(place: str, tags: Sequence[str]) -> None:
     """Refuse numbers, which do not say which of them means no entity, nor where entities begin."""
     for tag in tags:
         if is_number(tag):
             raise UserError(
-                f"{place}: the tags are numbers ({tag}); write their names, such as O, B-PER and I-PER."
+                f"{place}: the tags are numbers ({tag}). Say their names in order with --tag-names, such as "
+                "O,B-PER,I-PER; or keep the dataset_info.json of the data set beside the file."
             )
 
 
@@ -139,10 +170,13 @@ def is_number(tag: str) -> bool:
     return tag.lstrip("-").isdecimal()
 
 
-def given_tags(row: Row, names: Sequence[str], *, count: int) -> list[str] | None:
+def given_tags(
+    row: Row, names: Sequence[str], *, count: int, tag_names: Sequence[str] = ()
+) -> list[str] | None:
     """The tags of ``count`` words that are to be tagged; None where there are none.
 
-    Public copies write ``ner_tags`` as numbers whose meaning they keep elsewhere: those are no tags.
+    Public copies write ``ner_tags`` as numbers whose meaning they keep elsewhere: those are no tags, unless
+    ``tag_names`` says what they mean.
 
     Raises:
         UserError: if there are not as many.
@@ -151,7 +185,7 @@ def given_tags(row: Row, names: Sequence[str], *, count: int) -> list[str] | Non
         value = structured(row.fields.get(name))
         if is_missing(value):
             continue
-        tags = words_in(row, name)
+        tags = named_tags(words_in(row, name), tag_names, place=row.place)
         if tags and all(map(is_number, tags)):
             continue
         if len(tags) != count:

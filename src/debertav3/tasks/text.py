@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from .labels import (
     shares_in,
 )
 from .metrics import MetricName
-from .rows import Row, column_of, is_missing, structured
+from .rows import Row, column_of, first_of, is_missing, structured
 from .scorers import LabelScorer, Scorer, SetScorer, ValueScorer
 from .tables import read_table
 from .task import Example, Task, kept_examples
@@ -65,7 +65,7 @@ class TextTask(Task):
         needs = ", ".join([*self.columns[0], self.label_column[0]])
         return kept_examples(examples, unlabelled, source=source, needs=needs, empty=empty)
 
-    def _example(self, row: Row, texts: tuple[str, ...], value: Any) -> Example:
+    def _example(self, row: Row, texts: tuple[str, ...], value: object) -> Example:
         """An example; a distribution as label is kept beside its commonest label."""
         value = structured(value)
         if self.target != "one-label" or not isinstance(value, Mapping):
@@ -73,13 +73,13 @@ class TextTask(Task):
         shares = {self._name(row, name): share for name, share in shares_in(row, value).items()}
         return Example(texts=texts, label=max(shares, key=lambda name: shares[name]), shares=shares)
 
-    def _is_unlabelled(self, value: Any) -> bool:
+    def _is_unlabelled(self, value: object) -> bool:
         """Whether there is no gold label; the empty text of a row with none of several labels is one."""
         if is_missing(value):
             return self.target != "several-labels" or not isinstance(value, str)
         return self.target == "one-label" and is_no_gold(value, marks=self.no_gold)
 
-    def _label(self, row: Row, value: Any) -> Any:
+    def _label(self, row: Row, value: object) -> object:
         if self.target == "number":
             return self._number(row, value)
         if self.target == "several-labels":
@@ -87,7 +87,7 @@ class TextTask(Task):
             return tuple(sorted({self._name(row, part) for part in parts}))
         return self._name(row, value)
 
-    def _number(self, row: Row, value: Any) -> float:
+    def _number(self, row: Row, value: object) -> float:
         found = number(value, what=f"{row.place}: the label")
         if found == _LEFT_OUT:
             raise UserError(
@@ -96,7 +96,7 @@ class TextTask(Task):
             )
         return found
 
-    def _name(self, row: Row, value: Any) -> str:
+    def _name(self, row: Row, value: object) -> str:
         text = label_text(value)
         if not self.label_sets:
             return text
@@ -122,7 +122,7 @@ class TextTask(Task):
                 return names
         if self.label_sets:
             sets = " or ".join("/".join(names) for names in self.label_sets)
-            raise UserError(f"{source}: labels {', '.join(sorted(seen))} do not go together; need {sets}.")
+            raise UserError(f"{source}: labels {first_of(sorted(seen))} do not go together; need {sets}.")
         return tuple(sorted(seen, key=natural))
 
     def check_dev(self, examples: Sequence[Example], labels: Sequence[str], *, source: str) -> None:
@@ -130,7 +130,7 @@ class TextTask(Task):
         unknown = sorted(_all_names(examples).keys() - set(labels))
         if self.target != "number" and unknown:
             raise UserError(
-                f"{source}: label {unknown[0]!r} does not occur in training, which has {', '.join(labels)}."
+                f"{source}: label {unknown[0]!r} does not occur in training, which has {first_of(labels)}."
             )
 
     def scorer(self, labels: Sequence[str]) -> Scorer:
@@ -143,7 +143,7 @@ class TextTask(Task):
         self, train: Sequence[Example], dev: Sequence[Example], *, labels: Sequence[str]
     ) -> dict[str, float]:
         """Always the commonest label, the labels that more than half of the rows have, or the mean."""
-        always: Any
+        always: object
         if self.target == "number":
             always = float(np.mean([example.label for example in train]))
         else:

@@ -3,11 +3,11 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 import tokenizers
 
 from ..errors import UserError
+from ..json_types import JsonMapping
 from .engines import Engine, SentencePieceEngine, TokenizersEngine
 from .folder import JSON_FILE, MODEL_FILE, TokenizerFiles
 from .recipe import (
@@ -44,11 +44,11 @@ def open_engine(files: TokenizerFiles, *, compat: Compat, num_threads: int) -> t
         vocabulary = model.scored_pieces()
     else:
         content = _unigram_content(files)
-        vocabulary = _vocabulary(content, files.place)
+        vocabulary = _vocabulary(files)
         specials = _specials(files, [piece for piece, _ in vocabulary])
         if compat == "exact":
             _check_text_settings(content, files)
-            return TokenizersEngine(_open_json(content, vocabulary, specials, files.place)), specials
+            return TokenizersEngine(_open_json(files, vocabulary, specials)), specials
     return TokenizersEngine(for_text(transformers5_tokenizer(vocabulary, specials, text), specials)), specials
 
 
@@ -85,7 +85,7 @@ def _check_vocabularies(files: TokenizerFiles, pieces: list[str]) -> None:
     """Refuse a ``tokenizer.json`` beside the model that holds another vocabulary."""
     if files.tokenizer_json is None:
         return
-    theirs = [piece for piece, _ in _vocabulary(_unigram_content(files), files.place)]
+    theirs = [piece for piece, _ in _vocabulary(files)]
     if theirs != pieces:
         differing = next(
             (number for number, (a, b) in enumerate(zip(theirs, pieces, strict=False)) if a != b),
@@ -98,7 +98,7 @@ def _check_vocabularies(files: TokenizerFiles, pieces: list[str]) -> None:
         )
 
 
-def _unigram_content(files: TokenizerFiles) -> Mapping[str, Any]:
+def _unigram_content(files: TokenizerFiles) -> JsonMapping:
     content = files.tokenizer_json or {}
     model = content.get("model")
     kind = model.get("type", "nameless") if isinstance(model, Mapping) else "nameless"
@@ -110,17 +110,19 @@ def _unigram_content(files: TokenizerFiles) -> Mapping[str, Any]:
     return content
 
 
-def _vocabulary(content: Mapping[str, Any], place: str) -> list[tuple[str, float]]:
+def _vocabulary(files: TokenizerFiles) -> list[tuple[str, float]]:
     try:
-        return [(str(piece), float(score)) for piece, score in content["model"]["vocab"]]
+        return [(str(piece), float(score)) for piece, score in _unigram_content(files)["model"]["vocab"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{place}/{JSON_FILE} has no readable vocabulary. Fetch the file again.") from error
+        raise UserError(
+            f"{files.place}/{JSON_FILE} has no readable vocabulary. Fetch the file again."
+        ) from error
 
 
-def _check_text_settings(content: Mapping[str, Any], files: TokenizerFiles) -> None:
+def _check_text_settings(content: Mapping[str, object], files: TokenizerFiles) -> None:
     """Refuse a ``tokenizer.json`` that does not do what ``tokenizer_config.json`` asks for."""
     text, said = files.settings.text, json.dumps([content.get("normalizer"), content.get("pre_tokenizer")])
-    of_deberta = (files.settings.class_name or "").startswith("DebertaV2")
+    of_deberta = _names_deberta(files)
     for name, is_asked, is_done in (
         ("do_lower_case is true", text.lowercase, '"Lowercase"' in said),
         ("split_by_punct is true", text.splits_punctuation, '"Punctuation"' in said),
@@ -137,11 +139,13 @@ def _check_text_settings(content: Mapping[str, Any], files: TokenizerFiles) -> N
             )
 
 
-def _open_json(
-    content: Mapping[str, Any], vocabulary: Pieces, specials: SpecialTokens, place: str
-) -> tokenizers.Tokenizer:
+def _names_deberta(files: TokenizerFiles) -> bool:
+    return (files.settings.class_name or "").startswith("DebertaV2")
+
+
+def _open_json(files: TokenizerFiles, vocabulary: Pieces, specials: SpecialTokens) -> tokenizers.Tokenizer:
     """The tokenizer of a ``tokenizer.json``, without the padding and truncation that it was saved with."""
-    roles = set(specials.names.values())
+    content, roles = _unigram_content(files), set(specials.names.values())
     complete = {
         **content,
         "model": {**content["model"], "vocab": without_specials(vocabulary, specials)},
@@ -156,30 +160,47 @@ def _open_json(
     try:
         tokenizer = tokenizers.Tokenizer.from_str(json.dumps(complete))
     except Exception as error:  # the library raises nothing narrower
-        raise UserError(f"{place}/{JSON_FILE} cannot be read ({error}). Fetch the file again.") from error
+        message = f"{files.place}/{JSON_FILE} cannot be read ({error}). Fetch the file again."
+        raise UserError(message) from error
     check_numbers(tokenizer, specials)
-    _check_template(tokenizer, specials, place)
+    if content.get("post_processor") is None and (files.settings.class_name is None or _names_deberta(files)):
+        tokenizer.post_processor = _template(
+            specials
+        )  # the class adds it, as files of transformers 5.3 expect
+    _check_template(tokenizer, specials, files)
     return tokenizer
 
 
-def _specials(files: TokenizerFiles, pieces: list[str]) -> SpecialTokens:
-    return SpecialTokens.resolve(
-        pieces=pieces,
-        names=files.settings.names,
-        added=files.added,
-        place=files.place,
-        matching=files.matching,
-        unnumbered=files.settings.unnumbered,
+def _template(specials: SpecialTokens) -> tokenizers.processors.TemplateProcessing:
+    """DeBERTa's special tokens around one text or two."""
+    cls, sep = specials.names["cls_token"], specials.names["sep_token"]
+    return tokenizers.processors.TemplateProcessing(
+        single=f"{cls}:0 $A:0 {sep}:0",
+        pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
+        special_tokens=[(cls, specials.ids["cls_token"]), (sep, specials.ids["sep_token"])],
     )
 
 
-def _check_template(tokenizer: tokenizers.Tokenizer, specials: SpecialTokens, place: str) -> None:
+def _specials(files: TokenizerFiles, pieces: list[str]) -> SpecialTokens:
+    try:
+        return SpecialTokens.resolve(
+            pieces=pieces,
+            names=files.settings.names,
+            added=files.added,
+            matching=files.matching,
+            unnumbered=files.settings.unnumbered,
+        )
+    except UserError as error:
+        raise UserError(f"{files.place}: {error}") from error
+
+
+def _check_template(tokenizer: tokenizers.Tokenizer, specials: SpecialTokens, files: TokenizerFiles) -> None:
     """Refuse a file that puts other special tokens around texts than DeBERTa's."""
     cls_id, sep_id = specials.ids["cls_token"], specials.ids["sep_token"]
     plain = tokenizer.encode("a", add_special_tokens=False).ids
     got, need = tokenizer.encode("a", "a").ids, [cls_id, *plain, sep_id, *plain, sep_id]
     if got != need:
         raise UserError(
-            f"{place}/{JSON_FILE} encodes a pair as {got}, need [CLS] a [SEP] b [SEP] = {need}. "
+            f"{files.place}/{JSON_FILE} encodes a pair as {got}, need [CLS] a [SEP] b [SEP] = {need}. "
             "For other templates use transformers.AutoTokenizer."
         )

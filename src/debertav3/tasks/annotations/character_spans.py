@@ -8,13 +8,16 @@ doccano's JSONL (``label`` or ``labels`` with ``[start, end, "PER"]``, relation 
 from collections.abc import Iterator
 from typing import Any
 
+from ...json_types import JsonObject
 from ..notes import Notes
-from ..rows import is_missing, structured
+from ..rows import is_missing, python_list, structured
 from .format import Marked, RowFormat
 from .marks import ENTITIES, TEXT, Fields, are_marks, read_marks
 
 _TEXTS = (TEXT, "data", "sentence", "content", "document")
 _COLUMNS = (ENTITIES, "label", "labels", "spans", "ents", "annotations", "gold_label", "tags")
+_MARKS_ALONE = (ENTITIES, "spans", "ents")
+"""Columns that hold nothing else."""
 _CLASSES = ("label", "labels", "gold_label", "class", "category", "target")
 
 
@@ -22,10 +25,12 @@ def _fits(fields: Fields) -> bool | None:
     text = next((name for name in _TEXTS if isinstance(fields.get(name), str)), None)
     if text is None:
         return False
-    cells = {name: structured(fields[name]) for name in _COLUMNS if not is_missing(fields.get(name))}
+    cells = {
+        name: python_list(structured(fields[name])) for name in _COLUMNS if not is_missing(fields.get(name))
+    }
     if any(not isinstance(cells.get(name, []), list | dict) for name in _CLASSES):
         return False  # a class, and entities only as further information
-    if any(are_marks(cell) for cell in cells.values()):
+    if any(are_marks(cell) or (cell == [] and name in _MARKS_ALONE) for name, cell in cells.items()):
         return True
     is_open = any(cell == [] for cell in cells.values()) or any(
         name in fields and fields[name] is None for name in _COLUMNS
@@ -33,7 +38,7 @@ def _fits(fields: Fields) -> bool | None:
     return None if is_open else False
 
 
-def _read(fields: Fields, place: str, notes: Notes) -> Iterator[dict[str, Any]]:
+def _read(fields: Fields, place: str, notes: Notes) -> Iterator[JsonObject]:
     row = dict(fields)
     text_column = next((name for name in _TEXTS if isinstance(row.get(name), str)), None)
     if text_column is None:
@@ -42,7 +47,7 @@ def _read(fields: Fields, place: str, notes: Notes) -> Iterator[dict[str, Any]]:
     text = row.pop(text_column)
     entries: list[Any] | None = None
     for name in _COLUMNS:
-        cell = structured(row.get(name))
+        cell = python_list(structured(row.get(name)))
         if are_marks(cell) or cell == []:
             entries = [*(entries or []), *cell]
             del row[name]
@@ -52,7 +57,7 @@ def _read(fields: Fields, place: str, notes: Notes) -> Iterator[dict[str, Any]]:
     yield {TEXT: text, **row, ENTITIES: marks}
 
 
-def _write_doccano(marked: Marked) -> dict[str, Any]:
+def _write_doccano(marked: Marked) -> JsonObject:
     """A line for doccano's import "JSONL" of sequence labelling, with its usual column names."""
     return {TEXT: marked.text, **marked.others, "label": [list(mark) for mark in marked.marks]}
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ...errors import UserError
+from ...json_types import JsonObject
 from ..labels import label_text
 from ..rows import is_missing
 from ..source_file import ReadOptions
@@ -23,10 +24,23 @@ _TAG_NAME = re.compile(r"tags?|ner([ _-]?tags?)?|labels?|iob2?|bio|entity|ne", r
 _LOOKED_AT = 100
 _LONGEST_ID = 40
 
-Rows = Iterable[tuple[str, dict[str, Any]]]
+Rows = Iterable[tuple[str, JsonObject]]
 
 
-def grouped(rows: Rows, options: ReadOptions) -> Iterator[tuple[str, dict[str, Any]]]:
+def refuse_word_columns(options: ReadOptions, source: str) -> None:
+    """Refuse columns of words and tags that the user says of a file that has none.
+
+    Raises:
+        UserError: if they are said.
+    """
+    if options.word_column is not None or options.tag_column is not None:
+        raise UserError(
+            f"--word-column and --tag-column are for files with one word a line or row; {source} is none. "
+            "Leave them out."
+        )
+
+
+def grouped(rows: Rows, options: ReadOptions, *, source: str) -> Iterator[tuple[str, JsonObject]]:
     """Rows as they are, or those of each sentence as one with ``tokens`` and ``ner_tags``.
 
     Raises:
@@ -41,6 +55,7 @@ def grouped(rows: Rows, options: ReadOptions) -> Iterator[tuple[str, dict[str, A
             names = None
     rest = itertools.chain(head, stream)
     if names is None:
+        refuse_word_columns(options, source)
         for where, fields in rest:
             yield where, fields
         return
@@ -95,9 +110,9 @@ def _are_words(rows: Sequence[Fields], sentence: str, word: str, tag: str | None
 
 def _joined(
     rows: Sequence[tuple[str, Fields]], sentence: str, word: str, tag: str | None
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, JsonObject]:
     where, first = rows[0]
-    row: dict[str, Any] = {
+    row: JsonObject = {
         sentence: first.get(sentence),
         "tokens": [label_text(one[word]) for _, one in rows],
     }

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
-from ..tasks.columns import Columns, texts_of
-from ..tasks.labels import LABEL_COLUMNS, NO_GOLD, is_no_gold
-from ..tasks.rows import Row, structured
-from ..tasks.scorers import Scorer
-from ..tasks.source_file import AS_FOUND, ReadOptions
-from .predictor import TEMPLATE, Predictor
+from ...errors import UserError
+from ...tasks.annotations.format import Marked
+from ...tasks.columns import Columns, texts_of
+from ...tasks.labels import LABEL_COLUMNS, NO_GOLD, is_no_gold
+from ...tasks.rows import Row, structured
+from ...tasks.scorers import Scorer
+from ...tasks.source_file import AS_FOUND, ReadOptions
+from ..predictor import TEMPLATE, Predictor
 
 
 class Example(NamedTuple):
@@ -100,6 +102,14 @@ class FileTask(ABC):
     @abstractmethod
     def answer(self, examples: Sequence[Example]) -> list[Result]:
         """Answer many rows that have a text, in their order."""
+
+    def marked(self, row: Row, prediction: Any, scores: Any) -> Marked | None:
+        """A row and its answer for an annotation tool; None for a row without a text.
+
+        Raises:
+            UserError: if the task does not mark anything in texts.
+        """
+        raise UserError(f"--as is for task ner, which finds entities, not {self.name}. Leave it out.")
 
     def texts(self, row: Row) -> tuple[str, ...] | None:
         """The text or texts of a row; None if one is empty.
