@@ -212,6 +212,12 @@ def test_columns_of_words_mean_nothing_where_rows_have_names(tmp_path: Path, row
         TaggingTask(name="ner", options=ReadOptions(tag_column="2")).read(path)
 
 
+def test_lists_as_numpy_prints_them_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "tokens,ner_tags\n\"['Oslo' 'shines']\",\"['B-LOC' 'O']\"\n")
+    with pytest.raises(UserError, match=r"line 2: tokens .* is a list as numpy prints it\. Save lists"):
+        TASKS["ner"].read(path)
+
+
 def test_two_columns_of_tags_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path / "a.conll", "Anna\tB-PER\tO\nBerg\tI-PER\tB-LOC\n\n")
     (found,) = TASKS["ner"].read(path)

@@ -17,8 +17,8 @@ from .terminal import wrote
 logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    from ..inference.answerers import Answerer, TaskPlan
-    from ..inference.row_answers import AnswerOptions
+    from ..inference.files.row_answers import AnswerOptions
+    from ..inference.files.workers import Answerer, TaskPlan
     from ..tasks.columns import Columns
     from ..tasks.source_file import ReadOptions
 
@@ -194,8 +194,8 @@ def predict(
 
     Example: debertav3 predict nli --model models/nano --data pairs.jsonl --out answers.jsonl
     """
-    from ..inference.files import check_run, predict_file
-    from ..inference.row_answers import AnswerOptions
+    from ..inference.files.predict import check_run, predict_file
+    from ..inference.files.row_answers import AnswerOptions
     from ..tasks.preannotations import tool_named
 
     tool = None if as_tool is None else tool_named(as_tool)
@@ -285,8 +285,8 @@ def evaluate(
         overwrite=overwrite,
     )
     from ..files import replacing_text
-    from ..inference.files import evaluate_file, to_json
-    from ..inference.row_answers import AnswerOptions
+    from ..inference.files.predict import evaluate_file, to_json
+    from ..inference.files.row_answers import AnswerOptions
 
     options = AnswerOptions(
         candidate_labels=_candidates(task, labels),
@@ -330,8 +330,8 @@ def _plan(
 ) -> "TaskPlan":
     """How to open a task over a file; mistakes in either are reported before torch is loaded."""
     from ..files.named_sets import DATASETS_PREFIX
-    from ..inference.answerers import TaskPlan
-    from ..inference.row_answers import FILE_TASKS
+    from ..inference.files.row_answers import FILE_TASKS
+    from ..inference.files.workers import TaskPlan
     from ..tasks.annotations.brat import is_brat
     from ..tasks.columns import find_columns
     from ..tasks.formats import CONLL
@@ -390,11 +390,11 @@ def _read_options(word_column: str | None, tag_column: str | None, tag_names: st
 
 def _answerer(plan: "TaskPlan", *, workers: int, use_ray: bool) -> "Answerer | None":
     if use_ray:
-        from ..inference.ray_workers import RayWorkers
+        from ..inference.files.ray import RayWorkers
 
         return RayWorkers(plan, num_workers=workers)
     if workers > 1:
-        from ..inference.answerers import WorkerProcesses
+        from ..inference.files.workers import WorkerProcesses
 
         return WorkerProcesses(plan, num_workers=workers)
     return None

@@ -13,7 +13,7 @@ from .formats import CONLL
 from .labels import SEVERAL_SEPARATOR, is_named_flags
 from .metrics import MetricName
 from .ranking import RankingTask
-from .rows import Row, is_missing, listed, shortened, structured
+from .rows import Row, is_missing, listed, python_list, shortened, structured
 from .source_file import AS_FOUND, ReadOptions
 from .tables import read_table
 from .tagging import TaggingTask, is_marked_text
@@ -118,9 +118,8 @@ def _marks_entities(row: Row, text_column: str | None) -> bool:
     """Whether a row has a text with entities, or words and tags under the usual names, and no class."""
     if is_marked_text(row):
         return not any(name in row.fields for name in _LABEL_NAMES)
-    return text_column is None and all(
-        isinstance(row.fields.get(name), list) for name in ("tokens", "ner_tags")
-    )
+    cells = [python_list(structured(row.fields.get(name))) for name in ("tokens", "ner_tags")]
+    return text_column is None and all(isinstance(cell, list) for cell in cells)
 
 
 def named_columns(task: Task) -> dict[str, str]:

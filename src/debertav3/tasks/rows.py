@@ -1,7 +1,9 @@
 """One row of labelled data, and one value out of it, checked: an error names the row and its column."""
 
+import ast
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -102,6 +104,25 @@ def structured(value: object) -> Any:
     return value
 
 
+def python_list(value: Any) -> Any:
+    """A list that a cell of a table holds in Python's spelling, as pandas writes it; anything else as it is.
+
+    Raises:
+        UserError: for a list as numpy prints it, without commas, whose parts Python would join.
+    """
+    if not isinstance(value, str) or not re.fullmatch(r"\s*\[\s*(['\"({\[]|-?\d).*\]\s*", value, re.DOTALL):
+        return value
+    if re.search(r"""(?<=['"])\s+(?=['"])""", value) and "," not in value:
+        raise UserError(
+            f"{shortened(value)} is a list as numpy prints it. Save lists, not arrays, as JSON lines."
+        )
+    try:
+        found = ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return value
+    return found if isinstance(found, list) else value
+
+
 def list_in(row: Row, names: Sequence[str], *, least: int = 1) -> list[str]:
     """The texts of a column that holds a list, in a table as JSON.
 
@@ -127,7 +148,10 @@ def words_in(row: Row, column: str) -> list[str]:
     Raises:
         UserError: if there is something else in the column.
     """
-    values = structured(row.fields[column])
+    try:
+        values = python_list(structured(row.fields[column]))
+    except UserError as error:
+        raise UserError(f"{row.place}: {column} {error}") from None
     if isinstance(values, str):
         return values.split()
     if not isinstance(values, list | tuple):

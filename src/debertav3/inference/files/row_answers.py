@@ -7,11 +7,11 @@ A task says what it reads in a row, which `Predictor` method answers, and what c
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..data.probabilities import LIKELY
-from ..errors import UserError
-from ..tasks import choice
-from ..tasks.columns import PAIR_COLUMNS, SENTENCE_COLUMNS, TEXT_COLUMNS, texts_of
-from ..tasks.labels import (
+from ...data.probabilities import LIKELY
+from ...errors import UserError
+from ...tasks import choice
+from ...tasks.columns import PAIR_COLUMNS, SENTENCE_COLUMNS, TEXT_COLUMNS, texts_of
+from ...tasks.labels import (
     LABEL_COLUMNS,
     find_label,
     nli_label,
@@ -20,8 +20,8 @@ from ..tasks.labels import (
     right_indices,
     several,
 )
-from ..tasks.rows import Row, is_missing, list_in
-from ..tasks.scorers import (
+from ...tasks.rows import Row, is_missing, list_in
+from ...tasks.scorers import (
     ChoiceScorer,
     LabelScorer,
     NLIScorer,

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
-from ..errors import UserError
-from ..tasks.annotations.format import Marked
-from ..tasks.columns import Columns, texts_of
-from ..tasks.labels import LABEL_COLUMNS, NO_GOLD, is_no_gold
-from ..tasks.rows import Row, structured
-from ..tasks.scorers import Scorer
-from ..tasks.source_file import AS_FOUND, ReadOptions
-from .predictor import TEMPLATE, Predictor
+from ...errors import UserError
+from ...tasks.annotations.format import Marked
+from ...tasks.columns import Columns, texts_of
+from ...tasks.labels import LABEL_COLUMNS, NO_GOLD, is_no_gold
+from ...tasks.rows import Row, structured
+from ...tasks.scorers import Scorer
+from ...tasks.source_file import AS_FOUND, ReadOptions
+from ..predictor import TEMPLATE, Predictor
 
 
 class Example(NamedTuple):

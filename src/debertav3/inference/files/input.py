@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
-from ..files import sha256_of_bytes
-from ..tasks.formats import CONLL, PARQUET
-from ..tasks.rows import Row
-from ..tasks.tables import Reading, read_table
-from ..tasks.typed_tables import open_parquet
+from ...errors import UserError
+from ...files import sha256_of_bytes
+from ...tasks.formats import CONLL, PARQUET
+from ...tasks.rows import Row
+from ...tasks.tables import Reading, read_table
+from ...tasks.typed_tables import open_parquet
 from .row_answers import Example, FileTask
 
 if TYPE_CHECKING:
