@@ -50,7 +50,7 @@ def examine(checkpoint: str | Path | Checkpoint) -> Diagnosis:
     return diagnosis
 
 
-def family_of(raw: Mapping[str, Any]) -> str:
+def family_of(raw: Mapping[str, object]) -> str:
     """Return the layout that a checked configuration describes."""
     config = EncoderConfig.from_dict(raw)
     if config.conv_kernel_size:
@@ -85,7 +85,7 @@ def _v1(path: str) -> Diagnosis:
 
 
 def _examine_keys(
-    diagnosis: Diagnosis, raw: Mapping[str, Any], stored: Mapping[str, files.StoredTensor]
+    diagnosis: Diagnosis, raw: Mapping[str, object], stored: Mapping[str, files.StoredTensor]
 ) -> None:
     wanted = _wanted_shapes(diagnosis, raw, stored)
     optional = keys.table_key("position_embeddings")
@@ -121,7 +121,7 @@ def _examine_keys(
 
 
 def _wanted_shapes(
-    diagnosis: Diagnosis, raw: Mapping[str, Any], stored: Mapping[str, files.StoredTensor]
+    diagnosis: Diagnosis, raw: Mapping[str, object], stored: Mapping[str, files.StoredTensor]
 ) -> dict[str, tuple[int, ...]]:
     """The tensors that the configured encoder and the heads found should have."""
     layers, configured = keys.count_layers(stored), EncoderConfig.from_dict(raw).num_hidden_layers

@@ -67,7 +67,7 @@ class Checkpoint:
             )
         )
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return Checkpoint, (self.folder,)
 
     def __repr__(self) -> str:

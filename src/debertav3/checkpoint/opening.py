@@ -61,7 +61,7 @@ def open_model(
     dtype: torch.dtype = torch.float32,
     new_head: bool = False,
     keeps_int8: bool = False,
-    **config_overrides: Any,
+    **config_overrides: object,
 ) -> OpenedModel[Model]:
     """Open a checkpoint as one of our models, on the CPU and in evaluation mode.
 
@@ -100,7 +100,7 @@ def open_model(
 
 
 def expected_shapes(
-    head: type[PreTrainedModel], config: DebertaV2Config, **arguments: Any
+    head: type[PreTrainedModel], config: DebertaV2Config, **arguments: object
 ) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a model's tensors without allocating them; tied ones are left out."""
     with torch.device("meta"):
@@ -114,7 +114,7 @@ def expected_shapes(
 
 def check_body(
     folder: ModelFolder,
-    raw: Mapping[str, Any],
+    raw: Mapping[str, object],
     stored: Mapping[str, files.StoredTensor],
     *,
     delta_suffices: bool = False,

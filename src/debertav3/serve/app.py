@@ -61,7 +61,7 @@ def create_app(
     return _app_of(service, keys=keys or Keys(), origins=origins)
 
 
-def openapi_document() -> dict[str, Any]:
+def openapi_document() -> dict[str, object]:
     """What ``/openapi.json`` gives, without a model."""
     return _app_of(
         Service({}, limits=Limits(), log=RequestLog(stream=None)), keys=Keys(), origins=()

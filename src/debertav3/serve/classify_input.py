@@ -79,7 +79,7 @@ def _is_raw(body: VllmClassify | VllmScore) -> bool:
     return body.use_activation is False or body.activation is False
 
 
-async def vllm_classify(call: Call, body: VllmClassify) -> dict[str, Any]:
+async def vllm_classify(call: Call, body: VllmClassify) -> dict[str, object]:
     """Answer `VllmClassify`: probabilities in the order of the head's labels."""
     model = call.use("classify")
     given = body.input
@@ -122,7 +122,7 @@ def _classify_ids(model: ServedModel, rows: list[list[int]], *, raw: bool, limit
     ]
 
 
-async def infinity_classify(call: Call, body: InfinityClassify) -> dict[str, Any]:
+async def infinity_classify(call: Call, body: InfinityClassify) -> dict[str, object]:
     """Answer `InfinityClassify`: labels by falling score."""
     model = call.use("classify")
     call.check_inputs(len(body.input))
@@ -136,7 +136,7 @@ async def infinity_classify(call: Call, body: InfinityClassify) -> dict[str, Any
     }
 
 
-async def jina_classify(call: Call, body: JinaClassify) -> dict[str, Any]:
+async def jina_classify(call: Call, body: JinaClassify) -> dict[str, object]:
     """Answer `JinaClassify` by entailment."""
     model = call.use("zero-shot")
     call.check_inputs(len(body.input) * len(body.labels))
@@ -160,7 +160,7 @@ async def jina_classify(call: Call, body: JinaClassify) -> dict[str, Any]:
     return {"usage": usage(call.num_tokens), "data": data}
 
 
-async def vllm_score(call: Call, body: VllmScore) -> dict[str, Any]:
+async def vllm_score(call: Call, body: VllmScore) -> dict[str, object]:
     """Answer `VllmScore`."""
     model = call.use("rerank")
     first, second = _both_sides(body)

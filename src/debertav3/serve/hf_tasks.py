@@ -82,7 +82,7 @@ async def predict_or_infer(call: Call, body: Predict) -> Any:
     return await infer(call, HubTask.model_validate({"inputs": body.inputs}))
 
 
-async def text_classification(call: Call, body: HubTask) -> list[Any]:
+async def text_classification(call: Call, body: HubTask) -> list[object]:
     """A list of labels for each text; clients of this API take the first list of the answer."""
     model = call.use("classify")
     asked = body.parameters or Parameters()
@@ -137,7 +137,7 @@ async def token_classification(call: Call, body: HubTask) -> list[Any]:
     call.check_inputs(len(texts))
     ignored = set(["O"] if asked.ignore_labels is None else asked.ignore_labels)
     strategy = asked.aggregation_strategy or "simple"
-    rows: list[list[Any]]
+    rows: list[list[object]]
     if strategy == "none":
         tags = await call.answer(model.steps.tag_tokens(texts))
         rows = [[tag for tag in own if tag["entity"] not in ignored] for own in tags]
@@ -170,7 +170,7 @@ async def question_answering(call: Call, body: HubTask) -> Any:
     return spans if top_k > 1 else spans[0]
 
 
-async def fill_mask(call: Call, body: HubTask) -> list[Any]:
+async def fill_mask(call: Call, body: HubTask) -> list[object]:
     """Candidates of the mask; for several masks or texts lists of them."""
     model = call.use("fill-mask")
     asked = body.parameters or Parameters()
@@ -190,7 +190,7 @@ def _texts(body: HubTask) -> list[str]:
     raise Refusal("invalid", "inputs must be a text or a list of texts.")
 
 
-TASKS: dict[str, Callable[[Call, HubTask], Awaitable[Any]]] = {
+TASKS: dict[str, Callable[[Call, HubTask], Awaitable[object]]] = {
     "text-classification": text_classification,
     "zero-shot-classification": zero_shot,
     "token-classification": token_classification,
@@ -199,7 +199,7 @@ TASKS: dict[str, Callable[[Call, HubTask], Awaitable[Any]]] = {
 }
 """By the Hub's name of the task."""
 
-EXAMPLES: dict[str, dict[str, Any]] = {
+EXAMPLES: dict[str, dict[str, object]] = {
     "zero-shot-classification": {
         "inputs": "A man is playing a guitar on stage.",
         "parameters": {"candidate_labels": ["music", "sports"]},

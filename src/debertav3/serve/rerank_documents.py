@@ -35,12 +35,12 @@ class RerankAnswer(Compatible):
 
     id: str | None = None
     model: str | None = None
-    results: list[dict[str, Any]]
-    usage: dict[str, Any] | None = None
-    meta: dict[str, Any] | None = None
+    results: list[dict[str, object]]
+    usage: dict[str, object] | None = None
+    meta: dict[str, object] | None = None
 
 
-async def cohere_v1(call: Call, body: RerankDocuments) -> dict[str, Any]:
+async def cohere_v1(call: Call, body: RerankDocuments) -> dict[str, object]:
     """``/rerank`` and ``/v1/rerank``: Cohere v1, Jina, vLLM and infinity.
 
     Documents come with the results unless ``return_documents`` is false, as with Jina and vLLM; as plain

@@ -245,7 +245,7 @@ class Call:
         self.lengths += [len(one.input_ids) for one in encodings]
         self.truncated += [one.is_truncated for one in encodings]
 
-    async def off_the_loop(self, work: Callable[..., Any], *args: Any) -> Any:
+    async def off_the_loop(self, work: Callable[..., object], *args: object) -> Any:
         """Call a function on the tokenizing thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.service.tokenizing, work, *args)
@@ -258,7 +258,7 @@ class _Known:
     answer: Any
 
 
-def _begin(steps: Steps[Any]) -> list[Encoding] | _Known:
+def _begin(steps: Steps[object]) -> list[Encoding] | _Known:
     """Start a task: its inputs."""
     try:
         return next(steps)

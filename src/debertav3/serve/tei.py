@@ -85,7 +85,7 @@ class Token(TypedDict):
 class Predictions(TypedDict):
     """The answers of all instances, in order."""
 
-    predictions: list[Any]
+    predictions: list[object]
 
 
 PredictAnswer = list[Prediction] | list[list[Prediction]]
@@ -200,7 +200,7 @@ def _count(body: Predict | Rerank) -> int:
     return len(body.inputs) if isinstance(body.inputs, list) and isinstance(body.inputs[0], list) else 1
 
 
-def info(call: Call) -> dict[str, Any]:
+def info(call: Call) -> dict[str, object]:
     """What TEI's ``GET /info`` gives, of the first model, and ours: the names, heads and tasks of all."""
     service = call.service
     model = next(iter(service.models.values()))

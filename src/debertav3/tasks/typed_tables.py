@@ -97,7 +97,7 @@ def read_xlsx(file: SourceFile) -> Found:
                 yield f"row {number}", fields
 
 
-def cell_text(value: Any) -> Any:
+def cell_text(value: object) -> Any:
     """A cell of a spreadsheet as the text that a CSV file has in its place; lists as they are."""
     if isinstance(value, list | dict):
         return value

@@ -143,7 +143,7 @@ def stock(model: Any) -> Contender:
     return Contender(STOCK, run)
 
 
-def stock_exports(model: Any, *, threads: int) -> list[Contender]:
+def stock_exports(model: object, *, threads: int) -> list[Contender]:
     """ONNX Runtime and OpenVINO on what transformers' exporters make of its own model, where installed.
 
     Args:

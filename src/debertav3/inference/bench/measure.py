@@ -66,13 +66,13 @@ class Figure:
 class BenchReport:
     """Everything that was measured."""
 
-    machine: dict[str, Any]
+    machine: dict[str, object]
     model: str
     rounds: int
     matmul_gflops: float
     figures: list[Figure] = field(default_factory=list)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return asdict(self)
 
@@ -163,7 +163,7 @@ def read_shapes(text: str) -> tuple[Shape, ...]:
     return tuple(shapes)
 
 
-def _machine() -> dict[str, Any]:
+def _machine() -> dict[str, object]:
     name = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:

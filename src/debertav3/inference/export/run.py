@@ -111,7 +111,7 @@ def export_model(checkpoint: str | Path | Checkpoint, target: str | Path, config
     return read_exported(Checkpoint.open(target))
 
 
-def head_to_export(raw: Mapping[str, Any], *, task: str | None, place: str) -> str:
+def head_to_export(raw: Mapping[str, object], *, task: str | None, place: str) -> str:
     """Which head a checkpoint is exported with: see `head_for`; a bare encoder also goes.
 
     Raises:
@@ -131,7 +131,7 @@ def _finish(
     config: ExportConfig,
     *,
     trained: Trained,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Verify the graph, then shrink it and check again; what the checks found."""
     logger.info("comparing what was written with the model")
     found = verify(_opened(folder), model, head=manifest.head, weights="fp32")
@@ -159,7 +159,7 @@ def _opened(folder: Path) -> Backend:
     return open_exported(read_exported(Checkpoint.open(folder)))
 
 
-def _described(found: Verification) -> dict[str, Any]:
+def _described(found: Verification) -> dict[str, object]:
     return {
         "shapes": [f"{size} x {length}" for size, length in found.shapes],
         "largest_difference": found.largest_difference,

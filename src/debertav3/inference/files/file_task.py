@@ -20,7 +20,7 @@ class Example(NamedTuple):
 
     inputs: Any
     """What the task's method of `Predictor` takes; None for a row without a text, which gets no answer."""
-    gold: Any
+    gold: object
     """The gold label in the form of the task's scorer; None where the row has none."""
     num_characters: int
     """How much text the model reads for it."""
@@ -59,9 +59,9 @@ class AnswerOptions:
 class Result(NamedTuple):
     """What one row gets."""
 
-    prediction: Any
-    scores: Any
-    scored: Any
+    prediction: object
+    scores: object
+    scored: object
     """The prediction in the form of the scorer."""
 
 
@@ -103,7 +103,7 @@ class FileTask(ABC):
     def answer(self, examples: Sequence[Example]) -> list[Result]:
         """Answer many rows that have a text, in their order."""
 
-    def marked(self, row: Row, prediction: Any, scores: Any) -> Marked | None:
+    def marked(self, row: Row, prediction: object, scores: object) -> Marked | None:
         """A row and its answer for an annotation tool; None for a row without a text.
 
         Raises:

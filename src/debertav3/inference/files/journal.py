@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 class StoredAnswer(NamedTuple):
     """What one row got."""
 
-    prediction: Any
-    scores: Any
-    scored: Any
+    prediction: object
+    scores: object
+    scored: object
     """The prediction in the form of the scorer, for labelled rows."""
 
 
@@ -47,7 +47,7 @@ class Journal:
         """Whether an earlier run has left its answers."""
         return self.path.exists()
 
-    def begin(self, about: dict[str, Any]) -> None:
+    def begin(self, about: dict[str, object]) -> None:
         """Start over.
 
         Args:

@@ -71,7 +71,7 @@ def answer_chunk(task: FileTask, chunk: Chunk) -> list[StoredAnswer]:
     ]
 
 
-def rounded(value: Any) -> Any:
+def rounded(value: object) -> Any:
     """The same lists and dicts with their real numbers cut to six decimals, which is more than fp32 tells."""
     if isinstance(value, float):
         return round(value, _DIGITS)

@@ -44,7 +44,7 @@ def _cells(fields: Fields) -> JsonObject:
     return {name: structured(value) for name, value in fields.items() if name not in _BOOKKEEPING}
 
 
-def _is_choice(cell: Any) -> bool:
+def _is_choice(cell: object) -> bool:
     return isinstance(cell, Mapping) and isinstance(cell.get("choices"), list)
 
 
@@ -108,7 +108,7 @@ def _with_results(row: JsonObject, results: Sequence[Fields], place: str, notes:
     return _with_marks(row, regions, place, notes)
 
 
-def _choice(value: Fields, kind: str) -> Any:
+def _choice(value: Fields, kind: str) -> object:
     """What was chosen for a whole text: one name, several, or a number."""
     chosen = value.get("selected") if kind == "pairwise" else value.get(kind)
     return chosen[0] if isinstance(chosen, list) and len(chosen) == 1 else chosen
