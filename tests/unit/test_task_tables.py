@@ -9,7 +9,7 @@ import pytest
 import zstandard
 
 from debertav3.errors import UserError
-from debertav3.tasks.choice import race
+from debertav3.tasks.choice_forms import race
 from debertav3.tasks.names import TASKS
 from debertav3.tasks.rows import Row
 from debertav3.tasks.tables import expand, read_table

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import UserError
+from .python_cells import python_value
 
 
 class Row(NamedTuple):
@@ -84,13 +85,17 @@ def checked_text(value: Any, *, what: str) -> str:
 
 
 def structured(value: Any) -> Any:
-    """A list or object that a cell of a table holds as JSON text; anything else as it is."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
+    """A list or object that a cell of a table holds as JSON text, or as Python writes it; else the value."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{", "("):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return python_value(value)
+    except (ValueError, TypeError):  # TypeError: a list as the key of a dict
+        return value
 
 
 def list_in(row: Row, names: Sequence[str], *, least: int = 1) -> list[str]:
