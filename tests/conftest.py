@@ -1,11 +1,23 @@
 """Where the real data are: DEBERTAV3_DATA, or ../shared/data; tests that need them skip with a reason."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def package_logger() -> Iterator[None]:
+    """Commands run inside the test process set up the package's logger; each test gets it as it was."""
+    logger = logging.getLogger("debertav3")
+    level, handlers = logger.level, list(logger.handlers)
+    yield
+    logger.setLevel(level)
+    logger.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

@@ -123,13 +123,20 @@ def test_a_broken_record_and_a_missing_task_are_one_line(folder: Path) -> None:
         invoke(["--config", "some.yaml", "--out", "x"])
 
 
-def test_bad_data_are_told_before_torch_is_loaded(folder: Path) -> None:
+def test_bad_data_are_reported_before_torch_is_loaded(folder: Path) -> None:
+    with (folder / "rows.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"sentence": "no end\n')
     code = (
         "import sys; from debertav3.cli import main; sys.argv[1:] = ['finetune', 'sst2', '--model', 'model',"
-        "'--train', 'rows.jsonl', '--out', 'x', '--dry-run']\n"
+        "'--train', 'rows.jsonl', '--out', 'x']\n"
         "try: main()\nfinally: assert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=folder)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "rows.jsonl" in done.stderr
+    assert "line 13" in done.stderr
+    assert not (folder / "x").exists()
 
 
 def test_runs_of_compare_and_search_say_how_to_repeat_them(

@@ -482,18 +482,39 @@ def test_a_run_is_known_by_content(finished: Path, shards: Path, tmp_path: Path)
     shutil.copytree(finished, out)
     assert pretrain(TINY, moved, out, resume=True)
     for name, message in (
-        ("train/*.tokens", "changed since it was prepared"),
-        ("train/*.ends", r"made with another train/.*\.ends"),
-        ("tokenizer/tokenizer_config.json", r"made with another tokenizer_config\.json"),
+        ("train/*.tokens", r"train/.*\.tokens is damaged"),
+        ("train/*.ends", r"train/.*\.ends is damaged"),
+        ("tokenizer/tokenizer_config.json", "not the tokenizer that made these shards"),
     ):
         (path,) = list(moved.glob(name))[:1]
         content = path.read_bytes()
-        place = content.index(b"{") if name.endswith("json") else 0
-        changed = b"{ " + content[1:] if name.endswith("json") else bytes([content[place] ^ 1]) + content[1:]
-        path.write_bytes(changed)
+        path.write_bytes(b"{ " + content[1:] if name.endswith("json") else flipped(content))
         with pytest.raises(UserError, match=message):
             pretrain(TINY, moved, out, resume=True)
         path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("ending", "key"), [("tokens", "sha256"), ("ends", "ends_sha256")])
+def test_a_run_is_not_resumed_on_shards_prepared_from_other_data(
+    finished: Path, shards: Path, tmp_path: Path, ending: str, key: str
+) -> None:
+    other, out = tmp_path / "other", tmp_path / "out"
+    shutil.copytree(shards, other)
+    shutil.copytree(finished, out)
+    (path,) = list(other.glob(f"train/*.{ending}"))[:1]
+    path.write_bytes(flipped(path.read_bytes()))
+    index = json.loads((other / "index.json").read_text())
+    for row in index["splits"]["train"]:
+        if row["name"] == path.stem:
+            row[key] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (other / "index.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match=rf"made with another train/.*\.{ending}"):
+        pretrain(TINY, other, out, resume=True)
+
+
+def flipped(content: bytes) -> bytes:
+    """The same bytes but for the lowest bit of the first."""
+    return bytes([content[0] ^ 1]) + content[1:]
 
 
 def test_a_run_of_an_older_version_is_resumed(finished: Path, shards: Path, tmp_path: Path) -> None:

@@ -6,17 +6,19 @@ from typing import Any
 
 import pytest
 import transformers
+import typer
 from typer.testing import CliRunner
 
-import debertav3.cli.data_check  # noqa: F401  adds its command to the group
 from debertav3 import DebertaV3Tokenizer
-from debertav3.cli.data import data_app
+from debertav3.cli import data
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.doctor import examine
 from debertav3.finetune.preparation import can_balance, read_data
 from debertav3.tasks.names import TASKS
 
 pytest.importorskip("sklearn")
+APP = typer.Typer()
+data.register(APP)
 WORDS = ("sleeps", "sings", "runs", "reads", "waits", "works", "walks", "laughs")
 
 
@@ -129,8 +131,17 @@ def test_lengths_by_the_tokenizer_of_another_family(tmp_path: Path) -> None:
     transformers.BertTokenizer(str(tmp_path / "bert" / "vocab.txt")).save_pretrained(tmp_path / "bert")
     rows = write(tmp_path / "a.jsonl", [{"sentence": "A dog barks.", "label": n % 2} for n in range(4)])
     result = CliRunner().invoke(
-        data_app,
-        ["check", "sst2", rows, "--tokenizer", str(tmp_path / "bert"), "--json", str(tmp_path / "x.json")],
+        APP,
+        [
+            "data",
+            "check",
+            "sst2",
+            rows,
+            "--tokenizer",
+            str(tmp_path / "bert"),
+            "--json",
+            str(tmp_path / "x.json"),
+        ],
     )
     assert result.exit_code == 0, result.output
     assert json.loads((tmp_path / "x.json").read_text())["train"]["tokens"]["p50"] == 6
@@ -149,6 +160,7 @@ def test_every_kind_of_task_is_examined(
     data_folder: Path, nano: Path, tmp_path: Path, task: str, source: str, expected: dict[str, Any]
 ) -> None:
     arguments = [
+        "data",
         "check",
         task,
         str(data_folder / source),
@@ -157,7 +169,7 @@ def test_every_kind_of_task_is_examined(
         "--json",
         str(tmp_path / "x.json"),
     ]
-    result = CliRunner().invoke(data_app, arguments)
+    result = CliRunner().invoke(APP, arguments)
     assert result.exit_code == 0, result.output
     facts = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))["train"]
     assert {key: facts[key] for key in expected} == expected

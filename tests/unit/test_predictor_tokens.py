@@ -29,13 +29,13 @@ def ner(folders: ModelFolders) -> Predictor:
 
 def test_tokens_of_short_texts_have_the_plain_models_logits(ner: Predictor) -> None:
     for text in TEXTS:
-        (found,) = ner.engine.tokens([text])
+        (found,) = ner.engine.run(ner.engine.tokens([text]))
         np.testing.assert_allclose(found.logits, plain(ner, text)[1:-1], atol=1e-5)
         assert len(found.offsets) == len(found.logits)
 
 
 def test_tokens_of_long_texts_come_from_the_window_that_sees_most(ner: Predictor) -> None:
-    (found,) = ner.engine.tokens([LONG])
+    (found,) = ner.engine.run(ner.engine.tokens([LONG]))
     ids, offsets = ner.engine.tokenizer.encode_with_offsets(LONG)
     assert found.offsets == offsets
     assert len(found.logits) == len(ids) > 300

@@ -49,13 +49,30 @@ def _common(
 def _register() -> None:
     if app.registered_commands:  # by an earlier call of `main` in this process
         return
-    # Each adds its commands to ``app``.
-    from . import bench, data, doctor, export, finetune, info, nli, predict, pretrain, tokenizer, trim_vocab
+    from . import (
+        bench,
+        compare,
+        data,
+        doctor,
+        export,
+        finetune,
+        info,
+        nli,
+        predict,
+        pretrain,
+        push,
+        search,
+        tokenizer,
+        trim_vocab,
+    )
 
     for module in (
         nli,
         predict,
         finetune,
+        compare,
+        search,
+        push,
         data,
         pretrain,
         doctor,

@@ -1,4 +1,4 @@
-"""``debertav3 data``: corpora for pre-training. Other modules add their commands to ``data_app``."""
+"""``debertav3 data``: prepare corpora for pre-training, and check labelled data."""
 
 import json
 import logging
@@ -8,19 +8,20 @@ from typing import Annotated
 import typer
 
 from ..files import Output
+from .data_check import check_command
 from .options import Command
 from .outputs import guard
 from .terminal import wrote
 
-data_app = typer.Typer(help="Prepare and check data.", no_args_is_help=True)
-
 
 def register(app: typer.Typer) -> None:
     """Add the ``data`` group."""
-    app.add_typer(data_app, name="data")
+    group = typer.Typer(help="Prepare and check data.", no_args_is_help=True)
+    group.command("prepare", cls=Command)(prepare_command)
+    group.command("check", cls=Command)(check_command)
+    app.add_typer(group, name="data")
 
 
-@data_app.command("prepare", cls=Command)
 def prepare_command(
     inputs: Annotated[
         list[str],

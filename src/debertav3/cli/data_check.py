@@ -8,9 +8,8 @@ import typer
 
 from ..errors import UserError
 from ..files import Output
-from .data import data_app
 from .finetune import DATA, SETTINGS, HelpSettings, Kind, LabelColumn, PairColumn, TextColumn, only_given
-from .options import Command, Overwrite
+from .options import Overwrite
 from .outputs import guard
 from .terminal import log_to_stderr, wrote
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from ..tasks.task import Task
 
 
-@data_app.command("check", cls=Command)
 def check_command(
     task: Annotated[str, typer.Argument(help="Task by name, as of `debertav3 finetune`.")],
     files: Annotated[list[str], typer.Argument(help="Training files, folders or datasets:NAME.")],

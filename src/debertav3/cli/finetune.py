@@ -263,9 +263,5 @@ def _numbers(scores: dict[str, Any]) -> dict[str, float]:
 
 
 def register(app: typer.Typer) -> None:
-    """Add ``finetune``, ``compare``, ``search``, ``push`` and ``data check``."""
-    from . import compare, data_check, push, search  # noqa: F401  data_check adds itself to ``data``
-
+    """Add ``finetune``."""
     app.command(cls=Command)(finetune)
-    for module in (compare, search, push):
-        module.register(app)

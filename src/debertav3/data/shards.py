@@ -156,7 +156,6 @@ class TokenShards:
             for row in index["splits"][split]
             if row["num_tokens"]
         ]
-        self._sums = [row["sha256"] for row in index["splits"][split] if row["num_tokens"]]
         for shard in self.shards:
             _check_sizes(shard)
         _check_tokenizer(self.folder, index)
@@ -180,17 +179,11 @@ class TokenShards:
         Raises:
             UserError: if the tokens of a shard are not those that ``debertav3 data prepare`` wrote.
         """
-        sums = {}
-        for shard, wanted in zip(self.shards, self._sums, strict=True):
-            for ending in ("tokens", "ends"):
-                path = shard.folder / f"{shard.name}.{ending}"
-                sums[f"{self.split}/{path.name}"] = sha256_of_file(path)
-            if sums[f"{self.split}/{shard.name}.tokens"] != wanted:
-                raise UserError(
-                    f"{shard.folder / shard.name}.tokens changed since it was prepared: it does not have the "
-                    "SHA-256 sum of the index. Run debertav3 data prepare again into a new folder"
-                )
-        return sums
+        return {
+            f"{self.split}/{shard.name}.{ending}": _checked_sum(shard, ending)
+            for shard in self.shards
+            for ending in ("tokens", "ends")
+        }
 
     @property
     def num_tokens(self) -> int:
@@ -220,11 +213,17 @@ def _check_sizes(shard: Shard) -> None:
             )
 
 
+def _checked_sum(shard: Shard, ending: str) -> str:
+    path = shard.folder / f"{shard.name}.{ending}"
+    found = sha256_of_file(path)
+    if dict(shard.sums).get(ending, found) != found:
+        raise UserError(f"{path} is damaged: its SHA-256 sum is not the recorded one. {_AGAIN}")
+    return found
+
+
 def _check_content(shard: Shard, vocab_size: int) -> None:
-    for ending, wanted in shard.sums:
-        path = shard.folder / f"{shard.name}.{ending}"
-        if sha256_of_file(path) != wanted:
-            raise UserError(f"{path} is damaged: its SHA-256 sum is not the recorded one. {_AGAIN}")
+    for ending, _ in shard.sums:
+        _checked_sum(shard, ending)
     largest = int(shard.tokens().max())
     if largest >= vocab_size:
         raise UserError(

@@ -113,13 +113,15 @@ def sigmoid(logits: FloatArray) -> FloatArray:
     return 0.5 * (1 + np.tanh(0.5 * np.asarray(logits, dtype=np.float64)))
 
 
-def classification(logits: FloatArray, labels: Sequence[str], *, is_multi_label: bool) -> Classification:
-    """One row of logits, ``(labels,)``, by name."""
+def classification(
+    logits: FloatArray, labels: Sequence[str], *, is_multi_label: bool, raw: bool = False
+) -> Classification:
+    """One row of logits, ``(labels,)``, by name; ``raw`` leaves them as they are."""
     if len(labels) == 1 and not is_multi_label:
         value = float(logits[0])
         return Classification(label=None, score=value, scores={labels[0]: value})
-    probabilities = sigmoid(logits) if is_multi_label else softmax(logits)
-    scores = dict(zip(labels, map(float, probabilities), strict=True))
+    values = logits if raw else sigmoid(logits) if is_multi_label else softmax(logits)
+    scores = dict(zip(labels, map(float, values), strict=True))
     best = max(scores, key=lambda name: scores[name])
     return Classification(label=best, score=scores[best], scores=scores)
 
@@ -130,9 +132,15 @@ def nli_probabilities(logits: FloatArray, columns: NLIColumns) -> dict[str, floa
     return dict(zip(columns.names, map(float, probabilities), strict=True))
 
 
-def entailment_scores(logits: FloatArray, columns: NLIColumns) -> FloatArray:
-    """Probability of entailment, all labels considered: ``(N, labels)`` to ``(N,)``."""
-    return softmax(logits)[:, columns.column(ENTAILMENT)]
+def column_scores(logits: FloatArray, column: int, *, raw: bool = False) -> FloatArray:
+    """What one output says of each input, all labels considered: ``(N, labels)`` to ``(N,)``.
+
+    Of several outputs it is the probability of that one, of a single output its sigmoid; ``raw`` gives the
+    logit.
+    """
+    if raw:
+        return logits[:, column]
+    return sigmoid(logits[:, 0]) if logits.shape[1] == 1 else softmax(logits)[:, column]
 
 
 def zero_shot(
@@ -199,7 +207,15 @@ class Vocabulary(NamedTuple):
     """Tokens that are no words."""
 
 
-def fill(logits: FloatArray, vocabulary: Vocabulary, *, top_k: int, before: str, after: str) -> list[Filled]:
+def fill(
+    logits: FloatArray,
+    vocabulary: Vocabulary,
+    *,
+    top_k: int,
+    before: str,
+    after: str,
+    only: Sequence[int] = (),
+) -> list[Filled]:
     """The likeliest tokens for one mask, best first.
 
     Args:
@@ -208,6 +224,7 @@ def fill(logits: FloatArray, vocabulary: Vocabulary, *, top_k: int, before: str,
         top_k: how many.
         before: the text before the mask.
         after: the text behind it.
+        only: tokens to choose from, with their probabilities among all; none takes all.
 
     Raises:
         UserError: if ``top_k`` is not within the vocabulary.
@@ -218,8 +235,8 @@ def fill(logits: FloatArray, vocabulary: Vocabulary, *, top_k: int, before: str,
     allowed = np.array(logits[: len(pieces)], dtype=np.float64)
     allowed[vocabulary.special_ids] = -np.inf
     probabilities = softmax(allowed)
-    best = np.argpartition(-probabilities, top_k - 1)[:top_k]
-    best = best[np.argsort(-probabilities[best], kind="stable")]
+    best = np.array(sorted(set(only))) if only else np.argpartition(-probabilities, top_k - 1)[:top_k]
+    best = best[np.argsort(-probabilities[best], kind="stable")][:top_k]
     return [
         Filled(
             score=float(probabilities[token]),

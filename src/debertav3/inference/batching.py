@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ..errors import UserError
 from ..heads import BY_NAME
 from ..tokenization.assembly import kept_lengths
+from ..tokenization.padding import Side
 from .backends import Backend, Logits
 
 if TYPE_CHECKING:
@@ -35,6 +36,23 @@ class Encoding(NamedTuple):
     """Whether the text was too long and lost its end."""
 
 
+class Cut(NamedTuple):
+    """How an input that is too long is shortened."""
+
+    side: Side = "right"
+    """Which end goes."""
+    max_length: int | None = None
+    """Most tokens, special tokens included, where fewer are wanted than the model takes; at least 8."""
+
+    def kept(self, ids: Sequence[int], length: int) -> Sequence[int]:
+        """The ``length`` ids that stay."""
+        return ids[:length] if self.side == "right" else ids[len(ids) - length :]
+
+
+WHOLE = Cut()
+"""As much as the model takes, from the start."""
+
+
 class Packer:
     """Lays token ids out as the encoder reads them: ``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``.
 
@@ -49,22 +67,31 @@ class Packer:
             raise UserError(f"max_length must be at least 8 tokens, got {max_length}.")
         self.cls_id, self.sep_id, self.max_length = cls_id, sep_id, max_length
 
-    def single(self, ids: Sequence[int]) -> Encoding:
-        """One text, cut at its end if too long."""
-        kept = list(ids[: self.max_length - 2])
+    def single(self, ids: Sequence[int], *, cut: Cut = WHOLE) -> Encoding:
+        """One text, cut if too long."""
+        kept = cut.kept(ids, min(len(ids), self._room(cut) - 2))
         return Encoding(
             [self.cls_id, *kept, self.sep_id], [0] * (len(kept) + 2), is_truncated=len(kept) < len(ids)
         )
 
-    def pair(self, first: Sequence[int], second: Sequence[int]) -> Encoding:
+    def pair(self, first: Sequence[int], second: Sequence[int], *, cut: Cut = WHOLE) -> Encoding:
         """Two texts; the longer one is cut first, as the tokenizer's ``longest_first`` does."""
-        first_kept, second_kept = kept_lengths(
-            len(first), len(second), budget=self.max_length - 3, strategy="longest_first"
+        num_first, num_second = kept_lengths(
+            len(first), len(second), budget=self._room(cut) - 3, strategy="longest_first"
         )
-        is_truncated = first_kept + second_kept < len(first) + len(second)
-        ids = [self.cls_id, *first[:first_kept], self.sep_id, *second[:second_kept], self.sep_id]
-        token_types = [0] * (first_kept + 2) + [1] * (second_kept + 1)
+        is_truncated = num_first + num_second < len(first) + len(second)
+        ids = [
+            self.cls_id,
+            *cut.kept(first, num_first),
+            self.sep_id,
+            *cut.kept(second, num_second),
+            self.sep_id,
+        ]
+        token_types = [0] * (num_first + 2) + [1] * (num_second + 1)
         return Encoding(ids, token_types, is_truncated=is_truncated)
+
+    def _room(self, cut: Cut) -> int:
+        return min(self.max_length, cut.max_length or self.max_length)
 
 
 def plan_batches(lengths: Sequence[int], *, batch_tokens: int) -> list[list[int]]:

@@ -1,7 +1,12 @@
-"""Texts to logits: what all tasks share between a person's input and the answer."""
+"""Texts to logits: what all tasks share between a person's input and the answer.
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+Its methods are `Steps`: they make the encoder inputs, wait for the logits, and return what belongs to each
+text. `Engine.run` computes the logits at once; the server computes those of many requests together.
+"""
+
+import logging
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +16,21 @@ from ..tasks.spans import SpanDecoding, decode_spans
 from ..tokenization import DebertaV3Tokenizer
 from .backends import Backend, head_of_task
 from .batching import Encoding, run_batches
-from .inputs import InputEncoder, MaskedText, Text
+from .inputs import WHOLE, Cut, InputEncoder, Text
 from .token_budget import BIG_INPUT_TOKENS, best_batch_tokens
 from .words import Span
 
+logger = logging.getLogger(__name__)
+
 FloatArray = npt.NDArray[np.float32]
+
+Outputs = Iterable[tuple[int, dict[str, FloatArray]]]
+"""The position of an input and its logits by output name, in any order: see `run_batches`."""
+
+T = TypeVar("T")
+
+Steps = Generator[list[Encoding], Outputs, T]
+"""Yields encoder inputs, is sent their outputs, and returns the answers."""
 
 DEFAULT_MAX_LENGTH = 512
 
@@ -90,17 +105,37 @@ class Engine:
                 f"Give a checkpoint fine-tuned for {task}."
             )
 
-    def sequences(self, texts: Sequence[Text]) -> FloatArray:
-        """Logits of texts and pairs, divided by the temperature: ``(texts, labels)``."""
-        outputs = self._run(self.inputs.texts(texts))
-        if not outputs:
-            return np.empty((0, 0), np.float32)
-        return np.stack([one["logits"] for one in outputs]) / self.temperature
+    def run(self, steps: Steps[T]) -> T:
+        """Drive steps to their answers, with batches of their own.
 
-    def tokens(self, texts: Sequence[str]) -> list[TokenLogits]:
+        How many inputs were cut to the length limit is logged.
+        """
+        try:
+            encodings = next(steps)
+            while True:
+                if num_cut := sum(encoding.is_truncated for encoding in encodings):
+                    logger.warning(
+                        "%d of %d inputs had more than %d tokens and were cut",
+                        num_cut,
+                        len(encodings),
+                        self.inputs.max_length,
+                    )
+                encodings = steps.send(self._stream(encodings))
+        except StopIteration as stop:
+            answer: T = stop.value
+            return answer
+
+    def sequences(self, texts: Sequence[Text], *, cut: Cut = WHOLE) -> Steps[FloatArray]:
+        """Logits of texts and pairs, divided by the temperature: ``(texts, labels)``."""
+        if not texts:
+            return np.empty((0, 0), np.float32)
+        outputs = yield self.inputs.texts(texts, cut=cut)
+        return np.stack([one["logits"] for one in _in_order(outputs)]) / self.temperature
+
+    def tokens(self, texts: Sequence[str]) -> Steps[list[TokenLogits]]:
         """Logits of every token of texts of any length."""
         windowed = self.inputs.windowed(texts)
-        outputs = iter(self._run([encoding for one in windowed for encoding in one.encodings]))
+        outputs = iter(_in_order((yield [encoding for one in windowed for encoding in one.encodings])))
         return [
             TokenLogits(one.text, one.offsets, one.join([next(outputs)["logits"] for _ in one.encodings]))
             for one in windowed
@@ -114,13 +149,13 @@ class Engine:
         n_best: int,
         max_answer_tokens: int,
         overlap: int,
-    ) -> list[SpanDecoding]:
+    ) -> Steps[list[SpanDecoding]]:
         """The best spans for each question in its context, of any length: see `decode_spans`."""
         asked = self.inputs.questions(questions, contexts, overlap=overlap)
         encodings = [
             Encoding(window.input_ids, window.token_type_ids) for one in asked for window in one.windows
         ]
-        outputs = iter(self._run(encodings))
+        outputs = iter(_in_order((yield encodings)))
         decodings = []
         for one in asked:
             own = [next(outputs) for _ in one.windows]
@@ -137,14 +172,19 @@ class Engine:
             )
         return decodings
 
-    def masks(self, texts: Sequence[str]) -> Iterator[tuple[int, MaskedText, FloatArray]]:
-        """For each text its place, the text and ``(masks, vocabulary)`` logits, in the order of computation.
+    def masks(
+        self, texts: Sequence[str], decode: Callable[[str, Sequence[Span], FloatArray], T]
+    ) -> Steps[list[T]]:
+        """What ``decode`` makes of each text, its masks and their logits, ``(masks, vocabulary)``.
 
-        They come one by one, since those of one mask fill half a megabyte.
+        Logits are decoded as they come, since those of one mask fill half a megabyte.
         """
         masked = self.inputs.masked(texts)
-        for place, outputs in self._stream([one.encoding for one in masked]):
-            yield place, masked[place], outputs["logits"]
+        decoded: dict[int, T] = {}
+        for place, outputs in (yield [one.encoding for one in masked]):
+            text, masks, _ = masked[place]
+            decoded[place] = decode(text, masks, outputs["logits"])
+        return [decoded[place] for place in range(len(masked))]
 
     def _stream(self, encodings: Sequence[Encoding]) -> Iterator[tuple[int, dict[str, FloatArray]]]:
         self.settle_batch_tokens(sum(len(encoding.input_ids) for encoding in encodings))
@@ -156,6 +196,7 @@ class Engine:
             show_progress=self.show_progress,
         )
 
-    def _run(self, encodings: Sequence[Encoding]) -> list[dict[str, FloatArray]]:
-        """Logits of every input, in the order of the inputs."""
-        return [outputs for _, outputs in sorted(self._stream(encodings), key=lambda pair: pair[0])]
+
+def _in_order(outputs: Outputs) -> list[dict[str, FloatArray]]:
+    """Logits of every input, in the order of the inputs."""
+    return [one for _, one in sorted(outputs, key=lambda pair: pair[0])]

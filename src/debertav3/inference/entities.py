@@ -46,6 +46,20 @@ class WordTag(TypedDict):
     score: float
 
 
+class TokenTag(TypedDict):
+    """The tag of one token."""
+
+    entity: str
+    """The tag as the model names it."""
+    score: float
+    index: int
+    """Which token of the text, from 1."""
+    word: str
+    """``text[start:end]``."""
+    start: int
+    end: int
+
+
 class _Tagged(NamedTuple):
     tag: str
     score: float
@@ -92,6 +106,21 @@ def tag_words(tagged: TaggedText, labels: Sequence[str], *, aggregation: str) ->
             score=found[number].score if number in found else 1.0,
         )
         for number, (start, end) in enumerate(tagged.words)
+    ]
+
+
+def tag_tokens(tagged: TaggedText, labels: Sequence[str]) -> list[TokenTag]:
+    """The tag of every token, in order."""
+    return [
+        TokenTag(
+            entity=one.tag,
+            score=one.score,
+            index=number,
+            word=tagged.text[one.start : one.end],
+            start=one.start,
+            end=one.end,
+        )
+        for number, one in enumerate(_tokens(tagged, labels), start=1)
     ]
 
 

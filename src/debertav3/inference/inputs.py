@@ -1,6 +1,5 @@
 """Texts to encoder inputs: checked, each different text tokenized once, long ones cut or laid in windows."""
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -13,10 +12,8 @@ from ..tasks.rows import shortened
 from ..tasks.spans import Window, question_windows, token_windows, widest_context
 from ..tokenization import DebertaV3Tokenizer
 from .answers import Vocabulary
-from .batching import Encoding, Packer
+from .batching import WHOLE, Cut, Encoding, Packer
 from .words import Span
-
-logger = logging.getLogger(__name__)
 
 Text = str | tuple[str, str]
 """One text or a pair."""
@@ -91,23 +88,18 @@ class InputEncoder:
         pieces = self.tokenizer.convert_ids_to_tokens(list(range(len(self.tokenizer))))
         return Vocabulary(pieces, sorted(specials.ids.values()))
 
-    def texts(self, texts: Sequence[Text]) -> list[Encoding]:
-        """Texts and pairs, cut to the length limit; how many were cut is logged."""
+    def texts(self, texts: Sequence[Text], *, cut: Cut = WHOLE) -> list[Encoding]:
+        """Texts and pairs, cut to the length limit."""
         unique = dict.fromkeys(
             part for text in texts for part in ((text,) if isinstance(text, str) else text)
         )
         ids = dict(zip(unique, self.tokenizer.encode_batch(list(unique)), strict=True))
-        encodings = [
-            self.packer.single(ids[text])
+        return [
+            self.packer.single(ids[text], cut=cut)
             if isinstance(text, str)
-            else self.packer.pair(ids[text[0]], ids[text[1]])
+            else self.packer.pair(ids[text[0]], ids[text[1]], cut=cut)
             for text in texts
         ]
-        if cut := sum(encoding.is_truncated for encoding in encodings):
-            logger.warning(
-                "%d of %d inputs had more than %d tokens and were cut", cut, len(texts), self.max_length
-            )
-        return encodings
 
     def windowed(self, texts: Sequence[str]) -> list[WindowedText]:
         """Texts of any length, long ones in overlapping windows."""
@@ -149,6 +141,20 @@ class InputEncoder:
             UserError: if a text has no mask, or is too long.
         """
         return [self._masked(text) for text in texts]
+
+    def piece_of(self, word: str) -> int:
+        """The id of a word that is a single piece of the vocabulary.
+
+        Raises:
+            UserError: if it is none or several.
+        """
+        ids = self.tokenizer.encode(word)
+        if len(ids) != 1 or ids[0] == self.tokenizer.unk_token_id:
+            raise UserError(
+                f"{shortened(word)} is not one piece of the vocabulary, but {len(ids)}; a mask is filled "
+                "with one piece. Choose another word."
+            )
+        return ids[0]
 
     def _masked(self, text: str) -> MaskedText:
         mask = self.tokenizer.mask_token

@@ -83,6 +83,46 @@ def nli_columns(labels: Sequence[str], *, place: str) -> NLIColumns:
     )
 
 
+_POSITIVE = {
+    "relevant": ("irrelevant", "not_relevant", "non_relevant"),
+    "positive": ("negative",),
+    "yes": ("no",),
+    "true": ("false",),
+    "1": ("0",),
+    "match": ("no_match", "not_match", "mismatch"),
+    "duplicate": ("not_duplicate", "non_duplicate"),
+    "paraphrase": ("not_paraphrase", "non_paraphrase"),
+    "equivalent": ("not_equivalent", "non_equivalent"),
+    "similar": ("dissimilar", "not_similar"),
+    "answerable": ("unanswerable", "not_answerable"),
+    "answer": ("no_answer", "not_answer"),
+}
+"""Names of the label that says a text fits, each with the names of its opposite."""
+
+
+def relevance_column(labels: Sequence[str], *, place: str) -> int:
+    """The output by which texts are ranked: the only one, or of two labels the positive one by name.
+
+    Args:
+        labels: names of the outputs; case, spaces and hyphens do not matter.
+        place: the checkpoint, for messages.
+
+    Raises:
+        UserError: if neither holds.
+    """
+    if len(labels) == 1:
+        return 0
+    plain = [plain_label(label) for label in labels]
+    for name, opposites in _POSITIVE.items():
+        if len(plain) == 2 and name in plain and plain[1 - plain.index(name)] in opposites:
+            return plain.index(name)
+    raise UserError(
+        f"{place} cannot rank: its labels are {', '.join(labels)}; need a head with one output, two labels "
+        "such as relevant and not_relevant, or entailment, neutral, contradiction. If you know what the "
+        "outputs mean, say it, such as --labels not_relevant,relevant"
+    )
+
+
 def is_nli(labels: Sequence[str]) -> bool:
     """Whether the names are those of an NLI head."""
     return sorted(map(plain_label, labels)) in (sorted(NLI_LABELS), sorted(TWO_WAY_LABELS))

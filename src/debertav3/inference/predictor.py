@@ -5,44 +5,21 @@ or any other sequence: a tuple, a generator, a numpy array, a pandas Series, a c
 of two texts is one pair, where a method takes pairs.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self, overload
-
-import numpy as np
 
 from ..data.probabilities import Probabilities, read_probabilities
 from ..errors import UserError
 from ..tokenization import DebertaV3Tokenizer
-from . import answers
-from .answers import Answer, Chosen, Classification, Filled, Ranked, SuspectWord, ZeroShot
+from .answers import Chosen, Classification, Filled, Ranked, SuspectWord, ZeroShot
 from .backends import Backend
 from .choose_backend import BackendConfig, open_backend
-from .engine import Engine
-from .entities import (
-    Entity,
-    TaggedText,
-    WordTag,
-    check_aggregation,
-    find_entities,
-    tag_words,
-)
-from .inputs import (
-    WINDOW_OVERLAP,
-    Text,
-    batch_of,
-    check_pair,
-    check_text,
-    check_texts,
-    groups_of,
-    labels_per_text,
-    shortened,
-)
-from .labels import NLIColumns, given_labels, label_names, nli_columns
-from .words import join_words, split_words
-
-TEMPLATE = "This example is {}."
-"""The hypothesis of zero-shot classification; ``{}`` stands for the label."""
+from .engine import Engine, Steps
+from .entities import Entity, WordTag
+from .inputs import WINDOW_OVERLAP, Text, batch_of, groups_of, shortened
+from .labels import NLIColumns, given_labels, label_names
+from .task_steps import TEMPLATE, TaskSteps
 
 
 class Predictor:
@@ -83,6 +60,7 @@ class Predictor:
         )
         own = label_names(backend.config)
         self.labels = own if labels is None else given_labels(labels, have=own)
+        self.steps = TaskSteps(self.engine, self.labels)
 
     @classmethod
     def from_pretrained(
@@ -131,12 +109,12 @@ class Predictor:
     @property
     def nli_columns(self) -> NLIColumns:
         """Which output is entailment, and so on; a `UserError` if the labels are not known by name."""
-        return nli_columns(self.labels, place=self.engine.place)
+        return self.steps.nli_columns
 
     @property
     def is_multi_label(self) -> bool:
         """Whether several labels of the head may hold at once."""
-        return self.engine.backend.config.get("problem_type") == "multi_label_classification"
+        return self.steps.is_multi_label
 
     @overload
     def nli(self, pairs: tuple[str, str]) -> dict[str, float]: ...
@@ -155,13 +133,8 @@ class Predictor:
         Raises:
             UserError: if the head's labels are not known by name.
         """
-        self.engine.require("nli")
-        columns = self.nli_columns
         batch = batch_of(pairs, what="pair", pairs=True)
-        if batch is None:
-            return self.nli([pairs])[0]  # type: ignore[list-item]
-        checked = [check_pair(pair, what=f"pair {number}") for number, pair in enumerate(batch)]
-        return [answers.nli_probabilities(row, columns) for row in self.engine.sequences(checked)]
+        return self._answer(self.steps.nli, pairs, batch)
 
     @overload
     def classify(self, texts: Text) -> Classification: ...  # type: ignore[overload-overlap]
@@ -173,18 +146,8 @@ class Predictor:
         Args:
             texts: a text, a pair ``(first, second)``, or a batch of either.
         """
-        self.engine.require("classify")
         batch = batch_of(texts, what="text", pairs=True)
-        if batch is None:
-            return self.classify([texts])[0]  # type: ignore[list-item]
-        checked: list[Text] = []
-        for number, text in enumerate(batch):
-            check = check_pair if isinstance(text, tuple | list) else check_text
-            checked.append(check(text, what=f"text {number}"))
-        return [
-            answers.classification(row, self.labels, is_multi_label=self.is_multi_label)
-            for row in self.engine.sequences(checked)
-        ]
+        return self._answer(self.steps.classify, texts, batch)
 
     @overload
     def zero_shot(  # type: ignore[overload-overlap]
@@ -220,26 +183,10 @@ class Predictor:
         Raises:
             UserError: if the head is not an NLI head whose labels are known by name.
         """
-        self.engine.require("zero-shot")
-        columns = self.nli_columns
-        if template.count("{}") != 1:
-            raise UserError(f"the template must hold {{}} once, where the label goes; got {template!r}.")
         batch = batch_of(texts, what="text")
-        if batch is None:
-            return self.zero_shot([texts], labels, multi_label=multi_label, template=template)[0]  # type: ignore[list-item]
-        checked = check_texts(batch, what="text")
-        candidates = labels_per_text(labels, num_texts=len(checked))
-        logits = self.engine.sequences(
-            [
-                (text, template.replace("{}", label))
-                for text, own in zip(checked, candidates, strict=True)
-                for label in own
-            ]
+        return self._answer(
+            self.steps.zero_shot, texts, batch, labels, multi_label=multi_label, template=template
         )
-        return [
-            answers.zero_shot(rows, columns, text=text, labels=own, multi_label=multi_label)
-            for text, own, rows in zip(checked, candidates, _parts(logits, candidates), strict=True)
-        ]
 
     @overload
     def rerank(self, query: str, texts: Iterable[str]) -> list[Ranked]: ...  # type: ignore[overload-overlap]
@@ -249,6 +196,7 @@ class Predictor:
         """Rank texts by how well they answer a query, best first.
 
         A head with one output is a trained ranker: it reads ``(query, text)``, and its sigmoid is the score.
+        So is one with two labels, such as ``relevant`` and ``not_relevant``: the positive one is the score.
         An NLI head reads the text as premise and the query as hypothesis; entailment is the score.
 
         Args:
@@ -256,25 +204,10 @@ class Predictor:
             texts: the texts; for a batch of queries a list of them for each.
 
         Raises:
-            UserError: if the head is neither.
+            UserError: if the head is none of these.
         """
-        self.engine.require("rerank")
         batch = batch_of(query, what="query")
-        if batch is None:
-            return self.rerank([query], [texts])[0]  # type: ignore[list-item]
-        queries = check_texts(batch, what="query")
-        given = groups_of(texts, count=len(queries), what="text", each="queries")
-        groups = [check_texts(group, what=f"query {number}, text") for number, group in enumerate(given)]
-        pairs = [(one, text) for one, group in zip(queries, groups, strict=True) for text in group]
-        if len(self.labels) == 1:
-            scores = answers.sigmoid(self.engine.sequences(pairs)).reshape(-1)
-        else:
-            columns = self.nli_columns
-            logits = self.engine.sequences([(text, one) for one, text in pairs])
-            scores = answers.entailment_scores(logits, columns) if pairs else np.empty(0)
-        return [
-            answers.ranking(own, group) for group, own in zip(groups, _parts(scores, groups), strict=True)
-        ]
+        return self._answer(self.steps.rerank, query, batch, texts if batch is not None else [texts])
 
     @overload
     def choose(self, context: str, choices: Iterable[str]) -> Chosen: ...  # type: ignore[overload-overlap]
@@ -290,18 +223,8 @@ class Predictor:
             context: a context or question, or a batch of them.
             choices: the texts to choose from; for a batch of contexts a list of them for each.
         """
-        self.engine.require("choice")
         batch = batch_of(context, what="context")
-        if batch is None:
-            return self.choose([context], [choices])[0]  # type: ignore[list-item]
-        contexts = check_texts(batch, what="context")
-        given = groups_of(choices, count=len(contexts), what="choice", each="contexts")
-        if not all(given):
-            raise UserError(f"a list of choices is empty in {shortened(given)}. Give each context some.")
-        groups = [check_texts(group, what=f"context {number}, choice") for number, group in enumerate(given)]
-        pairs = [(one, choice) for one, group in zip(contexts, groups, strict=True) for choice in group]
-        logits = self.engine.sequences(pairs).reshape(-1)
-        return [answers.chosen(own, group) for group, own in zip(groups, _parts(logits, groups), strict=True)]
+        return self._answer(self.steps.choose, context, batch, choices if batch is not None else [choices])
 
     @overload
     def ner(self, texts: str, *, aggregation: str = ...) -> list[Entity]: ...  # type: ignore[overload-overlap]
@@ -314,16 +237,8 @@ class Predictor:
             texts: a text, or a batch.
             aggregation: see `entities.AGGREGATIONS`.
         """
-        self.engine.require("ner")
-        check_aggregation(aggregation)
         batch = batch_of(texts, what="text")
-        if batch is None:
-            return self.ner([texts], aggregation=aggregation)[0]  # type: ignore[list-item]
-        tagged = [
-            TaggedText(text, split_words(text), offsets, answers.softmax(logits))
-            for text, offsets, logits in self.engine.tokens(check_texts(batch, what="text"))
-        ]
-        return [find_entities(one, self.labels, aggregation=aggregation) for one in tagged]
+        return self._answer(self.steps.ner, texts, batch, aggregation=aggregation)
 
     def tag(self, word_lists: Iterable[Iterable[str]], *, aggregation: str = "first") -> list[list[WordTag]]:
         """Tag given words, one tag for each, as CoNLL files have them.
@@ -332,23 +247,11 @@ class Predictor:
             word_lists: the words of each text; they are read with single spaces between them.
             aggregation: ``first``, ``average`` or ``max``.
         """
-        self.engine.require("ner")
         batch = batch_of(word_lists, what="list of words")
         if batch is None:
             raise UserError(f"tag needs lists of words; got {shortened(word_lists)}. For texts use ner.")
         groups = groups_of(batch, count=len(batch), what="word", each="texts")
-        joined = [
-            join_words(check_texts(words, what=f"text {number}, word")) for number, words in enumerate(groups)
-        ]
-        texts = check_texts([text for text, _ in joined], what="text")
-        return [
-            tag_words(
-                TaggedText(text, spans, offsets, answers.softmax(logits)),
-                self.labels,
-                aggregation=aggregation,
-            )
-            for (_, spans), (text, offsets, logits) in zip(joined, self.engine.tokens(texts), strict=True)
-        ]
+        return self.engine.run(self.steps.tag(groups, aggregation=aggregation))
 
     def qa(
         self,
@@ -374,33 +277,20 @@ class Predictor:
         Returns:
             An `Answer`, or a list of them.
         """
-        self.engine.require("qa")
-        if n_best < 1 or max_answer_tokens < 1 or overlap < 0:
-            found = f"{n_best}, {max_answer_tokens} and {overlap}"
-            raise UserError(
-                f"n_best and max_answer_tokens must be at least 1, overlap at least 0; got {found}."
-            )
         batch = batch_of(question, what="question")
-        questions = check_texts([question] if batch is None else batch, what="question")
         contexts = batch_of(context, what="context")
         if contexts is None:
-            contexts = [context] * len(questions)
-        if len(contexts) != len(questions):
-            raise UserError(
-                f"got {len(questions)} questions and {len(contexts)} contexts; need one for each."
-            )
-        decodings = self.engine.spans(
-            questions,
-            check_texts(contexts, what="context"),
+            contexts = [context] * (1 if batch is None else len(batch))
+        return self._answer(
+            self.steps.qa,
+            question,
+            batch,
+            contexts,
             n_best=n_best,
+            null_threshold=null_threshold,
             max_answer_tokens=max_answer_tokens,
             overlap=overlap,
         )
-        result: list[Answer] = [
-            answers.answer(decoding, text, null_threshold=null_threshold)
-            for decoding, text in zip(decodings, contexts, strict=True)
-        ]
-        return result[0] if batch is None else result
 
     @overload
     def fill_mask(self, texts: str, *, top_k: int = ...) -> list[list[Filled]]: ...  # type: ignore[overload-overlap]
@@ -416,18 +306,7 @@ class Predictor:
         Returns:
             For each text a list of candidates, best first, for each of its masks.
         """
-        self.engine.require("fill-mask")
-        batch = batch_of(texts, what="text")
-        if batch is None:
-            return self.fill_mask([texts], top_k=top_k)[0]  # type: ignore[list-item]
-        vocabulary = self.engine.inputs.vocabulary
-        result: list[list[list[Filled]]] = [[] for _ in batch]
-        for place, (text, masks, _), logits in self.engine.masks(check_texts(batch, what="text")):
-            result[place] = [
-                answers.fill(row, vocabulary, top_k=top_k, before=text[:start], after=text[end:])
-                for (start, end), row in zip(masks, logits, strict=True)
-            ]
-        return result
+        return self._answer(self.steps.fill_mask, texts, batch_of(texts, what="text"), top_k=top_k)
 
     @overload
     def rtd(self, texts: str) -> list[SuspectWord]: ...  # type: ignore[overload-overlap]
@@ -442,19 +321,17 @@ class Predictor:
         Returns:
             For each text all its words in order.
         """
-        self.engine.require("rtd")
-        batch = batch_of(texts, what="text")
+        return self._answer(self.steps.rtd, texts, batch_of(texts, what="text"))
+
+    def _answer(
+        self,
+        task: Callable[..., Steps[list[Any]]],
+        one: object,
+        batch: list[Any] | None,
+        *others: object,
+        **options: Any,
+    ) -> Any:
+        """Answer a batch, or ``one`` input where there is none."""
         if batch is None:
-            return self.rtd([texts])[0]  # type: ignore[list-item]
-        return [
-            answers.suspect_words(
-                answers.sigmoid(logits), offsets=offsets, words=split_words(text), text=text
-            )
-            for text, offsets, logits in self.engine.tokens(check_texts(batch, what="text"))
-        ]
-
-
-def _parts(rows: answers.FloatArray, groups: Sequence[Sequence[str]]) -> list[answers.FloatArray]:
-    """Split rows into as many parts as there are groups, each as long as its group."""
-    ends = np.cumsum([len(group) for group in groups])
-    return [rows[end - len(group) : end] for group, end in zip(groups, ends, strict=True)]
+            return self.engine.run(task([one], *others, **options))[0]
+        return self.engine.run(task(batch, *others, **options))

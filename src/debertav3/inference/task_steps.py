@@ -1,0 +1,273 @@
+"""Tasks as steps: texts to encoder inputs, then logits to answers; whoever drives them runs the encoder.
+
+`Predictor` drives them one call at a time, and the server several at once, so that inputs of many requests
+share batches. Both therefore give the same answers. Every task takes a batch and answers in its order.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from ..errors import UserError
+from ..tasks.labels import ENTAILMENT
+from . import answers
+from .answers import Answer, Chosen, Classification, Filled, Ranked, SuspectWord, ZeroShot
+from .engine import Engine, Steps
+from .entities import Entity, TaggedText, TokenTag, WordTag, check_aggregation, find_entities, tag_tokens
+from .entities import tag_words as tags_of_words
+from .inputs import (
+    WHOLE,
+    WINDOW_OVERLAP,
+    Cut,
+    Text,
+    check_pair,
+    check_text,
+    check_texts,
+    groups_of,
+    labels_per_text,
+    shortened,
+)
+from .labels import NLIColumns, is_nli, nli_columns, relevance_column
+from .words import join_words, split_words
+
+TEMPLATE = "This example is {}."
+"""The hypothesis of zero-shot classification; ``{}`` stands for the label."""
+
+
+class TaskSteps:
+    """What one checkpoint answers.
+
+    Arguments and errors are those of the `Predictor` method of the same name. ``cut`` says how inputs that
+    are too long are shortened.
+
+    Args:
+        engine: texts to logits.
+        labels: names of the head's outputs.
+    """
+
+    def __init__(self, engine: Engine, labels: Sequence[str]) -> None:
+        self.engine = engine
+        self.labels = list(labels)
+
+    @property
+    def nli_columns(self) -> NLIColumns:
+        """Which output is entailment, and so on; a `UserError` if the labels are not known by name."""
+        return nli_columns(self.labels, place=self.engine.place)
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether several labels of the head may hold at once."""
+        return self.engine.backend.config.get("problem_type") == "multi_label_classification"
+
+    def nli(self, pairs: Iterable[object], *, cut: Cut = WHOLE) -> Steps[list[dict[str, float]]]:
+        """Probabilities of entailment, neutral and contradiction for each pair."""
+        self.engine.require("nli")
+        columns = self.nli_columns
+        checked = [check_pair(pair, what=f"pair {number}") for number, pair in enumerate(pairs)]
+        rows = yield from self.engine.sequences(checked, cut=cut)
+        return [answers.nli_probabilities(row, columns) for row in rows]
+
+    def classify(
+        self, texts: Iterable[object], *, raw: bool = False, cut: Cut = WHOLE
+    ) -> Steps[list[Classification]]:
+        """The label of each text or pair.
+
+        Args:
+            texts: texts and pairs.
+            raw: scores are logits and not probabilities.
+            cut: see above.
+        """
+        self.engine.require("classify")
+        checked: list[Text] = []
+        for number, text in enumerate(texts):
+            check = check_pair if isinstance(text, tuple | list) else check_text
+            checked.append(check(text, what=f"text {number}"))
+        rows = yield from self.engine.sequences(checked, cut=cut)
+        return [
+            answers.classification(row, self.labels, is_multi_label=self.is_multi_label, raw=raw)
+            for row in rows
+        ]
+
+    def zero_shot(
+        self,
+        texts: Iterable[object],
+        labels: object,
+        *,
+        multi_label: bool = False,
+        template: str = TEMPLATE,
+        cut: Cut = WHOLE,
+    ) -> Steps[list[ZeroShot]]:
+        """The labels of each text by entailment, best first."""
+        self.engine.require("zero-shot")
+        columns = self.nli_columns
+        if template.count("{}") != 1:
+            raise UserError(f"the template must hold {{}} once, where the label goes; got {template!r}.")
+        checked = check_texts(texts, what="text")
+        candidates = labels_per_text(labels, num_texts=len(checked))
+        pairs: list[Text] = [
+            (text, template.replace("{}", label))
+            for text, own in zip(checked, candidates, strict=True)
+            for label in own
+        ]
+        logits = yield from self.engine.sequences(pairs, cut=cut)
+        return [
+            answers.zero_shot(rows, columns, text=text, labels=own, multi_label=multi_label)
+            for text, own, rows in zip(checked, candidates, _parts(logits, candidates), strict=True)
+        ]
+
+    def rerank(
+        self, queries: Iterable[object], texts: object, *, raw: bool = False, cut: Cut = WHOLE
+    ) -> Steps[list[list[Ranked]]]:
+        """The texts of each query, best first.
+
+        Args:
+            queries: the queries.
+            texts: a list of texts for each.
+            raw: scores are logits and not probabilities.
+            cut: see above.
+        """
+        self.engine.require("rerank")
+        is_entailment = is_nli(self.labels) or len(self.labels) > 2
+        column = (
+            self.nli_columns.column(ENTAILMENT)
+            if is_entailment
+            else relevance_column(self.labels, place=self.engine.place)
+        )
+        asked = check_texts(queries, what="query")
+        given = groups_of(texts, count=len(asked), what="text", each="queries")
+        groups = [check_texts(group, what=f"query {number}, text") for number, group in enumerate(given)]
+        pairs: list[Text] = [
+            (text, one) if is_entailment else (one, text)  # the text entails the query
+            for one, group in zip(asked, groups, strict=True)
+            for text in group
+        ]
+        logits = yield from self.engine.sequences(pairs, cut=cut)
+        scores = answers.column_scores(logits, column, raw=raw) if pairs else np.empty(0)
+        return [
+            answers.ranking(own, group) for group, own in zip(groups, _parts(scores, groups), strict=True)
+        ]
+
+    def choose(self, contexts: Iterable[object], choices: object, *, cut: Cut = WHOLE) -> Steps[list[Chosen]]:
+        """The best choice for each context."""
+        self.engine.require("choice")
+        checked = check_texts(contexts, what="context")
+        given = groups_of(choices, count=len(checked), what="choice", each="contexts")
+        if not all(given):
+            raise UserError(f"a list of choices is empty in {shortened(given)}. Give each context some.")
+        groups = [check_texts(group, what=f"context {number}, choice") for number, group in enumerate(given)]
+        pairs: list[Text] = [
+            (one, choice) for one, group in zip(checked, groups, strict=True) for choice in group
+        ]
+        logits = (yield from self.engine.sequences(pairs, cut=cut)).reshape(-1)
+        return [answers.chosen(own, group) for group, own in zip(groups, _parts(logits, groups), strict=True)]
+
+    def ner(self, texts: Iterable[object], *, aggregation: str = "first") -> Steps[list[list[Entity]]]:
+        """The entities of each text, of any length."""
+        check_aggregation(aggregation)
+        tagged = yield from self._tagged(texts)
+        return [find_entities(one, self.labels, aggregation=aggregation) for one in tagged]
+
+    def tag_tokens(self, texts: Iterable[object]) -> Steps[list[list[TokenTag]]]:
+        """The tag of every token of each text."""
+        tagged = yield from self._tagged(texts)
+        return [tag_tokens(one, self.labels) for one in tagged]
+
+    def tag(self, groups: Sequence[Sequence[object]], *, aggregation: str) -> Steps[list[list[WordTag]]]:
+        """The tag of every given word."""
+        self.engine.require("ner")
+        joined = [
+            join_words(check_texts(words, what=f"text {number}, word")) for number, words in enumerate(groups)
+        ]
+        texts = check_texts([text for text, _ in joined], what="text")
+        found = yield from self.engine.tokens(texts)
+        return [
+            tags_of_words(
+                TaggedText(text, spans, offsets, answers.softmax(logits)),
+                self.labels,
+                aggregation=aggregation,
+            )
+            for (_, spans), (text, offsets, logits) in zip(joined, found, strict=True)
+        ]
+
+    def _tagged(self, texts: Iterable[object]) -> Steps[list[TaggedText]]:
+        self.engine.require("ner")
+        found = yield from self.engine.tokens(check_texts(texts, what="text"))
+        return [
+            TaggedText(text, split_words(text), offsets, answers.softmax(logits))
+            for text, offsets, logits in found
+        ]
+
+    def qa(
+        self,
+        questions: Iterable[object],
+        contexts: Iterable[object],
+        *,
+        n_best: int = 1,
+        null_threshold: float | None = 0.0,
+        max_answer_tokens: int = 30,
+        overlap: int = WINDOW_OVERLAP,
+    ) -> Steps[list[Answer]]:
+        """The answer to each question in its context, of any length."""
+        self.engine.require("qa")
+        if n_best < 1 or max_answer_tokens < 1 or overlap < 0:
+            found = f"{n_best}, {max_answer_tokens} and {overlap}"
+            raise UserError(
+                f"n_best and max_answer_tokens must be at least 1, overlap at least 0; got {found}."
+            )
+        asked = check_texts(questions, what="question")
+        read = list(contexts)
+        if len(read) != len(asked):
+            raise UserError(f"got {len(asked)} questions and {len(read)} contexts; need one for each.")
+        texts = check_texts(read, what="context")
+        decodings = yield from self.engine.spans(
+            asked, texts, n_best=n_best, max_answer_tokens=max_answer_tokens, overlap=overlap
+        )
+        return [
+            answers.answer(decoding, text, null_threshold=null_threshold)
+            for decoding, text in zip(decodings, texts, strict=True)
+        ]
+
+    def fill_mask(
+        self, texts: Iterable[object], *, top_k: int = 5, targets: Sequence[str] = ()
+    ) -> Steps[list[list[list[Filled]]]]:
+        """The words for each mask of each text.
+
+        Args:
+            texts: the texts.
+            top_k: how many candidates for each mask.
+            targets: words to choose from, each a single piece of the vocabulary; none takes all.
+
+        Raises:
+            UserError: as `Predictor.fill_mask`, or if a target is not one piece.
+        """
+        self.engine.require("fill-mask")
+        checked = check_texts(texts, what="text")
+        vocabulary = self.engine.inputs.vocabulary
+        only = [self.engine.inputs.piece_of(word) for word in targets]
+
+        def filled(
+            text: str, masks: Sequence[tuple[int, int]], rows: answers.FloatArray
+        ) -> list[list[Filled]]:
+            return [
+                answers.fill(row, vocabulary, top_k=top_k, before=text[:start], after=text[end:], only=only)
+                for (start, end), row in zip(masks, rows, strict=True)
+            ]
+
+        return (yield from self.engine.masks(checked, filled))
+
+    def rtd(self, texts: Iterable[object]) -> Steps[list[list[SuspectWord]]]:
+        """Every word of each text, and how likely it was replaced."""
+        self.engine.require("rtd")
+        found = yield from self.engine.tokens(check_texts(texts, what="text"))
+        return [
+            answers.suspect_words(
+                answers.sigmoid(logits), offsets=offsets, words=split_words(text), text=text
+            )
+            for text, offsets, logits in found
+        ]
+
+
+def _parts(rows: answers.FloatArray, groups: Sequence[Sequence[str]]) -> list[answers.FloatArray]:
+    """Split rows into as many parts as there are groups, each as long as its group."""
+    ends = np.cumsum([len(group) for group in groups])
+    return [rows[end - len(group) : end] for group, end in zip(groups, ends, strict=True)]
