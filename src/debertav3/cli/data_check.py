@@ -11,6 +11,7 @@ from ..files import Output
 from .finetune import DATA, SETTINGS, HelpSettings, Kind, LabelColumn, PairColumn, TextColumn, only_given
 from .options import Overwrite
 from .outputs import guard
+from .reading import Encoding, FileFormat, Header, LabelMap, Records, Sheet, SkipBad
 from .terminal import log_to_stderr, wrote
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,13 @@ def check_command(
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
     label_kind: Kind = None,
+    file_format: FileFormat = None,
+    encoding: Encoding = None,
+    header: Header = None,
+    sheet: Sheet = None,
+    records: Records = None,
+    labels: LabelMap = None,
+    skip_bad: SkipBad = False,
     override: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,6 +88,13 @@ def check_command(
         pair_column=pair_column,
         label_column=label_column,
         label_kind=label_kind,
+        format=file_format,
+        encoding=encoding,
+        header=header,
+        sheet=sheet,
+        records=records,
+        labels=labels,
+        skip_bad=skip_bad or None,
     )
     config = resolve(task, model=tokenizer, given=given, overrides=override or [])
     data = read_data(config)

@@ -1,6 +1,7 @@
 """``debertav3 predict`` and ``debertav3 evaluate``: one task over the rows of a file."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,8 @@ from ..files import Output
 from .inputs import check_file, check_loading, check_model, did_you_mean
 from .options import Command, Overwrite
 from .outputs import guard
-from .terminal import wrote
+from .reading import Encoding, Header, Records, Sheet, SkipBad, read_options
+from .terminal import show_understanding, wrote
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from ..inference.answerers import Answerer, TaskPlan
     from ..inference.row_answers import AnswerOptions
     from ..tasks.columns import Columns
+    from ..tasks.read_options import ReadOptions
 
 TaskName = Annotated[
     str,
@@ -35,7 +38,8 @@ HeadLabels = Annotated[
     typer.Option(
         "--labels",
         help="What the head's outputs mean, in their order, for checkpoints that do not say: "
-        "entailment,neutral,contradiction. For zero-shot: the labels to choose from, where rows bring none.",
+        "entailment,neutral,contradiction. For zero-shot: the labels to choose from, where rows bring none. "
+        "Or a YAML file with lines 'label in the rows: label of the model'.",
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cuda, cuda:1, npu, xpu, mps or cpu.")]
@@ -85,7 +89,8 @@ Format = Annotated[
     str | None,
     typer.Option(
         "--format",
-        help="jsonl, json, csv, parquet, xlsx or, to read, tsv and conll, where the ending does not say.",
+        help="jsonl, json, csv, parquet, xlsx or, to read, tsv, conll, fasttext and xml, "
+        "where the ending does not say.",
         show_default="jsonl",
     ),
 ]
@@ -132,6 +137,11 @@ def predict(
     text: TextColumn = None,
     pair: PairColumn = None,
     label: LabelColumn = None,
+    encoding: Encoding = None,
+    header: Header = None,
+    sheet: Sheet = None,
+    records: Records = None,
+    skip_bad: SkipBad = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start again and replace what an earlier run has left.")
@@ -164,6 +174,7 @@ def predict(
 
     Example: debertav3 predict nli --model models/nano --data pairs.jsonl --out answers.jsonl
     """
+    show_understanding()
     from ..inference.files import check_run, predict_file
     from ..inference.row_answers import AnswerOptions
 
@@ -181,12 +192,22 @@ def predict(
         n_best=n_best,
         null_threshold=_threshold(null_threshold),
         columns=_asked_columns(text, pair, label),
+        label_map=_label_map(labels),
+    )
+    reading = read_options(
+        file_format=file_format,
+        encoding=encoding,
+        header=header,
+        sheet=sheet,
+        records=records,
+        skip_bad=skip_bad,
+        columns=options.columns,
     )
     plan = _plan(
         task,
         source,
         options,
-        source_format=file_format,
+        reading=reading,
         model=model,
         labels=_head_labels(task, labels, nli_labels),
         backend=backend,
@@ -201,7 +222,7 @@ def predict(
         source,
         target,
         metrics=metrics,
-        source_format=file_format,
+        options=reading.with_columns(plan.options.columns.names),
         target_format=file_format,
         resume=resume,
         overwrite=overwrite,
@@ -219,6 +240,11 @@ def evaluate(
     text: TextColumn = None,
     pair: PairColumn = None,
     label: LabelColumn = None,
+    encoding: Encoding = None,
+    header: Header = None,
+    sheet: Sheet = None,
+    records: Records = None,
+    skip_bad: SkipBad = False,
     labels: HeadLabels = None,
     nli_labels: NLILabels = None,
     backend: BackendName = "auto",
@@ -240,6 +266,7 @@ def evaluate(
 
     Example: debertav3 evaluate nli --model models/nano --data dev.jsonl.gz --metrics metrics.json
     """
+    show_understanding()
     guard(
         Output(option="--metrics", path=metrics),
         inputs={"--data": data, "--model": model},
@@ -256,12 +283,22 @@ def evaluate(
         aggregation=aggregation,
         null_threshold=_threshold(null_threshold),
         columns=_asked_columns(text, pair, label),
+        label_map=_label_map(labels),
+    )
+    reading = read_options(
+        file_format=file_format,
+        encoding=encoding,
+        header=header,
+        sheet=sheet,
+        records=records,
+        skip_bad=skip_bad,
+        columns=options.columns,
     )
     plan = _plan(
         task,
         data,
         options,
-        source_format=file_format,
+        reading=reading,
         model=model,
         labels=_head_labels(task, labels, nli_labels),
         backend=backend,
@@ -271,7 +308,9 @@ def evaluate(
         batch_tokens=batch_tokens,
         max_length=max_length,
     )
-    report = to_json(evaluate_file(plan.open(), data, source_format=file_format))
+    report = to_json(
+        evaluate_file(plan.open(), data, options=reading.with_columns(plan.options.columns.names))
+    )
     if metrics is not None:
         with replacing_text(metrics) as file:
             file.write(report)
@@ -284,7 +323,7 @@ def _plan(
     source: Path,
     options: "AnswerOptions",
     *,
-    source_format: str | None,
+    reading: "ReadOptions",
     model: str,
     **loading: Any,
 ) -> "TaskPlan":
@@ -292,10 +331,9 @@ def _plan(
     from ..files.named_sets import DATASETS_PREFIX
     from ..inference.answerers import TaskPlan
     from ..inference.row_answers import FILE_TASKS
+    from ..inference.sources import open_rows
     from ..tasks.columns import find_columns, read_trained
-    from ..tasks.formats import CONLL
     from ..tasks.names import answering_name
-    from ..tasks.tables import read_table
 
     trained = read_trained(model)
     if task not in FILE_TASKS:
@@ -308,10 +346,7 @@ def _plan(
     check_loading(backend=loading["backend"], dtype=loading["dtype"])
     if not str(source).startswith(DATASETS_PREFIX):
         check_file("--data", source, advice="Give the path of a file of rows, or datasets:NAME.")
-        otherwise = CONLL if task == "ner" else None
-        next(
-            iter(read_table(source, named=source_format, otherwise=otherwise)), None
-        )  # a wrong format shows at once
+        next(iter(open_rows(task, source, reading)), None)  # a wrong format shows at once
     check_model(model)
     kind, asked = FILE_TASKS[task], options.columns
     for option, column in (
@@ -322,7 +357,7 @@ def _plan(
         if column is not None and option not in kind.column_options:
             raise UserError(f"task {task} reads no column that {option} names. Leave it out.")
     columns = find_columns(trained, asked)
-    settled = replace(options, columns=columns, trained_task=trained.task if task == "choice" else None)
+    settled = replace(options, columns=columns, trained_task=trained.task)
     return TaskPlan(task=task, model=model, options=settled, loading=loading)
 
 
@@ -357,13 +392,26 @@ def label_list(text: str | None) -> list[str] | None:
     return None if text is None else [label.strip() for label in text.split(",")]
 
 
+def _label_map(labels: str | None) -> Mapping[str, str]:
+    """What rows call labels, if ``--labels`` names a file of that."""
+    from ..tasks.label_map import ENDINGS, read_label_map
+
+    return read_label_map(labels) if labels is not None and labels.endswith(ENDINGS) else {}
+
+
+def _names_labels(labels: str | None) -> bool:
+    """Whether ``--labels`` has names rather than the file of a map."""
+    return labels is not None and not labels.endswith((".yaml", ".yml", ".json"))
+
+
 def _candidates(task: str, labels: str | None) -> tuple[str, ...] | None:
-    found = label_list(labels) if task == "zero-shot" else None
+    found = label_list(labels) if task == "zero-shot" and _names_labels(labels) else None
     return tuple(found) if found else None
 
 
 def _head_labels(task: str, labels: str | None, nli_labels: str | None) -> list[str] | None:
-    return label_list(nli_labels if task == "zero-shot" else labels or nli_labels)
+    own = labels if _names_labels(labels) else None
+    return label_list(nli_labels if task == "zero-shot" else own or nli_labels)
 
 
 def _threshold(text: str) -> float | None:

@@ -40,7 +40,7 @@ class DataConfig(Settings):
     check_data: bool = True
     """Run the data check before training."""
     text_column: str | None = None
-    """The column of the text, or of the first of two, by name or number; none: as the task or the data say."""
+    """The column of the text, or the first of two, by name or number; none: as the task or the data say."""
     pair_column: str | None = None
     """The column of a second text."""
     label_column: str | None = None

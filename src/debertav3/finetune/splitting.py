@@ -10,7 +10,7 @@ from collections.abc import Hashable, Sequence
 
 from ..errors import UserError
 from ..tasks.columns import actual_name
-from ..tasks.read_options import ReadOptions
+from ..tasks.read_options import AS_FOUND, ReadOptions
 from ..tasks.tables import read_table
 from ..tasks.task import Example
 from .config import FinetuneConfig
@@ -24,7 +24,7 @@ def hold_out(
     config: FinetuneConfig,
     *,
     sources: Sequence[str],
-    options: ReadOptions = ReadOptions(),
+    options: ReadOptions = AS_FOUND,
 ) -> tuple[list[Example], dict[str, list[Example]]]:
     """Split the training examples as ``dev_split``, or ``folds`` and ``fold``, say.
 
@@ -104,7 +104,7 @@ def groups_of(
     examples: Sequence[Example],
     config: FinetuneConfig,
     sources: Sequence[str],
-    options: ReadOptions = ReadOptions(),
+    options: ReadOptions = AS_FOUND,
 ) -> list[Hashable]:
     """What decides which examples stay together: the value in ``group_column``, else the texts.
 

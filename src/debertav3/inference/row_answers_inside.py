@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..data.probabilities import LIKELY
-from ..tasks.columns import QUESTION_CONTEXT_COLUMNS
+from ..tasks.columns import QUESTION_CONTEXT_COLUMNS, actual_name
 from ..tasks.rows import Row, is_missing, structured, words_in
 from ..tasks.scorers import (
     AnswerScorer,
@@ -14,6 +14,7 @@ from ..tasks.scorers import (
 )
 from ..tasks.squad import answer_texts
 from ..tasks.tagging import TAGS_COLUMNS, WORDS_COLUMNS, given_entities, given_tags
+from ..tasks.understanding import shown_spans, shown_words
 from .file_task import NO_TEXT, Example, FileTask, Result, length_of
 from .words import join_words
 
@@ -31,7 +32,8 @@ class NERTask(FileTask):
     def read(self, row: Row) -> Example:
         """See `FileTask.read`."""
         columns, fields = self.options.columns, row.fields
-        own = [str(columns.text)] if columns.text in fields else []
+        said = actual_name(fields, columns.text, is_said=columns.is_text_asked) if columns.text else None
+        own = [] if said is None else [said]
         names = own if columns.is_text_asked else [*own, *WORDS_COLUMNS]
         column = next((name for name in names if not is_missing(fields.get(name))), None)
         is_words = column in WORDS_COLUMNS or isinstance(structured(fields.get(str(column))), list)
@@ -40,9 +42,22 @@ class NERTask(FileTask):
             entities = None if gold is None else given_entities(gold, kind_field="entity_group")
             return NO_TEXT if texts is None else Example(texts[0], entities, len(texts[0]))
         words = words_in(row, column)
+        self.use(("words",), (column,))
         text = join_words(words)[0]
         tags = given_tags(row, columns.labels(self.label_columns), count=len(words))
         return Example(words, tags, len(text)) if text.strip() else NO_TEXT
+
+    def label_kind(self) -> str:
+        """Entities, or tags of words."""
+        return "entities"
+
+    def shown(self, example: Example) -> str:
+        """The text or the words, with the entities marked."""
+        if example.inputs is None:
+            return "(no text: no answer)"
+        if isinstance(example.inputs, str):
+            return shown_spans(example.inputs, example.gold or ())
+        return shown_words(example.inputs, example.gold)
 
     def answer(self, examples: Sequence[Example]) -> list[Result]:
         """Entities of texts, tags of tokens."""
@@ -70,6 +85,7 @@ class QATask(FileTask):
 
     name = "qa"
     text_columns = QUESTION_CONTEXT_COLUMNS
+    text_roles = ("question", "context")
     column_options = ("--text-column", "--pair-column")
 
     def make_scorer(self) -> Scorer:

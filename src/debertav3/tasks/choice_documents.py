@@ -25,8 +25,8 @@ def race_rows(article: Mapping[str, Any], source: str) -> Found:
     parts = [article[name] for name in ("questions", "options", "answers")]
     if len(set(map(len, parts))) > 1:
         raise UserError(
-            f"{source}: article {article.get('id', '')!r} has {len(parts[0])} questions, {len(parts[1])} lists "
-            f"of options and {len(parts[2])} answers; need as many of each."
+            f"{source}: article {article.get('id', '')!r} has {len(parts[0])} questions, {len(parts[1])} "
+            f"lists of options and {len(parts[2])} answers; need as many of each."
         )
     name = article.get("id", "article")
     for number, (question, options, answer) in enumerate(zip(*parts, strict=True), start=1):

@@ -194,8 +194,8 @@ def form_of(row: Row, *, trained: str | None = None) -> ChoiceForm:
         if FORMS[str(name)].fits(fields) and (name != "nested" or _nested(row) is not None):
             return FORMS[str(name)]
     raise UserError(
-        f"{row.place}: needs the fields 'question' or 'context' or both and 'choices', or those of swag or copa; "
-        f"it has {listed(fields)}."
+        f"{row.place}: needs the fields 'question' or 'context' or both and 'choices', or those of swag or "
+        f"copa; it has {listed(fields)}."
     )
 
 
@@ -269,7 +269,7 @@ def choice_number(row: Row, value: Any, count: int, *, names: Sequence[str] = ()
 
 
 def choice_names(row: Row, count: int, *, trained: str | None = None) -> list[str]:
-    """What the choices of a row are called: in ARC A to D in some rows, 1 to 4 in others; empty without names.
+    """What the choices of a row are called, in ARC A to D in some rows, 1 to 4 in others; empty for no names.
 
     Raises:
         UserError: if not each choice has a name of its own.

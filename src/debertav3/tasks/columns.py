@@ -108,6 +108,11 @@ class Columns:
     """Whether the user has said the texts' columns, so that no other will do."""
     is_label_asked: bool = False
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that are said or trained with."""
+        return Said(text=self.text, pair=self.pair, label=self.label).columns
+
     def texts(self, usual: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
         """The names to look for, those of the user or the training before the usual ones."""
         counts = {len(names) for names in usual}
@@ -216,7 +221,7 @@ def texts_of(
 def name_of_label(row: Row, names: Sequence[str], *, is_said: bool = False) -> str | None:
     """The first of some label columns that a row has; None if it has none of them.
 
-    Several columns with commas between them, such as ``toxic,insult``, are one label column: see `label_cell`.
+    Several with commas between them, such as ``toxic,insult``, are one label column: see `label_cell`.
 
     Args:
         row: the row.

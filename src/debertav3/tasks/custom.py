@@ -10,7 +10,7 @@ from .formats import CONLL
 from .guesses import Guesser
 from .metrics import MetricName
 from .ranking import RankingTask
-from .read_options import ReadOptions
+from .read_options import AS_FOUND, ReadOptions
 from .rows import Row, listed
 from .tables import read_table
 from .tagging import TaggingTask
@@ -27,7 +27,7 @@ _METRICS: dict[str, tuple[MetricName, ...]] = {
 
 def custom_task(
     source: str,
-    options: ReadOptions = ReadOptions(),
+    options: ReadOptions = AS_FOUND,
     *,
     text_column: str | None = None,
     pair_column: str | None = None,

@@ -13,7 +13,7 @@ from .columns import (
     SENTENCES_COLUMNS,
 )
 from .labels import LABEL_COLUMNS, NLI_LABELS, NLI_SPELLINGS, TWO_WAY_LABELS
-from .text import TextTask
+from .text import Numbered, TextTask
 
 _THREE_WAY = {**NLI_SPELLINGS, "0": "entailment", "1": "neutral", "2": "contradiction"}
 _TWO_WAY = {
@@ -26,14 +26,15 @@ _TWO_WAY = {
 }
 _YES_NO = (("0", "1"),)
 
-NLI_COLUMNS = (*PAIR_COLUMNS, ("1", "2"))
-"""In SciTail's files of text the columns have no names: the first two are the texts, the third the label."""
-NLI_LABEL_COLUMNS = (*LABEL_COLUMNS, "gold", "entailment_judgment", "entailment", "value", "3")
+NLI_LABEL_COLUMNS = (*LABEL_COLUMNS, "gold", "entailment_judgment", "entailment", "value")
 """After the usual names those of WANLI, SICK, the RTE challenges."""
+
+_SCITAIL = Numbered(texts=("1", "2"), label="3")
 
 NLI = TextTask(
     name="nli",
-    columns=NLI_COLUMNS,
+    columns=PAIR_COLUMNS,
+    without_names=_SCITAIL,
     label_column=NLI_LABEL_COLUMNS,
     label_sets=(NLI_LABELS, TWO_WAY_LABELS),
     label_aliases=_THREE_WAY,
@@ -41,7 +42,8 @@ NLI = TextTask(
 )
 MNLI = TextTask(
     name="mnli",
-    columns=NLI_COLUMNS,
+    columns=PAIR_COLUMNS,
+    without_names=_SCITAIL,
     label_column=NLI_LABEL_COLUMNS,
     label_sets=(NLI_LABELS,),
     label_aliases=_THREE_WAY,
@@ -56,7 +58,8 @@ QNLI = TextTask(
 )
 RTE = TextTask(
     name="rte",
-    columns=NLI_COLUMNS,
+    columns=PAIR_COLUMNS,
+    without_names=_SCITAIL,
     label_column=NLI_LABEL_COLUMNS,
     label_sets=(TWO_WAY_LABELS,),
     label_aliases=_TWO_WAY,
@@ -87,8 +90,8 @@ MRPC = TextTask(
 )
 COLA = TextTask(
     name="cola",
-    columns=(*SENTENCE_COLUMNS, ("4",)),  # the authors' files have no names
-    label_column=(*LABEL_COLUMNS, "2"),
+    columns=SENTENCE_COLUMNS,
+    without_names=Numbered(texts=("4",), label="2"),
     label_sets=_YES_NO,
     label_aliases={"unacceptable": "0", "acceptable": "1"},
     metrics=("matthews_corrcoef", "accuracy"),
@@ -102,8 +105,9 @@ SST2 = TextTask(
 )
 STSB = TextTask(
     name="stsb",
-    columns=(*SENTENCES_COLUMNS, ("6", "7")),  # the authors' files have no names
-    label_column=("label", "score", "relatedness_score", "5"),
+    columns=SENTENCES_COLUMNS,
+    label_column=("label", "score", "relatedness_score"),
+    without_names=Numbered(texts=("6", "7"), label="5"),
     target="number",
     metrics=("pearson", "spearman"),
 )

@@ -20,6 +20,7 @@ _MORE_PAIRS = (("text_a", "text_b"), ("text", "text_b"), ("context", "hypothesis
 """Names of two texts in data of other programs, in addition to `TEXT_COLUMNS`."""
 MOST_LABELS = 20
 """Whole numbers with more different values than this are taken for a quantity, not for names of classes."""
+_IDENTIFIER = re.compile(r"[A-Za-z]{0,6}[-_:.#]?\d[\d.-]*|[0-9a-f]{8}-[0-9a-f-]{20,}|[0-9a-f]{32,}")
 _LONGEST_LABEL = 40
 """Characters of the name of one of several labels."""
 
@@ -126,10 +127,14 @@ class Guesser:
     def _may_be_label(self, name: str) -> bool:
         """Whether values repeat, or are lists or flags by name."""
         cells = [structured(value) for value in self.cells(name)]
-        return self._repeats(name) or any(isinstance(value, list | dict) for value in cells)
+        return self._has_few(name) or any(isinstance(value, list | dict) for value in cells)
 
     def _repeats(self, name: str) -> bool:
-        """Whether a column has few short values that come again and again."""
+        """Whether a column has few short values, and some of them more than once."""
+        return self._has_few(name) and self.num_different(name) < len(self.cells(name))
+
+    def _has_few(self, name: str) -> bool:
+        """Whether a column has few different values, and short ones."""
         cells = self.cells(name)
         count = self.num_different(name)
         is_short = all(not isinstance(value, list | dict) and len(str(value)) <= 60 for value in cells)
@@ -177,11 +182,27 @@ class Guesser:
             spaced = [name for name in sizes if not self._is_code(name)]
             if spaced and not isinstance(self.cells(found)[0], list):
                 found = max(spaced, key=lambda name: sizes[name])
+        self._refuse_identifiers(found)
         others = [name for name in long if name != found and not self._is_code(name)]
         if len(sizes) > 1:
             also = f"; {listed(others)} not read (a pair needs --pair-column)" if others else ""
             self.reading.note(f"the text is {found!r}, by its values{also}", "--text-column NAME")
         return (found,)
+
+    def _refuse_identifiers(self, name: str) -> None:
+        """Refuse a column of nothing but numbers or codes as the text.
+
+        Raises:
+            UserError: if it is one.
+        """
+        cells = self.cells(name)
+        are_texts = all(isinstance(one, str) for one in cells)
+        if len(cells) > 1 and are_texts and all(_IDENTIFIER.fullmatch(one.strip()) for one in cells):
+            raise UserError(
+                f"which column is the text? {self.reading.source} has {listed(self.rows[0].fields)}, and "
+                f"{name!r} has identifiers, such as {cells[0]!r}. Give a file with the texts, or say "
+                f"--text-column {name}."
+            )
 
     def kind(self, label: str, text: str) -> tuple[str, str]:
         """What kind of label a column has, and what is between several labels in one cell.
@@ -221,6 +242,7 @@ class Guesser:
         """
         split = [[part.strip() for part in cell.split(separator)] for cell in cells]
         marked = [parts for parts in split if len(parts) > 1]
+        example = next((cell for cell in cells if separator in cell), "")
         if not marked:
             return False
         if separator == "|":
@@ -237,13 +259,12 @@ class Guesser:
         else:
             is_several = len(set(cells)) * 2 > len(cells)
         if not is_several:
-            example = separator.join(marked[0])
             raise UserError(
                 f"{self.reading.source}: is {example!r} in column {label!r} one label or several? "
                 "Say --label-kind one-label or --label-kind several-labels."
             )
         self.reading.note(
-            f"cells with {separator!r} have several labels, such as {separator.join(marked[0])!r}",
+            f"cells with {separator!r} have several labels, such as {example!r}",
             "--label-kind one-label",
         )
         return True

@@ -1,7 +1,7 @@
 """Lists and dicts in Python's spelling, as pandas writes them into the cells of a CSV file.
 
-``['sea', 'car']``, ``{'text': array(['x'], dtype=object)}`` and numpy's ``['sea' 'car']`` and ``[0 3 1]``, which
-has no commas. Nothing is run: the cell is parsed and must consist of literals.
+``['sea', 'car']``, ``{'text': array(['x'], dtype=object)}`` and numpy's ``['sea' 'car']`` and ``[0 3 1]``,
+which have no commas. Nothing is run: the cell is parsed and must consist of literals.
 """
 
 import ast

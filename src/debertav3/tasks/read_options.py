@@ -1,8 +1,8 @@
 """What a user says about a source of rows, where its content alone should not decide."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,14 @@ class ReadOptions:
     """Columns that the user names: a text file that shows no other format is a table then."""
     skip_bad: bool = False
     """Leave out rows that cannot be read, and list them, in place of stopping at the first."""
+
+    def with_columns(self, columns: tuple[str, ...]) -> Self:
+        """The same with the columns that a model was trained on, where the user names none."""
+        return self if self.columns else replace(self, columns=columns)
+
+
+AS_FOUND = ReadOptions()
+"""Nothing is said: the content decides."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -225,8 +225,8 @@ def _place_of(context: str, text: str, start: int, *, place: str) -> int:
             if found >= 0 and context[found : found + len(text)] == text:
                 return found
     raise UserError(
-        f"{place}: the context does not have {shortened(text)} at character {start}, nor within {MOST_MOVED} of "
-        "it; correct answer_start, or leave such rows out with --skip-bad."
+        f"{place}: the context does not have {shortened(text)} at character {start}, nor within {MOST_MOVED} "
+        "of it; correct answer_start, or leave such rows out with --skip-bad."
     )
 
 

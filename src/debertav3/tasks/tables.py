@@ -24,7 +24,7 @@ from .formats import (
     format_named,
     format_within,
 )
-from .read_options import Note, ReadOptions
+from .read_options import AS_FOUND, Note, ReadOptions
 from .rows import Row
 from .source_file import SourceFile
 from .typed_tables import cell_text
@@ -44,7 +44,7 @@ class Reading:
         options: what the user says of it.
     """
 
-    def __init__(self, source: str, file_format: Format, options: ReadOptions = ReadOptions()) -> None:
+    def __init__(self, source: str, file_format: Format, options: ReadOptions = AS_FOUND) -> None:
         self.source = source
         self.format = file_format
         self.options = options
@@ -55,7 +55,7 @@ class Reading:
         self.num_unlabelled = 0
         """Likewise those without a gold label."""
         self.roles: dict[str, str] = {}
-        """What the columns are to the task, by role: ``text``, ``second text``, ``label``, ``id``, ``group``."""
+        """What the columns are to the task, by role: ``text``, ``second text``, ``label``."""
         self._file = SourceFile(Path(source), options)
         self._columns: dict[str, None] = {}
 
@@ -155,7 +155,7 @@ def _refuse_infinity(value: float, name: str, place: str) -> None:
 
 
 def read_table(
-    source: str | Path, options: ReadOptions = ReadOptions(), *, otherwise: Format | None = None
+    source: str | Path, options: ReadOptions = AS_FOUND, *, otherwise: Format | None = None
 ) -> Reading:
     """Open a source of rows.
 
@@ -172,11 +172,11 @@ def read_table(
 
 
 def format_of(
-    source: str | Path, options: ReadOptions = ReadOptions(), *, otherwise: Format | None = None
+    source: str | Path, options: ReadOptions = AS_FOUND, *, otherwise: Format | None = None
 ) -> Format:
     """The format of a source: its content where that leaves no doubt, else its ending, else what is named.
 
-    Between tables of text, CoNLL and fastText, which look alike, what the user names counts before the ending.
+    Of tables of text, CoNLL and fastText, which look alike, what the user names counts before the ending.
 
     Args:
         source: a path or ``datasets:NAME``.

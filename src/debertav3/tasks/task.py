@@ -12,7 +12,7 @@ from ..heads import HeadName
 from .formats import Format
 from .labels import natural
 from .metrics import MetricName
-from .read_options import ReadOptions, Said
+from .read_options import AS_FOUND, ReadOptions, Said
 from .scorers import Scorer
 from .tables import Reading, read_table
 from .understanding import Understanding, listed_labels, shown_row
@@ -47,7 +47,7 @@ class Task(ABC):
     text_format: Format | None = None
     """Of a text file that shows no other format."""
 
-    def open(self, source: str, options: ReadOptions = ReadOptions()) -> Reading:
+    def open(self, source: str, options: ReadOptions = AS_FOUND) -> Reading:
         """Open a source of rows.
 
         Raises:
@@ -78,7 +78,7 @@ class Task(ABC):
         """What of all examples of a source is used."""
         return examples
 
-    def read(self, source: str | Reading, options: ReadOptions = ReadOptions()) -> list[Example]:
+    def read(self, source: str | Reading, options: ReadOptions = AS_FOUND) -> list[Example]:
         """Read and check all rows of a source.
 
         Raises:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -37,6 +37,13 @@ _LEFT_OUT = -100.0
 """A label that transformers' Trainer does not count among those of a step."""
 
 
+class Numbered(NamedTuple):
+    """Where texts and label are in the authors' files of a task, whose columns have no names."""
+
+    texts: tuple[str, ...]
+    label: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class TextTask(Task):
     """A task over texts that the sequence-classification head answers."""
@@ -45,6 +52,8 @@ class TextTask(Task):
     columns: tuple[tuple[str, ...], ...]
     """Names of the text or of the two texts, the usual ones first and those of public copies after them."""
     label_column: tuple[str, ...] = LABEL_COLUMNS
+    without_names: Numbered | None = None
+    """Which columns are read of a table that does not name them."""
     target: Target = "one-label"
     label_sets: tuple[tuple[str, ...], ...] = ()
     """Class names in id order; the first set that has all training labels counts. Empty: as in the data."""
@@ -94,10 +103,14 @@ class TextTask(Task):
                 yield example
 
     def _read_row(self, row: Row, reading: Reading) -> Example | None:
-        names = names_of_texts(row, self.columns, is_said=self.is_asked)
-        label = name_of_label(row, self.label_column, is_said=self.is_asked)
+        names = names_of_texts(row, self.text_names(row), is_said=self.is_asked)
+        usual = self.label_names(row)
+        label = name_of_label(row, usual, is_said=self.is_asked)
         if label is None:
-            raise UserError(f"{row.place}: {lacks([(name,) for name in self.label_column], row.fields)}")
+            raise UserError(
+                f"{row.place}: {lacks([(name,) for name in usual[:2]], row.fields)} If another column is the "
+                "label, say --label-column NAME."
+            )
         reading.use(("text", "second text"), names)
         reading.use(("label",), (label,))
         texts, value = texts_in(row, names), label_cell(row, label)
@@ -108,6 +121,19 @@ class TextTask(Task):
         else:
             return self._example(row, texts, value)
         return None
+
+    def text_names(self, row: Row) -> tuple[tuple[str, ...], ...]:
+        """Under which names the texts of a row are looked for."""
+        is_numbered = self.without_names is not None and not self.is_asked and "1" in row.fields
+        return (
+            (*self.columns, self.without_names.texts) if is_numbered and self.without_names else self.columns
+        )
+
+    def label_names(self, row: Row) -> tuple[str, ...]:
+        """Under which names the label of a row is looked for."""
+        is_numbered = self.without_names is not None and not self.is_asked and "1" in row.fields
+        own = self.label_column
+        return (*own, self.without_names.label) if is_numbered and self.without_names else own
 
     def label_kind(self, examples: Sequence[Example]) -> str:
         """What kind of label rows have, and which labels."""
@@ -155,12 +181,12 @@ class TextTask(Task):
         if known and text not in known:
             raise UserError(
                 f"{row.place}: unknown label {shortened(value)}; task {self.name} knows {', '.join(known)}. "
-                "Say what it means in a YAML file with lines 'label: what the task calls it', and --labels FILE."
+                "Say what it means by --labels FILE, a YAML file with lines 'label: what the task calls it'."
             )
         return text
 
     def task_label(self, value: Any) -> str:
-        """What the task calls a label: as the user says, else without regard to case, by its other spellings."""
+        """What the task calls a label: as the user says, else by its other spellings in any case."""
         text = label_text(value)
         text = self.label_map.get(text, text)
         if not self.label_sets:

@@ -28,7 +28,8 @@ class TextTable:
         head = _head(lines)
         if not any(line.strip() for line in head):
             raise UserError(
-                f"{file.path} holds no rows: it is empty. Need a line with the names of the columns, then rows."
+                f"{file.path} holds no rows: it is empty. Need a line with the names of the columns, then "
+                "rows."
             )
         second = next(lines, None)
         lines = itertools.chain(head, [] if second is None else [second], lines)
@@ -99,7 +100,7 @@ def _advice(dialect: Dialect) -> str:
 
 
 def _without_header(reader: Any, dialect: Dialect, file: SourceFile) -> Found:
-    """Rows whose columns are numbered; where quotes mean nothing, rows may have different numbers of cells."""
+    """Rows whose columns are numbered; where quotes mean nothing, rows may differ in width."""
     names = dialect.names or ()
     line = 1
     for cells in reader:

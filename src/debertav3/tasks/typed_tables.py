@@ -68,7 +68,7 @@ def import_openpyxl() -> Any:
 
 
 def read_xlsx(file: SourceFile) -> Found:
-    """Rows of a sheet of an Excel workbook, the first or the one that is named; its first row has the names."""
+    """Rows of a sheet of a workbook, the first or the one that is named; its first row has the names."""
     openpyxl = import_openpyxl()
     import zipfile
 
@@ -84,7 +84,8 @@ def read_xlsx(file: SourceFile) -> Found:
         cells = next(rows, ())
         if all(cell is None for cell in cells):
             raise UserError(
-                f"{file.path} holds no rows: sheet {sheet.title!r} is empty. Need a row with names of columns."
+                f"{file.path} holds no rows: sheet {sheet.title!r} is empty. Need a row with names of "
+                "columns."
             )
         header = Header(cells, f"{file.path} row 1")
         for note in header.notes:
