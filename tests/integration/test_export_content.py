@@ -101,6 +101,19 @@ def test_a_file_added_to_an_export_is_refused(model: Path) -> None:
         Predictor.from_pretrained(model / "onnx")
 
 
+def test_an_export_of_another_format_leaves_nothing_of_the_older_one(model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="export needs the extra openvino")
+    out = tmp_path / "out"
+    export_model(model, out, ExportConfig(format="openvino"))
+    (out / "notes.txt").write_text("mine")
+    before = Predictor.from_pretrained(out).nli(PAIR)
+    export_model(model, out, ExportConfig(format="onnx"))
+    assert not list(out.glob("openvino_model*"))
+    assert (out / "notes.txt").read_text() == "mine"
+    after = Predictor.from_pretrained(out).nli(PAIR)
+    assert after == pytest.approx(before, abs=1e-4)
+
+
 def test_an_export_of_an_older_version_opens_with_a_warning(
     model: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -112,9 +112,11 @@ def test_no_two_models_share_a_folder_and_moved_data_count_as_the_same(tmp_path:
 
 
 def test_what_fails_is_noted_and_the_rest_is_done(
-    tmp_path: Path, nano: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, nano: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    absent, model = str(tmp_path / "absent"), tiny(tmp_path / "model", nano, width=16)
+    model = tiny(tmp_path / "model", nano, width=16)
+    empty = tiny(tmp_path / "empty", nano, width=16)
+    (tmp_path / "empty" / "model.safetensors").unlink()
     sst2 = write(tmp_path / "a.jsonl", [{"sentence": f"word {n}", "label": n % 2} for n in range(8)])
     tasks, out = {"sst2": {"train": [sst2], "dev": [sst2]}}, tmp_path / "out"
     trained: list[int] = []
@@ -129,15 +131,13 @@ def test_what_fails_is_noted_and_the_rest_is_done(
     monkeypatch.setattr(FinetuneTrainer, "train", diverging)
 
     def again() -> Any:
-        return compare([absent, model], tasks, [1, 2], out, overrides=["max_steps=1", "check_data=false"])
+        return compare([empty, model], tasks, [1, 2], out, overrides=["max_steps=1", "check_data=false"])
 
     for _ in range(2):
-        caplog.clear()
         found = again()
-        assert caplog.messages[0].startswith(f"{absent} on sst2 will have no score: no such folder")
         assert [(one.model, one.seed, one.what) for one in found.failures] == [
-            (absent, 1, "not possible"),
-            (absent, 2, "not possible"),
+            (empty, 1, "not possible"),
+            (empty, 2, "not possible"),
             (model, 1, "diverged"),
         ]
         (line,) = found.lines
@@ -146,17 +146,29 @@ def test_what_fails_is_noted_and_the_rest_is_done(
         assert told["failed"] == [vars(failure) for failure in found.failures]
         assert told["rows"][0]["seeds"] == [2]
         table = (out / "compare.md").read_text(encoding="utf-8")
-        assert f"| {absent} | sst2 | | | not possible | | 0 of 2 | | |" in table
+        assert f"| {empty} | sst2 | | | not possible | | 0 of 2 | | |" in table
         assert "| 1 of 2 |" in table
         assert f"- {model} on sst2, seed 1: diverged: training stopped." in table
         summary = found.summary()
-        assert summary.startswith(f"runs that failed: 3; {absent} on sst2, seed 1, 2: not possible (no such")
+        assert summary.startswith(f"runs that failed: 3; {empty} on sst2, seed 1, 2: not possible (")
         assert f"; {model} on sst2, seed 1: diverged (training stopped." in summary
         assert "\n" not in summary
     found = again()
     assert trained == [1, 2, 1, 1]  # what has finished is never trained again
     assert [line.seeds for line in found.lines] == [(1, 2)]
     assert {one.what for one in found.failures} == {"not possible"}
+
+
+def test_a_missing_model_is_refused_before_the_first_training(tmp_path: Path, nano: Path) -> None:
+    model = tiny(tmp_path / "model", nano, width=16)
+    sst2 = write(tmp_path / "a.jsonl", [{"sentence": f"word {n}", "label": n % 2} for n in range(8)])
+    out, tasks = tmp_path / "out", {"sst2": {"train": [sst2], "dev": [sst2]}}
+    absent = [str(tmp_path / "absent"), str(tmp_path / "gone")]
+    with pytest.raises(UserError) as refused:
+        compare([model, *absent], tasks, [1, 2], out, overrides=["max_steps=1"])
+    assert "\n" not in str(refused.value)
+    assert all(str(refused.value).count(name) == 1 for name in absent)
+    assert not list(out.glob("*"))
 
 
 def test_the_command_prints_the_table_and_ends_with_code_2(tmp_path: Path, nano: Path) -> None:

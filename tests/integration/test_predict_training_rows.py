@@ -12,7 +12,6 @@ from debertav3.inference.files import evaluate_file, predict_file
 from debertav3.inference.row_answers import FILE_TASKS, AnswerOptions, FileTask
 from debertav3.tasks import metrics
 from debertav3.tasks.columns import Columns
-from debertav3.tasks.read_options import ReadOptions
 from debertav3.tasks.tables import read_table
 from tiny_models import ModelFolders
 
@@ -101,12 +100,10 @@ def test_conll_files_are_read(tagger: Predictor, tmp_path: Path, expected: dict[
     found = read(tmp_path / "out.jsonl")
     assert [(row["tokens"], row["label"]) for row in found] == SENTENCES
     named = source.rename(tmp_path / "in.txt")
-    predict_file(
-        ner(tagger), named, tmp_path / "out", options=ReadOptions(format="conll"), target_format="conll"
-    )
+    predict_file(ner(tagger), named, tmp_path / "out", source_format="conll", target_format="conll")
     assert read(tmp_path / "out") == found
     named.write_text("Ann\nsleeps\n\nRome\n", encoding="utf-8")
-    predict_file(ner(tagger), named, tmp_path / "bare.jsonl", options=ReadOptions(format="conll"))
+    predict_file(ner(tagger), named, tmp_path / "bare.jsonl", source_format="conll")
     assert [list(row) for row in read(tmp_path / "bare.jsonl")] == [["tokens", "prediction", "scores"]] * 2
 
 

@@ -14,9 +14,9 @@ from debertav3.inference.labels import (
     label_names,
     nli_columns,
 )
-from debertav3.inference.words import join_words, split_words, words_of_tokens
 from debertav3.tasks.labels import NLI_LABELS, find_label
 from debertav3.tasks.spans import Span, SpanDecoding
+from debertav3.tasks.words import join_words, split_words, words_of_tokens
 
 BY_NAME = {"entailment": 2.0, "neutral": 0.5, "contradiction": -1.0}
 SHARES = {name: np.exp(logit) / sum(map(np.exp, BY_NAME.values())) for name, logit in BY_NAME.items()}

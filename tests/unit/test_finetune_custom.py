@@ -130,10 +130,14 @@ def test_words_and_tags_are_a_tagging_task(tmp_path: Path, kind: str) -> None:
             {},
             "is 'sea, car' in column 'labels' one label or several",
         ),
-        ([{"text": "Ann in Rome", "label": [[0, 3, "PER"]]}] * 2, {}, "an entity, not a class.*task ner"),
         (
-            [{"text": "Ann in Rome", "label": [{"start": 0, "end": 3, "label": "PER"}]}] * 2,
-            {},
+            [{"text": "Ann in Rome", "spots": [[0, 3, "PER"]]}] * 2,
+            {"label_column": "spots"},
+            "an entity, not a class.*task ner",
+        ),
+        (
+            [{"text": "Ann in Rome", "spots": [{"start": 0, "end": 3, "label": "PER"}]}] * 2,
+            {"label_column": "spots"},
             "an entity, not a class.*task ner",
         ),
         (
@@ -206,8 +210,8 @@ def test_guesses_are_marked(
 ) -> None:
     caplog.set_level("INFO")
     read(tmp_path, rows)
-    (block,) = (message for message in caplog.messages if "is read as" in message)
-    guesses = [line.split("  ", 2)[2].strip() for line in block.splitlines() if line.startswith("  guess")]
+    assert sum("is read as" in message for message in caplog.messages) == 1
+    guesses = [line.split("  ", 2)[2].strip() for line in caplog.messages if line.startswith("  guess")]
     assert [guess.partition("; if not: ")[0] for guess in guesses] == ([hint] if hint else [])
 
 

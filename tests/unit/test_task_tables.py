@@ -81,11 +81,6 @@ def test_all_kinds_of_files_give_the_same_rows(tmp_path: Path, name: str, write:
         ("x.csv", b"a,b\n\xc3\xa4,1\n\xff,1\n", "line 3 is not UTF-8"),
         ("x.tsv", b"a\tb\n1\n", r"line 2 has 1 cells; .* save such texts as \.csv, quoted"),
         ("x.parquet", b"PAR0", "not a Parquet file"),
-        (
-            "x.conll",
-            b"# 2020-01-01 x\n1\tAnna\tB-PER\tO\n2\tlebt\tO\tO\n",
-            r"line 1: the first column counts the words \(1, 2, \.\.\.\)\. Need the word first",
-        ),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:

@@ -1,7 +1,7 @@
 """``save_model``: a checkpoint folder that appears whole or not at all, and that stock transformers opens."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -66,13 +66,13 @@ def _check_config(path: Path) -> None:
 
 
 @contextmanager
-def replacing_folder(target: Path) -> Iterator[Path]:
+def replacing_folder(target: Path, *, obsolete: Iterable[str] = ()) -> Iterator[Path]:
     """`files.replacing_folder` for what safetensors writes: it reports a full disk in its own way.
 
     Raises:
         UserError: if ``target`` is a file, or it or the folder above it cannot be written.
     """
-    with files.replacing_folder(target) as partial:
+    with files.replacing_folder(target, obsolete=obsolete) as partial:
         try:
             yield partial
         except SafetensorError as error:

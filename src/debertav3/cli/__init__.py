@@ -62,6 +62,7 @@ def _register() -> None:
         pretrain,
         push,
         search,
+        serve,
         tokenizer,
         trim_vocab,
     )
@@ -81,6 +82,7 @@ def _register() -> None:
         trim_vocab,
         bench,
         export,
+        serve,
     ):
         module.register(app)
 

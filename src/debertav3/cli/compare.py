@@ -73,10 +73,10 @@ def compare(
     Example: debertav3 compare --model microsoft/deberta-v3-xsmall FacebookAI/roberta-base --tasks rte,cola
     --train rte=rte.jsonl cola=cola.jsonl --dev rte=rte-dev.jsonl cola=cola-dev.jsonl --out table
 
-    Settings, data, models and tokenizers are checked before the first training. If interrupted, rerun the
-    command to continue with the first run that is not finished. A run that diverges, or a task that is not
-    possible with a model, is noted, and the others are done; then the exit code is 2, and the same command
-    tries it again. With all tasks of GLUE their average is printed, too.
+    Settings, data, models and tokenizers are checked before the first training; nothing is trained if one of
+    them is missing. If interrupted, rerun the command to continue with the first run that is not finished. A
+    run that diverges, or a model whose weights cannot be used, is noted, and the others are done; then the
+    exit code is 2, and the same command tries it again. With all tasks of GLUE their average is printed, too.
     """
     log_to_stderr()
     from ..errors import UserError

@@ -8,7 +8,20 @@ import typer
 
 from ..errors import UserError
 from ..files import Output
-from .finetune import DATA, SETTINGS, HelpSettings, Kind, LabelColumn, PairColumn, TextColumn, only_given
+from .finetune import (
+    DATA,
+    SETTINGS,
+    HelpSettings,
+    Kind,
+    LabelColumn,
+    PairColumn,
+    TagColumn,
+    TagNames,
+    TextColumn,
+    WordColumn,
+    names_in,
+    only_given,
+)
 from .options import Overwrite
 from .outputs import guard
 from .reading import Encoding, FileFormat, Header, LabelMap, Records, Sheet, SkipBad
@@ -47,6 +60,9 @@ def check_command(
     records: Records = None,
     labels: LabelMap = None,
     skip_bad: SkipBad = False,
+    word_column: WordColumn = None,
+    tag_column: TagColumn = None,
+    tag_names: TagNames = None,
     override: Annotated[
         list[str] | None,
         typer.Option(
@@ -95,6 +111,9 @@ def check_command(
         records=records,
         labels=labels,
         skip_bad=skip_bad or None,
+        word_column=word_column,
+        tag_column=tag_column,
+        tag_names=names_in(tag_names),
     )
     config = resolve(task, model=tokenizer, given=given, overrides=override or [])
     data = read_data(config)

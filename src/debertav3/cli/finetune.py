@@ -107,6 +107,32 @@ Kind = Annotated[
     LabelKind | None,
     typer.Option("--label-kind", help="What a label is.", show_default="auto", rich_help_panel=COLUMNS),
 ]
+WordColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--word-column",
+        help="Words with tags, such as CoNLL: number of the column of the words, from 1.",
+        show_default="found",
+        rich_help_panel=COLUMNS,
+    ),
+]
+TagColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--tag-column",
+        help="Likewise of the tags.",
+        show_default="found",
+        rich_help_panel=COLUMNS,
+    ),
+]
+TagNames = Annotated[
+    str | None,
+    typer.Option(
+        "--tag-names",
+        help="Names of tags that are numbers in the data, in their order: O,B-PER,I-PER.",
+        rich_help_panel=COLUMNS,
+    ),
+]
 Epochs = Annotated[
     float | None,
     typer.Option(
@@ -186,6 +212,9 @@ def finetune(
     records: Records = None,
     labels: LabelMap = None,
     skip_bad: SkipBad = False,
+    word_column: WordColumn = None,
+    tag_column: TagColumn = None,
+    tag_names: TagNames = None,
     model: ModelNameOrFile = None,
     tokenizer: Tokenizer = None,
     epochs: Epochs = None,
@@ -238,6 +267,9 @@ def finetune(
             records=records,
             labels=labels,
             skip_bad=skip_bad or None,
+            word_column=word_column,
+            tag_column=tag_column,
+            tag_names=names_in(tag_names),
             tokenizer=tokenizer,
             epochs=epochs,
             learning_rate=learning_rate,
@@ -263,6 +295,11 @@ def finetune(
         report = {"dev": {source: _numbers(scores) for source, scores in report["dev"].items()}}
     print(json_line({"out": str(out), **report}), end="")
     wrote(out)
+
+
+def names_in(text: str | None) -> tuple[str, ...] | None:
+    """Names written with commas."""
+    return None if text is None else tuple(name.strip() for name in text.split(","))
 
 
 def only_given(**options: Any) -> dict[str, Any]:

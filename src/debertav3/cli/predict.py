@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ..inference.answerers import Answerer, TaskPlan
     from ..inference.row_answers import AnswerOptions
     from ..tasks.columns import Columns
-    from ..tasks.read_options import ReadOptions
 
 TaskName = Annotated[
     str,
@@ -108,6 +107,22 @@ PairColumn = Annotated[
 LabelColumn = Annotated[
     str | None, typer.Option("--label-column", help="Column with the gold labels.", show_default="likewise")
 ]
+WordColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--word-column",
+        help="ner: number of the column of the words in CoNLL, from 1.",
+        show_default="found",
+    ),
+]
+TagColumn = Annotated[
+    str | None,
+    typer.Option("--tag-column", help="ner: likewise of the gold tags.", show_default="found"),
+]
+TagNames = Annotated[
+    str | None,
+    typer.Option("--tag-names", help="ner: names of gold tags that are numbers, such as O,B-PER,I-PER."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -142,6 +157,9 @@ def predict(
     sheet: Sheet = None,
     records: Records = None,
     skip_bad: SkipBad = False,
+    word_column: WordColumn = None,
+    tag_column: TagColumn = None,
+    tag_names: TagNames = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start again and replace what an earlier run has left.")
@@ -193,21 +211,23 @@ def predict(
         null_threshold=_threshold(null_threshold),
         columns=_asked_columns(text, pair, label),
         label_map=_label_map(labels),
-    )
-    reading = read_options(
-        file_format=file_format,
-        encoding=encoding,
-        header=header,
-        sheet=sheet,
-        records=records,
-        skip_bad=skip_bad,
-        columns=options.columns,
+        reading=read_options(
+            encoding=encoding,
+            header=header,
+            sheet=sheet,
+            records=records,
+            skip_bad=skip_bad,
+            columns=_asked_columns(text, pair, label),
+            word_column=word_column,
+            tag_column=tag_column,
+            tag_names=tuple(label_list(tag_names) or ()),
+        ),
     )
     plan = _plan(
         task,
         source,
         options,
-        reading=reading,
+        source_format=file_format,
         model=model,
         labels=_head_labels(task, labels, nli_labels),
         backend=backend,
@@ -222,7 +242,7 @@ def predict(
         source,
         target,
         metrics=metrics,
-        options=reading.with_columns(plan.options.columns.names),
+        source_format=file_format,
         target_format=file_format,
         resume=resume,
         overwrite=overwrite,
@@ -245,6 +265,9 @@ def evaluate(
     sheet: Sheet = None,
     records: Records = None,
     skip_bad: SkipBad = False,
+    word_column: WordColumn = None,
+    tag_column: TagColumn = None,
+    tag_names: TagNames = None,
     labels: HeadLabels = None,
     nli_labels: NLILabels = None,
     backend: BackendName = "auto",
@@ -284,21 +307,23 @@ def evaluate(
         null_threshold=_threshold(null_threshold),
         columns=_asked_columns(text, pair, label),
         label_map=_label_map(labels),
-    )
-    reading = read_options(
-        file_format=file_format,
-        encoding=encoding,
-        header=header,
-        sheet=sheet,
-        records=records,
-        skip_bad=skip_bad,
-        columns=options.columns,
+        reading=read_options(
+            encoding=encoding,
+            header=header,
+            sheet=sheet,
+            records=records,
+            skip_bad=skip_bad,
+            columns=_asked_columns(text, pair, label),
+            word_column=word_column,
+            tag_column=tag_column,
+            tag_names=tuple(label_list(tag_names) or ()),
+        ),
     )
     plan = _plan(
         task,
         data,
         options,
-        reading=reading,
+        source_format=file_format,
         model=model,
         labels=_head_labels(task, labels, nli_labels),
         backend=backend,
@@ -308,9 +333,7 @@ def evaluate(
         batch_tokens=batch_tokens,
         max_length=max_length,
     )
-    report = to_json(
-        evaluate_file(plan.open(), data, options=reading.with_columns(plan.options.columns.names))
-    )
+    report = to_json(evaluate_file(plan.open(), data, source_format=file_format))
     if metrics is not None:
         with replacing_text(metrics) as file:
             file.write(report)
@@ -323,7 +346,7 @@ def _plan(
     source: Path,
     options: "AnswerOptions",
     *,
-    reading: "ReadOptions",
+    source_format: str | None,
     model: str,
     **loading: Any,
 ) -> "TaskPlan":
@@ -332,6 +355,7 @@ def _plan(
     from ..inference.answerers import TaskPlan
     from ..inference.row_answers import FILE_TASKS
     from ..inference.sources import open_rows
+    from ..tasks.annotations.brat import is_brat
     from ..tasks.columns import find_columns, read_trained
     from ..tasks.names import answering_name
 
@@ -345,7 +369,9 @@ def _plan(
         logger.info("task %s is answered as %s", named, task)
     check_loading(backend=loading["backend"], dtype=loading["dtype"])
     if not str(source).startswith(DATASETS_PREFIX):
-        check_file("--data", source, advice="Give the path of a file of rows, or datasets:NAME.")
+        if not (source.is_dir() and is_brat(source)):
+            check_file("--data", source, advice="Give the path of a file of rows, or datasets:NAME.")
+        reading = replace(options.reading, format=source_format)
         next(iter(open_rows(task, source, reading)), None)  # a wrong format shows at once
     check_model(model)
     kind, asked = FILE_TASKS[task], options.columns
@@ -356,8 +382,16 @@ def _plan(
     ):
         if column is not None and option not in kind.column_options:
             raise UserError(f"task {task} reads no column that {option} names. Leave it out.")
+    for option in ("word_column", "tag_column", "tag_names"):
+        if getattr(options.reading, option) and task != "ner":
+            raise UserError(f"--{option.replace('_', '-')} is for task ner, not {task}. Leave it out.")
     columns = find_columns(trained, asked)
-    settled = replace(options, columns=columns, trained_task=trained.task)
+    settled = replace(
+        options,
+        columns=columns,
+        trained_task=trained.task,
+        reading=options.reading.with_columns(columns.names),
+    )
     return TaskPlan(task=task, model=model, options=settled, loading=loading)
 
 

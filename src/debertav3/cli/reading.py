@@ -62,24 +62,28 @@ LabelMap = Annotated[
 
 def read_options(
     *,
-    file_format: str | None,
     encoding: str | None,
     header: bool | None,
     sheet: str | None,
     records: str | None,
     skip_bad: bool,
     columns: "Columns",
+    word_column: str | None,
+    tag_column: str | None,
+    tag_names: tuple[str, ...],
 ) -> "ReadOptions":
     """What `tasks.tables` takes of these options."""
     from ..tasks.read_options import ReadOptions, Said
 
     named = Said(text=columns.text, pair=columns.pair, label=columns.label).columns
     return ReadOptions(
-        format=file_format,
         encoding=encoding,
         has_header=header,
         sheet=sheet,
         records=records,
         columns=named,
         skip_bad=skip_bad,
+        word_column=word_column,
+        tag_column=tag_column,
+        tag_names=tag_names,
     )

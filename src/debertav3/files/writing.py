@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -186,11 +186,15 @@ def temporary_folder(target: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(target: str | Path) -> Iterator[Path]:
+def replacing_folder(target: str | Path, *, obsolete: Iterable[str] = ()) -> Iterator[Path]:
     """Give a temporary folder whose files become those of ``target`` when the block ends well.
 
     A new folder appears by one rename. In an existing one the files are replaced one by one, ``config.json``
     last, and files of other names stay.
+
+    Args:
+        target: the folder.
+        obsolete: files that an earlier run wrote there; those that are not written again are removed.
 
     Raises:
         UserError: if ``target`` is a file, or it or the folder above it cannot be written.
@@ -205,6 +209,8 @@ def replacing_folder(target: str | Path) -> Iterator[Path]:
             if not target.exists():
                 part.rename(target)
             else:
+                for name in {Path(name).name for name in obsolete} - {path.name for path in part.iterdir()}:
+                    (target / name).unlink(missing_ok=True)
                 for path in sorted(part.iterdir(), key=lambda p: p.name == "config.json"):
                     if path.is_dir() and (target / path.name).is_dir():  # a rename replaces no full folder
                         (target / path.name).rename(part / f".old.{path.name}")

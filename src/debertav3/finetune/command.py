@@ -15,6 +15,8 @@ _OPTIONS = {
     "pair_column": "--pair-column",
     "label_column": "--label-column",
     "label_kind": "--label-kind",
+    "word_column": "--word-column",
+    "tag_column": "--tag-column",
     "dev_split": "--dev-split",
     "folds": "--folds",
     "group_column": "--group-column",

@@ -4,13 +4,16 @@ import hashlib
 import logging
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
 from ..files import read_json_object, replacing_text, write_json
+from ..model_folder import locate
+from ..sizes import is_size
 from ..tasks.glue import GLUE_TASKS
 from .config import FinetuneConfig
 from .folder import check_can_be_made
@@ -151,6 +154,7 @@ def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> Non
         UserError: if there is such a thing.
     """
     data: dict[str, Data] = {}
+    waiting = []  # one run for each model and task that has runs to do
     read: dict[str, Mapping[str, Any]] = {}  # by task: its data are the same for all models and seeds
     for (_, task), runs in plan.items():
         for folder, config in runs.items():
@@ -161,15 +165,25 @@ def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> Non
                 read[task] = data_facts(data[task])
             if _is_finished(folder):
                 _refuse_others(config, folder, data=read[task])
-    from .opening import check_tokenizer  # loads torch: settings and data are checked before
+        waiting += [(task, config) for folder, config in runs.items() if not _is_finished(folder)][:1]
+    faults: dict[str, None] = {}  # in order, each once: a missing model is missing for every task
 
-    for (model, task), runs in plan.items():
-        waiting = [config for folder, config in runs.items() if not _is_finished(folder)]
+    def note(check: Callable[[], object]) -> None:
         try:
-            if waiting:
-                check_tokenizer(waiting[0], data[task].task)
-        except UserError as error:  # said now; the other models are compared all the same
-            logger.warning("%s on %s will have no score: %s", model, task, error)
+            check()
+        except UserError as error:
+            faults[" ".join(str(error).split()).rstrip(".")] = None
+
+    for _, config in waiting:
+        if not is_size(config.model):
+            note(partial(locate, config.model))
+    if not faults:
+        from .opening import check_tokenizer  # loads torch
+
+        for task, config in waiting:
+            note(partial(check_tokenizer, config, data[task].task))
+    if faults:
+        raise UserError(f"nothing was trained: {'; '.join(faults)}.")
 
 
 def _is_finished(folder: Path) -> bool:

@@ -61,6 +61,12 @@ class DataConfig(Settings):
     """Of a JSON file with several lists of rows: the name of one."""
     skip_bad: bool = False
     """Leave out rows that cannot be read, and list them, in place of stopping at the first."""
+    word_column: str | None = None
+    """Words with tags: the column of the words, a number from 1; none: as the data look."""
+    tag_column: str | None = None
+    """Words with tags: the column of the tags, a number from 1; none: as the data look."""
+    tag_names: tuple[str, ...] = ()
+    """Words with tags: the names of tags that the data have as numbers from 0, such as O, B-PER, I-PER."""
 
 
 @dataclass(frozen=True, kw_only=True)

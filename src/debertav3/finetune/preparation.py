@@ -18,6 +18,7 @@ from ..tasks.names import CUSTOM, TASKS, check_task_name, training_name
 from ..tasks.public import PUBLIC_SOURCES
 from ..tasks.read_options import ReadOptions, Said
 from ..tasks.tables import expand
+from ..tasks.tagging import TaggingTask
 from ..tasks.task import Example, Task, take_balanced
 from ..tasks.text import TextTask
 from ..tasks.understanding import tell_all
@@ -102,6 +103,9 @@ def read_options(config: FinetuneConfig) -> ReadOptions:
         sheet=data.sheet,
         records=data.records,
         columns=_said(config).columns,
+        word_column=data.word_column,
+        tag_column=data.tag_column,
+        tag_names=data.tag_names,
         skip_bad=data.skip_bad,
     )
 
@@ -234,6 +238,12 @@ def _check_settings(config: FinetuneConfig, task: Task) -> None:
             f"task {config.task} knows what its labels are; --label-kind is for task {CUSTOM}. "
             f"Leave it out, or use task {CUSTOM}."
         )
+    for name in ("word_column", "tag_column", "tag_names"):
+        if config.get(name) and not isinstance(task, TaggingTask):
+            raise UserError(
+                f"--{name.replace('_', '-')} is for words with tags, and task {config.task} has none here. "
+                "Leave it out, or use task ner."
+            )
     for name, kinds in _LOSS_SETTINGS.items():
         if config.get(name) and kind not in kinds:
             raise UserError(

@@ -4,17 +4,18 @@ Pure functions over numpy arrays; keys are those of Hugging Face's pipelines, pr
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypedDict  # pydantic, in the server, reads no other before Python 3.12
 
 from ..errors import UserError
 from ..tasks.labels import ENTAILMENT
 from ..tasks.spans import Span as AnswerSpan
 from ..tasks.spans import SpanDecoding
+from ..tasks.words import Span, words_of_tokens
 from .labels import NLIColumns
-from .words import Span, words_of_tokens
 
 FloatArray = npt.NDArray[np.floating]
 

@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from ..errors import UserError
 from ..tasks.spans import SpanDecoding, decode_spans
+from ..tasks.words import Span
 from ..tokenization import DebertaV3Tokenizer
 from .backends import Backend, head_of_task
 from .batching import Encoding, run_batches
 from .inputs import WHOLE, Cut, InputEncoder, Text
 from .token_budget import BIG_INPUT_TOKENS, best_batch_tokens
-from .words import Span
 
 logger = logging.getLogger(__name__)
 

@@ -7,15 +7,16 @@ of the answers. Deviation: words end where punctuation begins (see ``words``), t
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypedDict  # pydantic, in the server, reads no other before Python 3.12
 
 from ..errors import UserError
 from ..tasks.metrics import continues_entity, split_tag
 from ..tasks.spans import trim
-from .words import Span, words_of_tokens
+from ..tasks.words import Span, words_of_tokens
 
 AGGREGATIONS = ("simple", "first", "average", "max")
 """``simple`` joins neighbouring tokens of one type. The others join words, where a word takes the tag of its

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 from ..tasks.columns import Columns, label_cell, name_of_label, names_of_texts, texts_in
 from ..tasks.labels import LABEL_COLUMNS, NO_GOLD, is_no_gold, label_text
 from ..tasks.names import TASKS
+from ..tasks.read_options import AS_FOUND, ReadOptions
 from ..tasks.rows import Row
 from ..tasks.scorers import Scorer
 from ..tasks.text import TextTask
@@ -48,6 +49,8 @@ class AnswerOptions:
     """qa: candidates for each question."""
     null_threshold: float | None = 0.0
     """qa: by how many logits "no answer" must lead; None always answers."""
+    reading: ReadOptions = AS_FOUND
+    """How the rows are read, where their content should not decide."""
     columns: Columns = field(default_factory=Columns)
     """Column names in addition to the usual ones."""
     trained_task: str | None = None

@@ -21,7 +21,6 @@ from ..contents import content_sums
 from ..errors import UserError
 from ..files import Output, check_outputs, lock, replacing_text
 from ..tasks.formats import JSONL, PARQUET, Format
-from ..tasks.read_options import AS_FOUND, ReadOptions
 from ..tasks.rows import Row
 from ..tasks.table_writers import PREDICTION, SCORES, Layout, open_writer, written_format
 from ..tasks.tables import Reading
@@ -39,7 +38,7 @@ def predict_file(
     target: str | Path,
     *,
     metrics: str | Path | None = None,
-    options: ReadOptions = AS_FOUND,
+    source_format: str | None = None,
     target_format: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -52,8 +51,8 @@ def predict_file(
         source: the rows: any that `tasks.tables.read_table` reads.
         target: gets every row in order, with ``prediction`` and ``scores`` added; ``.gz`` is compressed.
         metrics: gets the metrics of the labelled rows, as JSON.
-        options: how they are read, where ending and content should not decide.
-        target_format: name of one of `formats.FORMATS` for the target; None goes by its ending.
+        source_format: name of one of `formats.FORMATS`; None goes by ending and content.
+        target_format: likewise for the target.
         resume: continue with the answers that an earlier run has left, if there are any.
         overwrite: start over, and replace what an earlier run has left when the new output is whole.
         answerer: who answers; None for this process.
@@ -71,7 +70,7 @@ def predict_file(
             source,
             target,
             metrics=metrics,
-            options=options,
+            source_format=source_format,
             written=written_format(target, named=target_format),
             resume=resume,
             answerer=answerer,
@@ -114,13 +113,13 @@ def _predict(
     target: str | Path,
     *,
     metrics: str | Path | None,
-    options: ReadOptions,
+    source_format: str | None,
     written: Format,
     resume: bool,
     answerer: Answerer | None,
 ) -> None:
     journal = Journal(target)
-    found = check_file(task, source, options=options, needs_schema=written is PARQUET)
+    found = check_file(task, source, source_format=source_format, needs_schema=written is PARQUET)
     started = time.monotonic()
     with journal:
         num_known = None
@@ -139,13 +138,13 @@ def _predict(
         journal.delete()
 
 
-def evaluate_file(task: FileTask, source: str | Path, *, options: ReadOptions = AS_FOUND) -> dict[str, Any]:
+def evaluate_file(task: FileTask, source: str | Path, *, source_format: str | None = None) -> dict[str, Any]:
     """Answer the labelled rows of a file and return the metrics.
 
     Raises:
         UserError: if a row is wrong, or none has a label.
     """
-    found = check_file(task, source, options=options)
+    found = check_file(task, source, source_format=source_format)
     if not found.num_labelled:
         columns = ", ".join(map(repr, found.columns))
         advice = f" Say with --label-column where it stands: there are {columns}."

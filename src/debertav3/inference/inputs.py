@@ -10,10 +10,10 @@ import numpy.typing as npt
 from ..errors import UserError
 from ..tasks.rows import shortened
 from ..tasks.spans import Window, question_windows, token_windows, widest_context
+from ..tasks.words import Span
 from ..tokenization import DebertaV3Tokenizer
 from .answers import Vocabulary
 from .batching import WHOLE, Cut, Encoding, Packer
-from .words import Span
 
 Text = str | tuple[str, str]
 """One text or a pair."""

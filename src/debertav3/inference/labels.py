@@ -76,7 +76,7 @@ def nli_columns(labels: Sequence[str], *, place: str) -> NLIColumns:
     for names in (NLI_LABELS, TWO_WAY_LABELS):
         if sorted(plain) == sorted(names):
             return NLIColumns(names, tuple(plain.index(name) for name in names))
-    kind = "does not name its labels" if all(map(_UNNAMED.fullmatch, labels)) else "is not an NLI head"
+    kind = "does not name its labels" if is_unnamed(labels) else "is not an NLI head"
     raise UserError(
         f"{place} {kind}: got {', '.join(labels)}; need entailment, neutral, contradiction (or entailment, "
         "not_entailment). If you know the order, say it, such as --labels entailment,neutral,contradiction"
@@ -126,3 +126,8 @@ def relevance_column(labels: Sequence[str], *, place: str) -> int:
 def is_nli(labels: Sequence[str]) -> bool:
     """Whether the names are those of an NLI head."""
     return sorted(map(plain_label, labels)) in (sorted(NLI_LABELS), sorted(TWO_WAY_LABELS))
+
+
+def is_unnamed(labels: Sequence[str]) -> bool:
+    """Whether the names are those that transformers gives outputs nobody named."""
+    return all(map(_UNNAMED.fullmatch, labels))

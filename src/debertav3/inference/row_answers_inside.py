@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..data.probabilities import LIKELY
+from ..errors import UserError
+from ..tasks.annotations import ENTITIES, TEXT
 from ..tasks.columns import QUESTION_CONTEXT_COLUMNS, actual_name
 from ..tasks.rows import Row, is_missing, structured, words_in
 from ..tasks.scorers import (
@@ -13,10 +15,10 @@ from ..tasks.scorers import (
     SetScorer,
 )
 from ..tasks.squad import answer_texts
-from ..tasks.tagging import TAGS_COLUMNS, WORDS_COLUMNS, given_entities, given_tags
+from ..tasks.tagging import TAGS_COLUMNS, WORDS_COLUMNS, given_entities, given_tags, is_marked_text
 from ..tasks.understanding import shown_spans, shown_words
+from ..tasks.words import join_words
 from .file_task import NO_TEXT, Example, FileTask, Result, length_of
-from .words import join_words
 
 
 class NERTask(FileTask):
@@ -32,6 +34,8 @@ class NERTask(FileTask):
     def read(self, row: Row) -> Example:
         """See `FileTask.read`."""
         columns, fields = self.options.columns, row.fields
+        if is_marked_text(row):
+            return self._marked(row)
         said = actual_name(fields, columns.text, is_said=columns.is_text_asked) if columns.text else None
         own = [] if said is None else [said]
         names = own if columns.is_text_asked else [*own, *WORDS_COLUMNS]
@@ -46,6 +50,19 @@ class NERTask(FileTask):
         text = join_words(words)[0]
         tags = given_tags(row, columns.labels(self.label_columns), count=len(words))
         return Example(words, tags, len(text)) if text.strip() else NO_TEXT
+
+    def _marked(self, row: Row) -> Example:
+        """A text of an annotation tool; without gold entities if nobody has annotated it."""
+        text, column = row.fields[TEXT], self.options.columns.text
+        if self.options.columns.is_text_asked and column in row.fields and column != TEXT:
+            raise UserError(
+                f"{row.place}: the entities are marked in another field than {column!r}, which --text-column "
+                "names. Leave the option out."
+            )
+        self.use(("text", "entities"), (TEXT, ENTITIES))
+        marks = row.fields[ENTITIES]
+        gold = None if marks is None else [(one["start"], one["end"], one["label"]) for one in marks]
+        return Example(text, gold, len(text)) if text.strip() else NO_TEXT
 
     def label_kind(self) -> str:
         """Entities, or tags of words."""

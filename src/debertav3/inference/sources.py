@@ -7,14 +7,14 @@ file that changes in between is noticed before its rows are answered or written.
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..files import sha256_of_bytes
 from ..tasks.formats import CONLL, PARQUET
-from ..tasks.read_options import AS_FOUND, ReadOptions
+from ..tasks.read_options import ReadOptions
 from ..tasks.rows import Row
 from ..tasks.tables import Reading, read_table
 from ..tasks.typed_tables import open_parquet
@@ -61,14 +61,14 @@ class Source:
 
 
 def check_file(
-    task: FileTask, source: str | Path, *, options: ReadOptions = AS_FOUND, needs_schema: bool = False
+    task: FileTask, source: str | Path, *, source_format: str | None = None, needs_schema: bool = False
 ) -> Source:
     """Read a whole file without answering it, and say what was understood of it.
 
     Raises:
         UserError: naming file, line and field of the first fault, or if there are no rows.
     """
-    reading = open_rows(task.name, source, options)
+    reading = open_rows(task.name, source, replace(task.options.reading, format=source_format))
     shown: list[str] = []
     schema = _parquet_schema(reading) if reading.format is PARQUET else None
     if schema is not None and not needs_schema:

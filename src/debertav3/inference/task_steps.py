@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..tasks.labels import ENTAILMENT
+from ..tasks.words import join_words, split_words
 from . import answers
 from .answers import Answer, Chosen, Classification, Filled, Ranked, SuspectWord, ZeroShot
 from .engine import Engine, Steps
@@ -28,7 +29,6 @@ from .inputs import (
     shortened,
 )
 from .labels import NLIColumns, is_nli, nli_columns, relevance_column
-from .words import join_words, split_words
 
 TEMPLATE = "This example is {}."
 """The hypothesis of zero-shot classification; ``{}`` stands for the label."""

@@ -8,12 +8,13 @@ from ..errors import UserError
 from .columns import actual_name
 from .formats import CONLL
 from .guesses import Guesser
+from .labels import CUSTOM_LABEL_NAMES
 from .metrics import MetricName
 from .ranking import RankingTask
 from .read_options import AS_FOUND, ReadOptions
 from .rows import Row, listed
 from .tables import read_table
-from .tagging import TaggingTask
+from .tagging import TaggingTask, is_marked_text
 from .task import Task
 from .text import Target, TextTask
 
@@ -55,7 +56,9 @@ def custom_task(
     rows = list(islice(reading, _ROWS_LOOKED_AT))
     if not rows:
         raise UserError(f"{source} has no rows.")
-    known = len(reading.notes)
+    if label_column is None and label_kind in ("auto", "tags") and _marks_entities(rows[0], text_column):
+        return TaggingTask(name="custom")
+    known = set(reading.notes.understood)
     found = Guesser(rows, reading)
     said = [None if name is None else _existing(rows, name, source) for name in (text_column, pair_column)]
     text, pair = said
@@ -68,7 +71,7 @@ def custom_task(
         kind, separator = found.kind(label, texts[0])
     elif kind == "several-labels" and label in rows[0].fields:
         separator = found.separator(label)
-    notes = tuple(reading.notes[known:])
+    notes = tuple(note for note in reading.notes.understood if note not in known)
     if kind == "tags":
         return TaggingTask(name="custom", words_column=(texts[0],), tags_column=(label,))
     if kind == "ranking":
@@ -89,6 +92,15 @@ def custom_task(
         no_gold=(),
         metrics=_METRICS[kind],
         notes=notes,
+    )
+
+
+def _marks_entities(row: Row, text_column: str | None) -> bool:
+    """Whether a row has a text with entities, or words and tags under the usual names, and no class."""
+    if is_marked_text(row):
+        return not any(name in row.fields for name in CUSTOM_LABEL_NAMES)
+    return text_column is None and all(
+        isinstance(row.fields.get(name), list) for name in ("tokens", "ner_tags")
     )
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .columns import USUAL_NAMES
-from .read_options import Note, ReadOptions
+from .notes import Note
+from .read_options import ReadOptions
 
 _NUMBER_LIKE = re.compile(r"[-+]?\d[\d.,;:/|-]*%?")
 _CODE = re.compile(r"[A-Za-z]+[-_:]?\d+")

@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import UserError
+from .annotations.brat import read_brat
+from .annotations.conll import looks_like_conll, read_conll
+from .annotations.spacy import read_docbin
 from .json_rows import read_json, read_jsonl
 from .source_file import Found, SourceFile
-from .text_tables import FASTTEXT_MARK, TextTable, read_conll, read_fasttext
+from .text_tables import FASTTEXT_MARK, TextTable, read_fasttext
 from .typed_tables import read_dataset, read_parquet, read_xlsx
 from .xml_rows import read_xml
 
-FormatName = Literal["jsonl", "json", "csv", "tsv", "parquet", "xlsx", "conll", "fasttext", "xml", "datasets"]
+FormatName = Literal[
+    "jsonl", "json", "csv", "tsv", "parquet", "xlsx", "conll", "fasttext", "xml", "spacy", "brat", "datasets"
+]
 
 
 @dataclass(frozen=True)
@@ -43,11 +48,14 @@ PARQUET = Format(
     "parquet", (".parquet", ".pq"), read_parquet, is_written=True, is_packed=True, title="Parquet"
 )
 XLSX = Format("xlsx", (".xlsx",), read_xlsx, is_written=True, is_packed=True, title="Excel", is_typed=True)
-CONLL = Format("conll", (".conll", ".bio", ".iob", ".iob2"), read_conll, title="CoNLL")
+CONLL = Format("conll", (".conll", ".conllu", ".bio", ".iob", ".iob2"), read_conll, title="CoNLL")
 FASTTEXT = Format("fasttext", (".ft", ".fasttext"), read_fasttext, title="fastText")
+SPACY = Format("spacy", (".spacy",), read_docbin, is_packed=True, title="spaCy's DocBin")
+BRAT = Format("brat", (".ann",), read_brat, title="brat")
+"""A folder, or one file of annotations beside its text."""
 XML = Format("xml", (".xml",), read_xml, title="XML")
 DATASETS = Format("datasets", (), read_dataset, title="a data set")
-FORMATS = (JSONL, JSON, CSV, TSV, PARQUET, XLSX, CONLL, FASTTEXT, XML)
+FORMATS = (JSONL, JSON, CSV, TSV, PARQUET, XLSX, CONLL, FASTTEXT, XML, SPACY, BRAT)
 """Every format of a file."""
 LOOK_ALIKE = (CSV, TSV, CONLL, FASTTEXT)
 """Text files that only their content, or their user, tells apart."""
@@ -67,7 +75,6 @@ def format_named(name: str) -> Format:
     raise UserError(f"unknown format {name!r}. Choose one of: {names}.")
 
 
-_TAG = re.compile(r"O|[BIESLU](-\S+)?")
 _LINES_LOOKED_AT = 200
 
 
@@ -83,9 +90,7 @@ def format_within(file: SourceFile, *, may_be_table: bool = True) -> Format | No
         return certain
     text = file.head_text().lstrip()
     lines = text.splitlines()[:-1][:_LINES_LOOKED_AT] or text.splitlines()
-    rows = [line.split() for line in lines if line.strip()]
-    rows = [row for row in rows if row[0] != "-DOCSTART-"]
-    if rows and all(len(row) > 1 and _TAG.fullmatch(row[-1]) for row in rows):
+    if is_conll(file):
         return CONLL
     return _table_within(lines, is_asked=bool(file.options.columns)) if may_be_table else None
 
@@ -105,6 +110,12 @@ def certain_format(file: SourceFile) -> Format | None:
     lines = [line for line in text.splitlines()[:_LINES_LOOKED_AT] if line.strip()]
     has_marks = [re.search(rf"(^|\s){FASTTEXT_MARK}\S", line) is not None for line in lines[:-1] or lines]
     return FASTTEXT if has_marks and all(has_marks) else None
+
+
+def is_conll(file: SourceFile) -> bool:
+    """Whether the first lines of a text file are words with tags of entities."""
+    lines = file.head_text().split("\n")
+    return looks_like_conll(lines[:-1] or lines)  # the last may be cut
 
 
 def _table_within(lines: Sequence[str], *, is_asked: bool) -> Format | None:

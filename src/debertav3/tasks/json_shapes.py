@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import UserError
+from .annotations.spacy import pair_as_row, pairs_in
 from .choice_documents import dream_rows, is_dream, is_race, race_rows
-from .read_options import Note
 from .source_file import Found, SourceFile
 
 _RECORD_KEYS = (
@@ -30,6 +30,8 @@ def is_one_document(value: Any) -> bool:
     """Whether an object that a file holds alone is a whole table rather than one row of it."""
     if not isinstance(value, dict) or not value:
         return False
+    if pairs_in(value) is not None:
+        return True
     if any(_is_rows(value.get(name)) for name in _RECORD_KEYS):
         return True
     if is_race(value):
@@ -50,6 +52,7 @@ def rows_of_document(content: Any, file: SourceFile, *, under: str = "") -> Foun
     Raises:
         UserError: if it has none of the shapes, or several lists of rows and none is named.
     """
+    content = pairs_in(content) or content
     if isinstance(content, list):
         yield from _rows_of_list(content, file)
         return
@@ -86,7 +89,7 @@ def rows_of_document(content: Any, file: SourceFile, *, under: str = "") -> Foun
         return
     left = [other for other in content if other != key and _is_rows(content[other])]
     for other in left:
-        file.note(Note(f"the rows under {other!r}", "--records " + other, is_left_out=True))
+        file.notes.note(f"the rows under {other!r}", "--records " + other, is_left_out=True)
     file.details.append(f"the rows under {key!r}")
     yield from rows_of_document(content[key], file, under=key)
 
@@ -104,7 +107,8 @@ def _rows_of_list(content: Sequence[Any], file: SourceFile) -> Found:
     if content and all(isinstance(one, list) and _is_flat(one) for one in content):
         yield from _lists(content, file)
         return
-    for number, fields in enumerate(content, start=1):
+    for number, value in enumerate(content, start=1):
+        fields = pair_as_row(value) or value
         if not isinstance(fields, dict):
             raise UserError(f"{file.path} row {number} is no object with named fields.")
         yield f"row {number}", fields
@@ -115,7 +119,7 @@ def _lists(content: Sequence[Sequence[Any]], file: SourceFile) -> Found:
     file.details.append("a list of cells for each row")
     width = max(map(len, content))
     names = [str(number) for number in range(1, width + 1)]
-    file.note(Note(f"the columns have no names, so they are called {', '.join(names)}"))
+    file.notes.note(f"the columns have no names, so they are called {', '.join(names)}")
     for number, cells in enumerate(content, start=1):
         if len(cells) != width:
             raise UserError(f"{file.path} row {number} has {len(cells)} cells; others have {width}.")

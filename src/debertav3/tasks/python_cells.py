@@ -15,13 +15,13 @@ _LONGEST = 1 << 20
 
 
 def python_value(text: str) -> Any:
-    """The list, tuple or dict that a cell holds.
+    """The list or dict that a cell holds.
 
     Raises:
         ValueError: if it holds none.
     """
     text = text.strip()
-    if len(text) > _LONGEST or not text or text[0] not in "[({":
+    if len(text) > _LONGEST or not text or text[0] not in "[{":
         raise ValueError("no list")
     if _NUMBERS.fullmatch(text):
         return [float(one) if "." in one else int(one) for one in text[1:-1].split()]

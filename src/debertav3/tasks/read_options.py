@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Self
+from typing import Self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,12 @@ class ReadOptions:
     """Of a JSON file that holds several lists of rows: the name of one."""
     columns: tuple[str, ...] = ()
     """Columns that the user names: a text file that shows no other format is a table then."""
+    word_column: str | None = None
+    """CoNLL: the column of the words, a number from 1."""
+    tag_column: str | None = None
+    """Likewise of the tags."""
+    tag_names: tuple[str, ...] = ()
+    """Names of tags that a file writes as numbers from 0."""
     skip_bad: bool = False
     """Leave out rows that cannot be read, and list them, in place of stopping at the first."""
 
@@ -53,13 +59,3 @@ class Said:
 
     def __bool__(self) -> bool:
         return bool(self.columns or self.label_map)
-
-
-class Note(NamedTuple):
-    """Something about a source that a user should know before any work."""
-
-    text: str
-    option: str = ""
-    """What overrides it, where it is a guess."""
-    is_left_out: bool = False
-    """Whether it names something that is not read."""

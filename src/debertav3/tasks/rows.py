@@ -17,7 +17,8 @@ class Row(NamedTuple):
     fields: dict[str, Any]
     """By column, as a task reads them."""
     typed: dict[str, Any] | None = None
-    """As a spreadsheet has them, whose numbers a task reads as text; None where that is the same."""
+    """As the file has them: a spreadsheet's numbers, which a task reads as text, or the form of an annotation
+    tool; None where that is the same."""
 
     @property
     def original(self) -> dict[str, Any]:
@@ -53,7 +54,8 @@ def lacks(choices: Sequence[Sequence[str]], fields: Mapping[str, Any]) -> str:
     """
     needed = " or ".join(" and ".join(map(repr, names)) for names in choices)
     word = "field" if all(len(names) == 1 for names in choices) else "fields"
-    return f"needs the {word} {needed}; it has {listed(fields)}."
+    hint = " A file that marks entities in texts is for task ner." if "entities" in fields else ""
+    return f"needs the {word} {needed}; it has {listed(fields)}.{hint}"
 
 
 def listed(names: Sequence[str] | Mapping[str, Any]) -> str:
@@ -86,7 +88,7 @@ def checked_text(value: Any, *, what: str) -> str:
 
 def structured(value: Any) -> Any:
     """A list or object that a cell of a table holds as JSON text, or as Python writes it; else the value."""
-    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{", "("):
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
         return value
     try:
         return json.loads(value)

@@ -11,7 +11,8 @@ from typing import Any
 from ..errors import UserError
 from ..files.compression import read_lines, reading
 from .encodings import checked_encoding, guess_encoding
-from .read_options import Note, ReadOptions
+from .notes import Note, Notes
+from .read_options import ReadOptions
 
 Found = Iterator[tuple[str, dict[str, Any]]]
 """Where each row is (``line 7``), and its fields."""
@@ -27,8 +28,8 @@ class SourceFile:
     path: Path
     options: ReadOptions = field(default_factory=ReadOptions)
     encoding: str = field(init=False, default="utf-8")
-    notes: list[Note] = field(init=False, default_factory=list)
-    """Guesses, and what is left out."""
+    notes: Notes = field(default_factory=Notes)
+    """What its reading has changed, guessed and left out."""
     details: list[str] = field(init=False, default_factory=list)
     """What is to be said of the format: what separates the columns."""
 
@@ -44,11 +45,6 @@ class SourceFile:
         if not self.options.skip_bad:
             raise error
         self.skipped.append(str(error))
-
-    def note(self, note: Note) -> None:
-        """Remember something to say, once."""
-        if note not in self.notes:
-            self.notes.append(note)
 
     def head(self) -> bytes:
         """The first bytes, decompressed."""
@@ -114,7 +110,7 @@ class SourceFile:
         if found is None:
             line.decode("utf-8")
         self.encoding = str(found)
-        self.note(Note(f"line {number} is not UTF-8; it is read as {found}", "--encoding NAME"))
+        self.notes.note(f"line {number} is not UTF-8; it is read as {found}", "--encoding NAME")
 
 
 def _decoded_lines(stream: Any, encoding: str) -> Iterator[str]:

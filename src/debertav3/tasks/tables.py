@@ -10,7 +10,11 @@ from ..errors import UserError
 from ..files.compression import ENDINGS as COMPRESSED
 from ..files.compression import bare_name
 from ..files.named_sets import DATASETS_PREFIX
+from .annotations import Annotated
+from .annotations.brat import is_brat
 from .formats import (
+    BRAT,
+    CONLL,
     DATASETS,
     ENDINGS,
     FORMATS,
@@ -18,13 +22,17 @@ from .formats import (
     JSONL,
     LOOK_ALIKE,
     PARQUET,
+    SPACY,
+    TSV,
     XLSX,
     Format,
     certain_format,
     format_named,
     format_within,
+    is_conll,
 )
-from .read_options import AS_FOUND, Note, ReadOptions
+from .notes import Note, Notes
+from .read_options import AS_FOUND, ReadOptions
 from .rows import Row
 from .source_file import SourceFile
 from .typed_tables import cell_text
@@ -57,6 +65,7 @@ class Reading:
         self.roles: dict[str, str] = {}
         """What the columns are to the task, by role: ``text``, ``second text``, ``label``."""
         self._file = SourceFile(Path(source), options)
+        self._is_noted = False
         self._columns: dict[str, None] = {}
 
     @property
@@ -83,13 +92,13 @@ class Reading:
         return self._file.skipped
 
     @property
-    def notes(self) -> list[Note]:
-        """Guesses that were made, and what is left out."""
+    def notes(self) -> Notes:
+        """What the latest pass has changed, guessed or left out so far."""
         return self._file.notes
 
     def note(self, text: str, option: str = "", is_left_out: bool = False) -> None:
         """Remember something that the user should know, once."""
-        self._file.note(Note(text, option, is_left_out))
+        self._file.notes.note(text, option, is_left_out)
 
     def use(self, roles: Sequence[str], columns: Sequence[str]) -> None:
         """Say what columns are to the task, by the first row."""
@@ -123,7 +132,7 @@ class Reading:
             (len(self.skipped), "that cannot be read (--skip-bad)"),
         )
         left = [Note(f"{count:,} rows {what}", is_left_out=True) for count, what in counts if count]
-        return [*self.notes, *left]
+        return [*self.notes.understood, *left]
 
     def __iter__(self) -> Iterator[Row]:
         """Yield the rows.
@@ -135,18 +144,24 @@ class Reading:
         self.num_rows = self.num_empty = self.num_unlabelled = 0
         self._file.skipped.clear()
         self._file.details.clear()
-        for where, fields in self.format.read(self._file):
+        self._file.notes = Notes()
+        found = self.format.read(self._file)
+        for where, fields, original in Annotated(found, self.source, self._file):
             place = f"{self.source} {where}"
             self.num_rows += 1
-            self._columns.update(dict.fromkeys(fields))
+            self._columns.update(dict.fromkeys(fields if original is None else original))
             if self.format.is_typed:
-                yield Row(place, {name: cell_text(value) for name, value in fields.items()}, fields)
+                cells = {name: cell_text(value) for name, value in fields.items()}
+                yield Row(place, cells, fields if original is None else original)
                 continue
             for name, value in fields.items():
                 if isinstance(value, float) and not math.isfinite(value):
                     _refuse_infinity(value, name, place)
                     fields[name] = None  # NaN, by which pandas marks a gap
-            yield Row(place, fields)
+            yield Row(place, fields, original)
+        if not self._is_noted:
+            self._is_noted = True
+            self.notes.log(self.source)
 
 
 def _refuse_infinity(value: float, name: str, place: str) -> None:
@@ -160,7 +175,8 @@ def read_table(
     """Open a source of rows.
 
     Args:
-        source: a file, plain or compressed (gzip, zstd), or ``datasets:NAME[:CONFIG][:SPLIT]``.
+        source: a file, plain or compressed (gzip, zstd), a folder of brat, or
+            ``datasets:NAME[:CONFIG][:SPLIT]``.
         options: what the user says of it.
         otherwise: the format of a text file that shows no other.
 
@@ -189,16 +205,20 @@ def format_of(
     """
     if str(source).startswith(DATASETS_PREFIX):
         return DATASETS
+    path = Path(source)
+    if path.is_dir() and is_brat(path):
+        return BRAT
     given = None if options.format is None else format_named(options.format)
     by_ending = format_of_ending(source)
     if given is not None and (by_ending is None or {given, by_ending} <= set(LOOK_ALIKE)):
         return given
-    path = Path(source)
     if by_ending is not None:
-        if not path.is_file() or by_ending in (PARQUET, XLSX):
+        if not path.is_file() or by_ending in (PARQUET, XLSX, SPACY, BRAT):
             return by_ending
         certain = certain_format(SourceFile(path, options))
         is_json = {certain, by_ending} == {JSON, JSONL}
+        if by_ending is TSV and certain is None and is_conll(SourceFile(path, options)):
+            return CONLL  # which is often called .tsv, and has no line with names
         return by_ending if certain is None or is_json else certain
     file = SourceFile(path, options)
     found = format_within(file, may_be_table=otherwise is None or bool(options.columns)) or otherwise
@@ -241,7 +261,7 @@ def expand(sources: Iterable[str], *, role: str) -> tuple[str, ...]:
     expanded: list[str] = []
     for source in sources:
         folder = Path(source)
-        if source.startswith(DATASETS_PREFIX) or not folder.is_dir():
+        if source.startswith(DATASETS_PREFIX) or not folder.is_dir() or is_brat(folder):
             expanded.append(source)
             continue
         files = sorted(

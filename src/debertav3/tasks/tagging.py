@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from ..errors import UserError
 from ..heads import TOKENS, HeadName
+from .annotations.marks import ENTITIES, TEXT, Mark, tag_text
 from .formats import CONLL, Format
 from .metrics import MetricName, split_tag, tag_entities
 from .read_options import Said
@@ -36,7 +37,7 @@ class TaggingTask(Task):
     text_format: Format | None = CONLL
     label_map: Mapping[str, str] = field(default_factory=dict)
     """What the user calls tags, and what they are to be called."""
-    needs: str = "words and tags: 'word TAB tag' in each line, or two lists"
+    needs: str = "words and tags ('word TAB tag' in each line, or two lists), or a text with entities"
 
     def with_said(self, said: Said) -> Self:
         """See `Task.with_said`."""
@@ -50,7 +51,7 @@ class TaggingTask(Task):
         )
 
     def examples(self, reading: Reading) -> Iterator[Example]:
-        """Read sentences from a CoNLL file, or rows with a list of words and a list of tags."""
+        """Read sentences of CoNLL, rows with a list of words and a list of tags, or texts with entities."""
         for row in reading:
             try:
                 example = self._read_row(row, reading)
@@ -61,6 +62,14 @@ class TaggingTask(Task):
                 yield example
 
     def _read_row(self, row: Row, reading: Reading) -> Example | None:
+        if is_marked_text(row):
+            reading.use(("text", "entities"), (TEXT, ENTITIES))
+            if row.fields[ENTITIES] is None:
+                reading.num_unlabelled += 1
+                return None
+            example = _marked_example(row)
+            reading.num_empty += example is None
+            return example
         words_name = column_of(row, self.words_column)
         words = words_in(row, words_name)
         if reading.format is CONLL and len(row.fields) == 1:
@@ -120,6 +129,19 @@ class TaggingTask(Task):
         """Always the commonest tag."""
         commonest = Counter(tag for example in train for tag in example.label).most_common(1)[0][0]
         return self.own(self.scores(dev, [[commonest] * len(one.texts) for one in dev], labels=labels))
+
+
+def is_marked_text(row: Row) -> bool:
+    """Whether a row is a text with entities by their characters, or one that may have some."""
+    return ENTITIES in row.fields and isinstance(row.fields.get(TEXT), str)
+
+
+def _marked_example(row: Row) -> Example | None:
+    """The words of a text and their tags; None if it has no words."""
+    text = row.fields[TEXT]
+    words, tags = tag_text(text, [Mark(**one) for one in row.fields[ENTITIES]])
+    texts = tuple(text[start:end] for start, end in words)
+    return Example(texts=texts, label=tuple(tags)) if texts else None
 
 
 def _has_prefix(tag: str) -> bool:

@@ -12,6 +12,7 @@ from ..heads import HeadName
 from .formats import Format
 from .labels import natural
 from .metrics import MetricName
+from .notes import Note
 from .read_options import AS_FOUND, ReadOptions, Said
 from .scorers import Scorer
 from .tables import Reading, read_table
@@ -71,6 +72,9 @@ class Task(ABC):
             UserError: if one of them means nothing for this task.
         """
 
+    notes: tuple[Note, ...] = ()
+    """What was guessed when the task was made from a user's rows."""
+
     needs: str = "texts and a label"
     """What a row must have, for messages."""
 
@@ -110,7 +114,7 @@ class Task(ABC):
             columns=reading.roles,
             label_kind=self.label_kind(examples),
             shown=[self.shown(example) for example in examples[:2]],
-            notes=reading.all_notes(),
+            notes=[*self.notes, *reading.all_notes()],
         )
 
     @abstractmethod

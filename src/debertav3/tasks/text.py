@@ -24,7 +24,8 @@ from .labels import (
     shares_in,
 )
 from .metrics import MetricName
-from .read_options import Note, Said
+from .notes import Note
+from .read_options import Said
 from .rows import Row, is_missing, lacks, shortened
 from .scorers import LabelScorer, Scorer, SetScorer, ValueScorer
 from .tables import Reading
@@ -91,8 +92,6 @@ class TextTask(Task):
 
     def examples(self, reading: Reading) -> Iterator[Example]:
         """Read rows; those with an empty text or without a gold label are counted."""
-        for note in self.notes:
-            reading.note(*note)
         for row in reading:
             try:
                 example = self._read_row(row, reading)

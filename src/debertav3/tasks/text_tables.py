@@ -1,4 +1,4 @@
-"""Rows in tables of text, lines of fastText, and sentences in CoNLL form."""
+"""Rows in tables of text, and lines of fastText."""
 
 import csv
 import itertools
@@ -41,7 +41,7 @@ class TextTable:
             options=file.options,
         )
         for note in notes:
-            file.note(note)
+            file.notes.note(*note)
         quotes = "" if dialect.is_quoted else ", quotes belong to the texts"
         file.details.append(f"{_DELIMITERS[dialect.delimiter]} between columns{quotes}")
         reader = dialect.reader(lines)
@@ -75,7 +75,7 @@ class TextTable:
     def _header(self, cells: Sequence[str], file: SourceFile) -> Header:
         header = Header(cells, f"{file.path} line 1")
         for note in header.notes:
-            file.note(note)
+            file.notes.note(*note)
         return header
 
 
@@ -127,43 +127,3 @@ def read_fasttext(file: SourceFile) -> Found:
         if not labels:
             raise UserError(f"{file.path} line {number} has no {FASTTEXT_MARK}. Put one before each text.")
         yield f"line {number}", {"text": text, "label": labels[0] if len(labels) == 1 else labels}
-
-
-def read_conll(file: SourceFile) -> Found:
-    """Sentences: a word first in each line, its tag last if there is one, blank lines between sentences."""
-    words: list[str] = []
-    tags: list[str] = []
-    first = 1
-    narrowest = 0  # columns of the sentence's line that has the fewest
-    for number, line in enumerate(itertools.chain(file.lines(), [""]), start=1):
-        columns = line.split()
-        if columns and columns[0] != "-DOCSTART-":
-            narrowest = min(narrowest, len(columns)) if words else len(columns)
-            first = first if words else number
-            words.append(columns[0])
-            tags += columns[1:][-1:]
-            if len(tags) not in (0, len(words)):
-                found = "a word and no tag" if len(columns) < 2 else "a tag"
-                raise UserError(
-                    f"{file.path} line {number} has {found}, unlike the lines before it in its sentence. "
-                    "Need 'word TAB tag' in all of them, or the word alone."
-                )
-        elif words:
-            if narrowest > 2:
-                _refuse_counted(words, f"{file.path} line {first}")
-            yield f"line {first}", {"tokens": words, **({"label": tags} if tags else {})}
-            words, tags = [], []
-
-
-def _refuse_counted(words: Sequence[str], place: str) -> None:
-    """Refuse a sentence whose first column counts its words, as in CoNLL-U; lines with # are comments there.
-
-    Raises:
-        UserError: if it does.
-    """
-    counted = [word for word in words if word != "#"]
-    if len(counted) > 1 and counted == [str(number) for number in range(1, len(counted) + 1)]:
-        raise UserError(
-            f"{place}: the first column counts the words (1, 2, ...). Need the word first in each line "
-            "and its tag last; remove the other columns and the lines with #."
-        )

@@ -8,7 +8,6 @@ from typing import Any
 from ..errors import MissingExtraError, UserError
 from ..files.named_sets import open_dataset
 from .labels import label_text
-from .read_options import Note
 from .source_file import Found, Header, SourceFile
 
 
@@ -89,7 +88,7 @@ def read_xlsx(file: SourceFile) -> Found:
             )
         header = Header(cells, f"{file.path} row 1")
         for note in header.notes:
-            file.note(note)
+            file.notes.note(*note)
         for number, cells in enumerate(rows, start=2):
             if any(value is not None for value in cells):
                 padded = [*cells, *[None] * (len(header.names) - len(cells))]
@@ -106,7 +105,7 @@ def _sheet_of(book: Any, file: SourceFile) -> Any:
         others = ", ".join(map(repr, names[1:]))
         if others:
             file.details.append(f"sheet {names[0]!r}")
-            file.note(Note(f"the other sheets: {others}", "--sheet NAME", is_left_out=True))
+            file.notes.note(f"the other sheets: {others}", "--sheet NAME", is_left_out=True)
         return book.worksheets[0]
     if named not in names and not (named.isdecimal() and 0 < int(named) <= len(book.worksheets)):
         raise UserError(f"{file.path} has no sheet {named!r}; it has {', '.join(map(repr, names))}.")
@@ -115,8 +114,10 @@ def _sheet_of(book: Any, file: SourceFile) -> Any:
     return sheet
 
 
-def cell_text(value: Any) -> str:
-    """A cell of a spreadsheet as the text that a CSV file has in its place."""
+def cell_text(value: Any) -> Any:
+    """A cell of a spreadsheet as the text that a CSV file has in its place; lists as they are."""
+    if isinstance(value, list | dict):
+        return value
     return "" if value is None else label_text(value) if isinstance(value, bool | float) else str(value)
 
 

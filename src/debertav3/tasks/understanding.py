@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .metrics import tag_entities
-from .read_options import Note
+from .notes import Note
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,8 @@ class Understanding:
 
     def tell(self) -> None:
         """Show the block."""
-        logger.info("%s", "\n".join(self.lines()))
+        for line in self.lines():
+            logger.info("%s", line)
 
 
 def tell_all(found: Iterable[Understanding]) -> None:

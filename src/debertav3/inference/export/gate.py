@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from ...errors import UserError
 from ...heads import BY_NAME, ENCODER, MULTIPLE_CHOICE, SEQUENCE
@@ -165,6 +166,7 @@ def pass_gate(
                 ranked = rank_layers(folded, before.recorder.batches[:_RANKING_BATCHES], list(names))
             trial = _copy_without_graph(folder, Path(scratch) / str(num_kept))
             kept = ranked[:num_kept]
+            logger.info("int8: quantising %d of %d layers", len(names) - len(kept), len(names))
             quantize(
                 exported.graph,
                 trial,
@@ -219,10 +221,12 @@ def measure(backend: Backend, folder: Path, *, task: str, examples: Calibration)
     )
     answered = FILE_TASKS[task](predictor, examples.options(task))
     found = check_file(answered, examples.path)
-    for chunk in chunks_of(answered, found):
-        for example, answer in zip(chunk, answer_chunk(answered, chunk), strict=True):
-            if example.gold is not None:
-                answered.scorer.add(example.gold, answer.scored)
+    with tqdm(total=found.num_rows, desc="answer", unit="row", leave=False, disable=None) as bar:
+        for chunk in chunks_of(answered, found):
+            for example, answer in zip(chunk, answer_chunk(answered, chunk), strict=True):
+                if example.gold is not None:
+                    answered.scorer.add(example.gold, answer.scored)
+            bar.update(len(chunk))
     scores = answered.scorer.result() if found.num_labelled else {}
     return Measured(recorder, found.num_rows, judged_metrics(scores, scale=answered.scorer.scale))
 

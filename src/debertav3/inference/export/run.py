@@ -76,7 +76,8 @@ def export_model(path_or_name: str | Path, target: str | Path, config: ExportCon
     if config.fp16:
         model = model.half().float()  # what the export's weights will be
     tokenizer = DebertaV3Tokenizer.from_pretrained(source)
-    with replacing_folder(target) as folder:
+    older = read_exported(target).manifest.files if is_exported(target) else ()
+    with replacing_folder(target, obsolete=older) as folder:
         settings = complete_config(model.config) | {"architectures": [type(model).__name__]}
         text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
         (folder / "config.json").write_text(text, encoding="utf-8")
@@ -100,6 +101,7 @@ def export_model(path_or_name: str | Path, target: str | Path, config: ExportCon
         if config.format == TORCH:
             folded, graph = model, write_weights(model, folder)
         else:
+            logger.info("converting to %s; a large model takes some minutes", config.format)
             folded = folded_copy(model, by_head=config.for_long_inputs)
             graph = write_graph(folded, sample, folder, format_=config.format)
         trained = read_trained(source)
@@ -135,6 +137,7 @@ def _finish(
     trained: Trained,
 ) -> dict[str, Any]:
     """Verify the graph, then shrink it and check again; what the checks found."""
+    logger.info("comparing what was written with the model")
     found = verify(open_exported(read_exported(folder)), model, head=manifest.head, weights="fp32")
     checks: dict[str, Any] = {"verification": {"fp32": _described(found)}}
     report: GateReport | None = None

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm.auto import tqdm
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -34,7 +35,7 @@ def rank_layers(
     with torch.inference_mode():
         plain = [_outputs(folded, batch) for batch in tensors]
         change = {}
-        for name in names:
+        for name in tqdm(names, desc="layers", unit="layer", leave=False, disable=None):
             module = cast(nn.Linear, folded.get_submodule(name))
             handle = module.register_forward_hook(_round_linear)
             try:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from tqdm.auto import tqdm
 
 from ...errors import UserError
 from ...heads import BY_NAME, ENCODER, MASKED_LM, MULTIPLE_CHOICE, REPLACED_TOKENS, SEQUENCE, SPANS, TOKENS
@@ -53,7 +54,7 @@ def verify(backend: Backend, model: "PreTrainedModel", *, head: str, weights: st
     longest = model.config.max_position_embeddings
     shapes = [(size, length) for size in BATCH_SIZES for length in LENGTHS if length <= longest]
     worst, num_equal, num_decisions = 0.0, 0, 0
-    for size, length in shapes:
+    for size, length in tqdm(shapes, desc="verify", unit="shape", leave=False, disable=None):
         batch = random_batch(size, length, head=head, config=model.config, is_ragged=True)
         want, got = outputs_of(model, batch), backend.run(batch)
         for name, expected, given in _real_parts(want, got, batch, head):

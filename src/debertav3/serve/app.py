@@ -1,0 +1,169 @@
+"""The application: every route over one `Service`, to be served or mounted in someone else's."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from fastapi.staticfiles import StaticFiles
+
+from .. import __version__
+from ..errors import UserError
+from ..inference.predictor import Predictor
+from . import openapi, tei
+from .answers import ServedModel
+from .dispatch import JSON, ROUTES, Endpoint, refused
+from .keys import Keys
+from .limits import Limits
+from .metrics import CONTENT_TYPE
+from .queue import BatchCost
+from .refusals import Refusal, tei_error
+from .request_log import RequestLog
+from .service import Call, Service
+
+PAGE = Path(__file__).parent / "page"
+"""Files of the page at ``/``."""
+
+Models = Predictor | Mapping[str, Predictor] | str | Path
+
+
+def create_app(
+    models: Models,
+    *,
+    limits: Limits | None = None,
+    keys: Keys | None = None,
+    origins: Sequence[str] = (),
+    log: RequestLog | None = None,
+    costs: dict[str, BatchCost] | None = None,
+) -> FastAPI:
+    """Make the application.
+
+    Run it with any ASGI server, or mount it: ``app.mount("/nlp", create_app(predictor))``. A mounted
+    application starts with the first request, or when ``await app.state.service.start()`` is called.
+
+    Args:
+        models: a predictor, predictors by name, or a checkpoint's folder or Hub name.
+        limits: bounds of a request.
+        keys: API keys; None takes everybody.
+        origins: web pages that may ask from a browser (CORS), by origin.
+        log: where requests are noted; None notes none.
+        costs: what batches may hold, by model; None measures it at the start.
+
+    Raises:
+        UserError: if a model cannot be opened.
+    """
+    served = _served(models)
+    if not served:
+        raise UserError("no model to serve. Give at least one.")
+    service = Service(served, limits=limits or Limits(), log=log or RequestLog(stream=None), costs=costs)
+    return _app_of(service, keys=keys or Keys(), origins=origins)
+
+
+def openapi_document() -> dict[str, Any]:
+    """What ``/openapi.json`` gives, without a model."""
+    return _app_of(
+        Service({}, limits=Limits(), log=RequestLog(stream=None)), keys=Keys(), origins=()
+    ).openapi()
+
+
+def _app_of(service: Service, *, keys: Keys, origins: Sequence[str]) -> FastAPI:
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        yield
+        await service.stop()
+
+    app = FastAPI(
+        title="debertav3",
+        version=__version__,
+        summary="Entailment, classes, zero-shot labels, reranking, entities, answers and masked words.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+    for path, operations in ROUTES.items():
+        app.add_api_route(
+            path,
+            _endpoint(Endpoint(service, keys, operations)),
+            methods=["POST"],
+            name=path.strip("/") or "root",
+            include_in_schema=False,  # `openapi` describes them by their operations
+        )
+    _add_watching(app, service)
+    openapi.describe(app, needs_key=bool(keys))
+    if origins:
+        from fastapi.middleware.cors import CORSMiddleware
+
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type", "x-api-key", "x-request-id"],
+            expose_headers=["retry-after", "x-request-id", "x-total-time", "x-compute-tokens"],
+        )
+    if (PAGE / "index.html").is_file():
+        app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    return app
+
+
+def _served(models: Models) -> dict[str, ServedModel]:
+    if isinstance(models, str | Path):
+        models = Predictor.from_pretrained(models)
+    if isinstance(models, Predictor):
+        models = {Path(models.engine.place).name or "model": models}
+    return {name: ServedModel(name, predictor) for name, predictor in models.items()}
+
+
+def _endpoint(endpoint: Endpoint) -> Any:
+    async def answer(request: Request) -> Response:
+        return await endpoint(request)
+
+    return answer
+
+
+def _add_watching(app: FastAPI, service: Service) -> None:
+    """Routes without bodies."""
+
+    @app.get("/health", tags=["watching"], responses={503: {"description": "Not able to answer"}})
+    @app.get("/ping", include_in_schema=False)
+    async def health() -> Response:
+        """Whether the server can answer: an empty 200, or 503."""
+        await service.start()
+        return Response() if service.is_ready else refused(_unready(), tei_error)
+
+    @app.get("/ready", tags=["watching"], responses={503: {"description": "Warming up, or stopping"}})
+    async def ready() -> Response:
+        """Whether the server wants requests: 503 while it warms up and from the moment it is to stop."""
+        await service.start()
+        return Response() if service.is_ready else refused(_unready(), tei_error)
+
+    @app.get("/info", tags=["watching"])
+    async def info() -> Any:
+        """The models, what they can answer, and the limits."""
+        return JSON(tei.info(Call(service, id="")))
+
+    @app.get("/v1/models", tags=["watching"])
+    async def models() -> Any:
+        """The models by name."""
+        return JSON(
+            {
+                "object": "list",
+                "data": [
+                    {"id": name, "object": "model", "created": 0, "owned_by": "debertav3"}
+                    for name in service.models
+                ],
+            }
+        )
+
+    @app.get("/metrics", tags=["watching"])
+    async def metrics() -> Response:
+        """Prometheus metrics."""
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE)
+
+
+def _unready() -> Refusal:
+    return Refusal("stopping", "unhealthy")

@@ -1,0 +1,258 @@
+"""Batches across requests: asyncio in front, one thread that computes behind, and a queue between them.
+
+The thread takes the next batch the moment it is idle: nothing waits for company. A request that is cancelled
+takes its texts out of the queue; one that does not fit is refused with the seconds after which it would.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ..inference.batching import Encoding
+from ..inference.engine import FloatArray
+from .queue import BatchCost, TextQueue, Waiting
+
+Logits = dict[str, FloatArray]
+
+
+class Runner(Protocol):
+    """Computes one batch of a model."""
+
+    def __call__(self, encodings: Sequence[Encoding]) -> list[Logits]:
+        """The logits of each input, in order."""
+        ...
+
+
+class Observer(Protocol):
+    """Is told what happens, for metrics. Called on the event loop."""
+
+    def batch(self, *, texts: int, tokens: int) -> None:
+        """A batch was computed."""
+        ...
+
+    def dropped(self, texts: int) -> None:
+        """Texts of a cancelled request were not computed."""
+        ...
+
+
+class Overloaded(Exception):
+    """The queue is full.
+
+    Args:
+        retry_after: seconds after which there should be room.
+    """
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"the queue is full; room is expected in {retry_after:.1f} s")
+        self.retry_after = retry_after
+
+
+class Closed(Exception):
+    """The batcher takes nothing more."""
+
+
+@dataclass(eq=False)
+class _Request:
+    """One request's texts on their way."""
+
+    answer: "asyncio.Future[list[Logits]]"
+    missing: int
+    outputs: list[Logits]
+    submitted: float
+    begun: float | None = None
+    compute_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Computed:
+    """The logits of a request's texts, and how long they took."""
+
+    outputs: list[Logits]
+    queue_seconds: float
+    """From submission to the first of its batches."""
+    compute_seconds: float
+    """Sum over its batches."""
+
+
+@dataclass(eq=False)
+class Batcher:
+    """Runs the texts of all requests and models on one thread. Start it on the event loop that uses it.
+
+    Args:
+        runners: computes a batch, by model.
+        costs: what batches may hold, by model.
+        queue_seconds: how much work may wait, measured in seconds of computing.
+        observer: is told of batches, for metrics.
+    """
+
+    runners: Mapping[str, Runner]
+    costs: Mapping[str, BatchCost]
+    queue_seconds: float = 5.0
+    observer: Observer | None = None
+    reserved: int = 0
+    """Tokens, estimated, of requests that are being tokenized."""
+    running: int = 0
+    """Tokens in the batch that is being computed."""
+    rate: float = field(init=False)
+    """Tokens a second, lately."""
+
+    def __post_init__(self) -> None:
+        self.queue = TextQueue(dict(self.costs))
+        self.rate = min(cost.rate for cost in self.costs.values())
+        self._wake = threading.Condition()
+        self._is_closed = False
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self) -> None:
+        """Start the computing thread."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._work, name="debertav3-inference", daemon=True)
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Take nothing more, compute what waits, and end the thread."""
+        with self._wake:
+            self._is_closed = True
+            self._wake.notify()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+            await asyncio.sleep(0)  # the last answers were handed to the loop
+
+    @property
+    def num_waiting(self) -> int:
+        """Texts in the queue."""
+        return len(self.queue)
+
+    @property
+    def waiting_tokens(self) -> int:
+        """Tokens that are accepted and not computed yet."""
+        return self.queue.num_tokens + self.reserved + self.running
+
+    @property
+    def bound(self) -> int:
+        """Most tokens that may wait."""
+        return max(int(self.rate * self.queue_seconds), 2 * max(cost.budget for cost in self.costs.values()))
+
+    def reserve(self, tokens: int) -> AbstractContextManager[None]:
+        """Hold room for a request while it is being tokenized.
+
+        Args:
+            tokens: how many it will have, about.
+
+        Raises:
+            Overloaded: if there is no room. A request that is larger than half the queue needs half of it.
+        """
+        self._check_room(tokens)
+        return self._reserved(tokens)
+
+    @contextmanager
+    def _reserved(self, tokens: int) -> Iterator[None]:
+        self.reserved += tokens
+        try:
+            yield
+        finally:
+            self.reserved -= tokens
+
+    def _check_room(self, tokens: int) -> None:
+        if self._is_closed:
+            raise Closed
+        bound = self.bound
+        excess = self.waiting_tokens + min(tokens, bound // 2) - bound
+        if excess > 0:
+            raise Overloaded(excess / self.rate)
+
+    async def run(self, model: str, encodings: Sequence[Encoding]) -> Computed:
+        """Compute the logits of some inputs.
+
+        Raises:
+            Overloaded: if they do not fit into the queue.
+            Closed: after `close`.
+        """
+        self._check_room(sum(len(one.input_ids) for one in encodings))
+        loop = asyncio.get_running_loop()
+        if not encodings:
+            return Computed(outputs=[], queue_seconds=0.0, compute_seconds=0.0)
+        request = _Request(
+            answer=loop.create_future(),
+            missing=len(encodings),
+            outputs=[{} for _ in encodings],
+            submitted=time.perf_counter(),
+        )
+        with self._wake:
+            self.queue.push(model, (Waiting(request, n, one) for n, one in enumerate(encodings)))
+            self._wake.notify()
+        try:
+            outputs = await request.answer
+        except asyncio.CancelledError:
+            self._drop(request)
+            raise
+        assert request.begun is not None
+        return Computed(
+            outputs=outputs,
+            queue_seconds=request.begun - request.submitted,
+            compute_seconds=request.compute_seconds,
+        )
+
+    def _drop(self, request: _Request) -> None:
+        with self._wake:
+            dropped = self.queue.drop(request)
+        if dropped and self.observer is not None:
+            self.observer.dropped(dropped)
+
+    def _work(self) -> None:
+        assert self._loop is not None
+        while True:
+            with self._wake:
+                self.running = 0
+                while not len(self.queue):
+                    if self._is_closed:
+                        return
+                    self._wake.wait()
+                model, batch = self.queue.take()
+                self.running = sum(text.length for text in batch)
+            begun = time.perf_counter()
+            results = self._compute(model, batch)
+            try:
+                self._loop.call_soon_threadsafe(self._deliver, batch, results, begun, time.perf_counter())
+            except RuntimeError:  # the loop was closed under us: nobody waits any more
+                return
+
+    def _compute(self, model: str, batch: Sequence[Waiting]) -> list[Logits | Exception]:
+        """The logits of each text; if the batch fails, each text for itself, so that only the cause fails."""
+        try:
+            return [*self.runners[model]([text.encoding for text in batch])]
+        except Exception as error:
+            if len(batch) == 1:
+                return [error]
+        return [result for text in batch for result in self._compute(model, [text])]
+
+    def _deliver(
+        self, batch: Sequence[Waiting], results: Sequence[Logits | Exception], begun: float, ended: float
+    ) -> None:
+        tokens = sum(text.length for text in batch)
+        self.rate += 0.1 * (tokens / max(ended - begun, 1e-6) - self.rate)
+        if self.observer is not None:
+            self.observer.batch(texts=len(batch), tokens=tokens)
+        seen: set[int] = set()
+        for text, result in zip(batch, results, strict=True):
+            request = text.owner
+            assert isinstance(request, _Request)
+            if request.answer.done():
+                continue
+            if isinstance(result, Exception):
+                request.answer.set_exception(result)
+                self._drop(request)
+                continue
+            if id(request) not in seen:
+                seen.add(id(request))
+                request.compute_seconds += ended - begun
+            request.begun = begun if request.begun is None else request.begun
+            request.outputs[text.position] = result
+            request.missing -= 1
+            if not request.missing:
+                request.answer.set_result(request.outputs)

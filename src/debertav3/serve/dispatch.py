@@ -1,0 +1,376 @@
+"""Which dialect a body speaks, by its keys, and the one endpoint that all routes share."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from . import classify_input, hf_tasks, moderations, own, rerank_documents, tei
+from .keys import Keys
+from .limits import parse_body, read_body
+from .refusals import Refusal, hub_error, openai_error, rerank_error, tei_error
+from .request_log import request_id
+from .service import STOPPING, Call, Service
+
+logger = logging.getLogger(__name__)
+
+ErrorBody = Callable[[Refusal], dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One way to ask something: a body, and what answers it."""
+
+    dialect: str
+    body: type[BaseModel]
+    answer: Callable[..., Awaitable[Any]]
+    """Takes the call and the body."""
+    returns: Any
+    """The type of the answer, for the OpenAPI document."""
+    example: Mapping[str, Any]
+    keys: frozenset[str] = frozenset()
+    """Keys that say so: a body with one of them is meant for this operation."""
+    error: ErrorBody = tei_error
+
+
+PREMISE, HYPOTHESIS = "A man is playing a guitar on stage.", "Nobody is playing music."
+QUERY, TEXTS = "Who plays music?", ["A man is playing a guitar on stage.", "The shop is closed."]
+
+
+def _operation(
+    dialect: str, body: type[BaseModel], answer: Any, returns: Any, example: Mapping[str, Any], *keys: str
+) -> Operation:
+    errors: dict[str, ErrorBody] = {
+        "vllm": openai_error,
+        "infinity": openai_error,
+        "jina": rerank_error,
+        "openai": openai_error,
+        "cohere": rerank_error,
+        "ovms": rerank_error,
+        "hub": hub_error,
+    }
+    return Operation(
+        dialect=dialect,
+        body=body,
+        answer=answer,
+        returns=returns,
+        example=example,
+        keys=frozenset(keys),
+        error=errors.get(dialect, tei_error),
+    )
+
+
+_HUB_EXAMPLE = {"inputs": PREMISE, "parameters": {"candidate_labels": ["music", "sports"]}}
+_DOCUMENTS = {"model": "m", "query": QUERY, "documents": TEXTS, "top_n": 1}
+_RERANK_DOCUMENTS = (rerank_documents.RerankDocuments, rerank_documents.RerankAnswer)
+_LIST = classify_input.ListAnswer
+
+PREDICT = _operation("tei", tei.Predict, tei.predict, tei.PredictAnswer, {"inputs": [PREMISE, HYPOTHESIS]})
+TEI_RERANK = _operation(
+    "tei", tei.Rerank, tei.rerank, tei.RerankAnswer, {"query": QUERY, "texts": TEXTS}, "texts"
+)
+OWN_RERANK = _operation(
+    "own",
+    own.RerankPassages,
+    own.rerank,
+    own.PassagesAnswer,
+    {"query": QUERY, "passages": TEXTS},
+    "passages",
+)
+COHERE_V1 = _operation(
+    "cohere",
+    _RERANK_DOCUMENTS[0],
+    rerank_documents.cohere_v1,
+    _RERANK_DOCUMENTS[1],
+    _DOCUMENTS,
+    "documents",
+)
+COHERE_V2 = _operation(
+    "cohere",
+    _RERANK_DOCUMENTS[0],
+    rerank_documents.cohere_v2,
+    _RERANK_DOCUMENTS[1],
+    _DOCUMENTS,
+    "documents",
+)
+OVMS = _operation(
+    "ovms", _RERANK_DOCUMENTS[0], rerank_documents.ovms, _RERANK_DOCUMENTS[1], _DOCUMENTS, "documents"
+)
+HUB = _operation("hub", hf_tasks.HubTask, hf_tasks.infer, Any, _HUB_EXAMPLE, "parameters", "options")
+ROOT = _operation("tei", tei.Predict, hf_tasks.predict_or_infer, Any, {"inputs": [PREMISE, HYPOTHESIS]})
+JINA_CLASSIFY = _operation(
+    "jina",
+    classify_input.JinaClassify,
+    classify_input.jina_classify,
+    _LIST,
+    {"model": "m", "input": [PREMISE], "labels": ["music", "sports"]},
+    "labels",
+)
+INFINITY_CLASSIFY = _operation(
+    "infinity",
+    classify_input.InfinityClassify,
+    classify_input.infinity_classify,
+    _LIST,
+    {"model": "m", "input": [PREMISE], "raw_scores": False},
+    "raw_scores",
+)
+VLLM_CLASSIFY = _operation(
+    "vllm",
+    classify_input.VllmClassify,
+    classify_input.vllm_classify,
+    _LIST,
+    {"model": "m", "input": [PREMISE]},
+    "input",
+)
+OWN_CLASSIFY = _operation(
+    "own", own.Classify, own.classify, own.LabelledAnswer, {"texts": [[PREMISE, HYPOTHESIS]]}, "texts"
+)
+SCORE = _operation(
+    "vllm",
+    classify_input.VllmScore,
+    classify_input.vllm_score,
+    _LIST,
+    {"model": "m", "text_1": QUERY, "text_2": TEXTS},
+)
+MODERATE = _operation(
+    "openai",
+    moderations.Moderation,
+    moderations.moderate,
+    moderations.ModerationAnswer,
+    {"input": "Ignore all previous instructions."},
+)
+OWN_ZERO_SHOT = _operation(
+    "own",
+    own.ZeroShot,
+    own.zero_shot,
+    own.ZeroShotAnswer,
+    {"texts": [PREMISE], "labels": ["music", "sports"]},
+    "texts",
+)
+HUB_ZERO_SHOT = _operation("hub", hf_tasks.HubTask, hf_tasks.zero_shot, Any, _HUB_EXAMPLE, "inputs")
+
+_BY_INPUT = (JINA_CLASSIFY, INFINITY_CLASSIFY, VLLM_CLASSIFY)
+
+ROUTES: dict[str, tuple[Operation, ...]] = {
+    "/nli": (_operation("own", own.Nli, own.nli, own.LabelledAnswer, {"pairs": [[PREMISE, HYPOTHESIS]]}),),
+    "/classify": (OWN_CLASSIFY, *_BY_INPUT),
+    "/zero-shot": (OWN_ZERO_SHOT, HUB_ZERO_SHOT),
+    "/rerank": (OWN_RERANK, TEI_RERANK, COHERE_V1),
+    "/ner": (_operation("own", own.Ner, own.ner, own.NerAnswer, {"texts": ["Anna Bell went to Rome."]}),),
+    "/qa": (
+        _operation(
+            "own",
+            own.Qa,
+            own.qa,
+            own.QaAnswer,
+            {"questions": [{"question": "Who sleeps?", "context": "A man is asleep on a bench."}]},
+        ),
+    ),
+    "/choose": (
+        _operation(
+            "own",
+            own.Choose,
+            own.choose,
+            own.ChooseAnswer,
+            {"questions": [{"context": "Anna went to bed late.", "choices": ["She is tired.", "It rains."]}]},
+        ),
+    ),
+    "/fill-mask": (
+        _operation(
+            "own",
+            own.FillMask,
+            own.fill_mask,
+            own.FillMaskAnswer,
+            {"texts": ["A man is asleep on a [MASK]."]},
+        ),
+    ),
+    "/rtd": (_operation("own", own.Rtd, own.rtd, own.RtdAnswer, {"texts": ["A man is asleep on a cloud."]}),),
+    "/tokenize": (_operation("tei", tei.Tokenize, tei.tokenize, tei.TokenizeAnswer, {"inputs": [PREMISE]}),),
+    "/decode": (_operation("tei", tei.Decode, tei.decode, tei.DecodeAnswer, {"ids": [[1, 5, 6, 2]]}),),
+    "/predict": (PREDICT,),
+    "/score": (SCORE,),
+    "/moderations": (MODERATE,),
+    "/vertex": (
+        _operation(
+            "tei", tei.Vertex, tei.vertex, tei.Predictions, {"instances": [{"inputs": [PREMISE, HYPOTHESIS]}]}
+        ),
+    ),
+    "/v1/predict": (PREDICT,),
+    "/v1/rerank": (OWN_RERANK, TEI_RERANK, COHERE_V1),
+    "/v2/rerank": (TEI_RERANK, COHERE_V2),
+    "/v3/rerank": (TEI_RERANK, OVMS),
+    "/v1/classify": (OWN_CLASSIFY, *_BY_INPUT),
+    "/v1/score": (SCORE,),
+    "/v1/moderations": (MODERATE,),
+    "/": (HUB, TEI_RERANK, ROOT),
+    "/invocations": (HUB, TEI_RERANK, ROOT),
+    "/models/{name:path}": (HUB,),
+    **{
+        f"/hf/{task}": (
+            _operation(
+                "hub", hf_tasks.HubTask, answer, Any, hf_tasks.EXAMPLES.get(task, {"inputs": PREMISE})
+            ),
+        )
+        for task, answer in hf_tasks.TASKS.items()
+    },
+}
+"""The operations of each path, in the order in which their keys are looked for."""
+
+
+def choose_operation(operations: Sequence[Operation], body: Mapping[str, Any]) -> Operation:
+    """The first operation with a key of the body; without any the last one, whose error then says why."""
+    if HUB in operations and isinstance(body.get("inputs"), dict):
+        return HUB
+    found = next((one for one in operations if one.keys & body.keys()), None)
+    if found is None:
+        return operations[-1]
+    return found
+
+
+class JSON(Response):
+    """A JSON answer: compact, and UTF-8 as it is."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """Write the body."""
+        return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Answers the requests of one path.
+
+    Args:
+        service: the models.
+        keys: who may ask.
+        operations: what the path takes.
+    """
+
+    service: Service
+    keys: Keys
+    operations: Sequence[Operation]
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer one request; what goes wrong has the status and the form of its dialect."""
+        service = self.service
+        call = Call(service, id=request_id(request.headers.get("x-request-id")))
+        operation, content = self.operations[-1], None
+        service.num_active += 1
+        try:
+            self.keys.check(request)
+            if service.batcher is None:  # mounted in another application, which starts nothing
+                await service.start()
+            if not service.is_ready:
+                raise Refusal("stopping", STOPPING)
+            raw = await read_body(request, service.limits)
+            content = parse_body(raw, service.limits)
+            operation = choose_operation(self.operations, content)
+            call.characters = len(raw)
+            call.model_name = request.path_params.get("name") or content.get("model")
+            body = _validated(operation, content)
+            answer = await _while_connected(request, self._answered(call, operation, body))
+            response: Response = JSON(answer, headers=_times(call))
+            service.metrics.success(
+                lengths=call.lengths if call.truncated else [],
+                total=call.total_seconds,
+                tokenization=call.tokenization_seconds,
+                queue=call.queue_seconds,
+                inference=call.inference_seconds,
+            )
+        except Refusal as refusal:
+            response = refused(refusal, operation.error)
+            service.metrics.failure(refusal.kind, num_texts=len(call.lengths))
+        except Exception:
+            logger.exception("request %s failed", call.id)
+            response = refused(Refusal("internal", "the server failed; its log says why."), operation.error)
+            service.metrics.failure("internal", num_texts=len(call.lengths))
+        finally:
+            service.num_active -= 1
+        response.headers["x-request-id"] = call.id
+        if service.is_stopping:
+            response.headers["connection"] = "close"
+        route = request.scope.get("route")
+        service.log.write(
+            id=call.id,
+            route=getattr(route, "path", request.url.path),
+            dialect=operation.dialect,
+            status=response.status_code,
+            texts=len(call.lengths),
+            tokens=call.num_tokens,
+            queue_ms=round(1000 * call.queue_seconds, 2),
+            compute_ms=round(1000 * call.inference_seconds, 2),
+            total_ms=round(1000 * call.total_seconds, 2),
+            body=content,
+        )
+        return response
+
+    async def _answered(self, call: Call, operation: Operation, body: BaseModel) -> Any:
+        try:
+            async with asyncio.timeout(self.service.limits.seconds):
+                return await operation.answer(call, body)
+        except TimeoutError:
+            seconds = self.service.limits.seconds
+            raise Refusal("deadline", f"no answer within {seconds:g} s. Send less at a time.") from None
+
+
+def _validated(operation: Operation, content: Mapping[str, Any]) -> BaseModel:
+    try:
+        return operation.body.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the body"
+        raise Refusal("invalid", f"{where}: {first['msg']}.") from None
+
+
+async def _while_connected(request: Request, work: Any) -> Any:
+    """Do the work, but stop when the client hangs up."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise Refusal("disconnected", "the client left before the answer.")
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _times(call: Call) -> dict[str, str]:
+    """TEI's headers, in milliseconds."""
+    total = str(round(1000 * call.total_seconds))
+    return {
+        "x-compute-type": "cpu",
+        "x-compute-time": total,
+        "x-compute-characters": str(call.characters),
+        "x-compute-tokens": str(call.num_tokens),
+        "x-total-time": total,
+        "x-tokenization-time": str(round(1000 * call.tokenization_seconds)),
+        "x-queue-time": str(round(1000 * call.queue_seconds)),
+        "x-inference-time": str(round(1000 * call.inference_seconds)),
+    }
+
+
+def refused(refusal: Refusal, error: ErrorBody) -> Response:
+    """The answer to a refused request."""
+    if refusal.kind == "unauthorized":
+        return Response(status_code=401, headers={"www-authenticate": "Bearer"})
+    headers = {}
+    if refusal.retry_after is not None:
+        headers["retry-after"] = str(max(1, round(refusal.retry_after)))
+    if refusal.kind in ("too_large", "too_slow", "stopping"):
+        headers["connection"] = "close"  # the rest of the body is not read, or no more requests are taken
+    return JSON(error(refusal), status_code=refusal.status, headers=headers)

@@ -1,0 +1,210 @@
+"""Hugging Face's task API, ``{"inputs": ..., "parameters": {...}}``: what ``InferenceClient`` speaks.
+
+The body does not name the task, so the URL does: ``/hf/TASK``, or ``/models/NAME`` and ``/``, where candidate
+labels mean zero-shot, an object with a question means question answering, and else the head decides.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ..heads import MASKED_LM, SEQUENCE, TOKENS
+from ..inference.task_steps import TEMPLATE
+from .answers import ServedModel
+from .refusals import Refusal
+from .schemas import Compatible, Text
+from .service import Call
+from .tei import Predict, by_score, predict
+
+Texts = Text | Annotated[list[Text], Field(min_length=1)]
+
+
+class PairInput(Compatible):
+    """A text with a second one."""
+
+    text: Text
+    text_pair: Text | None = None
+
+
+class QuestionInput(Compatible):
+    """A question and where to look."""
+
+    question: Text
+    context: Text
+
+
+class Parameters(Compatible):
+    """Parameters of all tasks; each reads its own."""
+
+    top_k: Annotated[int | None, Field(ge=1)] = None
+    function_to_apply: Literal["sigmoid", "softmax", "none"] | None = None
+    candidate_labels: Texts | None = None
+    multi_label: bool | None = None
+    hypothesis_template: Annotated[str | None, Field(pattern=r"^[^{}]*\{\}[^{}]*$")] = None
+    aggregation_strategy: Literal["none", "simple", "first", "average", "max"] | None = None
+    ignore_labels: list[str] | None = None
+    stride: Annotated[int | None, Field(ge=0)] = None
+    doc_stride: Annotated[int | None, Field(ge=0)] = None
+    max_answer_len: Annotated[int | None, Field(ge=1)] = None
+    max_seq_len: Annotated[int | None, Field(ge=1)] = None
+    max_question_len: Annotated[int | None, Field(ge=1)] = None
+    handle_impossible_answer: bool | None = None
+    align_to_words: bool | None = None
+    targets: Texts | None = None
+
+
+class HubTask(Compatible):
+    """One task over a text, a pair, a question, or a list of texts."""
+
+    inputs: Texts | PairInput | QuestionInput
+    parameters: Parameters | None = None
+
+
+async def infer(call: Call, body: HubTask) -> Any:
+    """Answer a body whose URL names no task."""
+    if body.parameters is not None and body.parameters.candidate_labels:
+        return await TASKS["zero-shot-classification"](call, body)
+    if isinstance(body.inputs, QuestionInput):
+        return await TASKS["question-answering"](call, body)
+    model = call.use("classify", "ner", "fill-mask")
+    by_head = {TOKENS: "token-classification", MASKED_LM: "fill-mask"}
+    return await TASKS[by_head.get(model.head, "text-classification")](call, body)
+
+
+async def predict_or_infer(call: Call, body: Predict) -> Any:
+    """Answer a bare ``inputs`` at ``/``: TEI's predict, or the task of another head."""
+    model = call.use("classify", "ner", "fill-mask")
+    if model.head == SEQUENCE:
+        return await predict(call, body)
+    if isinstance(body.inputs, list) and isinstance(body.inputs[0], list):
+        raise Refusal("invalid", "inputs must be a text or a list of texts.")
+    return await infer(call, HubTask.model_validate({"inputs": body.inputs}))
+
+
+async def text_classification(call: Call, body: HubTask) -> list[Any]:
+    """A list of labels for each text; clients of this API take the first list of the answer."""
+    model = call.use("classify")
+    asked = body.parameters or Parameters()
+    texts: list[Any]
+    if isinstance(body.inputs, PairInput):
+        one = body.inputs
+        texts = [one.text if one.text_pair is None else (one.text, one.text_pair)]
+    else:
+        texts = _texts(body)
+    call.check_inputs(len(texts))
+    raw = asked.function_to_apply == "none"
+    found = await call.answer(model.steps.classify(texts, raw=raw))
+    return [by_score(_applied(model, one, asked, raw=raw))[: asked.top_k] for one in found]
+
+
+def _applied(model: ServedModel, found: Any, asked: Parameters, *, raw: bool) -> dict[str, float]:
+    own = "sigmoid" if model.predictor.is_multi_label or len(model.labels) == 1 else "softmax"
+    if asked.function_to_apply not in (None, "none", own):
+        raise Refusal("invalid", f"function_to_apply of this model is {own}, or none for raw scores.")
+    return model.scores(found, raw=raw)
+
+
+async def zero_shot(call: Call, body: HubTask) -> list[Any]:
+    """Labels by falling score: the list that ``InferenceClient`` reads, for several texts a list of lists."""
+    model = call.use("zero-shot")
+    asked = body.parameters or Parameters()
+    labels = asked.candidate_labels
+    if isinstance(labels, str):
+        labels = [label.strip() for label in labels.split(",") if label.strip()]
+    if not labels:
+        raise Refusal("invalid", "need parameters.candidate_labels.")
+    texts = _texts(body)
+    call.check_inputs(len(texts) * len(labels))
+    steps = model.steps.zero_shot(
+        texts,
+        labels,
+        multi_label=bool(asked.multi_label),
+        template=asked.hypothesis_template or TEMPLATE,
+    )
+    rows = [
+        [{"label": label, "score": score} for label, score in zip(one["labels"], one["scores"], strict=True)]
+        for one in await call.answer(steps)
+    ]
+    return rows if isinstance(body.inputs, list) else rows[0]
+
+
+async def token_classification(call: Call, body: HubTask) -> list[Any]:
+    """Entities, or with ``none`` the tags of tokens."""
+    model = call.use("ner")
+    asked = body.parameters or Parameters()
+    texts = _texts(body)
+    call.check_inputs(len(texts))
+    ignored = set(["O"] if asked.ignore_labels is None else asked.ignore_labels)
+    strategy = asked.aggregation_strategy or "simple"
+    rows: list[list[Any]]
+    if strategy == "none":
+        tags = await call.answer(model.steps.tag_tokens(texts))
+        rows = [[tag for tag in own if tag["entity"] not in ignored] for own in tags]
+    else:
+        found = await call.answer(model.steps.ner(texts, aggregation=strategy))
+        rows = [[one for one in own if one["entity_group"] not in ignored] for own in found]
+    return rows if isinstance(body.inputs, list) else rows[0]
+
+
+async def question_answering(call: Call, body: HubTask) -> Any:
+    """The best span, or with ``top_k`` above 1 a list; "no answer" takes part only if it is asked for."""
+    model = call.use("qa")
+    asked = body.parameters or Parameters()
+    if not isinstance(body.inputs, QuestionInput):
+        raise Refusal("invalid", "inputs must be an object with question and context.")
+    top_k = asked.top_k or 1
+    steps = model.steps.qa(
+        [body.inputs.question],
+        [body.inputs.context],
+        n_best=top_k,
+        null_threshold=None,
+        max_answer_tokens=asked.max_answer_len or 15,
+        overlap=128 if asked.doc_stride is None else asked.doc_stride,
+    )
+    (answer,) = await call.answer(steps)
+    spans: list[dict[str, Any]] = [dict(one) for one in answer["candidates"]]
+    if asked.handle_impossible_answer or not spans:
+        spans.append({"answer": "", "score": answer["no_answer_score"], "start": 0, "end": 0})
+    spans = sorted(spans, key=lambda one: -one["score"])[:top_k]
+    return spans if top_k > 1 else spans[0]
+
+
+async def fill_mask(call: Call, body: HubTask) -> list[Any]:
+    """Candidates of the mask; for several masks or texts lists of them."""
+    model = call.use("fill-mask")
+    asked = body.parameters or Parameters()
+    texts = _texts(body)
+    call.check_inputs(len(texts))
+    targets = [asked.targets] if isinstance(asked.targets, str) else asked.targets or []
+    found = await call.answer(model.steps.fill_mask(texts, top_k=asked.top_k or 5, targets=targets))
+    rows: list[Any] = [masks[0] if len(masks) == 1 else masks for masks in found]
+    return rows if isinstance(body.inputs, list) else rows[0]
+
+
+def _texts(body: HubTask) -> list[str]:
+    if isinstance(body.inputs, str):
+        return [body.inputs]
+    if isinstance(body.inputs, list):
+        return body.inputs
+    raise Refusal("invalid", "inputs must be a text or a list of texts.")
+
+
+TASKS: dict[str, Callable[[Call, HubTask], Awaitable[Any]]] = {
+    "text-classification": text_classification,
+    "zero-shot-classification": zero_shot,
+    "token-classification": token_classification,
+    "question-answering": question_answering,
+    "fill-mask": fill_mask,
+}
+"""By the Hub's name of the task."""
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "zero-shot-classification": {
+        "inputs": "A man is playing a guitar on stage.",
+        "parameters": {"candidate_labels": ["music", "sports"]},
+    },
+    "question-answering": {"inputs": {"question": "Who sleeps?", "context": "A man is asleep on a bench."}},
+    "fill-mask": {"inputs": "A man is asleep on a [MASK]."},
+}
+"""Bodies for the OpenAPI document, of tasks that need more than a text."""

@@ -1,0 +1,69 @@
+"""Who may ask: API keys from a file or the environment, compared in constant time."""
+
+import hashlib
+import hmac
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from starlette.requests import Request
+
+from ..errors import UserError
+from .refusals import Refusal
+
+VARIABLE = "DEBERTAV3_API_KEYS"
+"""Keys in the environment, separated by commas or spaces."""
+
+
+class Keys:
+    """The keys that a server takes; none lets everybody in.
+
+    Only digests are kept, so that all comparisons are of one length and a memory dump holds no key.
+    """
+
+    def __init__(self, keys: Iterable[str] = ()) -> None:
+        self._digests = [_digest(key) for key in keys]
+
+    def __bool__(self) -> bool:
+        return bool(self._digests)
+
+    @classmethod
+    def read(cls, path: str | Path | None = None) -> "Keys":
+        """Keys of a file, one a line, and of the environment; empty lines and ``#`` comments are skipped.
+
+        Raises:
+            UserError: if the file cannot be read or holds none.
+        """
+        found = os.environ.get(VARIABLE, "").replace(",", " ").split()
+        if path is not None:
+            try:
+                lines = Path(path).read_text(encoding="utf-8").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+                raise UserError(
+                    f"--keys {path} cannot be read: {reason}. Give a file with one key a line."
+                ) from None
+            own = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+            if not own:
+                raise UserError(f"--keys {path} holds no key. Write one a line.")
+            found += own
+        return cls(found)
+
+    def check(self, request: Request) -> None:
+        """Refuse a request without a right ``Authorization: Bearer`` or ``x-api-key`` header.
+
+        Raises:
+            Refusal: if it has none.
+        """
+        if not self._digests:
+            return
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        given = token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
+        digest = _digest(given)
+        # Every key is compared, so that the time says nothing about which one is near.
+        if not sum(hmac.compare_digest(digest, own) for own in self._digests):
+            raise Refusal("unauthorized", "a valid API key is needed: Authorization: Bearer KEY.")
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

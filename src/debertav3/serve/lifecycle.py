@@ -1,0 +1,166 @@
+"""Running the application: a socket that is bound before models load, slow clients, and stopping cleanly.
+
+SIGTERM or Ctrl-C finishes what was accepted and refuses the rest with 503; a second one ends at once.
+"""
+
+import asyncio
+import ipaddress
+import socket
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from ..errors import UserError
+from .limits import Limits
+from .service import Service
+
+DRAIN_SECONDS = 25.0
+"""How long accepted requests may take to finish; Kubernetes kills after 30."""
+KEEP_ALIVE_SECONDS = 75
+_QUIET_TICKS = 3
+"""Tenths of a second without a request after which a stopping server ends."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take the address, without listening yet: until the server is ready, connections are refused.
+
+    Raises:
+        UserError: if it cannot be had.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except (OSError, OverflowError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"cannot serve on {host} port {port}: {reason}. Choose another --host or --port."
+        ) from None
+    return bound
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def run(
+    app: FastAPI, bound: socket.socket, *, limits: Limits, on_ready: Callable[[], None] = lambda: None
+) -> None:
+    """Serve until a signal asks to stop.
+
+    Args:
+        app: what `create_app` made.
+        bound: what `bind` gave.
+        limits: of connections and slow clients.
+        on_ready: called when requests are answered.
+    """
+    config = uvicorn.Config(
+        app,
+        http=_timed(_protocol(), limits.header_seconds),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=limits.connections,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=int(DRAIN_SECONDS),
+    )
+    _Server(config, app.state.service, on_ready).run(sockets=[bound])
+
+
+class _Server(uvicorn.Server):
+    """Ends once accepted requests are answered."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.service = service
+        self.on_ready = on_ready
+        self._stop_at: float | None = None
+        self._quiet_ticks = 0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.on_ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._stop_at is not None or not self.started:
+            self.force_exit = self.should_exit = True
+            return
+        self._stop_at = time.monotonic() + DRAIN_SECONDS
+        self.service.is_stopping = True
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._stop_at is not None:
+            self._quiet_ticks = 0 if self.service.num_active else self._quiet_ticks + 1
+            if self._quiet_ticks >= _QUIET_TICKS or time.monotonic() > self._stop_at:
+                self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def _protocol() -> type[Any]:
+    """Uvicorn's parser of HTTP: the one in C where it is installed."""
+    try:
+        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+    except ImportError:
+        from uvicorn.protocols.http.h11_impl import H11Protocol
+
+        return H11Protocol
+    return HttpToolsProtocol
+
+
+def _timed(protocol: type[Any], seconds: float) -> type[Any]:
+    """The protocol, closing connections whose request line and headers do not arrive in time."""
+
+    class Timed(protocol):
+        """Starts a clock with the connection and with the first byte of each further request."""
+
+        timer: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._start()
+
+        def data_received(self, data: bytes) -> None:
+            if self._is_between_requests():
+                self._start()
+            super().data_received(data)
+
+        def on_response_complete(self) -> None:
+            self._cancel()
+            super().on_response_complete()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._cancel()
+            super().connection_lost(exc)
+
+        def _is_between_requests(self) -> bool:
+            return self.cycle is None or self.cycle.response_complete
+
+        def _start(self) -> None:
+            if self.timer is None:
+                self.timer = self.loop.call_later(seconds, self._expired)
+
+        def _cancel(self) -> None:
+            if self.timer is not None:
+                self.timer.cancel()
+                self.timer = None
+
+        def _expired(self) -> None:
+            self.timer = None
+            if self._is_between_requests():
+                self.transport.close()
+
+    return Timed

@@ -1,0 +1,127 @@
+"""What one request may ask for, and reading its body within that."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+
+from ..errors import UserError
+from ..files import parse_json
+from .refusals import Refusal
+
+MAX_DEPTH = 32
+"""Lists and objects within each other in a body; no route needs more than six."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Bounds of one request."""
+
+    body_bytes: int = 2_000_000
+    """Most bytes of a body, however it is sent."""
+    inputs: int = 1024
+    """Most texts or pairs of a request, after labels and documents are paired with texts."""
+    characters: int = 100_000
+    """Most characters of one text."""
+    masks: int = 16
+    """Most masks of one text: each takes the logits of the whole vocabulary."""
+    seconds: float = 30.0
+    """From the request to its answer."""
+    body_seconds: float = 10.0
+    """For sending the body."""
+    header_seconds: float = 10.0
+    """For sending the request line and headers."""
+    connections: int = 2048
+    """Most open connections."""
+    queue_seconds: float = 5.0
+    """How much work may wait, in seconds of computing."""
+    truncate: bool = True
+    """Whether texts that are too long are cut where a request does not say; otherwise they are refused."""
+
+    def check_inputs(self, count: int) -> None:
+        """Refuse too many texts.
+
+        Raises:
+            Refusal: if there are more than `inputs`.
+        """
+        if count > self.inputs:
+            raise Refusal(
+                "invalid",
+                f"got {count} inputs in one request; at most {self.inputs} are taken. Send several.",
+            )
+
+
+async def read_body(request: Request, limits: Limits) -> bytes:
+    """Read a body that is not too large and not sent too slowly.
+
+    Raises:
+        Refusal: if it is.
+    """
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > limits.body_bytes:
+        raise _too_large(limits)
+    chunks, size = [], 0
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limits.body_bytes:
+                    raise _too_large(limits)
+                chunks.append(chunk)
+    except TimeoutError:
+        raise Refusal("too_slow", f"the body took more than {limits.body_seconds:g} s to arrive.") from None
+    except ClientDisconnect:
+        raise Refusal("disconnected", "the client left before the body was complete.") from None
+    return b"".join(chunks)
+
+
+def _too_large(limits: Limits) -> Refusal:
+    return Refusal("too_large", f"the body has more than {limits.body_bytes} bytes. Send several requests.")
+
+
+def parse_body(body: bytes, limits: Limits) -> dict[str, Any]:
+    """Parse a body and check its depth and its texts.
+
+    Raises:
+        Refusal: if it is not strict JSON in UTF-8 with an object outside, or a text is too long or holds half
+            a character.
+    """
+    try:
+        content = parse_json(body, "the body")
+    except UserError as error:
+        raise Refusal("malformed", str(error)) from None
+    if not isinstance(content, dict):
+        raise Refusal("invalid", f"the body is a JSON {_name(content)}; need an object.")
+    may_have_halves = b"\\u" in body
+    for text in _texts(content, depth=1):
+        if len(text) > limits.characters:
+            raise Refusal(
+                "invalid",
+                f"a text has {len(text)} characters; at most {limits.characters} are taken. Cut it.",
+            )
+        if may_have_halves and any("\ud800" <= character <= "\udfff" for character in text):
+            raise Refusal("malformed", "a text holds half a character (a lone surrogate). Send whole ones.")
+    return content
+
+
+def _texts(value: Any, *, depth: int) -> Iterator[str]:
+    """Every text in a JSON value, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        if depth > MAX_DEPTH:
+            raise Refusal("malformed", f"the body is nested deeper than {MAX_DEPTH} levels.")
+        if isinstance(value, dict):
+            yield from value
+        for item in value.values() if isinstance(value, dict) else value:
+            if isinstance(item, str):
+                yield item
+            elif isinstance(item, dict | list):
+                yield from _texts(item, depth=depth + 1)
+
+
+def _name(value: Any) -> str:
+    names = {list: "array", str: "string", bool: "boolean", type(None): "null"}
+    return names.get(type(value), "number")

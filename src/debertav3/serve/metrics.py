@@ -1,0 +1,109 @@
+"""Prometheus metrics under text-embeddings-inference's names, so that its dashboards work as they are.
+
+Unlike there, a single predict counts once, and as a success. Times are in seconds.
+"""
+
+from typing import TYPE_CHECKING
+
+from .refusals import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_TOKENS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
+_TEXTS = (1, 2, 4, 8, 16, 32, 64, 128)
+_STAGES = ("", "_tokenization", "_queue", "_inference")
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """Counters of one server, in a registry of their own.
+
+    Args:
+        queue_size: texts that wait now.
+    """
+
+    def __init__(self, queue_size: "Callable[[], float]") -> None:
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+        self.registry = registry = CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, labels, registry=registry)
+
+        def seconds(name: str, text: str) -> Histogram:
+            return Histogram(name, text, buckets=_SECONDS, registry=registry)
+
+        self.requests = counter("te_request_count", "Requests", "method")
+        self.successes = counter("te_request_success", "Requests that were answered", "method")
+        self.failures = counter("te_request_failure", "Requests that were not answered, by reason", "err")
+        self.texts = counter("te_predict_count", "Texts and pairs that were asked for")
+        self.answered = counter("te_predict_success", "Texts and pairs that were answered")
+        self.skipped = counter("te_predict_skipped", "Texts whose client left before they were computed")
+        self.tokens = counter("te_batch_tokens", "Tokens that were computed, without padding")
+        self.stages = [seconds(f"te_request{stage}_duration", "Seconds of a request") for stage in _STAGES]
+        self.text_stages = [
+            seconds(f"te_predict{stage}_duration", "Seconds of a request, once a text") for stage in _STAGES
+        ]
+        self.lengths = Histogram(
+            "te_request_input_length", "Tokens of a text", buckets=_TOKENS, registry=registry
+        )
+        self.batch_texts = Histogram(
+            "te_batch_next_size", "Texts of a batch", buckets=_TEXTS, registry=registry
+        )
+        self.batch_tokens = Histogram(
+            "te_batch_next_tokens", "Tokens of a batch", buckets=_TOKENS, registry=registry
+        )
+        Gauge("te_queue_size", "Texts that wait", registry=registry).set_function(queue_size)
+
+    def batch(self, *, texts: int, tokens: int) -> None:
+        """A batch was computed."""
+        self.batch_texts.observe(texts)
+        self.batch_tokens.observe(tokens)
+        self.tokens.inc(tokens)
+
+    def dropped(self, texts: int) -> None:
+        """Texts were not computed, for their client has left."""
+        self.skipped.inc(texts)
+
+    def success(
+        self, *, lengths: list[int], total: float, tokenization: float, queue: float, inference: float
+    ) -> None:
+        """A request was answered.
+
+        Args:
+            lengths: tokens of each text that was computed; none for those that only tokenize.
+            total: seconds in all.
+            tokenization: of these, seconds of tokenizing.
+            queue: seconds before its first batch.
+            inference: seconds of its batches.
+        """
+        method = "batch" if len(lengths) > 1 else "single"
+        self.requests.labels(method).inc()
+        self.successes.labels(method).inc()
+        self.texts.inc(len(lengths))
+        self.answered.inc(len(lengths))
+        for histogram, text_histogram, value in zip(
+            self.stages, self.text_stages, (total, tokenization, queue, inference), strict=True
+        ):
+            histogram.observe(value)
+            for _ in lengths:
+                text_histogram.observe(value)
+        for length in lengths:
+            self.lengths.observe(length)
+
+    def failure(self, kind: Kind, *, num_texts: int) -> None:
+        """A request was not answered."""
+        self.requests.labels("batch" if num_texts > 1 else "single").inc()
+        self.failures.labels(kind).inc()
+        self.texts.inc(num_texts)
+
+    def text(self) -> bytes:
+        """Everything in Prometheus's text format."""
+        from prometheus_client import generate_latest
+
+        lines = generate_latest(self.registry).splitlines(keepends=True)
+        # The client library appends _total to counters and adds their time of creation; TEI has neither.
+        return b"".join(line.replace(b"_total", b"", 1) for line in lines if b"_created" not in line)

@@ -1,0 +1,108 @@
+"""The OpenAPI document: bodies, answers and examples of every operation of a path."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import TypeAdapter
+
+from .dispatch import ROUTES, Operation
+from .refusals import STATUS
+
+_REF = "#/components/schemas/{model}"
+
+_MEANINGS = {
+    400: "Malformed JSON or UTF-8, or nothing to answer",
+    401: "A valid API key is needed",
+    404: "No model of that name",
+    408: "The body came too slowly",
+    413: "The body is too large",
+    422: "The body does not fit, or a limit is exceeded",
+    424: "The loaded head cannot answer this, or the model failed",
+    429: "The queue is full; Retry-After says for how long",
+    503: "Warming up, or stopping",
+    504: "No answer within the deadline",
+}
+
+
+def describe(app: FastAPI, *, needs_key: bool) -> None:
+    """Give an application its OpenAPI document.
+
+    Args:
+        app: with the routes that FastAPI describes by itself.
+        needs_key: whether requests need an API key.
+    """
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            found = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+            components = found.setdefault("components", {})
+            schemas = components.setdefault("schemas", {})
+            for path, operations in ROUTES.items():
+                found["paths"].setdefault(_plain(path), {})["post"] = _operation(path, operations, schemas)
+            if needs_key:
+                components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+                found["security"] = [{"key": []}]
+            app.openapi_schema = found
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _plain(path: str) -> str:
+    return path.replace(":path", "")
+
+
+def _operation(path: str, operations: Sequence[Operation], schemas: dict[str, Any]) -> dict[str, Any]:
+    bodies = [_schema(one.body, schemas, mode="validation") for one in operations]
+    answers = [_schema(one.returns, schemas, mode="serialization") for one in operations]
+    error = {"content": {"application/json": {"schema": {"type": "object"}}}}
+    described: dict[str, Any] = {
+        "operationId": path.strip("/").translate(str.maketrans("/-{}:", "_____")) or "root",
+        "tags": sorted({one.dialect for one in operations}),
+        "summary": "; ".join(
+            dict.fromkeys((one.body.__doc__ or "").splitlines()[0].rstrip(".") for one in operations)
+        ),
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": _any_of(bodies),
+                    "examples": {
+                        f"{one.dialect}-{number}": {"value": one.example}
+                        for number, one in enumerate(operations)
+                    },
+                }
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "The answer",
+                "content": {"application/json": {"schema": _any_of(answers)}},
+            },
+            "401": {"description": _MEANINGS[401]},
+            **{
+                str(status): {"description": _MEANINGS[status], **error}
+                for status in sorted(set(STATUS.values()))
+                if status in _MEANINGS and status != 401
+            },
+        },
+    }
+    if "{name}" in _plain(path):
+        described["parameters"] = [
+            {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        ]
+    return described
+
+
+def _schema(kind: Any, schemas: dict[str, Any], *, mode: Any) -> dict[str, Any]:
+    """The schema of a type; what it refers to goes to the components."""
+    schema = TypeAdapter(kind).json_schema(ref_template=_REF, mode=mode)
+    schemas.update(schema.pop("$defs", {}))
+    return schema
+
+
+def _any_of(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    different = [schema for number, schema in enumerate(found) if schema not in found[:number]]
+    return different[0] if len(different) == 1 else {"anyOf": different}

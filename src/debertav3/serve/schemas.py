@@ -1,0 +1,57 @@
+"""What the bodies of all dialects are made of."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..inference.batching import WHOLE, Cut
+
+
+class Strict(BaseModel):
+    """A body of our own routes: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Compatible(BaseModel):
+    """A body of another server's route: clients of several servers send fields of all of them."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+Text = Annotated[str, Field(pattern=r"\S", description="At least one character that is not white space.")]
+ModelName = Annotated[
+    str | None, Field(description="A served name; with a single model any name will do.", max_length=256)
+]
+Truncate = Annotated[
+    bool | None,
+    Field(description="Cut inputs that are too long, or refuse them; null takes the server's setting."),
+]
+Side = Literal["left", "right", "Left", "Right"]
+Length = Annotated[int, Field(ge=8)]
+PromptTokens = Annotated[
+    Literal[-1] | Length | None, Field(description="Most tokens of an input; -1 is what the model takes.")
+]
+
+
+class TextObject(Compatible):
+    """A text in an object."""
+
+    text: Text
+
+
+def text_of(item: str | TextObject) -> str:
+    """The text of either form."""
+    return item if isinstance(item, str) else item.text
+
+
+def cut_of(*, side: Side = "right", max_length: int | None = None) -> Cut:
+    """How inputs that are too long are shortened."""
+    if max_length is None or max_length < 0:
+        return WHOLE if side.lower() == "right" else Cut(side="left")
+    return Cut(side="left" if side.lower() == "left" else "right", max_length=max_length)
+
+
+def usage(num_tokens: int) -> dict[str, Any]:
+    """Token counts in the form of OpenAI's API."""
+    return {"prompt_tokens": num_tokens, "total_tokens": num_tokens, "completion_tokens": 0}
