@@ -5,10 +5,10 @@ DATA := $(or $(DEBERTAV3_DATA),../shared/data)
 STAMP := $(VENV)/.installed
 STAMP_DEV := $(VENV)/.installed-dev
 
-.PHONY: help run test test-all test-hosts test-transformers check format docs results clean
+.PHONY: help run test test-all test-benchmarks test-hosts test-transformers check format docs results clean
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 $(VENV)/bin/python:
 	python3 -m venv $(VENV)
@@ -31,6 +31,9 @@ test: $(STAMP_DEV)  ## install, then run the tests (under 10 minutes on 2 cores)
 
 test-all: $(STAMP_DEV)  ## every test that this machine can run
 	$(PY) -m pytest
+
+test-benchmarks: $(STAMP_DEV)  ## run every script under benchmarks/ once with tiny sizes
+	OMP_NUM_THREADS=1 $(PY) -m pytest tests/benchmarks -m ""
 
 test-hosts: $(STAMP_DEV)  ## pre-training over two hosts in two network namespaces (as root)
 	$(PY) -m pytest tests/integration/test_two_hosts.py

@@ -123,9 +123,9 @@ def contenders(
     """Both steps on the same windows; also the real tokens of a step and the share of padding in stock."""
     config = recipe(arguments.size).with_overrides(
         [
-            f"length={arguments.length}",
-            f"global_batch={arguments.windows}",
-            f"micro_batch={arguments.windows}",
+            f"max_length={arguments.length}",
+            f"batch_size={arguments.windows}",
+            f"micro_batch_size={arguments.windows}",
             "packing=documents",
             "masking=unbiased",
             f"precision={arguments.precision}",
@@ -136,7 +136,7 @@ def contenders(
     windows = open_windows(
         TokenShards(arguments.data),
         packing="documents",
-        length=config.data.length,
+        length=config.data.max_length,
         special=special_ids(tokenizer),
     )
     data = PretrainingData(windows, vocabulary_of(tokenizer), config.masking_config(), seed=0)
@@ -154,8 +154,8 @@ def contenders(
         stock = StockStep(config, networks.generator.config.vocab_size)
         calls["stock"] = lambda: stock(*padded)
     flops = masked_lm_flops(
-        networks.generator.config.to_dict(), length=config.data.length, mask_prob=config.masking.mask_prob
-    ) + detection_flops(networks.discriminator.config.to_dict(), length=config.data.length)
+        networks.generator.config.to_dict(), length=config.data.max_length, mask_prob=config.masking.mask_prob
+    ) + detection_flops(networks.discriminator.config.to_dict(), length=config.data.max_length)
     facts = {"real_tokens": float(batch.num_real), "padding_of_stock": 1 - batch.num_real / padded[0].numel()}
     return calls, config, flops, facts
 
@@ -208,7 +208,7 @@ def main() -> None:
     print_json(
         "pretrain_speed",
         size=config.size,
-        length=config.data.length,
+        length=config.data.max_length,
         windows=arguments.windows,
         precision=config.compute.precision,
         dropout=config.dropout,

@@ -38,7 +38,7 @@ def trained_parameters(size: str) -> tuple[int, int]:
 def flops_per_token(size: str, config: PretrainConfig) -> float:
     """Forward and backward of both networks."""
     generator, discriminator = networks(size)
-    length, mask_prob = config.data.length, config.masking.mask_prob
+    length, mask_prob = config.data.max_length, config.masking.mask_prob
     guessing = masked_lm_flops(generator, length=length, mask_prob=mask_prob)
     return guessing + detection_flops(discriminator, length=length)
 
@@ -50,9 +50,9 @@ def activation_bytes(size: str, config: PretrainConfig) -> float:
     gradient checkpointing one layer's at a time and the layers' inputs.
     """
     raw = raw_config(size)
-    tokens = config.data.micro_batch * config.data.length
+    tokens = config.data.micro_batch_size * config.data.max_length
     linear = tokens * raw["hidden_size"] * 34
-    weights = 2 * 2 * tokens * config.data.length * raw["num_attention_heads"]
+    weights = 2 * 2 * tokens * config.data.max_length * raw["num_attention_heads"]
     layers = 1 if config.compute.gradient_checkpointing else raw["num_hidden_layers"]
     kept_inputs = tokens * raw["hidden_size"] * 2 * raw["num_hidden_layers"]
     return layers * (linear + weights) + kept_inputs
@@ -67,7 +67,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 def main() -> None:
     """Print the tables."""
     config = recipe("base")
-    batch, length, steps = config.data.global_batch, config.data.length, config.loop.steps
+    batch, length, steps = config.data.batch_size, config.data.max_length, config.loop.max_steps
     tokens = batch * length * steps
     disk = TEXT_BYTES / BYTES_PER_TOKEN
     print(f"Tokens seen: {batch} x {length} x {steps:,} = {tokens / 1e12:.2f} T")
@@ -111,7 +111,7 @@ def main() -> None:
         rows.append(
             [
                 size,
-                str(own.data.micro_batch),
+                str(own.data.micro_batch_size),
                 "yes" if own.compute.gradient_checkpointing else "no",
                 f"{act:.1f}",
                 f"{state:.1f}",

@@ -26,6 +26,7 @@ from transformers import Trainer, TrainerCallback
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
 from debertav3.finetune.batches import EncodedDataset, LengthBucketSampler, PaddingCollator
 from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetune.folder import checkpoints_of
 from debertav3.finetune.objectives import objective_of
 from debertav3.finetune.trainer import FinetuneTrainer, training_arguments
 from debertav3.sizes import config_for
@@ -97,6 +98,7 @@ def train(
                 model,
                 config=config,
                 args=args,
+                store=checkpoints_of(Path(folder)),
                 collator=collator,
                 loss=NLI.loss([], labels=NLI_LABELS, config=config),
                 divergence=NLI.divergence,

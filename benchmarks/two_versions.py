@@ -99,6 +99,8 @@ def main() -> None:
     if arguments.answer:
         answer(arguments.answer)
         return
+    if arguments.before is None:
+        parser.error("--before is needed: the src folder of another version")
     for kind in arguments.kinds:
         versions = {"before": Version(arguments.before, kind), "after": Version(HERE, kind)}
         for shape in arguments.shapes:

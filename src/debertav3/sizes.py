@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError
+from .files.model_folder import is_folder
 from .heads import ENCODER, MASKED_LM, MULTIPLE_CHOICE, REPLACED_TOKENS, SEQUENCE, SPANS, TOKENS
 from .layers.config import DEFAULTS, EncoderConfig
-from .model_folder import is_folder
 
 if TYPE_CHECKING:
     from transformers import DebertaV2Config

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from debertav3 import Predictor, UserError
+from debertav3.checkpoint import Checkpoint
 from debertav3.inference.export.config import ExportConfig
 from debertav3.inference.export.run import export_model
 from debertav3.inference.exported import FORMATS, read_exported
@@ -65,7 +66,7 @@ def exports(checkpoint: ModelFolders, tmp_path_factory: pytest.TempPathFactory) 
 
 def ops_of(folder: Path) -> tuple[Counter[str], list[tuple[int, ...]]]:
     """How often each operation occurs in a graph, and the shapes of the weights of its products."""
-    exported = read_exported(folder)
+    exported = read_exported(Checkpoint.open(folder))
     if exported.manifest.format == "onnx":
         import onnx
 

@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from debertav3 import Predictor, UserError
-from debertav3.contents import content_files, content_sums
+from debertav3.files.model_content import content_files, content_sums
 from debertav3.inference.export.config import ExportConfig
 from debertav3.inference.export.run import export_model
 from tiny_models import ModelFolders

@@ -22,12 +22,13 @@ from safetensors.torch import load_file
 
 from debertav3 import DebertaV2ForSequenceClassification
 from debertav3.errors import UserError
-from debertav3.finetune import checkpoints
 from debertav3.finetune import trainer as training
 from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetune.folder import checkpoints_of
 from debertav3.finetune.objectives.text import TextObjective
 from debertav3.finetune.preparation import read_data
 from debertav3.finetune.run import run
+from debertav3.runs import checkpoints
 from debertav3.sizes import config_for
 from debertav3.tokenization import DebertaV3Tokenizer
 
@@ -428,7 +429,7 @@ def test_steps_without_a_finite_gradient_are_skipped_and_ten_end_the_run(
     monkeypatch.setattr(transformers.Trainer, "compute_loss", sometimes_nan(set(range(9, 99))))
     with pytest.raises(UserError, match="10 steps in a row"):
         train(configure(), tmp_path / "many")
-    assert checkpoints.newest_complete(tmp_path / "many" / "checkpoints") is not None
+    assert checkpoints_of(tmp_path / "many").newest() is not None
     course = json.loads((tmp_path / "many" / "metrics.json").read_text(encoding="utf-8"))
     assert course["train"]["skipped_steps"] == 10 and not course["dev"]
     assert "10 steps in a row" in (tmp_path / "many" / "report.html").read_text(encoding="utf-8")
@@ -491,14 +492,14 @@ def test_metrics_are_json_where_a_step_had_no_finite_gradient(
 def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish = checkpoints.publish
+    publish = checkpoints.publish_folder
 
     def full_disk(staged: Path, target: Path) -> None:
         if target.name == "checkpoint-16":
             raise OSError(28, "No space left on device")
         publish(staged, target)
 
-    monkeypatch.setattr(checkpoints, "publish", full_disk)
+    monkeypatch.setattr(checkpoints, "publish_folder", full_disk)
     with pytest.raises(UserError, match=r"step 16 cannot be written .*No space left on device"):
         train(configure(), tmp_path / "out")
     left = [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()]
@@ -531,13 +532,13 @@ def test_a_signal_saves_and_says_how_to_resume(
     )
     long = [*args, "--set", "epochs=500", "--set", "save_every_steps=1", "--set", "eval_every_steps=100000"]
     process = subprocess.Popen(long, stderr=subprocess.PIPE, text=True, env=quiet)
-    while process.poll() is None and not checkpoints.numbered(out / "checkpoints"):
+    while process.poll() is None and not checkpoints_of(out).all():
         time.sleep(0.05)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 0, stderr
     assert re.search(f"stopped by {name} at step \\d+: continue with --resume", stderr)
-    assert checkpoints.newest_complete(out / "checkpoints") is not None
+    assert checkpoints_of(out).newest() is not None
     assert not (out / "run.json").exists()
 
 

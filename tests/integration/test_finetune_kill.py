@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
-from debertav3.finetune import checkpoints
 from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetune.folder import checkpoints_of
 from debertav3.finetune.preparation import read_data
 from debertav3.finetune.run import run
 from debertav3.sizes import config_for
@@ -63,7 +63,7 @@ def start(config: FinetuneConfig, out: Path, log: Path) -> subprocess.Popen[byte
 
 
 def newest_step(out: Path) -> int:
-    found = checkpoints.numbered(out / "checkpoints")
+    found = checkpoints_of(out).all()
     return int(found[-1].name.split("-")[1]) if found else 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from debertav3.errors import UserError
-from debertav3.model_folder import locate
+from debertav3.files.model_folder import ModelFolder
 from debertav3.sizes import is_size
 
 
@@ -42,17 +42,18 @@ def test_a_folder_comes_before_a_repository(
     monkeypatch.chdir(tmp_path)
     name = "microsoft/deberta-v3-base"
     copy_of(nano, tmp_path / name)
-    assert locate(name) == Path(name)
+    assert ModelFolder.find(name).path == Path(name)
 
 
 def test_a_near_name_is_suggested(nano: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from debertav3.finetune.baselines import family_of
+    from debertav3.finetune.config import FinetuneConfig
+    from debertav3.finetune.opening import find_start
 
     monkeypatch.chdir(nano.parents[1])
     with pytest.raises(UserError, match="Did you mean models/nano"):
-        locate("nanoo")
+        ModelFolder.find("nanoo")
     with pytest.raises(UserError, match="Did you mean xsmall"):
-        family_of("xsmal")
+        find_start(FinetuneConfig(task="nli", model="xsmal"))
 
 
 def test_a_hub_that_does_not_answer_is_asked_once(tmp_path: Path) -> None:
@@ -71,9 +72,9 @@ def test_a_hub_that_does_not_answer_is_asked_once(tmp_path: Path) -> None:
 
     threading.Thread(target=serve, daemon=True).start()
     code = (
-        "from debertav3.model_folder import locate\n"
+        "from debertav3.files.model_folder import ModelFolder\n"
         "from debertav3.errors import UserError\n"
-        "try:\n    locate('owner/name')\nexcept UserError as error:\n    print(error)"
+        "try:\n    ModelFolder.find('owner/name')\nexcept UserError as error:\n    print(error)"
     )
     environment = os.environ | {
         "HF_ENDPOINT": f"http://127.0.0.1:{server.getsockname()[1]}",

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from debertav3 import Predictor, UserError, cli
+from debertav3.checkpoint import Checkpoint
+from debertav3.files.model_folder import ModelFolder
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.tasks.columns import Columns, find_columns, read_trained
 from debertav3.tasks.custom import custom_task, named_columns
@@ -141,8 +143,10 @@ def test_labels_mean_what_they_meant_in_training(
     from debertav3.inference.row_answers import AnswerOptions
 
     folder = trained(folders("DebertaV2ForSequenceClassification", id2label=id2label, **kind), label="v")
-    columns = find_columns(read_trained(folder), Columns())
-    task = TaskPlan(task="classify", model=str(folder), options=AnswerOptions(columns=columns)).open()
+    columns = find_columns(read_trained(ModelFolder(folder)), Columns())
+    task = TaskPlan(
+        task="classify", checkpoint=Checkpoint.open(str(folder)), options=AnswerOptions(columns=columns)
+    ).open()
     want = {"a|b": ["a", "b"], "-1.5": -1.5}.get(label, label)
     assert task.read(Row("", {"text": "A film.", "v": label})).gold == want
 
@@ -160,7 +164,7 @@ def test_a_run_notes_the_columns_that_it_has_found(
 ) -> None:
     (tmp_path / "ok.csv").write_text(content, encoding="utf-8")
     task = custom_task(str(tmp_path / "ok.csv"), **settings)
-    found = find_columns(read_trained(trained(tmp_path, **named_columns(task))), Columns())
+    found = find_columns(read_trained(ModelFolder(trained(tmp_path, **named_columns(task)))), Columns())
     assert (found.text, found.pair, found.label) == names
 
 
@@ -169,7 +173,7 @@ def test_a_run_notes_the_columns_that_it_has_found(
 )
 def test_other_runs_say_nothing(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content, encoding="utf-8")
-    assert find_columns(read_trained(tmp_path), Columns()) == Columns()
+    assert find_columns(read_trained(ModelFolder(tmp_path)), Columns()) == Columns()
 
 
 def test_the_columns_travel_with_an_export(run: Run, opinions: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from debertav3 import Predictor, UserError
+from debertav3.checkpoint import Checkpoint
 from debertav3.inference import files, sources, token_budget
 from debertav3.inference.answerers import InProcess, TaskPlan, WorkerProcesses
 from debertav3.inference.files import evaluate_file, predict_file
@@ -352,7 +353,7 @@ def test_a_killed_process_resumes(folder: Path, nli: Tasks, tmp_path: Path, smal
 
 
 def plan_of(folder: Path) -> TaskPlan:
-    return TaskPlan(task="nli", model=str(folder), options=AnswerOptions())
+    return TaskPlan(task="nli", checkpoint=Checkpoint.open(str(folder)), options=AnswerOptions())
 
 
 @pytest.mark.parametrize("num_workers", [1, pytest.param(2, marks=pytest.mark.slow)])

@@ -19,8 +19,8 @@ from debertav3.pretrain.settings import PretrainConfig, recipe
 
 KILLS = 50
 CONFIG = recipe("nano").changed(
-    steps=400, global_batch=2, micro_batch=2, length=18, generator_layers=1, warmup_steps=5,
-    precision="fp32", save_every_steps=1, log_every_steps=1, validate_every_steps=1000, validation_windows=2,
+    max_steps=400, batch_size=2, micro_batch_size=2, max_length=18, generator_layers=1, warmup_steps=5,
+    precision="fp32", save_every_steps=1, log_every_steps=1, eval_every_steps=1000, validation_windows=2,
 )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def test_fifty_kills_lose_nothing(nano: Path, tmp_path: Path) -> None:
     assert reached < CONFIG.steps
     plain = tmp_path / "plain"
     child = context.Process(
-        target=run, args=(CONFIG.changed(keep_checkpoints=1000), tmp_path / "shards", plain)
+        target=run, args=(CONFIG.changed(save_total_limit=1000), tmp_path / "shards", plain)
     )
     child.start()
     while newest_step(plain) <= reached:

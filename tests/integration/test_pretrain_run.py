@@ -31,8 +31,8 @@ from debertav3.pretrain.run import pretrain
 from debertav3.pretrain.settings import PretrainConfig, recipe
 
 TINY = recipe("nano").changed(
-    steps=6, global_batch=4, micro_batch=4, length=24, generator_layers=1, warmup_steps=2,
-    precision="fp32", log_every_steps=2, save_every_steps=3, validate_every_steps=3, validation_windows=4,
+    max_steps=6, batch_size=4, micro_batch_size=4, max_length=24, generator_layers=1, warmup_steps=2,
+    precision="fp32", log_every_steps=2, save_every_steps=3, eval_every_steps=3, validation_windows=4,
     dropout=0.1,
 )  # fmt: skip
 TIMES = ("seconds_per_step", "tokens_per_second", "hours_left", "model_flops_utilisation")
@@ -111,7 +111,7 @@ def test_micro_batches_and_logging_may_change_on_resume_but_not_the_recipe(
     with pytest.raises(UserError, match=r"made with generator_layers = 1, not 2: resume with the same"):
         pretrain(TINY.changed(generator_layers=2), shards, out, resume=True)
     assert (out / "run.json").read_bytes() == record
-    assert pretrain(TINY.changed(micro_batch=2, dropout=0.1), shards, out, resume=True)
+    assert pretrain(TINY.changed(micro_batch_size=2, dropout=0.1), shards, out, resume=True)
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "manifest"])
@@ -178,7 +178,8 @@ def test_a_file_is_no_folder_for_a_run(shards: Path, tmp_path: Path) -> None:
 
 def command(shards: Path, out: Path, *more: str) -> list[str]:
     settings = [
-        f"--set={key}={value}" for key, value in (("global_batch", 4), ("length", 24), ("precision", "fp32"))
+        f"--set={key}={value}"
+        for key, value in (("batch_size", 4), ("max_length", 24), ("precision", "fp32"))
     ]
     base = [
         sys.executable,
@@ -253,7 +254,7 @@ def test_continuing_from_a_run_restores_both_networks_and_delta(
     torch.testing.assert_close(delta, wanted, atol=1e-8, rtol=0)
     for key, value in networks.generator.state_dict().items():
         assert torch.equal(value, state[f"generator.safetensors:model.{key}"]), key
-    assert pretrain(TINY.changed(steps=2), shards, tmp_path / "more", resume=False, start=finished)
+    assert pretrain(TINY.changed(max_steps=2), shards, tmp_path / "more", resume=False, start=finished)
 
 
 def test_data_of_another_tokenizer_are_refused(finished: Path, shards: Path, tmp_path: Path) -> None:
@@ -266,13 +267,13 @@ def test_data_of_another_tokenizer_are_refused(finished: Path, shards: Path, tmp
     pieces[500], pieces[501] = pieces[501], pieces[500]
     (start / "encoder" / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"another tokenizer than that of .*start: 2 of 12001 pieces"):
-        pretrain(TINY.changed(steps=1), shards, tmp_path / "run", resume=False, start=start)
+        pretrain(TINY.changed(max_steps=1), shards, tmp_path / "run", resume=False, start=start)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_run_says_what_it_started_from(finished: Path, shards: Path, tmp_path: Path) -> None:
     here = Path(os.path.relpath(finished))
-    config = TINY.changed(steps=1, size="xsmall", generator_layers=None)
+    config = TINY.changed(max_steps=1, size="xsmall", generator_layers=None)
     assert pretrain(config, shards, tmp_path / "run", resume=False, start=here)
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["start"] == str(finished.resolve())
@@ -313,8 +314,8 @@ def test_masked_words_go_on_from_a_model_without_positions(nano: Path) -> None:
 
 @pytest.mark.parametrize("objective", ["mlm", "rtd"])
 def test_windows_longer_than_the_positions_of_a_checkpoint_are_refused(objective: str, nano: Path) -> None:
-    with pytest.raises(UserError, match=r"knows 512 positions and length is 1024"):
-        build_networks(TINY.changed(objective=objective, length=1024), 12001, nano)
+    with pytest.raises(UserError, match=r"knows 512 positions and max_length is 1024"):
+        build_networks(TINY.changed(objective=objective, max_length=1024), 12001, nano)
 
 
 def test_which_network_of_a_run_is_continued_is_clear(finished: Path, tmp_path: Path) -> None:
@@ -347,7 +348,7 @@ def test_export_of_a_continued_run_equals_what_it_started_from(
     ids=str,
 )
 def test_other_objectives_run_to_their_end(changes: dict[str, str], shards: Path, tmp_path: Path) -> None:
-    config: PretrainConfig = TINY.changed(steps=2, **changes)  # type: ignore[arg-type]
+    config: PretrainConfig = TINY.changed(max_steps=2, **changes)  # type: ignore[arg-type]
     assert pretrain(config, shards, tmp_path / "run", resume=False)
     assert (tmp_path / "run" / "encoder" / "model.safetensors").is_file()
     last = rows(tmp_path / "run")[-1]
@@ -360,7 +361,7 @@ def test_a_full_disk_is_named_and_earlier_checkpoints_stay(shards: Path, tmp_pat
     signals = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
     try:
-        with pytest.raises(UserError, match=r"step 3 cannot be written .* go on with --resume"):
+        with pytest.raises(UserError, match=r"step 3 cannot be written .* continue with --resume"):
             pretrain(TINY, shards, tmp_path / "run", resume=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -374,7 +375,13 @@ def test_straight_from_text(nano: Path, tmp_path: Path) -> None:
     for name in "ab":
         text = [f"river stone market letter {name} number {i} " * 9 for i in range(30)]
         (tmp_path / f"{name}.txt").write_text("\n\n".join(text))
-    settings = ["length=24", "global_batch=2", "precision=fp32", "generator_layers=1", "validation_windows=2"]
+    settings = [
+        "max_length=24",
+        "batch_size=2",
+        "precision=fp32",
+        "generator_layers=1",
+        "validation_windows=2",
+    ]
     pretrain_command(
         out=tmp_path / "run", data=[str(tmp_path / "a.txt"), str(tmp_path / "b.txt")], tokenizer=str(nano),
         size="nano", steps=1, override=settings,
@@ -458,7 +465,7 @@ def test_weights_spread_over_processes_change_no_loss(
 def test_a_run_that_diverged_says_so_and_exports_nothing(shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = ["--data", str(shards), "--out", str(out), "--size", "nano", "--steps", "6"]
-    settings = ["learning_rate=1e30", "precision=fp32", "global_batch=4", "micro_batch=4", "length=24"]
+    settings = ["learning_rate=1e30", "precision=fp32", "batch_size=4", "micro_batch_size=4", "max_length=24"]
     done = subprocess.run(
         [sys.executable, "-m", "debertav3", "pretrain", *command, "--set", *settings],
         capture_output=True,
@@ -517,12 +524,21 @@ def flipped(content: bytes) -> bytes:
     return bytes([content[0] ^ 1]) + content[1:]
 
 
+FORMER = {
+    "max_steps": "steps", "batch_size": "global_batch", "max_length": "length", "adam_beta1": "beta1",
+    "adam_beta2": "beta2", "adam_epsilon": "epsilon", "max_grad_norm": "max_gradient_norm",
+}  # fmt: skip
+"""Settings that a checkpoint pins, by the names they have had."""
+
+
 def test_a_run_of_an_older_version_is_resumed(finished: Path, shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     copy_cut_back(finished, out)
     folder = out / "checkpoints" / "step-000000003"
     state = json.loads((folder / "state.json").read_text())
     del state["contents"]
+    state["config"] = {FORMER.get(name, name): value for name, value in state["config"].items()}
+    assert set(FORMER.values()) <= state["config"].keys()
     (folder / "state.json").write_text(json.dumps(state))
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["state.json"] = {
@@ -530,4 +546,7 @@ def test_a_run_of_an_older_version_is_resumed(finished: Path, shards: Path, tmp_
         "sha256": hashlib.sha256((folder / "state.json").read_bytes()).hexdigest(),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
+    record = json.loads((out / "run.json").read_text())
+    record["config"] = {FORMER.get(name, name): value for name, value in record["config"].items()}
+    (out / "run.json").write_text(json.dumps(record))
     assert pretrain(TINY, shards, out, resume=True)

@@ -74,8 +74,8 @@ def launch(host: str, shards: Path, out: Path, log: Path) -> subprocess.Popen[by
 
 def arguments(shards: Path, out: Path) -> list[str]:
     changes = {
-        "global_batch": 4,
-        "length": 24,
+        "batch_size": 4,
+        "max_length": 24,
         "precision": "fp32",
         "save_every_steps": 5,
         "log_every_steps": 1,

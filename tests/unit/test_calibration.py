@@ -9,6 +9,7 @@ import pytest
 
 from debertav3.data.probabilities import Probabilities, read_probabilities
 from debertav3.errors import UserError
+from debertav3.files.model_folder import ModelFolder
 from debertav3.finetune.calibration import Predictions, best_threshold, describe, in_words
 
 
@@ -62,9 +63,9 @@ def test_thresholds_by_hand(shares: list[float], gold: list[int], wanted: float)
 
 
 def test_the_file(tmp_path: Path) -> None:
-    assert read_probabilities(tmp_path) == Probabilities()
+    assert read_probabilities(ModelFolder(tmp_path)) == Probabilities()
     Probabilities(temperature=1.5, thresholds={"a": 0.3}).write(tmp_path)
-    found = read_probabilities(tmp_path)
+    found = read_probabilities(ModelFolder(tmp_path))
     assert (found.temperature, found.threshold("a"), found.threshold("b")) == (1.5, 0.3, 0.5)
     for content in (
         {"temperature": 0},
@@ -76,4 +77,4 @@ def test_the_file(tmp_path: Path) -> None:
     ):
         (tmp_path / "probabilities.json").write_text(json.dumps(content))
         with pytest.raises(UserError, match="Delete the file"):
-            read_probabilities(tmp_path)
+            read_probabilities(ModelFolder(tmp_path))

@@ -10,13 +10,12 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from debertav3 import models
-from debertav3.checkpoint import open_model, save_model
-from debertav3.checkpoint.configuration import read_config
+from debertav3.checkpoint import Checkpoint, open_model, save_model
 from debertav3.checkpoint.files import find_weights, read_header
 from debertav3.checkpoint.keys import heads_of, official_name
 from debertav3.checkpoint.saving import ALWAYS_SAVED, replacing_folder
 from debertav3.errors import UserError
-from debertav3.model_folder import locate
+from debertav3.files.model_folder import ModelFolder
 from debertav3.sizes import config_for
 
 HEADS = [
@@ -238,7 +237,7 @@ def test_split_file_opens(tmp_path: Path) -> None:
     stock = save_stock(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     stock.save_pretrained(tmp_path, max_shard_size="30KB")
-    assert len(find_weights(tmp_path)) > 1
+    assert len(find_weights(ModelFolder(tmp_path))) > 1
     opened = open_model(tmp_path, head=models.DebertaV2ForSequenceClassification)
     assert torch.equal(opened.model.classifier.weight, stock.classifier.weight)
 
@@ -283,9 +282,9 @@ def break_folder(folder: Path, fault: str) -> None:
     [
         ("no-config", "has no config.json"),
         ("not-json", "config.json is not valid JSON"),
-        ("list", "holds a list; need a JSON object"),
-        ("nan", "NaN is not JSON"),
-        ("key-twice", "a key stands twice"),
+        ("list", "holds a JSON list; need a JSON object"),
+        ("nan", "NaN is not a JSON number"),
+        ("key-twice", "comes twice in one object"),
         ("no-weights", "has no weights: need model.safetensors or pytorch_model.bin"),
         ("empty-weights", "damaged or cut short"),
         ("truncated", "its tensors need .* bytes and the file has"),
@@ -343,10 +342,10 @@ def test_wrong_config_gets_one_clear_line(changes: dict, message: str, tmp_path:
 
 def test_missing_folder_and_file_in_place_of_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
-        locate(tmp_path / "absent" / "model")
+        ModelFolder.find(tmp_path / "absent" / "model")
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="is a file; a checkpoint is a folder"):
-        locate(tmp_path / "file")
+        ModelFolder.find(tmp_path / "file")
 
 
 def test_word_embeddings_as_delta_only_are_refused(tmp_path: Path) -> None:
@@ -379,7 +378,7 @@ def test_whole_numbers_are_no_weights(tmp_path: Path) -> None:
 def test_number_names_and_string_numbers_of_labels_are_understood(tmp_path: Path) -> None:
     save_stock(tmp_path)
     change_config(tmp_path, id2label={"0": 0, "1": 1, "2": 2}, label2id={"0": "0", "1": "1", "2": "2"})
-    assert read_config(tmp_path)["id2label"] == {0: "0", 1: "1", 2: "2"}
+    assert Checkpoint.open(tmp_path).config["id2label"] == {0: "0", 1: "1", 2: "2"}
 
 
 class FailingTokenizer:

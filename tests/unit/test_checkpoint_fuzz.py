@@ -18,6 +18,7 @@ from debertav3.checkpoint.doctor import examine
 from debertav3.checkpoint.files import read_header
 from debertav3.checkpoint.weights import Weights
 from debertav3.errors import UserError
+from debertav3.files.model_folder import ModelFolder
 from debertav3.sizes import config_for
 
 MUTATIONS = pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_damaged_weights(mutate: Any, mutations: int, folder: Path, tmp_path: Pa
     for seed in range(mutations):
         content = mutate(original, random.Random(seed))
         path.write_bytes(content)
-        count += refused(lambda: Weights(tmp_path).read())
+        count += refused(lambda: Weights(ModelFolder(tmp_path)).read())
     assert count > mutations // 2  # the mutations do damage
 
 
@@ -146,7 +147,7 @@ def test_damaged_bin(mutations: int, folder: Path, tmp_path: Path) -> None:
     original = path.read_bytes()
     for seed in range(mutations):
         path.write_bytes(mutate_bytes(original, random.Random(seed)))
-        refused(lambda: Weights(tmp_path).read())
+        refused(lambda: Weights(ModelFolder(tmp_path)).read())
 
 
 def mutate_tensors(tensors: dict[str, torch.Tensor], chance: random.Random) -> dict[str, torch.Tensor]:
@@ -167,14 +168,14 @@ def mutate_tensors(tensors: dict[str, torch.Tensor], chance: random.Random) -> d
         elif action == 3:
             changed[name] = tensor.to(chance.choice([torch.int8, torch.bool, torch.bfloat16, torch.float64]))
         elif action == 4:
-            changed[name] = torch.full_like(tensor, fill)
+            changed[name] = torch.full_like(tensor, fill, dtype=torch.float32)
     return changed
 
 
 @pytest.mark.parametrize("mutations", [100, pytest.param(2000, marks=pytest.mark.slow)], ids=["some", "many"])
 def test_doctor_and_loader_of_damaged_tensors(mutations: int, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
-    original = Weights(folder).read()
+    original = Weights(ModelFolder(folder)).read()
     for seed in range(mutations):
         tensors = mutate_tensors(original, random.Random(seed))
         (tmp_path / "model.safetensors").write_bytes(save(tensors))
@@ -226,7 +227,7 @@ def test_known_attacks_on_the_header(content: bytes, tmp_path: Path) -> None:
 def test_attacked_frame_is_otherwise_sound(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(frame({"a": entry()}, bytes(4)))
-    assert torch.equal(Weights(tmp_path).read()["a"], torch.zeros(1))
+    assert torch.equal(Weights(ModelFolder(tmp_path)).read()["a"], torch.zeros(1))
     path.write_bytes(save({"b": torch.ones(2, 3)}))
     assert read_header(path)["b"].shape == (2, 3)
 

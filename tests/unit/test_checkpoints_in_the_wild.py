@@ -11,8 +11,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from debertav3 import Predictor, models
-from debertav3.checkpoint import open_model, save_model
-from debertav3.checkpoint.configuration import checked, read_config
+from debertav3.checkpoint import Checkpoint, open_model, save_model
+from debertav3.checkpoint.configuration import checked
 from debertav3.checkpoint.files import MAX_TENSORS, read_header
 from debertav3.errors import UserError
 from debertav3.layers.config import EncoderConfig
@@ -42,7 +42,7 @@ def test_id2label_decides_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptu
     names = {"0": "SAFE", "1": "INJECTION", "2": "JAILBREAK"}
     change(tmp_path, id2label=names, label2id={"LABEL_0": 0, "LABEL_1": 1, "LABEL_2": 2})
     with caplog.at_level(logging.WARNING):
-        raw = read_config(tmp_path)
+        raw = Checkpoint.open(tmp_path).config
     assert raw["id2label"] == {0: "SAFE", 1: "INJECTION", 2: "JAILBREAK"}
     assert raw["label2id"] == {"SAFE": 0, "INJECTION": 1, "JAILBREAK": 2}
     assert "out of step" in caplog.text
@@ -68,14 +68,14 @@ def test_what_we_save_is_in_step(tmp_path: Path) -> None:
 def test_tensors_name_the_head_where_the_config_does_not(name: str, named: Any, tmp_path: Path) -> None:
     save(tmp_path, getattr(models, f"DebertaV2{name}"), num_labels=2)
     change(tmp_path, architectures=named)
-    assert read_config(tmp_path)["architectures"] == [f"DebertaV2{name}"]
+    assert Checkpoint.open(tmp_path).config["architectures"] == [f"DebertaV2{name}"]
 
 
 def test_no_head_is_made_up(tmp_path: Path) -> None:
     for name in ("Model", "ForMaskedLM"):
         save(tmp_path / name, getattr(models, f"DebertaV2{name}"))
         change(tmp_path / name, architectures=None)
-        assert not read_config(tmp_path / name)["architectures"]
+        assert not Checkpoint.open(tmp_path / name).config["architectures"]
 
 
 def test_predictor_without_architectures(tmp_path: Path, nano: Path) -> None:
@@ -115,7 +115,7 @@ def test_absurd_numbers_of_positions_are_refused(key: str, tmp_path: Path) -> No
     save(tmp_path)
     change(tmp_path, **{key: 2**24})
     with pytest.raises(UserError, match=f"{key} is 16,777,216; need at most"):
-        read_config(tmp_path)
+        _ = Checkpoint.open(tmp_path).config
     with pytest.raises(UserError, match=key):  # also without our own opening
         models.DebertaV2ForSequenceClassification.from_pretrained(tmp_path)
 

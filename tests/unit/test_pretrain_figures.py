@@ -83,7 +83,7 @@ class CountingStep:
 @pytest.mark.parametrize("windows", [1, 2, 3, 7])
 def test_validation_takes_every_window_once_and_processes_stay_in_step(windows: int) -> None:
     """Processes that call or exchange unequally often wait for each other forever."""
-    config = recipe("nano").changed(micro_batch=2, validation_windows=7)
+    config = recipe("nano").changed(micro_batch_size=2, validation_windows=7)
     for processes in (1, 2, 4):
         exchanged: list[list[float]] = []
         calls = set()
@@ -177,23 +177,27 @@ def test_recipes_exist_for_every_size_and_follow_the_paper(size: str) -> None:
     config = recipe(size)
     assert config.resolved()["masking"] in STRATEGIES
     if size != "nano":
-        assert (config.data.global_batch, config.loop.steps, config.data.length) == (8192, 500_000, 512)
+        assert (config.data.batch_size, config.loop.max_steps, config.data.max_length) == (8192, 500_000, 512)
         assert config.optimizer.warmup_steps == 10_000
         assert config.optimizer.learning_rate == (3e-4 if size == "large" else 6e-4)
-        assert (config.optimizer.beta1, config.optimizer.beta2) == (0.9, 0.98)
-        assert (config.optimizer.epsilon, config.optimizer.weight_decay) == (1e-6, 0.01)
+        assert (config.optimizer.adam_beta1, config.optimizer.adam_beta2) == (0.9, 0.98)
+        assert (config.optimizer.adam_epsilon, config.optimizer.weight_decay) == (1e-6, 0.01)
         assert (config.rtd.weight, config.rtd.sharing, config.rtd.mode) == (50.0, "gdes", "two-phase")
 
 
 def test_overrides_are_typed_and_name_the_nearest_key() -> None:
     config = recipe("base").with_overrides(
-        ["learning_rate=5e-4", "steps=10", "precision=fp32", "compile=true", "generator_layers=null"],
+        ["learning_rate=5e-4", "max_steps=10", "precision=fp32", "compile=true", "generator_layers=null"],
     )
-    assert (config.optimizer.learning_rate, config.loop.steps, config.compute.precision) == (5e-4, 10, "fp32")
+    assert (config.optimizer.learning_rate, config.loop.max_steps, config.compute.precision) == (
+        5e-4,
+        10,
+        "fp32",
+    )
     assert config.compute.compile is True and config.rtd.generator_layers is None
     with pytest.raises(UserError, match="Did you mean 'mask_prob'"):
         config.with_overrides(["maskprob=0.2"])
-    for wrong in ("steps=many", "compile=3", "steps", "sharing=all", "dropout=1.5", "learning_rate=fast"):
+    for wrong in ("max_steps=many", "compile=3", "steps", "sharing=all", "dropout=1.5", "learning_rate=fast"):
         with pytest.raises(UserError):
             config.with_overrides([wrong])
     with pytest.raises(UserError, match="unknown model size"):
@@ -216,11 +220,12 @@ def test_masking_is_the_official_one_of_the_objective_where_none_is_named() -> N
 
 @pytest.mark.parametrize(
     "setting",
-    ["steps=0", "micro_batch=0", "generator_layers=0", "save_every_steps=0", "keep_checkpoints=0",
+    ["max_steps=0", "micro_batch_size=0", "generator_layers=0", "save_every_steps=0", "save_total_limit=0",
      "max_skipped_steps=0", "exchange_timeout_seconds=0", "warmup_steps=-5", "loader_workers=-1",
-     "validation_windows=-3", "rtd_weight=-1", "weight_decay=-0.1", "max_gradient_norm=-1",
-     "learning_rate=.inf", "learning_rate=.nan", "discriminator_learning_rate=0", "epsilon=0", "beta1=1.5",
-     "beta2=1", "temperature=0", "mask_prob=0", "masking=all", f"seed={2**64}", "size=huge", "packing=[a"],
+     "validation_windows=-3", "rtd_weight=-1", "weight_decay=-0.1", "max_grad_norm=-1",
+     "learning_rate=.inf", "learning_rate=.nan", "discriminator_learning_rate=0", "adam_epsilon=0",
+     "adam_beta1=1.5", "adam_beta2=1", "temperature=0", "mask_prob=0", "masking=all", f"seed={2**64}",
+     "size=huge", "packing=[a"],
 )  # fmt: skip
 def test_impossible_settings_are_refused_before_anything_begins(setting: str) -> None:
     with pytest.raises(UserError):

@@ -84,7 +84,7 @@ def test_word_frequencies_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("steps", "warmup"), [(6, 0), (400, 40), (401, 400)])
 def test_a_warm_up_is_shorter_than_the_run(steps: int, warmup: int) -> None:
-    config = recipe("nano").with_overrides([f"steps={steps}"])
+    config = recipe("nano").with_overrides([f"max_steps={steps}"])
     assert config.optimizer.warmup_steps == 400
     assert (
         config.warmup == config.optimizer_config().warmup_steps == config.resolved()["warmup_steps"] == warmup

@@ -147,7 +147,7 @@ def all_samples(
     data: PretrainingData,
     *,
     world_size: int,
-    micro_batch: int,
+    micro_batch_size: int,
     first: int = 0,
     last: int = 3,
     workers: int = 0,
@@ -155,7 +155,7 @@ def all_samples(
     """What all processes together see, step by step, in the order of global indices."""
     steps: dict[int, list[torch.Tensor]] = {}
     for rank in range(world_size):
-        share = Share(global_batch=8, micro_batch=micro_batch, rank=rank, world_size=world_size)
+        share = Share(batch_size=8, micro_batch_size=micro_batch_size, rank=rank, world_size=world_size)
         loaded = load_steps(data, share, first_step=first, last_step=last, num_workers=workers)
         for number, batches in enumerate(loaded):
             steps.setdefault(number, []).extend(
@@ -165,19 +165,19 @@ def all_samples(
 
 
 @pytest.mark.parametrize(
-    "layout", [{"world_size": 2}, {"world_size": 4}, {"micro_batch": 3}, {"workers": 2}], ids=str
+    "layout", [{"world_size": 2}, {"world_size": 4}, {"micro_batch_size": 3}, {"workers": 2}], ids=str
 )
 def test_samples_and_masks_do_not_depend_on_the_layout(shards: TokenShards, layout: dict[str, int]) -> None:
     data = data_of(shards)
-    plain = all_samples(data, world_size=1, micro_batch=8)
-    other = all_samples(data, **{"world_size": 1, "micro_batch": 8, **layout})
+    plain = all_samples(data, world_size=1, micro_batch_size=8)
+    other = all_samples(data, **{"world_size": 1, "micro_batch_size": 8, **layout})
     assert all(torch.equal(a, b) for a, b in zip(plain, other, strict=True))
 
 
 def test_resuming_continues_the_same_samples(shards: TokenShards) -> None:
     data = data_of(shards)
-    whole = all_samples(data, world_size=1, micro_batch=4)
-    rest = all_samples(data_of(shards), world_size=2, micro_batch=4, first=1)
+    whole = all_samples(data, world_size=1, micro_batch_size=4)
+    rest = all_samples(data_of(shards), world_size=2, micro_batch_size=4, first=1)
     assert all(torch.equal(a, b) for a, b in zip(whole[1:], rest, strict=True))
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
@@ -11,7 +11,8 @@ from debertav3.errors import UserError
 from debertav3.finetune.config import FinetuneConfig, LabelKind, OptimizerConfig
 from debertav3.pretrain.settings import PretrainConfig, recipe
 from debertav3.runs.assignments import as_assigned, read_record, read_settings
-from debertav3.runs.settings import Settings, all_settings, settings_of
+from debertav3.runs.settings import Settings, all_settings, current_names, settings_of
+from debertav3.runs.values import Former
 
 CLASSES = (FinetuneConfig, PretrainConfig)
 GROUP = OptimizerConfig()
@@ -167,7 +168,8 @@ def test_a_record_of_before_the_groups_opens(
     file.write_text(json.dumps({"config": flat, "data": {}}), encoding="utf-8")
     assert read_record(file) == {"config": flat, "data": {}}
     read = settings.of(**read_settings(file))
-    assert {name: read.to_dict()[name] for name in flat} == flat
+    now = current_names(settings, flat)
+    assert {name: read.to_dict()[name] for name in now} == now
     assert settings.of(**read.to_dict()) == read
 
 
@@ -175,7 +177,58 @@ def test_a_pretraining_of_before_the_groups_has_the_same_identity() -> None:
     """A checkpoint pins it, and resuming compares it."""
     identity = PretrainConfig.of(**FLAT_PRETRAIN).identity()
     assert identity == recipe("nano").identity()
-    assert {name: FLAT_PRETRAIN[name] for name in identity} == identity
+    pinned = current_names(PretrainConfig, FLAT_PRETRAIN)
+    assert {name: pinned[name] for name in identity} == identity
+
+
+def test_one_thing_has_one_name_in_both_trainings() -> None:
+    names = [{one.path: one for one in all_settings(cls)} for cls in (FinetuneConfig, PretrainConfig)]
+    shorts = [{one.short: one for one in found.values()} for found in names]
+    for short in shorts[0].keys() & shorts[1].keys():
+        assert shorts[0][short].kind is shorts[1][short].kind, short
+    meanings = [{one.meaning: one.short for one in found.values()} for found in names]
+    for meaning in meanings[0].keys() & meanings[1].keys():
+        assert meanings[0][meaning] == meanings[1][meaning]
+    for name in (
+        "adam_beta1",
+        "adam_beta2",
+        "adam_epsilon",
+        "max_grad_norm",
+        "weight_decay",
+        "learning_rate",
+    ):
+        assert f"optimizer.{name}" in names[0] and f"optimizer.{name}" in names[1]
+    for name in (
+        "batch_size",
+        "micro_batch_size",
+        "max_steps",
+        "max_length",
+        "eval_every_steps",
+        "precision",
+    ):
+        assert name in shorts[0] and name in shorts[1]
+
+
+@pytest.mark.parametrize("name", ["beta1", "optimizer.beta1", "adam_beta1", "optimizer.adam_beta1"])
+def test_a_former_name_is_read_and_never_shown(name: str) -> None:
+    config = recipe("nano").with_overrides([f"{name}=0.5"])
+    assert config.optimizer.adam_beta1 == 0.5
+    assert "beta1" not in config.to_dict() and config.to_dict()["adam_beta1"] == 0.5
+    assert config.with_values({"optimizer": {"beta1": 0.6}}, source="a file").optimizer.adam_beta1 == 0.6
+    with pytest.raises(UserError, match="Did you mean 'adam_beta1'"):
+        config.with_overrides(["adm_beta1=0.5"])
+    with pytest.raises(UserError, match="adam_beta1 must be a number"):
+        config.with_overrides([f"{name}=much"])
+
+
+def test_a_former_name_of_another_setting_is_a_mistake_of_the_programmer() -> None:
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Twice(Settings):
+        rate: float = 1.0
+        speed: Annotated[float, Former("rate")] = 1.0
+
+    with pytest.raises(TypeError, match="a former name of speed"):
+        settings_of(Twice)
 
 
 @pytest.mark.parametrize("text", ["- 1\n", "a: [", "a: &b [*b]\n", "hello"])

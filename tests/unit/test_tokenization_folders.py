@@ -66,7 +66,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(nano: Path, tmp_path: Path) 
         "empty": ({}, "no tokenizer in"),
         "other kind": ({"tokenizer.json": {"model": {"type": "WordPiece"}}}, "WordPiece"),
         "broken": ({"tokenizer.json": {"model": {"type": "Unigram", "vocab": []}}}, "no id for"),
-        "no json": ({"tokenizer.json": "{"}, "is not JSON"),
+        "no json": ({"tokenizer.json": "{"}, "is not valid JSON"),
     }
     for name, (files, message) in cases.items():
         folder = tmp_path / name

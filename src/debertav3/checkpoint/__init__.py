@@ -1,8 +1,9 @@
 """Checkpoints: opened strictly, saved whole, examined, and carried through pre-training without loss.
 
-``files`` reads a folder as hostile input, ``configuration`` its ``config.json``, ``keys`` knows the official
-names, ``opening`` and ``saving`` are the two ways in and out, ``pretrained`` holds generator, discriminator
-and the delta between their embeddings, and ``doctor`` says what a checkpoint is and what is wrong with it.
+``folder`` has `Checkpoint`, which is opened once and passed down. ``files`` reads a folder as hostile input,
+``configuration`` its ``config.json``, ``keys`` knows the official names, ``opening`` and ``saving`` are the
+two ways in and out, ``pretrained`` holds generator, discriminator and the delta between their embeddings, and
+``doctor`` says what a checkpoint is and what is wrong with it.
 
 Names are imported on first use, so that ``files`` finds and refuses folders before torch is loaded.
 """
@@ -11,11 +12,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .folder import Checkpoint
     from .opening import LoadReport, OpenedModel, open_model
     from .pretrained import PretrainedTrio, SharedTable, open_trio, save_trio, trained_trio
     from .saving import save_model
 
 _MODULES = {
+    "Checkpoint": ".folder",
     "LoadReport": ".opening",
     "OpenedModel": ".opening",
     "PretrainedTrio": ".pretrained",
@@ -28,6 +31,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "Checkpoint",
     "LoadReport",
     "OpenedModel",
     "PretrainedTrio",

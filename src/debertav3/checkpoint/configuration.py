@@ -3,15 +3,11 @@
 import logging
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from ..heads import BY_NAME, heads_in
+from ..files.model_folder import ModelFolder
 from ..layers.config import MATHS_KEYS, EncoderConfig
-from ..model_folder import member
-from . import files, keys
-from .files import read_json
 
 if TYPE_CHECKING:
     from transformers import DebertaV2Config
@@ -68,48 +64,27 @@ _PROBABILITIES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "pooler
 _PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: ModelFolder) -> dict[str, Any]:
     """Read and check the ``config.json`` of a checkpoint folder.
 
     Returns:
         The keys that decide what the model computes and what its labels mean. ``id2label`` has whole numbers
-        as keys, and ``label2id`` is its inverse; all else is as it stands in the file.
+        as keys, and ``label2id`` is its inverse; all else is as in the file.
 
     Raises:
         UserError: if the file is missing or not JSON, describes another kind of model or one with its own
             code, misspells a key that changes the maths, or has a value of the wrong type.
     """
-    path = member(folder, "config.json")
-    if not path.is_file():
+    if not folder.has("config.json"):
         raise UserError(
             f"{folder} has no config.json: it is no checkpoint folder, or the download is incomplete"
         )
-    raw = read_json(path)
+    raw = folder.json("config.json")
     try:
         kept = checked(raw)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    if not heads_in(kept.get("architectures")):
-        kept |= _architectures(folder)
+        raise UserError(f"{folder.file('config.json')}: {error}") from error
     return kept
-
-
-def _architectures(folder: Path) -> dict[str, list[str]]:
-    """The class that the tensors' names tell, for a file that names none that is known.
-
-    Nothing for a bare encoder, and for pre-training checkpoints, which may hold two heads.
-    """
-    try:
-        paths = files.find_weights(folder)
-    except UserError:
-        return {}  # opening the weights reports what is wrong with them
-    names = [
-        keys.official_name(name)
-        for path in paths
-        for name in (files.read_header(path) if path.suffix == ".safetensors" else files.read_bin(path))
-    ]
-    head = keys.told_by_names(names)
-    return {"architectures": [BY_NAME[head].class_name]} if head else {}
 
 
 def checked(raw: Mapping[str, Any]) -> dict[str, Any]:

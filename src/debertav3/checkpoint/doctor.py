@@ -7,15 +7,15 @@ from typing import Any
 import torch
 
 from ..errors import UserError
+from ..files.model_folder import GENERATOR, GENERATOR_BESIDE
 from ..heads import ENCODER, MULTIPLE_CHOICE, SEQUENCE, heads_in
 from ..layers.config import EncoderConfig
-from ..model_folder import GENERATOR, GENERATOR_BESIDE, locate, member
 from ..models import class_of
 from ..sizes import size_of
-from ..tokenization import DebertaV3Tokenizer
 from . import files, keys
-from .configuration import build_config, read_config
+from .configuration import build_config
 from .diagnosis import Diagnosis, Fault
+from .folder import Checkpoint
 from .opening import expected_shapes, has_default_names
 from .sanity import ABSURD, is_absurd, look_at_table, looks_untrained, row_zero_ratio
 from .weights import Weights
@@ -23,19 +23,18 @@ from .weights import Weights
 NLI_NAMES = {"entailment", "neutral", "contradiction"}
 
 
-def examine(path_or_name: str | Path) -> Diagnosis:
-    """Examine a checkpoint folder or Hub name.
+def examine(checkpoint: str | Path | Checkpoint) -> Diagnosis:
+    """Examine a checkpoint, its folder, or a Hub name.
 
     Raises:
         UserError: if there is no checkpoint, or its configuration or weights cannot be read at all.
     """
-    folder = locate(path_or_name)
-    if _is_v1(folder):
-        return _v1(str(path_or_name))
-    raw = read_config(folder)
-    weights = Weights(folder)
+    checkpoint = Checkpoint.open(checkpoint)
+    if _is_v1(checkpoint):
+        return _v1(checkpoint.name)
+    raw, weights = checkpoint.config, checkpoint.weights
     diagnosis = Diagnosis(
-        path=str(path_or_name),
+        path=checkpoint.name,
         family=family_of(raw),
         size=size_of(raw),
         heads=keys.heads_of(weights.stored),
@@ -46,7 +45,7 @@ def examine(path_or_name: str | Path) -> Diagnosis:
     _examine_keys(diagnosis, raw, weights.stored)
     _examine_labels(diagnosis, raw, weights.stored)
     _examine_numbers(diagnosis, raw, weights)
-    _examine_tokenizer(diagnosis, raw, folder)
+    _examine_tokenizer(diagnosis, checkpoint)
     _add_notes(diagnosis)
     return diagnosis
 
@@ -66,9 +65,9 @@ def family_of(raw: Mapping[str, Any]) -> str:
     return "variant of DeBERTa V2"
 
 
-def _is_v1(folder: Path) -> bool:
-    path = member(folder, "config.json")
-    return path.is_file() and files.read_json(path).get("model_type") == "deberta"
+def _is_v1(checkpoint: Checkpoint) -> bool:
+    folder = checkpoint.folder
+    return folder.has("config.json") and folder.json("config.json").get("model_type") == "deberta"
 
 
 def _v1(path: str) -> Diagnosis:
@@ -237,18 +236,17 @@ def _examine_embeddings(diagnosis: Diagnosis) -> None:
         diagnosis.notes.append(f"{len(zero):,} word embeddings other than [PAD] are all zero (unused rows?)")
 
 
-def _examine_tokenizer(diagnosis: Diagnosis, raw: Mapping[str, Any], folder: Path) -> None:
+def _examine_tokenizer(diagnosis: Diagnosis, checkpoint: Checkpoint) -> None:
+    raw, folder = checkpoint.config, checkpoint.folder
     try:
-        for name in ("spm.model", "tokenizer.json"):
-            member(folder, name)
-        tokenizer = DebertaV3Tokenizer.from_pretrained(folder)
+        tokenizer = checkpoint.tokenizer
     except UserError as error:
         diagnosis.add_fault(
             f"no usable tokenizer: {error}",
             "copy spm.model and tokenizer_config.json from the checkpoint's origin into the folder",
         )
         return
-    diagnosis.tokenizer = next(n for n in ("spm.model", "tokenizer.json") if (folder / n).is_file())
+    diagnosis.tokenizer = next(n for n in ("spm.model", "tokenizer.json") if folder.has(n))
     diagnosis.tokenizer_size = len(tokenizer)
     vocab_size = EncoderConfig.from_dict(raw).vocab_size
     if len(tokenizer) > vocab_size:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from ..model_folder import GENERATOR, GENERATOR_BESIDE, member
+from ..files.model_folder import GENERATOR, GENERATOR_BESIDE, ModelFolder
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,8 @@ transformers would take them for the weights, with no more than a warning."""
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", INT8_WEIGHTS)
 """Names of the weights, in the order in which they are looked for; each may be split, with an index."""
 
-MAX_JSON_BYTES = 64 << 20  # a real index of a split checkpoint is below 1 MiB
+_NOT_READ = frozenset({".h5", ".msgpack", ".ot", ".pt", ".pth", ".ckpt"})
+
 MAX_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
 MAX_DIMENSIONS = 16
 MAX_TENSORS = 20_000  # the deepest released model has a thousand
@@ -71,80 +72,50 @@ class StoredTensor:
         return math.prod(self.shape)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object strictly: no NaN, no key twice, no more than 64 MiB.
-
-    Raises:
-        UserError: if it is anything else.
-    """
-
-    def refuse_constant(text: str) -> None:
-        raise ValueError(f"{text} is not JSON")
-
-    def refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            raise ValueError("a key stands twice in one object")
-        return found
-
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise UserError(f"{path} has {path.stat().st_size:,} bytes; a file of this kind has a few thousand")
-    try:
-        content = json.loads(
-            path.read_bytes().decode("utf-8"), parse_constant=refuse_constant, object_pairs_hook=refuse_twice
-        )
-    except RecursionError as error:
-        raise UserError(f"{path} is nested too deeply to be a real one") from error
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}): restore or re-download it") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}; need a JSON object {{...}}")
-    return content
-
-
-def find_weights(folder: Path) -> list[Path]:
+def find_weights(folder: ModelFolder) -> list[Path]:
     """Return the weight files of a checkpoint folder, in a fixed order.
 
     Raises:
         UserError: if there are none, an index names one that is missing, or one lies outside the folder.
     """
     for name in WEIGHTS:
-        path = member(folder, name)
+        path = folder.file(name)
         if path.is_file():
             return [path]
-        index = member(folder, f"{name}.index.json")
-        if index.is_file():
+        if folder.has(index := f"{name}.index.json"):
             return _from_index(folder, index, suffix=path.suffix)
     others = sorted(
-        p.name for p in folder.iterdir() if p.suffix in {".h5", ".msgpack", ".ot", ".pt", ".pth", ".ckpt"}
+        p.name
+        for p in folder.path.iterdir()
+        if p.suffix in {".h5", ".msgpack", ".ot", ".pt", ".pth", ".ckpt"}
     )
     found = f" (found {', '.join(others)}, which are not read)" if others else ""
     raise UserError(f"{folder} has no weights: need {' or '.join(WEIGHTS)}{found}")
 
 
-def _from_index(folder: Path, index: Path, *, suffix: str) -> list[Path]:
-    weight_map = read_json(index).get("weight_map")
+def _from_index(folder: ModelFolder, name: str, *, suffix: str) -> list[Path]:
+    index, weight_map = folder.file(name), folder.json(name).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise UserError(f"{index} has no weight_map: restore or re-download it")
     names = set()
-    for key, name in weight_map.items():
-        if not isinstance(name, str) or not name.endswith(suffix):
-            raise UserError(f"{index}: {key} is said to be in {name!r}; need the name of a {suffix} file")
-        names.add(name)
-    paths = [member(folder, name) for name in sorted(names)]
+    for key, part in weight_map.items():
+        if not isinstance(part, str) or not part.endswith(suffix):
+            raise UserError(f"{index}: {key} is said to be in {part!r}; need the name of a {suffix} file")
+        names.add(part)
+    paths = [folder.file(part) for part in sorted(names)]
     for path in paths:
         if not path.is_file():
             raise UserError(f"{index} names {path.name}, which is missing: the download is incomplete")
     return paths
 
 
-def find_generator(folder: Path) -> list[Path]:
+def find_generator(folder: ModelFolder) -> list[Path]:
     """Return the weight files of the generator that a discriminator's folder holds; none if it holds none."""
     for name in GENERATOR_BESIDE:
-        if (path := member(folder, name)).is_file():
+        if (path := folder.file(name)).is_file():
             return [path]
-    inner = member(folder, GENERATOR)
-    return find_weights(inner) if inner.is_dir() else []
+    inner = folder.file(GENERATOR)
+    return find_weights(ModelFolder(inner)) if inner.is_dir() else []
 
 
 def read_header(path: Path) -> dict[str, StoredTensor]:

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from ..cpu.int8 import Int8Linear, quantize_rows
 from . import files, keys
 from .opening import OpenedModel
-from .weights import SCALES, WEIGHT, Weights
+from .weights import SCALES, WEIGHT
 
 _OF_THE_TABLE = ("pos_key_proj", "pos_query_proj")
 """Linear layers that read the relative table alone: once for each checkpoint, so there is nothing to win."""
@@ -29,12 +29,16 @@ def int8_layers(stored: Mapping[str, files.StoredTensor]) -> list[str]:
     Args:
         stored: what a file says of its tensors, by their official names.
     """
-    layers = [
+    return [
         name.removesuffix(WEIGHT)
         for name, tensor in stored.items()
-        if keys.LAYER.match(name) and name.endswith(WEIGHT) and len(tensor.shape) == 2
+        if len(tensor.shape) == 2 and _is_of_every_token(name)
     ]
-    return [name for name in layers if not name.endswith(_OF_THE_TABLE)]
+
+
+def _is_of_every_token(name: str) -> bool:
+    is_weight = bool(keys.LAYER.match(name)) and name.endswith(WEIGHT)
+    return is_weight and not name.removesuffix(WEIGHT).endswith(_OF_THE_TABLE)
 
 
 def save_int8(source: Path, target: Path, *, kept: Collection[str]) -> None:
@@ -59,16 +63,11 @@ def restore_int8(opened: OpenedModel[PreTrainedModel]) -> None:
     """Let an opened model multiply the integers of its file, where there are any; it cannot be trained then.
 
     Args:
-        opened: a model with a head: a bare encoder has other names than its file.
+        opened: a model with a head, opened with ``keeps_int8``; a bare encoder has other names than its file.
     """
-    if not opened.report.int8:
-        return
-    weights = Weights(opened.report.folder)
-    for layer in int8_layers(weights.stored):
-        if layer + WEIGHT not in opened.report.int8:
-            continue
-        parent, _, child = layer.rpartition(".")
+    for name in filter(_is_of_every_token, opened.int8):
+        parent, _, child = name.removesuffix(WEIGHT).rpartition(".")
         module = opened.model.get_submodule(parent)
         quantized = Int8Linear.from_linear(cast(nn.Linear, module.get_submodule(child)))
-        quantized.weight, quantized.weight_scale = weights.read_int8(layer + WEIGHT)
+        quantized.weight, quantized.weight_scale = opened.int8[name]
         setattr(module, child, quantized)

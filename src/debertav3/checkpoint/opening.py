@@ -5,7 +5,7 @@ Our classes' ``from_pretrained`` opens the same files; it warns where this funct
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -13,14 +13,15 @@ import torch
 from transformers import DebertaV2Config, PreTrainedModel
 
 from ..errors import UserError
+from ..files.model_folder import ModelFolder
 from ..heads import MASKED_LM
 from ..layers.config import EncoderConfig
-from ..model_folder import locate
 from ..models import DebertaV2ForMaskedLM
 from . import files, keys
-from .configuration import build_config, read_config
+from .configuration import build_config
+from .folder import Checkpoint
 from .quiet import quiet_transformers
-from .weights import Weights
+from .weights import Int8Weight, Weights
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,6 @@ Model = TypeVar("Model", bound=PreTrainedModel)
 class LoadReport:
     """What became of the tensors of a checkpoint, by their official names."""
 
-    folder: Path
     stored_dtypes: dict[str, int]
     """How many numbers are stored in each dtype."""
     fresh: tuple[str, ...]
@@ -41,7 +41,7 @@ class LoadReport:
     stale: tuple[str, ...]
     """Read, but one training step behind: see :func:`debertav3.checkpoint.keys.stale_keys`."""
     int8: tuple[str, ...] = ()
-    """Read as the fp32 numbers that int8 weights stand for; `restore_int8` takes the integers themselves."""
+    """Read as the fp32 numbers that int8 weights mean; `restore_int8` takes the integers themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,40 +50,44 @@ class OpenedModel(Generic[Model]):
 
     model: Model
     report: LoadReport
+    int8: Mapping[str, Int8Weight] = field(default_factory=dict)
+    """Weights that the file stores in int8, by their official names, if they were to be kept."""
 
 
 def open_model(
-    path_or_name: str | Path,
+    checkpoint: str | Path | Checkpoint,
     *,
     head: type[Model],
     dtype: torch.dtype = torch.float32,
     new_head: bool = False,
+    keeps_int8: bool = False,
     **config_overrides: Any,
 ) -> OpenedModel[Model]:
     """Open a checkpoint as one of our models, on the CPU and in evaluation mode.
 
     Args:
-        path_or_name: a checkpoint folder, or a Hub name.
+        checkpoint: a checkpoint, its folder, or a Hub name.
         head: the class to open it as, e.g. ``DebertaV2ForSequenceClassification``.
         dtype: of the model's weights, whatever dtype they are stored in.
         new_head: whether the head may be initialised where the file has none that fits, for training. For
             prediction leave it off: a missing head is then an error.
+        keeps_int8: whether to return what is stored in int8 too, for `restore_int8`.
         config_overrides: keys of the configuration to replace, e.g. ``id2label``.
 
     Raises:
         UserError: if the folder is no checkpoint, is damaged, describes another model than it holds, has no
             body or, unless ``new_head``, no head of this kind.
     """
-    folder = locate(path_or_name)
-    raw = read_config(folder)
-    weights = Weights(folder)
+    checkpoint = Checkpoint.open(checkpoint)
+    folder, raw, weights = checkpoint.folder, checkpoint.config, checkpoint.weights
     check_body(folder, raw, weights.stored)
     config = build_config(raw, **config_overrides)
     arguments = _head_arguments(head, weights.stored)
     wanted = expected_shapes(head, config, **arguments)
     relabelled = new_head and _relabelled(raw, config)
     usable, report = _compare(folder, weights, wanted, head=head, new_head=new_head, relabelled=relabelled)
-    state = weights.read(usable)
+    state, int8 = weights.read_with_int8(usable)
+    weights.forget()
     if not any(name.startswith(keys.BODY) for name in wanted):  # a bare encoder has no prefix
         state = {name.removeprefix(keys.BODY): tensor for name, tensor in state.items()}
     with quiet_transformers():
@@ -92,7 +96,7 @@ def open_model(
         logger.info(
             "%s: %d tensors start from random weights: %s", folder, len(report.fresh), _some(report.fresh)
         )
-    return OpenedModel(model, report)
+    return OpenedModel(model, report, int8 if keeps_int8 else {})
 
 
 def expected_shapes(
@@ -109,7 +113,7 @@ def expected_shapes(
 
 
 def check_body(
-    folder: Path,
+    folder: ModelFolder,
     raw: Mapping[str, Any],
     stored: Mapping[str, files.StoredTensor],
     *,
@@ -167,7 +171,7 @@ def has_default_names(id2label: Mapping[int, str]) -> bool:
 
 
 def _compare(
-    folder: Path,
+    folder: ModelFolder,
     weights: Weights,
     wanted: Mapping[str, tuple[int, ...]],
     *,
@@ -202,7 +206,6 @@ def _compare(
             "fine-tune it first, or choose a checkpoint that was"
         )
     report = LoadReport(
-        folder=folder,
         stored_dtypes=weights.dtypes,
         fresh=tuple(sorted(fresh)),
         unused=tuple(sorted(stored.keys() - wanted.keys())),
@@ -213,7 +216,7 @@ def _compare(
 
 
 def check_encoder(
-    folder: Path, wanted: Mapping[str, tuple[int, ...]], stored: Mapping[str, files.StoredTensor]
+    folder: ModelFolder, wanted: Mapping[str, tuple[int, ...]], stored: Mapping[str, files.StoredTensor]
 ) -> None:
     """Check that the stored encoder is the wanted one, tensor by tensor; heads are not looked at.
 

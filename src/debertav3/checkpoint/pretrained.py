@@ -17,11 +17,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import UserError
-from ..model_folder import GENERATOR, GENERATOR_BESIDE, locate
+from ..files.model_folder import GENERATOR, GENERATOR_BESIDE, ModelFolder
 from ..models import DebertaV2Model
 from ..models.base import complete_config
 from . import files, keys
 from .configuration import build_config, checked, read_config
+from .folder import Checkpoint
 from .opening import check_body, check_encoder, expected_shapes
 from .saving import SavesItself, replacing_folder
 from .weights import Weights
@@ -95,11 +96,11 @@ def _without_other_heads(stored: Mapping[str, Tensor], head: str) -> dict[str, T
     }
 
 
-def open_trio(path_or_name: str | Path, *, generator: str | Path | None = None) -> PretrainedTrio:
+def open_trio(checkpoint: str | Path | Checkpoint, *, generator: str | Path | None = None) -> PretrainedTrio:
     """Open a discriminator and, where there is one, its generator.
 
     Args:
-        path_or_name: the discriminator's folder or Hub name: an official one, one saved by
+        checkpoint: the discriminator, its folder or its Hub name: an official one, one saved by
             :func:`save_trio`, or any encoder.
         generator: the generator's folder, weight file or Hub name; ``None`` looks beside the discriminator.
 
@@ -107,13 +108,13 @@ def open_trio(path_or_name: str | Path, *, generator: str | Path | None = None) 
         UserError: if a folder is no checkpoint or damaged, the two networks do not fit together, or Δ alone
             is stored and there is no generator to add it to.
     """
-    folder = locate(path_or_name, with_generator=generator is None)
-    config = read_config(folder)
-    weights = Weights(folder)
+    checkpoint = Checkpoint.open(checkpoint, with_generator=generator is None)
+    folder, config, weights = checkpoint.folder, dict(checkpoint.config), checkpoint.weights
     given, given_config = _open_generator(folder, config, generator)
     check_body(folder, config, weights.stored, delta_suffices=given is not None)
     _check_encoder(folder, config, weights)
     discriminator = weights.read()
+    weights.forget()
     tables = {}
     for name in keys.TABLES:
         table = _repair(folder, name, discriminator, given or {})
@@ -137,7 +138,7 @@ _EXPLAINED: dict[Source, str] = {
 
 
 def _open_generator(
-    folder: Path, config: Mapping[str, Any], generator: str | Path | None
+    folder: ModelFolder, config: Mapping[str, Any], generator: str | Path | None
 ) -> tuple[dict[str, Tensor] | None, dict[str, Any] | None]:
     """Read the generator and its configuration; an official one has none, and differs only in depth."""
     if generator is None:
@@ -145,15 +146,15 @@ def _open_generator(
     elif Path(generator).is_file():
         paths = [Path(generator)]
     else:
-        place = locate(generator)
-        paths = files.find_generator(place) or files.find_weights(place)
+        given = ModelFolder.find(generator)
+        paths = files.find_generator(given) or files.find_weights(given)
     if not paths:
         return None, None
-    place = paths[0].parent
+    place = ModelFolder(paths[0].parent)
     weights = Weights(place, paths)
     # A file beside a discriminator's has no configuration: the config.json there is the discriminator's.
-    is_beside = place == folder or paths[0].name in GENERATOR_BESIDE
-    has_own = not is_beside and (place / "config.json").is_file()
+    is_beside = place.path == folder.path or paths[0].name in GENERATOR_BESIDE
+    has_own = not is_beside and place.has("config.json")
     own_config = read_config(place) if has_own else _of_depth(config, keys.count_layers(weights.stored))
     check_body(place, own_config, weights.stored)
     _check_encoder(place, own_config, weights)
@@ -169,7 +170,7 @@ def _of_depth(config: Mapping[str, Any], layers: int) -> dict[str, Any]:
     return checked({**config, "num_hidden_layers": layers})
 
 
-def _check_encoder(folder: Path, config: Mapping[str, Any], weights: Weights) -> None:
+def _check_encoder(folder: ModelFolder, config: Mapping[str, Any], weights: Weights) -> None:
     """Refuse a network whose encoder is not whole; the shared tables are looked after by :func:`_repair`."""
     wanted = expected_shapes(DebertaV2Model, build_config(config))
     tables = {keys.table_key(table) for table in keys.TABLES}
@@ -177,7 +178,7 @@ def _check_encoder(folder: Path, config: Mapping[str, Any], weights: Weights) ->
 
 
 def _repair(
-    folder: Path, table: str, discriminator: Mapping[str, Tensor], generator: Mapping[str, Tensor]
+    folder: ModelFolder, table: str, discriminator: Mapping[str, Tensor], generator: Mapping[str, Tensor]
 ) -> SharedTable | None:
     """Restore E_G and Δ of one table from whatever is known of E_D, Δ and E_G."""
     delta = _fp32(discriminator, keys.delta_key(table))

@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING
 from safetensors.torch import save_file
 
 from ..errors import UserError
-from ..model_folder import locate
 from ..tokenization import DebertaV3Tokenizer
 from . import files, keys
-from .configuration import read_config
+from .folder import Checkpoint
 from .saving import replacing_folder
-from .weights import Weights
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +46,7 @@ class TrimReport:
 
 
 def trim_checkpoint(
-    path_or_name: str | Path,
+    checkpoint: str | Path | Checkpoint,
     folder: str | Path,
     counts: "npt.NDArray[np.int64]",
     tokenizer: DebertaV3Tokenizer,
@@ -58,7 +56,7 @@ def trim_checkpoint(
     """Write a smaller checkpoint.
 
     Args:
-        path_or_name: the checkpoint, a folder or a Hub name.
+        checkpoint: a checkpoint, its folder, or a Hub name.
         folder: where to.
         counts: ``(ids,)``: how often the corpus uses each id.
         tokenizer: the checkpoint's.
@@ -70,30 +68,31 @@ def trim_checkpoint(
     """
     from ..tokenization.trimming import trim_tokenizer
 
-    source, target = locate(path_or_name), Path(folder)
+    checkpoint, target = Checkpoint.open(checkpoint), Path(folder)
+    source = checkpoint.path
     if target.resolve() == source.resolve():
         raise UserError(f"{target} is the model itself. Give another folder for --out.")
-    raw = read_config(source)
-    vocab_size = raw["vocab_size"]
+    vocab_size = checkpoint.config["vocab_size"]
     if vocab_size < len(tokenizer):
         raise UserError(
             f"{source}: {vocab_size} embeddings for {len(tokenizer)} pieces: not its own tokenizer."
         )
     trimmed = trim_tokenizer(tokenizer, (counts >= min_count).nonzero()[0].tolist())
-    before = Weights(source).read()
+    before = checkpoint.weights.read()
+    checkpoint.weights.forget()
     after = _select_rows(before, trimmed.old_ids, vocab_size=vocab_size)
-    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    config = dict(checkpoint.folder.json("config.json"))
     new_ids = {old: new for new, old in enumerate(trimmed.old_ids)}
     config |= {key: new_ids.get(config[key], config[key]) for key in _ID_KEYS if key in config}
     config |= {"vocab_size": len(trimmed.old_ids)}
     report = _report(before, after, counts, trimmed.old_ids)
-    if files.find_generator(source):
+    if files.find_generator(checkpoint.folder):
         logger.warning("%s: its generator is left out: a trimmed model is not for pre-training", source)
     with replacing_folder(target) as partial:
         save_file(after, partial / files.WEIGHTS[0], metadata={"format": "pt"})
         (partial / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
         trimmed.tokenizer.save_pretrained(partial)
-        (partial / "README.md").write_text(_card(str(path_or_name), report), "utf-8")
+        (partial / "README.md").write_text(_card(checkpoint.name, report), "utf-8")
     return report
 
 

@@ -3,28 +3,42 @@
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import UserError
+from ..files.model_folder import ModelFolder
 from . import files, keys
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WEIGHT, SCALES = ".weight", ".weight_scale"
 """How the names of a linear layer's weights end, and of their scales where the weights are int8."""
 
 
+class Int8Weight(NamedTuple):
+    """A linear layer's weight as stored in int8."""
+
+    weight: "Tensor"
+    """``(out, in)``, int8."""
+    scale: "Tensor"
+    """``(out,)``, fp32: what each row is multiplied by."""
+
+
 class Weights:
     """Names, shapes and dtypes at once, numbers on demand; a ``.bin`` file has to be read at once.
 
+    Only numbers and ``.bin`` files need torch.
+
     Args:
-        folder: a checkpoint folder, as from `locate`.
+        folder: a checkpoint folder.
         paths: weight files; ``None`` finds the folder's own.
 
     Raises:
         UserError: if there are none, they cannot be read, or two tensors have the same name.
     """
 
-    def __init__(self, folder: Path, paths: list[Path] | None = None) -> None:
+    def __init__(self, folder: ModelFolder, paths: list[Path] | None = None) -> None:
         self.folder = folder
         self._places: dict[str, tuple[Path, str]] = {}
         self._loaded: dict[Path, dict[str, Tensor]] = {}
@@ -67,28 +81,38 @@ class Weights:
                 )
             self.scales[name.removesuffix(SCALES) + WEIGHT] = name
 
-    def read(self, names: Iterable[str] | None = None) -> dict[str, Tensor]:
+    def read(self, names: Iterable[str] | None = None) -> "dict[str, Tensor]":
         """Return tensors by their official names, on the CPU; by default all.
 
-        They have their stored dtype, but for int8 weights: of these the fp32 numbers that they stand for.
+        They have their stored dtype, except int8 weights: of these the fp32 numbers that they mean.
         """
+        return self.read_with_int8(names)[0]
+
+    def read_with_int8(
+        self, names: Iterable[str] | None = None
+    ) -> "tuple[dict[str, Tensor], dict[str, Int8Weight]]":
+        """Return tensors as `read` does, and of int8 weights what is stored, from one reading."""
         wanted = list(self.stored if names is None else names)
         tensors = self._read([*wanted, *(self.scales[name] for name in wanted if name in self.scales)])
+        int8 = {}
         for name in wanted:
             if name in self.scales:
-                tensors[name] = tensors[name] * tensors.pop(self.scales[name])[:, None]
-        return tensors
+                int8[name] = Int8Weight(tensors[name], tensors.pop(self.scales[name]))
+                tensors[name] = int8[name].weight * int8[name].scale[:, None]
+        return tensors, int8
 
-    def read_int8(self, name: str) -> tuple[Tensor, Tensor]:
-        """A weight of `scales` as stored: ``(out, in)`` int8, and ``(out,)`` fp32, a scale for each row."""
-        tensors = self._read([name, self.scales[name]])
-        return tensors[name], tensors[self.scales[name]]
+    def forget(self) -> None:
+        """Free what was read of ``.bin`` files; they are read again if their numbers are needed again."""
+        self._loaded.clear()
 
-    def _read(self, wanted: list[str]) -> dict[str, Tensor]:
+    def _read(self, wanted: list[str]) -> "dict[str, Tensor]":
         tensors: dict[str, Tensor] = {}
         for path in dict.fromkeys(self._places[name][0] for name in wanted):
             here = {self._places[name][1]: name for name in wanted if self._places[name][0] == path}
-            content = self._loaded.get(path) or files.read_safetensors(path, only=here)
+            if path.suffix == ".safetensors":
+                content = files.read_safetensors(path, only=here)
+            else:
+                content = self._loaded.get(path) or files.read_bin(path)
             tensors |= {official: content[name] for name, official in here.items()}
         return tensors
 

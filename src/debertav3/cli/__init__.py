@@ -19,6 +19,7 @@ import typer
 from .. import __version__
 from ..errors import UserError
 from ..files import DISK_ERRORS
+from .terminal import close_bars, log_to_stderr
 
 app = typer.Typer(
     name="debertav3",
@@ -92,8 +93,6 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 def _show_log() -> None:
     """Show this package's log on stderr from the level on that ``DEBERTAV3_LOG`` names, else warnings."""
-    from .terminal import log_to_stderr
-
     level = os.environ.get("DEBERTAV3_LOG", "").lower()
     if not level:
         log_to_stderr(level=None)
@@ -106,21 +105,22 @@ def _show_log() -> None:
 
 def main() -> None:
     """Run the command line; the entry point of the ``debertav3`` script."""
-    _register()
     with _ending_cleanly_on_sigterm():
         _run()
 
 
 def _run() -> NoReturn:
     try:
+        _register()
         _show_log()
         code = app(standalone_mode=False)
+        if code == 130:  # how typer reports Ctrl-C
+            _interrupted()
         sys.exit(code if isinstance(code, int) else 0)
     except UserError as error:
         _fail(str(error))
     except KeyboardInterrupt:
-        print("debertav3: interrupted", file=sys.stderr)
-        sys.exit(130)
+        _interrupted()
     except BrokenPipeError:
         # The reader of our stdout (``| head``) has left: nothing is wrong, and nothing more can be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -135,8 +135,7 @@ def _run() -> NoReturn:
     except Exception as error:
         # Wrong options, and Ctrl-C. Versions of typer have classes of their own for them.
         if type(error).__name__ == "Abort":
-            print("debertav3: interrupted", file=sys.stderr)
-            sys.exit(130)
+            _interrupted()
         if not hasattr(error, "format_message"):
             raise
         if type(error).__name__ == "NoArgsIsHelpError":
@@ -148,8 +147,15 @@ def _run() -> NoReturn:
 
 
 def _fail(message: str) -> NoReturn:
+    close_bars()
     print(f"debertav3: error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
+
+
+def _interrupted() -> NoReturn:
+    close_bars()
+    print("debertav3: interrupted", file=sys.stderr)
+    sys.exit(130)
 
 
 def _reason(error: OSError) -> str:
@@ -170,6 +176,7 @@ def _ending_cleanly_on_sigterm() -> Iterator[None]:
     def stop(number: int, _: FrameType | None) -> None:
         if os.getpid() != owner:  # a forked worker: it owns nothing that must be cleaned up
             os._exit(128 + number)
+        close_bars()
         print("debertav3: terminated", file=sys.stderr)
         sys.exit(128 + number)
 

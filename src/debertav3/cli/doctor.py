@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .inputs import check_model
+from .inputs import open_checkpoint
 from .options import Command
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ def doctor(
 
     Example: debertav3 doctor models/nano
     """
-    check_model(path)  # a wrong path is reported before torch is loaded
+    checkpoint = open_checkpoint(path)  # a wrong path is reported before torch is loaded
     from ..checkpoint.doctor import examine
 
-    diagnosis = examine(path)
+    diagnosis = examine(checkpoint)
     if as_json:
         print(json.dumps(diagnosis.to_dict(), indent=2, ensure_ascii=False))
     else:

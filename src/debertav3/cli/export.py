@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..files import Output
-from .inputs import check_file, check_model, choose
+from .inputs import check_file, choose, open_checkpoint
 from .options import Command, Overwrite
 from .outputs import guard
 from .predict import LabelColumn, PairColumn, TextColumn
@@ -77,9 +77,9 @@ def export(
         from ..tasks.tables import read_table
 
         next(iter(read_table(calibration)), None)  # a wrong format shows at once
-    check_model(model)
+    checkpoint = open_checkpoint(model)
     from ..inference.export.run import export_model
 
-    export_model(model, out, config)
+    export_model(checkpoint, out, config)
     print(out)
     wrote(out)

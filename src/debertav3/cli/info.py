@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .inputs import check_model
+from .inputs import open_checkpoint
 from .options import Command
 
 LABEL_WIDTH = 16
@@ -45,21 +45,13 @@ def describe(model: str, *, length: int) -> dict[str, Any]:
     if is_size(model):
         return _facts(raw_config(model), name=model, head=None, length=length)
     if Path(model).exists() or "/" in model:
-        check_model(model)  # a wrong path is reported before torch is loaded
-        raw, head = _read_checkpoint(model)
+        from ..heads import ENCODER, heads_in
+
+        raw = open_checkpoint(model).config
+        heads = heads_in(raw.get("architectures"))
+        head = heads[0].name if heads else ENCODER
         return {"path": model, **_facts(raw, name=size_of(raw), head=head, length=length)}
     return _facts(raw_config(model), name=model, head=None, length=length)  # says which sizes there are
-
-
-def _read_checkpoint(path: str) -> tuple[dict[str, Any], str]:
-    """A checkpoint's configuration, and its head by the class that the configuration names."""
-    from ..checkpoint.configuration import read_config
-    from ..heads import ENCODER, heads_in
-    from ..model_folder import locate
-
-    raw = read_config(locate(path))
-    heads = heads_in(raw.get("architectures"))
-    return raw, heads[0].name if heads else ENCODER
 
 
 def _facts(raw: Mapping[str, Any], *, name: str | None, head: str | None, length: int) -> dict[str, Any]:

@@ -3,26 +3,29 @@
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
 
+if TYPE_CHECKING:
+    from ..checkpoint.folder import Checkpoint
 
-def check_model(model: str | Path) -> None:
-    """Check that a checkpoint exists and has a configuration; a Hub name is downloaded.
+
+def open_checkpoint(model: str | Path, *, with_generator: bool = False) -> "Checkpoint":
+    """Open the checkpoint of a command, which passes it on; a Hub name is downloaded.
 
     Raises:
-        UserError: as `model_folder.locate` and `checkpoint.files.read_json`.
+        UserError: as `Checkpoint.open`, or if it has no readable ``config.json``.
     """
-    from ..checkpoint.files import read_json
-    from ..model_folder import locate
+    from ..checkpoint.folder import Checkpoint
 
-    folder = locate(model)
-    config = folder / "config.json"
-    if not config.is_file():
+    checkpoint = Checkpoint.open(model, with_generator=with_generator)
+    if not checkpoint.folder.has("config.json"):
         raise UserError(
-            f"{folder} has no config.json, so it is not a checkpoint. Give the folder of a model."
+            f"{checkpoint.path} has no config.json, so it is not a checkpoint. Give the folder of a model."
         )
-    read_json(config)
+    checkpoint.folder.json("config.json")
+    return checkpoint
 
 
 def check_file(option: str, path: str | Path | None, *, advice: str = "Give the path of a file.") -> None:

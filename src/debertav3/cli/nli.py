@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .inputs import check_loading, check_model
+from .inputs import check_loading, open_checkpoint
 from .options import Command
 from .predict import BackendName, Calibration, Device, Dtype, HeadLabels, label_list
 
@@ -38,9 +38,8 @@ def nli(
 
     pair = (check_text(premise, what="the premise"), check_text(hypothesis, what="the hypothesis"))
     check_loading(backend=backend, dtype=dtype)
-    check_model(model or default_model())
     predictor = Predictor.from_pretrained(
-        model or default_model(),
+        open_checkpoint(model or default_model()),
         task="nli",
         device=device,
         dtype=dtype,

@@ -10,7 +10,7 @@ import typer
 
 from ..errors import UserError
 from ..files import Output
-from .inputs import check_file, check_loading, check_model, did_you_mean
+from .inputs import check_file, check_loading, did_you_mean, open_checkpoint
 from .options import Command, Overwrite
 from .outputs import guard
 from .reading import Encoding, Header, Records, Sheet, SkipBad, read_options
@@ -356,24 +356,28 @@ def _plan(
     from ..inference.row_answers import FILE_TASKS
     from ..inference.sources import open_rows
     from ..tasks.annotations.brat import is_brat
-    from ..tasks.columns import find_columns, read_trained
+    from ..tasks.columns import find_columns
     from ..tasks.names import answering_name
 
-    trained = read_trained(model)
-    if task not in FILE_TASKS:
-        named, task = task, answering_name(task, _config_of(model))
-        if task not in FILE_TASKS:
-            near = did_you_mean(named, list(FILE_TASKS))
-            raise UserError(f"unknown task {named!r}.{near} Choose one of: {', '.join(FILE_TASKS)}.")
-        trained = trained._replace(task=trained.task or named)
-        logger.info("task %s is answered as %s", named, task)
+    named = task
+    if answering_name(named, {}) not in FILE_TASKS:
+        near = did_you_mean(named, list(FILE_TASKS))
+        raise UserError(f"unknown task {named!r}.{near} Choose one of: {', '.join(FILE_TASKS)}.")
     check_loading(backend=loading["backend"], dtype=loading["dtype"])
+    checkpoint = None
+    if named not in FILE_TASKS:
+        checkpoint = open_checkpoint(model)
+        task = answering_name(named, checkpoint.folder.json("config.json"))
+        logger.info("task %s is answered as %s", named, task)
     if not str(source).startswith(DATASETS_PREFIX):
         if not (source.is_dir() and is_brat(source)):
             check_file("--data", source, advice="Give the path of a file of rows, or datasets:NAME.")
         reading = replace(options.reading, format=source_format)
         next(iter(open_rows(task, source, reading)), None)  # a wrong format shows at once
-    check_model(model)
+    checkpoint = checkpoint or open_checkpoint(model)
+    trained = checkpoint.trained
+    if task != named:
+        trained = trained._replace(task=trained.task or named)
     kind, asked = FILE_TASKS[task], options.columns
     for option, column in (
         ("--text-column", asked.text),
@@ -392,15 +396,7 @@ def _plan(
         trained_task=trained.task,
         reading=options.reading.with_columns(columns.names),
     )
-    return TaskPlan(task=task, model=model, options=settled, loading=loading)
-
-
-def _config_of(model: str) -> dict[str, Any]:
-    """The ``config.json`` of a local folder; nothing for another model, which its opening looks at."""
-    from ..files import read_json_object
-
-    path = Path(model) / "config.json"
-    return read_json_object(path) if path.is_file() else {}
+    return TaskPlan(task=task, checkpoint=checkpoint, options=settled, loading=loading)
 
 
 def _asked_columns(text: str | None, pair: str | None, label: str | None) -> "Columns":

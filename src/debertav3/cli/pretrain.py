@@ -12,7 +12,7 @@ from ..errors import MissingExtraError, UserError
 from ..files import Output
 from ..pretrain.settings import Objective, PretrainConfig, Sharing
 from ..processes import is_first_process
-from .inputs import check_model
+from .inputs import open_checkpoint
 from .options import Command, help_settings
 from .outputs import guard
 from .terminal import log_to_stderr, wrote
@@ -79,16 +79,14 @@ def pretrain_command(
     batch_size: Annotated[
         int | None,
         typer.Option(
-            help="Windows per optimiser step (the setting global_batch).",
+            help="Windows per optimiser step.",
             show_default="by size",
             rich_help_panel=TRAINING,
         ),
     ] = None,
     max_length: Annotated[
         int | None,
-        typer.Option(
-            help="Tokens of a window (the setting length).", show_default="by size", rich_help_panel=TRAINING
-        ),
+        typer.Option(help="Tokens of a window.", show_default="by size", rich_help_panel=TRAINING),
     ] = None,
     config: Annotated[
         Path | None,
@@ -123,10 +121,10 @@ def pretrain_command(
     given = {
         "objective": objective,
         "sharing": sharing,
-        "steps": steps,
+        "max_steps": steps,
         "learning_rate": learning_rate,
-        "global_batch": batch_size,
-        "length": max_length,
+        "batch_size": batch_size,
+        "max_length": max_length,
     }
     settings = recipe(size or str(file.get("size", "base"))).with_values(
         {name: value for name, value in file.items() if name != "size"}, source="--config"
@@ -146,7 +144,7 @@ def pretrain_command(
     if is_first_process():
         check_folder(out, resume=resume)
     if start is not None:
-        check_model(start)
+        start = open_checkpoint(start, with_generator=True).path
     shards, prepare = _shards(data or [], tokenizer or (str(start) if start else None), out)
     try:
         from ..pretrain.run import pretrain

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import MissingExtraError, UserError
-from .inputs import check_loading, check_model
+from .inputs import check_loading, open_checkpoint
 from .options import Command
 from .predict import BackendName, BatchTokens, Calibration, Device, Dtype, HeadLabels, MaxLength, label_list
 
@@ -101,11 +101,10 @@ def serve(
 
     check_loading(backend=backend, dtype=dtype)
     wanted = _named(model or [f"nano={default_model()}"])
-    for path in wanted.values():
-        check_model(path)
+    checkpoints = {name: open_checkpoint(path) for name, path in wanted.items()}
 
     from ..serve import Keys, Limits
-    from ..serve.lifecycle import bind, is_loopback, run
+    from ..serve.lifecycle import Server, bind, is_loopback
     from ..serve.request_log import RequestLog
 
     own_keys = Keys.read(keys)
@@ -126,7 +125,7 @@ def serve(
 
     predictors = {
         name: Predictor.from_pretrained(
-            path,
+            checkpoint,
             task=task,
             device=device,
             dtype=dtype,
@@ -136,21 +135,15 @@ def serve(
             batch_tokens=batch_tokens,
             calibrated=calibrated,
         )
-        for name, path in wanted.items()
+        for name, checkpoint in checkpoints.items()
     }
     app = create_app(
         predictors, limits=limits, keys=own_keys, origins=cors or (), log=RequestLog(with_texts=log_texts)
     )
     shown = f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{bound.getsockname()[1]}"
-    run(
-        app,
-        bound,
-        limits=limits,
-        on_ready=lambda: print(
-            f"debertav3: serving {', '.join(wanted)} on {url}", file=sys.stderr, flush=True
-        ),
-    )
+    line = f"debertav3: serving {', '.join(wanted)} on http://{shown}:{bound.getsockname()[1]}"
+    server = Server(app, limits=limits, on_ready=lambda: print(line, file=sys.stderr, flush=True))
+    server.run(sockets=[bound])
 
 
 def _named(models: list[str]) -> dict[str, str]:

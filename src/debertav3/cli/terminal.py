@@ -21,6 +21,17 @@ class BarHandler(logging.StreamHandler):
             super().emit(record)
 
 
+def close_bars() -> None:
+    """Remove progress bars that an exception has left open, so that the last line has a line of its own."""
+    if "tqdm" not in sys.modules:
+        return
+    from tqdm import tqdm
+
+    for bar in list(getattr(tqdm, "_instances", ())):
+        bar.leave = False
+        bar.close()
+
+
 def log_to_stderr(*, level: int | None = logging.INFO) -> None:
     """Show the messages of the package on stderr; of several processes, the first one's.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..files import Output
-from .inputs import check_model
+from .inputs import open_checkpoint
 from .options import Command, Overwrite
 from .outputs import guard
 from .terminal import wrote
@@ -47,17 +47,16 @@ def trim_vocab(
         inputs={"--model": model, "--data": corpus},
         overwrite=overwrite,
     )
-    check_model(model)
+    checkpoint = open_checkpoint(model)
     from dataclasses import asdict
 
     from tqdm import tqdm
 
     from ..errors import UserError
-    from ..tokenization import DebertaV3Tokenizer
     from ..tokenization.text_files import DEFAULT_COLUMNS, read_texts
     from ..tokenization.trimming import count_ids
 
-    tokenizer = DebertaV3Tokenizer.from_pretrained(model)
+    tokenizer = checkpoint.tokenizer
     texts = (text for path in corpus for text in read_texts(path, columns=columns or DEFAULT_COLUMNS))
     counts = count_ids(tokenizer, tqdm(texts, desc="reading", unit=" texts", disable=None))
     if not counts.any():
@@ -67,6 +66,6 @@ def trim_vocab(
 
     from ..checkpoint.trimming import trim_checkpoint
 
-    report = trim_checkpoint(model, out, counts, tokenizer, min_count=min_count)
+    report = trim_checkpoint(checkpoint, out, counts, tokenizer, min_count=min_count)
     print(json.dumps(asdict(report), indent=2))
     wrote(out)

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ..contents import PROBABILITIES
 from ..errors import UserError
-from ..files import read_json_object, write_json
+from ..files import write_json
+from ..files.model_content import PROBABILITIES
+from ..files.model_folder import ModelFolder
 
 LIKELY = 0.5
 """Probability from which a label holds, where several may and no threshold was fitted."""
@@ -35,18 +36,15 @@ class Probabilities:
         write_json(folder / PROBABILITIES, asdict(self))
 
 
-def read_probabilities(model: str | Path) -> Probabilities:
-    """Read the file of a model's folder, or of its copy from the Hub; without one nothing is changed.
+def read_probabilities(folder: ModelFolder) -> Probabilities:
+    """Read the file of a model's folder; without one nothing is changed.
 
     Raises:
         UserError: if the file is damaged.
     """
-    path = Path(model) / PROBABILITIES
-    if not Path(model).is_dir():
-        path = _cached(str(model)) or path
-    if not path.is_file():
+    if not folder.has(PROBABILITIES):
         return Probabilities()
-    content = read_json_object(path)
+    path, content = folder.file(PROBABILITIES), folder.json(PROBABILITIES)
     temperature, thresholds = content.get("temperature", 0), content.get("thresholds", {})
     if not _is_number(temperature) or not temperature > 0:
         raise UserError(
@@ -61,14 +59,3 @@ def read_probabilities(model: str | Path) -> Probabilities:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _cached(name: str) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        found = try_to_load_from_cache(name, PROBABILITIES)
-    except HFValidationError:
-        return None
-    return Path(found) if isinstance(found, str) else None

@@ -8,12 +8,13 @@ from typing import Any, NoReturn
 from ..errors import UserError
 
 
-def parse_json(text: str | bytes, source: str) -> Any:
+def parse_json(text: str | bytes, source: str, *, advice: str = "Fix it.") -> Any:
     """Parse one JSON value.
 
     Args:
         text: UTF-8 with or without a byte order mark, or a string.
         source: what an error calls it, such as ``rows.jsonl line 3``.
+        advice: the end of an error about broken JSON.
 
     Raises:
         UserError: for broken JSON or UTF-8, NaN and infinities, a key that comes twice in one object, numbers
@@ -26,11 +27,11 @@ def parse_json(text: str | bytes, source: str) -> Any:
         raise UserError(f"{source} is not UTF-8 text (byte {error.start + 1}). Save it as UTF-8.") from None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
-        raise UserError(f"{source} is not valid JSON ({error.msg} at {where}). Fix it.") from None
+        raise UserError(f"{source} is not valid JSON ({error.msg} at {where}). {advice}") from None
     except RecursionError:
         raise UserError(f"{source} is nested too deeply to read.") from None
     except ValueError as error:
-        raise UserError(f"{source} is not valid JSON ({error}). Fix it.") from None
+        raise UserError(f"{source} is not valid JSON ({error}). {advice}") from None
 
 
 def read_json(path: str | Path) -> Any:

@@ -1,9 +1,7 @@
 """Other families as baselines, by transformers' own classes: BERT, RoBERTa, XLNet, ELECTRA, DeBERTa v1."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,9 +9,8 @@ import transformers
 from transformers import PreTrainedModel
 
 from ..errors import UserError
+from ..files.model_folder import ModelFolder
 from ..heads import BY_NAME, SPANS, TOKENS, HeadName
-from ..model_folder import locate
-from ..sizes import is_size, near_size
 from ..tasks.spans import Window, token_windows
 from .config import FinetuneConfig
 
@@ -28,24 +25,15 @@ _PREFIX_SPACE = ("roberta", "deberta", "xlm-roberta")
 """Families whose byte-level tokenizers need a space to read a word of a list as within a sentence."""
 
 
-def family_of(model: str) -> str:
+def family_of(folder: ModelFolder) -> str:
     """Return transformers' name of a model's family.
 
     Raises:
-        UserError: if there is no such model, or its config.json cannot be read.
+        UserError: if its config.json cannot be read.
     """
-    if is_size(model):
-        return OURS
-    is_hub_name = not Path(model).exists() and model.count("/") == 1
-    if not is_hub_name and not Path(model).exists() and "/" not in model and (near := near_size(model)):
-        raise UserError(f"no folder and no size is named {model}. Did you mean {near}?")
-    file = (locate(model, only=["config.json"]) if is_hub_name else Path(model)) / "config.json"
-    if not file.is_file():
+    if not folder.has("config.json"):
         return OURS  # whose own opening says what is wrong
-    try:
-        return str(json.loads(file.read_text(encoding="utf-8")).get("model_type"))
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
+    return str(folder.json("config.json").get("model_type"))
 
 
 def open_tokenizer(name: str, family: str, *, head: HeadName) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..files import read_json_object, replacing_text, write_json
-from ..model_folder import locate
+from ..files.model_folder import ModelFolder
 from ..sizes import is_size
 from ..tasks.glue import GLUE_TASKS
 from .config import FinetuneConfig
@@ -176,7 +176,7 @@ def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> Non
 
     for _, config in waiting:
         if not is_size(config.model):
-            note(partial(locate, config.model))
+            note(partial(ModelFolder.find, config.model))
     if not faults:
         from .opening import check_tokenizer  # loads torch
 

@@ -1,16 +1,14 @@
 """The folder of a run: what may be written over, what a resumed run must find unchanged, what is removed."""
 
-import contextlib
 import logging
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
 from ..files import Output, check_outputs, read_json_object, remove_leftovers, write_json
-from . import checkpoints
+from ..runs.checkpoints import CheckpointStore
 from .config import FinetuneConfig
 from .records import changed_settings, changes_between, known_by_path
 
@@ -37,9 +35,9 @@ WRITTEN = (
 """Files that a run leaves in its folder, ``run.json`` aside."""
 
 
-def checkpoints_of(out: Path) -> Path:
-    """Where the checkpoints of the run in ``out`` stand."""
-    return out / "checkpoints"
+def checkpoints_of(out: Path) -> CheckpointStore:
+    """The checkpoints of the run in ``out``: the last one, and in addition the best one."""
+    return CheckpointStore(out, name="checkpoint")
 
 
 def check_can_be_made(out: Path) -> None:
@@ -77,12 +75,12 @@ def starting_point(
     check_folder(config, out, resume=resume)
     if not resume:
         return None
-    folder = checkpoints_of(out)
-    settings = folder / _SETTINGS
+    store = checkpoints_of(out)
+    settings = store.folder / _SETTINGS
     if settings.is_file():
         before = read_json_object(settings)
         _refuse_changes(before, config, data=data, contents=contents, labels=labels)
-    found = checkpoints.newest_complete(folder)
+    found = store.newest()
     logger.info("resuming from %s", found or "the beginning: there is no complete checkpoint yet")
     return found
 
@@ -95,16 +93,16 @@ def check_folder(config: FinetuneConfig, out: Path, *, resume: bool) -> None:
     """
     output = Output(option="--out", path=out, is_folder=True, writes=WRITTEN, may_exist=True)
     check_outputs([output], inputs={"--model": config.model})
-    folder = checkpoints_of(out)
+    store = checkpoints_of(out)
     is_finished = (out / "run.json").exists()
     if is_finished and resume:
         raise UserError(f"--out {out} holds a finished run; there is nothing to resume.")
-    if is_finished or (checkpoints.numbered(folder) and not resume):
+    if is_finished or (store.all() and not resume):
         raise UserError(
             f"--out {out} already holds a run. Choose another folder, or add --resume to continue it."
         )
-    if not (folder / _SETTINGS).is_file():
-        _refuse_foreign(out, folder)
+    if not (store.folder / _SETTINGS).is_file():
+        _refuse_foreign(out, store.folder)
 
 
 def write_settings(
@@ -116,18 +114,16 @@ def write_settings(
     labels: tuple[str, ...],
 ) -> None:
     """Note what the run is made of; by this file a later ``--resume`` knows the folder as a run's."""
-    write_json(checkpoints_of(out) / _SETTINGS, _pinned(config, data=data, contents=contents, labels=labels))
+    path = checkpoints_of(out).folder / _SETTINGS
+    write_json(path, _pinned(config, data=data, contents=contents, labels=labels))
 
 
 def remove_checkpoints(out: Path) -> None:
     """Delete what the run has written under ``checkpoints``, and the folder if nothing else is in it."""
-    folder = checkpoints_of(out)
-    for checkpoint in [*checkpoints.ours(folder), folder / checkpoints.STAGING]:
-        shutil.rmtree(checkpoint, ignore_errors=True)
-    (folder / _SETTINGS).unlink(missing_ok=True)
-    remove_leftovers(folder, re.escape(_SETTINGS))
-    with contextlib.suppress(OSError):  # it holds a file of somebody else
-        folder.rmdir()
+    store = checkpoints_of(out)
+    (store.folder / _SETTINGS).unlink(missing_ok=True)
+    remove_leftovers(store.folder, re.escape(_SETTINGS))
+    store.remove_all()
 
 
 def _refuse_foreign(out: Path, folder: Path) -> None:

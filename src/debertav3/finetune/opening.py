@@ -1,18 +1,19 @@
 """From a size or a checkpoint to a model with the task's head and its tokenizer."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
+from ..checkpoint import Checkpoint
 from ..checkpoint import open_model as open_checkpoint
-from ..checkpoint.configuration import read_config
 from ..errors import UserError
 from ..heads import BY_NAME, HeadName
-from ..model_folder import locate
 from ..models import class_of
-from ..sizes import config_for, is_size
+from ..sizes import config_for, is_size, near_size
 from ..tasks.ranking import RankingTask
 from ..tasks.task import Task
 from ..tasks.text import TextTask
@@ -24,24 +25,52 @@ _ROW_MULTIPLE = 64
 """Rows of a new word embedding come in multiples of this, which suits matrix products."""
 
 
-def open_tokenizer(config: FinetuneConfig, task: Task) -> Any:
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a run starts from, found once."""
+
+    family: str
+    """transformers' name of the model's family."""
+    checkpoint: Checkpoint | None
+    """None for a size, which starts from scratch."""
+
+
+def find_start(config: FinetuneConfig) -> Start:
+    """Find the model of a run; one on the Hub is downloaded.
+
+    Raises:
+        UserError: if there is no such model, or its config.json cannot be read.
+    """
+    name = config.model
+    if is_size(name):
+        return Start(family=baselines.OURS, checkpoint=None)
+    if "/" not in name and not Path(name).exists() and (near := near_size(name)):
+        raise UserError(f"no folder and no size is named {name}. Did you mean {near}?")
+    checkpoint = Checkpoint.open(name)
+    return Start(family=baselines.family_of(checkpoint.folder), checkpoint=checkpoint)
+
+
+def open_tokenizer(config: FinetuneConfig, task: Task, start: Start | None = None) -> Any:
     """Open the tokenizer that the run names, or the one beside its model.
 
     Args:
         config: the run.
+        start: from :func:`find_start`, if it is found already.
         task: decides how other families' tokenizers treat words and padding.
 
     Raises:
         UserError: if a size is to be trained from scratch and no tokenizer is named, or there is none.
     """
-    if config.tokenizer is None and is_size(config.model):
+    start = start or find_start(config)
+    if config.tokenizer is None and start.checkpoint is None:
         raise UserError(
             f"--model {config.model} starts from scratch and has no tokenizer of its own. "
             "Name a folder with an spm.model: --tokenizer DIR."
         )
-    family = baselines.family_of(config.model)
-    if family != baselines.OURS:
-        return baselines.open_tokenizer(config.tokenizer or config.model, family, head=task.head)
+    if start.family != baselines.OURS:
+        return baselines.open_tokenizer(config.tokenizer or config.model, start.family, head=task.head)
+    if config.tokenizer is None and start.checkpoint is not None:
+        return start.checkpoint.tokenizer
     return DebertaV3Tokenizer.from_pretrained(config.tokenizer or config.model)
 
 
@@ -51,12 +80,15 @@ def check_tokenizer(config: FinetuneConfig, task: Task) -> None:
     Raises:
         UserError: otherwise.
     """
-    open_tokenizer(config, task)
-    if not is_size(config.model) and baselines.family_of(config.model) == baselines.OURS:
-        read_config(locate(config.model))
+    start = find_start(config)
+    open_tokenizer(config, task, start)
+    if start.checkpoint is not None and start.family == baselines.OURS:
+        _ = start.checkpoint.config
 
 
-def open_model(config: FinetuneConfig, tokenizer: Any, task: Task, labels: Sequence[str]) -> PreTrainedModel:
+def open_model(
+    config: FinetuneConfig, tokenizer: Any, task: Task, labels: Sequence[str], start: Start | None = None
+) -> PreTrainedModel:
     """Build the model from scratch or load a checkpoint, in fp32, with a head for the labels.
 
     A head in one of our checkpoints that has just these labels is kept, in its own order; any other is
@@ -67,14 +99,15 @@ def open_model(config: FinetuneConfig, tokenizer: Any, task: Task, labels: Seque
         tokenizer: whose vocabulary a model from scratch gets.
         task: which head.
         labels: class names; empty where the head has none.
+        start: from :func:`find_start`, if it is found already.
 
     Raises:
         UserError: if there is no such model.
     """
-    family = baselines.family_of(config.model)
-    if family != baselines.OURS:
+    start = start or find_start(config)
+    if start.family != baselines.OURS:
         keys = _label_names(labels, task.head) | _problem_type(task)
-        return baselines.open_model(config, family, head=task.head, keys=keys)
+        return baselines.open_model(config, start.family, head=task.head, keys=keys)
     settings = {
         "cls_dropout": config.regularization.classifier_dropout,
         "hidden_dropout_prob": config.regularization.hidden_dropout,
@@ -83,18 +116,18 @@ def open_model(config: FinetuneConfig, tokenizer: Any, task: Task, labels: Seque
     changed: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
     changed |= _problem_type(task)
     head = class_of(task.head)
-    if is_size(config.model):
+    if start.checkpoint is None:
         rows = -(-len(tokenizer) // _ROW_MULTIPLE) * _ROW_MULTIPLE
         if config.regularization.initializer_range is not None:
             changed["initializer_range"] = config.regularization.initializer_range
         return head(config_for(config.model, vocab_size=rows, **_label_names(labels, task.head), **changed))
-    raw = read_config(locate(config.model))
+    raw = start.checkpoint.config
     tokenizer.check_fits(raw.get("vocab_size", len(tokenizer)), place=config.model)
     stored = raw.get("id2label") or {}
     wanted = labels or BY_NAME[task.head].default_labels
     if _spelled(stored.values(), wanted) is None:
         changed |= _label_names(labels, task.head)
-    return open_checkpoint(config.model, head=head, dtype=torch.float32, new_head=True, **changed).model
+    return open_checkpoint(start.checkpoint, head=head, dtype=torch.float32, new_head=True, **changed).model
 
 
 def _problem_type(task: Task) -> dict[str, str | None]:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..contents import changed_files, model_content
 from ..errors import UserError
 from ..files import sha256_of_file
+from ..files.model_content import changed_files, model_content
 from ..files.named_sets import DATASETS_PREFIX
 from ..sizes import is_size
 from ..tasks.tables import expand

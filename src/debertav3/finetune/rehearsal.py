@@ -5,7 +5,7 @@ import logging
 from ..checkpoint.quiet import quiet_transformers
 from .config import FinetuneConfig
 from .doctor import examine
-from .opening import open_tokenizer
+from .opening import find_start, open_tokenizer
 from .preparation import Data
 from .run import open_for_training
 
@@ -18,9 +18,10 @@ def rehearse(config: FinetuneConfig, data: Data) -> None:
     Raises:
         UserError: for what would stop the run.
     """
-    tokenizer = open_tokenizer(config, data.task)
+    start = find_start(config)
+    tokenizer = open_tokenizer(config, data.task, start)
     with quiet_transformers():
-        model = open_for_training(config, data, tokenizer)
+        model = open_for_training(config, data, tokenizer, start)
     logger.info("model: %s, %d parameters", type(model).__name__, model.num_parameters())
     facts = examine(data, config, tokenizer=tokenizer)
     for name, part in [("training data", facts["train"]), *facts["dev"].items()]:

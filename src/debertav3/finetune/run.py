@@ -26,10 +26,11 @@ from ..heads import TOKENS
 from ..models import DebertaV2PreTrainedModel
 from ..models.precision import multiplies_bf16
 from ..runs import page
+from ..runs.checkpoints import CheckpointStore
 from ..tasks.custom import named_columns
 from ..tasks.task import Example, Task
 from ..tasks.text import TextTask
-from . import checkpoints, plots
+from . import plots
 from .adaptation import add_lora, freeze, merged
 from .baselines import check_length
 from .batches import EncodedDataset, PaddingCollator
@@ -39,7 +40,7 @@ from .config import FinetuneConfig
 from .doctor import add_word_baselines, examine
 from .folder import checkpoints_of, remove_checkpoints, starting_point, write_settings
 from .objectives import Objective, objective_of
-from .opening import label_order, open_model, open_tokenizer
+from .opening import Start, find_start, label_order, open_model, open_tokenizer
 from .outcomes import Outcome, by_length, calibration, worst
 from .preparation import Data
 from .records import data_facts, finite, run_contents, run_record
@@ -87,12 +88,13 @@ def run(
     plots.require()
     page.require()
     with _says_not_possible():
-        tokenizer = open_tokenizer(config, data.task)
-        model = open_for_training(config, data, tokenizer)
+        start = find_start(config)
+        tokenizer = open_tokenizer(config, data.task, start)
+        model = open_for_training(config, data, tokenizer, start)
         facts = examine(data, config, tokenizer=tokenizer) if config.data.check_data else {}
         for line in facts.get("warnings", ()):
             logger.warning("%s", line)
-        prepared = _prepare(config, data, model=model, tokenizer=tokenizer, folder=checkpoints_of(out))
+        prepared = _prepare(config, data, model=model, tokenizer=tokenizer, store=checkpoints_of(out))
     trainer = prepared.trainer
     write_settings(config, out, data=sums, contents=contents, labels=data.labels)
     try:
@@ -141,7 +143,7 @@ def _tells_what_is_kept(out: Path) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, OSError, UserError) as error:
-        kept = checkpoints.newest_complete(checkpoints_of(out))
+        kept = checkpoints_of(out).newest()
         if kept is None:
             raise
         told = f"What was trained is kept in {kept}: continue with --resume."
@@ -162,14 +164,14 @@ def _says_not_possible() -> Iterator[None]:
         raise NotPossibleError(str(error)) from error
 
 
-def open_for_training(config: FinetuneConfig, data: Data, tokenizer: Any) -> PreTrainedModel:
+def open_for_training(config: FinetuneConfig, data: Data, tokenizer: Any, start: Start) -> PreTrainedModel:
     """Open the model as the run trains it.
 
     Raises:
         UserError: if the task or a setting is not possible with it.
     """
     transformers.set_seed(config.seed)
-    model = open_model(config, tokenizer, data.task, data.labels)
+    model = open_model(config, tokenizer, data.task, data.labels, start)
     if config.sift and not isinstance(model, DebertaV2PreTrainedModel):
         raise UserError(
             "SiFT needs a DeBERTa v2 or v3 model, whose embeddings take a perturbation; leave --sift out."
@@ -216,7 +218,7 @@ def _prepare(
     *,
     model: PreTrainedModel,
     tokenizer: Any,
-    folder: Path,
+    store: CheckpointStore,
 ) -> _Prepared:
     task, labels = data.task, label_order(model, data.labels)
     objective = objective_of(task)
@@ -234,7 +236,7 @@ def _prepare(
     args = training_arguments(
         _with_precision(config),
         model=model,
-        folder=folder,
+        folder=store.folder,
         has_dev=bool(dev_sets),
         best_metric=task.best_metric,
     )
@@ -242,6 +244,7 @@ def _prepare(
         add_lora(model, config) if config.lora else model,
         config=config,
         args=args,
+        store=store,
         collator=PaddingCollator(tokenizer, has_token_labels=task.head == TOKENS),
         loss=objective.loss(data.train, labels=labels, config=config),
         divergence=objective.divergence,

@@ -1,13 +1,11 @@
 """The Hugging Face Trainer with an exact order of data, atomic checkpoints, and no step on NaN."""
 
 import logging
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     EarlyStoppingCallback,
@@ -21,7 +19,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from ..errors import UserError
 from ..files import damage_of
-from . import checkpoints, sift
+from ..runs.checkpoints import CheckpointStore
+from . import sift
 from .adaptation import parameter_groups, uses_every_parameter
 from .batches import EncodedDataset, LengthBucketSampler, PaddingCollator
 from .callbacks import EpochOrder, ExtraSaves, ProgressBar, Tally
@@ -54,6 +53,7 @@ class FinetuneTrainer(Trainer):
         model: an HF model whose output has ``logits``.
         config: the run.
         args: from :func:`training_arguments`.
+        store: of checkpoints.
         collator: makes batches.
         loss: what is minimised.
         divergence: what SiFT holds down; of no use without it.
@@ -68,6 +68,7 @@ class FinetuneTrainer(Trainer):
         *,
         config: FinetuneConfig,
         args: TrainingArguments,
+        store: CheckpointStore,
         collator: PaddingCollator,
         loss: LossFunction,
         divergence: Divergence,
@@ -76,6 +77,7 @@ class FinetuneTrainer(Trainer):
         compute_metrics: Callable[[Any], dict[str, float]] | None,
     ) -> None:
         self.config = config
+        self.store = store
         self.task_loss = loss
         self.divergence = divergence
         self._staging: Path | None = None
@@ -222,7 +224,7 @@ class FinetuneTrainer(Trainer):
         self.state.best_model_checkpoint = None
         if not self.state.best_global_step:
             return
-        best = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.best_global_step}"
+        best = self.store.path(self.state.best_global_step)
         reason = damage_of(best)
         if reason is None:
             self.state.best_model_checkpoint = str(best)
@@ -241,35 +243,18 @@ class FinetuneTrainer(Trainer):
         Raises:
             UserError: if the disk is full or not writable; the previous checkpoint is still there.
         """
-        folder = Path(self._get_output_dir(trial))
-        name = f"checkpoint-{self.state.global_step}"
-        staging = folder / checkpoints.STAGING
+        step, publishes = self.state.global_step, self.args.should_save
         try:
-            if self.args.should_save:
-                shutil.rmtree(staging, ignore_errors=True)
-                staging.mkdir(parents=True)
-            self.accelerator.wait_for_everyone()
-            self._staging = staging
-            super()._save_checkpoint(model, trial)
-            self.accelerator.wait_for_everyone()
-            self._name_best(staging / name, folder / name)
-            if self.args.should_save:
-                checkpoints.publish(staging / name, folder / name)
-                checkpoints.remove_older(folder, keep=1, best=self.state.best_model_checkpoint)
-        except (
-            OSError,
-            RuntimeError,
-            SafetensorError,
-        ) as error:  # torch.save reports a full disk as RuntimeError
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(
-                f"the checkpoint of step {self.state.global_step} cannot be written to {folder}: {reason}. "
-                "Make room and --resume."
-            ) from error
+            with self.store.saving(
+                step, publishes=publishes, wait=self.accelerator.wait_for_everyone
+            ) as staged:
+                self._staging = staged.parent
+                super()._save_checkpoint(model, trial)
+                self._name_best(staged, self.store.path(step))
         finally:
             self._staging = None
-            if self.args.should_save:
-                shutil.rmtree(staging, ignore_errors=True)
+        if publishes:
+            self.store.remove_older(best=self.state.best_model_checkpoint)
         self.accelerator.wait_for_everyone()
 
     def _name_best(self, staged: Path, final: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..checkpoint.folder import Checkpoint
 from ..errors import UserError
 from ..processes import end_with_parent
 from .journal import StoredAnswer
@@ -37,8 +38,8 @@ class TaskPlan:
 
     task: str
     """A key of `FILE_TASKS`."""
-    model: str
-    """A local folder or a Hub name."""
+    checkpoint: Checkpoint
+    """The model: opened here, and again in every other process."""
     options: AnswerOptions = field(default_factory=AnswerOptions)
     loading: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of `Predictor.from_pretrained`."""
@@ -51,7 +52,7 @@ class TaskPlan:
         """
         if self.task not in FILE_TASKS:
             raise UserError(f"unknown task {self.task!r}. Choose one of: {', '.join(FILE_TASKS)}.")
-        predictor = Predictor.from_pretrained(self.model, task=self.task, **self.loading)
+        predictor = Predictor.from_pretrained(self.checkpoint, task=self.task, **self.loading)
         return FILE_TASKS[self.task](predictor, self.options)
 
 

@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..checkpoint.folder import Checkpoint
 from ..errors import UserError
 from ..heads import BY_TASK, MULTIPLE_CHOICE
 from .backends import INT8, Backend
@@ -13,8 +14,6 @@ from .exported import (
     TORCH,
     Exported,
     changes_since_export,
-    find_exports,
-    is_exported,
     is_installed,
     read_exported,
 )
@@ -37,7 +36,7 @@ class BackendConfig:
     """``fp32``, ``bf16`` or ``fp16``."""
 
 
-def open_backend(path_or_name: str | Path, *, task: str | None, how: BackendConfig) -> Backend:
+def open_backend(checkpoint: Checkpoint, *, task: str | None, how: BackendConfig) -> Backend:
     """Load a checkpoint with the backend asked for.
 
     An exported folder runs on its own runtime. A checkpoint runs on torch, or an export in its folder
@@ -57,23 +56,23 @@ def open_backend(path_or_name: str | Path, *, task: str | None, how: BackendConf
     """
     if how.backend not in BACKENDS:
         raise UserError(f"unknown backend {how.backend!r}. Choose one of: {', '.join(BACKENDS)}.")
-    if is_exported(path_or_name):
-        exported = read_exported(path_or_name)
+    if checkpoint.is_export:
+        exported = read_exported(checkpoint)
         if how.backend not in ("auto", "light", exported.manifest.format):
             raise UserError(
-                f"{path_or_name} was exported for {exported.manifest.format}; it does not run on backend "
+                f"{checkpoint.name} was exported for {exported.manifest.format}; it does not run on backend "
                 f"{how.backend!r}. Use --backend {exported.manifest.format}, or give the checkpoint itself."
             )
         backend = _open_checked(exported, task=task, how=how)
-    elif (export := _export_instead(path_or_name, task=task, how=how)) is not None:
+    elif (export := _export_instead(checkpoint, task=task, how=how)) is not None:
         backend = _open_checked(export, task=task, how=how)
     else:
-        backend = _open_torch(path_or_name, task=task, how=how)
-    logger.info("%s: backend %s on %s in %s", path_or_name, backend.name, backend.device, backend.dtype)
+        backend = _open_torch(checkpoint, task=task, how=how)
+    logger.info("%s: backend %s on %s in %s", checkpoint.name, backend.name, backend.device, backend.dtype)
     return backend
 
 
-def _export_instead(path_or_name: str | Path, *, task: str | None, how: BackendConfig) -> Exported | None:
+def _export_instead(checkpoint: Checkpoint, *, task: str | None, how: BackendConfig) -> Exported | None:
     """The export in a checkpoint's folder that runs instead of it; None if torch runs the checkpoint.
 
     Raises:
@@ -83,18 +82,18 @@ def _export_instead(path_or_name: str | Path, *, task: str | None, how: BackendC
         return None
     found = [
         one
-        for one in find_exports(path_or_name)
+        for one in map(read_exported, checkpoint.exports)
         if task is None or (task in BY_TASK and BY_TASK[task].name == one.manifest.head)
     ]
-    command = f"debertav3 export --model {path_or_name} --format"
+    command = f"debertav3 export --model {checkpoint.name} --format"
     if how.backend not in ("auto", "light"):
         export = next((one for one in found if one.manifest.format == how.backend), None)
         if export is None:
             raise UserError(
-                f"backend {how.backend!r} runs exported graphs; {path_or_name} holds none for this task. "
+                f"backend {how.backend!r} runs exported graphs; {checkpoint.name} holds none for this task. "
                 f"Run: {command} {how.backend} --out FOLDER"
             )
-        if changed := changes_since_export(export, Path(path_or_name)):
+        if changed := changes_since_export(export, checkpoint):
             raise UserError(
                 f"{export.folder} is not an export of the present checkpoint: {', '.join(changed)} changed "
                 f"since. Run: {command} {how.backend} --out {export.folder}"
@@ -103,7 +102,7 @@ def _export_instead(path_or_name: str | Path, *, task: str | None, how: BackendC
     preferred = _preferred(found, how)
     if preferred is None:
         return None
-    if changed := changes_since_export(preferred, Path(path_or_name)):
+    if changed := changes_since_export(preferred, checkpoint):
         logger.warning(
             "%s is not an export of the present checkpoint: %s changed since; torch runs the checkpoint. "
             "To renew the export, run: %s %s --out %s",
@@ -140,10 +139,10 @@ def _preferred(found: list[Exported], how: BackendConfig) -> Exported | None:
     return fitting[0]
 
 
-def _open_torch(path_or_name: str | Path, *, task: str | None, how: BackendConfig) -> Backend:
+def _open_torch(checkpoint: Checkpoint, *, task: str | None, how: BackendConfig) -> Backend:
     from .torch_backend import TorchBackend
 
-    return TorchBackend.open(path_or_name, task=task, device=how.device, dtype=how.dtype)
+    return TorchBackend.open(checkpoint, task=task, device=how.device, dtype=how.dtype)
 
 
 def _open_checked(exported: Exported, *, task: str | None, how: BackendConfig) -> Backend:
@@ -169,7 +168,7 @@ def open_exported(
     if exported.manifest.format == TORCH:
         from .torch_backend import TorchBackend
 
-        return TorchBackend.open(exported.folder, task=task, device=device, dtype=dtype)
+        return TorchBackend.open(exported.checkpoint, task=task, device=device, dtype=dtype)
     if exported.manifest.format == ONNX:
         from .onnx_backend import OnnxBackend
 

@@ -16,16 +16,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..contents import changed_files, content_sums
+from ..checkpoint.folder import Checkpoint
 from ..errors import MissingExtraError, UserError
+from ..files.model_content import changed_files
+from ..files.model_folder import EXPORT_MANIFEST
 from ..heads import MASKED_LM
 from .backends import head_of_task
 
 logger = logging.getLogger(__name__)
 
-MANIFEST = "export.json"
+MANIFEST = EXPORT_MANIFEST
 CHECKS = "checks.json"
-MAX_JSON_BYTES = 64 << 20
 
 ONNX, OPENVINO, TORCH = "onnx", "openvino", "torch"
 FORMATS = (OPENVINO, ONNX)
@@ -51,7 +52,7 @@ class Manifest:
     version: str
     """Of debertav3."""
     source: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 sums of the checkpoint (`contents.content_sums`); empty in exports of older versions."""
+    """SHA-256 sums of the checkpoint (`Checkpoint.fingerprint`); empty in exports of older versions."""
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 sums of the export's own files; empty as above, and while it is being made."""
 
@@ -64,10 +65,19 @@ class Manifest:
 class Exported:
     """An exported folder."""
 
-    folder: Path
+    checkpoint: Checkpoint
+    """Its files."""
     manifest: Manifest
-    config: Mapping[str, Any]
-    """The checkpoint's ``config.json``."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self.checkpoint.path
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The ``config.json`` of the checkpoint that was exported."""
+        return self.checkpoint.config
 
     @property
     def graph(self) -> Path:
@@ -88,7 +98,7 @@ class Exported:
                 self.manifest.version,
             )
             return
-        if changed := changed_files(self.manifest.files, content_sums(self.folder)):
+        if changed := changed_files(self.manifest.files, self.checkpoint.fingerprint):
             raise UserError(
                 f"{self.folder}: {', '.join(changed)} changed since the export. Put the exported files back, "
                 "or export the checkpoint again."
@@ -121,47 +131,32 @@ class Exported:
         return {name: batch[name] for name in self.manifest.inputs}
 
 
-def is_exported(folder: str | Path) -> bool:
-    """Whether ``debertav3 export`` wrote a folder."""
-    return (Path(folder) / MANIFEST).is_file()
-
-
-def read_exported(folder: str | Path) -> Exported:
-    """Read what a folder says of itself.
+def read_exported(checkpoint: Checkpoint) -> Exported:
+    """Read what an exported folder says of itself.
 
     Raises:
         UserError: if its files are damaged or name another format.
     """
-    folder = Path(folder)
-    raw = _read_json(folder / MANIFEST)
+    folder, raw = checkpoint.folder, checkpoint.folder.json(MANIFEST)
     try:
         manifest = Manifest(**{**raw, "inputs": tuple(raw["inputs"]), "source": _source_of(raw)})
         if not isinstance(manifest.files, dict):
             raise TypeError("files is not an object")
     except (TypeError, KeyError) as error:
-        raise UserError(f"{folder / MANIFEST} is damaged ({error}). Export the checkpoint again.") from error
+        raise UserError(f"{folder}/{MANIFEST} is damaged ({error}). Export the checkpoint again.") from error
     if not set(manifest.inputs) <= _INPUTS:
-        raise UserError(f"{folder / MANIFEST} names inputs that no text has. Export the checkpoint again.")
+        raise UserError(f"{folder}/{MANIFEST} names inputs that no text has. Export the checkpoint again.")
     if manifest.format not in ALL_FORMATS:
         raise UserError(
             f"{folder} was exported in the format {manifest.format!r}; "
             f"this version reads {', '.join(ALL_FORMATS)}."
         )
-    config = _read_json(folder / "config.json")
-    if not isinstance(config.get("max_position_embeddings"), int):
-        raise UserError(
-            f"{folder / 'config.json'} lacks max_position_embeddings. Export the checkpoint again."
-        )
-    return Exported(folder=folder, manifest=manifest, config=config)
+    if not isinstance(checkpoint.config.get("max_position_embeddings"), int):
+        raise UserError(f"{folder}/config.json lacks max_position_embeddings. Export the checkpoint again.")
+    return Exported(checkpoint=checkpoint, manifest=manifest)
 
 
-def find_exports(folder: str | Path) -> list[Exported]:
-    """Exports inside a checkpoint's folder, in the order of preference, of its present content or not."""
-    places = [Path(folder) / name for name in FORMATS]
-    return [read_exported(place) for place in places if is_exported(place)]
-
-
-def changes_since_export(exported: Exported, checkpoint: Path) -> list[str]:
+def changes_since_export(exported: Exported, checkpoint: Checkpoint) -> list[str]:
     """Name the files of a checkpoint that are not those that were exported.
 
     Its weights, ``config.json`` and tokenizer are hashed whole. For an export without sums of them the answer
@@ -169,7 +164,7 @@ def changes_since_export(exported: Exported, checkpoint: Path) -> list[str]:
     """
     if not exported.manifest.source:
         return [MANIFEST]
-    return changed_files(exported.manifest.source, content_sums(checkpoint))
+    return changed_files(exported.manifest.source, checkpoint.fingerprint)
 
 
 def is_installed(format_: str) -> bool:
@@ -203,15 +198,3 @@ def _source_of(raw: Mapping[str, Any]) -> Any:
     if not isinstance(source, dict):
         raise TypeError("source is not an object")
     return source
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise UserError(f"{path} is too large to be what its name says. Export the checkpoint again.")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read ({error}). Export the checkpoint again.") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is no JSON object. Export the checkpoint again.")
-    return content

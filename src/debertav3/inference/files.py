@@ -17,7 +17,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..contents import content_sums
 from ..errors import UserError
 from ..files import Output, check_outputs, lock, replacing_text
 from ..tasks.formats import JSONL, PARQUET, Format
@@ -191,11 +190,11 @@ def _fill(
 
 def _about(task: FileTask, source: Source) -> dict[str, Any]:
     """What must be equal for the answers of two runs to belong together."""
-    engine = task.predictor.engine
+    engine, checkpoint = task.predictor.engine, task.predictor.checkpoint
     about = {
         "task": task.name,
         "model": engine.place,
-        "content": content_sums(Path(engine.place)) if Path(engine.place).is_dir() else None,
+        "content": None if checkpoint is None else checkpoint.fingerprint,
         "backend": engine.backend.name,
         "dtype": engine.backend.dtype,
         "labels": task.predictor.labels,
@@ -206,7 +205,7 @@ def _about(task: FileTask, source: Source) -> dict[str, Any]:
         "input checksum": source.checksum,
         "chunk rows": CHUNK_ROWS,
     }
-    return json.loads(json.dumps(about))
+    return json.loads(json.dumps(about, default=dict))
 
 
 def _take_over(

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self, overload
 
-from ..data.probabilities import Probabilities, read_probabilities
+from ..checkpoint.folder import Checkpoint
+from ..data.probabilities import Probabilities
 from ..errors import UserError
 from ..tokenization import DebertaV3Tokenizer
 from .answers import Chosen, Classification, Filled, Ranked, SuspectWord, ZeroShot
@@ -32,7 +33,7 @@ class Predictor:
         max_length: most tokens of one input; None takes the checkpoint's.
         batch_tokens: most tokens of a batch, padding included; None takes the backend's.
         show_progress: a bar on stderr; None shows one on terminals for many inputs.
-        place: what to call the checkpoint in messages.
+        checkpoint: what the tokenizer and the backend are of; None if there is no folder.
         probabilities: temperature and thresholds; None takes the logits as they are.
     """
 
@@ -45,9 +46,10 @@ class Predictor:
         max_length: int | None = None,
         batch_tokens: int | None = None,
         show_progress: bool | None = None,
-        place: str = "this checkpoint",
+        checkpoint: Checkpoint | None = None,
         probabilities: Probabilities | None = None,
     ) -> None:
+        self.checkpoint = checkpoint
         self.probabilities = probabilities or Probabilities()
         self.engine = Engine(
             temperature=self.probabilities.temperature,
@@ -56,7 +58,7 @@ class Predictor:
             max_length=max_length,
             batch_tokens=batch_tokens,
             show_progress=show_progress,
-            place=place,
+            place="this checkpoint" if checkpoint is None else checkpoint.name,
         )
         own = label_names(backend.config)
         self.labels = own if labels is None else given_labels(labels, have=own)
@@ -65,7 +67,7 @@ class Predictor:
     @classmethod
     def from_pretrained(
         cls,
-        path_or_name: str | Path,
+        checkpoint: str | Path | Checkpoint,
         *,
         task: str | None = None,
         device: str = "auto",
@@ -79,7 +81,7 @@ class Predictor:
         """Open a checkpoint.
 
         Args:
-            path_or_name: a local folder or a Hub name.
+            checkpoint: a local folder, a Hub name, or an opened checkpoint.
             task: one that a head of ``heads.py`` answers; needed only where a checkpoint has two heads.
             device: ``auto`` takes the first of cuda, npu, xpu, mps and cpu that is there.
             dtype: ``fp32`` (the default), ``bf16`` or ``fp16``.
@@ -95,15 +97,16 @@ class Predictor:
             UserError: if the checkpoint, the device or the backend cannot be used.
         """
         how = BackendConfig(backend=backend, device=device, dtype=dtype or "fp32")
-        opened = open_backend(path_or_name, task=task, how=how)
+        checkpoint = Checkpoint.open(checkpoint)
+        opened = open_backend(checkpoint, task=task, how=how)
         return cls(
-            tokenizer=DebertaV3Tokenizer.from_pretrained(path_or_name),
+            tokenizer=checkpoint.tokenizer,
             backend=opened,
             labels=labels,
             max_length=max_length,
             batch_tokens=batch_tokens,
-            place=str(path_or_name),
-            probabilities=read_probabilities(path_or_name) if calibrated else None,
+            checkpoint=checkpoint,
+            probabilities=checkpoint.probabilities if calibrated else None,
         )
 
     @property

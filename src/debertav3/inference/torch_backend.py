@@ -3,20 +3,18 @@
 import importlib.util
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 
-from ..checkpoint.configuration import read_config
+from ..checkpoint.folder import Checkpoint
 from ..checkpoint.int8 import restore_int8
 from ..checkpoint.opening import open_model
 from ..cpu.kernel.library import kernel
 from ..cpu.pack import pack_for_inference
 from ..errors import UserError
 from ..heads import BY_NAME, MULTIPLE_CHOICE
-from ..model_folder import locate
 from ..models import class_of
 from .backends import INT8, Batch, Logits, head_for
 
@@ -56,13 +54,13 @@ class TorchBackend:
         self.batch_tokens = _CPU_BATCH_TOKENS if self.device.type == "cpu" else _ACCELERATOR_BATCH_TOKENS
 
     @classmethod
-    def open(cls, path_or_name: str | Path, *, task: str | None, device: str, dtype: str) -> Self:
+    def open(cls, checkpoint: Checkpoint, *, task: str | None, device: str, dtype: str) -> Self:
         """Load a checkpoint with the head that it names or the task needs.
 
         One with int8 weights multiplies in int8 on the CPU.
 
         Args:
-            path_or_name: a local folder or a Hub name.
+            checkpoint: what to load.
             task: see `head_for`.
             device: ``auto``, or a device by torch's name, such as ``cuda:1``.
             dtype: one of `DTYPES`.
@@ -73,12 +71,11 @@ class TorchBackend:
         if dtype not in DTYPES:
             raise UserError(f"unknown dtype {dtype!r}. Choose one of: {', '.join(DTYPES)}.")
         place = choose_device(device)
-        folder = locate(path_or_name)
-        head = head_for(read_config(folder), task=task, place=str(path_or_name))
-        opened = open_model(folder, head=class_of(head), dtype=DTYPES[dtype])
+        head = head_for(checkpoint.config, task=task, place=checkpoint.name)
+        opened = open_model(checkpoint, head=class_of(head), dtype=DTYPES[dtype], keeps_int8=True)
         is_int8 = bool(opened.report.int8)
         if is_int8:
-            place = _place_of_int8(path_or_name, device=device, dtype=dtype)
+            place = _place_of_int8(checkpoint, device=device, dtype=dtype)
             restore_int8(opened)
         model: Any = opened.model  # transformers wraps `to` so that mypy takes its argument for self
         model = model.to(place)
@@ -114,7 +111,7 @@ def _numpy(tensor: torch.Tensor) -> np.ndarray:
     return tensor.float().cpu().numpy()
 
 
-def _place_of_int8(path_or_name: str | Path, *, device: str, dtype: str) -> torch.device:
+def _place_of_int8(checkpoint: Checkpoint, *, device: str, dtype: str) -> torch.device:
     """Where int8 weights run: on the CPU, with fp32 between products.
 
     Raises:
@@ -122,12 +119,12 @@ def _place_of_int8(path_or_name: str | Path, *, device: str, dtype: str) -> torc
     """
     if dtype != "fp32":
         raise UserError(
-            f"{path_or_name} multiplies in int8 and computes the rest in fp32; got dtype {dtype!r}. "
+            f"{checkpoint.name} multiplies in int8 and computes the rest in fp32; got dtype {dtype!r}. "
             f"Use fp32, or the checkpoint that it was made from for {dtype}."
         )
     if device not in ("auto", "cpu"):
         raise UserError(
-            f"{path_or_name} has int8 weights, which run on the CPU; got device {device!r}. "
+            f"{checkpoint.name} has int8 weights, which run on the CPU; got device {device!r}. "
             "Use auto or cpu, or the checkpoint that it was made from."
         )
     if kernel() is None:

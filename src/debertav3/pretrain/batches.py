@@ -103,14 +103,14 @@ class Share:
     """Which samples of a global batch are one process's.
 
     Attributes:
-        global_batch: samples of one optimiser step over all processes.
-        micro_batch: samples of one forward pass.
+        batch_size: samples of one optimiser step over all processes.
+        micro_batch_size: samples of one forward pass.
         rank: number of this process.
         world_size: how many processes there are.
     """
 
-    global_batch: int
-    micro_batch: int
+    batch_size: int
+    micro_batch_size: int
     rank: int = 0
     world_size: int = 1
 
@@ -118,13 +118,13 @@ class Share:
         """Global sample indices of this process in ``step`` (counted from 0), by micro-batch.
 
         Every process takes a contiguous stretch; over all processes a step has exactly the samples
-        ``step * global_batch ... (step + 1) * global_batch - 1``.
+        ``step * batch_size ... (step + 1) * batch_size - 1``.
         """
-        per_rank = self.global_batch // self.world_size
-        first = step * self.global_batch + self.rank * per_rank
+        per_rank = self.batch_size // self.world_size
+        first = step * self.batch_size + self.rank * per_rank
         return [
-            list(range(start, min(start + self.micro_batch, first + per_rank)))
-            for start in range(first, first + per_rank, self.micro_batch)
+            list(range(start, min(start + self.micro_batch_size, first + per_rank)))
+            for start in range(first, first + per_rank, self.micro_batch_size)
         ]
 
 

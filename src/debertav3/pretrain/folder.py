@@ -9,10 +9,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..contents import content_sums, model_content
 from ..data.shards import TokenShards
 from ..errors import UserError
 from ..files import write_json
+from ..files.model_content import content_sums, model_content
+from ..runs.settings import current_names
 from .settings import PretrainConfig
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def changes_since(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
         now: ``config``, ``fingerprint`` and ``start`` of the run, and its ``contents``.
     """
     compared = ["config", "fingerprint", "start"]
+    before = {**before, "config": current_names(PretrainConfig, before["config"])}
     if known := before.get("contents"):
         compared = ["config", "contents"]
         if known.get("start") is None or now["contents"]["start"] is None:

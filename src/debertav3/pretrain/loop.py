@@ -1,23 +1,24 @@
 """The order of training, logging, validating, saving and stopping. Knows no loss."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
-from safetensors import SafetensorError
 from torch import Tensor
 
 from ..errors import UserError
+from ..runs.checkpoints import CheckpointStore
 from ..runs.stop import StopFlag
 from .batches import MaskedBatch
 from .diagnostics import derived
 from .folder import changes_since
 from .optimization import StepEngine, distance, parameter_copies
 from .settings import LoopConfig
-from .state import CheckpointStore
+from .state import read_state, restore, save
 from .verdict import DivergedError
 
 log = logging.getLogger(__name__)
@@ -88,11 +89,11 @@ class Loop:
         batches = self.load(done)
         self._clock = time.perf_counter()
         with flag.listening():
-            for number in range(done, self.config.steps):
+            for number in range(done, self.config.max_steps):
                 self._train_one(number, next(batches))
                 stop = self.any_process(flag.is_set)
                 self._after(number + 1, stop)
-                if stop and number + 1 < self.config.steps:
+                if stop and number + 1 < self.config.max_steps:
                     message = "stopped by %s after step %d; a checkpoint is saved: continue with --resume"
                     log.warning(message, flag.reason, number + 1)
                     return False
@@ -101,7 +102,7 @@ class Loop:
     def _train_one(self, number: int, batches: list[MaskedBatch]) -> None:
         # One seed per step and process: dropout repeats exactly after a resume, with no state to save.
         torch.manual_seed(_mix_seed(self.seed, number, self.accelerator.process_index))
-        is_last = number + 1 == self.config.steps
+        is_last = number + 1 == self.config.max_steps
         is_logged = is_last or (number + 1) % self.config.log_every_steps == 0
         trained = [p for engine in self.step.engines.values() for p in engine.trained] if is_logged else []
         before = parameter_copies(trained)
@@ -127,8 +128,8 @@ class Loop:
             )
 
     def _after(self, step: int, stop: bool) -> None:
-        is_last = step == self.config.steps
-        if step % self.config.validate_every_steps == 0 or is_last:
+        is_last = step == self.config.max_steps
+        if step % self.config.eval_every_steps == 0 or is_last:
             figures = self.validate()
             self._write({"step": step, **{f"heldout_{name}": value for name, value in figures.items()}})
         if step % self.config.save_every_steps == 0 or is_last or stop:
@@ -170,14 +171,8 @@ class Loop:
             "steps_in_window": self.steps_in_sums,
         }
         writes = self.accelerator.is_main_process
-        try:
-            if writes or any(engine.is_spread for engine in self.step.engines.values()):
-                self.store.save(self.step.engines, state, writes=writes)
-        except (OSError, SafetensorError) as error:
-            raise UserError(
-                f"the checkpoint of step {step} cannot be written to {self.store.folder} ({error}). Make "
-                "room and go on with --resume: earlier checkpoints are whole"
-            ) from error
+        if writes or any(engine.is_spread for engine in self.step.engines.values()):
+            save(self.store, self.step.engines, state, writes=writes)
         self.accelerator.wait_for_everyone()
 
     def _restore(self) -> int:
@@ -185,14 +180,15 @@ class Loop:
         newest = self.store.newest()
         if newest is None:
             return 0
-        state = self.store.state(newest)
+        state = read_state(newest)
         if changed := "; ".join(changes_since(state, self.facts)):
             raise UserError(
                 f"{newest} was made with {changed}: resume with the same, or choose another --out"
             )
-        self.store.restore(self.step.engines, newest)
+        restore(self.step.engines, newest)
         if self.accelerator.is_main_process:
-            self.sums = dict(state["window"])
+            # JSON has no NaN: a sum that was not finite is null.
+            self.sums = {name: math.nan if sum_ is None else sum_ for name, sum_ in state["window"].items()}
         else:
             self.sums = {name: 0.0 for name in state["window"]}
         self.steps_in_sums = state["steps_in_window"]

@@ -30,11 +30,11 @@ class MetricsLog:
         self.path = out / "metrics.jsonl"
         self.config = config
         self.is_main = is_main
-        self.tokens_per_step = config.data.global_batch * config.data.length
+        self.tokens_per_step = config.data.batch_size * config.data.max_length
 
     def __enter__(self) -> "MetricsLog":
         self._bar: Any = tqdm(
-            total=self.config.loop.steps, unit="step", disable=None if self.is_main else True
+            total=self.config.loop.max_steps, unit="step", disable=None if self.is_main else True
         )
         self._stream: Any = None
         self._board: Any = None
@@ -64,7 +64,7 @@ class MetricsLog:
         if seconds := row.get("seconds_per_step"):
             row["tokens_per_second"] = self.tokens_per_step / seconds
             row["model_flops_utilisation"] = row["tokens_per_second"] * self.seconds_at_peak
-            row["hours_left"] = (self.config.loop.steps - step) * seconds / 3600
+            row["hours_left"] = (self.config.loop.max_steps - step) * seconds / 3600
         row = {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in row.items()

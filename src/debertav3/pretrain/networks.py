@@ -58,7 +58,7 @@ def build_networks(config: PretrainConfig, num_tokens: int, start: Path | None) 
     if start is not None:
         return _continued(config, start)
     raw = raw_config(config.size, vocab_size=vocabulary_rows(config.size, num_tokens))
-    raw["max_position_embeddings"] = max(raw["max_position_embeddings"], config.data.length)
+    raw["max_position_embeddings"] = max(raw["max_position_embeddings"], config.data.max_length)
     dropout = {name: raw[name] for name in DROPOUTS}
     full = _with_dropout(raw, config)
     if config.objective == "mlm":
@@ -90,10 +90,10 @@ def _generator_config(raw: Mapping[str, Any], config: PretrainConfig) -> Deberta
 def _continued(config: PretrainConfig, start: Path) -> Networks:
     networks = (_continued_mlm if config.objective == "mlm" else _continued_rtd)(config, start)
     encoder = networks.discriminator or networks.generator
-    if config.data.length > (rows := encoder.config.max_position_embeddings):
+    if config.data.max_length > (rows := encoder.config.max_position_embeddings):
         raise UserError(
-            f"{start} knows {rows} positions and length is {config.data.length}: "
-            f"add --set length={rows}, or less"
+            f"{start} knows {rows} positions and max_length is {config.data.max_length}: "
+            f"add --set max_length={rows}, or less"
         )
     if (size := size_of(encoder.config.to_dict())) not in (None, config.size):
         log.warning("%s is of size %s: of --size %s only the recipe is taken", start, size, config.size)

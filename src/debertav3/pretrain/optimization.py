@@ -33,8 +33,8 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ad
     return torch.optim.AdamW(
         groups,
         lr=config.learning_rate,
-        betas=(config.beta1, config.beta2),
-        eps=config.epsilon,
+        betas=(config.adam_beta1, config.adam_beta2),
+        eps=config.adam_epsilon,
         fused=True,  # one pass over memory instead of ten; CPU, CUDA and others have it
     )
 
@@ -102,7 +102,7 @@ class StepEngine:
         rate = learning_rate(self.config, step, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        limit = self.config.max_gradient_norm or float("inf")
+        limit = self.config.max_grad_norm or float("inf")
         norm = whole(self.accelerator.clip_grad_norm_(self.trained, limit))
         if self.accelerator.scaler is not None or bool(torch.isfinite(norm)):
             self.optimizer.step()  # a scaler looks for itself

@@ -10,6 +10,8 @@ from typing import Any
 
 from ..files import write_text
 from ..runs import page
+from ..runs.settings import current_names
+from .settings import PretrainConfig
 from .verdict import DivergedError, Verdict, judge
 
 log = logging.getLogger(__name__)
@@ -119,6 +121,7 @@ def write_report(out: Path, *, broken: Sequence[str] = (), failure: DivergedErro
     lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     run = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    run["config"] = current_names(PretrainConfig, run["config"])
     verdict = judge(rows, run, broken=broken)
     if failure is not None:
         verdict = Verdict(kind="diverged", reasons=(f"{str(failure)[0].upper()}{str(failure)[1:]}.",))
@@ -167,10 +170,10 @@ def _objective(config: Mapping[str, Any]) -> str:
 
 def _sentence(rows: Rows, run: Mapping[str, Any]) -> str:
     config, done = run["config"], max((row["step"] for row in rows), default=0)
-    seen = done * config["global_batch"] * config["length"]
+    seen = done * config["batch_size"] * config["max_length"]
     start = f", continued from {run['start']}" if run.get("start") else ""
     return (
-        f"{done:,} of {config['steps']:,} steps{start}; {seen / 1e6:,.1f} million tokens read, "
+        f"{done:,} of {config['max_steps']:,} steps{start}; {seen / 1e6:,.1f} million tokens read, "
         f"{seen / max(1, run['tokens']):.1f} times the {run['tokens'] / 1e6:,.1f} million of the data."
     )
 

@@ -34,7 +34,7 @@ from .optimization import StepEngine
 from .report import write_report
 from .rtd import JointNetworks, JointStep, MLMStep, ReplacedTokenDetector, TwoPhaseStep, add
 from .settings import PretrainConfig
-from .state import CheckpointStore
+from .state import checkpoints_of
 from .verdict import DivergedError, Verdict, broken_weights, word_frequency_loss
 
 log = logging.getLogger(__name__)
@@ -87,15 +87,15 @@ def pretrain(
             prepare()
     shards = TokenShards(data, verify=accelerator.is_local_main_process)
     tokenizer = DebertaV3Tokenizer.from_pretrained(data / "tokenizer")
-    store = CheckpointStore(out / "checkpoints", keep=config.loop.keep_checkpoints)
+    store = checkpoints_of(out, keep=config.loop.save_total_limit)
     networks = build_networks(config, len(tokenizer), start)
     _check_vocabulary(networks, tokenizer, start)
     if accelerator.is_main_process:
-        if config.warmup != config.optimizer.warmup_steps:
+        if config.optimizer.warmup_steps >= config.loop.max_steps:
             log.warning(
                 "warmup_steps=%d would last the whole run of %d steps: shortened to %d",
                 config.optimizer.warmup_steps,
-                config.loop.steps,
+                config.loop.max_steps,
                 config.warmup,
             )
         log.info("processes: %d; mixed precision: %s", accelerator.num_processes, accelerator.mixed_precision)
@@ -108,8 +108,8 @@ def pretrain(
     heldout_shards = TokenShards(data, "heldout", verify=False)
     contents = run_contents(shards, heldout_shards, start, tokenizer=data / "tokenizer")
     share = Share(
-        global_batch=config.data.global_batch,
-        micro_batch=config.data.micro_batch,
+        batch_size=config.data.batch_size,
+        micro_batch_size=config.data.micro_batch_size,
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
     )
@@ -119,7 +119,7 @@ def pretrain(
             train,
             share,
             first_step=first_step,
-            last_step=config.loop.steps,
+            last_step=config.loop.max_steps,
             num_workers=config.data.loader_workers,
         )
 
@@ -219,7 +219,7 @@ def build_step(config: PretrainConfig, networks: Networks, accelerator: Accelera
         return StepEngine(
             model,
             optimizer,
-            total_steps=config.loop.steps,
+            total_steps=config.loop.max_steps,
             accelerator=accelerator,
             name=name,
             shard_layers=_layers(model) if is_spread else (),
@@ -279,8 +279,8 @@ def evaluate(
     mine = range(accelerator.process_index, number, accelerator.num_processes)
     most = len(range(0, number, accelerator.num_processes))
     sums: dict[str, torch.Tensor] = {}
-    for first in range(0, most, config.data.micro_batch):
-        indices = mine[first : first + config.data.micro_batch]
+    for first in range(0, most, config.data.micro_batch_size):
+        indices = mine[first : first + config.data.micro_batch_size]
         batch = MaskedBatch.from_numpy(heldout.batch(indices or [0]))
         figures = step.evaluate(batch.to(accelerator.device))
         add(sums, {k: v.double() if indices else torch.zeros_like(v).double() for k, v in figures.items()})
@@ -298,11 +298,11 @@ def _cosines(networks: Networks) -> dict[str, float]:
 
 def _flops_per_token(config: PretrainConfig, networks: Networks) -> float:
     generator = masked_lm_flops(
-        networks.generator.config.to_dict(), length=config.data.length, mask_prob=config.masking.mask_prob
+        networks.generator.config.to_dict(), length=config.data.max_length, mask_prob=config.masking.mask_prob
     )
     if networks.discriminator is None:
         return generator
-    return generator + detection_flops(networks.discriminator.config.to_dict(), length=config.data.length)
+    return generator + detection_flops(networks.discriminator.config.to_dict(), length=config.data.max_length)
 
 
 def _peak_rate(accelerator: Accelerator) -> float:
@@ -314,7 +314,7 @@ def _peak_rate(accelerator: Accelerator) -> float:
 
 def _open_data(config: PretrainConfig, shards: TokenShards, tokenizer: DebertaV3Tokenizer) -> PretrainingData:
     windows = open_windows(
-        shards, packing=config.data.packing, length=config.data.length, special=special_ids(tokenizer)
+        shards, packing=config.data.packing, length=config.data.max_length, special=special_ids(tokenizer)
     )
     return PretrainingData(windows, vocabulary_of(tokenizer), config.masking_config(), seed=config.seed)
 
@@ -323,13 +323,13 @@ def _open_heldout(
     config: PretrainConfig, data: Path, tokenizer: DebertaV3Tokenizer, *, verify: bool
 ) -> PretrainingData | None:
     shards = TokenShards(data, "heldout", verify=verify)
-    if shards.num_tokens < config.data.length:
+    if shards.num_tokens < config.data.max_length:
         log.warning(
-            "%s holds no held-out window of %d tokens: nothing to validate on", data, config.data.length
+            "%s holds no held-out window of %d tokens: nothing to validate on", data, config.data.max_length
         )
         return None
     windows = open_windows(
-        shards, packing=config.data.packing, length=config.data.length, special=special_ids(tokenizer)
+        shards, packing=config.data.packing, length=config.data.max_length, special=special_ids(tokenizer)
     )
     return PretrainingData(
         windows, vocabulary_of(tokenizer), config.masking_config(), seed=config.seed, shuffled=False
@@ -337,9 +337,9 @@ def _open_heldout(
 
 
 def _check_batch(config: PretrainConfig, num_processes: int) -> None:
-    if config.data.global_batch % num_processes:
+    if config.data.batch_size % num_processes:
         raise UserError(
-            f"global_batch ({config.data.global_batch}) must be a multiple of the {num_processes} processes"
+            f"batch_size ({config.data.batch_size}) must be a multiple of the {num_processes} processes"
         )
 
 

@@ -3,13 +3,14 @@
 How settings are read is in :mod:`debertav3.runs.settings`.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from ..data.masking import MaskingConfig, Strategy
 from ..errors import UserError
 from ..runs.settings import Settings
-from ..runs.values import Count, CountOrZero, NotNegative, Positive, Range, Share, Short
+from ..runs.values import Count, CountOrZero, Former, NotNegative, Positive, Range, Share, Short
 from ..sizes import raw_config
 
 Objective = Literal["rtd", "mlm"]
@@ -45,14 +46,14 @@ class DataConfig(Settings):
 
     HEADING: ClassVar[str] = "windows and batches"
 
-    global_batch: Count = 8192
+    batch_size: Annotated[Count, Former("global_batch")] = 8192
     """Windows of one optimiser step, over all processes and micro-batches."""
-    micro_batch: Count = 32
+    micro_batch_size: Annotated[Count, Former("micro_batch")] = 32
     """Windows of one forward pass; lower it to save memory."""
-    length: Count = 512
+    max_length: Annotated[Count, Former("length")] = 512
     """Tokens of a window."""
     packing: Literal["documents", "stream"] = "documents"
-    """Segments with block masks, or one stream cut every length - 2 tokens (official)."""
+    """Segments with block masks, or one stream cut every max_length - 2 tokens (official)."""
     loader_workers: CountOrZero = 0
     """Processes that make batches, for each training process."""
     validation_windows: CountOrZero = 256
@@ -84,17 +85,17 @@ class OptimizerConfig(Settings):
 
     learning_rate: Positive = 6e-4
     """Highest learning rate."""
-    warmup_steps: CountOrZero = 10_000
-    """Steps of linear warm-up; as long as the run or longer, it is shortened to a tenth, with a warning."""
-    beta1: Share = 0.9
+    warmup_steps: NotNegative = 10_000
+    """Optimiser steps of linear warm-up; below 1 a share of all steps."""
+    adam_beta1: Annotated[Share, Former("beta1")] = 0.9
     """Decay of the first moment."""
-    beta2: Share = 0.98
+    adam_beta2: Annotated[Share, Former("beta2")] = 0.98
     """Decay of the second moment."""
-    epsilon: Positive = 1e-6
+    adam_epsilon: Annotated[Positive, Former("epsilon")] = 1e-6
     """Added to the denominator of the update."""
     weight_decay: NotNegative = 0.01
     """Not for biases and LayerNorms; delta of GDES decays, as officially."""
-    max_gradient_norm: NotNegative = 1.0
+    max_grad_norm: Annotated[NotNegative, Former("max_gradient_norm")] = 1.0
     """Global norm at which gradients are clipped; 0 turns it off."""
 
 
@@ -104,15 +105,15 @@ class LoopConfig(Settings):
 
     HEADING: ClassVar[str] = "steps"
 
-    steps: Count = 500_000
+    max_steps: Annotated[Count, Former("steps")] = 500_000
     """Optimiser steps of the run."""
     log_every_steps: Count = 20
     """Steps between two log lines."""
-    validate_every_steps: Count = 500
+    eval_every_steps: Annotated[Count, Former("validate_every_steps")] = 500
     """Steps between two validations."""
     save_every_steps: Count = 500
     """Steps between two checkpoints."""
-    keep_checkpoints: Count = 2
+    save_total_limit: Annotated[Count, Former("keep_checkpoints")] = 2
     """How many of the newest checkpoints are kept."""
     max_skipped_steps: Count = 10
     """Steps with gradients that are not finite, in a row, after which the run stops."""
@@ -181,8 +182,10 @@ class PretrainConfig(Settings):
     @property
     def warmup(self) -> int:
         """Steps of the warm-up: a tenth of the run where ``warmup_steps`` would leave none after it."""
-        warmup, steps = self.optimizer.warmup_steps, self.loop.steps
-        return warmup if warmup < steps else steps // 10
+        warmup, steps = self.optimizer.warmup_steps, self.loop.max_steps
+        if warmup >= steps:
+            return steps // 10
+        return int(warmup) if warmup >= 1 else math.ceil(warmup * steps)  # as transformers' Trainer
 
     def optimizer_config(self, *, is_discriminator: bool = False) -> OptimizerConfig:
         """The optimizer of the generator (or the only one), or of the discriminator."""
@@ -203,17 +206,17 @@ class PretrainConfig(Settings):
 
 _MAY_CHANGE = frozenset(
     {
-        "micro_batch",
+        "micro_batch_size",
         "precision",
         "compile",
         "gradient_checkpointing",
         "shard_weights",
         "loader_workers",
         "log_every_steps",
-        "validate_every_steps",
+        "eval_every_steps",
         "validation_windows",
         "save_every_steps",
-        "keep_checkpoints",
+        "save_total_limit",
         "max_skipped_steps",
         "exchange_timeout_seconds",
     }
@@ -224,21 +227,21 @@ _RECIPES: dict[str, dict[str, Any]] = {
     "xsmall": {},
     "small": {},
     "base": {},
-    "large": {"learning_rate": 3e-4, "gradient_checkpointing": True, "micro_batch": 16},
+    "large": {"learning_rate": 3e-4, "gradient_checkpointing": True, "micro_batch_size": 16},
     "mdeberta-base": {},
     # Ours, for two processor cores and a few hours; a model this small needs no dropout and a high rate.
     "nano": {
-        "steps": 20_000,
-        "global_batch": 32,
-        "micro_batch": 32,
-        "length": 128,
+        "max_steps": 20_000,
+        "batch_size": 32,
+        "micro_batch_size": 32,
+        "max_length": 128,
         "packing": "stream",
         "masking": "unbiased",
         "learning_rate": 1e-3,
         "warmup_steps": 400,
         "dropout": 0.0,
         "save_every_steps": 200,
-        "validate_every_steps": 500,
+        "eval_every_steps": 500,
     },
 }
 

@@ -5,7 +5,8 @@ A settings class is a frozen dataclass that derives from `Settings`. A field say
 are derived from these. A field whose type is itself a settings class is a group.
 
 Every setting has a full name, ``optimizer.learning_rate``, and a short one, ``learning_rate``, which is
-unique in its class. Both may be used wherever settings are read; ``to_dict`` writes the short ones.
+unique in its class. Both may be used wherever settings are read; ``to_dict`` writes the short ones. Names of
+earlier versions (`Former`) are read, too, so that old files and commands still work.
 """
 
 import ast
@@ -26,7 +27,7 @@ import yaml
 
 from ..errors import UserError
 from .assignments import read_assigned
-from .values import READERS, Range, Setting, Short
+from .values import READERS, Former, Range, Setting, Short
 
 Kind = TypeVar("Kind", bound="Settings")
 Result = TypeVar("Result")
@@ -142,8 +143,21 @@ def all_settings(cls: type[Settings]) -> tuple[Setting, ...]:
 
 @_once
 def settings_of(cls: type[Settings]) -> dict[str, Setting]:
-    """Every setting by its full and by its short name."""
-    return {name: setting for setting in all_settings(cls) for name in (setting.path, setting.short)}
+    """Every setting by its full and by its short name, and by those of earlier versions."""
+    found = {name: setting for setting in all_settings(cls) for name in (setting.path, setting.short)}
+    for setting in all_settings(cls):
+        group = setting.path.rpartition(".")[0]
+        for name in setting.former:
+            for one in {name, f"{group}.{name}" if group else name}:
+                if found.setdefault(one, setting) is not setting:
+                    raise TypeError(f"{cls.__name__} has a setting {one}, a former name of {setting.path}")
+    return found
+
+
+def current_names(cls: type[Settings], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by short name that an earlier version wrote, under the names of this one."""
+    known = settings_of(cls)
+    return {known[name].short if name in known else name: value for name, value in values.items()}
 
 
 @_once
@@ -190,6 +204,7 @@ def _setting(field: "dataclasses.Field[Any]", hint: Any, meaning: str) -> Settin
         kind=kind,
         optional=optional,
         choices=choices,
+        former=tuple(note.name for note in notes if isinstance(note, Former)),
         range=next((note for note in notes if isinstance(note, Range)), None),
         default=field.default,
         meaning=meaning,
@@ -234,7 +249,8 @@ def _nearest(cls: type[Settings], name: str) -> str:
     if name in groups_of(cls):
         members = [one.path for one in all_settings(cls) if one.path.startswith(f"{name}.")]
         return f" It is a group: {', '.join(members)}."
-    near = difflib.get_close_matches(name, settings_of(cls), n=1, cutoff=0.5)
+    names = [name for one in all_settings(cls) for name in (one.path, one.short)]
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if near:
         return f" Did you mean {near[0]!r}?"
     return f" Known: {', '.join(setting.short for setting in all_settings(cls))}."

@@ -54,6 +54,13 @@ class Short:
     name: str
 
 
+@dataclass(frozen=True)
+class Former:
+    """A name that a setting had in earlier versions: still read, never written or shown."""
+
+    name: str
+
+
 Positive = Annotated[float, Range(above=0)]
 NotNegative = Annotated[float, Range(min=0)]
 Share = Annotated[float, Range(min=0, below=1)]
@@ -69,6 +76,8 @@ class Setting:
     """``optimizer.learning_rate``."""
     short: str
     """``learning_rate``."""
+    former: tuple[str, ...]
+    """Earlier names, without group."""
     kind: type
     """bool, int, float, str or tuple (of texts)."""
     optional: bool

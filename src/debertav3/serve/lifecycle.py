@@ -54,48 +54,45 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def run(
-    app: FastAPI, bound: socket.socket, *, limits: Limits, on_ready: Callable[[], None] = lambda: None
-) -> None:
-    """Serve until a signal asks to stop.
+class Server(uvicorn.Server):
+    """Serves until a signal asks to stop, and ends once accepted requests are answered.
+
+    ``Server(...).run(sockets=[bind(host, port)])`` serves.
 
     Args:
         app: what `create_app` made.
-        bound: what `bind` gave.
         limits: of connections and slow clients.
         on_ready: called when requests are answered.
     """
-    config = uvicorn.Config(
-        app,
-        http=_timed(_protocol(), limits.header_seconds),
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        limit_concurrency=limits.connections,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=int(DRAIN_SECONDS),
-    )
-    _Server(config, app.state.service, on_ready).run(sockets=[bound])
 
-
-class _Server(uvicorn.Server):
-    """Ends once accepted requests are answered."""
-
-    def __init__(self, config: uvicorn.Config, service: Service, on_ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self.service = service
+    def __init__(self, app: FastAPI, *, limits: Limits, on_ready: Callable[[], None] = lambda: None) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=_timed(_protocol(), limits.header_seconds),
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                limit_concurrency=limits.connections,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=int(DRAIN_SECONDS),
+            )
+        )
+        self.service: Service = app.state.service
         self.on_ready = on_ready
         self._stop_at: float | None = None
         self._quiet_ticks = 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start listening, once models are warm."""
         await super().startup(sockets)
         self.on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop; the second time, or before the server is ready, end at once."""
         if self._stop_at is not None or not self.started:
             self.force_exit = self.should_exit = True
             return
@@ -103,6 +100,7 @@ class _Server(uvicorn.Server):
         self.service.is_stopping = True
 
     async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: whether to end."""
         if self._stop_at is not None:
             self._quiet_ticks = 0 if self.service.num_active else self._quiet_ticks + 1
             if self._quiet_ticks >= _QUIET_TICKS or time.monotonic() > self._stop_at:

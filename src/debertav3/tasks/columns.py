@@ -1,14 +1,13 @@
 """Which columns of a file are read: what the user says, else those of the training, else the usual ones."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import UserError
+from ..files.model_folder import ModelFolder
 from .labels import CUSTOM_LABEL_NAMES, LABEL_COLUMNS, label_text
 from .read_options import Said
 from .rows import Row, checked_text, is_missing, lacks, structured
@@ -17,7 +16,6 @@ logger = logging.getLogger(__name__)
 
 RUN = "run.json"
 _CUSTOM = "custom"
-_MAX_BYTES = 64 << 20
 
 PAIR_COLUMNS = (
     ("premise", "hypothesis"),
@@ -282,17 +280,13 @@ class Trained(NamedTuple):
         return {"config": {"task": self.task}, "columns": columns}
 
 
-def read_trained(model: str | Path) -> Trained:
-    """What `debertav3 finetune` left in a folder; nothing for a folder of other origin or a Hub name."""
-    path = Path(model) / RUN
+def read_trained(folder: ModelFolder) -> Trained:
+    """What `debertav3 finetune` left in a folder; nothing for a folder of other origin."""
     try:
-        if not path.is_file() or path.stat().st_size > _MAX_BYTES:
-            return Trained()
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        logger.warning("%s cannot be read (%s): it does not say which columns to read", path, error)
+        content = folder.json(RUN) if folder.has(RUN) else {}
+    except UserError as error:
+        logger.warning("%s. So it does not say which columns to read", str(error).rstrip("."))
         return Trained()
-    content = content if isinstance(content, dict) else {}
     config, columns = (
         part if isinstance(part, dict) else {} for part in (content.get("config"), content.get("columns"))
     )

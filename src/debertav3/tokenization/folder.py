@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..files import write_bytes, write_text
-from ..model_folder import member
+from ..files.model_folder import ModelFolder, json_object
 from .settings import (
     COMPAT_KEY,
     INPUT_NAMES,
@@ -33,7 +33,6 @@ JSON_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
 ADDED_FILE = "added_tokens.json"
 MAP_FILE = "special_tokens_map.json"
-HUB_FILES = [MODEL_FILE, JSON_FILE, CONFIG_FILE, ADDED_FILE, MAP_FILE, "config.json"]
 
 MAX_BYTES = 256 << 20
 """Far beyond any real tokenizer file: mDeBERTa's largest has 16 MiB."""
@@ -43,8 +42,7 @@ MAX_BYTES = 256 << 20
 class TokenizerFiles:
     """What a folder says about its tokenizer."""
 
-    place: str
-    """Folder, for messages."""
+    folder: ModelFolder
     model: bytes | None
     """``spm.model``."""
     tokenizer_json: Mapping[str, Any] | None
@@ -59,34 +57,40 @@ class TokenizerFiles:
     """``max_position_embeddings`` of the checkpoint's ``config.json``."""
 
     @property
+    def place(self) -> str:
+        """The folder, for messages."""
+        return str(self.folder)
+
+    @property
     def model_max_length(self) -> int | None:
         """Longest row in tokens: the tokenizer's own limit, else the model's, else None."""
         return self.settings.model_max_length or self.max_positions
 
 
-def read_folder(folder: Path) -> TokenizerFiles:
-    """Read the tokenizer files of a local folder.
+def read_folder(folder: ModelFolder) -> TokenizerFiles:
+    """Read the tokenizer files of a folder.
 
     Raises:
-        UserError: if the folder is missing, has no tokenizer, or has one in a form that cannot be read.
+        UserError: if it has no tokenizer, or has one in a form that cannot be read.
     """
-    if not folder.is_dir():
-        raise UserError(f"no such folder: {folder}. Give a checkpoint folder or a Hub name.")
-    model_path = member(folder, MODEL_FILE)
+    model_path = folder.file(MODEL_FILE)
     model = _read_bytes(model_path) if model_path.is_file() else None
-    tokenizer_json = _read_json(folder, JSON_FILE) if (folder / JSON_FILE).is_file() else None
+    tokenizer_json = json_object(folder.file(JSON_FILE)) if folder.has(JSON_FILE) else None  # large: not kept
     if model is None and tokenizer_json is None:
         raise UserError(
             f"no tokenizer in {folder}: need {MODEL_FILE} or {JSON_FILE}. "
             "Copy it from the checkpoint that the weights came from."
         )
     config = _read_json(folder, CONFIG_FILE)
-    settings = read_settings(config, _read_json(folder, MAP_FILE), place=str(folder))
+    try:
+        settings = read_settings(config, _read_json(folder, MAP_FILE))
+    except UserError as error:
+        raise UserError(f"{folder}/{CONFIG_FILE}: {error}") from error
     added, matching = _added_tokens(folder, tokenizer_json, config, settings)
     model_config = _read_json(folder, "config.json")
     positions = model_config.get("max_position_embeddings")
     return TokenizerFiles(
-        place=str(folder),
+        folder=folder,
         model=model,
         tokenizer_json=tokenizer_json,
         settings=settings,
@@ -97,7 +101,7 @@ def read_folder(folder: Path) -> TokenizerFiles:
 
 
 def _added_tokens(
-    folder: Path,
+    folder: ModelFolder,
     tokenizer_json: Mapping[str, Any] | None,
     config: Mapping[str, Any],
     settings: TokenizerSettings,
@@ -148,7 +152,7 @@ def _added_tokens(
     return added, matching
 
 
-def _list_of(folder: Path, tokenizer_json: Mapping[str, Any] | None) -> list[Any]:
+def _list_of(folder: ModelFolder, tokenizer_json: Mapping[str, Any] | None) -> list[Any]:
     tokens = (tokenizer_json or {}).get("added_tokens") or []
     if not isinstance(tokens, list):
         raise UserError(f"{folder}/{JSON_FILE}: added_tokens is {tokens!r}; need a list of tokens.")
@@ -209,16 +213,5 @@ def _read_bytes(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _read_json(folder: Path, name: str) -> dict[str, Any]:
-    path = member(folder, name)
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(_read_bytes(path).decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # broken UTF-8 or broken JSON
-        raise UserError(f"{path} is not JSON ({error}). Fetch the file again.") from error
-    if not isinstance(content, dict):
-        raise UserError(
-            f"{path} holds a JSON {type(content).__name__}, need an object. Fetch the file again."
-        )
-    return content
+def _read_json(folder: ModelFolder, name: str) -> Mapping[str, Any]:
+    return folder.json(name) if folder.has(name) else {}

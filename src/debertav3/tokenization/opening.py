@@ -44,11 +44,11 @@ def open_engine(files: TokenizerFiles, *, compat: Compat, num_threads: int) -> t
         vocabulary = model.scored_pieces()
     else:
         content = _unigram_content(files)
-        vocabulary = _vocabulary(content, files.place)
+        vocabulary = _vocabulary(files)
         specials = _specials(files, [piece for piece, _ in vocabulary])
         if compat == "exact":
             _check_text_settings(content, files)
-            return TokenizersEngine(_open_json(content, vocabulary, specials, files.place)), specials
+            return TokenizersEngine(_open_json(files, vocabulary, specials)), specials
     return TokenizersEngine(for_text(transformers5_tokenizer(vocabulary, specials, text), specials)), specials
 
 
@@ -85,7 +85,7 @@ def _check_vocabularies(files: TokenizerFiles, pieces: list[str]) -> None:
     """Refuse a ``tokenizer.json`` beside the model that holds another vocabulary."""
     if files.tokenizer_json is None:
         return
-    theirs = [piece for piece, _ in _vocabulary(_unigram_content(files), files.place)]
+    theirs = [piece for piece, _ in _vocabulary(files)]
     if theirs != pieces:
         differing = next(
             (number for number, (a, b) in enumerate(zip(theirs, pieces, strict=False)) if a != b),
@@ -110,11 +110,13 @@ def _unigram_content(files: TokenizerFiles) -> Mapping[str, Any]:
     return content
 
 
-def _vocabulary(content: Mapping[str, Any], place: str) -> list[tuple[str, float]]:
+def _vocabulary(files: TokenizerFiles) -> list[tuple[str, float]]:
     try:
-        return [(str(piece), float(score)) for piece, score in content["model"]["vocab"]]
+        return [(str(piece), float(score)) for piece, score in _unigram_content(files)["model"]["vocab"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{place}/{JSON_FILE} has no readable vocabulary. Fetch the file again.") from error
+        raise UserError(
+            f"{files.place}/{JSON_FILE} has no readable vocabulary. Fetch the file again."
+        ) from error
 
 
 def _check_text_settings(content: Mapping[str, Any], files: TokenizerFiles) -> None:
@@ -137,11 +139,9 @@ def _check_text_settings(content: Mapping[str, Any], files: TokenizerFiles) -> N
             )
 
 
-def _open_json(
-    content: Mapping[str, Any], vocabulary: Pieces, specials: SpecialTokens, place: str
-) -> tokenizers.Tokenizer:
+def _open_json(files: TokenizerFiles, vocabulary: Pieces, specials: SpecialTokens) -> tokenizers.Tokenizer:
     """The tokenizer of a ``tokenizer.json``, without the padding and truncation that it was saved with."""
-    roles = set(specials.names.values())
+    content, roles = _unigram_content(files), set(specials.names.values())
     complete = {
         **content,
         "model": {**content["model"], "vocab": without_specials(vocabulary, specials)},
@@ -156,30 +156,33 @@ def _open_json(
     try:
         tokenizer = tokenizers.Tokenizer.from_str(json.dumps(complete))
     except Exception as error:  # the library raises nothing narrower
-        raise UserError(f"{place}/{JSON_FILE} cannot be read ({error}). Fetch the file again.") from error
+        message = f"{files.place}/{JSON_FILE} cannot be read ({error}). Fetch the file again."
+        raise UserError(message) from error
     check_numbers(tokenizer, specials)
-    _check_template(tokenizer, specials, place)
+    _check_template(tokenizer, specials, files)
     return tokenizer
 
 
 def _specials(files: TokenizerFiles, pieces: list[str]) -> SpecialTokens:
-    return SpecialTokens.resolve(
-        pieces=pieces,
-        names=files.settings.names,
-        added=files.added,
-        place=files.place,
-        matching=files.matching,
-        unnumbered=files.settings.unnumbered,
-    )
+    try:
+        return SpecialTokens.resolve(
+            pieces=pieces,
+            names=files.settings.names,
+            added=files.added,
+            matching=files.matching,
+            unnumbered=files.settings.unnumbered,
+        )
+    except UserError as error:
+        raise UserError(f"{files.place}: {error}") from error
 
 
-def _check_template(tokenizer: tokenizers.Tokenizer, specials: SpecialTokens, place: str) -> None:
+def _check_template(tokenizer: tokenizers.Tokenizer, specials: SpecialTokens, files: TokenizerFiles) -> None:
     """Refuse a file that puts other special tokens around texts than DeBERTa's."""
     cls_id, sep_id = specials.ids["cls_token"], specials.ids["sep_token"]
     plain = tokenizer.encode("a", add_special_tokens=False).ids
     got, need = tokenizer.encode("a", "a").ids, [cls_id, *plain, sep_id, *plain, sep_id]
     if got != need:
         raise UserError(
-            f"{place}/{JSON_FILE} encodes a pair as {got}, need [CLS] a [SEP] b [SEP] = {need}. "
+            f"{files.place}/{JSON_FILE} encodes a pair as {got}, need [CLS] a [SEP] b [SEP] = {need}. "
             "For other templates use transformers.AutoTokenizer."
         )

@@ -90,29 +90,19 @@ class TokenizerSettings:
         raise UserError(f"compat={mode!r} is unknown: use 'exact' or 'hf5' (the ids of transformers 5).")
 
 
-def read_settings(
-    config: Mapping[str, Any], special_tokens_map: Mapping[str, Any], *, place: str
-) -> TokenizerSettings:
+def read_settings(config: Mapping[str, Any], special_tokens_map: Mapping[str, Any]) -> TokenizerSettings:
     """Check ``tokenizer_config.json``.
 
     Args:
         config: its content; empty where there is none.
         special_tokens_map: of ``special_tokens_map.json``. As transformers does, it is read only where
             ``config`` has no ``added_tokens_decoder``, and then comes first.
-        place: the folder, for messages.
 
     Raises:
         UserError: if a field has a value of the wrong kind, or asks for ids that this package does not make.
     """
     if "added_tokens_decoder" not in config:
         config = {**config, **special_tokens_map}
-    try:
-        return _read(config)
-    except UserError as error:
-        raise UserError(f"{place}/tokenizer_config.json: {error}") from error
-
-
-def _read(config: Mapping[str, Any]) -> TokenizerSettings:
     _refuse_other_tokenizers(config)
     names = {role: token_text(config.get(role) or default, role) for role, default in ROLES.items()}
     return TokenizerSettings(

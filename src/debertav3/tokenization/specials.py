@@ -62,7 +62,6 @@ class SpecialTokens:
         pieces: list[str],
         names: Mapping[str, str],
         added: Mapping[str, int],
-        place: str,
         matching: Mapping[str, Matching] | None = None,
         unnumbered: tuple[str, ...] = (),
     ) -> "SpecialTokens":
@@ -75,7 +74,6 @@ class SpecialTokens:
             pieces: of the model, by id.
             names: string of each role.
             added: id of every token that a file lists beside the pieces.
-            place: the folder, for messages.
             matching: how the added tokens are found in text.
             unnumbered: tokens that a file names without an id, in order.
 
@@ -84,14 +82,14 @@ class SpecialTokens:
         """
         wanted = {*names.values(), *added, *unnumbered}
         known = {piece: number for number, piece in enumerate(pieces) if piece in wanted}
-        _check_ids(added, known, pieces, place)
+        _check_ids(added, known, pieces)
         known |= added
         for token in (*unnumbered, names["mask_token"]):
             known.setdefault(token, max(len(pieces), max(known.values(), default=-1) + 1))
         missing = [name for name in names.values() if name not in known]
         if missing:
             raise UserError(
-                f"{place} has no id for {', '.join(missing)}: not in the model's {len(pieces)} pieces nor "
+                f"no id for {', '.join(missing)}: not in the model's {len(pieces)} pieces nor "
                 "among the added tokens. Give a folder with a DeBERTa vocabulary, or name its tokens in "
                 "tokenizer_config.json."
             )
@@ -133,31 +131,31 @@ class SpecialTokens:
         return tokens
 
 
-def _check_ids(added: Mapping[str, int], known: Mapping[str, int], pieces: list[str], place: str) -> None:
+def _check_ids(added: Mapping[str, int], known: Mapping[str, int], pieces: list[str]) -> None:
     """Refuse ids that contradict the model's pieces or each other, or that are too high to be meant."""
     by_id: dict[int, str] = {}
     for token, number in added.items():
         if number < 0:
-            raise UserError(f"{place} gives {token!r} the id {number}. Ids count from 0.")
+            raise UserError(f"{token!r} has the id {number}. Ids count from 0.")
         if number < len(pieces) and pieces[number] != token:
             raise UserError(
-                f"{place} gives {token!r} the id {number}, which is {pieces[number]!r} in its vocabulary: "
+                f"{token!r} has the id {number}, which is {pieces[number]!r} in its vocabulary: "
                 "its files are of two tokenizers. Copy all of them from one checkpoint."
             )
         if token in known and known[token] != number:
             raise UserError(
-                f"{place} gives {token!r} the ids {number} and {known[token]}: its files are of two "
+                f"{token!r} has the ids {number} and {known[token]}: its files are of two "
                 "tokenizers. Copy all of them from one checkpoint."
             )
         if by_id.setdefault(number, token) != token:
             raise UserError(
-                f"{place} gives {by_id[number]!r} and {token!r} the same id, {number}. "
+                f"{by_id[number]!r} and {token!r} have the same id, {number}. "
                 "Copy the tokenizer's files from the checkpoint again."
             )
     highest = max(added.values(), default=0)
     if highest >= len(pieces) + len(added) + MAX_GAP:
         raise UserError(
-            f"{place} gives {max(added, key=lambda token: added[token])!r} the id {highest:,}, beside "
+            f"{max(added, key=lambda token: added[token])!r} has the id {highest:,}, beside "
             f"{len(pieces):,} pieces: no model has so many embeddings. "
             "Copy the tokenizer's files from the checkpoint again."
         )

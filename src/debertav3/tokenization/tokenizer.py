@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import tokenizers
 
 from ..errors import UserError
-from ..model_folder import locate
+from ..files.model_folder import TOKENIZER, ModelFolder
 from .alignment import Span
 from .assembly import Encoded, Layout, Truncation, lay_out, truncation_strategy, windows
 from .encoding import Encoding, Origin
 from .engines import Engine, SentencePieceEngine, TokenizersEngine
-from .folder import HUB_FILES, read_folder, write_folder
+from .folder import read_folder, write_folder
 from .inputs import Texts, read_inputs
 from .opening import open_engine
 from .padding import Arrays, Padding, Side, as_list, pad_rows, padded_length, padding_strategy, to_arrays
@@ -84,7 +84,7 @@ class DebertaV3Tokenizer(StockNames):
     @classmethod
     def from_pretrained(
         cls,
-        folder_or_hub_name: str | Path,
+        folder_or_hub_name: str | Path | ModelFolder,
         *,
         compat: Compat | None = None,
         parse_special_tokens: bool = False,
@@ -95,7 +95,8 @@ class DebertaV3Tokenizer(StockNames):
         """Open the tokenizer of a checkpoint.
 
         Args:
-            folder_or_hub_name: a folder with ``spm.model`` (preferred) or ``tokenizer.json``, or a Hub name.
+            folder_or_hub_name: a folder with ``spm.model`` (preferred) or ``tokenizer.json``, or a Hub name;
+                also a folder that was found before.
             compat: ``"exact"`` follows the folder's files; ``"hf5"`` gives the ids of transformers 5, for
                 checkpoints that were fine-tuned with them. None takes what the folder was saved with, else
                 ``"exact"``.
@@ -107,10 +108,11 @@ class DebertaV3Tokenizer(StockNames):
         Raises:
             UserError: if there is no tokenizer, or it is not one of DeBERTa's kind.
         """
-        folder = locate(
-            folder_or_hub_name, only=HUB_FILES, revision=revision, local_files_only=local_files_only
-        )
-        files = read_folder(folder)
+        if not isinstance(folder_or_hub_name, ModelFolder):
+            folder_or_hub_name = ModelFolder.find(
+                folder_or_hub_name, only=TOKENIZER, revision=revision, local_files_only=local_files_only
+            )
+        files = read_folder(folder_or_hub_name)
         settings = files.settings
         mode = settings.resolve_compat(compat)
         engine, specials = open_engine(files, compat=mode, num_threads=num_threads)

@@ -105,7 +105,7 @@ def train_vocabulary(
     report = _measure(
         engine.processor, held_out or trained_on, lines_read=lines_read, lines_trained_on=len(trained_on)
     )
-    specials = SpecialTokens.resolve(pieces=engine.pieces, names=ROLES, added={}, place="the new model")
+    specials = SpecialTokens.resolve(pieces=engine.pieces, names=ROLES, added={})
     with replacing_folder(folder) as partial:
         write_folder(
             partial,

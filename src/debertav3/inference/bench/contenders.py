@@ -16,7 +16,7 @@ import torch
 import transformers
 
 from ... import __version__, models
-from ...checkpoint.configuration import read_config
+from ...checkpoint.folder import Checkpoint
 from ...checkpoint.opening import open_model
 from ...checkpoint.quiet import quiet_transformers
 from ...errors import UserError
@@ -71,28 +71,30 @@ def model_folder(model: str) -> Iterator[Path]:
 
 def ours(folder: Path, backend: str, *, name: str | None = None) -> Contender:
     """A folder with one of our backends."""
-    opened = open_backend(folder, task=None, how=BackendConfig(backend=backend, device="cpu"))
+    opened = open_backend(
+        Checkpoint.open(folder), task=None, how=BackendConfig(backend=backend, device="cpu")
+    )
     return _of_backend(name or f"debertav3 {backend}", opened)
 
 
 def our_exports(folder: Path) -> list[Contender]:
     """OpenVINO and ONNX Runtime, where installed, on the graphs that ``debertav3 export`` writes."""
-    raw = read_config(folder)
-    head = head_to_export(raw, task=None, place=str(folder))
+    checkpoint = Checkpoint.open(folder)
+    head = head_to_export(checkpoint.config, task=None, place=checkpoint.name)
     found = []
     for graph_format in FORMATS:
         if not is_installed(graph_format):
             logger.info("backend %s is left out: it is not installed", graph_format)
             continue
         with quiet_transformers(), tempfile.TemporaryDirectory() as temporary:
-            opened = _export(folder, Path(temporary), head, graph_format)
+            opened = _export(checkpoint, Path(temporary), head, graph_format)
         found.append(_of_backend(f"debertav3 {graph_format}", opened))
     return found
 
 
-def _export(folder: Path, target: Path, head: str, graph_format: str) -> Backend:
+def _export(checkpoint: Checkpoint, target: Path, head: str, graph_format: str) -> Backend:
     """Write a graph and compile it; the comparison of outputs is the bench's own."""
-    model = open_model(folder, head=models.class_of(head)).model
+    model = open_model(checkpoint, head=models.class_of(head)).model
     sample = random_batch(2, 70, head=head, config=model.config, is_ragged=True)
     write_graph(folded_copy(model), sample, target, format_=graph_format)
     config = json.dumps(complete_config(model.config))
@@ -101,7 +103,7 @@ def _export(folder: Path, target: Path, head: str, graph_format: str) -> Backend
         format=graph_format, head=head, weights="fp32", inputs=tuple(sample), version=__version__
     )
     (target / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-    return open_exported(read_exported(target))
+    return open_exported(read_exported(Checkpoint.open(target)))
 
 
 def _of_backend(name: str, opened: Backend) -> Contender:

@@ -3,7 +3,7 @@
 import logging
 import platform
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import transformers
 
-from ...checkpoint.configuration import read_config
+from ...checkpoint.folder import Checkpoint
 from ...errors import UserError
 from ...sizes import flops_per_token
 from .contenders import Contender, model_folder, our_exports, ours, stock, stock_exports, stock_model
@@ -90,7 +90,7 @@ def run_bench(config: BenchConfig, *, show: Callable[[Figure], None]) -> BenchRe
     torch.set_num_threads(config.threads)
     with ExitStack() as stack:
         folder = stack.enter_context(model_folder(config.model))
-        raw = read_config(folder)
+        raw = Checkpoint.open(folder).config
         contenders = _contenders(config, folder)
         report = BenchReport(
             machine=_machine(),
@@ -117,7 +117,7 @@ def _contenders(config: BenchConfig, folder: Path) -> list[Contender]:
 
 
 def _measure(
-    contenders: Sequence[Contender], shape: Shape, raw: dict[str, Any], *, rounds: int, rate: float
+    contenders: Sequence[Contender], shape: Shape, raw: Mapping[str, Any], *, rounds: int, rate: float
 ) -> list[Figure]:
     ids = np.random.default_rng(0).integers(4, raw["vocab_size"], size=shape)
     outputs = [contender.run(ids) for contender in contenders]

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from ...checkpoint.folder import Checkpoint
 from ...errors import UserError
 from ...heads import BY_NAME, ENCODER, MULTIPLE_CHOICE, SEQUENCE
 from ...tasks.columns import Columns, Trained, find_columns
 from ...tasks.metrics import ERRORS, METRICS
-from ...tokenization import DebertaV3Tokenizer
 from ..answerers import answer_chunk
 from ..backends import Backend, Batch, Logits
 from ..choose_backend import open_exported
-from ..exported import read_exported
+from ..exported import Exported, read_exported
 from ..labels import is_nli, label_names
 from ..predictor import Predictor
 from ..row_answers import FILE_TASKS, AnswerOptions
@@ -146,10 +146,10 @@ def pass_gate(
     Raises:
         UserError: if there are too few examples, or int8 does not pass and ``force`` is off.
     """
-    exported = read_exported(folder)
+    exported = read_exported(Checkpoint.open(folder))
     task = task or task_of(exported.manifest.head, exported.config)
     logger.info("int8: the model in float answers %s", examples.path)
-    before = measure(open_exported(exported), folder, task=task, examples=examples)
+    before = measure(exported, task=task, examples=examples)
     if before.num_examples < MIN_EXAMPLES:
         raise UserError(
             f"{examples.path} has {before.num_examples} rows; the gate of int8 needs at least "
@@ -174,7 +174,7 @@ def pass_gate(
                 batches=calibration,
                 kept=[names[name] for name in kept],
             )
-            after = measure(open_exported(read_exported(trial)), trial, task=task, examples=examples)
+            after = measure(read_exported(Checkpoint.open(trial)), task=task, examples=examples)
             attempts.append(compare(before, after, kept=kept))
             logger.info("int8, %d layers in float: %s", num_kept, attempts[-1].verdict)
             if attempts[-1].passed:
@@ -209,15 +209,15 @@ def task_of(head: str, config: Mapping[str, Any]) -> str:
     return BY_NAME[head].tasks[0]
 
 
-def measure(backend: Backend, folder: Path, *, task: str, examples: Calibration) -> Measured:
+def measure(exported: Exported, *, task: str, examples: Calibration) -> Measured:
     """Answer the examples with a graph and score the labelled ones."""
-    recorder = Recorder(backend)
+    recorder = Recorder(open_exported(exported))
     predictor = Predictor(
-        tokenizer=DebertaV3Tokenizer.from_pretrained(folder),
+        tokenizer=exported.checkpoint.tokenizer,
         backend=recorder,
         batch_tokens=_BATCH_TOKENS,
         show_progress=False,
-        place=str(folder),
+        checkpoint=exported.checkpoint,
     )
     answered = FILE_TASKS[task](predictor, examples.options(task))
     found = check_file(answered, examples.path)

@@ -3,24 +3,23 @@
 import json
 import logging
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ... import __version__
-from ...checkpoint.configuration import read_config
+from ...checkpoint.folder import Checkpoint
 from ...checkpoint.opening import open_model
 from ...checkpoint.saving import replacing_folder
-from ...contents import PROBABILITIES, content_sums
 from ...errors import UserError
 from ...files import write_json
+from ...files.model_content import PROBABILITIES, content_sums
 from ...heads import ENCODER, heads_in
-from ...model_folder import locate
 from ...models import class_of
 from ...models.base import complete_config
-from ...tasks.columns import RUN, Trained, read_trained
-from ...tokenization import DebertaV3Tokenizer
-from ..backends import head_for
+from ...tasks.columns import RUN, Trained
+from ..backends import Backend, head_for
 from ..choose_backend import open_exported
 from ..exported import (
     CHECKS,
@@ -28,7 +27,6 @@ from ..exported import (
     TORCH,
     Exported,
     Manifest,
-    is_exported,
     read_exported,
 )
 from .card import export_card
@@ -48,11 +46,11 @@ _SAMPLE = (2, 70)
 """Batch size and length of the traced batch, in tokens: neither 1 nor equal to any size of a model."""
 
 
-def export_model(path_or_name: str | Path, target: str | Path, config: ExportConfig) -> Exported:
+def export_model(checkpoint: str | Path | Checkpoint, target: str | Path, config: ExportConfig) -> Exported:
     """Export a checkpoint.
 
     Args:
-        path_or_name: a checkpoint folder or a Hub name.
+        checkpoint: a checkpoint, its folder, or a Hub name.
         target: the folder to write; an older export there is replaced.
         config: what to write.
 
@@ -64,25 +62,24 @@ def export_model(path_or_name: str | Path, target: str | Path, config: ExportCon
             int8 does not decide as before; then nothing is written.
     """
     target = Path(target)
-    if target.is_dir() and any(target.iterdir()) and not is_exported(target):
+    if target.is_dir() and any(target.iterdir()) and not (target / MANIFEST).is_file():
         raise UserError(f"{target} holds something else than an export. Choose another folder.")
-    source = locate(path_or_name)
-    sums = content_sums(source)  # first, so that a file that changes meanwhile is noticed
-    raw = read_config(source)
-    head = head_to_export(raw, task=config.task, place=str(path_or_name))
+    checkpoint = Checkpoint.open(checkpoint)
+    sums = checkpoint.fingerprint  # first, so that a file that changes meanwhile is noticed
+    head = head_to_export(checkpoint.config, task=config.task, place=checkpoint.name)
     if config.int8 and config.task is None:
-        task_of(head, raw)  # refuses at once what the gate could not judge
-    model = open_model(source, head=class_of(head)).model
+        task_of(head, checkpoint.config)  # refuses at once what the gate could not judge
+    model = open_model(checkpoint, head=class_of(head)).model
     if config.fp16:
         model = model.half().float()  # what the export's weights will be
-    tokenizer = DebertaV3Tokenizer.from_pretrained(source)
-    older = read_exported(target).manifest.files if is_exported(target) else ()
+    tokenizer = checkpoint.tokenizer
+    older = read_exported(Checkpoint.open(target)).manifest.files if (target / MANIFEST).is_file() else ()
     with replacing_folder(target, obsolete=older) as folder:
         settings = complete_config(model.config) | {"architectures": [type(model).__name__]}
         text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
         (folder / "config.json").write_text(text, encoding="utf-8")
-        if (source / PROBABILITIES).is_file():
-            shutil.copyfile(source / PROBABILITIES, folder / PROBABILITIES)
+        if checkpoint.folder.has(PROBABILITIES):
+            shutil.copyfile(checkpoint.folder.file(PROBABILITIES), folder / PROBABILITIES)
         size, length = _SAMPLE
         length = min(length, model.config.max_position_embeddings)
         sample = random_batch(size, length, head=head, config=model.config, is_ragged=True)
@@ -104,18 +101,17 @@ def export_model(path_or_name: str | Path, target: str | Path, config: ExportCon
             logger.info("converting to %s; a large model takes some minutes", config.format)
             folded = folded_copy(model, by_head=config.for_long_inputs)
             graph = write_graph(folded, sample, folder, format_=config.format)
-        trained = read_trained(source)
-        checks = _finish(folder, graph, model, folded, manifest, config, trained=trained)
+        checks = _finish(folder, graph, model, folded, manifest, config, trained=checkpoint.trained)
         (folder / CHECKS).write_text(json.dumps(checks, indent=2) + "\n", encoding="utf-8")
-        if trained.task is not None:  # which columns the model reads
-            write_json(folder / RUN, trained.record())
-        card = export_card(str(path_or_name), read_exported(folder), checks)
+        if checkpoint.trained.task is not None:  # which columns the model reads
+            write_json(folder / RUN, checkpoint.trained.record())
+        card = export_card(checkpoint.name, read_exported(Checkpoint.open(folder)), checks)
         (folder / "README.md").write_text(card, encoding="utf-8")
     logger.info("%s: %s", target, checks["summary"])
-    return read_exported(target)
+    return read_exported(Checkpoint.open(target))
 
 
-def head_to_export(raw: dict[str, Any], *, task: str | None, place: str) -> str:
+def head_to_export(raw: Mapping[str, Any], *, task: str | None, place: str) -> str:
     """Which head a checkpoint is exported with: see `head_for`; a bare encoder also goes.
 
     Raises:
@@ -138,7 +134,7 @@ def _finish(
 ) -> dict[str, Any]:
     """Verify the graph, then shrink it and check again; what the checks found."""
     logger.info("comparing what was written with the model")
-    found = verify(open_exported(read_exported(folder)), model, head=manifest.head, weights="fp32")
+    found = verify(_opened(folder), model, head=manifest.head, weights="fp32")
     checks: dict[str, Any] = {"verification": {"fp32": _described(found)}}
     report: GateReport | None = None
     if config.int8:
@@ -149,13 +145,18 @@ def _finish(
     if config.fp16:
         halve_weights(graph, format_=config.format)
         if report is None:
-            found = verify(open_exported(read_exported(folder)), model, head=manifest.head, weights="fp16")
+            found = verify(_opened(folder), model, head=manifest.head, weights="fp16")
             checks["verification"]["fp16"] = _described(found)
     weights = "int8" if config.int8 else "fp16" if config.fp16 else "fp32"
     stored = replace(manifest, weights=weights, files=content_sums(folder))
     (folder / MANIFEST).write_text(stored.to_json(), encoding="utf-8")
     checks["summary"] = _summary(found, report)
     return checks
+
+
+def _opened(folder: Path) -> Backend:
+    """What is written so far, as prediction will run it."""
+    return open_exported(read_exported(Checkpoint.open(folder)))
 
 
 def _described(found: Verification) -> dict[str, Any]:

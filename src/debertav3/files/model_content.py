@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .files import sha256_of_file
+from .content import sha256_of_file
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json")
 _GRAPHS = ("*.onnx", "*.onnx.data", "*.xml")
@@ -36,15 +36,22 @@ def content_files(folder: Path) -> list[Path]:
     return sorted({path for pattern in PATTERNS for path in folder.glob(pattern) if path.is_file()})
 
 
-def content_sums(folder: Path) -> dict[str, str]:
+def content_sums(folder: Path, *, known: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the SHA-256 sum of each of `content_files`, by name.
+
+    Args:
+        folder: of a model.
+        known: sums of files that were read whole: what counts is what was read.
 
     Raises:
         UserError: if a file cannot be read.
     """
-    files = content_files(folder)
+    names = [path.name for path in content_files(folder)]
+    sums = {name: total for name, total in (known or {}).items() if name in names}
+    files = [folder / name for name in names if name not in sums]
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:  # hashlib releases the lock
-        return dict(zip((path.name for path in files), pool.map(sha256_of_file, files), strict=True))
+        sums |= zip((path.name for path in files), pool.map(sha256_of_file, files), strict=True)
+    return dict(sorted(sums.items()))
 
 
 def model_content(name: str, *, parts: Iterable[str] = ()) -> dict[str, str] | None:

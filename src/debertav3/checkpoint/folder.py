@@ -1,0 +1,163 @@
+"""``Checkpoint``: a model's folder, opened once and passed down to everything that reads it.
+
+Each part is read when it is first asked for, and then kept. Torch is needed for the numbers of the weights
+alone, so light backends and ``debertav3 info`` open checkpoints without it.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..data.probabilities import Probabilities, read_probabilities
+from ..errors import UserError
+from ..files.model_content import content_sums
+from ..files.model_folder import EXPORT_MANIFEST, ModelFolder
+from ..heads import BY_NAME, heads_in
+from ..tasks.columns import Trained, read_trained
+from . import files, keys
+from .configuration import read_config
+from .weights import Weights
+
+if TYPE_CHECKING:
+    from ..tokenization import DebertaV3Tokenizer
+
+EXPORTS = ("openvino", "onnx")
+"""Folders inside a checkpoint's for exports of it, in the order in which ``auto`` prefers them."""
+
+
+class Checkpoint:
+    """A checkpoint or an exported folder, local or from the Hub.
+
+    Args:
+        folder: where its files are; `open` finds it.
+    """
+
+    def __init__(self, folder: ModelFolder) -> None:
+        self.folder = folder
+
+    @classmethod
+    def open(
+        cls,
+        path_or_name: "str | Path | Checkpoint",
+        *,
+        with_generator: bool = False,
+        revision: str | None = None,
+        local_files_only: bool = False,
+    ) -> "Checkpoint":
+        """Find a checkpoint; a Hub repository is downloaded. An opened one is returned as it is.
+
+        Args:
+            path_or_name: a folder, or a Hub name such as ``microsoft/deberta-v3-base``.
+            with_generator: whether to download a generator beside a discriminator too.
+            revision: branch, tag or commit on the Hub.
+            local_files_only: never ask the network.
+
+        Raises:
+            UserError: if there is no such folder, or the Hub has no such repository or cannot be reached.
+        """
+        if isinstance(path_or_name, Checkpoint):
+            return path_or_name
+        return cls(
+            ModelFolder.find(
+                path_or_name,
+                with_generator=with_generator,
+                revision=revision,
+                local_files_only=local_files_only,
+            )
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Checkpoint, (self.folder,)
+
+    def __repr__(self) -> str:
+        return f"Checkpoint({self.name!r})"
+
+    @property
+    def name(self) -> str:
+        """As the user gave it, for messages."""
+        return self.folder.name
+
+    @property
+    def path(self) -> Path:
+        """Its folder on this machine."""
+        return self.folder.path
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """What ``config.json`` says, checked: see `read_config`.
+
+        Where the file names no class that is known, ``architectures`` is what the tensors' names imply:
+        nothing for a bare encoder, and for pre-training checkpoints, which may hold two heads.
+
+        Raises:
+            UserError: as `read_config`.
+        """
+        config = read_config(self.folder)
+        if heads_in(config.get("architectures")):
+            return config
+        try:
+            files.find_weights(self.folder)
+        except UserError:
+            return config  # opening the weights reports what is wrong with them
+        head = keys.told_by_names(self.weights.stored)
+        return {**config, "architectures": [BY_NAME[head].class_name]} if head else config
+
+    @cached_property
+    def weights(self) -> Weights:
+        """Names and shapes of its tensors; their numbers on demand.
+
+        Raises:
+            UserError: as `Weights`.
+        """
+        return Weights(self.folder)
+
+    @cached_property
+    def tokenizer(self) -> "DebertaV3Tokenizer":
+        """Its tokenizer.
+
+        Raises:
+            UserError: if there is none, or it is not one of DeBERTa's kind.
+        """
+        from ..tokenization import DebertaV3Tokenizer
+
+        return DebertaV3Tokenizer.from_pretrained(self.folder)
+
+    @cached_property
+    def trained(self) -> Trained:
+        """What ``run.json`` says of the data that it was fine-tuned on."""
+        return read_trained(self.folder)
+
+    @cached_property
+    def probabilities(self) -> Probabilities:
+        """Temperature and thresholds that fine-tuning fitted.
+
+        Raises:
+            UserError: if the file is damaged.
+        """
+        return read_probabilities(self.folder)
+
+    @cached_property
+    def fingerprint(self) -> Mapping[str, str]:
+        """SHA-256 sums of the files that shape its answers, by name.
+
+        Raises:
+            UserError: if a file cannot be read.
+        """
+        return content_sums(self.path, known=self.folder.sums)
+
+    @property
+    def is_export(self) -> bool:
+        """Whether ``debertav3 export`` wrote the folder."""
+        return self.folder.has(EXPORT_MANIFEST)
+
+    @cached_property
+    def exports(self) -> "tuple[Checkpoint, ...]":
+        """Exports inside its folder, in the order of preference, of its present content or not.
+
+        None inside a copy from the Hub, which leaves out the graphs of folders inside.
+        """
+        if self.folder.is_from_hub:
+            return ()
+        inside = [Checkpoint(ModelFolder(self.path / name)) for name in EXPORTS]
+        return tuple(one for one in inside if one.is_export)

@@ -1,0 +1,127 @@
+"""Every script under benchmarks/ imports, and runs once with tiny sizes (make test-benchmarks)."""
+
+import gzip
+import importlib
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from debertav3.data.prepare import ExecutorConfig, PrepareConfig, prepare
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("*.py"))
+PARTS = {"side_by_side.py", "finetune_data.py"}
+"""Modules of other scripts, which have no command of their own."""
+LABELS = ("entailment", "neutral", "contradiction")
+TEXT = "a man is playing the guitar on stage while nobody reads an old book near the quiet river"
+WORDS = TEXT.split()
+
+
+class Tiny(NamedTuple):
+    """What the tiny runs read and where they write."""
+
+    data: Path
+    shards: Path
+    nano: Path
+    out: Path
+
+
+def rows(path: Path, count: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    texts = [" ".join(WORDS[(i * k) % len(WORDS)] for k in range(1, 9)) for i in range(1, count + 1)]
+    lines = [
+        {"premise": text, "hypothesis": texts[-i], "label": LABELS[i % 3], "group": str(i % 5), "text": text}
+        for i, text in enumerate(texts)
+    ]
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory, nano: Path) -> Tiny:
+    folder = tmp_path_factory.mktemp("benchmarks")
+    data = folder / "data"
+    for name in ("mnli_matched_dev", "snli_dev", "sick_train"):
+        rows(data / "nli" / f"{name}.jsonl.gz", 96)
+    rows(data / "corpus" / "stories.jsonl.gz", 96)
+    (data / "deberta-v3-tokenizer").symlink_to(nano)
+    (data / "rows.jsonl").write_bytes(gzip.decompress((data / "nli" / "sick_train.jsonl.gz").read_bytes()))
+    text = "\n\n".join(f"{TEXT} {' '.join(WORDS[i % 17 :])} {i}." for i in range(200))
+    (folder / "a.txt").write_text(text)
+    config = PrepareConfig(inputs=(str(folder / "a.txt"),), tokenizer=str(nano), heldout_share=0.1)
+    prepare(config, folder / "shards", ExecutorConfig())
+    return Tiny(data=data, shards=folder / "shards", nano=nano, out=folder / "out")
+
+
+FINETUNE = "--set epochs=1 --set max_steps=2 --set batch_size=4 --set max_length=16"
+RUNS = {
+    "auto_classes.py": ["--data {data} --threads 1 --rounds 1 --pairs 2"],
+    "cold_start.py": ["--rounds 1 --threads 1"],
+    "cpu_backends.py": ["--folder {out}/cpu --shapes 1x8 --rounds 1 --threads 1"],
+    "cross_validate.py": [
+        "nli --train {data}/rows.jsonl --group group --model {nano} --folds 2 --out {out}/folds " + FINETUNE
+    ],
+    "finetune_results.py": ["--data {data} --out {out}/results --model {nano} --dry-run"],
+    "linear_baseline.py": ["--train {data}/nli/sick_train.jsonl.gz --dev {data}/nli/snli_dev.jsonl.gz"],
+    "predict_memory.py": ["--rows 20 40 --formats jsonl"],
+    "prepare_memory.py": ["--data {data} --megabytes 1"],
+    "pretrain_speed.py": ["--data {shards} --length 16 --windows 2 --rounds 1 --threads 1"],
+    "real_pairs.py": [
+        "--data {data} --folder {out}/pairs --prepare",
+        "--data {data} --folder {out}/pairs --threads 1 --rounds 1 --pairs 4 "
+        "--stock-pairs 2 --stock-batches 1",
+    ],
+    "scale_tables.py": [""],
+    "sift_cost.py": [
+        "--data {data}/nli/sick_train.jsonl.gz --model {nano} --steps 1 --rounds 1 --max-length 16 "
+        "--precision fp32"
+    ],
+    "tokenizer_speed.py": ["--model {nano} --data {data} --rounds 1"],
+    "torch_backend.py": ["--threads 1 --rounds 1"],
+    "train_speed.py": [
+        "--data {data}/nli/mnli_matched_dev.jsonl.gz --tokenizer {nano} --threads 1 --batch 2 --steps 1 "
+        "--rounds 1"
+    ],
+    "two_versions.py": ["--before src --shapes 1x4 --rounds 1 --kinds packed 'packed int8' plain"],
+}
+"""For each script its commands."""
+
+
+def run(script: str, arguments: list[str], *, timeout: int = 300) -> str:
+    source = str(BENCHMARKS.parent / "src")
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / script), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        cwd=BENCHMARKS.parent,
+        env={**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_every_script_has_a_tiny_run() -> None:
+    assert RUNS.keys() | PARTS == set(SCRIPTS)
+
+
+def test_every_script_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    for script in SCRIPTS:
+        assert importlib.import_module(script.removesuffix(".py")).__doc__
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", sorted(RUNS))
+def test_a_tiny_run(script: str, tiny: Tiny) -> None:
+    """Each ends in its figures."""
+    printed = [run(script, shlex.split(command.format(**tiny._asdict()))) for command in RUNS[script]]
+    assert re.search(r"\d", printed[-1])

@@ -1,0 +1,204 @@
+"""Over a real socket: hang-ups free their work, slow clients are closed, and stopping drops nothing."""
+
+import json
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from debertav3 import Predictor, UserError
+from debertav3.cli import app as commands
+from debertav3.cli.serve import _named
+from debertav3.serve import Limits, create_app
+from debertav3.serve.lifecycle import Server, bind, is_loopback
+from serving import COST, opened
+from tiny_models import ModelFolders
+
+BODY = {"pairs": [["A man is asleep on a bench.", "Nobody is awake."]] * 60}
+
+
+class Running:
+    """A server in a thread, whose worker a test can hold."""
+
+    def __init__(self, predictor: Predictor, **limits: Any) -> None:
+        self.limits = Limits(**limits)
+        app = create_app({"m": predictor}, costs={"m": COST}, limits=self.limits)
+        self.service = app.state.service
+        self.gate = threading.Event()
+        self.gate.set()
+        self.batches = 0
+        model = self.service.models["m"]
+        compute = model.run
+
+        def held(encodings: Sequence[Any]) -> Any:
+            assert self.gate.wait(20)
+            self.batches += 1
+            return compute(encodings)
+
+        model.run = held
+        self.socket = bind("127.0.0.1", 0)
+        self.port = self.socket.getsockname()[1]
+        is_ready = threading.Event()
+        self.server = Server(app, limits=self.limits, on_ready=is_ready.set)
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]})
+        self.thread.start()
+        assert is_ready.wait(20)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def stop(self) -> None:
+        self.server.handle_exit(signal.SIGTERM, None)
+
+    def close(self) -> None:
+        self.gate.set()
+        if self.thread.is_alive():
+            self.stop()
+            self.thread.join(20)
+        assert not self.thread.is_alive()
+        self.client.close()
+
+
+@pytest.fixture(scope="module")
+def predictor(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    folders = ModelFolders(nano, tmp_path_factory)
+    labels = {0: "contradiction", 1: "neutral", 2: "entailment"}
+    return opened(folders("DebertaV2ForSequenceClassification", id2label=labels))
+
+
+@pytest.fixture
+def running(predictor: Predictor, request: pytest.FixtureRequest) -> Iterator[Running]:
+    started = Running(predictor, **getattr(request, "param", {}))
+    yield started
+    started.close()
+
+
+def until(condition: Any) -> None:
+    for _ in range(2000):
+        if condition():
+            return
+        time.sleep(0.005)
+    raise AssertionError("it did not happen within ten seconds")
+
+
+def request_bytes(body: Any) -> bytes:
+    content = json.dumps(body).encode()
+    head = f"POST /nli HTTP/1.1\r\nhost: x\r\ncontent-length: {len(content)}\r\n\r\n"
+    return head.encode() + content
+
+
+def test_clients_that_hang_up_free_their_work(running: Running) -> None:
+    running.gate.clear()
+    leaving = [running.connect() for _ in range(30)]
+    for connection in leaving:
+        connection.sendall(request_bytes(BODY))
+    batcher = running.service.batcher
+    until(lambda: batcher.num_waiting > 200)
+    for connection in leaving:
+        connection.close()
+    until(lambda: batcher.num_waiting == 0 and running.service.num_active == 0)
+    running.gate.set()
+    assert running.client.post("/nli", json=BODY).status_code == 200
+    until(lambda: batcher.waiting_tokens == 0)
+    metrics = running.client.get("/metrics").text
+    assert 'te_request_failure{err="disconnected"}' in metrics
+    assert running.batches <= 1 + 60  # the batch that was running, and those of the last request
+
+
+def test_sigterm_answers_what_was_accepted_and_refuses_the_rest(running: Running) -> None:
+    running.gate.clear()
+    accepted = [running.connect() for _ in range(5)]
+    for connection in accepted:
+        connection.sendall(request_bytes(BODY))
+    until(lambda: running.service.num_active == 5)
+    running.stop()
+    refused = running.client.post("/nli", json=BODY)
+    assert refused.status_code == 503 and refused.headers["connection"] == "close"
+    running.gate.set()
+    for connection in accepted:
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+        assert answer.startswith(b"HTTP/1.1 200") and answer.count(b'"label"') == 60
+        connection.close()
+    running.thread.join(20)
+    assert not running.thread.is_alive()
+    with pytest.raises(httpx.ConnectError):
+        running.client.get("/ready")
+
+
+@pytest.mark.parametrize("running", [{"header_seconds": 0.3, "body_seconds": 0.3}], indirect=True)
+def test_slow_clients_are_closed_and_others_unharmed(running: Running) -> None:
+    silent, slow_head, slow_body = (running.connect() for _ in range(3))
+    slow_head.sendall(b"POST /nli HTTP/1.1\r\nhost: ")
+    slow_body.sendall(b"POST /nli HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{")
+    kept = running.connect()
+    kept.sendall(request_bytes({"pairs": BODY["pairs"][:1]}))
+    assert kept.recv(65536).startswith(b"HTTP/1.1 200")
+    assert running.client.get("/ready").status_code == 200
+    assert silent.recv(100) == b"" and slow_head.recv(100) == b""
+    assert slow_body.recv(65536).startswith(b"HTTP/1.1 408")
+    kept.sendall(request_bytes({"pairs": BODY["pairs"][:1]}))  # an idle connection is kept for longer
+    assert kept.recv(65536).startswith(b"HTTP/1.1 200")
+    kept.sendall(b"POST /nli HTTP/1.1\r\nho")  # but its next head must arrive in time
+    assert kept.recv(100) == b""
+    for connection in (silent, slow_head, slow_body, kept):
+        connection.close()
+
+
+def test_a_body_of_a_million_bytes_in_chunks_is_stopped(predictor: Predictor) -> None:
+    running = Running(predictor, body_bytes=100_000)
+    try:
+        with running.connect() as connection:
+            connection.sendall(b"POST /nli HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+            for _ in range(11):
+                connection.sendall(b"2710\r\n" + b" " * 10_000 + b"\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 413")
+    finally:
+        running.close()
+
+
+def test_a_taken_port_is_refused_in_one_line() -> None:
+    taken = bind("127.0.0.1", 0)
+    taken.listen()
+    with pytest.raises(UserError, match=r"cannot serve on 127\.0\.0\.1 port"):
+        bind("127.0.0.1", taken.getsockname()[1])
+    taken.close()
+    with pytest.raises(UserError, match=r"cannot serve on no\.such\.host\.invalid"):
+        bind("no.such.host.invalid", 0)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("example.org", False)],
+)
+def test_loopback(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+def test_models_get_names(tmp_path: Path) -> None:
+    assert _named(["a/b", "x=models/y"]) == {"b": "a/b", "x": "models/y"}
+    odd = tmp_path / "n=1"
+    odd.mkdir()
+    assert _named([str(odd)]) == {"n=1": str(odd)}
+    with pytest.raises(UserError, match="two models are called 'b'"):
+        _named(["a/b", "c/b"])
+    with pytest.raises(UserError, match="no name or no model"):
+        _named(["x="])
+
+
+def test_the_schema_is_printed_without_a_model() -> None:
+    from debertav3.cli import _register
+
+    _register()
+    done = CliRunner().invoke(commands, ["serve", "--openapi"])
+    assert done.exit_code == 0, done.output
+    assert "/v1/rerank" in json.loads(done.stdout)["paths"]
