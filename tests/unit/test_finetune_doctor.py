@@ -66,6 +66,15 @@ def test_a_distribution_counts_as_its_commonest_label(tmp_path: Path, tokenizer:
     assert counted == plain
 
 
+def test_tags_of_entities_in_texts_are_counted(tmp_path: Path, tokenizer: DebertaV3Tokenizer) -> None:
+    path = write(
+        tmp_path / "x.jsonl", [{"text": f"Anna {word}.", "label": [[0, 4, "PER"]]} for word in WORDS]
+    )
+    config = FinetuneConfig.of(task="ner", model="nano", train=(path,))
+    facts = examine(read_data(config), config, tokenizer=tokenizer)
+    assert facts["train"]["labels"] == {"O": 16, "B-PER": 8}
+
+
 def test_clean_data_draw_no_warning(tmp_path: Path, tokenizer: DebertaV3Tokenizer) -> None:
     facts = facts_of(tmp_path, CLEAN, CLEAN_DEV, tokenizer)
     assert facts["warnings"] == []

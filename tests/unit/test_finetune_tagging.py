@@ -68,8 +68,12 @@ def test_each_type_gets_all_tags_of_the_scheme(tmp_path: Path, tags: str, labels
         ("Anna\n", "x.conll", "line 1 has a word and no tag: 'Anna'"),
         ('{"tokens": ["a"], "tags": []}\n', "x.jsonl", "1 words and 0 tags"),
         ("\n", "x.conll", "no labelled rows"),
-        ('{"tokens": ["a", "b"], "tags": [0, 3]}\n', "x.jsonl", r"line 1: the tags are numbers \(0\)"),
-        ("Anna 1\n", "x.conll", r"line 1: the tags are numbers \(1\); write their names"),
+        (
+            '{"tokens": ["a", "b"], "tags": [0, 3]}\n',
+            "x.jsonl",
+            r"line 1: the tags are numbers \(0\)\. Say .* --tag-names",
+        ),
+        ("Anna 1\n", "x.conll", r"line 1: the tags are numbers \(1\)"),
     ],
 )
 def test_bad_files_are_named(tmp_path: Path, content: str, name: str, message: str) -> None:

@@ -93,6 +93,14 @@ Format = Annotated[
         show_default="jsonl",
     ),
 ]
+AsTool = Annotated[
+    str | None,
+    typer.Option(
+        "--as",
+        help="ner: write pre-annotations that a tool imports: label-studio, doccano, prodigy, brat, conll.",
+        show_default="rows with their answers",
+    ),
+]
 TextColumn = Annotated[
     str | None,
     typer.Option(
@@ -137,7 +145,8 @@ def predict(
         Path,
         typer.Option(
             "--data",
-            help="Rows: .jsonl, .json, .csv, .tsv, .conll (also .gz, .zst), .parquet, .xlsx, datasets:NAME.",
+            help="Rows: .jsonl, .json, .csv, .tsv, .conll (also .gz, .zst), .parquet, .xlsx, datasets:NAME; "
+            "ner: also .spacy and a folder of brat.",
         ),
     ],
     target: Annotated[
@@ -160,6 +169,7 @@ def predict(
     word_column: WordColumn = None,
     tag_column: TagColumn = None,
     tag_names: TagNames = None,
+    as_tool: AsTool = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start again and replace what an earlier run has left.")
@@ -195,9 +205,11 @@ def predict(
     show_understanding()
     from ..inference.files import check_run, predict_file
     from ..inference.row_answers import AnswerOptions
+    from ..tasks.preannotations import tool_named
 
+    tool = None if as_tool is None else tool_named(as_tool)
     guard(
-        *check_run(target, metrics, target_format=file_format, resume=resume, overwrite=overwrite),
+        *check_run(target, metrics, target_format=file_format, tool=tool, resume=resume, overwrite=overwrite),
         inputs={"--data": source, "--model": model},
         overwrite=overwrite,
     )
@@ -237,6 +249,8 @@ def predict(
         batch_tokens=batch_tokens,
         max_length=max_length,
     )
+    if tool is not None and plan.task != "ner":
+        raise UserError(f"--as is for task ner, which finds entities, not {plan.task}. Leave it out.")
     predict_file(
         plan.open(),
         source,
@@ -244,6 +258,7 @@ def predict(
         metrics=metrics,
         source_format=file_format,
         target_format=file_format,
+        tool=tool,
         resume=resume,
         overwrite=overwrite,
         answerer=_answerer(plan, workers=workers, use_ray=use_ray),

@@ -9,6 +9,8 @@ import numpy as np
 
 from ..errors import MissingExtraError
 from ..heads import MULTIPLE_CHOICE, SEQUENCE, TOKENS, HeadName
+from ..tasks.squad import Gold
+from ..tasks.tagging import MarkedText
 from ..tasks.task import Example, take_balanced
 from ..tasks.text import TextTask
 from .config import FinetuneConfig
@@ -166,7 +168,8 @@ def _token_counts(
 def _inputs(example: Example, head: str) -> list[tuple[str, ...]]:
     """The texts of each input that an example becomes."""
     if head == TOKENS:
-        return [(" ".join(example.texts),)]
+        is_cut = isinstance(example.extra, MarkedText)
+        return [(example.extra.text if is_cut else " ".join(example.texts),)]
     if head == MULTIPLE_CHOICE:
         return [(example.texts[0], choice) for choice in example.texts[1:]]
     return [example.texts]
@@ -181,7 +184,7 @@ def _label_counts(examples: Sequence[Example]) -> dict[str, Any]:
             "min": values.min(),
             "max": values.max(),
         }
-    if examples[0].extra is not None:  # questions
+    if isinstance(examples[0].extra, Gold):
         return dict(Counter("answered" if example.extra.answers else "unanswered" for example in examples))
     counts: Counter[str] = Counter()
     for example in examples:

@@ -12,6 +12,7 @@ from ..errors import UserError
 from ..tasks.columns import actual_name
 from ..tasks.read_options import AS_FOUND, ReadOptions
 from ..tasks.tables import read_table
+from ..tasks.tagging import MarkedText
 from ..tasks.task import Example
 from .config import FinetuneConfig
 
@@ -129,7 +130,8 @@ def groups_of(
                     by_text[value.strip()].add(group)
     found: list[Hashable] = []
     for example in examples:
-        candidates = [by_text.get(text.strip(), set()) for text in example.texts]
+        texts = (example.extra.text,) if isinstance(example.extra, MarkedText) else example.texts
+        candidates = [by_text.get(text.strip(), set()) for text in texts]
         common = set.intersection(*candidates) if candidates else set()
         if not common:
             raise UserError(

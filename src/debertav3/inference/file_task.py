@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
+from ..errors import UserError
+from ..tasks.annotations.format import Marked
 from ..tasks.columns import Columns, label_cell, name_of_label, names_of_texts, texts_in
 from ..tasks.labels import LABEL_COLUMNS, NO_GOLD, is_no_gold, label_text
 from ..tasks.names import TASKS
@@ -111,6 +113,14 @@ class FileTask(ABC):
     @abstractmethod
     def answer(self, examples: Sequence[Example]) -> list[Result]:
         """Answer many rows that have a text, in their order."""
+
+    def marked(self, row: Row, prediction: Any, scores: Any) -> Marked | None:
+        """A row and its answer for an annotation tool; None for a row without a text.
+
+        Raises:
+            UserError: if the task does not mark anything in texts.
+        """
+        raise UserError(f"--as is for task ner, which finds entities, not {self.name}. Leave it out.")
 
     def texts(self, row: Row) -> tuple[str, ...] | None:
         """The text or texts of a row; None if one is empty.

@@ -20,6 +20,7 @@ from typing import Any
 from ..errors import UserError
 from ..files import Output, check_outputs, lock, replacing_text
 from ..tasks.formats import JSONL, PARQUET, Format
+from ..tasks.preannotations import Tool
 from ..tasks.rows import Row
 from ..tasks.table_writers import PREDICTION, SCORES, Layout, open_writer, written_format
 from ..tasks.tables import Reading
@@ -39,6 +40,7 @@ def predict_file(
     metrics: str | Path | None = None,
     source_format: str | None = None,
     target_format: str | None = None,
+    tool: Tool | None = None,
     resume: bool = False,
     overwrite: bool = False,
     answerer: Answerer | None = None,
@@ -52,6 +54,7 @@ def predict_file(
         metrics: gets the metrics of the labelled rows, as JSON.
         source_format: name of one of `formats.FORMATS`; None goes by ending and content.
         target_format: likewise for the target.
+        tool: task ner: the annotation tool that the target is written for, in place of a format.
         resume: continue with the answers that an earlier run has left, if there are any.
         overwrite: start over, and replace what an earlier run has left when the new output is whole.
         answerer: who answers; None for this process.
@@ -59,7 +62,9 @@ def predict_file(
     Raises:
         UserError: for the first thing that is wrong; then neither file is written.
     """
-    outputs = check_run(target, metrics, target_format=target_format, resume=resume, overwrite=overwrite)
+    outputs = check_run(
+        target, metrics, target_format=target_format, tool=tool, resume=resume, overwrite=overwrite
+    )
     with lock(target):
         check_outputs(
             outputs, inputs={"--data": source, "--model": task.predictor.engine.place}, overwrite=overwrite
@@ -70,7 +75,7 @@ def predict_file(
             target,
             metrics=metrics,
             source_format=source_format,
-            written=written_format(target, named=target_format),
+            written=tool or written_format(target, named=target_format),
             resume=resume,
             answerer=answerer,
         )
@@ -81,6 +86,7 @@ def check_run(
     metrics: str | Path | None,
     *,
     target_format: str | None,
+    tool: Tool | None = None,
     resume: bool,
     overwrite: bool,
 ) -> list[Output]:
@@ -92,7 +98,11 @@ def check_run(
     """
     if resume and overwrite:
         raise UserError("--resume continues an earlier run and --overwrite replaces it. Give one of them.")
-    written_format(target, named=target_format)
+    if tool is None:
+        written_format(target, named=target_format)
+        output = Output(option="--out", path=target, may_exist=resume)
+    else:
+        output = tool.output(target)
     journal = Journal(target)
     if journal.exists() and not (resume or overwrite):
         raise UserError(
@@ -100,7 +110,7 @@ def check_run(
             "Continue with --resume, or start over with --overwrite."
         )
     return [
-        Output(option="--out", path=target, may_exist=resume),
+        output,
         Output(option="--metrics", path=metrics, may_exist=resume),
         Output(option="the progress file of --out,", path=journal.path, may_exist=True, is_beside=True),
     ]
@@ -113,7 +123,7 @@ def _predict(
     *,
     metrics: str | Path | None,
     source_format: str | None,
-    written: Format,
+    written: Format | Tool,
     resume: bool,
     answerer: Answerer | None,
 ) -> None:
@@ -209,7 +219,7 @@ def _about(task: FileTask, source: Source) -> dict[str, Any]:
 
 
 def _take_over(
-    journal: Journal, task: FileTask, source: Source, target: str | Path, target_format: Format
+    journal: Journal, task: FileTask, source: Source, target: str | Path, target_format: Format | Tool
 ) -> int:
     """Begin a journal with the answers of an output that another program left half written.
 
@@ -245,27 +255,46 @@ def _whole_rows(target: str | Path) -> Iterator[Row]:
 
 
 def _write(
-    journal: Journal, task: FileTask, source: Source, target: str | Path, target_format: Format
+    journal: Journal, task: FileTask, source: Source, target: str | Path, written: Format | Tool
 ) -> dict[str, Any]:
     """Write rows and answers together, and score."""
+    if isinstance(written, Tool):
+        with written.open(target) as write_texts:
+            for chunk in _scored_chunks(journal, task, source):
+                found = (task.marked(row, answer.prediction, answer.scores) for row, answer in chunk)
+                write_texts([one for one in found if one is not None])
+        return _metrics(task, source)
     first = next(answer.prediction for answer in journal.read() if answer.prediction is not None)
     layout = Layout(
-        file_format=target_format,
+        file_format=written,
         columns=source.columns,
         schema=source.schema,
         has_numbers=isinstance(first, float | int),
     )
     with open_writer(target, layout) as write:
-        answers = journal.read()
-        for chunk in rows_of(task, source):
-            block = []
-            for row, example in chunk:
-                answer = next(answers)
-                if example.gold is not None:
-                    task.scorer.add(example.gold, _scored(answer))
-                block.append({**row.original, PREDICTION: answer.prediction, SCORES: answer.scores})
-            write(block)
+        for chunk in _scored_chunks(journal, task, source):
+            write(
+                [
+                    {**row.original, PREDICTION: answer.prediction, SCORES: answer.scores}
+                    for row, answer in chunk
+                ]
+            )
     return _metrics(task, source)
+
+
+def _scored_chunks(
+    journal: Journal, task: FileTask, source: Source
+) -> Iterator[list[tuple[Row, StoredAnswer]]]:
+    """All rows with their answers; those with a gold label are scored."""
+    answers = journal.read()
+    for chunk in rows_of(task, source):
+        block = []
+        for row, example in chunk:
+            answer = next(answers)
+            if example.gold is not None:
+                task.scorer.add(example.gold, _scored(answer))
+            block.append((row, answer))
+        yield block
 
 
 def _scored(answer: StoredAnswer) -> Any:

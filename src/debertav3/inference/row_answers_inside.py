@@ -6,7 +6,10 @@ from typing import Any
 from ..data.probabilities import LIKELY
 from ..errors import UserError
 from ..tasks.annotations import ENTITIES, TEXT
+from ..tasks.annotations.format import Marked
+from ..tasks.annotations.marks import Mark
 from ..tasks.columns import QUESTION_CONTEXT_COLUMNS, actual_name
+from ..tasks.metrics import tag_entities
 from ..tasks.rows import Row, is_missing, structured, words_in
 from ..tasks.scorers import (
     AnswerScorer,
@@ -17,7 +20,7 @@ from ..tasks.scorers import (
 from ..tasks.squad import answer_texts
 from ..tasks.tagging import TAGS_COLUMNS, WORDS_COLUMNS, given_entities, given_tags, is_marked_text
 from ..tasks.understanding import shown_spans, shown_words
-from ..tasks.words import join_words
+from ..tasks.words import join_words, split_words
 from .file_task import NO_TEXT, Example, FileTask, Result, length_of
 
 
@@ -48,7 +51,8 @@ class NERTask(FileTask):
         words = words_in(row, column)
         self.use(("words",), (column,))
         text = join_words(words)[0]
-        tags = given_tags(row, columns.labels(self.label_columns), count=len(words))
+        names = columns.labels(self.label_columns)
+        tags = given_tags(row, names, count=len(words), tag_names=self.options.reading.tag_names)
         return Example(words, tags, len(text)) if text.strip() else NO_TEXT
 
     def _marked(self, row: Row) -> Example:
@@ -75,6 +79,27 @@ class NERTask(FileTask):
         if isinstance(example.inputs, str):
             return shown_spans(example.inputs, example.gold or ())
         return shown_words(example.inputs, example.gold)
+
+    def marked(self, row: Row, prediction: Any, scores: Any) -> Marked | None:
+        """See `FileTask.marked`."""
+        given = self.read(row).inputs
+        if given is None:
+            return None
+        if isinstance(given, str):
+            text, words = given, split_words(given)
+            marks = [Mark(one["start"], one["end"], one["entity_group"]) for one in prediction]
+            sure = list(scores)
+        else:
+            text, words = join_words(given)
+            found = tag_entities(prediction)
+            marks = [Mark(words[first][0], words[stop - 1][1], kind) for first, stop, kind in found]
+            sure = [sum(scores[first:stop]) / (stop - first) for first, stop, _ in found]
+        others = {
+            name: value
+            for name, value in row.fields.items()
+            if isinstance(value, int | float | str) and value != text and name not in self.label_columns
+        }
+        return Marked(text, marks, sure, words, others)
 
     def answer(self, examples: Sequence[Example]) -> list[Result]:
         """Entities of texts, tags of tokens."""

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import UserError
 from .annotations.spacy import pair_as_row, pairs_in
 from .choice_documents import dream_rows, is_dream, is_race, race_rows
+from .class_names import viewer_rows
 from .source_file import Found, SourceFile
 
 _RECORD_KEYS = (
@@ -30,7 +31,7 @@ def is_one_document(value: Any) -> bool:
     """Whether an object that a file holds alone is a whole table rather than one row of it."""
     if not isinstance(value, dict) or not value:
         return False
-    if pairs_in(value) is not None:
+    if pairs_in(value) is not None or viewer_rows(value) is not None:
         return True
     if any(_is_rows(value.get(name)) for name in _RECORD_KEYS):
         return True
@@ -52,7 +53,7 @@ def rows_of_document(content: Any, file: SourceFile, *, under: str = "") -> Foun
     Raises:
         UserError: if it has none of the shapes, or several lists of rows and none is named.
     """
-    content = pairs_in(content) or content
+    content = pairs_in(content) or viewer_rows(content) or content
     if isinstance(content, list):
         yield from _rows_of_list(content, file)
         return

@@ -53,7 +53,7 @@ class Notes:
     def lines(self) -> list[str]:
         """What was said, and a line for each kind of thing that was counted."""
         return [*self._said] + [
-            f"{count} {what}: {'; '.join(self._shown[what])}{'; ...' if count > _SHOWN else ''}"
+            f"{what} ({count}): {'; '.join(self._shown[what])}{'; ...' if count > _SHOWN else ''}"
             for what, count in self.counts.items()
         ]
 

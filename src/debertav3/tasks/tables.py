@@ -12,6 +12,7 @@ from ..files.compression import bare_name
 from ..files.named_sets import DATASETS_PREFIX
 from .annotations import Annotated
 from .annotations.brat import is_brat
+from .class_names import names_beside, with_names
 from .formats import (
     BRAT,
     CONLL,
@@ -146,7 +147,11 @@ class Reading:
         self._file.details.clear()
         self._file.notes = Notes()
         found = self.format.read(self._file)
-        for where, fields, original in Annotated(found, self.source, self._file):
+        if names := {} if self.format in (PARQUET, DATASETS) else names_beside(self._file.path):
+            found = ((where, with_names(fields, names)) for where, fields in found)
+        is_plain = self.format is CONLL  # its sentences are what a task reads
+        annotated = Annotated(found, self.source, self._file)
+        for where, fields, original in ((*row, None) for row in found) if is_plain else annotated:
             place = f"{self.source} {where}"
             self.num_rows += 1
             self._columns.update(dict.fromkeys(fields if original is None else original))

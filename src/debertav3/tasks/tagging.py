@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from ..errors import UserError
 from ..heads import TOKENS, HeadName
@@ -16,11 +16,20 @@ from .scorers import EntityScorer, Scorer
 from .tables import Reading
 from .task import Example, Task
 from .understanding import listed_labels, shown_words
+from .words import Span
 
 OUTSIDE = "O"
 WORDS_COLUMNS = ("tokens", "words")
 TAGS_COLUMNS = ("ner_tags", "tags", "labels", "label", "gold_label")
 """The usual names; a CoNLL file gives ``tokens`` and ``label``."""
+
+
+class MarkedText(NamedTuple):
+    """The text that the words of an example are cut from; `Example.extra` where there is one."""
+
+    text: str
+    spans: tuple[Span, ...]
+    """First character of each word and one past its last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +88,8 @@ class TaggingTask(Task):
         if is_missing(row.fields[column]):
             reading.num_unlabelled += 1
             return None
-        tags = [self.label_map.get(tag, tag) for tag in words_in(row, column)]
+        tags = named_tags(words_in(row, column), reading.options.tag_names, place=row.place)
+        tags = [self.label_map.get(tag, tag) for tag in tags]
         check_names(row.place, tags)
         if len(words) != len(tags):
             raise UserError(
@@ -141,7 +151,9 @@ def _marked_example(row: Row) -> Example | None:
     text = row.fields[TEXT]
     words, tags = tag_text(text, [Mark(**one) for one in row.fields[ENTITIES]])
     texts = tuple(text[start:end] for start, end in words)
-    return Example(texts=texts, label=tuple(tags)) if texts else None
+    if not texts:
+        return None
+    return Example(texts=texts, label=tuple(tags), extra=MarkedText(text, tuple(words)))
 
 
 def _has_prefix(tag: str) -> bool:
@@ -157,12 +169,32 @@ def entities_text(words: Sequence[str], tags: Sequence[str]) -> str:
     )
 
 
+def named_tags(tags: list[str], names: Sequence[str], *, place: str) -> list[str]:
+    """Tags by name where a file has numbers and their names are said.
+
+    Args:
+        tags: as the file has them.
+        names: in the order of their numbers; none leaves the tags as they are.
+        place: of the row, for messages.
+
+    Raises:
+        UserError: for a number that has no name.
+    """
+    if not names or not all(map(is_number, tags)):
+        return tags
+    for tag in tags:
+        if not 0 <= int(tag) < len(names):
+            raise UserError(f"{place}: tag {tag} is none of the {len(names)} that --tag-names names, from 0.")
+    return [names[int(tag)] for tag in tags]
+
+
 def check_names(place: str, tags: Sequence[str]) -> None:
     """Refuse numbers, which do not say which of them means no entity, nor where entities begin."""
     for tag in tags:
         if is_number(tag):
             raise UserError(
-                f"{place}: the tags are numbers ({tag}); write their names, such as O, B-PER and I-PER."
+                f"{place}: the tags are numbers ({tag}). Say their names in order with --tag-names, such as "
+                "O,B-PER,I-PER; or keep the dataset_info.json of the data set beside the file."
             )
 
 
@@ -171,10 +203,13 @@ def is_number(tag: str) -> bool:
     return tag.lstrip("-").isdecimal()
 
 
-def given_tags(row: Row, names: Sequence[str], *, count: int) -> list[str] | None:
+def given_tags(
+    row: Row, names: Sequence[str], *, count: int, tag_names: Sequence[str] = ()
+) -> list[str] | None:
     """The tags of ``count`` words that are to be tagged; None where there are none.
 
-    Public copies write ``ner_tags`` as numbers whose meaning they keep elsewhere: those are no tags.
+    Public copies write ``ner_tags`` as numbers whose meaning they keep elsewhere: those are no tags, unless
+    ``tag_names`` says what they mean.
 
     Raises:
         UserError: if there are not as many.
@@ -183,7 +218,7 @@ def given_tags(row: Row, names: Sequence[str], *, count: int) -> list[str] | Non
         value = structured(row.fields.get(name))
         if is_missing(value):
             continue
-        tags = words_in(row, name)
+        tags = named_tags(words_in(row, name), tag_names, place=row.place)
         if tags and all(map(is_number, tags)):
             continue
         if len(tags) != count:

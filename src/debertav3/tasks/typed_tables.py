@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import MissingExtraError, UserError
 from ..files.named_sets import open_dataset
+from .class_names import named, names_in_metadata, with_names
 from .labels import label_text
 from .source_file import Found, Header, SourceFile
 
@@ -15,10 +16,11 @@ def read_parquet(file: SourceFile) -> Found:
     """Rows of a Parquet file, a few at a time."""
     number = 0
     with open_parquet(file.path) as parquet:
+        names = names_in_metadata(parquet.schema_arrow.metadata)
         for batch in parquet.iter_batches(batch_size=1024):
             for fields in batch.to_pylist():
                 number += 1
-                yield f"row {number}", fields
+                yield f"row {number}", with_names(fields, names)
 
 
 def open_parquet(path: Path) -> Any:
@@ -139,13 +141,6 @@ def dataset_rows(loaded: Any) -> Iterator[dict[str, Any]]:
             names[column] = one.names
     for fields in loaded:
         yield {
-            column: _named(value, names[column]) if column in names else value
+            column: named(value, names[column]) if column in names else value
             for column, value in fields.items()
         }
-
-
-def _named(value: Any, names: list[str]) -> Any:
-    """A number, or a list of numbers, as names; what is below 0 has none."""
-    if isinstance(value, list):
-        return [_named(one, names) for one in value]
-    return names[value] if isinstance(value, int) and value >= 0 else value

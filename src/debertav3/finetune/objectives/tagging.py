@@ -1,12 +1,13 @@
 """The token-classification head: a tag for every word."""
 
+import bisect
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from ...tasks.tagging import OUTSIDE, TaggingTask, entities_text
+from ...tasks.tagging import OUTSIDE, MarkedText, TaggingTask, entities_text
 from ...tasks.task import Example
 from .. import losses, sift
 from ..batches import EncodedDataset
@@ -21,7 +22,9 @@ class TaggingObjective(Objective[TaggingTask]):
     """A tag for every word.
 
     As in the official ``apps/models/ner.py`` only the first token of a word carries its tag. A sentence that
-    is too long is cut into pieces between words, so every word is tagged once.
+    is too long is cut into pieces between words, so every word is tagged once. Words that are cut from a text
+    are encoded as they are in it, which is how `Predictor.ner` sees them; words of a list have spaces between
+    them.
     """
 
     def encode(
@@ -29,27 +32,16 @@ class TaggingObjective(Objective[TaggingTask]):
     ) -> EncodedDataset:
         """Encode pieces of sentences; the first token of each word carries its tag, all others -100."""
         ids = {name: index for index, name in enumerate(labels)}
+        max_length = config.data.max_length
         features, origins = [], []
         for number, example in enumerate(examples):
-            for first, stop in _pieces(example.texts, tokenizer, max_length=config.data.max_length):
-                encoded = tokenizer(
-                    list(example.texts[first:stop]),
-                    is_split_into_words=True,
-                    truncation=True,
-                    max_length=config.data.max_length,
-                )
-                words = encoded.word_ids(0)
-                tags = [
-                    -100 if word is None or word == before else ids[example.label[first + word]]
-                    for before, word in zip([None, *words], words, strict=False)
-                ]
-                inputs = {key: list(values) for key, values in encoded.items() if key != "attention_mask"}
+            words = Words(example, tokenizer)
+            for first, stop in words.pieces(max_length):
+                inputs, positions = words.encode(first, stop, max_length)
+                tags = [-100] * len(inputs["input_ids"])
+                for position, word in positions:
+                    tags[position] = ids[example.label[word]]
                 features.append({**inputs, "labels": tags})
-                positions = [
-                    (position, first + word)
-                    for position, (before, word) in enumerate(zip([None, *words], words, strict=False))
-                    if word is not None and word != before
-                ]
                 origins.append((number, positions))
         return EncodedDataset(features, origins=origins, examples=examples)
 
@@ -104,15 +96,57 @@ class TaggingObjective(Objective[TaggingTask]):
         return found
 
 
-def _pieces(words: Sequence[str], tokenizer: Any, *, max_length: int) -> Iterator[tuple[int, int]]:
-    """Cut a sentence between words into pieces that fit; a word that alone does not fit is its own piece."""
-    encoded = tokenizer(list(words), is_split_into_words=True, truncation=False)
-    sizes = Counter(word for word in encoded.word_ids(0) if word is not None)
-    room = max_length - (len(encoded["input_ids"]) - sum(sizes.values()))
-    first, used = 0, 0
-    for word in range(len(words)):
-        if used and used + sizes[word] > room:
-            yield first, word
-            first, used = word, 0
-        used += sizes[word]
-    yield first, len(words)
+class Words:
+    """The words of one example as a tokenizer encodes them.
+
+    Args:
+        example: words of a list, or with a `MarkedText` those of a text.
+        tokenizer: of a model.
+    """
+
+    def __init__(self, example: Example, tokenizer: Any) -> None:
+        self._words = example.texts
+        self._marked: MarkedText | None = example.extra
+        self._tokenizer = tokenizer
+
+    def encode(self, first: int, stop: int, max_length: int | None) -> tuple[Any, list[tuple[int, int]]]:
+        """Inputs of the words from ``first`` to before ``stop``, and the position of each word's first token.
+
+        A word without a token of its own has no position.
+        """
+        inputs, numbers = self._numbered(first, stop, max_length)
+        pairs = enumerate(zip([None, *numbers], numbers, strict=False))
+        positions = [(at, word) for at, (before, word) in pairs if word is not None and word != before]
+        return inputs, positions
+
+    def _numbered(self, first: int, stop: int, max_length: int | None) -> tuple[Any, list[int | None]]:
+        """Inputs, and the word of each token."""
+        given = {"truncation": max_length is not None, "max_length": max_length}
+        if self._marked is None:
+            encoded = self._tokenizer(list(self._words[first:stop]), is_split_into_words=True, **given)
+            numbers = [None if word is None else first + word for word in encoded.word_ids(0)]
+        else:
+            text, spans = self._marked
+            left, right = spans[first][0], spans[stop - 1][1]
+            piece = text[left:right]
+            encoded = self._tokenizer(piece, return_offsets_mapping=True, **given)
+            starts = [start - left for start, _ in spans[first:stop]]
+            numbers = []
+            for (start, end), part in zip(encoded["offset_mapping"], encoded.sequence_ids(0), strict=True):
+                start += len(piece[start:end]) - len(piece[start:end].lstrip())
+                numbers.append(None if part is None else first + bisect.bisect_right(starts, start) - 1)
+        dropped = ("attention_mask", "offset_mapping")
+        return {key: list(values) for key, values in encoded.items() if key not in dropped}, numbers
+
+    def pieces(self, max_length: int) -> Iterator[tuple[int, int]]:
+        """Cut the words into pieces that fit; a word that alone does not fit is its own piece."""
+        inputs, numbers = self._numbered(0, len(self._words), None)
+        sizes = Counter(word for word in numbers if word is not None)
+        room = max_length - (len(inputs["input_ids"]) - sum(sizes.values()))
+        first, used = 0, 0
+        for word in range(len(self._words)):
+            if used and used + sizes[word] > room:
+                yield first, word
+                first, used = word, 0
+            used += sizes[word]
+        yield first, len(self._words)

@@ -17,7 +17,7 @@ from .label_studio import LABEL_STUDIO, LABEL_STUDIO_CHOICES, LABEL_STUDIO_SHORT
 from .marks import ENTITIES, TEXT, Mark, whole_words
 from .prodigy import PRODIGY
 from .spacy import SPACY_JSON
-from .word_rows import grouped
+from .word_rows import grouped, refuse_word_columns
 
 ROW_FORMATS: tuple[RowFormat, ...] = (
     LABEL_STUDIO,
@@ -64,9 +64,10 @@ class Annotated:
                 break
         rest = itertools.chain(head, rows)
         if found is None:
-            for where, fields in grouped(rest, self._file.options):
+            for where, fields in grouped(rest, self._file.options, source=self._source):
                 yield where, fields, None
             return
+        refuse_word_columns(self._file.options, self._source)
         for where, fields in rest:
             for row in self._converted(found, fields, where):
                 yield where, row, fields if found.is_one_to_one else None

@@ -10,6 +10,10 @@ from ..source_file import Found, SourceFile
 from .format import Marked
 from .marks import ENTITIES, TEXT, Mark, locate
 
+WRITES = ("*.txt", "*.ann", "annotation.conf")
+"""Names of what makes up a folder."""
+OBSOLETE = re.compile(r"\d{6}\.(txt|ann)")
+"""Names that `write_document` gives."""
 _BOUND = re.compile(r"T\S*\t(\S+) (\d+ \d+(?:;\d+ \d+)*)(?:\t(.*))?")
 
 
@@ -56,7 +60,8 @@ def _content(path: Path) -> str:
 
 
 def _marks(path: Path, text: str, notes: Notes) -> Iterator[Mark]:
-    for number, line in enumerate(_content(path).splitlines(), start=1):
+    for number, ended in enumerate(_content(path).split("\n"), start=1):
+        line = ended.rstrip("\r")
         if not line.startswith("T"):
             continue  # relations, events, attributes, notes
         place = f"{path} line {number}"

@@ -15,6 +15,8 @@ from .marks import ENTITIES, TEXT, Fields, are_marks, read_marks
 
 _TEXTS = (TEXT, "data", "sentence", "content", "document")
 _COLUMNS = (ENTITIES, "label", "labels", "spans", "ents", "annotations", "gold_label", "tags")
+_MARKS_ALONE = (ENTITIES, "spans", "ents")
+"""Columns that hold nothing else."""
 _CLASSES = ("label", "labels", "gold_label", "class", "category", "target")
 
 
@@ -25,7 +27,7 @@ def _fits(fields: Fields) -> bool | None:
     cells = {name: structured(fields[name]) for name in _COLUMNS if not is_missing(fields.get(name))}
     if any(not isinstance(cells.get(name, []), list | dict) for name in _CLASSES):
         return False  # a class, and entities only as further information
-    if any(are_marks(cell) for cell in cells.values()):
+    if any(are_marks(cell) or (cell == [] and name in _MARKS_ALONE) for name, cell in cells.items()):
         return True
     is_open = any(cell == [] for cell in cells.values()) or any(
         name in fields and fields[name] is None for name in _COLUMNS

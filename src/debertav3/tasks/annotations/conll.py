@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from ...errors import UserError
 from ..read_options import ReadOptions
 from ..source_file import Found, SourceFile
+from .format import Marked
+from .marks import tag_words
 
 TAG = re.compile(r"O|[BIESLU](-\S+)?")
 _COUNT = re.compile(r"(\d+)([-.]\d+)?")
@@ -111,6 +113,18 @@ def read_conll(file: SourceFile) -> Found:
         elif words:
             yield f"line {first}", {"tokens": words, **({"label": tags} if tags else {})}
             words, tags = [], []
+
+
+def sentence_text(marked: Marked) -> str:
+    """A sentence as lines of word, tab and tag, with the blank line after it."""
+    tags = tag_words(marked.words, marked.marks)
+    rows = zip(marked.words, tags, strict=True)
+    return "".join(f"{_cell(marked.text[a:b])}\t{_cell(tag)}\n" for (a, b), tag in rows) + "\n"
+
+
+def _cell(text: str) -> str:
+    """A word or a tag without the white space that would divide it."""
+    return "_".join(text.split()) or "_"
 
 
 def looks_like_conll(lines: Sequence[str]) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..notes import Notes
+from ..words import Span
 from .marks import Fields, Mark
 
 
@@ -15,6 +16,8 @@ class Marked(NamedTuple):
     marks: Sequence[Mark]
     scores: Sequence[float]
     """The probability of each entity, 0 to 1."""
+    words: Sequence[Span]
+    """First character of each word and one past its last."""
     others: Mapping[str, Any]
     """What else the row of the input has."""
 

@@ -208,19 +208,24 @@ def whole_words(marks: Sequence[Mark], text: str, *, place: str, notes: Notes) -
 
 
 def tag_text(text: str, marks: Sequence[Mark]) -> tuple[list[Span], list[str]]:
-    """The words of a text and the tag of each, B and I before the label, ``O`` outside.
+    """The words of a text and the tag of each; arguments as of `tag_words`."""
+    words = split_words(text)
+    return words, tag_words(words, marks)
+
+
+def tag_words(words: Sequence[Span], marks: Sequence[Mark]) -> list[str]:
+    """The tag of each word, B and I before the label, ``O`` outside.
 
     Args:
-        text: the text.
+        words: first character of each word and one past its last.
         marks: entities of whole words, as `whole_words` returns.
     """
-    words = split_words(text)
     tags = ["O"] * len(words)
     starts = [start for start, _ in words]
     for mark in marks:
         for number in range(bisect.bisect_left(starts, mark.start), bisect.bisect_left(starts, mark.end)):
             tags[number] = f"{'B' if words[number][0] == mark.start else 'I'}-{mark.label}"
-    return words, tags
+    return tags
 
 
 def _is_offset(value: Any) -> bool:

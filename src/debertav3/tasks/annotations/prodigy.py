@@ -5,7 +5,7 @@ from typing import Any
 
 from ..notes import Notes
 from .format import Marked, RowFormat
-from .marks import ENTITIES, TEXT, Fields, read_marks, tag_text
+from .marks import ENTITIES, TEXT, Fields, read_marks
 
 _ANSWERS = ("accept", "reject", "ignore")
 _OWN = (
@@ -64,10 +64,9 @@ def _is_single(fields: Fields) -> bool:
 
 
 def _write(marked: Marked) -> dict[str, Any]:
-    """A task for ``ner.manual``, with our words as its tokens so that every entity ends with one."""
-    words, _ = tag_text(marked.text, ())
-    first = {start: number for number, (start, _) in enumerate(words)}
-    last = {end: number for number, (_, end) in enumerate(words)}
+    """A task for ``ner.manual``, with our words as its tokens, so that every entity ends with one."""
+    first = {start: number for number, (start, _) in enumerate(marked.words)}
+    last = {end: number for number, (_, end) in enumerate(marked.words)}
     tokens = [
         {
             TEXT: marked.text[start:end],
@@ -76,7 +75,7 @@ def _write(marked: Marked) -> dict[str, Any]:
             "id": number,
             "ws": marked.text[end : end + 1].isspace(),
         }
-        for number, (start, end) in enumerate(words)
+        for number, (start, end) in enumerate(marked.words)
     ]
     spans = [
         {

@@ -26,7 +26,20 @@ _LONGEST_ID = 40
 Rows = Iterable[tuple[str, dict[str, Any]]]
 
 
-def grouped(rows: Rows, options: ReadOptions) -> Iterator[tuple[str, dict[str, Any]]]:
+def refuse_word_columns(options: ReadOptions, source: str) -> None:
+    """Refuse columns of words and tags that the user says of a file that has none.
+
+    Raises:
+        UserError: if they are said.
+    """
+    if options.word_column is not None or options.tag_column is not None:
+        raise UserError(
+            f"--word-column and --tag-column are for files with one word a line or row; {source} is none. "
+            "Leave them out."
+        )
+
+
+def grouped(rows: Rows, options: ReadOptions, *, source: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows as they are, or those of each sentence as one with ``tokens`` and ``ner_tags``.
 
     Raises:
@@ -41,6 +54,7 @@ def grouped(rows: Rows, options: ReadOptions) -> Iterator[tuple[str, dict[str, A
             names = None
     rest = itertools.chain(head, stream)
     if names is None:
+        refuse_word_columns(options, source)
         for where, fields in rest:
             yield where, fields
         return
