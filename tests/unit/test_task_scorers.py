@@ -6,6 +6,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
+from debertav3.finetune.verdict import verdict
 from debertav3.tasks.metrics import MetricName
 from debertav3.tasks.names import TASKS
 from debertav3.tasks.scorers import (
@@ -136,3 +137,17 @@ def test_thousands_of_labels_have_no_matrix() -> None:
     small.counts = scorer.counts
     assert "confusion" in small.result()
     assert small.result()["matthews_corrcoef"] == report["matthews_corrcoef"]
+
+
+def test_thousands_of_labels_stay_readable() -> None:
+    names = [f"label {number}" for number in range(5000)]
+    scorer = LabelScorer(names)
+    for number, name in enumerate(names):
+        scorer.add(name, names[number // 2])
+    scores = scorer.result()
+    assert len(json.dumps(scores)) < 1_000_000
+    scores["majority_baseline"] = {"accuracy": 0.1}
+    line, is_well = verdict("dev", scores, "accuracy", names)
+    assert not is_well
+    assert len(line) < 1000
+    assert line.endswith("and 4,979 more")

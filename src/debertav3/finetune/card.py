@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..heads import BY_NAME
+from ..tasks.rows import first_of
 from . import usage
 from .calibration import in_words
 from .verdict import EXPLANATION, baselines, metric_of, verdict
@@ -54,7 +55,9 @@ def model_card(
         else None,
     )
     labels = (
-        f"\n\nLabels, in the order of the outputs: {', '.join(record['labels'])}." if record["labels"] else ""
+        f"\n\nLabels, in the order of the outputs: {first_of(record['labels'], most=200)}."
+        if record["labels"]
+        else ""
     )
     version = record["versions"]["debertav3"]
     sections = [

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..tasks.rows import first_of
+
 BASELINES = {
     "majority_baseline": "always the same answer",
     "word_baseline": "linear model over words",
@@ -73,5 +75,5 @@ def verdict(source: str, scores: Mapping[str, Any], metric: str, labels: Sequenc
     missing = not_found(scores, labels)
     if missing:
         word = "predicted" if "confusion" in scores else "predicted rightly"
-        line += f"; NEVER {word}: {', '.join(missing)}"
+        line += f"; NEVER {word}: {first_of(missing)}"
     return line, not unbeaten and not missing

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import UserError
-from .rows import Row, is_missing, shortened, structured
+from .rows import Row, first_of, is_missing, shortened, structured
 
 ENTAILMENT, NEUTRAL, CONTRADICTION = "entailment", "neutral", "contradiction"
 NOT_ENTAILMENT = "not_entailment"
@@ -155,7 +155,7 @@ def nli_label(value: Any, labels: Sequence[str]) -> str:
         )
     known = (*NLI_LABELS, NOT_ENTAILMENT)
     if is_number and not int(text[:3]) < len(NLI_LABELS):
-        raise UserError(f"unknown label {text}. This model knows: {', '.join(labels)}.")
+        raise UserError(f"unknown label {text}. This model knows: {first_of(labels)}.")
     text = NLI_SPELLINGS.get(plain_label(text), text)
     return known[find_label(text, NLI_LABELS if is_number else known)]
 

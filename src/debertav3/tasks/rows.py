@@ -63,6 +63,12 @@ def listed(names: Sequence[str] | Mapping[str, Any]) -> str:
     return ", ".join(map(repr, names)) or "none"
 
 
+def first_of(names: Sequence[str], *, most: int = 20) -> str:
+    """Names for a line that stays readable with thousands of them."""
+    left = len(names) - most
+    return ", ".join(names) if left <= 0 else f"{', '.join(names[:most])} and {left:,} more"
+
+
 def text_in(row: Row, names: Sequence[str]) -> str:
     """Return a text that is not empty.
 

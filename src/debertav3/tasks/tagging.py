@@ -11,7 +11,7 @@ from .annotations.marks import ENTITIES, TEXT, Mark, tag_text
 from .formats import CONLL, Format
 from .metrics import MetricName, split_tag, tag_entities
 from .read_options import Said
-from .rows import Row, column_of, is_missing, shortened, structured, words_in
+from .rows import Row, column_of, first_of, is_missing, shortened, structured, words_in
 from .scorers import EntityScorer, Scorer
 from .tables import Reading
 from .task import Example, Task
@@ -126,7 +126,7 @@ class TaggingTask(Task):
         unknown = sorted({tag for example in examples for tag in example.label} - set(labels))
         if unknown:
             raise UserError(
-                f"{source}: tag {unknown[0]!r} does not occur in training, which has {', '.join(labels)}."
+                f"{source}: tag {unknown[0]!r} does not occur in training, which has {first_of(labels)}."
             )
 
     def scorer(self, labels: Sequence[str]) -> Scorer:

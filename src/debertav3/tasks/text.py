@@ -26,7 +26,7 @@ from .labels import (
 from .metrics import MetricName
 from .notes import Note
 from .read_options import Said
-from .rows import Row, is_missing, lacks, shortened
+from .rows import Row, first_of, is_missing, lacks, shortened
 from .scorers import LabelScorer, Scorer, SetScorer, ValueScorer
 from .tables import Reading
 from .task import Example, Task
@@ -207,7 +207,7 @@ class TextTask(Task):
                 return names
         if self.label_sets:
             sets = " or ".join("/".join(names) for names in self.label_sets)
-            raise UserError(f"{source}: labels {', '.join(sorted(seen))} do not go together; need {sets}.")
+            raise UserError(f"{source}: labels {first_of(sorted(seen))} do not go together; need {sets}.")
         return tuple(sorted(seen, key=natural))
 
     def check_dev(self, examples: Sequence[Example], labels: Sequence[str], *, source: str) -> None:
@@ -215,7 +215,7 @@ class TextTask(Task):
         unknown = sorted(_all_names(examples).keys() - set(labels))
         if self.target != "number" and unknown:
             raise UserError(
-                f"{source}: label {unknown[0]!r} does not occur in training, which has {', '.join(labels)}."
+                f"{source}: label {unknown[0]!r} does not occur in training, which has {first_of(labels)}."
             )
 
     def scorer(self, labels: Sequence[str]) -> Scorer:
