@@ -14,7 +14,7 @@ from debertav3.cpu.pack import pack_for_inference
 from debertav3.sizes import config_for
 from side_by_side import alternate, matmul_rate, print_json, ratio
 
-SHAPES = ((1, 32), (1, 128), (8, 128), (16, 64), (2, 512))
+SHAPES = ["1x32", "1x128", "8x128", "16x64", "2x512"]
 
 
 def products(config: transformers.DebertaV2Config, batch: int, length: int) -> int:
@@ -34,6 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--shapes", nargs="+", default=SHAPES, help="batch x tokens")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
@@ -46,7 +47,7 @@ def main() -> None:
     rows = []
     print(f"{'batch x tokens':>14} {'stock ms':>9} {'ours ms':>9} {'times':>6} {'share of matmul rate':>21}")
     with torch.inference_mode():
-        for batch, length in SHAPES:
+        for batch, length in (map(int, shape.split("x")) for shape in arguments.shapes):
             ids = torch.randint(4, config.vocab_size, (batch, length))
             mask = torch.ones_like(ids)
             wanted, got = stock(ids, mask).last_hidden_state, ours(ids, mask).last_hidden_state

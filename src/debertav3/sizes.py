@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from .errors import UserError
 from .files.model_folder import is_folder
 from .heads import ENCODER, MASKED_LM, MULTIPLE_CHOICE, REPLACED_TOKENS, SEQUENCE, SPANS, TOKENS
+from .json_types import JsonObject
 from .layers.config import DEFAULTS, EncoderConfig
 
 if TYPE_CHECKING:
     from transformers import DebertaV2Config
 
-_V3: dict[str, Any] = {
+_V3: dict[str, object] = {
     "model_type": "deberta-v2",
     "hidden_act": "gelu",
     "hidden_dropout_prob": 0.1,
@@ -43,7 +44,7 @@ _V3: dict[str, Any] = {
 }
 
 
-def _v3(*, layers: int, width: int, heads: int, **other: Any) -> dict[str, Any]:
+def _v3(*, layers: int, width: int, heads: int, **other: object) -> dict[str, object]:
     """Describe a V3 model: the feed-forward part has four times the width, and ``other`` overrides."""
     return {
         **_V3,
@@ -58,7 +59,7 @@ def _v3(*, layers: int, width: int, heads: int, **other: Any) -> dict[str, Any]:
 
 _V2 = {"conv_kernel_size": 3, "conv_act": "gelu"}  # V2 = V3's layout + a convolution beside the first layer
 
-SIZES: dict[str, dict[str, Any]] = {
+SIZES: dict[str, JsonObject] = {
     # Position arithmetic as in every released V3 model; the vocabulary is whatever its own tokenizer has.
     "nano": _v3(layers=6, width=192, heads=3, vocab_size=12032),
     "xsmall": _v3(layers=12, width=384, heads=6),
@@ -105,7 +106,7 @@ def near_size(name: str) -> str | None:
     return next(iter(difflib.get_close_matches(name, SIZES, n=1, cutoff=0.5)), None)
 
 
-def raw_config(size: str, **overrides: Any) -> dict[str, Any]:
+def raw_config(size: str, **overrides: Any) -> JsonObject:
     """Return a copy of the named size's configuration, as a ``config.json`` would hold it.
 
     Args:
@@ -125,7 +126,7 @@ def raw_config(size: str, **overrides: Any) -> dict[str, Any]:
     return raw
 
 
-def config_for(size: str, **overrides: Any) -> DebertaV2Config:
+def config_for(size: str, **overrides: object) -> DebertaV2Config:
     """Return the named size as transformers' configuration; arguments and errors as :func:`raw_config`."""
     from transformers import DebertaV2Config
 
@@ -141,7 +142,7 @@ _OF_SIZE = (
 )
 
 
-def size_of(raw: Mapping[str, Any]) -> str | None:
+def size_of(raw: Mapping[str, object]) -> str | None:
     """Return the name of the size that a configuration has, whatever its vocabulary; ``None`` for none.
 
     Base and mDeBERTa base differ in the vocabulary alone, so there it decides.
@@ -225,7 +226,7 @@ HEAD_PARAMETERS: dict[str, Callable[[EncoderConfig, int], int]] = {
 
 
 def count_parameters(
-    raw: Mapping[str, Any],
+    raw: Mapping[str, object],
     *,
     head: str = ENCODER,
     num_labels: int = 2,
@@ -267,7 +268,7 @@ def count_parameters(
     )
 
 
-def count_released(raw: Mapping[str, Any]) -> ParameterCount:
+def count_released(raw: Mapping[str, object]) -> ParameterCount:
     """Count a V3 discriminator as its authors released it: encoder, position table and replaced-token head.
 
     Counted so, the backbone rounds to the published 22, 44, 86 and 304 million; the bare encoder does not
@@ -276,7 +277,7 @@ def count_released(raw: Mapping[str, Any]) -> ParameterCount:
     return count_parameters(raw, head=REPLACED_TOKENS)
 
 
-def flops_per_token(raw: Mapping[str, Any], *, length: int) -> int:
+def flops_per_token(raw: Mapping[str, object], *, length: int) -> int:
     """Count the operations of the encoder's forward pass for one token of a text of ``length`` tokens.
 
     Matrix products only, a multiplication and its addition as 2; no softmax, LayerNorm, activation or table

@@ -84,7 +84,7 @@ RUNS = {
         "--precision fp32"
     ],
     "tokenizer_speed.py": ["--model {nano} --data {data} --rounds 1"],
-    "torch_backend.py": ["--threads 1 --rounds 1"],
+    "torch_backend.py": ["--threads 1 --rounds 1 --shapes 1x8"],
     "train_speed.py": [
         "--data {data}/nli/mnli_matched_dev.jsonl.gz --tokenizer {nano} --threads 1 --batch 2 --steps 1 "
         "--rounds 1"

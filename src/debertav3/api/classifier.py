@@ -97,7 +97,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         dev_split: float | None = None,
         text_columns: str | Sequence[str] | None = None,
         device: str = "auto",
-        settings: Mapping[str, Any] | None = None,
+        settings: Mapping[str, object] | None = None,
     ) -> None:
         self.model = model
         self.epochs = epochs
@@ -110,7 +110,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self.device = device
         self.settings = settings
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: object, y: object) -> Self:
         """Train.
 
         Args:
@@ -144,7 +144,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             **_further(self.settings),
         )
         self.classes_ = classes
-        self.metrics_: dict[str, Any] = next(iter(trained.metrics.values()), {})
+        self.metrics_: dict[str, object] = next(iter(trained.metrics.values()), {})
         self._names = names
         self._is_pair = is_pair
         self._folder = ModelFolder.of(trained.out)
@@ -159,7 +159,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(axis=1)]
 
-    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
+    def predict_proba(self, X: object) -> npt.NDArray[np.float64]:
         """Return the probability of each label, in the order of ``classes_``, (texts, labels).
 
         Args:
@@ -198,7 +198,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_folder")
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> object:
         tags = super().__sklearn_tags__()
         tags.input_tags.string = tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = False

@@ -13,7 +13,7 @@ from ..tasks.rows import is_missing, listed, shortened
 Text = str | tuple[str, str]
 
 
-def texts_in(X: Any, *, columns: str | Sequence[str] | None) -> list[Text]:
+def texts_in(X: object, *, columns: str | Sequence[str] | None) -> list[Text]:
     """Return the texts, all single or all pairs.
 
     Args:

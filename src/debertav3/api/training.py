@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..finetune.config import FinetuneConfig
 from ..finetune.preparation import resolve
 from ..finetune.steps import is_cross_validation, prepared, train_and_score
+from ..json_types import JsonObject
 from ..runs.settings import settings_of
 from ..tasks.memory_rows import are_paths, write_rows
 
@@ -30,7 +31,7 @@ class Trained:
 
     out: Path
     """The folder of the run: model, tokenizer, ``metrics.json``, ``report.html``, ``run.json``."""
-    metrics: dict[str, Any] = field(repr=False)
+    metrics: JsonObject = field(repr=False)
     """All scores of each dev set, by its source, as under ``dev`` in ``metrics.json``.
 
     The source of rows in memory is ``OUT/rows/dev.jsonl``. For cross-validation, mean, standard deviation and
@@ -38,7 +39,7 @@ class Trained:
     """
     folds: int | None = None
     """Of a cross-validation, the number of models."""
-    _temporary: Any = field(default=None, repr=False, compare=False)
+    _temporary: object = field(default=None, repr=False, compare=False)
     """Keeps a temporary folder as long as somebody holds this object."""
 
     def predictor(self, **options: Any) -> "Predictor":
@@ -63,8 +64,8 @@ class Trained:
 def finetune(
     task: str,
     model: str | Path,
-    train: Any = None,
-    dev: Any = None,
+    train: object = None,
+    dev: object = None,
     out: str | Path | None = None,
     *,
     epochs: float | None = None,
@@ -80,7 +81,7 @@ def finetune(
     sift: bool = False,
     lora: bool = False,
     resume: bool = False,
-    **settings: Any,
+    **settings: object,
 ) -> Trained:
     """Train a model on labelled data, score it on the dev data, and leave a folder that answers.
 
@@ -168,7 +169,7 @@ def finetune(
     )
 
 
-def _is_source(data: Any) -> bool:
+def _is_source(data: object) -> bool:
     return data is None or are_paths(data)
 
 
@@ -185,14 +186,14 @@ def _rows_file(folder: Path, name: str) -> Path:
     return folder / ROWS / f"{name}.jsonl"
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """A setting without numpy's number types, as a grid search has them, and without paths."""
     if isinstance(value, np.generic):
         return value.item()
     return str(value) if isinstance(value, Path) else value
 
 
-def _refuse_doubles(given: Mapping[str, Any]) -> None:
+def _refuse_doubles(given: Mapping[str, object]) -> None:
     """Refuse a setting that is given by its short and by its full name."""
     known = settings_of(FinetuneConfig)
     counts = Counter(known[name].path for name in given if name in known)

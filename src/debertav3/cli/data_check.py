@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -129,7 +129,7 @@ def check_command(
         wrote(json_file)
 
 
-def _open_tokenizer(config: "FinetuneConfig", task: "Task") -> Any:
+def _open_tokenizer(config: "FinetuneConfig", task: "Task") -> object:
     """DeBERTaV3's without loading torch, or that of another family."""
     from ..tokenization import DebertaV3Tokenizer
 
@@ -144,7 +144,7 @@ def _open_tokenizer(config: "FinetuneConfig", task: "Task") -> Any:
             raise error from None
 
 
-def _readable(value: Any) -> str:
+def _readable(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_readable(one)}" for key, one in value.items())
     return f"{value:.4g}" if isinstance(value, float) else str(value)

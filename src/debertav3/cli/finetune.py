@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -302,19 +302,19 @@ def names_in(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(name.strip() for name in text.split(","))
 
 
-def only_given(**options: Any) -> dict[str, Any]:
+def only_given(**options: object) -> dict[str, object]:
     """The options that the user has given, by the short names of their settings."""
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _named(file: Mapping[str, Any], key: str, *, instead: str) -> str:
+def _named(file: Mapping[str, object], key: str, *, instead: str) -> str:
     """What a file of settings says of the task or the model."""
     if not file.get(key):
         raise UserError(f"which {key}? Give {instead}, or --config with a file that names it.")
     return str(file[key])
 
 
-def _numbers(scores: dict[str, Any]) -> dict[str, float]:
+def _numbers(scores: dict[str, object]) -> dict[str, float]:
     return {name: value for name, value in scores.items() if isinstance(value, float)}
 
 

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from ..json_types import JsonMapping, JsonObject
 from .inputs import open_checkpoint
 from .options import Command
 
@@ -34,7 +35,7 @@ def info(
     print(json.dumps(facts, indent=2, ensure_ascii=False) if as_json else render(facts))
 
 
-def describe(model: str, *, length: int) -> dict[str, Any]:
+def describe(model: str, *, length: int) -> dict[str, object]:
     """Return everything that ``info`` prints.
 
     Raises:
@@ -54,7 +55,7 @@ def describe(model: str, *, length: int) -> dict[str, Any]:
     return _facts(raw_config(model), name=model, head=None, length=length)  # says which sizes there are
 
 
-def _facts(raw: Mapping[str, Any], *, name: str | None, head: str | None, length: int) -> dict[str, Any]:
+def _facts(raw: JsonMapping, *, name: str | None, head: str | None, length: int) -> JsonObject:
     from ..heads import MASKED_LM, REPLACED_TOKENS
     from ..layers.config import EncoderConfig
     from ..sizes import (
@@ -95,7 +96,7 @@ def _facts(raw: Mapping[str, Any], *, name: str | None, head: str | None, length
     }
 
 
-def render(facts: Mapping[str, Any]) -> str:
+def render(facts: JsonMapping) -> str:
     """Lay the facts out for a terminal."""
     parameters, published = facts["parameters"], facts["published_millions"]
     flops = facts["flops_per_token"]
@@ -126,7 +127,7 @@ def render(facts: Mapping[str, Any]) -> str:
     return "\n".join([title, "", *(f"  {label:<{LABEL_WIDTH}}{text}" for label, text in rows)])
 
 
-def _in_millions(parameters: Mapping[str, int], published: Mapping[str, Any] | None) -> str:
+def _in_millions(parameters: Mapping[str, int], published: Mapping[str, object] | None) -> str:
     """Backbone and embedding as the authors publish them, or rounded where they do not."""
     backbone, embedding = _millions(parameters["backbone"]), _millions(parameters["embedding"])
     if not published:

@@ -143,7 +143,7 @@ def _entry(setting: "Setting") -> list[str]:
     return [f"{name:<{KEY_WIDTH}}{wrapped[0]}", *(" " * KEY_WIDTH + line for line in wrapped[1:])]
 
 
-def _default(value: Any) -> str:
+def _default(value: object) -> str:
     if value is None or value == ():
         return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)

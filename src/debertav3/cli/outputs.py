@@ -30,7 +30,7 @@ def guard(*outputs: Output, inputs: Inputs, overwrite: bool = False) -> None:
 
 def _context() -> Any:
     """The command that is running, if any: newer versions of typer bring their own click."""
-    get: Callable[..., Any] | None = getattr(typer.main, "get_current_context", None)
+    get: Callable[..., object] | None = getattr(typer.main, "get_current_context", None)
     if get is not None:
         return get(silent=True)
     import click

@@ -264,7 +264,7 @@ class PackedSelfAttention(ReadOnly, DisentangledSelfAttention):
         self.backends, self.backend = PACKED_BACKENDS, attention.backend
         self._table_RD = table_RD if self.has_c2p or self.has_p2c else None
         self._tables = None if self._table_RD is None else attention.project_table(self._table_RD)
-        self._prepared: dict[str, Any] = {}
+        self._prepared: dict[str, object] = {}
         self.query_proj = pack_linear(attention.query_proj)
         self.key_proj = pack_linear(attention.key_proj)
         self.value_proj = pack_linear(attention.value_proj)

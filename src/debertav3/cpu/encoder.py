@@ -7,7 +7,7 @@ hook, a patched ``forward``, attention weights or dropout switched on), layers r
 Shape letters: B batch, L tokens, T tokens that ask, D hidden size.
 """
 
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -131,7 +131,7 @@ class PackedLayer(ReadOnly, Layer):
         del kept  # alive until here
         return out
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """For copies and pickles: a plan has addresses and is made again."""
         return {**self.__dict__, "_plan": None}
 

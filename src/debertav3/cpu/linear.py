@@ -50,10 +50,10 @@ class ReadOnly(nn.Module):
             raise UserError(f"{_CANNOT} moved to {changed.dtype} on {changed.device}; {_CURE}")
         return super()._apply(fn, recurse)
 
-    def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
+    def _save_to_state_dict(self, *args: object, **kwargs: object) -> None:
         raise UserError(f"{_CANNOT} saved; {_CURE}")
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
         raise UserError(f"{_CANNOT} loaded into; {_CURE}")
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -97,7 +97,7 @@ class PackedLinear(ReadOnly):
         activation, form = self._activation
         return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, activation, [], form)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """For copies and pickles, which know no tensors in oneDNN's layout."""
         return {**self.__dict__, "_weight": self._weight.to_dense()}
 
@@ -158,7 +158,7 @@ class KernelLinear(ReadOnly):
         y = compiled.linear(self.arguments(), x.detach().reshape(-1, self.in_features))
         return y.view(*x.shape[:-1], self.out_features)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         super().__setstate__(state)
         compiled = kernel()
         if compiled is None or compiled.name != self._kernel_name:

@@ -295,7 +295,7 @@ def _read_jsonl(unit: Unit, text_column: str, report: Report) -> Iterator[str]:
         yield from _text_of(row, text_column, lines.place, report)
 
 
-def _text_of(row: Any, text_column: str, place: Callable[[], str], report: Report) -> Iterator[str]:
+def _text_of(row: object, text_column: str, place: Callable[[], str], report: Report) -> Iterator[str]:
     text = row.get(text_column) if isinstance(row, dict) else None
     if isinstance(text, str):
         if text.strip():

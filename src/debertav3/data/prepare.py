@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
 
 from tqdm import tqdm
 
@@ -29,6 +28,7 @@ from ..files import (
     temporary_folder,
     write_json,
 )
+from ..json_types import JsonObject
 from ..tokenization import DebertaV3Tokenizer
 from ..tokenization.folder import MODEL_FILE
 from .documents import Unit, plan_units
@@ -40,7 +40,7 @@ PLAN_NAME = "plan.json"
 WRITTEN = (INDEX_NAME, PLAN_NAME, "problems.jsonl", "tokenizer", "stages", *SPLITS)
 """Everything that ``data prepare`` writes in its folder."""
 
-Stage = tuple[str, list[Any], int]
+Stage = tuple[str, list[object], int]
 CLEANING = ("none", "light", "gopher")
 DEDUPLICATION = ("none", "exact", "minhash")
 EXECUTORS = ("local", "slurm", "ray")
@@ -99,7 +99,7 @@ class ExecutorConfig:
             raise UserError(f"workers must be at least 1; got {self.workers}")
 
 
-def prepare(config: PrepareConfig, out: Path, executor: ExecutorConfig) -> dict[str, Any] | None:
+def prepare(config: PrepareConfig, out: Path, executor: ExecutorConfig) -> JsonObject | None:
     """Write token shards to ``out``, or continue where an earlier call stopped.
 
     Returns:
@@ -168,7 +168,7 @@ def _plan(config: PrepareConfig, out: Path) -> list[Unit]:
     return units
 
 
-def _compare(out: Path, before: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
+def _compare(out: Path, before: Mapping[str, object], plan: Mapping[str, object]) -> None:
     words = {"settings": "settings", "data": "the data", "tokenizer": "the tokenizer"}
     changed = [words[key] for key in plan if plan[key] != before.get(key)]
     if changed:
@@ -189,7 +189,7 @@ def _stages(config: PrepareConfig, out: Path, units: list[Unit]) -> list[Stage]:
     except ModuleNotFoundError as error:
         raise MissingExtraError(feature="data prepare", package=str(error.name), extra="pretrain") from error
 
-    def read(problems: Path | None) -> list[Any]:
+    def read(problems: Path | None) -> list[object]:
         reader = steps.ReadUnit(
             units=units,
             text_column=config.text_column,
@@ -268,7 +268,7 @@ def _submit(stages: list[Stage], out: Path, config: ExecutorConfig) -> None:
 
     before = None
     for name, pipeline, tasks in stages:
-        common: dict[str, Any] = {
+        common: dict[str, object] = {
             "pipeline": pipeline,
             "tasks": tasks,
             "workers": config.workers,
@@ -319,7 +319,7 @@ class WriteIndex:
     sources: tuple[str, ...]
     """All files that were read."""
 
-    def __call__(self, data: Any, rank: int, world_size: int) -> None:
+    def __call__(self, data: object, rank: int, world_size: int) -> None:
         """Gather and write."""
         from .steps import read_json_files
 
@@ -345,7 +345,7 @@ class WriteIndex:
             counts.update(row["counts"])
             lengths.update({int(bits): number for bits, number in row["lengths"].items()})
         splits = {split: [row[split] for row in facts] for split in SPLITS}
-        statistics: dict[str, Any] = {
+        statistics: dict[str, object] = {
             f"{split}_{what}": sum(shard[what] for shard in splits[split])
             for split in SPLITS
             for what in ("num_tokens", "num_documents")

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..files import fingerprint, read_json_object, replacing, sha256_of_file
+from ..json_types import JsonObject
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class ShardWriter:
         self._ends.write(end)
         self._ends_digest.update(end)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """What the index says of this shard."""
         return {
             "name": self._name,
@@ -235,7 +236,7 @@ def _check_content(shard: Shard, vocab_size: int) -> None:
         raise UserError(f"{shard.folder / shard.name}.ends does not divide the tokens. {_AGAIN}")
 
 
-def _check_tokenizer(folder: Path, index: dict[str, Any]) -> None:
+def _check_tokenizer(folder: Path, index: dict[str, object]) -> None:
     """Compare the tokenizer beside the shards with the one that made them; older indexes do not say."""
     wanted = index.get("tokenizer")
     if wanted is not None and (
@@ -247,7 +248,7 @@ def _check_tokenizer(folder: Path, index: dict[str, Any]) -> None:
         )
 
 
-def read_index(folder: Path) -> dict[str, Any]:
+def read_index(folder: Path) -> JsonObject:
     """Read ``index.json``.
 
     Raises:
@@ -264,7 +265,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _fault_of(index: dict[str, Any]) -> str | None:
+def _fault_of(index: dict[str, object]) -> str | None:
     size = index.get("vocab_size")
     if not isinstance(size, int) or size < 1:
         return f"vocab_size is {size!r}"

@@ -101,7 +101,7 @@ class ReadUnit:
             write_json(self.problems / f"{rank:05d}.json", [vars(problem) for problem in found])
 
 
-def gopher_filters() -> list[Any]:
+def gopher_filters() -> list[object]:
     """Gopher's repetition and quality filters (English stop words), as datatrove implements them."""
     return [GopherRepetitionFilter(language=WORDS), GopherQualityFilter(language=WORDS)]
 
@@ -170,8 +170,8 @@ def without_spacing(text: str) -> bytes:
 
 
 def exact_stages(
-    read: list[Any], folder: Path, num_units: int
-) -> tuple[list[tuple[str, list[Any], int]], Any]:
+    read: list[object], folder: Path, num_units: int
+) -> tuple[list[tuple[str, list[object], int]], object]:
     """Stages that find exact duplicates, as (name, pipeline, tasks), and the filter that drops them."""
     config = ExactDedupConfig(content_getter=text_of, hash_config=HASH)
     signatures, found = str(folder / "signatures"), str(folder / "found")
@@ -183,8 +183,8 @@ def exact_stages(
 
 
 def minhash_stages(
-    read: list[Any], folder: Path, num_units: int
-) -> tuple[list[tuple[str, list[Any], int]], Any]:
+    read: list[object], folder: Path, num_units: int
+) -> tuple[list[tuple[str, list[object], int]], object]:
     """Stages that find near duplicates, as (name, pipeline, tasks), and the filter that drops them."""
     signatures, pairs, removed = str(folder / "signatures"), str(folder / "pairs"), str(folder / "removed")
     config = MinhashConfig(num_buckets=MINHASH_BUCKETS, hash_config=HASH)
@@ -206,7 +206,7 @@ class PatientExecutor(LocalPipelineExecutor):
     Its worker processes end with the process that made this object, even if that is killed.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self._owner = os.getpid()
 

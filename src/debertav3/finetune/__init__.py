@@ -16,7 +16,7 @@ class _Callable(ModuleType):
     function of that name beside it would be there or not, depending on what was imported before.
     """
 
-    def __call__(self, *args: Any, **settings: Any) -> Any:
+    def __call__(self, *args: object, **settings: object) -> Any:
         return self._function(*args, **settings)
 
     @property

@@ -97,7 +97,7 @@ def uses_every_parameter(model: PreTrainedModel) -> bool:
 
 def parameter_groups(
     model: nn.Module, decayed: Collection[str], *, config: FinetuneConfig
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Return groups for the optimiser, one for each learning rate and weight decay.
 
     The head learns at ``learning_rate``, each layer at ``layer_decay`` times the rate of the next above,

@@ -57,7 +57,7 @@ def open_tokenizer(name: str, family: str, *, head: HeadName) -> Any:
 
 
 def open_model(
-    config: FinetuneConfig, family: str, *, head: HeadName, keys: dict[str, Any]
+    config: FinetuneConfig, family: str, *, head: HeadName, keys: dict[str, object]
 ) -> PreTrainedModel:
     """Open a checkpoint by transformers' class for the head, in fp32.
 
@@ -115,7 +115,7 @@ def check_length(model: PreTrainedModel, config: FinetuneConfig) -> None:
                 )
 
 
-def _known(stored: Any, names: Sequence[str], *, setting: str, family: str) -> str:
+def _known(stored: object, names: Sequence[str], *, setting: str, family: str) -> str:
     for name in names:
         if hasattr(stored, name):
             return name

@@ -120,9 +120,9 @@ def _minimum(loss: Callable[[float], float]) -> float:
     return math.exp((low + high) / 2)
 
 
-def describe(predictions: Predictions, fitted: Probabilities | None) -> dict[str, Any]:
+def describe(predictions: Predictions, fitted: Probabilities | None) -> dict[str, object]:
     """What ``metrics.json`` says of a set: calibration error before and after, and F1 with thresholds."""
-    report: dict[str, Any] = {"ece": predictions.calibration_error()}
+    report: dict[str, object] = {"ece": predictions.calibration_error()}
     if fitted is None:
         return report
     report |= {
@@ -138,7 +138,7 @@ def describe(predictions: Predictions, fitted: Probabilities | None) -> dict[str
     return report
 
 
-def in_words(report: dict[str, Any]) -> str:
+def in_words(report: dict[str, object]) -> str:
     """`describe` as a sentence; empty where nothing was fitted."""
     if "temperature" not in report:
         return ""

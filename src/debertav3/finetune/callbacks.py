@@ -20,7 +20,7 @@ class EpochOrder(TrainerCallback):
         self.sampler = sampler
 
     def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Called before the epoch's data loader is opened, also when a run is resumed within an epoch."""
         self.sampler.epoch = int(state.epoch or 0)
@@ -53,7 +53,7 @@ class ExtraSaves(TrainerCallback):
         self._listening.enter_context(self.request.listening())
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Called after each optimiser step."""
         self.is_stopped = self.is_stopped or self.request.is_set
@@ -72,14 +72,14 @@ class ExtraSaves(TrainerCallback):
             self.is_stopped = bool(flag)
 
     def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Also called when an epoch is interrupted: then there is nothing to evaluate."""
         if self.is_stopped and not self._ends_epoch(state):
             control.should_evaluate = control.should_save = control.should_log = False
 
     def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Listen no longer."""
         self._listening.close()
@@ -101,18 +101,18 @@ class Tally(TrainerCallback, ExportableState):
         self._begun = 0.0
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Start the clock, counting the time spent before a resume."""
         self._begun = time.perf_counter() - self.seconds
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Read the clock."""
         self.seconds = time.perf_counter() - self._begun
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         """Return what a checkpoint keeps."""
         kept = ("seconds", "skipped_steps", "bad_steps_in_a_row")
         return {"args": {}, "attributes": {name: getattr(self, name) for name in kept}}
@@ -126,7 +126,7 @@ class ProgressBar(TrainerCallback):
         self._shown: dict[str, str] = {}
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Open the bar."""
         if state.is_world_process_zero:
@@ -135,7 +135,7 @@ class ProgressBar(TrainerCallback):
             )
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Move on by a step."""
         if self._bar is not None:
@@ -147,7 +147,7 @@ class ProgressBar(TrainerCallback):
         state: TrainerState,
         control: TrainerControl,
         logs: dict[str, float] | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         """Show what was logged."""
         if self._bar is None or logs is None:
@@ -168,7 +168,7 @@ class ProgressBar(TrainerCallback):
         self._bar.set_postfix(self._shown, refresh=False)
 
     def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Close the bar."""
         if self._bar is not None:

@@ -1,10 +1,11 @@
 """The model card (``README.md``) of a trained model, in the Hub's format."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..heads import BY_NAME
+from ..json_types import JsonMapping
 from ..tasks.rows import first_of
 from . import usage
 from .calibration import in_words
@@ -15,9 +16,7 @@ if TYPE_CHECKING:
     from .preparation import Data
 
 
-def model_card(
-    report: Mapping[str, Any], record: Mapping[str, Any], data: "Data", *, architecture: Mapping[str, Any]
-) -> str:
+def model_card(report: JsonMapping, record: JsonMapping, data: "Data", *, architecture: JsonMapping) -> str:
     """Return the card.
 
     Args:
@@ -77,7 +76,7 @@ def model_card(
     return "\n\n".join(sections) + "\n"
 
 
-def _family_tags(architecture: Mapping[str, Any]) -> list[str]:
+def _family_tags(architecture: JsonMapping) -> list[str]:
     """The family by its ``model_type``, and what else people look for; v2 alone has a convolution."""
     family = architecture["model_type"]
     if family != usage.OURS:
@@ -103,7 +102,7 @@ def short_names(sources: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def _scores(report: Mapping[str, Any], labels: Sequence[str]) -> str:
+def _scores(report: JsonMapping, labels: Sequence[str]) -> str:
     if not report["dev"]:
         return "It was not scored: no dev file was given."
     short = short_names(list(report["dev"]))
@@ -130,7 +129,7 @@ def _scores(report: Mapping[str, Any], labels: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _data(record: Mapping[str, Any]) -> str:
+def _data(record: JsonMapping) -> str:
     short = short_names(list(record["data"]))
     lines = ["| data | rows |", "|---|---:|"]
     lines += [f"| {short[path]} | {facts['rows']} |" for path, facts in record["data"].items()]

@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ..errors import UserError
 from ..runs.assignments import as_assigned
@@ -60,7 +59,7 @@ def _differs(config: FinetuneConfig, other: FinetuneConfig, name: str) -> bool:
     return bool(config.get(name) != other.get(name))
 
 
-def _resolved(config: FinetuneConfig, given: Mapping[str, Any]) -> FinetuneConfig:
+def _resolved(config: FinetuneConfig, given: Mapping[str, object]) -> FinetuneConfig:
     """What the command makes of the settings that it is given; without the recipe if the model is gone."""
     try:
         return resolve(config.task, model=config.model, given=given)

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ..errors import UserError
 from ..files import read_json_object, replacing_text, write_json
 from ..files.model_folder import ModelFolder
+from ..json_types import JsonMapping
 from ..sizes import is_size
 from ..tasks.glue import GLUE_TASKS
 from .config import FinetuneConfig
@@ -90,7 +90,7 @@ def compare(
     seeds: Sequence[int],
     out: Path,
     *,
-    given: Mapping[str, Any] | None = None,
+    given: Mapping[str, object] | None = None,
     overrides: Sequence[str] = (),
 ) -> Comparison:
     """Train and score every model on every task with every seed; finished runs under ``out`` are kept.
@@ -155,7 +155,7 @@ def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> Non
     """
     data: dict[str, Data] = {}
     waiting = []  # one run for each model and task that has runs to do
-    read: dict[str, Mapping[str, Any]] = {}  # by task: its data are the same for all models and seeds
+    read: dict[str, Mapping[str, object]] = {}  # by task: its data are the same for all models and seeds
     for (_, task), runs in plan.items():
         for folder, config in runs.items():
             if not (config.data.dev or config.data.dev_split):
@@ -190,7 +190,7 @@ def _is_finished(folder: Path) -> bool:
     return (folder / "run.json").exists()
 
 
-def _refuse_others(config: FinetuneConfig, folder: Path, *, data: Mapping[str, Any]) -> None:
+def _refuse_others(config: FinetuneConfig, folder: Path, *, data: JsonMapping) -> None:
     """Refuse to count a finished run of other settings, or by content of other data, weights or tokenizer.
 
     Raises:

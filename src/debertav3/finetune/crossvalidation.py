@@ -4,7 +4,6 @@ import logging
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from ..errors import UserError
 from ..files import read_json_object, replacing_text, write_json
@@ -19,7 +18,7 @@ logger = logging.getLogger(__name__)
 PREDICTIONS = "out_of_fold.jsonl"
 
 
-def cross_validate(config: FinetuneConfig, data: Data, out: Path) -> dict[str, Any]:
+def cross_validate(config: FinetuneConfig, data: Data, out: Path) -> dict[str, object]:
     """Train on all but one fold, in turn, and score on that one.
 
     If interrupted, the same call continues with the first fold that is not finished.
@@ -81,7 +80,7 @@ def _write_predictions(outcomes: Mapping[str, Sequence[Outcome]], data: Data, fo
             file.write(json_line(row))
 
 
-def _summary(folders: Sequence[Path], out: Path) -> dict[str, Any]:
+def _summary(folders: Sequence[Path], out: Path) -> dict[str, object]:
     scores: dict[str, list[float]] = {}
     for folder in folders:
         report = read_json_object(folder / "metrics.json", needs=("dev",))

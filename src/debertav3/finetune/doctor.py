@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import MissingExtraError
 from ..heads import MULTIPLE_CHOICE, SEQUENCE, TOKENS, HeadName
+from ..json_types import JsonMapping, JsonObject
 from ..tasks.squad import Gold
 from ..tasks.tagging import MarkedText
 from ..tasks.task import Example, take_balanced
@@ -31,7 +32,7 @@ _CUT_WHOLE = (SEQUENCE, MULTIPLE_CHOICE)
 """Heads for which a text beyond the length limit is lost; the others read long texts in pieces."""
 
 
-def examine(data: "Data", config: FinetuneConfig, *, tokenizer: Any) -> dict[str, Any]:
+def examine(data: "Data", config: FinetuneConfig, *, tokenizer: Any) -> JsonObject:
     """Describe the data of a run.
 
     Args:
@@ -62,7 +63,7 @@ def examine(data: "Data", config: FinetuneConfig, *, tokenizer: Any) -> dict[str
     return {"train": train, "dev": dev, "warnings": found}
 
 
-def add_word_baselines(dev: Mapping[str, dict[str, Any]], facts: Mapping[str, Any]) -> None:
+def add_word_baselines(dev: Mapping[str, JsonObject], facts: JsonMapping) -> None:
     """Add to the scores of each dev set those of the linear model over words, where it was trained.
 
     Args:
@@ -76,8 +77,8 @@ def add_word_baselines(dev: Mapping[str, dict[str, Any]], facts: Mapping[str, An
 
 
 def describe(
-    examples: Sequence[Example], tokenizer: Any, *, head: HeadName, max_length: int | None
-) -> dict[str, Any]:
+    examples: Sequence[Example], tokenizer: object, *, head: HeadName, max_length: int | None
+) -> dict[str, object]:
     """Count labels, lengths, repetitions and contradictions.
 
     Args:
@@ -90,7 +91,7 @@ def describe(
     for example in examples:
         labels_of[example.texts].add(example.label)
     lengths, unknown = _token_counts(examples, tokenizer, head=head)
-    facts: dict[str, Any] = {
+    facts: dict[str, object] = {
         "examples": len(examples),
         "labels": _label_counts(examples),
         "duplicates": len(examples) - len(labels_of),
@@ -175,7 +176,7 @@ def _inputs(example: Example, head: str) -> list[tuple[str, ...]]:
     return [example.texts]
 
 
-def _label_counts(examples: Sequence[Example]) -> dict[str, Any]:
+def _label_counts(examples: Sequence[Example]) -> dict[str, object]:
     if isinstance(examples[0].label, float):
         values = np.array([example.label for example in examples])
         return {
@@ -192,7 +193,7 @@ def _label_counts(examples: Sequence[Example]) -> dict[str, Any]:
     return dict(counts.most_common())
 
 
-def _warnings(source: str, facts: dict[str, Any], config: FinetuneConfig) -> list[str]:
+def _warnings(source: str, facts: JsonObject, config: FinetuneConfig) -> list[str]:
     count, found = facts["examples"], []
     if facts["duplicates"]:
         found.append(f"{facts['duplicates']} of {count} examples repeat another one's texts")
@@ -229,7 +230,7 @@ def _warnings(source: str, facts: dict[str, Any], config: FinetuneConfig) -> lis
     return [f"{source}: {line}" for line in found]
 
 
-def _rare_labels(facts: Mapping[str, Any], *, can_balance: bool) -> list[str]:
+def _rare_labels(facts: JsonMapping, *, can_balance: bool) -> list[str]:
     """Name rare labels of the training data, and the setting that helps where the task takes it."""
     named = {name: number for name, number in facts["labels"].items() if isinstance(number, int)}
     rare = [name for name, number in named.items() if number < _RARE_SHARE * sum(named.values())]

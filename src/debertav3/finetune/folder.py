@@ -4,10 +4,10 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ..errors import UserError
 from ..files import Output, check_outputs, read_json_object, remove_leftovers, write_json
+from ..json_types import JsonMapping
 from ..runs.checkpoints import CheckpointStore
 from .config import FinetuneConfig
 from .records import changed_settings, changes_between, known_by_path
@@ -53,8 +53,8 @@ def starting_point(
     config: FinetuneConfig,
     out: Path,
     *,
-    data: Mapping[str, Any],
-    contents: Mapping[str, Any],
+    data: Mapping[str, object],
+    contents: Mapping[str, object],
     labels: tuple[str, ...],
     resume: bool,
 ) -> Path | None:
@@ -109,8 +109,8 @@ def write_settings(
     config: FinetuneConfig,
     out: Path,
     *,
-    data: Mapping[str, Any],
-    contents: Mapping[str, Any],
+    data: Mapping[str, object],
+    contents: Mapping[str, object],
     labels: tuple[str, ...],
 ) -> None:
     """Note what the run is made of; by this file a later ``--resume`` knows the folder as a run's."""
@@ -143,19 +143,19 @@ def _refuse_foreign(out: Path, folder: Path) -> None:
 def _pinned(
     config: FinetuneConfig,
     *,
-    data: Mapping[str, Any],
-    contents: Mapping[str, Any],
+    data: Mapping[str, object],
+    contents: Mapping[str, object],
     labels: tuple[str, ...],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     return {**config.to_dict(), "labels": list(labels), "data": dict(data), "contents": dict(contents)}
 
 
 def _refuse_changes(
-    before: Mapping[str, Any],
+    before: JsonMapping,
     config: FinetuneConfig,
     *,
-    data: Mapping[str, Any],
-    contents: Mapping[str, Any],
+    data: JsonMapping,
+    contents: JsonMapping,
     labels: tuple[str, ...],
 ) -> None:
     """Refuse other settings, labels, data or weights; what an older version did not note is not compared.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-LossFunction = Callable[[Any, Tensor, Tensor | int | None], Tensor]
+LossFunction = Callable[[object, Tensor, Tensor | int | None], Tensor]
 """``(outputs, labels, examples in the whole step or None) -> loss``; None means the mean of this batch."""
 
 

@@ -12,6 +12,7 @@ from ..checkpoint import Checkpoint
 from ..checkpoint import open_model as open_checkpoint
 from ..errors import UserError
 from ..heads import BY_NAME, HeadName
+from ..json_types import JsonObject
 from ..models import class_of
 from ..sizes import config_for, is_size, near_size
 from ..tasks.ranking import RankingTask
@@ -113,7 +114,7 @@ def open_model(
         "hidden_dropout_prob": config.regularization.hidden_dropout,
         "attention_probs_dropout_prob": config.regularization.attention_dropout,
     }
-    changed: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
+    changed: JsonObject = {key: value for key, value in settings.items() if value is not None}
     changed |= _problem_type(task)
     head = class_of(task.head)
     if start.checkpoint is None:
@@ -163,6 +164,6 @@ def _spelled(names: Collection[str], labels: Sequence[str]) -> dict[str, str] | 
     return {name: by_lower[name.lower()] for name in names}
 
 
-def _label_names(labels: Sequence[str], head: HeadName) -> dict[str, Any]:
+def _label_names(labels: Sequence[str], head: HeadName) -> dict[str, object]:
     names = list(labels or BY_NAME[head].default_labels)
     return {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..json_types import JsonObject
+
 _BINS = 10
 _LENGTH_CLASSES = 4
 
@@ -43,7 +45,7 @@ def sigmoid(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return result
 
 
-def calibration(outcomes: Sequence[Outcome]) -> dict[str, Any] | None:
+def calibration(outcomes: Sequence[Outcome]) -> dict[str, object] | None:
     """Compare confidence with being right, in ten equal intervals (Guo et al. 2017, arXiv:1706.04599).
 
     Returns:
@@ -80,7 +82,7 @@ def calibration(outcomes: Sequence[Outcome]) -> dict[str, Any] | None:
     return {"ece": distance, "bins": bins}
 
 
-def by_length(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+def by_length(outcomes: Sequence[Outcome]) -> list[JsonObject]:
     """Share of right answers, or mean error of numbers, in up to four classes of length that do not overlap.
 
     They are about equally large; inputs of one length are in one class.

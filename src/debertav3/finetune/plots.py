@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..errors import MissingExtraError
+from ..json_types import JsonMapping
 
 MOST_COUNTS = 12
 """Classes up to which a confusion matrix shows its counts."""
@@ -102,7 +103,7 @@ def confusion(table: Sequence[Sequence[int]], names: Sequence[str]) -> str:
         return plot.svg()
 
 
-def reliability(bins: Sequence[Mapping[str, Any]]) -> str:
+def reliability(bins: Sequence[JsonMapping]) -> str:
     """Accuracy in each interval of confidence, beside the line on which both are equal."""
     with _axes(4.8, 4.2) as plot:
         accuracies = [one["accuracy"] for one in bins]

@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..errors import UserError
 from ..heads import MULTIPLE_CHOICE, TOKENS
@@ -38,8 +37,8 @@ def resolve(
     task: str,
     *,
     model: str,
-    given: Mapping[str, Any],
-    config_file: Mapping[str, Any] | None = None,
+    given: Mapping[str, object],
+    config_file: Mapping[str, object] | None = None,
     overrides: Sequence[str] = (),
     source: str = "command line",
 ) -> FinetuneConfig:

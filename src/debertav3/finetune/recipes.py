@@ -16,7 +16,7 @@ def _row(
     dropout: float | None = None,
     length: int,
     **more: float,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """One line of a published table in the words of :class:`FinetuneConfig`."""
     return {
         "epochs": epochs,
@@ -29,7 +29,7 @@ def _row(
     }
 
 
-RECIPES: dict[tuple[str, str], dict[str, Any]] = {
+RECIPES: dict[tuple[str, str], dict[str, object]] = {
     # experiments/glue/mnli.sh
     ("xsmall", "mnli"): _row(epochs=3, rate=4.5e-5, batch=64, warmup=1000, dropout=0.1, length=256),
     ("small", "mnli"): _row(epochs=3, rate=4.5e-5, batch=64, warmup=1500, dropout=0.2, length=256),
@@ -50,7 +50,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("nano", "nli"): _row(epochs=6, rate=3e-4, batch=32, warmup=0.05, length=128),
 }
 
-SIFT_RECIPES: dict[tuple[str, str], dict[str, Any]] = {
+SIFT_RECIPES: dict[tuple[str, str], dict[str, object]] = {
     # experiments/glue/mnli.sh, the cases with --vat_lambda
     ("xsmall", "mnli"): _row(
         epochs=10, rate=5e-5, batch=64, warmup=1500, dropout=0.1, length=256, sift_weight=3.0
@@ -66,7 +66,7 @@ SIFT_RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ),
 }
 
-_SIZE_DEFAULTS: dict[str, dict[str, Any]] = {
+_SIZE_DEFAULTS: dict[str, dict[str, object]] = {
     # Where no recipe was published for the task: the size's learning rate on MNLI, warm-up by share.
     "nano": {"learning_rate": 3e-4, "warmup_steps": 0.05},
     "xsmall": {"learning_rate": 4.5e-5},

@@ -13,6 +13,7 @@ from ..errors import UserError
 from ..files import sha256_of_file
 from ..files.model_content import changed_files, model_content
 from ..files.named_sets import DATASETS_PREFIX
+from ..json_types import JsonMapping, JsonObject
 from ..sizes import is_size
 from ..tasks.tables import expand
 from .command import command_of
@@ -33,11 +34,11 @@ def run_record(
     out: Path,
     labels: tuple[str, ...],
     columns: Mapping[str, str],
-    data: Mapping[str, Any],
-    contents: Mapping[str, Any],
+    data: Mapping[str, object],
+    contents: Mapping[str, object],
     device: str,
     parameters: int,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the content of ``run.json``.
 
     Args:
@@ -74,7 +75,7 @@ def run_record(
     }
 
 
-def data_facts(data: "Data") -> dict[str, Any]:
+def data_facts(data: "Data") -> JsonObject:
     """Return rows and SHA-256 sum of each source: of a file's bytes, or of the rows of a data set by name."""
     return {
         source: {"rows": count, "sha256": data.row_sums.get(source) or sha256_of_file(Path(source))}
@@ -82,7 +83,7 @@ def data_facts(data: "Data") -> dict[str, Any]:
     }
 
 
-def run_contents(config: FinetuneConfig, data: Mapping[str, Any]) -> dict[str, Any]:
+def run_contents(config: FinetuneConfig, data: JsonMapping) -> JsonObject:
     """Return what a run is made of, by content and never by path: data, weights, configuration, tokenizer.
 
     Args:
@@ -94,7 +95,7 @@ def run_contents(config: FinetuneConfig, data: Mapping[str, Any]) -> dict[str, A
         sums of their files by name, or None for what the Hub's cache does not hold yet.
     """
 
-    def sources(role: str, given: tuple[str, ...]) -> list[Any]:
+    def sources(role: str, given: tuple[str, ...]) -> list[object]:
         return [_identity(data[source]) for source in expand(given, role=role)]
 
     return {
@@ -106,7 +107,7 @@ def run_contents(config: FinetuneConfig, data: Mapping[str, Any]) -> dict[str, A
 
 
 def changed_settings(
-    before: Mapping[str, Any], config: FinetuneConfig, *, by_path: Collection[str]
+    before: Mapping[str, object], config: FinetuneConfig, *, by_path: Collection[str]
 ) -> list[str]:
     """Name the settings that are not those of an earlier run.
 
@@ -123,12 +124,12 @@ def changed_settings(
     ]
 
 
-def known_by_path(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:
+def known_by_path(before: Mapping[str, object], now: Mapping[str, object]) -> tuple[str, ...]:
     """Which of `PATHS` the contents of two runs do not tell apart, so that the path has to."""
     return tuple(name for name in PATHS if before.get(name) is None or now.get(name) is None)
 
 
-def changes_between(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def changes_between(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """Say in words which of two `run_contents` differ, and for a model which files; empty if none."""
     changed = []
     for name, content in now.items():
@@ -140,7 +141,7 @@ def changes_between(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[s
     return changed
 
 
-def refuse_other_folder(record: Mapping[str, Any], config: FinetuneConfig) -> None:
+def refuse_other_folder(record: JsonMapping, config: FinetuneConfig) -> None:
     """Refuse to repeat a run whose relative paths lead to nothing here, but did where it was made.
 
     Args:
@@ -158,7 +159,7 @@ def refuse_other_folder(record: Mapping[str, Any], config: FinetuneConfig) -> No
             raise UserError(f"there is no {path} here; the run of --config was made in {folder}. Go there.")
 
 
-def changes_since(record: Mapping[str, Any], config: FinetuneConfig, data: "Data") -> list[str]:
+def changes_since(record: JsonMapping, config: FinetuneConfig, data: "Data") -> list[str]:
     """Say which data are not those that a run was made of.
 
     Args:
@@ -166,7 +167,7 @@ def changes_since(record: Mapping[str, Any], config: FinetuneConfig, data: "Data
         config: the run that is to repeat it; files that it takes instead of the old ones are no change.
         data: of that run.
     """
-    before: Mapping[str, Any] = record.get("data", {})
+    before: JsonMapping = record.get("data", {})
     changed = [
         f"{source} has changed since the run of --config, so this run may end otherwise."
         for source, facts in data_facts(data).items()
@@ -183,7 +184,7 @@ def changes_since(record: Mapping[str, Any], config: FinetuneConfig, data: "Data
     return changed
 
 
-def finite(content: Any) -> Any:
+def finite(content: object) -> Any:
     """Return a copy for JSON, which knows no infinity and no NaN: None in their places."""
     if isinstance(content, Mapping):
         return {key: finite(value) for key, value in content.items()}
@@ -207,7 +208,7 @@ def _working_folder(config: FinetuneConfig) -> str | None:
     return str(Path.cwd()) if is_needed else None
 
 
-def _identity(facts: Mapping[str, Any]) -> Any:
+def _identity(facts: Mapping[str, object]) -> object:
     """The sum of a source; its rows where an older version noted no sum."""
     return facts["sha256"] or facts["rows"]
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..json_types import JsonMapping
 from ..runs import page
 from . import plots
 from .calibration import in_words
@@ -20,8 +21,8 @@ _CONFUSED_SHOWN = 15
 
 
 def render(
-    report: Mapping[str, Any],
-    record: Mapping[str, Any],
+    report: JsonMapping,
+    record: JsonMapping,
     data: "Data",
     worst_of: Mapping[str, Sequence[Outcome]],
 ) -> str:
@@ -51,11 +52,11 @@ def render(
     return page.page(record["out"], parts)
 
 
-def _command(record: Mapping[str, Any]) -> str:
+def _command(record: JsonMapping) -> str:
     return f"<pre>{html.escape(record['command'])}</pre>"
 
 
-def _number(value: Any) -> str:
+def _number(value: object) -> str:
     """A score with four decimals, a count without, a list with commas."""
     if isinstance(value, list | tuple):
         return ", ".join(map(_number, value))
@@ -64,7 +65,7 @@ def _number(value: Any) -> str:
 
 def _table(
     header: Sequence[str],
-    rows: Sequence[Sequence[Any]],
+    rows: Sequence[Sequence[object]],
     *,
     text_columns: Sequence[int] = (),
     as_cards: bool = False,
@@ -73,7 +74,7 @@ def _table(
     return page.table(header, cells, text_columns=text_columns, as_cards=as_cards)
 
 
-def _headline(report: Mapping[str, Any]) -> str:
+def _headline(report: JsonMapping) -> str:
     train = report["train"]
     figures = [("training examples", f"{train['examples']:,}"), ("steps", f"{train['steps']:,}")]
     figures += [
@@ -87,7 +88,7 @@ def _headline(report: Mapping[str, Any]) -> str:
     return page.numbers(figures)
 
 
-def _dev(scores: Mapping[str, Any], labels: Sequence[str]) -> str:
+def _dev(scores: JsonMapping, labels: Sequence[str]) -> str:
     """Scores beside the baseline, and whatever tables and plots the task has."""
     others = baselines(scores)
     plain = [name for name, value in scores.items() if isinstance(value, int | float)]
@@ -134,7 +135,7 @@ def _confused(table: Sequence[Sequence[int]], names: Sequence[str]) -> str:
     return _table(["right label", "given label", "examples"], rows, text_columns=(1,))
 
 
-def _errors(errors: Sequence[Outcome], examples: Sequence[Any]) -> str:
+def _errors(errors: Sequence[Outcome], examples: Sequence[object]) -> str:
     if not errors:
         return page.heading("Worst errors", level=3) + page.paragraph("None.")
     rows = []
@@ -163,7 +164,7 @@ def _readable(example: Any) -> Sequence[str]:
     )
 
 
-def _settings(record: Mapping[str, Any]) -> str:
+def _settings(record: JsonMapping) -> str:
     files = [[path, facts["rows"], facts["sha256"] or ""] for path, facts in record["data"].items()]
     versions = {
         **record["versions"],
@@ -188,7 +189,7 @@ def _settings(record: Mapping[str, Any]) -> str:
     )
 
 
-def _curves(history: Sequence[Mapping[str, Any]]) -> str:
+def _curves(history: Sequence[Mapping[str, object]]) -> str:
     """Loss, learning rate and gradient norm by step, and the dev scores."""
     figures = []
     for name, caption in (
@@ -212,6 +213,6 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> str:
     return f'<div class="figures">{"".join(figures)}</div>'
 
 
-def _points(history: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
+def _points(history: Sequence[JsonMapping], name: str) -> list[tuple[float, float]]:
     """Steps and values; a value that is not finite, as of a skipped step, has no place in a plot."""
     return [(entry["step"], entry[name]) for entry in history if name in entry and math.isfinite(entry[name])]

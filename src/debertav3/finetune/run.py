@@ -23,6 +23,7 @@ from ..data.probabilities import Probabilities
 from ..errors import MissingExtraError, UserError
 from ..files import replacing_text, write_json
 from ..heads import TOKENS
+from ..json_types import JsonMapping, JsonObject
 from ..models import DebertaV2PreTrainedModel
 from ..models.precision import multiplies_bf16
 from ..runs import page
@@ -62,7 +63,7 @@ def run(
     *,
     resume: bool = False,
     on_outcomes: Callable[[Mapping[str, list[Outcome]]], None] | None = None,
-) -> dict[str, Any] | None:
+) -> dict[str, object] | None:
     """Train as the settings say and fill the folder ``out``.
 
     Args:
@@ -217,7 +218,7 @@ def _prepare(
     data: Data,
     *,
     model: PreTrainedModel,
-    tokenizer: Any,
+    tokenizer: object,
     store: CheckpointStore,
 ) -> _Prepared:
     task, labels = data.task, label_order(model, data.labels)
@@ -264,7 +265,7 @@ def _report_divergence(
     *,
     config: FinetuneConfig,
     data: Data,
-    made_of: tuple[Mapping[str, Any], Mapping[str, Any]],
+    made_of: tuple[Mapping[str, object], Mapping[str, object]],
 ) -> None:
     """Leave the curves up to the last step and what ended the run, but no ``run.json``: it is not whole."""
     trainer = prepared.trainer
@@ -285,9 +286,9 @@ def _record(
     config: FinetuneConfig,
     out: Path,
     *,
-    made_of: tuple[Mapping[str, Any], Mapping[str, Any]],
+    made_of: tuple[Mapping[str, object], Mapping[str, object]],
     model: nn.Module,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return ``run.json``.
 
     Args:
@@ -310,7 +311,7 @@ def _record(
     )
 
 
-def _course(prepared: _Prepared, *, steps: int) -> dict[str, Any]:
+def _course(prepared: _Prepared, *, steps: int) -> dict[str, object]:
     """How much was trained, and how fast."""
     trainer, tally = prepared.trainer, prepared.trainer.tally
     return {
@@ -324,11 +325,11 @@ def _course(prepared: _Prepared, *, steps: int) -> dict[str, Any]:
 
 def _report(
     prepared: _Prepared, *, steps: int
-) -> tuple[dict[str, Any], dict[str, list[Outcome]], Probabilities | None]:
+) -> tuple[JsonObject, dict[str, list[Outcome]], Probabilities | None]:
     """Return scores of every dev set, speed and the log; what became of each dev example; what was fitted."""
     trainer, task = prepared.trainer, prepared.task
     trainer.compute_metrics = None  # it scores the first dev set; from here on each is scored as itself
-    dev: dict[str, dict[str, Any]] = {}
+    dev: dict[str, dict[str, object]] = {}
     outcomes: dict[str, list[Outcome]] = {}
     fitted: Probabilities | None = None
     for source, dataset in prepared.dev_sets.items():
@@ -337,7 +338,7 @@ def _report(
             if len(dev) == 1 and trainer.config.evaluation.calibrate:
                 fitted = predictions.fit()
             dev[source]["probabilities"] = describe(predictions, fitted)
-    report: dict[str, Any] = {
+    report: dict[str, object] = {
         "task": task.name,
         "dev": dev,
         "train": _course(prepared, steps=steps),
@@ -348,7 +349,7 @@ def _report(
     return report, outcomes, fitted
 
 
-def _tell(report: Mapping[str, Any], metric: str, labels: Sequence[str], out: Path) -> None:
+def _tell(report: JsonMapping, metric: str, labels: Sequence[str], out: Path) -> None:
     """Say in a line for each dev set how it went, and where to read on."""
     for source, scores in report["dev"].items():
         line, is_well = verdict(source, scores, metric, labels)
@@ -367,7 +368,7 @@ def _with_precision(config: FinetuneConfig) -> FinetuneConfig:
 
 def _dev_report(
     prepared: _Prepared, dataset: EncodedDataset, *, source: str
-) -> tuple[dict[str, Any], list[Outcome], Predictions | None]:
+) -> tuple[dict[str, object], list[Outcome], Predictions | None]:
     """Score the final weights on one dev set, beside the best answer that is always the same."""
     objective, labels = prepared.objective, prepared.labels
     output = prepared.trainer.predict(dataset)
@@ -387,7 +388,7 @@ def _dev_report(
     return report, outcomes, _predictions(prepared, output.predictions, dataset)
 
 
-def _predictions(prepared: _Prepared, logits: Any, dataset: EncodedDataset) -> Predictions | None:
+def _predictions(prepared: _Prepared, logits: object, dataset: EncodedDataset) -> Predictions | None:
     """What a classifier said of a dev set; None for other heads, and for numbers and rankings."""
     task, labels = prepared.task, prepared.labels
     if not isinstance(task, TextTask) or task.target == "number" or not labels:

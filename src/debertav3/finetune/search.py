@@ -15,6 +15,7 @@ from typing import Any
 
 from ..errors import MissingExtraError, UserError
 from ..files import read_json_object, replacing_text, write_json
+from ..json_types import JsonMapping, JsonObject
 from ..runs.settings import settings_of
 from .config import FinetuneConfig, OptimizerConfig
 from .folder import check_can_be_made
@@ -24,7 +25,7 @@ from .records import changed_settings, changes_between, data_facts, known_by_pat
 
 logger = logging.getLogger(__name__)
 
-Grid = dict[str, list[Any]]
+Grid = dict[str, list[object]]
 
 _FOLDER = "folder"
 """Attribute of a trial in the study: the folder that the search made for it, and may remove."""
@@ -77,8 +78,8 @@ def read_grid(assignments: Sequence[str], base: FinetuneConfig) -> Grid:
 
 
 def search(
-    base: FinetuneConfig, grid: Mapping[str, Sequence[Any]], out: Path, *, trials: int
-) -> list[dict[str, Any]]:
+    base: FinetuneConfig, grid: Mapping[str, Sequence[object]], out: Path, *, trials: int
+) -> list[dict[str, object]]:
     """Try ``trials`` different settings, or all that the grid has; earlier trials under ``out`` count.
 
     The sampler is optuna's tree of Parzen estimators, seeded by ``base.seed``. What it draws a second time
@@ -137,7 +138,7 @@ def search(
 
 
 def _open_study(
-    base: FinetuneConfig, grid: Mapping[str, Sequence[Any]], out: Path, *, contents: Mapping[str, Any]
+    base: FinetuneConfig, grid: Mapping[str, Sequence[Any]], out: Path, *, contents: JsonMapping
 ) -> Any:
     """Open or begin the study of a folder.
 
@@ -180,7 +181,7 @@ def _open_study(
     return study
 
 
-def _lists(grid: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+def _lists(grid: Mapping[str, Sequence[object]]) -> dict[str, list[object]]:
     return {key: list(values) for key, values in grid.items()}
 
 
@@ -216,8 +217,8 @@ def _begin(study: Any, grid: Mapping[str, Sequence[Any]], out: Path, *, seed: in
 
 
 def _nearest_untried(
-    drawn: Mapping[str, Any], grid: Mapping[str, Sequence[Any]], *, known: Container[str]
-) -> dict[str, Any]:
+    drawn: Mapping[str, object], grid: Mapping[str, Sequence[object]], *, known: Container[str]
+) -> dict[str, object]:
     """What was drawn, or of the untried settings of the grid the first that differs in the fewest keys."""
     if _key(drawn) not in known:
         return dict(drawn)
@@ -228,11 +229,11 @@ def _nearest_untried(
 
 def _score_of(
     base: FinetuneConfig,
-    chosen: Mapping[str, Any],
+    chosen: Mapping[str, object],
     folder: Path,
     *,
     known: Mapping[str, float | None],
-    contents: Mapping[str, Any],
+    contents: Mapping[str, object],
 ) -> float | None:
     """Train with the chosen settings, or resume that, unless the score is known already.
 
@@ -267,7 +268,7 @@ def _tell_score(study: Any, number: int, score: float | None) -> None:
     study.tell(number, score, state=TrialState.FAIL if score is None else TrialState.COMPLETE)
 
 
-def _key(chosen: Mapping[str, Any]) -> str:
+def _key(chosen: Mapping[str, object]) -> str:
     return json.dumps(chosen, sort_keys=True)
 
 
@@ -276,12 +277,12 @@ def _scores(study: Any) -> dict[str, float | None]:
     return {_key(trial.params): trial.value for trial in study.trials if trial.state.is_finished()}
 
 
-def _diverged(study: Any) -> list[dict[str, Any]]:
+def _diverged(study: Any) -> list[JsonObject]:
     failed = [one for one in study.trials if one.state.is_finished() and one.value is None]
     return [{"trial": one.number, "settings": dict(one.params)} for one in failed]
 
 
-def _rows(study: Any) -> list[dict[str, Any]]:
+def _rows(study: Any) -> list[JsonObject]:
     """Finished trials, best first; of equal ones the earlier."""
     done = [trial for trial in study.trials if trial.value is not None]
     done.sort(key=lambda trial: (-trial.value, trial.number))
@@ -296,13 +297,13 @@ def _remove_worse(study: Any, out: Path, *, best: int | None) -> None:
             shutil.rmtree(out / name, ignore_errors=True)
 
 
-def _spelled(chosen: Mapping[str, Any]) -> str:
+def _spelled(chosen: Mapping[str, object]) -> str:
     return " ".join(f"--set {key}={value}" for key, value in chosen.items())
 
 
 def _write(
-    rows: Sequence[Mapping[str, Any]],
-    diverged: Sequence[Mapping[str, Any]],
+    rows: Sequence[JsonMapping],
+    diverged: Sequence[JsonMapping],
     keys: Sequence[str],
     out: Path,
 ) -> None:

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from ..files import Output, hold_outputs
+from ..json_types import JsonObject
 from ..processes import is_first_process
 from .config import FinetuneConfig
 from .folder import WRITTEN, check_folder
@@ -23,7 +23,7 @@ def prepared(
     *,
     resume: bool = False,
     config: Path | None = None,
-    record: Mapping[str, Any] | None = None,
+    record: Mapping[str, object] | None = None,
     before_reading: Callable[[], None] | None = None,
 ) -> Iterator[Data]:
     """Check that a run may write ``out``, hold it while the block runs, and read the data. Loads no torch.
@@ -62,7 +62,7 @@ def prepared(
 
 def train_and_score(
     settings: FinetuneConfig, data: Data, out: Path, *, resume: bool = False
-) -> dict[str, Any] | None:
+) -> JsonObject | None:
     """Train as the settings say, in every fold if they ask for cross-validation.
 
     Returns:

@@ -113,10 +113,10 @@ class FinetuneTrainer(Trainer):
         if config.loop.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(config.loop.early_stopping_patience))
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> LengthBucketSampler:
+    def _get_train_sampler(self, train_dataset: object = None) -> LengthBucketSampler:
         return self.train_sampler
 
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+    def create_optimizer(self, model: object = None) -> torch.optim.Optimizer:
         """As the Trainer's, with learning rates that fall from layer to layer if ``layer_decay`` says so."""
         if self.optimizer is None and self.config.optimizer.layer_decay < 1:
             trained = cast(PreTrainedModel, self.model if model is None else model)

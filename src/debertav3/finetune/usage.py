@@ -4,9 +4,10 @@ import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..heads import BY_NAME, MULTIPLE_CHOICE, SPANS, TOKENS
+from ..json_types import JsonMapping
 from ..tasks.labels import NLI_LABELS, TWO_WAY_LABELS
 from ..tasks.ranking import RankingTask
 from ..tasks.text import TextTask
@@ -27,8 +28,8 @@ _MOST_SHOWN = 200
 
 
 def how_to_use(
-    report: Mapping[str, Any],
-    record: Mapping[str, Any],
+    report: JsonMapping,
+    record: JsonMapping,
     task: "Task",
     *,
     examples: Sequence["Example"],
@@ -140,7 +141,7 @@ def _python(lines: Sequence[str]) -> str:
 
 
 def _with_predictor(
-    report: Mapping[str, Any], record: Mapping[str, Any], task: "Task", shown: tuple[str, ...], *, name: str
+    report: JsonMapping, record: JsonMapping, task: "Task", shown: tuple[str, ...], *, name: str
 ) -> list[str]:
     """Lines for a DeBERTa v2 or v3 with one of the heads that ``Predictor`` knows."""
     settings, options = record["config"], ""
@@ -179,7 +180,7 @@ def _is_pair(task: "Task") -> bool:
 
 def _with_transformers(
     task: "Task",
-    settings: Mapping[str, Any],
+    settings: Mapping[str, object],
     shown: tuple[str, ...],
     *,
     name: str,
@@ -284,7 +285,7 @@ def _answering(cut: str, texts: tuple[str, ...], threshold: float | None) -> lis
     ]
 
 
-def _null_threshold(report: Mapping[str, Any]) -> float:
+def _null_threshold(report: JsonMapping) -> float:
     """The best threshold on the first dev set for ``null_threshold``; 0, which suits most, without one.
 
     Both are the logits by which "no answer" leads the best span, and above which there is none. It is rounded
@@ -297,13 +298,13 @@ def _null_threshold(report: Mapping[str, Any]) -> float:
     return math.ceil(scores["best_f1_thresh"] * scale) / scale
 
 
-def _is_never_best(scores: Mapping[str, Any]) -> bool:
+def _is_never_best(scores: JsonMapping) -> bool:
     """Whether no threshold does better than never an answer, which the official script writes as 0."""
     never = 100.0 * scores.get("NoAns_total", 0) / scores["total"]
     return bool(scores["best_f1_thresh"] == 0 and scores["best_f1"] == never)
 
 
-def _threshold_advice(report: Mapping[str, Any], settings: Mapping[str, Any], *, name: str) -> list[str]:
+def _threshold_advice(report: JsonMapping, settings: JsonMapping, *, name: str) -> list[str]:
     """The command with the best threshold; nothing without a dev set."""
     scores = next(iter(report["dev"].values()), None)
     if scores is None:

@@ -1,8 +1,8 @@
 """How good a model's scores are: beside baselines that need no model, and which labels it never finds."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from ..json_types import JsonMapping
 from ..tasks.rows import first_of
 
 BASELINES = {
@@ -16,7 +16,7 @@ EXPLANATION = (
 )
 
 
-def baselines(scores: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+def baselines(scores: JsonMapping) -> dict[str, Mapping[str, float]]:
     """Return the baselines of a dev set that were computed, by what they are called.
 
     Args:
@@ -25,7 +25,7 @@ def baselines(scores: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
     return {name: scores[key] for key, name in BASELINES.items() if scores.get(key)}
 
 
-def metric_of(report: Mapping[str, Any]) -> str:
+def metric_of(report: JsonMapping) -> str:
     """Return the score that a report is about: what selected its best checkpoint, else its first.
 
     Args:
@@ -35,7 +35,7 @@ def metric_of(report: Mapping[str, Any]) -> str:
     return next((name for name in scores if name in report), next(iter(scores)))
 
 
-def not_found(scores: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
+def not_found(scores: JsonMapping, labels: Sequence[str]) -> list[str]:
     """Return the labels that occur in a dev set and that the model never predicts, or never rightly.
 
     Args:
@@ -52,7 +52,7 @@ def not_found(scores: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
     return [name for name, row in rows.items() if row["support"] and not row["f1"]]
 
 
-def verdict(source: str, scores: Mapping[str, Any], metric: str, labels: Sequence[str]) -> tuple[str, bool]:
+def verdict(source: str, scores: JsonMapping, metric: str, labels: Sequence[str]) -> tuple[str, bool]:
     """Say in a line how a model did on a dev set.
 
     Args:

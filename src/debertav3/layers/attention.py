@@ -193,7 +193,7 @@ def _at_least_fp32(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
-def _autocast_off(device_type: str) -> AbstractContextManager[Any]:
+def _autocast_off(device_type: str) -> AbstractContextManager[object]:
     if _autocast_dtype(device_type) is None:
         return nullcontext()
     return torch.autocast(device_type, enabled=False)

@@ -9,7 +9,6 @@ or 2 * L in a recorded graph).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -129,7 +128,7 @@ class AttentionBackend:
     """As `eager_attention`."""
     can_run: Callable[[Tensor, float], bool] = _always
     """Whether it can take these queries, ``(B, N, L, H)``, with this probability of dropout."""
-    prepare_tables: Callable[[RelativeTables], Any] = _unchanged
+    prepare_tables: Callable[[RelativeTables], object] = _unchanged
     """From the projected relative table to the form that ``run`` reads."""
     takes_low_precision: bool = False
     """Whether it takes queries, keys and values in fp16 or bf16 and sees to accurate scores itself."""

@@ -6,15 +6,16 @@ implementation has.
 
 import difflib
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Self, get_args
+from typing import Literal, Self, get_args
 
 from ..errors import UserError
+from ..json_types import JsonMapping
 
 LongInputs = Literal["clamp", "transformers"]
 
-DEFAULTS: dict[str, Any] = {
+DEFAULTS: dict[str, object] = {
     "vocab_size": 128100,
     "hidden_size": 1536,
     "num_hidden_layers": 24,
@@ -180,7 +181,7 @@ class EncoderConfig:
         return self.relative_attention and (self.has_c2p or self.has_p2c)
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any], *, given: Collection[str] | None = None) -> Self:
+    def from_dict(cls, raw: JsonMapping, *, given: Collection[str] | None = None) -> Self:
         """Read the content of a Hub ``config.json`` (or ``DebertaV2Config.to_dict()``).
 
         Args:
@@ -254,7 +255,7 @@ def _refuse_misspelt(keys: Collection[str]) -> None:
             raise UserError(f"config: unknown key {key!r}: did you mean {near[0]!r}? Rename or remove it")
 
 
-def _check_type(key: str, value: Any, default: Any) -> None:
+def _check_type(key: str, value: object, default: object) -> None:
     if key == "pos_att_type":
         right = (
             value is None

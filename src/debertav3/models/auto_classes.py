@@ -8,7 +8,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from types import ModuleType, TracebackType
-from typing import Any, Self
+from typing import Self
 
 import transformers
 
@@ -36,7 +36,7 @@ class AutoClassRegistration:
     """
 
     def __init__(self) -> None:
-        self._replaced: list[tuple[dict[Any, Any], Any]] = []
+        self._replaced: list[tuple[dict[object, object], object]] = []
         self._is_active = True
         self._stock = {name: getattr(sys.modules["transformers"], name) for name in AUTO_CLASSES.values()}
         for auto_name, class_name in AUTO_CLASSES.items():

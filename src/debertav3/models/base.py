@@ -43,7 +43,7 @@ class DebertaV2PreTrainedModel(PreTrainedModel):
     _no_split_modules = {"CheckpointedLayer"}  # noqa: RUF012 -- transformers: not a ClassVar
     _keys_to_ignore_on_load_unexpected = _PRETRAINING_KEYS
 
-    def __init__(self, config: PreTrainedConfig, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, config: PreTrainedConfig, *args: object, **kwargs: object) -> None:
         super().__init__(config, *args, **kwargs)
         self._forget_default_attention()
 
@@ -119,7 +119,7 @@ class DebertaV2PreTrainedModel(PreTrainedModel):
             write_text(path, json.dumps(complete_config(self.config), indent=2, sort_keys=True) + "\n")
 
 
-def complete_config(config: PreTrainedConfig) -> dict[str, Any]:
+def complete_config(config: PreTrainedConfig) -> dict[str, object]:
     """What a ``config.json`` holds that leaves nothing to its reader's defaults.
 
     transformers leaves out what equals its defaults, and does not declare the keys named here.
@@ -189,7 +189,7 @@ class DebertaV2Model(DebertaV2PreTrainedModel):
         perturbation: Perturbation | None = None,
         num_layers: int | None = None,
         first_token_suffices: bool = False,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> BaseModelOutput:
         """Encode.
 

@@ -51,7 +51,7 @@ class DebertaV2ForMaskedLM(DebertaV2PreTrainedModel):
         self.post_init()
 
     @classmethod
-    def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
+    def from_pretrained(cls, *args: object, output_loading_info: bool = False, **kwargs: object) -> Any:
         """Open a checkpoint with the head that it holds."""
         opened: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
         model, info = opened
@@ -106,7 +106,7 @@ class DebertaV2ForMaskedLM(DebertaV2PreTrainedModel):
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         masked_positions: Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> MaskedLMOutput:
         """Predict words; inputs as ``DebertaV2Model.forward``.
 
@@ -190,7 +190,7 @@ class DebertaV2ForReplacedTokenDetection(DebertaV2PreTrainedModel):
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> ReplacedTokenDetectionOutput:
         """Detect; inputs as ``DebertaV2Model.forward``.
 

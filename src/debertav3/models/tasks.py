@@ -4,8 +4,6 @@ All ``forward`` methods take the inputs of ``DebertaV2Model.forward``; keyword a
 go on to it.
 """
 
-from typing import Any
-
 from torch import Tensor, nn
 from transformers import DebertaV2Config
 from transformers.modeling_outputs import (
@@ -44,7 +42,7 @@ class DebertaV2ForSequenceClassification(DebertaV2PreTrainedModel):
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> SequenceClassifierOutput:
         """Classify; inputs as ``DebertaV2Model.forward``.
 
@@ -105,7 +103,7 @@ class DebertaV2ForTokenClassification(DebertaV2PreTrainedModel):
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> TokenClassifierOutput:
         """Label tokens; inputs as ``DebertaV2Model.forward``.
 
@@ -154,7 +152,7 @@ class DebertaV2ForQuestionAnswering(DebertaV2PreTrainedModel):
         inputs_embeds: Tensor | None = None,
         start_positions: Tensor | None = None,
         end_positions: Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> QuestionAnsweringModelOutput:
         """Score every token as start and as end; inputs as ``DebertaV2Model.forward``.
 
@@ -206,7 +204,7 @@ class DebertaV2ForMultipleChoice(DebertaV2PreTrainedModel):
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> MultipleChoiceModelOutput:
         """Score choices; inputs as ``DebertaV2Model.forward`` with one more dimension, C choices.
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 
@@ -13,7 +12,7 @@ FORWARD_AND_BACKWARD = 3
 """The backward pass has two products for each of the forward pass."""
 
 
-def masked_lm_flops(raw: Mapping[str, Any], *, length: int, mask_prob: float) -> float:
+def masked_lm_flops(raw: Mapping[str, object], *, length: int, mask_prob: float) -> float:
     """Operations of training the generator, or MLM, on one token (forward and backward).
 
     All layers but the last; of the last, keys and values of every token, and the rest twice for the masked
@@ -33,7 +32,7 @@ def masked_lm_flops(raw: Mapping[str, Any], *, length: int, mask_prob: float) ->
     return FORWARD_AND_BACKWARD * ((layers - 1) * one_layer + decoder + head)
 
 
-def detection_flops(raw: Mapping[str, Any], *, length: int) -> float:
+def detection_flops(raw: Mapping[str, object], *, length: int) -> float:
     """Operations of training the discriminator on one token (forward and backward); see `masked_lm_flops`."""
     width = EncoderConfig.from_dict(raw).hidden_size
     return FORWARD_AND_BACKWARD * (flops_per_token(raw, length=length) + 2 * width * width + 2 * width)

@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..data.shards import TokenShards
 from ..errors import UserError
 from ..files import write_json
 from ..files.model_content import content_sums, model_content
+from ..json_types import JsonMapping
 from ..runs.settings import current_names
 from .settings import PretrainConfig
 
@@ -67,7 +68,7 @@ def _is_run(path: Path) -> bool:
 
 def run_contents(
     shards: TokenShards, heldout: TokenShards, start: Path | None, *, tokenizer: Path
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return what a run is made of, by content and never by path: token files, tokenizer, starting weights.
 
     Raises:
@@ -83,7 +84,7 @@ def run_contents(
     }
 
 
-def changes_since(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def changes_since(before: JsonMapping, now: JsonMapping) -> list[str]:
     """Say what a checkpoint was made with that a run does not have.
 
     Args:
@@ -99,7 +100,7 @@ def changes_since(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
     return list(_differences({key: before.get(key) for key in compared}, {key: now[key] for key in compared}))
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def _differences(before: Mapping[str, object], now: Mapping[str, object]) -> Iterator[str]:
     """What of ``now`` was something else before; of nested values only those that differ."""
     for name in dict.fromkeys([*before, *now]):
         old, value = before.get(name), now.get(name)
@@ -122,7 +123,7 @@ def write_record(
     out: Path,
     start: Path | None,
     *,
-    contents: Mapping[str, Any],
+    contents: Mapping[str, object],
     word_frequency_loss: float | None,
 ) -> None:
     """Write ``run.json``: settings, networks as built, data and weights by content, versions.

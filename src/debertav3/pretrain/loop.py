@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from accelerate import Accelerator
@@ -61,8 +61,8 @@ class Loop:
         seed: int,
         store: CheckpointStore,
         accelerator: Accelerator,
-        facts: Mapping[str, Any],
-        write: Callable[[dict[str, Any]], None],
+        facts: Mapping[str, object],
+        write: Callable[[dict[str, object]], None],
         validate: Callable[[], dict[str, float]],
         started: Callable[[int], None],
     ) -> None:
@@ -159,7 +159,7 @@ class Loop:
             figures[name] = float(tensor if is_norm else self.accelerator.reduce(tensor, "sum"))
         return figures
 
-    def _write(self, figures: dict[str, Any]) -> None:
+    def _write(self, figures: dict[str, object]) -> None:
         if self.accelerator.is_main_process:
             self.write(figures)
 

@@ -3,13 +3,13 @@
 import json
 import logging
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from ..files import write_text
+from ..json_types import JsonMapping
 from .settings import PretrainConfig
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class MetricsLog:
         self._board = _open_board(self.path.parent / "tensorboard", step)
         self._bar.update(step - self._bar.n)
 
-    def write(self, figures: Mapping[str, Any]) -> None:
+    def write(self, figures: JsonMapping) -> None:
         """Write one line of figures."""
         step, row = figures["step"], dict(figures)
         if seconds := row.get("seconds_per_step"):
@@ -82,7 +82,7 @@ class MetricsLog:
             log.info("step %d: %s", step, ", ".join(f"{name} {value}" for name, value in shown.items()))
 
 
-def _open_board(folder: Path, step: int) -> Any:
+def _open_board(folder: Path, step: int) -> object:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from transformers import DebertaV2Config, PreTrainedConfig, PreTrainedModel
 from ..checkpoint import PretrainedTrio, open_model, open_trio, save_model
 from ..checkpoint.quiet import quiet_transformers
 from ..errors import UserError
+from ..json_types import JsonMapping
 from ..models import DebertaV2ForMaskedLM, DebertaV2ForReplacedTokenDetection
 from ..sizes import SIZES, raw_config, size_of
 from ..tokenization import DebertaV3Tokenizer
@@ -75,11 +75,11 @@ def vocabulary_rows(size: str, num_tokens: int) -> int:
     return own if 0 <= own - num_tokens < 128 else (num_tokens + 63) // 64 * 64
 
 
-def _with_dropout(raw: Mapping[str, Any], config: PretrainConfig) -> DebertaV2Config:
+def _with_dropout(raw: JsonMapping, config: PretrainConfig) -> DebertaV2Config:
     return DebertaV2Config(**{**raw, **dict.fromkeys(DROPOUTS, config.dropout)})
 
 
-def _generator_config(raw: Mapping[str, Any], config: PretrainConfig) -> DebertaV2Config:
+def _generator_config(raw: JsonMapping, config: PretrainConfig) -> DebertaV2Config:
     """Half the depth at the same width, unless the run says otherwise."""
     layers = config.rtd.generator_layers
     if layers is None:
@@ -109,7 +109,7 @@ def _continued_mlm(config: PretrainConfig, start: Path) -> Networks:
             f"{start / 'generator'}"
         )
     opened = open_model(start, head=DebertaV2ForMaskedLM, new_head=True)
-    dropout = {name: getattr(opened.model.config, name) for name in DROPOUTS}
+    dropout: dict[str, float] = {name: getattr(opened.model.config, name) for name in DROPOUTS}
     model = DebertaV2ForMaskedLM(_with_dropout(opened.model.config.to_dict(), config))
     _load(model, opened.model.state_dict(), "model", start)  # one that was fine-tuned has no positions
     return Networks(model, None, dropout)
@@ -122,7 +122,8 @@ def _continued_rtd(config: PretrainConfig, start: Path) -> Networks:
     Without a generator, a new one begins as the discriminator's lower half with a fresh head.
     """
     trio = _open_run_or_checkpoint(start)
-    dropout = {name: trio.config.get(name, SIZES["base"][name]) for name in DROPOUTS}
+    raw = {**SIZES["base"], **trio.config}
+    dropout: dict[str, float] = {name: raw[name] for name in DROPOUTS}
     discriminator = DebertaV2ForReplacedTokenDetection(_with_dropout(trio.config, config))
     _load(discriminator, trio.discriminator_state(), "discriminator", start)
     if trio.generator_config is not None:

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -86,7 +86,7 @@ class StepEngine:
         )
         return float(self.accelerator.reduce(tensor.to(self.accelerator.device), "sum"))
 
-    def accumulate(self, items: Sequence[Item]) -> Iterator[tuple[Item, AbstractContextManager[Any]]]:
+    def accumulate(self, items: Sequence[Item]) -> Iterator[tuple[Item, AbstractContextManager[object]]]:
         """Each micro-batch with its context; processes exchange gradients only in the last one."""
         for number, item in enumerate(items):
             is_last = number == len(items) - 1

@@ -3,12 +3,13 @@
 import io
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..files import write_text
+from ..json_types import JsonMapping, JsonObject
 from ..runs import page
 from ..runs.settings import current_names
 from .settings import PretrainConfig
@@ -16,7 +17,7 @@ from .verdict import DivergedError, Verdict, judge
 
 log = logging.getLogger(__name__)
 
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[JsonMapping]
 _COLOURS = ("#0b5cad", "#b25b00", "#2a7d4f")
 
 
@@ -134,7 +135,7 @@ def write_report(out: Path, *, broken: Sequence[str] = (), failure: DivergedErro
     return verdict
 
 
-def render(rows: Rows, run: Mapping[str, Any], verdict: Verdict, *, name: str) -> str:
+def render(rows: Rows, run: JsonMapping, verdict: Verdict, *, name: str) -> str:
     """The page.
 
     Args:
@@ -162,13 +163,13 @@ def render(rows: Rows, run: Mapping[str, Any], verdict: Verdict, *, name: str) -
     )
 
 
-def _objective(config: Mapping[str, Any]) -> str:
+def _objective(config: JsonMapping) -> str:
     if config["objective"] == "mlm":
         return "masked words"
     return f"replaced token detection, {config['sharing'].upper()}"
 
 
-def _sentence(rows: Rows, run: Mapping[str, Any]) -> str:
+def _sentence(rows: Rows, run: JsonMapping) -> str:
     config, done = run["config"], max((row["step"] for row in rows), default=0)
     seen = done * config["batch_size"] * config["max_length"]
     start = f", continued from {run['start']}" if run.get("start") else ""
@@ -179,7 +180,7 @@ def _sentence(rows: Rows, run: Mapping[str, Any]) -> str:
 
 
 def _headline(rows: Rows) -> str:
-    last: dict[str, Any] = {}
+    last: JsonObject = {}
     for row in rows:
         last.update({key: value for key, value in row.items() if value is not None})
     shown = (
@@ -207,7 +208,7 @@ def _validation(rows: Rows) -> str:
     return page.table(header, cells, as_cards=True)
 
 
-def _settings(run: Mapping[str, Any]) -> str:
+def _settings(run: JsonMapping) -> str:
     data, versions = run["data"], run["versions"]
     facts = {
         "data": Path(data["folder"]).name,
@@ -223,7 +224,7 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     return "left to the size" if value is None else str(value)
 
 
@@ -255,7 +256,7 @@ def _figure(plot: _Plot, rows: Rows) -> str | None:
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
         for colour, (label, points) in zip(_COLOURS, lines.items(), strict=False):
-            few: dict[str, Any] = {"marker": "o", "markersize": 4} if len(points) < 30 else {}
+            few: JsonObject = {"marker": "o", "markersize": 4} if len(points) < 30 else {}
             axes.plot(*zip(*points, strict=True), label=label, color=colour, linewidth=1.6, **few)
         if plot.title == _LOGARITHMIC:
             axes.set_yscale("log")

@@ -5,7 +5,7 @@ How settings are read is in :mod:`debertav3.runs.settings`.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from ..data.masking import MaskingConfig, Strategy
 from ..errors import UserError
@@ -194,12 +194,12 @@ class PretrainConfig(Settings):
             self.optimizer, learning_rate=rate or self.optimizer.learning_rate, warmup_steps=self.warmup
         )
 
-    def resolved(self) -> dict[str, Any]:
+    def resolved(self) -> dict[str, object]:
         """All settings by short name, with the masking that None stands for and the warm-up of the run."""
         resolved = {"masking": self.masking_config().strategy, "warmup_steps": self.warmup}
         return {**self.to_dict(), **resolved}
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """What must not change between a run and its resumption; how often to log may."""
         return {name: value for name, value in self.resolved().items() if name not in _MAY_CHANGE}
 
@@ -223,7 +223,7 @@ _MAY_CHANGE = frozenset(
 )
 
 # DeBERTaV3, arXiv:2111.09543, table 14: batch 8192, 500k steps, warm-up 10k; rate 3e-4 for large, else 6e-4.
-_RECIPES: dict[str, dict[str, Any]] = {
+_RECIPES: dict[str, dict[str, object]] = {
     "xsmall": {},
     "small": {},
     "base": {},

@@ -6,7 +6,6 @@ Only safetensors and JSON are written. Resuming is exact.
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..files import write_json
+from ..json_types import JsonMapping, JsonObject
 from ..runs.checkpoints import CheckpointStore
 from .optimization import StepEngine
 from .sharding import load_whole_state, share_like, whole, whole_state
@@ -30,7 +30,7 @@ def checkpoints_of(out: Path, *, keep: int) -> CheckpointStore:
 def save(
     store: CheckpointStore,
     engines: Mapping[str, StepEngine],
-    state: Mapping[str, Any],
+    state: JsonMapping,
     *,
     writes: bool = True,
 ) -> None:
@@ -53,9 +53,9 @@ def save(
     store.remove_older()
 
 
-def read_state(checkpoint: Path) -> dict[str, Any]:
+def read_state(checkpoint: Path) -> JsonObject:
     """What `save` recorded with a checkpoint."""
-    state: dict[str, Any] = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+    state: dict[str, object] = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
     return state
 
 
@@ -110,7 +110,7 @@ def _load_optimizer(engine: StepEngine, tensors: Mapping[str, Tensor]) -> None:
             }
 
 
-def _scaler_state(engines: Mapping[str, StepEngine]) -> dict[str, Any] | None:
+def _scaler_state(engines: Mapping[str, StepEngine]) -> dict[str, object] | None:
     for engine in engines.values():
         if engine.accelerator.scaler is not None:
             return dict(engine.accelerator.scaler.state_dict())

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ import torch
 from ..checkpoint.sanity import ABSURD, is_absurd
 from ..data.shards import TokenShards
 from ..errors import UserError
+from ..json_types import JsonMapping
 
 MAX_SKIPPED_SHARE = 0.1
 SCALER_STEPS = 20
@@ -19,7 +20,7 @@ _MARGIN = 0.02
 """Nats, or a share of tokens: a smaller lead over the baseline is no evidence."""
 
 Kind = Literal["trained", "not yet", "not validated", "diverged"]
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[JsonMapping]
 
 
 class DivergedError(UserError):
@@ -46,7 +47,7 @@ _HEADINGS: dict[Kind, str] = {
 }
 
 
-def judge(rows: Rows, run: Mapping[str, Any], *, broken: Sequence[str] = ()) -> Verdict:
+def judge(rows: Rows, run: Mapping[str, object], *, broken: Sequence[str] = ()) -> Verdict:
     """Judge a run by what it logged.
 
     Args:
@@ -67,7 +68,7 @@ def judge(rows: Rows, run: Mapping[str, Any], *, broken: Sequence[str] = ()) -> 
     return Verdict(kind="not yet" if bad else "trained", reasons=(*bad, *good))
 
 
-def _skipped(rows: Rows, run: Mapping[str, Any]) -> list[str]:
+def _skipped(rows: Rows, run: JsonMapping) -> list[str]:
     done = max((row["step"] for row in rows), default=0)
     sums = [
         sum(row[name] or 0 for row in rows if name in row)
@@ -80,7 +81,7 @@ def _skipped(rows: Rows, run: Mapping[str, Any]) -> list[str]:
     return [f"{skipped} of {done} steps were skipped, since their gradients were not finite."]
 
 
-def _worse_than_chance(row: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
+def _worse_than_chance(row: JsonMapping, run: JsonMapping) -> list[str]:
     loss, vocabulary = row["heldout_mlm_loss"], run.get("vocabulary")
     if loss is None or row.get("heldout_rtd_loss", 0.0) is None:
         return ["The loss on held-out text is not a finite number."]
@@ -92,7 +93,7 @@ def _worse_than_chance(row: Mapping[str, Any], run: Mapping[str, Any]) -> list[s
     return []
 
 
-def _against_baselines(row: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+def _against_baselines(row: JsonMapping, run: JsonMapping) -> tuple[list[str], list[str]]:
     """What is better than its baseline, and what is not."""
     good: list[str] = []
     bad: list[str] = []

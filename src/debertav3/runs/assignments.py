@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from ..errors import UserError
+from ..json_types import JsonObject
 from .values import NOTHING, Plain
 
 
@@ -18,7 +19,7 @@ def read_assigned(text: str) -> Any:
     return _from_node(node)
 
 
-def _from_node(node: yaml.Node | None) -> Any:
+def _from_node(node: yaml.Node | None) -> object:
     """YAML's lists and mappings with all scalars as texts: the field's type says what a text means."""
     if isinstance(node, yaml.ScalarNode):
         return node.value if node.style else Plain(node.value)
@@ -29,7 +30,7 @@ def _from_node(node: yaml.Node | None) -> Any:
     return None
 
 
-def as_assigned(value: Any) -> str:
+def as_assigned(value: object) -> str:
     """Write a value as ``--set`` reads it."""
     if value is None:
         return ""
@@ -43,7 +44,7 @@ def as_assigned(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def read_settings(path: str | Path) -> dict[str, Any]:
+def read_settings(path: str | Path) -> dict[str, object]:
     """Read settings for `Settings.with_values`: a YAML or JSON file, or those in a ``run.json``.
 
     Raises:
@@ -53,7 +54,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     return content["config"] if isinstance(content.get("config"), dict) else content
 
 
-def read_record(path: str | Path) -> dict[str, Any] | None:
+def read_record(path: str | Path) -> dict[str, object] | None:
     """Read a ``run.json``; None if the file holds settings only.
 
     Raises:
@@ -63,7 +64,7 @@ def read_record(path: str | Path) -> dict[str, Any] | None:
     return content if isinstance(content.get("config"), dict) else None  # no setting has this name
 
 
-def read_mapping(path: str | Path) -> dict[str, Any]:
+def read_mapping(path: str | Path) -> JsonObject:
     """Read a YAML or JSON file that must hold a mapping.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
 
 from ..errors import MissingExtraError
 
@@ -129,7 +128,7 @@ def numbers(figures: Sequence[tuple[str, str]]) -> str:
 
 def table(
     header: Sequence[str],
-    rows: Sequence[Sequence[Any]],
+    rows: Sequence[Sequence[object]],
     *,
     text_columns: Sequence[int] = (),
     as_cards: bool = False,

@@ -26,6 +26,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 import yaml
 
 from ..errors import UserError
+from ..json_types import JsonObject
 from .assignments import read_assigned
 from .values import READERS, Former, Range, Setting, Short
 
@@ -45,7 +46,7 @@ class Settings:
             setting.check(getattr(self, setting.path))
 
     @classmethod
-    def of(cls, **values: Any) -> Self:
+    def of(cls, **values: object) -> Self:
         """Make settings from full or short names; the fields without default must be among them.
 
         Raises:
@@ -55,7 +56,7 @@ class Settings:
         first = cls(**{name: values[name] for name in needed if name in values})
         return first.changed(**{name: value for name, value in values.items() if name not in needed})
 
-    def changed(self, **values: Any) -> Self:
+    def changed(self, **values: object) -> Self:
         """Replace settings by full or short name.
 
         Raises:
@@ -63,7 +64,7 @@ class Settings:
         """
         return self.with_values(values, source=type(self).__name__)
 
-    def with_values(self, values: Mapping[str, Any], *, source: str) -> Self:
+    def with_values(self, values: Mapping[str, object], *, source: str) -> Self:
         """Replace settings by name.
 
         Args:
@@ -81,7 +82,7 @@ class Settings:
         Raises:
             UserError: for a text without ``=`` or with broken YAML after it, and as `with_values`.
         """
-        values: dict[str, Any] = {}
+        values: dict[str, object] = {}
         for assignment in assignments:
             key, equals, text = assignment.partition("=")
             if not equals:
@@ -100,15 +101,15 @@ class Settings:
 
     def get(self, short: str) -> Any:
         """A value by its full or short name."""
-        value: Any = self
+        value: object = self
         for name in settings_of(type(self))[short].path.split("."):
             value = getattr(value, name)
         return value
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values by short name in the order of the fields, as in ``run.json``."""
         flat = {setting.short: self.get(setting.short) for setting in all_settings(type(self))}
-        return typing.cast(dict[str, Any], json.loads(json.dumps(flat)))
+        return typing.cast(dict[str, object], json.loads(json.dumps(flat)))
 
 
 def _has_no_default(field: "dataclasses.Field[Any]") -> bool:
@@ -154,7 +155,7 @@ def settings_of(cls: type[Settings]) -> dict[str, Setting]:
     return found
 
 
-def current_names(cls: type[Settings], values: Mapping[str, Any]) -> dict[str, Any]:
+def current_names(cls: type[Settings], values: Mapping[str, object]) -> dict[str, object]:
     """Settings by short name that an earlier version wrote, under the names of this one."""
     known = settings_of(cls)
     return {known[name].short if name in known else name: value for name, value in values.items()}
@@ -182,8 +183,8 @@ def own_settings(cls: type[Settings]) -> tuple[Setting, ...]:
     )
 
 
-def _setting(field: "dataclasses.Field[Any]", hint: Any, meaning: str) -> Setting:
-    notes: list[Any] = []
+def _setting(field: "dataclasses.Field[Any]", hint: object, meaning: str) -> Setting:
+    notes: list[object] = []
     optional = False
     while True:  # Annotated[T | None, ...] and Annotated[T, ...] | None may be nested
         if typing.get_origin(hint) is Annotated:
@@ -231,8 +232,8 @@ def _meanings(cls: type[Settings]) -> dict[str, str]:
 
 
 def _by_path(
-    cls: type[Settings], values: Mapping[str, Any], *, source: str, group: str = ""
-) -> Iterator[tuple[str, Any]]:
+    cls: type[Settings], values: Mapping[str, object], *, source: str, group: str = ""
+) -> Iterator[tuple[str, object]]:
     """Values of the right type by full name, from full names, short names and nested groups."""
     known = settings_of(cls)
     for key, value in values.items():
@@ -256,8 +257,8 @@ def _nearest(cls: type[Settings], name: str) -> str:
     return f" Known: {', '.join(setting.short for setting in all_settings(cls))}."
 
 
-def _replaced(settings: Kind, values: Mapping[str, Any]) -> Kind:
-    changes: dict[str, Any] = {}
+def _replaced(settings: Kind, values: Mapping[str, object]) -> Kind:
+    changes: JsonObject = {}
     for path, value in values.items():
         head, dot, rest = path.partition(".")
         if dot:

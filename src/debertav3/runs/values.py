@@ -85,7 +85,7 @@ class Setting:
     choices: tuple[str, ...]
     """Every text that may be given; empty where any may."""
     range: Range | None
-    default: Any
+    default: object
     """``dataclasses.MISSING`` for a setting that must be given."""
     meaning: str
     """The field's docstring, on one line."""
@@ -116,7 +116,7 @@ class Setting:
         if self.kind is float and not math.isfinite(value):
             raise UserError(f"impossible setting: {self.short}={value!r}. It must be a finite number.")
 
-    def read(self, value: Any, *, source: str) -> Any:
+    def read(self, value: object, *, source: str) -> Any:
         """Convert a value from ``--set``, YAML or JSON to the field's type.
 
         Raises:
@@ -137,18 +137,18 @@ class Plain(str):
     """A text without quotes, which may stand for a number, a truth value or nothing."""
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return "None" if value is None else repr(str(value) if isinstance(value, Plain) else value)
 
 
-def _read_bool(value: Any) -> bool | None:
+def _read_bool(value: object) -> bool | None:
     if isinstance(value, bool):
         return value
     word = value.lower() if isinstance(value, str) else ""
     return True if word in _YES else False if word in _NO else None
 
 
-def _read_int(value: Any) -> int | None:
+def _read_int(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
@@ -162,7 +162,7 @@ def _whole(number: float) -> int | None:
     return int(number) if number.is_integer() else None
 
 
-def _read_float(value: Any) -> float | None:
+def _read_float(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
@@ -171,11 +171,11 @@ def _read_float(value: Any) -> float | None:
         return None
 
 
-def _read_text(value: Any) -> str | None:
+def _read_text(value: object) -> str | None:
     return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
 
 
-def _read_texts(value: Any) -> tuple[str, ...] | None:
+def _read_texts(value: object) -> tuple[str, ...] | None:
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, list | tuple) or not all(isinstance(one, str | int | float) for one in values):
         return None

@@ -274,7 +274,7 @@ class Trained(NamedTuple):
     pair: str | None = None
     label: str | None = None
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """The same in the form of ``run.json``, for a folder that is made of the model's."""
         columns = {name: getattr(self, name) for name in ("text", "pair", "label") if getattr(self, name)}
         return {"config": {"task": self.task}, "columns": columns}

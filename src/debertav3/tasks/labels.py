@@ -54,7 +54,7 @@ SEPARATORS = (SEVERAL_SEPARATOR, ";", ",")
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 
 
-def label_text(value: Any) -> str:
+def label_text(value: object) -> str:
     """A label as text: see the rule above."""
     if isinstance(value, bool):
         return str(value).lower()
@@ -67,7 +67,7 @@ def label_text(value: Any) -> str:
     return whole.group(1) if whole else text
 
 
-def is_no_gold(value: Any, *, marks: Sequence[str] = NO_GOLD, known: Sequence[str] = ()) -> bool:
+def is_no_gold(value: object, *, marks: Sequence[str] = NO_GOLD, known: Sequence[str] = ()) -> bool:
     """Whether a cell says that there is no gold label.
 
     Args:
@@ -253,7 +253,7 @@ def number(value: Any, *, what: str = "the label") -> float:
     return found
 
 
-def relevance(value: Any, *, what: str = "relevance") -> float:
+def relevance(value: object, *, what: str = "relevance") -> float:
     """How well a text answers a query: a number from 0 on.
 
     Raises:
@@ -265,7 +265,7 @@ def relevance(value: Any, *, what: str = "relevance") -> float:
     return found
 
 
-def right_indices(value: Any, *, count: int) -> list[int]:
+def right_indices(value: object, *, count: int) -> list[int]:
     """Which of ``count`` texts are right: from one index, or a list with 0 or 1 for each text.
 
     Raises:
@@ -282,7 +282,7 @@ def right_indices(value: Any, *, count: int) -> list[int]:
     )
 
 
-def shares_in(row: Row, value: Mapping[Any, Any]) -> dict[str, float]:
+def shares_in(row: Row, value: Mapping[object, object]) -> dict[str, float]:
     """Return a distribution over labels, divided by its sum: a teacher's probabilities, or annotators' votes.
 
     Raises:

@@ -7,7 +7,6 @@ it means there, for every task, and so that a run can be repeated from what it r
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from ..errors import UserError
 from ..files import replacing_text
@@ -19,14 +18,14 @@ from .typed_tables import dataset_rows
 _KINDS = "a path, a list of dicts, a pandas DataFrame or a datasets.Dataset"
 
 
-def are_paths(data: Any) -> bool:
+def are_paths(data: object) -> bool:
     """Whether ``data`` names sources, a single one or several, rather than holding rows."""
     if isinstance(data, str | Path):
         return True
     return isinstance(data, list | tuple) and all(isinstance(one, str | Path) for one in data)
 
 
-def write_rows(rows: Any, path: Path, *, name: str) -> None:
+def write_rows(rows: object, path: Path, *, name: str) -> None:
     """Write rows as JSON lines; a file that holds exactly these rows already is left alone.
 
     Args:
@@ -50,7 +49,7 @@ def write_rows(rows: Any, path: Path, *, name: str) -> None:
         file.write(text)
 
 
-def _lines(rows: Any, name: str) -> Iterator[str]:
+def _lines(rows: object, name: str) -> Iterator[str]:
     for number, row in enumerate(_dicts(rows, name), start=1):
         if not isinstance(row, Mapping):
             raise UserError(f"{name} row {number} must be a dict, got {shortened(row)}. Need {_KINDS}.")
@@ -62,7 +61,7 @@ def _lines(rows: Any, name: str) -> Iterator[str]:
         )
 
 
-def _dicts(rows: Any, name: str) -> Iterable[Any]:
+def _dicts(rows: object, name: str) -> Iterable[object]:
     """The rows one by one, whatever holds them."""
     if hasattr(rows, "itertuples") and hasattr(rows, "columns"):  # a DataFrame of pandas
         names = unlike_names([str(column) for column in rows.columns], name)
@@ -78,7 +77,7 @@ def _dicts(rows: Any, name: str) -> Iterable[Any]:
     return rows
 
 
-def _plain(value: Any, where: str) -> Any:
+def _plain(value: object, where: str) -> object:
     """A cell in JSON's own types, without numpy's and pandas'; their marks of a gap, NaN too, as None."""
     if type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and math.isnan(value)):
         return None

@@ -6,11 +6,10 @@
 
 import difflib
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 from ..errors import UserError
 from ..heads import BY_NAME, TOKENS, heads_in
+from ..json_types import JsonMapping
 from .choice import CHOICE_TASKS
 from .glue import TEXT_TASKS
 from .squad import SPAN_TASKS
@@ -41,7 +40,7 @@ def training_name(name: str) -> tuple[str, str | None]:
     return task, kind
 
 
-def answering_name(name: str, config: Mapping[str, Any]) -> str:
+def answering_name(name: str, config: JsonMapping) -> str:
     """The task of `predict` that answers what a name of training learns; any other name as it is.
 
     Args:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ..errors import UserError
 from .labels import relevance
@@ -21,7 +20,7 @@ class RankingTask(TextTask):
     metrics: tuple[MetricName, ...] = ("mrr", "ndcg")
     """Means over the queries; texts of one query are those with an equal first text."""
 
-    def _label(self, row: Row, value: Any) -> float:
+    def _label(self, row: Row, value: object) -> float:
         found = relevance(value, what=f"{row.place}: the label")
         if found > 1:
             raise UserError(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import UserError
+from ..json_types import JsonObject
 from .python_cells import python_value
 
 
@@ -14,19 +15,19 @@ class Row(NamedTuple):
 
     place: str
     """File and line, for messages."""
-    fields: dict[str, Any]
+    fields: JsonObject
     """By column, as a task reads them."""
-    typed: dict[str, Any] | None = None
+    typed: dict[str, object] | None = None
     """As the file has them: a spreadsheet's numbers, which a task reads as text, or the form of an annotation
     tool; None where that is the same."""
 
     @property
-    def original(self) -> dict[str, Any]:
+    def original(self) -> dict[str, object]:
         """By column, as they are written again."""
         return self.fields if self.typed is None else self.typed
 
 
-def is_missing(value: Any) -> bool:
+def is_missing(value: object) -> bool:
     """Whether a value says nothing: null, white space, or the NaN by which pandas marks a gap."""
     if isinstance(value, float):
         return math.isnan(value)
@@ -45,7 +46,7 @@ def column_of(row: Row, names: Sequence[str]) -> str:
     raise UserError(f"{row.place}: {lacks([(name,) for name in names], row.fields)}")
 
 
-def lacks(choices: Sequence[Sequence[str]], fields: Mapping[str, Any]) -> str:
+def lacks(choices: Sequence[Sequence[str]], fields: Mapping[str, object]) -> str:
     """What to say of a row that has none of some choices of fields.
 
     Args:
@@ -58,7 +59,7 @@ def lacks(choices: Sequence[Sequence[str]], fields: Mapping[str, Any]) -> str:
     return f"needs the {word} {needed}; it has {listed(fields)}.{hint}"
 
 
-def listed(names: Sequence[str] | Mapping[str, Any]) -> str:
+def listed(names: Sequence[str] | Mapping[str, object]) -> str:
     """Names of columns for a message."""
     return ", ".join(map(repr, names)) or "none"
 
@@ -79,7 +80,7 @@ def text_in(row: Row, names: Sequence[str]) -> str:
     return checked_text(row.fields[column], what=f"{row.place}: {column}")
 
 
-def checked_text(value: Any, *, what: str) -> str:
+def checked_text(value: object, *, what: str) -> str:
     """Return a value that is a text and not empty.
 
     Raises:

@@ -29,7 +29,7 @@ class Scorer(Protocol):
         """Take in one labelled row."""
         ...
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> dict[str, object]:
         """The metrics of all rows so far; called only after at least one."""
         ...
 
@@ -59,7 +59,7 @@ class LabelScorer:
         """Take in one row."""
         self.counts[gold, predicted] += 1
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> dict[str, object]:
         """The metrics so far."""
         names = list(dict.fromkeys([*self.names, *(name for pair in self.counts for name in pair)]))
         number = {name: index for index, name in enumerate(names)}
@@ -80,7 +80,7 @@ class LabelScorer:
             ),
         }
 
-    def _most_confused(self) -> list[dict[str, Any]]:
+    def _most_confused(self) -> list[dict[str, object]]:
         """The most frequent pairs of two labels, most first."""
         wrong = Counter({pair: count for pair, count in self.counts.items() if pair[0] != pair[1]})
         return [
@@ -117,7 +117,7 @@ class NLIScorer:
         self.gold_names.add(gold)
         self.inner.add(gold, predicted)
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> dict[str, object]:
         """The metrics so far."""
         known = self.gold_names.union(self.inner.names)
         is_mixed = NOT_ENTAILMENT in known and len(known) > 2
@@ -143,7 +143,7 @@ class ChoiceScorer:
         """Take in one row."""
         self.counts[int(gold), int(predicted)] += 1
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> dict[str, object]:
         """The metrics so far."""
         size = 1 + max(max(pair) for pair in self.counts)
         confusion = np.zeros((size, size), dtype=np.int64)
@@ -178,10 +178,10 @@ class SetScorer:
         self.predicted.update(given)
         self.gold.update(own)
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> dict[str, object]:
         """The metrics so far."""
         total = self.predicted.total() + self.gold.total()
-        result: dict[str, Any] = {
+        result: dict[str, object] = {
             "accuracy": self.num_right / self.num_rows,
             "micro_f1": 2 * self.common.total() / max(total, 1),
         }
@@ -214,7 +214,7 @@ class ValueScorer:
         self.gold.append(gold)
         self.predicted.append(predicted)
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> dict[str, object]:
         """The metrics so far."""
         both = np.asarray(self.gold), np.asarray(self.predicted)
         return {
@@ -246,7 +246,7 @@ class EntityScorer:
         for kind, counts in metrics.count_entities(gold, predicted).items():
             self.counts[kind] = self.counts.get(kind, np.zeros(3, dtype=np.int64)) + counts
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> dict[str, object]:
         """The metrics so far."""
         per_label = {
             kind: {**metrics.entity_scores({kind: counts}), "support": int(counts[2])}
@@ -272,10 +272,10 @@ class AnswerScorer:
         one = [metrics.exact_match(predicted, gold), metrics.answer_f1(predicted, gold), 1]
         self.sums[any(gold)] += one
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> dict[str, object]:
         """The metrics so far."""
         exact, f1, count = (self.sums[True] + self.sums[False]).tolist()
-        result: dict[str, Any] = {"exact_match": 100 * exact / count, "f1": 100 * f1 / count}
+        result: dict[str, object] = {"exact_match": 100 * exact / count, "f1": 100 * f1 / count}
         for prefix, has_answer in (("HasAns", True), ("NoAns", False)):
             exact, f1, count = self.sums[has_answer].tolist()
             if count:
@@ -316,7 +316,7 @@ class RankScorer:
                 np.arange(len(predicted), 0, -1.0), np.array([float(index in gold) for index in predicted])
             )
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> dict[str, object]:
         """The metrics so far."""
         total = self.rows.copy()
         for own_scores, values in self.flat.values():

@@ -14,7 +14,7 @@ from .encodings import checked_encoding, guess_encoding
 from .notes import Note, Notes
 from .read_options import ReadOptions
 
-Found = Iterator[tuple[str, dict[str, Any]]]
+Found = Iterator[tuple[str, dict[str, object]]]
 """Where each row is (``line 7``), and its fields."""
 
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -147,7 +147,7 @@ class Header:
         UserError: if two columns have the same name, or two without a name are among others.
     """
 
-    def __init__(self, cells: Sequence[Any], place: str) -> None:
+    def __init__(self, cells: Sequence[object], place: str) -> None:
         named = ["" if cell is None else str(cell).strip() for cell in cells]
         self.width = len(named)
         while len(named) > 1 and not named[-1]:

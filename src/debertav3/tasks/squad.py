@@ -5,7 +5,7 @@ Scores are those of SQuAD's ``evaluate-v2.0.py``, to the last digit.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 from ..errors import UserError
 from ..heads import SPANS, HeadName
@@ -230,7 +230,7 @@ def _place_of(context: str, text: str, start: int, *, place: str) -> int:
     )
 
 
-def _answers(place: str, texts: Any, starts: Any) -> list[tuple[str, int]]:
+def _answers(place: str, texts: object, starts: object) -> list[tuple[str, int]]:
     """The answers of a question and where they begin, checked; no entries where there is none."""
     if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
         raise UserError(
@@ -247,12 +247,12 @@ def _answers(place: str, texts: Any, starts: Any) -> list[tuple[str, int]]:
     return list(zip(texts, starts, strict=True))
 
 
-def says_impossible(fields: Mapping[str, Any]) -> bool:
+def says_impossible(fields: Mapping[str, object]) -> bool:
     """Whether a row says that its question has no answer."""
     return label_text(fields.get("is_impossible")) == "true"
 
 
-def answer_texts(fields: Mapping[str, Any]) -> list[str] | None:
+def answer_texts(fields: Mapping[str, object]) -> list[str] | None:
     """The right answers of a question, as SQuAD, its copy on the Hub, or a plain list has them.
 
     ``[""]`` means "no answer"; None where the row says nothing.

@@ -30,7 +30,7 @@ _MOST_SHEET_ROWS = 1 << 20
 _MOST_CELL_CHARACTERS = 32_767
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 """Characters that a workbook cannot hold."""
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[Mapping[str, object]]
 WriteRows = Callable[[Rows], None]
 
 
@@ -96,7 +96,7 @@ def open_writer(path: str | Path, layout: Layout) -> AbstractContextManager[Writ
     return _open_list(path) if layout.file_format is JSON else _open_jsonl(path)
 
 
-def json_line(fields: Mapping[str, Any]) -> str:
+def json_line(fields: Mapping[str, object]) -> str:
     """One object as a line of strict JSON with its line end; text stays readable.
 
     What JSON has no form for is written as `as_json` says, half a surrogate pair as an escape.
@@ -186,7 +186,7 @@ def _open_xlsx(path: Path, layout: Layout) -> Iterator[WriteRows]:
         book.save(stream)
 
 
-def _sheet_cell(value: Any, what: str) -> Any:
+def _sheet_cell(value: object, what: str) -> object:
     """A value as a cell of a spreadsheet, which holds texts of 32,767 characters and numbers of 15 digits."""
     if isinstance(value, bool) or (isinstance(value, int) and abs(value) < 10**15):
         return value
@@ -214,21 +214,21 @@ def _output_schema(layout: Layout) -> "pyarrow.Schema":
     return pyarrow.schema([types[name] for name in layout.all_columns])
 
 
-def _as_columns(row: Mapping[str, Any], *, has_numbers: bool) -> dict[str, Any]:
+def _as_columns(row: Mapping[str, object], *, has_numbers: bool) -> dict[str, object]:
     prediction = row[PREDICTION]
     if prediction is None:
         return {PREDICTION: None, SCORES: None}
     return {PREDICTION: prediction if has_numbers else _cell(prediction), SCORES: _cell(row[SCORES])}
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     """A value as the text of one cell."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(as_json(value), ensure_ascii=False)
 
 
-def as_json(value: Any) -> Any:
+def as_json(value: object) -> Any:
     """A value with dates and decimals, as Parquet may hold them, in JSON's own types.
 
     Raises:

@@ -4,7 +4,6 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from ..errors import UserError
 from ..files.compression import ENDINGS as COMPRESSED
@@ -281,6 +280,6 @@ def expand(sources: Iterable[str], *, role: str) -> tuple[str, ...]:
     return tuple(expanded)
 
 
-def given_fields(row: Row) -> dict[str, Any]:
+def given_fields(row: Row) -> dict[str, object]:
     """The fields of a row that hold something: null is as good as left out."""
     return {name: value for name, value in row.fields.items() if value is not None}

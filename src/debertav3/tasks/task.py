@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from ..errors import UserError
 from ..heads import HeadName
+from ..json_types import JsonMapping
 from .formats import Format
 from .labels import natural
 from .metrics import MetricName
@@ -151,15 +152,15 @@ class Task(ABC):
         """Return the scores of the best answer that needs no input, such as the commonest label."""
 
     def scores(
-        self, examples: Sequence[Example], answers: Sequence[Any], *, labels: Sequence[str]
-    ) -> dict[str, Any]:
+        self, examples: Sequence[Example], answers: Sequence[object], *, labels: Sequence[str]
+    ) -> dict[str, object]:
         """Return all that the scorer says of one answer for each example."""
         scorer = self.scorer(labels)
         for example, answer in zip(examples, answers, strict=True):
             scorer.add(self.gold(example), answer)
         return scorer.result()
 
-    def own(self, scores: Mapping[str, Any]) -> dict[str, float]:
+    def own(self, scores: JsonMapping) -> dict[str, float]:
         """Return the task's own metrics of all that a scorer says."""
         return {name: scores[name] for name in self.metrics}
 

@@ -143,7 +143,7 @@ class TextTask(Task):
         kind = "several of" if self.target == "several-labels" else "one of"
         return f"{kind} {listed_labels(names)}"
 
-    def _example(self, row: Row, texts: tuple[str, ...], value: Any) -> Example:
+    def _example(self, row: Row, texts: tuple[str, ...], value: object) -> Example:
         """An example; a distribution as label is kept beside its commonest label."""
         refuse_spans(value, place=row.place)
         if self.target != "one-label" or not isinstance(value, Mapping):
@@ -151,13 +151,13 @@ class TextTask(Task):
         shares = {self._name(row, name): share for name, share in shares_in(row, value).items()}
         return Example(texts=texts, label=max(shares, key=lambda name: shares[name]), shares=shares)
 
-    def _is_unlabelled(self, value: Any) -> bool:
+    def _is_unlabelled(self, value: object) -> bool:
         """Whether there is no gold label; the empty text of a row with none of several labels is one."""
         if is_missing(value):
             return self.target != "several-labels" or not isinstance(value, str)
         return self.target == "one-label" and is_no_gold(value, marks=self.no_gold)
 
-    def _label(self, row: Row, value: Any) -> Any:
+    def _label(self, row: Row, value: object) -> object:
         if self.target == "number":
             return self._number(row, value)
         if self.target == "several-labels":
@@ -165,7 +165,7 @@ class TextTask(Task):
             return tuple(sorted({self._name(row, part) for part in parts}))
         return self._name(row, value)
 
-    def _number(self, row: Row, value: Any) -> float:
+    def _number(self, row: Row, value: object) -> float:
         found = number(value, what=f"{row.place}: the label")
         if found == _LEFT_OUT:
             raise UserError(
@@ -228,7 +228,7 @@ class TextTask(Task):
         self, train: Sequence[Example], dev: Sequence[Example], *, labels: Sequence[str]
     ) -> dict[str, float]:
         """Always the commonest label, the labels that more than half of the rows have, or the mean."""
-        always: Any
+        always: object
         if self.target == "number":
             always = float(np.mean([example.label for example in train]))
         else:

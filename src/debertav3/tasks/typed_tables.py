@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import MissingExtraError, UserError
 from ..files.named_sets import open_dataset
+from ..json_types import JsonObject
 from .class_names import named, names_in_metadata, with_names
 from .labels import label_text
 from .source_file import Found, Header, SourceFile
@@ -130,7 +131,7 @@ def read_dataset(file: SourceFile) -> Found:
         yield f"row {number}", fields
 
 
-def dataset_rows(loaded: Any) -> Iterator[dict[str, Any]]:
+def dataset_rows(loaded: Any) -> Iterator[JsonObject]:
     """The rows of a ``datasets.Dataset`` or ``IterableDataset``; numbers of named classes as their names."""
     import datasets
 

@@ -229,7 +229,7 @@ def kept_lengths(first: int, second: int, *, budget: int, strategy: Truncation) 
     return (first - excess, second) if strategy == "only_first" else (first, second - excess)
 
 
-def cut(items: list[Any], length: int, side: Side) -> list[Any]:
+def cut(items: list[object], length: int, side: Side) -> list[object]:
     """The ``length`` items that stay when the rest is cut off on ``side``."""
     if length == len(items):
         return items

@@ -59,7 +59,7 @@ class Encoding(dict[str, Any]):
         except KeyError:
             raise AttributeError(f"no entry {name!r}: this encoding has {', '.join(self)}") from None
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """For copies and pickles, which keep words and sequences, but neither vocabulary nor texts."""
         origin = self._origin
         return Encoding, (dict(self), None if origin is None else replace(origin, pieces={}, with_spans=None))
@@ -158,7 +158,7 @@ class Encoding(dict[str, Any]):
         """
         return self._padded(batch_index, lambda origin, row: row.words(origin.starts_word))
 
-    def to(self, device: Any) -> "Encoding":
+    def to(self, device: object) -> "Encoding":
         """Move the tensors, in place, as ``BatchEncoding.to`` does."""
         for name, value in self.items():
             if hasattr(value, "to"):
@@ -180,7 +180,7 @@ class Encoding(dict[str, Any]):
         """One value for each token of a row, with None for its padding."""
         origin = self._origin
         assert origin is not None
-        padding: list[Any] = [None] * (origin.length - len(values))
+        padding: list[object] = [None] * (origin.length - len(values))
         return [*values, *padding] if origin.padding_side == "right" else [*padding, *values]
 
 

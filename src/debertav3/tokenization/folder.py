@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import UserError
 from ..files import write_bytes, write_text
 from ..files.model_folder import ModelFolder, json_object
+from ..json_types import JsonMapping
 from .settings import (
     COMPAT_KEY,
     INPUT_NAMES,
@@ -45,7 +46,7 @@ class TokenizerFiles:
     folder: ModelFolder
     model: bytes | None
     """``spm.model``."""
-    tokenizer_json: Mapping[str, Any] | None
+    tokenizer_json: JsonMapping | None
     """``tokenizer.json``, parsed; beside a model only its vocabulary and its added tokens count."""
     settings: TokenizerSettings
     """``tokenizer_config.json``, checked."""
@@ -102,8 +103,8 @@ def read_folder(folder: ModelFolder) -> TokenizerFiles:
 
 def _added_tokens(
     folder: ModelFolder,
-    tokenizer_json: Mapping[str, Any] | None,
-    config: Mapping[str, Any],
+    tokenizer_json: JsonMapping | None,
+    config: JsonMapping,
     settings: TokenizerSettings,
 ) -> tuple[dict[str, int], dict[str, Matching]]:
     """Ids of added tokens and how they match, from all three files that may list them.
@@ -152,14 +153,14 @@ def _added_tokens(
     return added, matching
 
 
-def _list_of(folder: ModelFolder, tokenizer_json: Mapping[str, Any] | None) -> list[Any]:
+def _list_of(folder: ModelFolder, tokenizer_json: JsonMapping | None) -> list[Any]:
     tokens = (tokenizer_json or {}).get("added_tokens") or []
     if not isinstance(tokens, list):
         raise UserError(f"{folder}/{JSON_FILE}: added_tokens is {tokens!r}; need a list of tokens.")
     return tokens
 
 
-def _field(token: Any, key: str) -> Any:
+def _field(token: object, key: str) -> object:
     return token.get(key) if isinstance(token, Mapping) else None
 
 
@@ -203,7 +204,7 @@ def write_folder(
     return tuple(str(folder / name) for name in ([MODEL_FILE] if model is not None else []) + list(texts))
 
 
-def _to_json(content: Mapping[str, Any]) -> str:
+def _to_json(content: Mapping[str, object]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -213,5 +214,5 @@ def _read_bytes(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _read_json(folder: ModelFolder, name: str) -> Mapping[str, Any]:
+def _read_json(folder: ModelFolder, name: str) -> JsonMapping:
     return folder.json(name) if folder.has(name) else {}

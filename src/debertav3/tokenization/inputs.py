@@ -48,7 +48,7 @@ def read_inputs(text: Any, text_pair: Any, *, is_split_into_words: bool) -> Inpu
     return Inputs(firsts, seconds, is_batch=True)
 
 
-def _is_batch(text: Any, is_split_into_words: bool) -> bool:
+def _is_batch(text: object, is_split_into_words: bool) -> bool:
     if isinstance(text, str) or not isinstance(text, Sequence):
         return False
     if is_split_into_words and len(text) and hasattr(text[0], "tolist"):
@@ -56,11 +56,11 @@ def _is_batch(text: Any, is_split_into_words: bool) -> bool:
     return not is_split_into_words or not text or not isinstance(text[0], str)
 
 
-def _is_pair(text: Any) -> bool:
+def _is_pair(text: object) -> bool:
     return isinstance(text, tuple | list) and len(text) == 2
 
 
-def _check(texts: list[Any], is_split_into_words: bool) -> None:
+def _check(texts: list[object], is_split_into_words: bool) -> None:
     for text in texts:
         if is_split_into_words and isinstance(text, list | tuple):
             wrong = [word for word in text if not isinstance(word, str)]

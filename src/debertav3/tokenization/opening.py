@@ -3,11 +3,11 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 import tokenizers
 
 from ..errors import UserError
+from ..json_types import JsonMapping
 from .engines import Engine, SentencePieceEngine, TokenizersEngine
 from .folder import JSON_FILE, MODEL_FILE, TokenizerFiles
 from .recipe import (
@@ -98,7 +98,7 @@ def _check_vocabularies(files: TokenizerFiles, pieces: list[str]) -> None:
         )
 
 
-def _unigram_content(files: TokenizerFiles) -> Mapping[str, Any]:
+def _unigram_content(files: TokenizerFiles) -> JsonMapping:
     content = files.tokenizer_json or {}
     model = content.get("model")
     kind = model.get("type", "nameless") if isinstance(model, Mapping) else "nameless"
@@ -119,7 +119,7 @@ def _vocabulary(files: TokenizerFiles) -> list[tuple[str, float]]:
         ) from error
 
 
-def _check_text_settings(content: Mapping[str, Any], files: TokenizerFiles) -> None:
+def _check_text_settings(content: Mapping[str, object], files: TokenizerFiles) -> None:
     """Refuse a ``tokenizer.json`` that does not do what ``tokenizer_config.json`` asks for."""
     text, said = files.settings.text, json.dumps([content.get("normalizer"), content.get("pre_tokenizer")])
     of_deberta = (files.settings.class_name or "").startswith("DebertaV2")

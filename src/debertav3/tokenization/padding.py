@@ -28,7 +28,7 @@ def padding_strategy(value: bool | str) -> Padding | None:
 
 
 def pad_rows(
-    columns: Mapping[str, list[list[Any]]], *, fill: Mapping[str, Any], length: int, side: Side
+    columns: Mapping[str, list[list[object]]], *, fill: Mapping[str, object], length: int, side: Side
 ) -> None:
     """Bring every row of every column that ``fill`` names to ``length``, in place."""
     for name, value in fill.items():
@@ -60,7 +60,7 @@ def padded_length(
     return length
 
 
-def to_arrays(columns: Mapping[str, Any], kind: Arrays) -> dict[str, Any]:
+def to_arrays(columns: Mapping[str, object], kind: Arrays) -> dict[str, object]:
     """Columns as numpy arrays or torch tensors, integers as int64; arrays of that kind stay as they are.
 
     Raises:
@@ -84,6 +84,6 @@ def to_arrays(columns: Mapping[str, Any], kind: Arrays) -> dict[str, Any]:
         ) from error
 
 
-def as_list(row: Any) -> Any:
+def as_list(row: object) -> Any:
     """A row of numbers as a list, whatever holds it; other values as they are."""
     return row.tolist() if hasattr(row, "tolist") else row

@@ -7,9 +7,10 @@ change how ids are turned back into text (``clean_up_tokenization_spaces``), are
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from ..errors import UserError
+from ..json_types import JsonMapping
 from .padding import Side
 from .specials import ROLES
 
@@ -90,7 +91,7 @@ class TokenizerSettings:
         raise UserError(f"compat={mode!r} is unknown: use 'exact' or 'hf5' (the ids of transformers 5).")
 
 
-def read_settings(config: Mapping[str, Any], special_tokens_map: Mapping[str, Any]) -> TokenizerSettings:
+def read_settings(config: JsonMapping, special_tokens_map: JsonMapping) -> TokenizerSettings:
     """Check ``tokenizer_config.json``.
 
     Args:
@@ -122,7 +123,7 @@ def read_settings(config: Mapping[str, Any], special_tokens_map: Mapping[str, An
     )
 
 
-def _refuse_other_tokenizers(config: Mapping[str, Any]) -> None:
+def _refuse_other_tokenizers(config: Mapping[str, object]) -> None:
     name = config.get("tokenizer_class")
     if name is not None and name not in CLASSES:
         raise UserError(
@@ -146,7 +147,7 @@ def _refuse_other_tokenizers(config: Mapping[str, Any]) -> None:
         )
 
 
-def token_text(token: Any, what: str) -> str:
+def token_text(token: object, what: str) -> str:
     """The string of a token, written as such or as an ``AddedToken``'s fields.
 
     Raises:
@@ -158,7 +159,7 @@ def token_text(token: Any, what: str) -> str:
     return text
 
 
-def _unnumbered(config: Mapping[str, Any], mask: str) -> tuple[str, ...]:
+def _unnumbered(config: Mapping[str, object], mask: str) -> tuple[str, ...]:
     """Special tokens beside the roles in the order in which transformers numbers those without an id."""
     found = [token_text(config[key], key) for key in ("bos_token", "eos_token") if config.get(key)]
     found.append(mask)
@@ -178,7 +179,7 @@ def _unnumbered(config: Mapping[str, Any], mask: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(token for token in found if token))
 
 
-def _length(config: Mapping[str, Any]) -> int | None:
+def _length(config: Mapping[str, object]) -> int | None:
     length = config.get("model_max_length", config.get("max_len"))
     if length is None:
         return None
@@ -187,14 +188,14 @@ def _length(config: Mapping[str, Any]) -> int | None:
     return None if length > MAX_KNOWN_LENGTH else int(length)
 
 
-def _side(config: Mapping[str, Any], key: str) -> Side:
+def _side(config: JsonMapping, key: str) -> Side:
     side = config.get(key) or "right"
     if side not in ("left", "right"):
         raise UserError(f"{key} is {side!r}; need 'left' or 'right'")
     return cast(Side, side)
 
 
-def _flag(config: Mapping[str, Any], key: str, *, default: bool) -> bool:
+def _flag(config: Mapping[str, object], key: str, *, default: bool) -> bool:
     value = config.get(key)
     if value is None:
         return default
@@ -203,7 +204,7 @@ def _flag(config: Mapping[str, Any], key: str, *, default: bool) -> bool:
     return value
 
 
-def _input_names(config: Mapping[str, Any]) -> tuple[str, ...]:
+def _input_names(config: Mapping[str, object]) -> tuple[str, ...]:
     names = config.get("model_input_names")
     if names is None:
         return INPUT_NAMES

@@ -35,7 +35,7 @@ class StockNames(Vocabulary):
         stock = sys.modules.get("transformers.tokenization_utils_base")
         return type(self) if stock is None else _claimed(type(self).__name__, stock.PreTrainedTokenizerBase)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """For copies and pickles, which would take the class that ``isinstance`` reads."""
         return _restored, (type(self), self.__dict__)
 
@@ -180,7 +180,7 @@ class StockNames(Vocabulary):
         Raises:
             UserError: if another string is asked for one of the five special tokens.
         """
-        new: list[Any] = []
+        new: list[object] = []
         for role, value in special_tokens_dict.items():
             if role in ("additional_special_tokens", "extra_special_tokens"):
                 new += value.values() if isinstance(value, Mapping) else value
@@ -199,18 +199,18 @@ class StockNames(Vocabulary):
         self._encoder = TextEncoder(engine, specials)
 
 
-def _is_token(value: Any) -> bool:
+def _is_token(value: object) -> bool:
     return isinstance(value, str) or hasattr(value, "content")
 
 
-def _text_of(token: Any) -> str:
+def _text_of(token: object) -> str:
     text = getattr(token, "content", token)
     if not isinstance(text, str) or not text:
         raise UserError(f"a token to add must be a string of at least one character; got {text!r}.")
     return text
 
 
-def _matching_of(token: Any, *, is_special: bool) -> Matching:
+def _matching_of(token: object, *, is_special: bool) -> Matching:
     """How a token is found: as its ``AddedToken`` says, or as transformers takes a string."""
     if isinstance(token, str):
         return Matching(special=is_special, normalized=not is_special)
@@ -229,7 +229,7 @@ def _claimed(name: str, stock: type) -> type:
     )
 
 
-def _restored(kind: type, state: Mapping[str, Any]) -> Any:
-    tokenizer: Any = object.__new__(kind)
+def _restored(kind: type, state: Mapping[str, object]) -> object:
+    tokenizer: object = object.__new__(kind)
     tokenizer.__dict__.update(state)
     return tokenizer

@@ -24,7 +24,7 @@ from .stock_names import StockNames
 if TYPE_CHECKING:
     import transformers
 
-PADDED: dict[str, Any] = {
+PADDED: dict[str, object] = {
     "input_ids": 0,
     "token_type_ids": 0,
     "attention_mask": 0,
@@ -428,7 +428,7 @@ class DebertaV3Tokenizer(StockNames):
 
     def _pad(
         self,
-        columns: dict[str, list[list[Any]]],
+        columns: dict[str, list[list[object]]],
         padding: bool | str,
         max_length: int | None,
         pad_to_multiple_of: int | None,

@@ -149,7 +149,7 @@ class Vocabulary:
 
     def decode(
         self,
-        token_ids: Any,
+        token_ids: object,
         skip_special_tokens: bool = False,
         *,
         clean_up_tokenization_spaces: bool | None = None,

@@ -20,7 +20,7 @@ class ChoiceObjective(Objective[ChoiceTask]):
     """The best of several choices, from one score for each."""
 
     def encode(
-        self, examples: Sequence[Example], tokenizer: Any, *, labels: Sequence[str], config: FinetuneConfig
+        self, examples: Sequence[Example], tokenizer: object, *, labels: Sequence[str], config: FinetuneConfig
     ) -> EncodedDataset:
         """Encode each choice with its context; of the two the longer is cut first."""
         pairs = [(example.texts[0], choice) for example in examples for choice in example.texts[1:]]
@@ -50,14 +50,16 @@ class ChoiceObjective(Objective[ChoiceTask]):
         return list(zip(dataset.origins, np.asarray(predictions).argmax(axis=-1).tolist(), strict=True))
 
     def details(
-        self, predictions: Any, dataset: EncodedDataset, *, labels: Sequence[str]
-    ) -> Mapping[str, Any]:
+        self, predictions: object, dataset: EncodedDataset, *, labels: Sequence[str]
+    ) -> Mapping[str, object]:
         """Chosen against right indices, also of those that never occur."""
         found = np.array(super().details(predictions, dataset, labels=labels)["confusion"])
         missing = np.asarray(predictions).shape[-1] - len(found)
         return {"confusion": np.pad(found, (0, missing)).tolist()}
 
-    def outcomes(self, predictions: Any, dataset: EncodedDataset, *, labels: Sequence[str]) -> list[Outcome]:
+    def outcomes(
+        self, predictions: object, dataset: EncodedDataset, *, labels: Sequence[str]
+    ) -> list[Outcome]:
         """The chosen text and its probability among the choices."""
         shares, found = softmax(np.asarray(predictions)), []
         for row, (number, chosen) in enumerate(self.answers(predictions, dataset, labels=labels)):

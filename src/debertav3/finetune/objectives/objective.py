@@ -26,7 +26,7 @@ class Objective(ABC, Generic[AnyTask]):
 
     @abstractmethod
     def encode(
-        self, examples: Sequence[Example], tokenizer: Any, *, labels: Sequence[str], config: FinetuneConfig
+        self, examples: Sequence[Example], tokenizer: object, *, labels: Sequence[str], config: FinetuneConfig
     ) -> EncodedDataset:
         """Turn examples into model inputs, with labels under ``labels``."""
 
@@ -43,8 +43,8 @@ class Objective(ABC, Generic[AnyTask]):
 
     @abstractmethod
     def answers(
-        self, predictions: Any, dataset: EncodedDataset, *, labels: Sequence[str]
-    ) -> list[tuple[int, Any]]:
+        self, predictions: object, dataset: EncodedDataset, *, labels: Sequence[str]
+    ) -> list[tuple[int, object]]:
         """Return the number of each example and its answer, in the form of the task's scorer.
 
         Args:
@@ -59,13 +59,15 @@ class Objective(ABC, Generic[AnyTask]):
         examples = [dataset.examples[number] for number, _ in answers]
         return self.task.scores(examples, [answer for _, answer in answers], labels=labels)
 
-    def score(self, predictions: Any, dataset: EncodedDataset, *, labels: Sequence[str]) -> dict[str, float]:
+    def score(
+        self, predictions: object, dataset: EncodedDataset, *, labels: Sequence[str]
+    ) -> dict[str, float]:
         """Return the task's metrics by name; arguments as of `answers`."""
         return self.task.own(self.scores(predictions, dataset, labels=labels))
 
     def details(
-        self, predictions: Any, dataset: EncodedDataset, *, labels: Sequence[str]
-    ) -> Mapping[str, Any]:
+        self, predictions: object, dataset: EncodedDataset, *, labels: Sequence[str]
+    ) -> Mapping[str, object]:
         """Return what else ``metrics.json`` says, such as scores per label; arguments as of `answers`."""
         found = self.scores(predictions, dataset, labels=labels)
         details = {key: found[key] for key in ("per_label",) if key in found}
@@ -74,5 +76,7 @@ class Objective(ABC, Generic[AnyTask]):
         return details
 
     @abstractmethod
-    def outcomes(self, predictions: Any, dataset: EncodedDataset, *, labels: Sequence[str]) -> list[Outcome]:
+    def outcomes(
+        self, predictions: object, dataset: EncodedDataset, *, labels: Sequence[str]
+    ) -> list[Outcome]:
         """Return what became of each example; arguments as of `answers`."""

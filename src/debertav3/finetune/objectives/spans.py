@@ -39,7 +39,7 @@ class SpanObjective(Objective[SpanTask]):
     """First and last token of an answer, over windows of long contexts (see `tasks.spans`)."""
 
     def encode(
-        self, examples: Sequence[Example], tokenizer: Any, *, labels: Sequence[str], config: FinetuneConfig
+        self, examples: Sequence[Example], tokenizer: object, *, labels: Sequence[str], config: FinetuneConfig
     ) -> EncodedDataset:
         """Lay every question out over windows of its context; labels are positions of answers or [CLS]."""
         layout = PairLayout.of(tokenizer)
@@ -97,8 +97,8 @@ class SpanObjective(Objective[SpanTask]):
         return decoded
 
     def answers(
-        self, predictions: Any, dataset: EncodedDataset, *, labels: Sequence[str]
-    ) -> list[tuple[int, Any]]:
+        self, predictions: object, dataset: EncodedDataset, *, labels: Sequence[str]
+    ) -> list[tuple[int, object]]:
         """The best answer, or "" for none where that is likelier."""
         return [
             (number, self._answer(decoding, dataset.examples[number]))
@@ -111,7 +111,9 @@ class SpanObjective(Objective[SpanTask]):
         best = decoding.spans[0]
         return example.texts[1][best.start : best.end]
 
-    def score(self, predictions: Any, dataset: EncodedDataset, *, labels: Sequence[str]) -> dict[str, float]:
+    def score(
+        self, predictions: object, dataset: EncodedDataset, *, labels: Sequence[str]
+    ) -> dict[str, float]:
         """Exact match and F1 of 100 as the official script, and the best threshold for "no answer"."""
         answers, leads = [], []
         for example, decoding in zip(dataset.examples, self.decode(predictions, dataset), strict=True):
@@ -121,12 +123,14 @@ class SpanObjective(Objective[SpanTask]):
         return self.task.own_scores(dataset.examples, answers, leads=leads)
 
     def details(
-        self, predictions: Any, dataset: EncodedDataset, *, labels: Sequence[str]
-    ) -> Mapping[str, Any]:
+        self, predictions: object, dataset: EncodedDataset, *, labels: Sequence[str]
+    ) -> Mapping[str, object]:
         """Nothing else."""
         return {}
 
-    def outcomes(self, predictions: Any, dataset: EncodedDataset, *, labels: Sequence[str]) -> list[Outcome]:
+    def outcomes(
+        self, predictions: object, dataset: EncodedDataset, *, labels: Sequence[str]
+    ) -> list[Outcome]:
         """The best answer, or "" for none where that is likelier, with its probability."""
         sizes = {origin.example: len(origin.offsets) for origin in dataset.origins}
         found = []

@@ -73,7 +73,9 @@ class TaggingObjective(Objective[TaggingTask]):
                 tags[number][word] = labels[best[row, position]]
         return list(enumerate(tags))
 
-    def outcomes(self, predictions: Any, dataset: EncodedDataset, *, labels: Sequence[str]) -> list[Outcome]:
+    def outcomes(
+        self, predictions: object, dataset: EncodedDataset, *, labels: Sequence[str]
+    ) -> list[Outcome]:
         """A sentence is right if all its tags are; it is the worse the more are not."""
         lengths = Counter[int]()
         for (number, _), length in zip(dataset.origins, dataset.lengths, strict=True):

@@ -23,7 +23,7 @@ class TextObjective(Objective[TextTask]):
     """One label, several, or a number, from the sequence-classification head."""
 
     def encode(
-        self, examples: Sequence[Example], tokenizer: Any, *, labels: Sequence[str], config: FinetuneConfig
+        self, examples: Sequence[Example], tokenizer: object, *, labels: Sequence[str], config: FinetuneConfig
     ) -> EncodedDataset:
         """Encode texts or pairs; of a pair the longer text is cut first."""
         ids = {name: index for index, name in enumerate(labels)}
@@ -35,7 +35,7 @@ class TextObjective(Objective[TextTask]):
             feature["labels"] = _shares_of(example, ids) if is_soft else self._target_of(example, ids)
         return EncodedDataset(features, origins=range(len(examples)), examples=examples)
 
-    def _target_of(self, example: Example, ids: Mapping[str, int]) -> Any:
+    def _target_of(self, example: Example, ids: Mapping[str, int]) -> object:
         if self.task.target == "number":
             return example.label
         if self.task.target == "one-label":
@@ -79,11 +79,11 @@ class TextObjective(Objective[TextTask]):
         return by_target[self.task.target]
 
     def answers(
-        self, predictions: Any, dataset: EncodedDataset, *, labels: Sequence[str]
-    ) -> list[tuple[int, Any]]:
+        self, predictions: object, dataset: EncodedDataset, *, labels: Sequence[str]
+    ) -> list[tuple[int, object]]:
         """The likeliest label, the likely labels, or the number."""
         logits = np.asarray(predictions)
-        decided: list[Any]
+        decided: list[object]
         if self.task.target == "number":
             decided = logits.squeeze(-1).tolist()
         elif self.task.target == "several-labels":
@@ -92,7 +92,9 @@ class TextObjective(Objective[TextTask]):
             decided = [labels[index] for index in logits.argmax(axis=-1)]
         return list(zip(dataset.origins, decided, strict=True))
 
-    def outcomes(self, predictions: Any, dataset: EncodedDataset, *, labels: Sequence[str]) -> list[Outcome]:
+    def outcomes(
+        self, predictions: object, dataset: EncodedDataset, *, labels: Sequence[str]
+    ) -> list[Outcome]:
         """Probability of the chosen label; distance for numbers."""
         found = []
         answers = self.answers(predictions, dataset, labels=labels)
@@ -160,5 +162,5 @@ def _chosen(is_on: Array, labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name, on in zip(labels, is_on, strict=True) if on)
 
 
-def _readable(label: Any) -> str:
+def _readable(label: object) -> str:
     return ", ".join(label) or "none" if isinstance(label, tuple) else str(label)

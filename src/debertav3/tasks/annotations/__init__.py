@@ -7,9 +7,9 @@
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
 
 from ...errors import UserError
+from ...json_types import JsonObject
 from ..source_file import Found, SourceFile
 from .character_spans import DOCCANO
 from .format import RowFormat
@@ -47,14 +47,14 @@ class Annotated:
         self._source = source
         self._file = file
 
-    def __iter__(self) -> Iterator[tuple[str, dict[str, Any], dict[str, Any] | None]]:
+    def __iter__(self) -> Iterator[tuple[str, JsonObject, JsonObject | None]]:
         """Yield where each row is, its fields, and the object as the file has it where that differs.
 
         Raises:
             UserError: naming the row that cannot be read.
         """
         rows = iter(self._found)
-        head: list[tuple[str, dict[str, Any]]] = []
+        head: list[tuple[str, JsonObject]] = []
         found: RowFormat | None = None
         for where, fields in rows:
             head.append((where, fields))
@@ -72,7 +72,7 @@ class Annotated:
             for row in self._converted(found, fields, where):
                 yield where, row, fields if found.is_one_to_one else None
 
-    def _converted(self, found: RowFormat, fields: dict[str, Any], where: str) -> Iterator[dict[str, Any]]:
+    def _converted(self, found: RowFormat, fields: JsonObject, where: str) -> Iterator[JsonObject]:
         notes = self._file.notes
         try:
             for row in found.read(fields, where, notes):

@@ -8,6 +8,7 @@ doccano's JSONL (``label`` or ``labels`` with ``[start, end, "PER"]``, relation 
 from collections.abc import Iterator
 from typing import Any
 
+from ...json_types import JsonObject
 from ..notes import Notes
 from ..rows import is_missing, structured
 from .format import Marked, RowFormat
@@ -35,7 +36,7 @@ def _fits(fields: Fields) -> bool | None:
     return None if is_open else False
 
 
-def _read(fields: Fields, place: str, notes: Notes) -> Iterator[dict[str, Any]]:
+def _read(fields: Fields, place: str, notes: Notes) -> Iterator[JsonObject]:
     row = dict(fields)
     text_column = next((name for name in _TEXTS if isinstance(row.get(name), str)), None)
     if text_column is None:
@@ -54,7 +55,7 @@ def _read(fields: Fields, place: str, notes: Notes) -> Iterator[dict[str, Any]]:
     yield {TEXT: text, **row, ENTITIES: marks}
 
 
-def _write_doccano(marked: Marked) -> dict[str, Any]:
+def _write_doccano(marked: Marked) -> JsonObject:
     """A line for doccano's import "JSONL" of sequence labelling, with its usual column names."""
     return {TEXT: marked.text, **marked.others, "label": [list(mark) for mark in marked.marks]}
 

@@ -1,9 +1,10 @@
 """What a format of an annotation tool is: how its rows are recognised, read and written."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from ...json_types import JsonMapping, JsonObject
 from ..notes import Notes
 from ..words import Span
 from .marks import Fields, Mark
@@ -18,7 +19,7 @@ class Marked(NamedTuple):
     """The probability of each entity, 0 to 1."""
     words: Sequence[Span]
     """First character of each word and one past its last."""
-    others: Mapping[str, Any]
+    others: JsonMapping
     """What else the row of the input has."""
 
 
@@ -32,10 +33,10 @@ class RowFormat:
     """What its makers call it."""
     fits: Callable[[Fields], bool | None]
     """Whether a row is of this format; None if that depends on later rows."""
-    read: Callable[[Fields, str, Notes], Iterator[dict[str, Any]]]
+    read: Callable[[Fields, str, Notes], Iterator[JsonObject]]
     """The rows that one object holds, given where it is: with ``text`` and ``entities`` (a list of `Mark`, or
     None if nobody has looked at the text), or with the label of a whole text."""
     is_one_to_one: bool = True
     """Whether an object is one row, or none, so that `predict` writes it back as it is."""
-    write: Callable[[Marked], dict[str, Any]] | None = None
+    write: Callable[[Marked], JsonObject] | None = None
     """An object that the tool imports as pre-annotation; None if it has none."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...errors import UserError
+from ...json_types import JsonMapping, JsonObject
 from ..notes import Notes
 from ..rows import is_missing, structured
 from .format import Marked, RowFormat
@@ -39,7 +40,7 @@ def _fits_choices(fields: Fields) -> bool | None:
     return True if any(_is_choice(cell) for cell in _cells(fields).values()) else None
 
 
-def _cells(fields: Fields) -> dict[str, Any]:
+def _cells(fields: Fields) -> JsonObject:
     return {name: structured(value) for name, value in fields.items() if name not in _BOOKKEEPING}
 
 
@@ -47,11 +48,11 @@ def _is_choice(cell: Any) -> bool:
     return isinstance(cell, Mapping) and isinstance(cell.get("choices"), list)
 
 
-def _read(fields: Fields, place: str, notes: Notes) -> Iterator[dict[str, Any]]:
+def _read(fields: Fields, place: str, notes: Notes) -> Iterator[JsonObject]:
     yield _full(fields, place, notes)
 
 
-def _full(fields: Fields, place: str, notes: Notes) -> dict[str, Any]:
+def _full(fields: Fields, place: str, notes: Notes) -> JsonObject:
     """One task with all that its annotators did."""
     row = dict(fields["data"])
     if "id" in fields:
@@ -81,10 +82,10 @@ def _summary(annotation: Fields) -> str:
     return repr(sorted(repr(one.get("value")) for one in annotation.get("result") or [] if "value" in one))
 
 
-def _with_results(row: dict[str, Any], results: Sequence[Fields], place: str, notes: Notes) -> dict[str, Any]:
+def _with_results(row: JsonObject, results: Sequence[Fields], place: str, notes: Notes) -> JsonObject:
     """A task's data, and the entities and choices of one annotation."""
-    regions: list[Mapping[str, Any]] = []
-    choices: dict[str, Any] = {}
+    regions: list[JsonMapping] = []
+    choices: JsonObject = {}
     for result in results:
         value = result.get("value")
         if not isinstance(value, Mapping):
@@ -113,7 +114,7 @@ def _choice(value: Fields, kind: str) -> Any:
     return chosen[0] if isinstance(chosen, list) and len(chosen) == 1 else chosen
 
 
-def _with_marks(row: dict[str, Any], regions: Sequence[Any], place: str, notes: Notes) -> dict[str, Any]:
+def _with_marks(row: JsonObject, regions: Sequence[Any], place: str, notes: Notes) -> JsonObject:
     for region in regions:
         if not is_mark(region):
             raise UserError(
@@ -138,7 +139,7 @@ def _text_column(row: Fields, regions: Sequence[Any]) -> str | None:
     return max(texts, key=lambda name: len(texts[name]), default=None)
 
 
-def _read_short(fields: Fields, place: str, notes: Notes) -> Iterator[dict[str, Any]]:
+def _read_short(fields: Fields, place: str, notes: Notes) -> Iterator[JsonObject]:
     """The entities of one annotation."""
     cells = _cells(fields)
     marked = [name for name, cell in cells.items() if are_marks(cell) or cell == []]
@@ -147,7 +148,7 @@ def _read_short(fields: Fields, place: str, notes: Notes) -> Iterator[dict[str, 
         yield _with_marks(row, [one for name in marked for one in cells[name]], place, notes)
 
 
-def _read_choices(fields: Fields, place: str, notes: Notes) -> Iterator[dict[str, Any]]:
+def _read_choices(fields: Fields, place: str, notes: Notes) -> Iterator[JsonObject]:
     """The choices of one annotation."""
     if not _is_repeated(fields, place, notes):
         yield {name: _plain(cell) for name, cell in _cells(fields).items()}
@@ -169,7 +170,7 @@ def _is_repeated(fields: Fields, place: str, notes: Notes) -> bool:
     return False
 
 
-def _write(marked: Marked) -> dict[str, Any]:
+def _write(marked: Marked) -> JsonObject:
     """A task with a prediction, for a project with the template "Named Entity Recognition"."""
     results = [
         {

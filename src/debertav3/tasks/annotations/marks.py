@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...errors import UserError
+from ...json_types import JsonMapping
 from ..notes import Notes
 from ..rows import shortened
 from ..words import Span, split_words
 
 TEXT, ENTITIES = "text", "entities"
 """The columns of a row whose entities are known by their characters."""
-Fields = Mapping[str, Any]
+Fields = JsonMapping
 
 _STARTS = ("start", "start_offset", "startOffset", "begin", "from")
 _ENDS = ("end", "end_offset", "endOffset", "stop", "to")

@@ -1,8 +1,8 @@
 """Prodigy: what ``db-out`` writes, for entities and for classes of texts (prodi.gy/docs/api-interfaces)."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
+from ...json_types import JsonObject
 from ..notes import Notes
 from .format import Marked, RowFormat
 from .marks import ENTITIES, TEXT, Fields, read_marks
@@ -36,7 +36,7 @@ def _has_tokens(fields: Fields) -> bool:
     return isinstance(tokens, list) and all(isinstance(one, Mapping) and "start" in one for one in tokens)
 
 
-def _read(fields: Fields, place: str, notes: Notes) -> Iterator[dict[str, Any]]:
+def _read(fields: Fields, place: str, notes: Notes) -> Iterator[JsonObject]:
     answer = fields.get("answer", "accept")
     if answer != "accept":
         notes.add("rows were not accepted and are left out", f"{answer} ({place})")
@@ -63,7 +63,7 @@ def _is_single(fields: Fields) -> bool:
     return style != "multiple" if style else len(fields.get("accept") or []) == 1
 
 
-def _write(marked: Marked) -> dict[str, Any]:
+def _write(marked: Marked) -> JsonObject:
     """A task for ``ner.manual``, with our words as its tokens, so that every entity ends with one."""
     first = {start: number for number, (start, _) in enumerate(marked.words)}
     last = {end: number for number, (_, end) in enumerate(marked.words)}

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...errors import MissingExtraError, UserError
+from ...json_types import JsonMapping, JsonObject
 from ..notes import Notes
 from ..source_file import Found, SourceFile
 from .format import RowFormat
 from .marks import ENTITIES, TEXT, Fields, Mark
 
 
-def pair_as_row(value: Any) -> dict[str, Any] | None:
+def pair_as_row(value: Any) -> JsonObject | None:
     """``["text", {"entities": [...]}]`` as an object; None if a value is no such pair."""
     if isinstance(value, list) and len(value) == 2:
         text, annotations = value
@@ -38,11 +39,11 @@ def _fits_paragraphs(fields: Fields) -> bool:
     )
 
 
-def _read_paragraphs(fields: Fields, place: str, notes: Notes) -> Iterator[dict[str, Any]]:
+def _read_paragraphs(fields: Fields, place: str, notes: Notes) -> Iterator[JsonObject]:
     """A row for each sentence: its words and their BILUO tags; without tags nobody has annotated it."""
     for paragraph in fields["paragraphs"]:
         for sentence in paragraph["sentences"]:
-            tokens: Sequence[Mapping[str, Any]] = sentence.get("tokens") or []
+            tokens: Sequence[JsonMapping] = sentence.get("tokens") or []
             words = [str(token.get("orth", "")) for token in tokens]
             tags = [token.get("ner") for token in tokens]
             given = [None if tag in (None, "", "-") else str(tag) for tag in tags]
@@ -71,7 +72,7 @@ def read_docbin(file: SourceFile) -> Found:
         store = DocBin().from_disk(file.path)
         documents = store.get_docs(spacy.blank("xx").vocab)
         for number, document in enumerate(documents, start=1):
-            row: dict[str, Any] = {TEXT: document.text}
+            row: JsonObject = {TEXT: document.text}
             if document.cats:
                 row["label"] = dict(document.cats)
             if document.has_annotation("ENT_IOB"):

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ...errors import UserError
+from ...json_types import JsonObject
 from ..labels import label_text
 from ..read_options import ReadOptions
 from ..rows import is_missing
@@ -23,7 +24,7 @@ _TAG_NAME = re.compile(r"tags?|ner([ _-]?tags?)?|labels?|iob2?|bio|entity|ne", r
 _LOOKED_AT = 100
 _LONGEST_ID = 40
 
-Rows = Iterable[tuple[str, dict[str, Any]]]
+Rows = Iterable[tuple[str, JsonObject]]
 
 
 def refuse_word_columns(options: ReadOptions, source: str) -> None:
@@ -39,7 +40,7 @@ def refuse_word_columns(options: ReadOptions, source: str) -> None:
         )
 
 
-def grouped(rows: Rows, options: ReadOptions, *, source: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def grouped(rows: Rows, options: ReadOptions, *, source: str) -> Iterator[tuple[str, JsonObject]]:
     """Rows as they are, or those of each sentence as one with ``tokens`` and ``ner_tags``.
 
     Raises:
@@ -109,9 +110,9 @@ def _are_words(rows: Sequence[Fields], sentence: str, word: str, tag: str | None
 
 def _joined(
     rows: Sequence[tuple[str, Fields]], sentence: str, word: str, tag: str | None
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, JsonObject]:
     where, first = rows[0]
-    row: dict[str, Any] = {
+    row: JsonObject = {
         sentence: first.get(sentence),
         "tokens": [label_text(one[word]) for _, one in rows],
     }
