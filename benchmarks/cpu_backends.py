@@ -22,12 +22,12 @@ import transformers
 from debertav3 import DebertaV2ForSequenceClassification
 from debertav3.cpu.int8 import Int8Linear
 from debertav3.cpu.pack import pack_for_inference
+from debertav3.inference.backends.exported import FORMATS, GRAPH_FILE, ONNX
+from debertav3.inference.backends.torch import TorchBackend
 from debertav3.inference.export import formats
 from debertav3.inference.export.graph import folded_copy, random_batch, to_tensors
 from debertav3.inference.export.quantization import quantize
-from debertav3.inference.exported import FORMATS, GRAPH_FILE, ONNX
 from debertav3.inference.telemetry import without_telemetry
-from debertav3.inference.torch_backend import TorchBackend
 from debertav3.sizes import config_for
 from side_by_side import matmul_rate, print_json
 

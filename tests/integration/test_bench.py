@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from debertav3 import cli
-from debertav3.inference.answerers import THREAD_VARIABLES
+from debertav3.inference.files.workers import THREAD_VARIABLES
 from tiny_models import ModelFolders
 
 

@@ -14,7 +14,8 @@ import pytest
 
 import debertav3
 from debertav3 import Predictor, cli
-from debertav3.inference import default_model, files, row_answers
+from debertav3.inference import default_model
+from debertav3.inference.files import predict, row_answers
 from tiny_models import ModelFolders
 
 NLI = {0: "contradiction", 1: "entailment", 2: "neutral"}
@@ -121,7 +122,7 @@ def test_rows_come_back_in_order_with_answers_and_metrics(
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
-    monkeypatch.setattr(files, "CHUNK_ROWS", 16)  # several chunks
+    monkeypatch.setattr(predict, "CHUNK_ROWS", 16)  # several chunks
     rows = pairs(50)
     source, target, metrics = write(tmp_path / name, rows), tmp_path / "out.jsonl", tmp_path / "metrics.json"
     outcome = debertav3_command(

@@ -14,21 +14,22 @@ import pytest
 
 from debertav3 import Predictor, UserError
 from debertav3.files import lock
-from debertav3.inference import files, sources
-from debertav3.inference.files import predict_file
-from debertav3.inference.journal import Journal
-from debertav3.inference.row_answers import FILE_TASKS, AnswerOptions
+from debertav3.inference.files import input as file_rows
+from debertav3.inference.files import predict
+from debertav3.inference.files.journal import Journal
+from debertav3.inference.files.predict import predict_file
+from debertav3.inference.files.row_answers import FILE_TASKS, AnswerOptions
 
 SLOWED = """
 import sys, time
 from debertav3 import cli
-from debertav3.inference import answerers, files, sources
-sources.CHUNK_ROWS = files.CHUNK_ROWS = 8
-answer = answerers.answer_chunk
+from debertav3.inference.files import input as rows, predict, workers
+rows.CHUNK_ROWS = predict.CHUNK_ROWS = 8
+answer = workers.answer_chunk
 def slow(task, chunk):
     time.sleep(0.2)
     return answer(task, chunk)
-answerers.answer_chunk = slow
+workers.answer_chunk = slow
 cli.main()
 """
 
@@ -68,13 +69,13 @@ def predictor(nano: Path) -> Predictor:
 def test_rows_never_get_the_answers_of_others(
     moment: str, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (sources, files):
+    for module in (file_rows, predict):
         monkeypatch.setattr(module, "CHUNK_ROWS", 8)
     source, target = write_pairs(tmp_path / "in.jsonl", 40), tmp_path / "out.jsonl"
     task = FILE_TASKS["nli"](predictor, AnswerOptions())
 
     def replaced_meanwhile(chunks: Any, batch_tokens: int | None) -> Any:
-        from debertav3.inference.answerers import InProcess
+        from debertav3.inference.files.workers import InProcess
 
         for number, answers in enumerate(InProcess(task)(chunks, batch_tokens)):
             if number == (1 if moment == "answering" else 4):
@@ -89,11 +90,11 @@ def test_rows_never_get_the_answers_of_others(
 def test_a_file_that_grew_or_shrank_is_noticed(predictor: Predictor, tmp_path: Path) -> None:
     task = FILE_TASKS["nli"](predictor, AnswerOptions())
     source = write_pairs(tmp_path / "in.jsonl", 5)
-    found = sources.check_file(task, source)
+    found = file_rows.check_file(task, source)
     for count in (4, 6):
         write_pairs(source, count)
         with pytest.raises(UserError, match="has changed"):
-            list(sources.rows_of(task, found))
+            list(file_rows.rows_of(task, found))
 
 
 def test_a_second_command_is_told_at_once(nano: Path, tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 
 from debertav3 import Predictor, UserError
 from debertav3.checkpoint import Checkpoint
+from debertav3.inference.backends.exported import FORMATS, read_exported
 from debertav3.inference.export.config import ExportConfig
 from debertav3.inference.export.run import export_model
-from debertav3.inference.exported import FORMATS, read_exported
 from tiny_models import ModelFolders, assert_same
 
 pytest.importorskip("onnxruntime", reason="export needs the extra onnx")
@@ -216,7 +216,7 @@ def test_which_export_inside_a_checkpoint_runs_in_its_place(
             assert chosen(source, backend=backend, dtype="bf16") == "torch"
     caplog.set_level(logging.INFO, logger="debertav3")
     for has_kernel, fastest in ((True, "torch"), (False, "openvino")):
-        monkeypatch.setattr("debertav3.inference.choose_backend._has_cpu_kernel", lambda has=has_kernel: has)
+        monkeypatch.setattr("debertav3.inference.backends.choose._has_cpu_kernel", lambda has=has_kernel: has)
         assert chosen(source, device="cpu") == fastest
         assert ("auto: torch, whose CPU kernel is faster" in caplog.text) == has_kernel
         caplog.clear()

@@ -11,8 +11,8 @@ import pytest
 from debertav3 import Predictor, UserError, cli
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.objectives import objective_of
-from debertav3.inference.files import check_run, evaluate_file, predict_file
-from debertav3.inference.row_answers import FILE_TASKS, AnswerOptions
+from debertav3.inference.files.predict import check_run, evaluate_file, predict_file
+from debertav3.inference.files.row_answers import FILE_TASKS, AnswerOptions
 from debertav3.tasks.annotations.marks import Mark
 from debertav3.tasks.names import TASKS
 from debertav3.tasks.preannotations import TOOLS, Tool, tool_named

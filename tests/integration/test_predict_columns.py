@@ -110,15 +110,16 @@ def test_missing_columns_name_the_options_and_what_is_there(
 def test_resume_compares_the_columns(
     run: Run, opinions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from debertav3.inference import files, sources
+    from debertav3.inference.files import input as file_rows
+    from debertav3.inference.files import predict
 
-    for module in (sources, files):
+    for module in (file_rows, predict):
         monkeypatch.setattr(module, "CHUNK_ROWS", 1)
     source, target = tmp_path / "ok.csv", tmp_path / "out.jsonl"
     source.write_text(CSV, encoding="utf-8")
     fill = ["predict", "classify", "--model", opinions, "--input", source, "--output", target]
     with monkeypatch.context() as patched:
-        patched.setattr(files, "_write", lambda *_: (_ for _ in ()).throw(UserError("stopped")))
+        patched.setattr(predict, "_write", lambda *_: (_ for _ in ()).throw(UserError("stopped")))
         assert run(*fill)[0] == 2
     code, _, err = run(*fill, "--resume", "--text", "id")
     assert code == 2 and "options was" in err
@@ -139,8 +140,8 @@ def test_resume_compares_the_columns(
 def test_labels_mean_what_they_meant_in_training(
     folders: ModelFolders, tmp_path: Path, label: str, id2label: dict, kind: dict
 ) -> None:
-    from debertav3.inference.answerers import TaskPlan
-    from debertav3.inference.row_answers import AnswerOptions
+    from debertav3.inference.files.row_answers import AnswerOptions
+    from debertav3.inference.files.workers import TaskPlan
 
     folder = trained(folders("DebertaV2ForSequenceClassification", id2label=id2label, **kind), label="v")
     columns = find_columns(read_trained(ModelFolder(folder)), Columns())

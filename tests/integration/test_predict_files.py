@@ -15,11 +15,13 @@ import pytest
 
 from debertav3 import Predictor, UserError
 from debertav3.checkpoint import Checkpoint
-from debertav3.inference import files, sources, token_budget
-from debertav3.inference.answerers import InProcess, TaskPlan, WorkerProcesses
-from debertav3.inference.files import evaluate_file, predict_file
-from debertav3.inference.journal import Journal
-from debertav3.inference.row_answers import FILE_TASKS, AnswerOptions, FileTask
+from debertav3.inference import token_budget
+from debertav3.inference.files import input as file_rows
+from debertav3.inference.files import predict
+from debertav3.inference.files.journal import Journal
+from debertav3.inference.files.predict import evaluate_file, predict_file
+from debertav3.inference.files.row_answers import FILE_TASKS, AnswerOptions, FileTask
+from debertav3.inference.files.workers import InProcess, TaskPlan, WorkerProcesses
 from tiny_models import ModelFolders
 
 NLI = {0: "contradiction", 1: "entailment", 2: "neutral"}
@@ -37,7 +39,7 @@ def predictor(folder: Path) -> Predictor:
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (sources, files):
+    for module in (file_rows, predict):
         monkeypatch.setattr(module, "CHUNK_ROWS", 8)
 
 
@@ -330,11 +332,11 @@ def test_a_killed_process_resumes(folder: Path, nli: Tasks, tmp_path: Path, smal
     slowed = (
         "import time\n"
         "from debertav3 import cli\n"
-        "from debertav3.inference import answerers, files, sources\n"
-        "sources.CHUNK_ROWS = files.CHUNK_ROWS = 8\n"
-        "answer = answerers.answer_chunk\n"
+        "from debertav3.inference.files import input as rows, predict, workers\n"
+        "rows.CHUNK_ROWS = predict.CHUNK_ROWS = 8\n"
+        "answer = workers.answer_chunk\n"
         "def slow(task, chunk): time.sleep(0.1); return answer(task, chunk)\n"
-        "answerers.answer_chunk = slow\n"
+        "workers.answer_chunk = slow\n"
         "cli.main()"
     )
     options = ["predict", "nli", "--model", folder, "--input", source, "--output", target]
@@ -378,7 +380,7 @@ def test_a_local_ray_gives_the_same_file(
     folder: Path, nli: Tasks, tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray = pytest.importorskip("ray")
-    from debertav3.inference.ray_workers import RayWorkers
+    from debertav3.inference.files.ray import RayWorkers
 
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     source = write_rows(tmp_path / "in.jsonl", pairs(50))

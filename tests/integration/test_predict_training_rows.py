@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from debertav3 import Predictor, UserError
-from debertav3.inference.files import evaluate_file, predict_file
-from debertav3.inference.row_answers import FILE_TASKS, AnswerOptions, FileTask
+from debertav3.inference.files.predict import evaluate_file, predict_file
+from debertav3.inference.files.row_answers import FILE_TASKS, AnswerOptions, FileTask
 from debertav3.tasks import metrics
 from debertav3.tasks.columns import Columns
 from debertav3.tasks.tables import read_table

@@ -14,8 +14,8 @@ import zstandard
 from debertav3 import Predictor, UserError
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.preparation import read_data
-from debertav3.inference.files import evaluate_file, predict_file
-from debertav3.inference.row_answers import FILE_TASKS, AnswerOptions
+from debertav3.inference.files.predict import evaluate_file, predict_file
+from debertav3.inference.files.row_answers import FILE_TASKS, AnswerOptions
 from debertav3.tasks.labels import find_label, label_text
 from debertav3.tasks.names import TASKS, answering_name, training_name
 from debertav3.tasks.rows import Row

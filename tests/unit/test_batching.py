@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from debertav3 import DebertaV3Tokenizer
 from debertav3.errors import UserError
 from debertav3.heads import MASKED_LM, SEQUENCE, TOKENS
-from debertav3.inference.backends import Batch, Logits, head_for
+from debertav3.inference.backends.protocol import Batch, Logits, head_for
 from debertav3.inference.batching import Encoding, Packer, pad_batch, plan_batches, run_batches
+from debertav3.inference.inputs import InputEncoder
+from debertav3.tokenization.padding import Side
 
 
 class SumBackend:
@@ -110,12 +112,13 @@ def test_numbers_that_are_none_are_an_error() -> None:
         list(run_batches(Broken(SEQUENCE), encodings_of([3]), pad_id=0))
 
 
+@pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("max_length", [8, 9, 20, 64])
-def test_inputs_are_laid_out_and_cut_as_the_tokenizer_does(
-    tokenizer: DebertaV3Tokenizer, max_length: int
-) -> None:
-    texts = ["", "One.", "A man is asleep on a bench in the park.", "word " * 40]
-    packer = Packer(cls_id=tokenizer.cls_token_id, sep_id=tokenizer.sep_token_id, max_length=max_length)
+def test_inputs_are_laid_out_and_cut_as_the_tokenizer_does(nano: Path, max_length: int, side: Side) -> None:
+    tokenizer = DebertaV3Tokenizer.from_pretrained(nano)
+    tokenizer.truncation_side = side
+    texts = ["", "One.", "A man is asleep on a bench in the park.", "word " * 40 + "end"]
+    packer = InputEncoder(tokenizer, max_length=max_length).packer
     for first in texts:
         ids = tokenizer.encode(first)
         own = packer.single(ids)

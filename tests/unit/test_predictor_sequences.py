@@ -1,7 +1,9 @@
 """``Predictor`` takes any sequence as a batch, and refuses tables, dicts and sets; it can be copied."""
 
 import copy
+import json
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -137,3 +139,14 @@ def test_copies_of_predictors_answer_the_same(folders: ModelFolders, kind: str, 
     assert_same(answer(other), want)
     del predictor
     assert_same(answer(other), want)
+
+
+def test_a_tokenizer_that_cuts_at_the_left_keeps_the_end(folders: ModelFolders, tmp_path: Path) -> None:
+    shutil.copytree(folders("DebertaV2ForSequenceClassification", **NLI), tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({**config, "truncation_side": "left"}))
+    left = Predictor.from_pretrained(tmp_path, backend="torch", device="cpu", max_length=8)
+    assert_same(left.classify("It rains. " * 9 + TEXTS[2]), left.classify(TEXTS[0] * 9 + TEXTS[2]))
+    right = Predictor.from_pretrained(tmp_path, backend="torch", device="cpu", max_length=8)
+    right.engine.inputs.packer.truncation_side = "right"
+    assert right.classify(TEXTS[0] + TEXTS[2]) != left.classify(TEXTS[0] + TEXTS[2])

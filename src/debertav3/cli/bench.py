@@ -55,7 +55,7 @@ def bench(
     )
     if plot is not None and plot.suffix.lower() != ".png":
         raise UserError(f"--plot writes PNG; got {plot}. Give a name that ends in .png.")
-    from ..inference.answerers import THREAD_VARIABLES, usable_cores
+    from ..inference.files.workers import THREAD_VARIABLES, usable_cores
 
     number = threads or int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(number)))  # before torch reads them

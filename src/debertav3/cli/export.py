@@ -52,8 +52,8 @@ def export(
     Example: debertav3 export --model models/nano --format openvino --out nano-openvino
     """
     log_to_stderr()
+    from ..inference.backends.exported import ALL_FORMATS
     from ..inference.export.config import ExportConfig
-    from ..inference.exported import ALL_FORMATS
     from ..tasks.columns import Columns
 
     choose("--format", format_, ALL_FORMATS)

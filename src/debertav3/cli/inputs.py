@@ -75,7 +75,7 @@ def check_loading(*, backend: str, dtype: str) -> None:
     Raises:
         UserError: for one that does not exist.
     """
-    from ..inference.choose_backend import BACKENDS
+    from ..inference.backends.choose import BACKENDS
 
     choose("--backend", backend, BACKENDS)
     choose("--dtype", dtype, ("fp32", "bf16", "fp16"))

@@ -19,8 +19,8 @@ from .terminal import show_understanding, wrote
 logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    from ..inference.answerers import Answerer, TaskPlan
-    from ..inference.row_answers import AnswerOptions
+    from ..inference.files.row_answers import AnswerOptions
+    from ..inference.files.workers import Answerer, TaskPlan
     from ..tasks.columns import Columns
 
 TaskName = Annotated[
@@ -203,8 +203,8 @@ def predict(
     Example: debertav3 predict nli --model models/nano --data pairs.jsonl --out answers.jsonl
     """
     show_understanding()
-    from ..inference.files import check_run, predict_file
-    from ..inference.row_answers import AnswerOptions
+    from ..inference.files.predict import check_run, predict_file
+    from ..inference.files.row_answers import AnswerOptions
     from ..tasks.preannotations import tool_named
 
     tool = None if as_tool is None else tool_named(as_tool)
@@ -311,8 +311,8 @@ def evaluate(
         overwrite=overwrite,
     )
     from ..files import replacing_text
-    from ..inference.files import evaluate_file, to_json
-    from ..inference.row_answers import AnswerOptions
+    from ..inference.files.predict import evaluate_file, to_json
+    from ..inference.files.row_answers import AnswerOptions
 
     options = AnswerOptions(
         candidate_labels=_candidates(task, labels),
@@ -367,9 +367,9 @@ def _plan(
 ) -> "TaskPlan":
     """How to open a task over a file; mistakes in either are reported before torch is loaded."""
     from ..files.named_sets import DATASETS_PREFIX
-    from ..inference.answerers import TaskPlan
-    from ..inference.row_answers import FILE_TASKS
-    from ..inference.sources import open_rows
+    from ..inference.files.input import open_rows
+    from ..inference.files.row_answers import FILE_TASKS
+    from ..inference.files.workers import TaskPlan
     from ..tasks.annotations.brat import is_brat
     from ..tasks.columns import find_columns
     from ..tasks.names import answering_name
@@ -422,11 +422,11 @@ def _asked_columns(text: str | None, pair: str | None, label: str | None) -> "Co
 
 def _answerer(plan: "TaskPlan", *, workers: int, use_ray: bool) -> "Answerer | None":
     if use_ray:
-        from ..inference.ray_workers import RayWorkers
+        from ..inference.files.ray import RayWorkers
 
         return RayWorkers(plan, num_workers=workers)
     if workers > 1:
-        from ..inference.answerers import WorkerProcesses
+        from ..inference.files.workers import WorkerProcesses
 
         return WorkerProcesses(plan, num_workers=workers)
     return None

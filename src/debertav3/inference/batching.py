@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..heads import BY_NAME
 from ..tokenization.assembly import kept_lengths
 from ..tokenization.padding import Side
-from .backends import Backend, Logits
+from .backends.protocol import Backend, Logits
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -39,18 +39,14 @@ class Encoding(NamedTuple):
 class Cut(NamedTuple):
     """How an input that is too long is shortened."""
 
-    side: Side = "right"
-    """Which end goes."""
+    side: Side | None = None
+    """Which end goes; None is what the tokenizer says."""
     max_length: int | None = None
     """Most tokens, special tokens included, where fewer are wanted than the model takes; at least 8."""
 
-    def kept(self, ids: Sequence[int], length: int) -> Sequence[int]:
-        """The ``length`` ids that stay."""
-        return ids[:length] if self.side == "right" else ids[len(ids) - length :]
-
 
 WHOLE = Cut()
-"""As much as the model takes, from the start."""
+"""As much as the model takes."""
 
 
 class Packer:
@@ -60,16 +56,18 @@ class Packer:
         cls_id: id of [CLS].
         sep_id: id of [SEP].
         max_length: most tokens of one input, special tokens included.
+        truncation_side: which end of a text goes that is too long, where a `Cut` does not say.
     """
 
-    def __init__(self, *, cls_id: int, sep_id: int, max_length: int) -> None:
+    def __init__(self, *, cls_id: int, sep_id: int, max_length: int, truncation_side: Side = "right") -> None:
         if max_length < 8:
             raise UserError(f"max_length must be at least 8 tokens, got {max_length}.")
         self.cls_id, self.sep_id, self.max_length = cls_id, sep_id, max_length
+        self.truncation_side = truncation_side
 
     def single(self, ids: Sequence[int], *, cut: Cut = WHOLE) -> Encoding:
         """One text, cut if too long."""
-        kept = cut.kept(ids, min(len(ids), self._room(cut) - 2))
+        kept = self._kept(ids, min(len(ids), self._room(cut) - 2), cut)
         return Encoding(
             [self.cls_id, *kept, self.sep_id], [0] * (len(kept) + 2), is_truncated=len(kept) < len(ids)
         )
@@ -82,13 +80,18 @@ class Packer:
         is_truncated = num_first + num_second < len(first) + len(second)
         ids = [
             self.cls_id,
-            *cut.kept(first, num_first),
+            *self._kept(first, num_first, cut),
             self.sep_id,
-            *cut.kept(second, num_second),
+            *self._kept(second, num_second, cut),
             self.sep_id,
         ]
         token_types = [0] * (num_first + 2) + [1] * (num_second + 1)
         return Encoding(ids, token_types, is_truncated=is_truncated)
+
+    def _kept(self, ids: Sequence[int], length: int, cut: Cut) -> Sequence[int]:
+        """The ``length`` ids that stay."""
+        side = cut.side or self.truncation_side
+        return ids[:length] if side == "right" else ids[len(ids) - length :]
 
     def _room(self, cut: Cut) -> int:
         return min(self.max_length, cut.max_length or self.max_length)

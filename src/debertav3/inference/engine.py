@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..tasks.spans import SpanDecoding, decode_spans
 from ..tasks.words import Span
 from ..tokenization import DebertaV3Tokenizer
-from .backends import Backend, head_of_task
+from .backends.protocol import Backend, head_of_task
 from .batching import Encoding, run_batches
 from .inputs import WHOLE, Cut, InputEncoder, Text
 from .token_budget import BIG_INPUT_TOKENS, best_batch_tokens

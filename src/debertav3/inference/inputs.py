@@ -73,7 +73,10 @@ class InputEncoder:
     def __init__(self, tokenizer: DebertaV3Tokenizer, *, max_length: int) -> None:
         self.tokenizer = tokenizer
         self.packer = Packer(
-            cls_id=tokenizer.cls_token_id, sep_id=tokenizer.sep_token_id, max_length=max_length
+            cls_id=tokenizer.cls_token_id,
+            sep_id=tokenizer.sep_token_id,
+            max_length=max_length,
+            truncation_side=tokenizer.truncation_side,
         )
 
     @property

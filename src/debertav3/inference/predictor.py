@@ -14,8 +14,8 @@ from ..data.probabilities import Probabilities
 from ..errors import UserError
 from ..tokenization import DebertaV3Tokenizer
 from .answers import Chosen, Classification, Filled, Ranked, SuspectWord, ZeroShot
-from .backends import Backend
-from .choose_backend import BackendConfig, open_backend
+from .backends.choose import BackendConfig, open_backend
+from .backends.protocol import Backend
 from .engine import Engine, Steps
 from .entities import Entity, WordTag
 from .inputs import WINDOW_OVERLAP, Text, batch_of, groups_of, shortened
@@ -86,7 +86,7 @@ class Predictor:
             device: ``auto`` takes the first of cuda, npu, xpu, mps and cpu that is there.
             dtype: ``fp32`` (the default), ``bf16`` or ``fp16``.
             backend: ``auto``, the fastest for many inputs, ``light``, the soonest with a first answer,
-                ``openvino``, ``onnx`` or ``torch``; see `choose_backend.open_backend`.
+                ``openvino``, ``onnx`` or ``torch``; see `backends.choose.open_backend`.
             labels: names for the head's outputs in their order, for checkpoints that say only ``LABEL_0``.
             max_length: most tokens of one input, special ones included; None takes the checkpoint's.
             batch_tokens: most tokens of a batch, padding included; None takes what suits the device.

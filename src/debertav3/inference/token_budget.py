@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import UserError
 from ..files import write_text
 from ..heads import MASKED_LM
-from .backends import Backend, Batch
+from .backends.protocol import Backend, Batch
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..heads import MASKED_LM
-from ..inference.backends import Backend
+from ..inference.backends.protocol import Backend
 from ..inference.batching import Encoding, run_batches
 from ..inference.engine import Engine
 from ..inference.token_budget import best_batch_tokens

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..inference.batching import WHOLE, Cut
+from ..inference.batching import Cut
 
 
 class Strict(BaseModel):
@@ -45,11 +45,12 @@ def text_of(item: str | TextObject) -> str:
     return item if isinstance(item, str) else item.text
 
 
-def cut_of(*, side: Side = "right", max_length: int | None = None) -> Cut:
-    """How inputs that are too long are shortened."""
-    if max_length is None or max_length < 0:
-        return WHOLE if side.lower() == "right" else Cut(side="left")
-    return Cut(side="left" if side.lower() == "left" else "right", max_length=max_length)
+def cut_of(*, side: Side | None = None, max_length: int | None = None) -> Cut:
+    """How inputs that are too long are shortened; by default at the end that the model's tokenizer says."""
+    limit = None if max_length is None or max_length < 0 else max_length
+    if side is None:
+        return Cut(max_length=limit)
+    return Cut(side="left" if side.lower() == "left" else "right", max_length=limit)
 
 
 def usage(num_tokens: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from .labels import CUSTOM_LABEL_NAMES
 from .metrics import MetricName
 from .ranking import RankingTask
 from .read_options import AS_FOUND, ReadOptions
-from .rows import Row, listed
+from .rows import Row, listed, structured
 from .tables import read_table
 from .tagging import TaggingTask, is_marked_text
 from .task import Task
@@ -98,10 +98,10 @@ def custom_task(
 def _marks_entities(row: Row, text_column: str | None) -> bool:
     """Whether a row has a text with entities, or words and tags under the usual names, and no class."""
     if is_marked_text(row):
-        return not any(name in row.fields for name in CUSTOM_LABEL_NAMES)
-    return text_column is None and all(
-        isinstance(row.fields.get(name), list) for name in ("tokens", "ner_tags")
-    )
+        classes = (name for name in CUSTOM_LABEL_NAMES if name != "intent")  # Rasa's examples have both
+        return not any(name in row.fields for name in classes)
+    cells = [structured(row.fields.get(name)) for name in ("tokens", "ner_tags")]
+    return text_column is None and all(isinstance(cell, list) for cell in cells)
 
 
 def named_columns(task: Task) -> dict[str, str]:

@@ -132,7 +132,10 @@ def words_in(row: Row, column: str) -> list[str]:
     Raises:
         UserError: if there is something else in the column.
     """
-    values = structured(row.fields[column])
+    try:
+        values = structured(row.fields[column])
+    except UserError as error:
+        raise UserError(f"{row.place}: {column} {error}") from None
     if isinstance(values, str):
         return values.split()
     if not isinstance(values, list | tuple):

@@ -22,12 +22,12 @@ from ...checkpoint.quiet import quiet_transformers
 from ...errors import UserError
 from ...models.base import complete_config
 from ...sizes import SIZES, config_for, is_size
-from ..backends import Backend
-from ..choose_backend import BackendConfig, open_backend, open_exported
+from ..backends.choose import BackendConfig, open_backend, open_exported
+from ..backends.exported import FORMATS, MANIFEST, Manifest, is_installed, read_exported
+from ..backends.protocol import Backend
 from ..export.formats import quiet_exporters, write_graph
 from ..export.graph import folded_copy, random_batch
 from ..export.run import head_to_export
-from ..exported import FORMATS, MANIFEST, Manifest, is_installed, read_exported
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..exported import Exported
+from ..backends.exported import Exported
 
 
 def export_card(source: str, exported: Exported, checks: dict[str, Any]) -> str:

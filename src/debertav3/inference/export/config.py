@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ...errors import UserError
 from ...tasks.columns import Columns
-from ..exported import ALL_FORMATS, TORCH
+from ..backends.exported import ALL_FORMATS, TORCH
 
 
 @dataclass(frozen=True, kw_only=True)

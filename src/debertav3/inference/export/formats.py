@@ -12,7 +12,7 @@ import torch
 
 from ...checkpoint.quiet import quiet_transformers
 from ...errors import MissingExtraError
-from ..exported import GRAPH_FILE, ONNX, OPENVINO, TORCH, is_installed
+from ..backends.exported import GRAPH_FILE, ONNX, OPENVINO, TORCH, is_installed
 from ..telemetry import without_telemetry
 from .graph import Arrays, dynamic_axes, to_tensors
 from .torch_weights import halve_fp32

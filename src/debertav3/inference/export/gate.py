@@ -22,14 +22,14 @@ from ...errors import UserError
 from ...heads import BY_NAME, ENCODER, MULTIPLE_CHOICE, SEQUENCE
 from ...tasks.columns import Columns, Trained, find_columns
 from ...tasks.metrics import ERRORS, METRICS
-from ..answerers import answer_chunk
-from ..backends import Backend, Batch, Logits
-from ..choose_backend import open_exported
-from ..exported import Exported, read_exported
+from ..backends.choose import open_exported
+from ..backends.exported import Exported, read_exported
+from ..backends.protocol import Backend, Batch, Logits
+from ..files.input import check_file, chunks_of
+from ..files.row_answers import FILE_TASKS, AnswerOptions
+from ..files.workers import answer_chunk
 from ..labels import is_nli, label_names
 from ..predictor import Predictor
-from ..row_answers import FILE_TASKS, AnswerOptions
-from ..sources import check_file, chunks_of
 from .quantization import quantize, weighted_products
 from .sensitivity import rank_layers
 from .verification import decisions

@@ -16,7 +16,7 @@ from torch import nn
 from ...checkpoint.files import read_header
 from ...checkpoint.int8 import int8_layers, save_int8
 from ...errors import MissingExtraError
-from ..exported import GRAPH_FILE, OPENVINO, TORCH
+from ..backends.exported import GRAPH_FILE, OPENVINO, TORCH
 from ..telemetry import without_telemetry
 from .formats import save_onnx
 from .graph import Arrays

@@ -19,9 +19,8 @@ from ...heads import ENCODER, heads_in
 from ...models import class_of
 from ...models.base import complete_config
 from ...tasks.columns import RUN, Trained
-from ..backends import Backend, head_for
-from ..choose_backend import open_exported
-from ..exported import (
+from ..backends.choose import open_exported
+from ..backends.exported import (
     CHECKS,
     MANIFEST,
     TORCH,
@@ -29,6 +28,7 @@ from ..exported import (
     Manifest,
     read_exported,
 )
+from ..backends.protocol import Backend, head_for
 from .card import export_card
 from .config import ExportConfig
 from .formats import halve_weights, write_graph

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ...checkpoint.weights import SCALES
-from ..exported import GRAPH_FILE, TORCH
+from ..backends.exported import GRAPH_FILE, TORCH
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

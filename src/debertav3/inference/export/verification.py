@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from ...errors import UserError
 from ...heads import BY_NAME, ENCODER, MASKED_LM, MULTIPLE_CHOICE, REPLACED_TOKENS, SEQUENCE, SPANS, TOKENS
-from ..backends import Backend
+from ..backends.protocol import Backend
 from .graph import Arrays, random_batch, to_tensors
 
 if TYPE_CHECKING:

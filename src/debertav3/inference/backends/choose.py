@@ -5,10 +5,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..checkpoint.folder import Checkpoint
-from ..errors import UserError
-from ..heads import BY_TASK, MULTIPLE_CHOICE
-from .backends import INT8, Backend
+from ...checkpoint.folder import Checkpoint
+from ...errors import UserError
+from ...heads import BY_TASK, MULTIPLE_CHOICE
 from .exported import (
     ONNX,
     TORCH,
@@ -17,6 +16,7 @@ from .exported import (
     is_installed,
     read_exported,
 )
+from .protocol import INT8, Backend
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ def _preferred(found: list[Exported], how: BackendConfig) -> Exported | None:
 
 
 def _open_torch(checkpoint: Checkpoint, *, task: str | None, how: BackendConfig) -> Backend:
-    from .torch_backend import TorchBackend
+    from .torch import TorchBackend
 
     return TorchBackend.open(checkpoint, task=task, device=how.device, dtype=how.dtype)
 
@@ -166,25 +166,25 @@ def open_exported(
         UserError: if the runtime is not installed, cannot read the files, or lacks the device or dtype.
     """
     if exported.manifest.format == TORCH:
-        from .torch_backend import TorchBackend
+        from .torch import TorchBackend
 
         return TorchBackend.open(exported.checkpoint, task=task, device=device, dtype=dtype)
     if exported.manifest.format == ONNX:
-        from .onnx_backend import OnnxBackend
+        from .onnx import OnnxBackend
 
         return OnnxBackend.open(exported, device=device, dtype=dtype)
-    from .openvino_backend import OpenVinoBackend
+    from .openvino import OpenVinoBackend
 
     return OpenVinoBackend.open(exported, device=device, dtype=dtype)
 
 
 def _has_cpu_kernel() -> bool:
     """Whether torch has our C++ kernel here; torch is imported only where one was built."""
-    from ..cpu.kernel.build import INSTRUCTIONS, library_file
+    from ...cpu.kernel.build import INSTRUCTIONS, library_file
 
     if not any(library_file(name).is_file() for name in INSTRUCTIONS):
         return False
-    from ..cpu.kernel.library import kernel
+    from ...cpu.kernel.library import kernel
 
     return kernel() is not None
 

@@ -3,24 +3,24 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ..data.probabilities import LIKELY
-from ..errors import UserError
-from ..tasks.annotations import ENTITIES, TEXT
-from ..tasks.annotations.format import Marked
-from ..tasks.annotations.marks import Mark
-from ..tasks.columns import QUESTION_CONTEXT_COLUMNS, actual_name
-from ..tasks.metrics import tag_entities
-from ..tasks.rows import Row, is_missing, structured, words_in
-from ..tasks.scorers import (
+from ...data.probabilities import LIKELY
+from ...errors import UserError
+from ...tasks.annotations import ENTITIES, TEXT
+from ...tasks.annotations.format import Marked
+from ...tasks.annotations.marks import Mark
+from ...tasks.columns import QUESTION_CONTEXT_COLUMNS, actual_name
+from ...tasks.metrics import tag_entities
+from ...tasks.rows import Row, is_missing, structured, words_in
+from ...tasks.scorers import (
     AnswerScorer,
     EntityScorer,
     Scorer,
     SetScorer,
 )
-from ..tasks.squad import answer_texts
-from ..tasks.tagging import TAGS_COLUMNS, WORDS_COLUMNS, given_entities, given_tags, is_marked_text
-from ..tasks.understanding import shown_spans, shown_words
-from ..tasks.words import join_words, split_words
+from ...tasks.squad import answer_texts
+from ...tasks.tagging import TAGS_COLUMNS, WORDS_COLUMNS, given_entities, given_tags, is_marked_text
+from ...tasks.understanding import shown_spans, shown_words
+from ...tasks.words import join_words, split_words
 from .file_task import NO_TEXT, Example, FileTask, Result, length_of
 
 

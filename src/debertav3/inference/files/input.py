@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
-from ..files import sha256_of_bytes
-from ..tasks.formats import CONLL, PARQUET
-from ..tasks.read_options import ReadOptions
-from ..tasks.rows import Row
-from ..tasks.tables import Reading, read_table
-from ..tasks.typed_tables import open_parquet
-from ..tasks.understanding import Understanding
+from ...errors import UserError
+from ...files import sha256_of_bytes
+from ...tasks.formats import CONLL, PARQUET
+from ...tasks.read_options import ReadOptions
+from ...tasks.rows import Row
+from ...tasks.tables import Reading, read_table
+from ...tasks.typed_tables import open_parquet
+from ...tasks.understanding import Understanding
 from .file_task import NO_TEXT
 from .row_answers import Example, FileTask
 

@@ -5,9 +5,9 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from ..errors import MissingExtraError
-from .answerers import Chunk, TaskPlan, answer_chunk, open_quietly
+from ...errors import MissingExtraError
 from .journal import StoredAnswer
+from .workers import Chunk, TaskPlan, answer_chunk, open_quietly
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class RayWorkers:
         logger.info("Ray: %d workers", num_workers)
 
     def __call__(self, chunks: Iterable[Chunk], batch_tokens: int | None) -> Iterator[list[StoredAnswer]]:
-        """See `answerers.Answerer`."""
+        """See `workers.Answerer`."""
         import ray
 
         context = ray.data.DataContext.get_current()

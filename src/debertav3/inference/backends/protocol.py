@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import UserError
-from ..heads import BY_NAME, BY_TASK, ENCODER, heads_in
+from ...errors import UserError
+from ...heads import BY_NAME, BY_TASK, ENCODER, heads_in
 
 Batch = Mapping[str, npt.NDArray[np.int64]]
 """``input_ids``, ``attention_mask`` and ``token_type_ids``, each ``(B, L)``; for masked LM also

@@ -6,10 +6,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..errors import UserError
-from .backends import INT8, Batch, Logits
+from ...errors import UserError
+from ..telemetry import without_telemetry
 from .exported import OPENVINO, Exported, num_threads, require_runtime
-from .telemetry import without_telemetry
+from .protocol import INT8, Batch, Logits
 
 _PRECISION = {"fp32": "f32", "bf16": "bf16"}
 _BATCH_TOKENS = 1024

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
 
-from ..errors import UserError
-from ..files import cannot_write
+from ...errors import UserError
+from ...files import cannot_write
 
 logger = logging.getLogger(__name__)
 

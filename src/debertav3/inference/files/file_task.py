@@ -5,17 +5,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
-from ..errors import UserError
-from ..tasks.annotations.format import Marked
-from ..tasks.columns import Columns, label_cell, name_of_label, names_of_texts, texts_in
-from ..tasks.labels import LABEL_COLUMNS, NO_GOLD, is_no_gold, label_text
-from ..tasks.names import TASKS
-from ..tasks.read_options import AS_FOUND, ReadOptions
-from ..tasks.rows import Row
-from ..tasks.scorers import Scorer
-from ..tasks.text import TextTask
-from ..tasks.understanding import shown_row
-from .predictor import TEMPLATE, Predictor
+from ...errors import UserError
+from ...tasks.annotations.format import Marked
+from ...tasks.columns import Columns, label_cell, name_of_label, names_of_texts, texts_in
+from ...tasks.labels import LABEL_COLUMNS, NO_GOLD, is_no_gold, label_text
+from ...tasks.names import TASKS
+from ...tasks.read_options import AS_FOUND, ReadOptions
+from ...tasks.rows import Row
+from ...tasks.scorers import Scorer
+from ...tasks.text import TextTask
+from ...tasks.understanding import shown_row
+from ..predictor import TEMPLATE, Predictor
 
 
 class Example(NamedTuple):

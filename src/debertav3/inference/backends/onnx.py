@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Self
 
-from ..errors import UserError
-from .backends import INT8, Batch, Logits
+from ...errors import UserError
 from .exported import ONNX, Exported, num_threads, require_runtime
+from .protocol import INT8, Batch, Logits
 
 _PROVIDER = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..checkpoint.folder import Checkpoint
-from ..errors import UserError
-from ..processes import end_with_parent
+from ...checkpoint.folder import Checkpoint
+from ...errors import UserError
+from ...processes import end_with_parent
+from ..predictor import Predictor
 from .journal import StoredAnswer
-from .predictor import Predictor
 from .row_answers import FILE_TASKS, AnswerOptions, Example, FileTask, Result
 
 if TYPE_CHECKING:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 
-from ..checkpoint.folder import Checkpoint
-from ..checkpoint.int8 import restore_int8
-from ..checkpoint.opening import open_model
-from ..cpu.kernel.library import kernel
-from ..cpu.pack import pack_for_inference
-from ..errors import UserError
-from ..heads import BY_NAME, MULTIPLE_CHOICE
-from ..models import class_of
-from .backends import INT8, Batch, Logits, head_for
+from ...checkpoint.folder import Checkpoint
+from ...checkpoint.int8 import restore_int8
+from ...checkpoint.opening import open_model
+from ...cpu.kernel.library import kernel
+from ...cpu.pack import pack_for_inference
+from ...errors import UserError
+from ...heads import BY_NAME, MULTIPLE_CHOICE
+from ...models import class_of
+from .protocol import INT8, Batch, Logits, head_for
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

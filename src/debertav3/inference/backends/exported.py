@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..checkpoint.folder import Checkpoint
-from ..errors import MissingExtraError, UserError
-from ..files.model_content import changed_files
-from ..files.model_folder import EXPORT_MANIFEST
-from ..heads import MASKED_LM
-from .backends import head_of_task
+from ...checkpoint.folder import Checkpoint
+from ...errors import MissingExtraError, UserError
+from ...files.model_content import changed_files
+from ...files.model_folder import EXPORT_MANIFEST
+from ...heads import MASKED_LM
+from .protocol import head_of_task
 
 logger = logging.getLogger(__name__)
 

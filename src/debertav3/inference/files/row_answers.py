@@ -7,12 +7,12 @@ A task says what it reads in a row, which `Predictor` method answers, and what c
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..data.probabilities import LIKELY
-from ..errors import UserError
-from ..tasks import choice_forms
-from ..tasks.columns import PAIR_COLUMNS, SENTENCE_COLUMNS, TEXT_COLUMNS, texts_of
-from ..tasks.glue import NLI_LABEL_COLUMNS
-from ..tasks.labels import (
+from ...data.probabilities import LIKELY
+from ...errors import UserError
+from ...tasks import choice_forms
+from ...tasks.columns import PAIR_COLUMNS, SENTENCE_COLUMNS, TEXT_COLUMNS, texts_of
+from ...tasks.glue import NLI_LABEL_COLUMNS
+from ...tasks.labels import (
     LABEL_COLUMNS,
     find_label,
     nli_label,
@@ -23,8 +23,8 @@ from ..tasks.labels import (
     several,
     several_known,
 )
-from ..tasks.rows import Row, is_missing, list_in
-from ..tasks.scorers import (
+from ...tasks.rows import Row, is_missing, list_in
+from ...tasks.scorers import (
     ChoiceScorer,
     LabelScorer,
     NLIScorer,
@@ -34,7 +34,7 @@ from ..tasks.scorers import (
     SetScorer,
     ValueScorer,
 )
-from ..tasks.understanding import listed_labels, shown_row
+from ...tasks.understanding import listed_labels, shown_row
 from .file_task import NO_TEXT, AnswerOptions, Example, FileTask, Result, length_of
 from .row_answers_inside import FillMaskTask, NERTask, QATask, RTDTask
 

@@ -17,17 +17,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
-from ..files import Output, check_outputs, lock, replacing_text
-from ..tasks.formats import JSONL, PARQUET, Format
-from ..tasks.preannotations import Tool
-from ..tasks.rows import Row
-from ..tasks.table_writers import PREDICTION, SCORES, Layout, open_writer, written_format
-from ..tasks.tables import Reading
-from .answerers import Answerer, InProcess, answer_chunk
+from ...errors import UserError
+from ...files import Output, check_outputs, lock, replacing_text
+from ...tasks.formats import JSONL, PARQUET, Format
+from ...tasks.preannotations import Tool
+from ...tasks.rows import Row
+from ...tasks.table_writers import PREDICTION, SCORES, Layout, open_writer, written_format
+from ...tasks.tables import Reading
+from .input import CHUNK_ROWS, Source, check_file, chunks_of, examples, rows_of
 from .journal import Journal, StoredAnswer
 from .row_answers import Example, FileTask
-from .sources import CHUNK_ROWS, Source, check_file, chunks_of, examples, rows_of
+from .workers import Answerer, InProcess, answer_chunk
 
 logger = logging.getLogger(__name__)
 
