@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from debertav3.inference.files.predict.row_answers_inside import NERTask
 
 from debertav3.inference.files.file_task import AnswerOptions
+from debertav3.inference.files.row_answers_inside import NERTask
 from debertav3.tasks.annotations.marks import Mark, tag_text
 from debertav3.tasks.custom import custom_task
 from debertav3.tasks.metrics import tag_entities
@@ -167,6 +167,30 @@ CASES: dict[str, tuple[str, str, list[Sentence]]] = {
             {"text": "No.", "spans": [], "answer": "reject"},
         ),
         [SECOND, FIRST],
+    ),
+    "a table with Python's lists": (
+        "a.csv",
+        table([{"text": CITY, "label": str(SPANS)}, {"text": RAIN, "label": "[]"}]),
+        BOTH,
+    ),
+    "words and tags in Python's lists": (
+        "a.csv",
+        table(
+            [{"tokens": str([w for w, _ in rows]), "ner_tags": str([t for _, t in rows])} for rows in BOTH]
+        ),
+        BOTH,
+    ),
+    "Rasa's examples": (
+        "a.jsonl",
+        lines(
+            {
+                "text": CITY,
+                "intent": "move",
+                "entities": [{"start": a, "end": b, "value": CITY[a:b], "entity": c} for a, b, c in SPANS],
+            },
+            {"text": RAIN, "intent": "weather", "entities": []},
+        ),
+        BOTH,
     ),
     "spaCy's pairs": ("a.json", json.dumps([[CITY, {"entities": SPANS}], [RAIN, {"entities": []}]]), BOTH),
     "spaCy's pairs, a line each": (

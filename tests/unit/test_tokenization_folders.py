@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
+from transformers import AutoTokenizer
 
 from debertav3.errors import UserError
 from debertav3.tokenization import DebertaV3Tokenizer
@@ -88,6 +89,23 @@ def test_another_template_is_refused(json_only: Path) -> None:
     (json_only / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="encodes a pair as"):
         DebertaV3Tokenizer.from_pretrained(json_only)
+
+
+@pytest.mark.parametrize("class_name", ["DebertaV2Tokenizer", "DebertaV2TokenizerFast", None])
+def test_the_class_adds_the_template_that_the_file_lacks(json_only: Path, class_name: str | None) -> None:
+    for name, changes in (
+        ("tokenizer.json", {"post_processor": None}),
+        ("tokenizer_config.json", {"tokenizer_class": class_name}),
+        ("config.json", {"model_type": "deberta-v2"}),
+    ):
+        path = json_only / name
+        content = (json.loads(path.read_text()) if path.exists() else {}) | changes
+        if content.get("tokenizer_class", "") is None:
+            del content["tokenizer_class"]
+        path.write_text(json.dumps(content))
+    ours, stock = DebertaV3Tokenizer.from_pretrained(json_only), AutoTokenizer.from_pretrained(json_only)
+    for texts in (("A man eats.",), ("A man eats.", "Nobody is there.")):
+        assert ours(*texts)["input_ids"] == stock(*texts)["input_ids"]
 
 
 def test_a_name_that_is_nowhere_is_refused_offline(monkeypatch: pytest.MonkeyPatch) -> None:

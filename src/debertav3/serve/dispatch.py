@@ -102,6 +102,14 @@ COHERE_V2 = _operation(
 OVMS = _operation(
     "ovms", _RERANK_DOCUMENTS[0], rerank_documents.ovms, _RERANK_DOCUMENTS[1], _DOCUMENTS, "documents"
 )
+INFINITY_RERANK = _operation(
+    "infinity",
+    _RERANK_DOCUMENTS[0],
+    rerank_documents.infinity,
+    _RERANK_DOCUMENTS[1],
+    _DOCUMENTS,
+    "documents",
+)
 HUB = _operation("hub", hf_tasks.HubTask, hf_tasks.infer, Any, _HUB_EXAMPLE, "parameters", "options")
 ROOT = _operation("tei", tei.Predict, hf_tasks.predict_or_infer, Any, {"inputs": [PREMISE, HYPOTHESIS]})
 JINA_CLASSIFY = _operation(
@@ -157,7 +165,7 @@ HUB_ZERO_SHOT = _operation("hub", hf_tasks.HubTask, hf_tasks.zero_shot, Any, _HU
 
 _BY_INPUT = (JINA_CLASSIFY, INFINITY_CLASSIFY, VLLM_CLASSIFY)
 
-ROUTES: dict[str, tuple[Operation, ...]] = {
+_NAMED: dict[str, tuple[Operation, ...]] = {
     "/nli": (_operation("own", own.Nli, own.nli, own.LabelledAnswer, {"pairs": [[PREMISE, HYPOTHESIS]]}),),
     "/classify": (OWN_CLASSIFY, *_BY_INPUT),
     "/zero-shot": (OWN_ZERO_SHOT, HUB_ZERO_SHOT),
@@ -196,18 +204,20 @@ ROUTES: dict[str, tuple[Operation, ...]] = {
     "/predict": (PREDICT,),
     "/score": (SCORE,),
     "/moderations": (MODERATE,),
+}
+
+ROUTES: dict[str, tuple[Operation, ...]] = {
+    **_NAMED,
+    **{f"/v1{path}": operations for path, operations in _NAMED.items()},
+    "/v2/rerank": (OWN_RERANK, TEI_RERANK, COHERE_V2),
+    "/v3/rerank": (OWN_RERANK, TEI_RERANK, OVMS),
+    "/infinity/rerank": (INFINITY_RERANK,),
+    "/infinity/classify": (INFINITY_CLASSIFY,),
     "/vertex": (
         _operation(
             "tei", tei.Vertex, tei.vertex, tei.Predictions, {"instances": [{"inputs": [PREMISE, HYPOTHESIS]}]}
         ),
     ),
-    "/v1/predict": (PREDICT,),
-    "/v1/rerank": (OWN_RERANK, TEI_RERANK, COHERE_V1),
-    "/v2/rerank": (TEI_RERANK, COHERE_V2),
-    "/v3/rerank": (TEI_RERANK, OVMS),
-    "/v1/classify": (OWN_CLASSIFY, *_BY_INPUT),
-    "/v1/score": (SCORE,),
-    "/v1/moderations": (MODERATE,),
     "/": (HUB, TEI_RERANK, ROOT),
     "/invocations": (HUB, TEI_RERANK, ROOT),
     "/models/{name:path}": (HUB,),
@@ -251,11 +261,13 @@ class Endpoint:
         service: the models.
         keys: who may ask.
         operations: what the path takes.
+        path: as the log shows it, without what a client writes into it.
     """
 
     service: Service
     keys: Keys
     operations: Sequence[Operation]
+    path: str
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request; what goes wrong has the status and the form of its dialect."""
@@ -265,6 +277,8 @@ class Endpoint:
         service.num_active += 1
         try:
             self.keys.check(request)
+            if service.batcher is not None:
+                service.check_room()  # before the body is read, so that refusing costs little
             if service.batcher is None:  # mounted in another application, which starts nothing
                 await service.start()
             if not service.is_ready:
@@ -296,10 +310,9 @@ class Endpoint:
         response.headers["x-request-id"] = call.id
         if service.is_stopping:
             response.headers["connection"] = "close"
-        route = request.scope.get("route")
         service.log.write(
             id=call.id,
-            route=getattr(route, "path", request.url.path),
+            route=self.path,
             dialect=operation.dialect,
             status=response.status_code,
             texts=len(call.lengths),
@@ -331,17 +344,27 @@ def _validated(operation: Operation, content: Mapping[str, Any]) -> BaseModel:
 
 async def _while_connected(request: Request, work: Any) -> Any:
     """Do the work, but stop when the client hangs up."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnected(request))
+    this, has_left = asyncio.current_task(), False
+    assert this is not None
+
+    def stop(leaving: "asyncio.Task[None]") -> None:
+        nonlocal has_left
+        if not leaving.cancelled():
+            has_left = True
+            this.cancel()
+
+    leaving = asyncio.create_task(_disconnected(request))
+    leaving.add_done_callback(stop)
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise Refusal("disconnected", "the client left before the answer.")
+        return await work
+    except asyncio.CancelledError:
+        if not has_left:
+            raise
+        this.uncancel()
+        raise Refusal("disconnected", "the client left before the answer.") from None
     finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        leaving.remove_done_callback(stop)
+        leaving.cancel()
 
 
 async def _disconnected(request: Request) -> None:

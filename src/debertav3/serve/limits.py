@@ -33,7 +33,7 @@ class Limits:
     """For sending the body."""
     header_seconds: float = 10.0
     """For sending the request line and headers."""
-    connections: int = 2048
+    connections: int = 8192
     """Most open connections."""
     queue_seconds: float = 5.0
     """How much work may wait, in seconds of computing."""

@@ -56,12 +56,20 @@ async def cohere_v2(call: Call, body: RerankDocuments) -> dict[str, Any]:
     return {**_head(call), "results": results, "usage": usage(call.num_tokens), "meta": _meta(call, "2")}
 
 
+async def infinity(call: Call, body: RerankDocuments) -> dict[str, Any]:
+    """``/infinity/rerank``: documents are plain strings, which vLLM's clients cannot read."""
+    results = await _ranked(call, body, with_documents=bool(body.return_documents), as_strings=True)
+    return {**_head(call), "results": results, "usage": usage(call.num_tokens)}
+
+
 async def ovms(call: Call, body: RerankDocuments) -> dict[str, Any]:
     """``/v3/rerank``: results alone."""
     return {"results": await _ranked(call, body, with_documents=bool(body.return_documents))}
 
 
-async def _ranked(call: Call, body: RerankDocuments, *, with_documents: bool) -> list[dict[str, Any]]:
+async def _ranked(
+    call: Call, body: RerankDocuments, *, with_documents: bool, as_strings: bool = False
+) -> list[dict[str, Any]]:
     if not body.documents:
         raise Refusal("empty", "documents must not be empty")
     model = call.use("rerank")
@@ -74,7 +82,9 @@ async def _ranked(call: Call, body: RerankDocuments, *, with_documents: bool) ->
     for one in found[: body.top_n or None]:
         result: dict[str, Any] = {"index": one["index"], "relevance_score": one["score"]}
         if with_documents:
-            result["document"] = one["text"] if body.raw_scores is not None else {"text": one["text"]}
+            result["document"] = (
+                one["text"] if as_strings or body.raw_scores is not None else {"text": one["text"]}
+            )
         results.append(result)
     return results
 

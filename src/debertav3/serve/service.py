@@ -27,6 +27,8 @@ T = TypeVar("T")
 STOPPING = "the server is not ready, or is stopping. Try another one."
 
 _CHARACTERS_PER_TOKEN = 4
+_SHORT = 2000
+"""Bytes of a body whose texts are tokenized on the event loop: another thread costs more than the work."""
 _FEW = 64
 """Answers of so few texts are decoded on the event loop: another thread costs more than the work."""
 
@@ -92,6 +94,20 @@ class Service:
         if self.batcher is not None:
             await self.batcher.close()
         self.tokenizing.shutdown(wait=False)
+
+    def check_room(self) -> None:
+        """Refuse a request that would not fit into the queue, whatever is in it.
+
+        Raises:
+            Refusal: if the queue is full.
+        """
+        assert self.batcher is not None
+        try:
+            self.batcher.check_room(1)
+        except Overloaded as error:
+            raise _overloaded(error) from None
+        except Closed:
+            raise Refusal("stopping", STOPPING) from None
 
     def model(self, name: object, *, tasks: Sequence[str]) -> ServedModel:
         """The model for a request.
@@ -177,7 +193,10 @@ class Call:
         try:
             with batcher.reserve(self.characters // _CHARACTERS_PER_TOKEN):
                 began = time.perf_counter()
-                begun = await self.off_the_loop(_begin, steps)
+                if self.characters <= _SHORT and self.model.head == SEQUENCE:
+                    begun = _begin(steps)
+                else:
+                    begun = await self.off_the_loop(_begin, steps)
                 self.tokenization_seconds += time.perf_counter() - began
             if isinstance(begun, _Known):
                 known: T = begun.answer

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ..errors import UserError
 from ..json_types import JsonObject
+from .python_cells import python_value
 
 
 class Row(NamedTuple):
@@ -92,14 +93,18 @@ def checked_text(value: object, *, what: str) -> str:
     return value
 
 
-def structured(value: object) -> Any:
-    """A list or object that a cell of a table holds as JSON text; anything else as it is."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
+def structured(value: Any) -> Any:
+    """A list or object that a cell of a table holds as JSON text, or as Python writes it; else the value."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return python_value(value)
+    except (ValueError, TypeError):  # TypeError: a list as the key of a dict
+        return value
 
 
 def list_in(row: Row, names: Sequence[str], *, least: int = 1) -> list[str]:
@@ -127,7 +132,10 @@ def words_in(row: Row, column: str) -> list[str]:
     Raises:
         UserError: if there is something else in the column.
     """
-    values = structured(row.fields[column])
+    try:
+        values = structured(row.fields[column])
+    except UserError as error:
+        raise UserError(f"{row.place}: {column} {error}") from None
     if isinstance(values, str):
         return values.split()
     if not isinstance(values, list | tuple):

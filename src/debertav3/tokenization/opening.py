@@ -122,7 +122,7 @@ def _vocabulary(files: TokenizerFiles) -> list[tuple[str, float]]:
 def _check_text_settings(content: Mapping[str, object], files: TokenizerFiles) -> None:
     """Refuse a ``tokenizer.json`` that does not do what ``tokenizer_config.json`` asks for."""
     text, said = files.settings.text, json.dumps([content.get("normalizer"), content.get("pre_tokenizer")])
-    of_deberta = (files.settings.class_name or "").startswith("DebertaV2")
+    of_deberta = _names_deberta(files)
     for name, is_asked, is_done in (
         ("do_lower_case is true", text.lowercase, '"Lowercase"' in said),
         ("split_by_punct is true", text.splits_punctuation, '"Punctuation"' in said),
@@ -137,6 +137,10 @@ def _check_text_settings(content: Mapping[str, object], files: TokenizerFiles) -
                 f"{files.place}: {name} in tokenizer_config.json, and {JSON_FILE} does not do it: they are "
                 "of two tokenizers. Correct the field, or copy both from one checkpoint."
             )
+
+
+def _names_deberta(files: TokenizerFiles) -> bool:
+    return (files.settings.class_name or "").startswith("DebertaV2")
 
 
 def _open_json(files: TokenizerFiles, vocabulary: Pieces, specials: SpecialTokens) -> tokenizers.Tokenizer:
@@ -159,8 +163,22 @@ def _open_json(files: TokenizerFiles, vocabulary: Pieces, specials: SpecialToken
         message = f"{files.place}/{JSON_FILE} cannot be read ({error}). Fetch the file again."
         raise UserError(message) from error
     check_numbers(tokenizer, specials)
+    if content.get("post_processor") is None and (files.settings.class_name is None or _names_deberta(files)):
+        tokenizer.post_processor = _template(
+            specials
+        )  # the class adds it, as files of transformers 5.3 expect
     _check_template(tokenizer, specials, files)
     return tokenizer
+
+
+def _template(specials: SpecialTokens) -> tokenizers.processors.TemplateProcessing:
+    """DeBERTa's special tokens around one text or two."""
+    cls, sep = specials.names["cls_token"], specials.names["sep_token"]
+    return tokenizers.processors.TemplateProcessing(
+        single=f"{cls}:0 $A:0 {sep}:0",
+        pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
+        special_tokens=[(cls, specials.ids["cls_token"]), (sep, specials.ids["sep_token"])],
+    )
 
 
 def _specials(files: TokenizerFiles, pieces: list[str]) -> SpecialTokens:

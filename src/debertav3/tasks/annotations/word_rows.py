@@ -11,8 +11,8 @@ from typing import Any
 from ...errors import UserError
 from ...json_types import JsonObject
 from ..labels import label_text
+from ..read_options import ReadOptions
 from ..rows import is_missing
-from ..source_file import ReadOptions
 from .conll import TAG
 from .marks import Fields
 
