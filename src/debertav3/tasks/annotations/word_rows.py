@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from ...errors import UserError
 from ...json_types import JsonObject
 from ..labels import label_text
+from ..read_options import ReadOptions
 from ..rows import is_missing
-from ..source_file import ReadOptions
 from .conll import TAG
 from .marks import Fields
 
