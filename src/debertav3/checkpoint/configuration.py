@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..files.model_folder import ModelFolder
+from ..json_types import JsonMapping, JsonObject
 from ..layers.config import MATHS_KEYS, EncoderConfig
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def read_config(folder: ModelFolder) -> dict[str, object]:
     return kept
 
 
-def checked(raw: Mapping[str, Any]) -> dict[str, Any]:
+def checked(raw: JsonMapping) -> JsonObject:
     """Check a raw configuration and return the part of it that :func:`read_config` describes.
 
     Raises:

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ..errors import UserError
 from ..files.model_folder import GENERATOR, GENERATOR_BESIDE
 from ..heads import ENCODER, MULTIPLE_CHOICE, SEQUENCE, heads_in
+from ..json_types import JsonMapping
 from ..layers.config import EncoderConfig
 from ..models import class_of
 from ..sizes import size_of
@@ -139,9 +139,7 @@ def _wanted_shapes(
     return wanted
 
 
-def _examine_labels(
-    diagnosis: Diagnosis, raw: Mapping[str, Any], stored: Mapping[str, files.StoredTensor]
-) -> None:
+def _examine_labels(diagnosis: Diagnosis, raw: JsonMapping, stored: Mapping[str, files.StoredTensor]) -> None:
     declared = [head.name for head in heads_in(raw.get("architectures"))]
     pooled = {SEQUENCE, MULTIPLE_CHOICE}
     found = {*diagnosis.heads, ENCODER, *(pooled if pooled & {*diagnosis.heads} else ())}
@@ -167,7 +165,7 @@ def _examine_labels(
         )
 
 
-def _examine_numbers(diagnosis: Diagnosis, raw: Mapping[str, Any], weights: Weights) -> None:
+def _examine_numbers(diagnosis: Diagnosis, raw: JsonMapping, weights: Weights) -> None:
     initial = raw.get("initializer_range", 0.02) or 0.02
     groups: dict[str, dict[str, torch.Tensor]] = {}
     broken, absurd = [], []

@@ -7,11 +7,12 @@ is needed for the numbers of the weights alone: light backends and ``debertav3 i
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..files.model_folder import EXPORT_MANIFEST, ModelFolder
 from ..heads import BY_NAME, heads_in
+from ..json_types import JsonMapping
 from . import files, keys
 from .configuration import read_config
 
@@ -83,7 +84,7 @@ class Checkpoint:
         return self.folder.path
 
     @cached_property
-    def config(self) -> Mapping[str, Any]:
+    def config(self) -> JsonMapping:
         """What ``config.json`` says, checked: see `read_config`.
 
         Where the file names no class that is known, ``architectures`` is what the tensors' names imply:

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from ..errors import UserError
+from ..json_types import JsonMapping
 from .content import sha256_of_bytes
 from .reading import parse_json
 
@@ -149,7 +149,7 @@ class ModelFolder:
         """
         return self.file(name).is_file()
 
-    def json(self, name: str) -> Mapping[str, Any]:
+    def json(self, name: str) -> JsonMapping:
         """Return the JSON object in a file, strictly read; each file is read once.
 
         Raises:

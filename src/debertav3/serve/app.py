@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -12,6 +11,7 @@ from fastapi.staticfiles import StaticFiles
 from .. import __version__
 from ..errors import UserError
 from ..inference.predictor import Predictor
+from ..json_types import Json
 from . import openapi, tei
 from .answers import ServedModel
 from .dispatch import JSON, ROUTES, Endpoint, refused
@@ -113,7 +113,7 @@ def _served(models: Models) -> dict[str, ServedModel]:
     return {name: ServedModel(name, predictor) for name, predictor in models.items()}
 
 
-def _endpoint(endpoint: Endpoint) -> Any:
+def _endpoint(endpoint: Endpoint) -> Json:
     async def answer(request: Request) -> Response:
         return await endpoint(request)
 
@@ -137,12 +137,12 @@ def _add_watching(app: FastAPI, service: Service) -> None:
         return Response() if service.is_ready else refused(_unready(), tei_error)
 
     @app.get("/info", tags=["watching"])
-    async def info() -> Any:
+    async def info() -> Json:
         """The models, what they can answer, and the limits."""
         return JSON(tei.info(Call(service, id="")))
 
     @app.get("/v1/models", tags=["watching"])
-    async def models() -> Any:
+    async def models() -> Json:
         """The models by name."""
         return JSON(
             {

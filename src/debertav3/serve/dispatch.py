@@ -5,12 +5,12 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..json_types import Json, JsonMapping
 from . import classify_input, hf_tasks, moderations, own, rerank_documents, tei
 from .keys import Keys
 from .limits import parse_body, read_body
@@ -44,7 +44,7 @@ QUERY, TEXTS = "Who plays music?", ["A man is playing a guitar on stage.", "The 
 
 
 def _operation(
-    dialect: str, body: type[BaseModel], answer: Any, returns: Any, example: Mapping[str, Any], *keys: str
+    dialect: str, body: type[BaseModel], answer: Json, returns: Json, example: JsonMapping, *keys: str
 ) -> Operation:
     errors: dict[str, ErrorBody] = {
         "vllm": openai_error,
@@ -224,7 +224,7 @@ ROUTES: dict[str, tuple[Operation, ...]] = {
     **{
         f"/hf/{task}": (
             _operation(
-                "hub", hf_tasks.HubTask, answer, Any, hf_tasks.EXAMPLES.get(task, {"inputs": PREMISE})
+                "hub", hf_tasks.HubTask, answer, Json, hf_tasks.EXAMPLES.get(task, {"inputs": PREMISE})
             ),
         )
         for task, answer in hf_tasks.TASKS.items()
@@ -342,7 +342,7 @@ def _validated(operation: Operation, content: Mapping[str, object]) -> BaseModel
         raise Refusal("invalid", f"{where}: {first['msg']}.") from None
 
 
-async def _while_connected(request: Request, work: Any) -> Any:
+async def _while_connected(request: Request, work: Json) -> Json:
     """Do the work, but stop when the client hangs up."""
     this, has_left = asyncio.current_task(), False
     assert this is not None

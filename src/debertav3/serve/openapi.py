@@ -1,12 +1,12 @@
 """The OpenAPI document: bodies, answers and examples of every operation of a path."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
+from ..json_types import Json, JsonObject
 from .dispatch import ROUTES, Operation
 from .refusals import STATUS
 
@@ -96,7 +96,7 @@ def _operation(path: str, operations: Sequence[Operation], schemas: dict[str, ob
     return described
 
 
-def _schema(kind: Any, schemas: dict[str, Any], *, mode: Any) -> dict[str, Any]:
+def _schema(kind: Json, schemas: JsonObject, *, mode: Json) -> JsonObject:
     """The schema of a type; what it refers to goes to the components."""
     schema = TypeAdapter(kind).json_schema(ref_template=_REF, mode=mode)
     schemas.update(schema.pop("$defs", {}))

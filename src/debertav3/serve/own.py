@@ -1,6 +1,6 @@
 """Our own routes: strict bodies, always lists, one result for each input, and what was cut is said."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -8,6 +8,7 @@ from typing_extensions import TypedDict
 from ..inference.answers import Answer, Chosen, Filled, SuspectWord
 from ..inference.entities import Entity
 from ..inference.task_steps import TEMPLATE
+from ..json_types import Json, JsonObject
 from .schemas import ModelName, Strict, Text, Truncate
 from .service import Call
 
@@ -325,7 +326,7 @@ async def rtd(call: Call, body: Rtd) -> dict[str, object]:
     return _answer(call, [{"words": one} for one in found])
 
 
-def _answer(call: Call, results: list[Any]) -> dict[str, Any]:
+def _answer(call: Call, results: list[Json]) -> JsonObject:
     assert call.model is not None
     return {
         "model": call.model.name,

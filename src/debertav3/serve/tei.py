@@ -1,12 +1,13 @@
 """The dialect of Hugging Face's text-embeddings-inference: predict, rerank, tokenize, decode, vertex."""
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from ..errors import UserError
 from ..inference.batching import Cut
+from ..json_types import Json
 from .refusals import Refusal
 from .schemas import Compatible, Side, Text, cut_of
 from .service import Call
@@ -94,7 +95,7 @@ TokenizeAnswer = list[list[Token]]
 DecodeAnswer = list[str]
 
 
-async def predict(call: Call, body: Predict) -> list[Any]:
+async def predict(call: Call, body: Predict) -> list[Json]:
     """Answer `Predict`: labels by falling score."""
     model = call.use("classify")
     inputs = body.inputs

@@ -7,7 +7,8 @@ which is in the metadata of a Parquet file, in ``dataset_info.json`` and in the 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from ..json_types import Json
 
 INFO = "dataset_info.json"
 _MOST_BYTES = 8 << 20
@@ -59,7 +60,7 @@ def with_names(fields: dict[str, object], names: Mapping[str, list[str]]) -> dic
     }
 
 
-def named(value: Any, names: list[str]) -> Any:
+def named(value: Json, names: list[str]) -> Json:
     """A number, or a list of numbers, as names; what is not the number of a name stays as it is."""
     if isinstance(value, list):
         return [named(one, names) for one in value]

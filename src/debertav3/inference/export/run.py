@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ... import __version__
 from ...checkpoint.folder import Checkpoint
@@ -16,6 +16,7 @@ from ...errors import UserError
 from ...files import write_json
 from ...files.model_content import PROBABILITIES, content_sums
 from ...heads import ENCODER, heads_in
+from ...json_types import JsonObject
 from ...models import class_of
 from ...models.base import complete_config
 from ...tasks.columns import RUN, Trained
@@ -135,7 +136,7 @@ def _finish(
     """Verify the graph, then shrink it and check again; what the checks found."""
     logger.info("comparing what was written with the model")
     found = verify(_opened(folder), model, head=manifest.head, weights="fp32")
-    checks: dict[str, Any] = {"verification": {"fp32": _described(found)}}
+    checks: JsonObject = {"verification": {"fp32": _described(found)}}
     report: GateReport | None = None
     if config.int8:
         assert config.calibration is not None

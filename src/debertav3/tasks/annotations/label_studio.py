@@ -6,10 +6,9 @@ so what a result means goes by its type.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from ...errors import UserError
-from ...json_types import JsonMapping, JsonObject
+from ...json_types import Json, JsonMapping, JsonObject
 from ..notes import Notes
 from ..rows import is_missing, structured
 from .format import Marked, RowFormat
@@ -114,7 +113,7 @@ def _choice(value: Fields, kind: str) -> object:
     return chosen[0] if isinstance(chosen, list) and len(chosen) == 1 else chosen
 
 
-def _with_marks(row: JsonObject, regions: Sequence[Any], place: str, notes: Notes) -> JsonObject:
+def _with_marks(row: JsonObject, regions: Sequence[Json], place: str, notes: Notes) -> JsonObject:
     for region in regions:
         if not is_mark(region):
             raise UserError(
@@ -128,7 +127,7 @@ def _with_marks(row: JsonObject, regions: Sequence[Any], place: str, notes: Note
     return {TEXT: text, **row, ENTITIES: read_marks(regions, text, place=place, notes=notes)}
 
 
-def _text_column(row: Fields, regions: Sequence[Any]) -> str | None:
+def _text_column(row: Fields, regions: Sequence[Json]) -> str | None:
     """The field that was annotated: ``text``, else the one that has the entities, else the longest."""
     texts = {name: value for name, value in row.items() if isinstance(value, str)}
     if TEXT in texts:
@@ -154,7 +153,7 @@ def _read_choices(fields: Fields, place: str, notes: Notes) -> Iterator[JsonObje
         yield {name: _plain(cell) for name, cell in _cells(fields).items()}
 
 
-def _plain(cell: Any) -> Any:
+def _plain(cell: Json) -> Json:
     return cell["choices"] if _is_choice(cell) else cell
 
 

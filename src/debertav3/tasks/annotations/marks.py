@@ -6,10 +6,10 @@ file is counted in `Notes`.
 
 import bisect
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ...errors import UserError
-from ...json_types import JsonMapping
+from ...json_types import Json, JsonMapping
 from ..notes import Notes
 from ..rows import shortened
 from ..words import Span, split_words
@@ -36,7 +36,7 @@ class Mark(NamedTuple):
     label: str
 
 
-def first_of(entry: Fields, names: Sequence[str]) -> Any:
+def first_of(entry: Fields, names: Sequence[str]) -> Json:
     """The value under the first of the names that is there and not null."""
     return next((entry[name] for name in names if entry.get(name) is not None), None)
 
@@ -60,7 +60,7 @@ def are_marks(value: object) -> bool:
     return isinstance(value, list | tuple) and bool(value) and all(map(is_mark, value))
 
 
-def read_marks(entries: Sequence[Any], text: str, *, place: str, notes: Notes) -> list[Mark]:
+def read_marks(entries: Sequence[Json], text: str, *, place: str, notes: Notes) -> list[Mark]:
     """Entities as a tool writes them, checked against the text.
 
     Args:
