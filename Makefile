@@ -52,6 +52,7 @@ check: $(STAMP_DEV)  ## lint, format and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(PY) tests/count_any.py
 
 format: $(STAMP_DEV)  ## rewrite files in the project's format
 	$(PY) -m ruff check --fix .
