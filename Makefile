@@ -5,7 +5,7 @@ DATA := $(or $(DEBERTAV3_DATA),../shared/data)
 STAMP := $(VENV)/.installed
 STAMP_DEV := $(VENV)/.installed-dev
 
-.PHONY: help run test test-all test-benchmarks test-clients test-hosts test-serve-load test-transformers check format docs results clean
+.PHONY: help run test test-all test-benchmarks test-clients test-hosts test-serve-load test-serve-schema test-transformers check format docs results clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ test-transformers: $(STAMP_DEV)  ## tests with every supported transformers (TRA
 test-serve-load: $(STAMP_DEV)  ## the server beside others under load (20 minutes, on a quiet machine)
 	$(PY) benchmarks/serve_load.py --data $(DATA) --model models/nano
 	$(PY) benchmarks/serve_load.py --data $(DATA)
+
+test-serve-schema: $(STAMP_DEV)  ## random requests by the OpenAPI document (schemathesis; EXAMPLES="1000" a route)
+	$(PY) tests/clients/schema.py --examples $(or $(EXAMPLES),1000)
 
 test-clients: $(STAMP_DEV)  ## unmodified clients of other servers against ours (downloads them)
 	$(PY) tests/clients/run.py
