@@ -7,7 +7,6 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
-from fastapi.staticfiles import StaticFiles
 
 from .. import __version__
 from ..errors import UserError
@@ -18,13 +17,11 @@ from .dispatch import JSON, ROUTES, Endpoint, refused
 from .keys import Keys
 from .limits import Limits
 from .metrics import CONTENT_TYPE
+from .page import add_page
 from .queue import BatchCost
 from .refusals import Refusal, tei_error
 from .request_log import RequestLog
 from .service import Call, Service
-
-PAGE = Path(__file__).parent / "page"
-"""Files of the page at ``/``."""
 
 Models = Predictor | Mapping[str, Predictor] | str | Path
 
@@ -105,8 +102,7 @@ def _app_of(service: Service, *, keys: Keys, origins: Sequence[str]) -> FastAPI:
             allow_headers=["authorization", "content-type", "x-api-key", "x-request-id"],
             expose_headers=["retry-after", "x-request-id", "x-total-time", "x-compute-tokens"],
         )
-    if (PAGE / "index.html").is_file():
-        app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    add_page(app)
     return app
 
 
