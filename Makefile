@@ -8,7 +8,7 @@ STAMP_SERVE := $(VENV)/.installed-serve
 PORT ?= 8000
 PAGE := http://127.0.0.1:$(PORT)/
 
-.PHONY: help run demo test test-browser test-all test-benchmarks test-hosts test-transformers check format docs results clean
+.PHONY: help run demo test test-all test-benchmarks test-browser test-clients test-hosts test-serve-load test-transformers check format docs results clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -56,6 +56,13 @@ test-hosts: $(STAMP_DEV)  ## pre-training over two hosts in two network namespac
 
 test-transformers: $(STAMP_DEV)  ## tests with every supported transformers (TRANSFORMERS="oldest 5.14": only these)
 	$(PY) tests/transformers_versions.py $(TRANSFORMERS)
+
+test-serve-load: $(STAMP_DEV)  ## the server beside others under load (20 minutes, on a quiet machine)
+	$(PY) benchmarks/serve_load.py --data $(DATA) --model models/nano
+	$(PY) benchmarks/serve_load.py --data $(DATA)
+
+test-clients: $(STAMP_DEV)  ## unmodified clients of other servers against ours (downloads them)
+	$(PY) tests/clients/run.py
 
 check: $(STAMP_DEV)  ## lint, format and types
 	$(PY) -m ruff check .

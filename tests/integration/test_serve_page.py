@@ -118,7 +118,7 @@ def test_the_wheel_leaves_no_file_out(repository: Path) -> None:
 
 
 def test_its_functions_do_what_they_say(repository: Path) -> None:
-    """Runs tests/browser/*.test.mjs: words, offsets, tables, links, code to copy, and the searches of "Why"."""
+    """Runs tests/browser/*.test.mjs: words, offsets, tables, links, code to copy, and the searches."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("needs node")

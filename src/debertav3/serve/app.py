@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -11,6 +10,7 @@ from fastapi.responses import Response
 from .. import __version__
 from ..errors import UserError
 from ..inference.predictor import Predictor
+from ..json_types import Json
 from . import openapi, tei
 from .answers import ServedModel
 from .dispatch import JSON, ROUTES, Endpoint, refused
@@ -58,7 +58,7 @@ def create_app(
     return _app_of(service, keys=keys or Keys(), origins=origins)
 
 
-def openapi_document() -> dict[str, Any]:
+def openapi_document() -> dict[str, object]:
     """What ``/openapi.json`` gives, without a model."""
     return _app_of(
         Service({}, limits=Limits(), log=RequestLog(stream=None)), keys=Keys(), origins=()
@@ -83,13 +83,8 @@ def _app_of(service: Service, *, keys: Keys, origins: Sequence[str]) -> FastAPI:
     )
     app.state.service = service
     for path, operations in ROUTES.items():
-        app.add_api_route(
-            path,
-            _endpoint(Endpoint(service, keys, operations)),
-            methods=["POST"],
-            name=path.strip("/") or "root",
-            include_in_schema=False,  # `openapi` describes them by their operations
-        )
+        # A plain route: `openapi` describes the operations, and the endpoint checks bodies itself.
+        app.add_route(path, _endpoint(Endpoint(service, keys, operations, path)), methods=["POST"])
     _add_watching(app, service)
     openapi.describe(app, needs_key=bool(keys))
     if origins:
@@ -114,7 +109,7 @@ def _served(models: Models) -> dict[str, ServedModel]:
     return {name: ServedModel(name, predictor) for name, predictor in models.items()}
 
 
-def _endpoint(endpoint: Endpoint) -> Any:
+def _endpoint(endpoint: Endpoint) -> Json:
     async def answer(request: Request) -> Response:
         return await endpoint(request)
 
@@ -138,12 +133,12 @@ def _add_watching(app: FastAPI, service: Service) -> None:
         return Response() if service.is_ready else refused(_unready(), tei_error)
 
     @app.get("/info", tags=["watching"])
-    async def info() -> Any:
+    async def info() -> Json:
         """The models, what they can answer, and the limits."""
         return JSON(tei.info(Call(service, id="")))
 
     @app.get("/v1/models", tags=["watching"])
-    async def models() -> Any:
+    async def models() -> Json:
         """The models by name."""
         return JSON(
             {

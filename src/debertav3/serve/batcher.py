@@ -145,9 +145,9 @@ class Batcher:
             tokens: how many it will have, about.
 
         Raises:
-            Overloaded: if there is no room. A request that is larger than half the queue needs half of it.
+            Overloaded: as `check_room`.
         """
-        self._check_room(tokens)
+        self.check_room(tokens)
         return self._reserved(tokens)
 
     @contextmanager
@@ -158,7 +158,13 @@ class Batcher:
         finally:
             self.reserved -= tokens
 
-    def _check_room(self, tokens: int) -> None:
+    def check_room(self, tokens: int) -> None:
+        """Refuse what does not fit into the queue.
+
+        Raises:
+            Overloaded: if it does not. A request that is larger than half the queue needs half of it.
+            Closed: after `close`.
+        """
         if self._is_closed:
             raise Closed
         bound = self.bound
@@ -173,7 +179,7 @@ class Batcher:
             Overloaded: if they do not fit into the queue.
             Closed: after `close`.
         """
-        self._check_room(sum(len(one.input_ids) for one in encodings))
+        self.check_room(sum(len(one.input_ids) for one in encodings))
         loop = asyncio.get_running_loop()
         if not encodings:
             return Computed(outputs=[], queue_seconds=0.0, compute_seconds=0.0)

@@ -5,12 +5,12 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..json_types import Json, JsonMapping
 from . import classify_input, hf_tasks, moderations, own, rerank_documents, tei
 from .keys import Keys
 from .limits import parse_body, read_body
@@ -20,7 +20,7 @@ from .service import STOPPING, Call, Service
 
 logger = logging.getLogger(__name__)
 
-ErrorBody = Callable[[Refusal], dict[str, Any]]
+ErrorBody = Callable[[Refusal], dict[str, object]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +29,11 @@ class Operation:
 
     dialect: str
     body: type[BaseModel]
-    answer: Callable[..., Awaitable[Any]]
+    answer: Callable[..., Awaitable[object]]
     """Takes the call and the body."""
-    returns: Any
+    returns: object
     """The type of the answer, for the OpenAPI document."""
-    example: Mapping[str, Any]
+    example: Mapping[str, object]
     keys: frozenset[str] = frozenset()
     """Keys that say so: a body with one of them is meant for this operation."""
     error: ErrorBody = tei_error
@@ -44,7 +44,7 @@ QUERY, TEXTS = "Who plays music?", ["A man is playing a guitar on stage.", "The 
 
 
 def _operation(
-    dialect: str, body: type[BaseModel], answer: Any, returns: Any, example: Mapping[str, Any], *keys: str
+    dialect: str, body: type[BaseModel], answer: Json, returns: Json, example: JsonMapping, *keys: str
 ) -> Operation:
     errors: dict[str, ErrorBody] = {
         "vllm": openai_error,
@@ -102,8 +102,16 @@ COHERE_V2 = _operation(
 OVMS = _operation(
     "ovms", _RERANK_DOCUMENTS[0], rerank_documents.ovms, _RERANK_DOCUMENTS[1], _DOCUMENTS, "documents"
 )
-HUB = _operation("hub", hf_tasks.HubTask, hf_tasks.infer, Any, _HUB_EXAMPLE, "parameters", "options")
-ROOT = _operation("tei", tei.Predict, hf_tasks.predict_or_infer, Any, {"inputs": [PREMISE, HYPOTHESIS]})
+INFINITY_RERANK = _operation(
+    "infinity",
+    _RERANK_DOCUMENTS[0],
+    rerank_documents.infinity,
+    _RERANK_DOCUMENTS[1],
+    _DOCUMENTS,
+    "documents",
+)
+HUB = _operation("hub", hf_tasks.HubTask, hf_tasks.infer, object, _HUB_EXAMPLE, "parameters", "options")
+ROOT = _operation("tei", tei.Predict, hf_tasks.predict_or_infer, object, {"inputs": [PREMISE, HYPOTHESIS]})
 JINA_CLASSIFY = _operation(
     "jina",
     classify_input.JinaClassify,
@@ -153,11 +161,11 @@ OWN_ZERO_SHOT = _operation(
     {"texts": [PREMISE], "labels": ["music", "sports"]},
     "texts",
 )
-HUB_ZERO_SHOT = _operation("hub", hf_tasks.HubTask, hf_tasks.zero_shot, Any, _HUB_EXAMPLE, "inputs")
+HUB_ZERO_SHOT = _operation("hub", hf_tasks.HubTask, hf_tasks.zero_shot, object, _HUB_EXAMPLE, "inputs")
 
 _BY_INPUT = (JINA_CLASSIFY, INFINITY_CLASSIFY, VLLM_CLASSIFY)
 
-ROUTES: dict[str, tuple[Operation, ...]] = {
+_NAMED: dict[str, tuple[Operation, ...]] = {
     "/nli": (_operation("own", own.Nli, own.nli, own.LabelledAnswer, {"pairs": [[PREMISE, HYPOTHESIS]]}),),
     "/classify": (OWN_CLASSIFY, *_BY_INPUT),
     "/zero-shot": (OWN_ZERO_SHOT, HUB_ZERO_SHOT),
@@ -196,25 +204,27 @@ ROUTES: dict[str, tuple[Operation, ...]] = {
     "/predict": (PREDICT,),
     "/score": (SCORE,),
     "/moderations": (MODERATE,),
+}
+
+ROUTES: dict[str, tuple[Operation, ...]] = {
+    **_NAMED,
+    **{f"/v1{path}": operations for path, operations in _NAMED.items()},
+    "/v2/rerank": (OWN_RERANK, TEI_RERANK, COHERE_V2),
+    "/v3/rerank": (OWN_RERANK, TEI_RERANK, OVMS),
+    "/infinity/rerank": (INFINITY_RERANK,),
+    "/infinity/classify": (INFINITY_CLASSIFY,),
     "/vertex": (
         _operation(
             "tei", tei.Vertex, tei.vertex, tei.Predictions, {"instances": [{"inputs": [PREMISE, HYPOTHESIS]}]}
         ),
     ),
-    "/v1/predict": (PREDICT,),
-    "/v1/rerank": (OWN_RERANK, TEI_RERANK, COHERE_V1),
-    "/v2/rerank": (TEI_RERANK, COHERE_V2),
-    "/v3/rerank": (TEI_RERANK, OVMS),
-    "/v1/classify": (OWN_CLASSIFY, *_BY_INPUT),
-    "/v1/score": (SCORE,),
-    "/v1/moderations": (MODERATE,),
     "/": (HUB, TEI_RERANK, ROOT),
     "/invocations": (HUB, TEI_RERANK, ROOT),
     "/models/{name:path}": (HUB,),
     **{
         f"/hf/{task}": (
             _operation(
-                "hub", hf_tasks.HubTask, answer, Any, hf_tasks.EXAMPLES.get(task, {"inputs": PREMISE})
+                "hub", hf_tasks.HubTask, answer, Json, hf_tasks.EXAMPLES.get(task, {"inputs": PREMISE})
             ),
         )
         for task, answer in hf_tasks.TASKS.items()
@@ -223,7 +233,7 @@ ROUTES: dict[str, tuple[Operation, ...]] = {
 """The operations of each path, in the order in which their keys are looked for."""
 
 
-def choose_operation(operations: Sequence[Operation], body: Mapping[str, Any]) -> Operation:
+def choose_operation(operations: Sequence[Operation], body: Mapping[str, object]) -> Operation:
     """The first operation with a key of the body; without any the last one, whose error then says why."""
     if HUB in operations and isinstance(body.get("inputs"), dict):
         return HUB
@@ -238,7 +248,7 @@ class JSON(Response):
 
     media_type = "application/json"
 
-    def render(self, content: Any) -> bytes:
+    def render(self, content: object) -> bytes:
         """Write the body."""
         return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
@@ -251,11 +261,13 @@ class Endpoint:
         service: the models.
         keys: who may ask.
         operations: what the path takes.
+        path: as the log shows it, without what a client writes into it.
     """
 
     service: Service
     keys: Keys
     operations: Sequence[Operation]
+    path: str
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request; what goes wrong has the status and the form of its dialect."""
@@ -265,6 +277,8 @@ class Endpoint:
         service.num_active += 1
         try:
             self.keys.check(request)
+            if service.batcher is not None:
+                service.check_room()  # before the body is read, so that refusing costs little
             if service.batcher is None:  # mounted in another application, which starts nothing
                 await service.start()
             if not service.is_ready:
@@ -296,10 +310,9 @@ class Endpoint:
         response.headers["x-request-id"] = call.id
         if service.is_stopping:
             response.headers["connection"] = "close"
-        route = request.scope.get("route")
         service.log.write(
             id=call.id,
-            route=getattr(route, "path", request.url.path),
+            route=self.path,
             dialect=operation.dialect,
             status=response.status_code,
             texts=len(call.lengths),
@@ -311,7 +324,7 @@ class Endpoint:
         )
         return response
 
-    async def _answered(self, call: Call, operation: Operation, body: BaseModel) -> Any:
+    async def _answered(self, call: Call, operation: Operation, body: BaseModel) -> object:
         try:
             async with asyncio.timeout(self.service.limits.seconds):
                 return await operation.answer(call, body)
@@ -320,7 +333,7 @@ class Endpoint:
             raise Refusal("deadline", f"no answer within {seconds:g} s. Send less at a time.") from None
 
 
-def _validated(operation: Operation, content: Mapping[str, Any]) -> BaseModel:
+def _validated(operation: Operation, content: Mapping[str, object]) -> BaseModel:
     try:
         return operation.body.model_validate(content)
     except ValidationError as error:
@@ -329,19 +342,29 @@ def _validated(operation: Operation, content: Mapping[str, Any]) -> BaseModel:
         raise Refusal("invalid", f"{where}: {first['msg']}.") from None
 
 
-async def _while_connected(request: Request, work: Any) -> Any:
+async def _while_connected(request: Request, work: Json) -> Json:
     """Do the work, but stop when the client hangs up."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnected(request))
+    this, has_left = asyncio.current_task(), False
+    assert this is not None
+
+    def stop(leaving: "asyncio.Task[None]") -> None:
+        nonlocal has_left
+        if not leaving.cancelled():
+            has_left = True
+            this.cancel()
+
+    leaving = asyncio.create_task(_disconnected(request))
+    leaving.add_done_callback(stop)
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise Refusal("disconnected", "the client left before the answer.")
+        return await work
+    except asyncio.CancelledError:
+        if not has_left:
+            raise
+        this.uncancel()
+        raise Refusal("disconnected", "the client left before the answer.") from None
     finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        leaving.remove_done_callback(stop)
+        leaving.cancel()
 
 
 async def _disconnected(request: Request) -> None:

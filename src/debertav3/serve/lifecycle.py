@@ -6,6 +6,7 @@ SIGTERM or Ctrl-C finishes what was accepted and refuses the rest with 503; a se
 import asyncio
 import ipaddress
 import socket
+import sys
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -21,6 +22,7 @@ from .service import Service
 DRAIN_SECONDS = 25.0
 """How long accepted requests may take to finish; Kubernetes kills after 30."""
 KEEP_ALIVE_SECONDS = 75
+SWITCH_SECONDS = 0.0002
 _QUIET_TICKS = 3
 """Tenths of a second without a request after which a stopping server ends."""
 
@@ -88,6 +90,9 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening, once models are warm."""
+        # A thread that computes asks for Python's lock many times in a batch; by default a busy event loop
+        # lets it wait for 5 ms each time.
+        sys.setswitchinterval(SWITCH_SECONDS)
         await super().startup(sockets)
         self.on_ready()
 
@@ -108,7 +113,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def _protocol() -> type[Any]:
+def _protocol() -> type[object]:
     """Uvicorn's parser of HTTP: the one in C where it is installed."""
     try:
         from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -127,7 +132,7 @@ def _timed(protocol: type[Any], seconds: float) -> type[Any]:
 
         timer: asyncio.TimerHandle | None = None
 
-        def connection_made(self, transport: Any) -> None:
+        def connection_made(self, transport: object) -> None:
             super().connection_made(transport)
             self._start()
 

@@ -1,4 +1,4 @@
-"""The page at ``/``: plain files of this package, which load nothing from elsewhere and show text only as text."""
+"""The page at ``/``: plain files that load nothing from elsewhere and show text only as text."""
 
 import hashlib
 from collections.abc import Awaitable, Callable

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from .. import __version__
 from ..errors import UserError
 from ..heads import SEQUENCE
 from ..inference.batching import Encoding
 from ..inference.engine import Outputs, Steps
+from ..json_types import Json
 from .answers import ServedModel
 from .batch_cost import measure_cost
 from .batcher import Batcher, Closed, Overloaded
@@ -27,6 +28,8 @@ T = TypeVar("T")
 STOPPING = "the server is not ready, or is stopping. Try another one."
 
 _CHARACTERS_PER_TOKEN = 4
+_SHORT = 2000
+"""Bytes of a body whose texts are tokenized on the event loop: another thread costs more than the work."""
 _FEW = 64
 """Answers of so few texts are decoded on the event loop: another thread costs more than the work."""
 
@@ -92,6 +95,20 @@ class Service:
         if self.batcher is not None:
             await self.batcher.close()
         self.tokenizing.shutdown(wait=False)
+
+    def check_room(self) -> None:
+        """Refuse a request that would not fit into the queue, whatever is in it.
+
+        Raises:
+            Refusal: if the queue is full.
+        """
+        assert self.batcher is not None
+        try:
+            self.batcher.check_room(1)
+        except Overloaded as error:
+            raise _overloaded(error) from None
+        except Closed:
+            raise Refusal("stopping", STOPPING) from None
 
     def model(self, name: object, *, tasks: Sequence[str]) -> ServedModel:
         """The model for a request.
@@ -177,7 +194,10 @@ class Call:
         try:
             with batcher.reserve(self.characters // _CHARACTERS_PER_TOKEN):
                 began = time.perf_counter()
-                begun = await self.off_the_loop(_begin, steps)
+                if self.characters <= _SHORT and self.model.head == SEQUENCE:
+                    begun = _begin(steps)
+                else:
+                    begun = await self.off_the_loop(_begin, steps)
                 self.tokenization_seconds += time.perf_counter() - began
             if isinstance(begun, _Known):
                 known: T = begun.answer
@@ -226,7 +246,7 @@ class Call:
         self.lengths += [len(one.input_ids) for one in encodings]
         self.truncated += [one.is_truncated for one in encodings]
 
-    async def off_the_loop(self, work: Callable[..., Any], *args: Any) -> Any:
+    async def off_the_loop(self, work: Callable[..., object], *args: object) -> Json:
         """Call a function on the tokenizing thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.service.tokenizing, work, *args)
@@ -236,10 +256,10 @@ class Call:
 class _Known:
     """The answer of a task that needs no computing, such as that to an empty list."""
 
-    answer: Any
+    answer: Json
 
 
-def _begin(steps: Steps[Any]) -> list[Encoding] | _Known:
+def _begin(steps: Steps[object]) -> list[Encoding] | _Known:
     """Start a task: its inputs."""
     try:
         return next(steps)
