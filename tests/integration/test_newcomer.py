@@ -80,7 +80,7 @@ def exported(trained: Path, table: Path) -> Path:
 
 def test_check_says_what_it_takes_and_with_which_tokenizer(table: Path) -> None:
     outcome = done("data", "check", "custom", table)
-    assert "debertav3: custom: text 'Body', label 'Category', read as one-label" in outcome.err
+    assert "debertav3:   label     Category\ndebertav3:   labels    one of" in outcome.err
     assert f"debertav3: {table}: skipped {NUM_EMPTY} rows without a text" in outcome.err
     assert "nano; --tokenizer names another" in outcome.err
     assert all(line.startswith("debertav3: ") for line in outcome.err.splitlines())

@@ -13,7 +13,7 @@ from debertav3.inference.export.config import ExportConfig
 from debertav3.inference.export.run import export_model
 from debertav3.inference.files.predict import evaluate_file, predict_file
 from debertav3.inference.files.row_answers import FILE_TASKS, AnswerOptions, FileTask
-from debertav3.tasks.choice import FORMS
+from debertav3.tasks.choice_forms import FORMS
 from debertav3.tasks.names import TASKS
 from debertav3.tasks.rows import Row
 from tiny_models import ModelFolders, assert_same, softmax

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from debertav3.inference.files.predict.row_answers_inside import NERTask
 
 from debertav3.inference.files.file_task import AnswerOptions
+from debertav3.inference.files.row_answers_inside import NERTask
 from debertav3.tasks.annotations.marks import Mark, tag_text
 from debertav3.tasks.custom import custom_task
 from debertav3.tasks.metrics import tag_entities

@@ -189,7 +189,6 @@ def test_a_public_task_needs_no_files() -> None:
 @pytest.mark.parametrize(
     ("task", "row", "setting", "message"),
     [
-        ("sst2", {"sentence": "a b", "label": 1}, "text_column=sentence", "--text-column is for task custom"),
         ("sst2", {"sentence": "a b", "label": 1}, "label_kind=number", "--label-kind is for task custom"),
         ("sst2", {"sentence": "a b", "label": 1}, "early_stopping_patience=2", "needs a dev set"),
         (

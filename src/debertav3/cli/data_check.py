@@ -24,6 +24,7 @@ from .finetune import (
 )
 from .options import Overwrite
 from .outputs import guard
+from .reading import Encoding, FileFormat, Header, LabelMap, Records, Sheet, SkipBad
 from .terminal import log_to_stderr, wrote
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,13 @@ def check_command(
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
     label_kind: Kind = None,
+    file_format: FileFormat = None,
+    encoding: Encoding = None,
+    header: Header = None,
+    sheet: Sheet = None,
+    records: Records = None,
+    labels: LabelMap = None,
+    skip_bad: SkipBad = False,
     word_column: WordColumn = None,
     tag_column: TagColumn = None,
     tag_names: TagNames = None,
@@ -96,6 +104,13 @@ def check_command(
         pair_column=pair_column,
         label_column=label_column,
         label_kind=label_kind,
+        format=file_format,
+        encoding=encoding,
+        header=header,
+        sheet=sheet,
+        records=records,
+        labels=labels,
+        skip_bad=skip_bad or None,
         word_column=word_column,
         tag_column=tag_column,
         tag_names=names_in(tag_names),

@@ -10,9 +10,10 @@ from ..errors import UserError
 from ..finetune.config import FinetuneConfig, LabelKind
 from ..processes import is_first_process
 from .options import Command, help_settings
+from .reading import Encoding, FileFormat, Header, LabelMap, Records, Sheet, SkipBad
 from .terminal import log_to_stderr, wrote
 
-DATA, COLUMNS, MODEL, TRAINING, RUN = "Data", "Columns of task custom", "Model", "Training", "Run"
+DATA, COLUMNS, MODEL, TRAINING, RUN = "Data", "Columns", "Model", "Training", "Run"
 SETTINGS = "Settings"
 
 TaskName = Annotated[
@@ -88,14 +89,18 @@ MaxLength = Annotated[
 TextColumn = Annotated[
     str | None,
     typer.Option(
-        help="Column of the text.", show_default="the column with the longest texts", rich_help_panel=COLUMNS
+        help="Column of the text, or of the first of two, by name or number.",
+        show_default="by the task, or as the data look",
+        rich_help_panel=COLUMNS,
     ),
 ]
 PairColumn = Annotated[str | None, typer.Option(help="Column of a second text.", rich_help_panel=COLUMNS)]
 LabelColumn = Annotated[
     str | None,
     typer.Option(
-        help="Column with the gold labels.", show_default="label, class, ...", rich_help_panel=COLUMNS
+        help="Column with the gold labels; several with commas: toxic,insult.",
+        show_default="label, class, ...",
+        rich_help_panel=COLUMNS,
     ),
 ]
 Kind = Annotated[
@@ -200,6 +205,13 @@ def finetune(
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
     label_kind: Kind = None,
+    file_format: FileFormat = None,
+    encoding: Encoding = None,
+    header: Header = None,
+    sheet: Sheet = None,
+    records: Records = None,
+    labels: LabelMap = None,
+    skip_bad: SkipBad = False,
     word_column: WordColumn = None,
     tag_column: TagColumn = None,
     tag_names: TagNames = None,
@@ -248,6 +260,13 @@ def finetune(
             pair_column=pair_column,
             label_column=label_column,
             label_kind=label_kind,
+            format=file_format,
+            encoding=encoding,
+            header=header,
+            sheet=sheet,
+            records=records,
+            labels=labels,
+            skip_bad=skip_bad or None,
             word_column=word_column,
             tag_column=tag_column,
             tag_names=names_in(tag_names),

@@ -1,6 +1,7 @@
 """``debertav3 predict`` and ``debertav3 evaluate``: one task over the rows of a file."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,8 @@ from ..files import Output
 from .inputs import check_file, check_loading, did_you_mean, open_checkpoint
 from .options import Command, Overwrite
 from .outputs import guard
-from .terminal import wrote
+from .reading import Encoding, Header, Records, Sheet, SkipBad, read_options
+from .terminal import show_understanding, wrote
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from ..inference.files.row_answers import AnswerOptions
     from ..inference.files.workers import Answerer, TaskPlan
     from ..tasks.columns import Columns
-    from ..tasks.source_file import ReadOptions
 
 TaskName = Annotated[
     str,
@@ -36,7 +37,8 @@ HeadLabels = Annotated[
     typer.Option(
         "--labels",
         help="What the head's outputs mean, in their order, for checkpoints that do not say: "
-        "entailment,neutral,contradiction. For zero-shot: the labels to choose from, where rows bring none.",
+        "entailment,neutral,contradiction. For zero-shot: the labels to choose from, where rows bring none. "
+        "Or a YAML file with lines 'label in the rows: label of the model'.",
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cuda, cuda:1, npu, xpu, mps or cpu.")]
@@ -86,7 +88,8 @@ Format = Annotated[
     str | None,
     typer.Option(
         "--format",
-        help="jsonl, json, csv, parquet, xlsx or, to read, tsv and conll, where the ending does not say.",
+        help="jsonl, json, csv, parquet, xlsx or, to read, tsv, conll, fasttext and xml, "
+        "where the ending does not say.",
         show_default="jsonl",
     ),
 ]
@@ -158,6 +161,11 @@ def predict(
     text: TextColumn = None,
     pair: PairColumn = None,
     label: LabelColumn = None,
+    encoding: Encoding = None,
+    header: Header = None,
+    sheet: Sheet = None,
+    records: Records = None,
+    skip_bad: SkipBad = False,
     word_column: WordColumn = None,
     tag_column: TagColumn = None,
     tag_names: TagNames = None,
@@ -194,6 +202,7 @@ def predict(
 
     Example: debertav3 predict nli --model models/nano --data pairs.jsonl --out answers.jsonl
     """
+    show_understanding()
     from ..inference.files.predict import check_run, predict_file
     from ..inference.files.row_answers import AnswerOptions
     from ..tasks.preannotations import tool_named
@@ -213,7 +222,18 @@ def predict(
         n_best=n_best,
         null_threshold=_threshold(null_threshold),
         columns=_asked_columns(text, pair, label),
-        reading=_read_options(word_column, tag_column, tag_names),
+        label_map=_label_map(labels),
+        reading=read_options(
+            encoding=encoding,
+            header=header,
+            sheet=sheet,
+            records=records,
+            skip_bad=skip_bad,
+            columns=_asked_columns(text, pair, label),
+            word_column=word_column,
+            tag_column=tag_column,
+            tag_names=tuple(label_list(tag_names) or ()),
+        ),
     )
     plan = _plan(
         task,
@@ -255,6 +275,11 @@ def evaluate(
     text: TextColumn = None,
     pair: PairColumn = None,
     label: LabelColumn = None,
+    encoding: Encoding = None,
+    header: Header = None,
+    sheet: Sheet = None,
+    records: Records = None,
+    skip_bad: SkipBad = False,
     word_column: WordColumn = None,
     tag_column: TagColumn = None,
     tag_names: TagNames = None,
@@ -279,6 +304,7 @@ def evaluate(
 
     Example: debertav3 evaluate nli --model models/nano --data dev.jsonl.gz --metrics metrics.json
     """
+    show_understanding()
     guard(
         Output(option="--metrics", path=metrics),
         inputs={"--data": data, "--model": model},
@@ -295,7 +321,18 @@ def evaluate(
         aggregation=aggregation,
         null_threshold=_threshold(null_threshold),
         columns=_asked_columns(text, pair, label),
-        reading=_read_options(word_column, tag_column, tag_names),
+        label_map=_label_map(labels),
+        reading=read_options(
+            encoding=encoding,
+            header=header,
+            sheet=sheet,
+            records=records,
+            skip_bad=skip_bad,
+            columns=_asked_columns(text, pair, label),
+            word_column=word_column,
+            tag_column=tag_column,
+            tag_names=tuple(label_list(tag_names) or ()),
+        ),
     )
     plan = _plan(
         task,
@@ -330,13 +367,12 @@ def _plan(
 ) -> "TaskPlan":
     """How to open a task over a file; mistakes in either are reported before torch is loaded."""
     from ..files.named_sets import DATASETS_PREFIX
+    from ..inference.files.input import open_rows
     from ..inference.files.row_answers import FILE_TASKS
     from ..inference.files.workers import TaskPlan
     from ..tasks.annotations.brat import is_brat
     from ..tasks.columns import find_columns
-    from ..tasks.formats import CONLL
     from ..tasks.names import answering_name
-    from ..tasks.tables import read_table
 
     named = task
     if answering_name(named, {}) not in FILE_TASKS:
@@ -351,10 +387,8 @@ def _plan(
     if not str(source).startswith(DATASETS_PREFIX):
         if not (source.is_dir() and is_brat(source)):
             check_file("--data", source, advice="Give the path of a file of rows, or datasets:NAME.")
-        otherwise = CONLL if task == "ner" else None
-        next(
-            iter(read_table(source, named=source_format, otherwise=otherwise, options=options.reading)), None
-        )  # a wrong format shows at once
+        reading = replace(options.reading, format=source_format)
+        next(iter(open_rows(task, source, reading)), None)  # a wrong format shows at once
     checkpoint = checkpoint or open_checkpoint(model)
     trained = checkpoint.trained
     if task != named:
@@ -371,7 +405,12 @@ def _plan(
         if getattr(options.reading, option) and task != "ner":
             raise UserError(f"--{option.replace('_', '-')} is for task ner, not {task}. Leave it out.")
     columns = find_columns(trained, asked)
-    settled = replace(options, columns=columns, trained_task=trained.task if task == "choice" else None)
+    settled = replace(
+        options,
+        columns=columns,
+        trained_task=trained.task,
+        reading=options.reading.with_columns(columns.names),
+    )
     return TaskPlan(task=task, checkpoint=checkpoint, options=settled, loading=loading)
 
 
@@ -379,13 +418,6 @@ def _asked_columns(text: str | None, pair: str | None, label: str | None) -> "Co
     from ..tasks.columns import Columns
 
     return Columns(text=text, pair=pair, label=label)
-
-
-def _read_options(word_column: str | None, tag_column: str | None, tag_names: str | None) -> "ReadOptions":
-    from ..tasks.source_file import ReadOptions
-
-    names = tuple(label_list(tag_names) or ())
-    return ReadOptions(word_column=word_column, tag_column=tag_column, tag_names=names)
 
 
 def _answerer(plan: "TaskPlan", *, workers: int, use_ray: bool) -> "Answerer | None":
@@ -405,13 +437,26 @@ def label_list(text: str | None) -> list[str] | None:
     return None if text is None else [label.strip() for label in text.split(",")]
 
 
+def _label_map(labels: str | None) -> Mapping[str, str]:
+    """What rows call labels, if ``--labels`` names a file of that."""
+    from ..tasks.label_map import ENDINGS, read_label_map
+
+    return read_label_map(labels) if labels is not None and labels.endswith(ENDINGS) else {}
+
+
+def _names_labels(labels: str | None) -> bool:
+    """Whether ``--labels`` has names rather than the file of a map."""
+    return labels is not None and not labels.endswith((".yaml", ".yml", ".json"))
+
+
 def _candidates(task: str, labels: str | None) -> tuple[str, ...] | None:
-    found = label_list(labels) if task == "zero-shot" else None
+    found = label_list(labels) if task == "zero-shot" and _names_labels(labels) else None
     return tuple(found) if found else None
 
 
 def _head_labels(task: str, labels: str | None, nli_labels: str | None) -> list[str] | None:
-    return label_list(nli_labels if task == "zero-shot" else labels or nli_labels)
+    own = labels if _names_labels(labels) else None
+    return label_list(nli_labels if task == "zero-shot" else own or nli_labels)
 
 
 def _threshold(text: str) -> float | None:

@@ -28,6 +28,7 @@ from .finetune import (
 )
 from .options import Command
 from .outputs import guard
+from .reading import Encoding, FileFormat, Header, LabelMap, Records, Sheet, SkipBad
 from .terminal import log_to_stderr, wrote
 
 
@@ -57,6 +58,13 @@ def search(
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
     label_kind: Kind = None,
+    file_format: FileFormat = None,
+    encoding: Encoding = None,
+    header: Header = None,
+    sheet: Sheet = None,
+    records: Records = None,
+    labels: LabelMap = None,
+    skip_bad: SkipBad = False,
     tokenizer: Tokenizer = None,
     seed: Seed = None,
     config: ConfigFile = None,
@@ -90,6 +98,13 @@ def search(
             pair_column=pair_column,
             label_column=label_column,
             label_kind=label_kind,
+            format=file_format,
+            encoding=encoding,
+            header=header,
+            sheet=sheet,
+            records=records,
+            labels=labels,
+            skip_bad=skip_bad or None,
             tokenizer=tokenizer,
             seed=seed,
         ),

@@ -46,6 +46,13 @@ def log_to_stderr(*, level: int | None = logging.INFO) -> None:
         logger.setLevel(level if is_first_process() else logging.ERROR)
 
 
+def show_understanding() -> None:
+    """Show on stderr what was understood of the files that are read, whatever the log level."""
+    logging.getLogger("debertav3.tasks.understanding").setLevel(
+        logging.INFO if is_first_process() else logging.ERROR
+    )
+
+
 def wrote(*paths: Path | str | None) -> None:
     """Say in one closing line what a command has written."""
     named = [str(path) for path in paths if path is not None]

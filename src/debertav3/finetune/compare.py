@@ -226,7 +226,7 @@ def _ensure_run(config: FinetuneConfig, folder: Path) -> Failure | None:
 
     logger.info("%s on %s, seed %d", config.model, config.task, config.seed)
     try:
-        if run(config, read_data(config), folder, resume=folder.exists()) is None:
+        if run(config, read_data(config, is_told=False), folder, resume=folder.exists()) is None:
             raise UserError("stopped by SIGTERM; run the same command to continue.")
     except (DivergedError, NotPossibleError) as error:
         logger.warning("%s on %s, seed %d has failed: %s", config.model, config.task, config.seed, error)

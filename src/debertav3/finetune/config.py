@@ -5,7 +5,6 @@ from typing import Annotated, ClassVar, Literal
 
 from ..runs.settings import Settings
 from ..runs.values import Count, CountOrZero, NotNegative, Positive, Range, Share, Short
-from ..tasks.source_file import ReadOptions
 
 LabelKind = Literal["auto", "one-label", "several-labels", "number", "tags", "ranking"]
 Schedule = Literal["linear", "cosine", "constant_with_warmup"]
@@ -41,23 +40,33 @@ class DataConfig(Settings):
     check_data: bool = True
     """Run the data check before training."""
     text_column: str | None = None
-    """Task custom, as the next three: the column of the text; none: the column with the longest texts."""
+    """The column of the text, or the first of two, by name or number; none: as the task or the data say."""
     pair_column: str | None = None
     """The column of a second text."""
     label_column: str | None = None
-    """The column of the labels; none: a column called label, class, category, rating or the like."""
+    """The column of the labels, or several with commas between; none: as the task or the data say."""
     label_kind: LabelKind = "auto"
-    """What a label is; auto: as the data look."""
+    """Task custom: what a label is; auto: as the data look."""
+    labels: str | None = None
+    """A YAML file with lines 'label in the data: label of the task'."""
+    format: str | None = None
+    """Of the files, where their ending says none or the wrong one: csv, tsv, jsonl, json, conll, ..."""
+    encoding: str | None = None
+    """Of files of text; none: UTF-8, or the likeliest."""
+    header: bool | None = None
+    """Whether the first line of a table has the names of its columns; none: as it looks."""
+    sheet: str | None = None
+    """Of a workbook, by name or number; none: the first."""
+    records: str | None = None
+    """Of a JSON file with several lists of rows: the name of one."""
+    skip_bad: bool = False
+    """Leave out rows that cannot be read, and list them, in place of stopping at the first."""
     word_column: str | None = None
     """Words with tags: the column of the words, a number from 1; none: as the data look."""
     tag_column: str | None = None
     """Words with tags: the column of the tags, a number from 1; none: as the data look."""
     tag_names: tuple[str, ...] = ()
     """Words with tags: the names of tags that the data have as numbers from 0, such as O, B-PER, I-PER."""
-
-    def read_options(self) -> ReadOptions:
-        """What is said about the form of files with words and tags."""
-        return ReadOptions(word_column=self.word_column, tag_column=self.tag_column, tag_names=self.tag_names)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ def cross_validate(config: FinetuneConfig, data: Data, out: Path) -> dict[str, o
     for folder, settings in plan.items():
         if (folder / "run.json").exists():
             continue
-        part = read_data(settings)
+        part = read_data(settings, is_told=False)
         logger.info("%s: %d examples to train on", folder.name, len(part.train))
 
         def keep(outcomes: Mapping[str, Sequence[Outcome]], part: Data = part, folder: Path = folder) -> None:

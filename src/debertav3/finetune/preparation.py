@@ -5,19 +5,22 @@ import importlib.util
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
 from ..heads import MULTIPLE_CHOICE, TOKENS
 from ..sizes import PUBLISHED, SIZES, is_size
 from ..tasks.custom import custom_task
+from ..tasks.label_map import read_label_map
 from ..tasks.names import CUSTOM, TASKS, check_task_name, training_name
 from ..tasks.public import PUBLIC_SOURCES
+from ..tasks.read_options import ReadOptions, Said
 from ..tasks.tables import expand
 from ..tasks.tagging import TaggingTask
 from ..tasks.task import Example, Task, take_balanced
 from ..tasks.text import TextTask
+from ..tasks.understanding import tell_all
 from .config import FinetuneConfig
 from .recipes import recipe
 from .splitting import hold_out
@@ -89,8 +92,39 @@ class Data:
     """SHA-256 sum over the rows of each source that is not a file."""
 
 
-def read_data(config: FinetuneConfig) -> Data:
+def read_options(config: FinetuneConfig) -> ReadOptions:
+    """How the files of a run are read."""
+    data = config.data
+    return ReadOptions(
+        format=data.format,
+        encoding=data.encoding,
+        has_header=data.header,
+        sheet=data.sheet,
+        records=data.records,
+        columns=_said(config).columns,
+        word_column=data.word_column,
+        tag_column=data.tag_column,
+        tag_names=data.tag_names,
+        skip_bad=data.skip_bad,
+    )
+
+
+def _said(config: FinetuneConfig) -> Said:
+    data = config.data
+    return Said(
+        text=data.text_column,
+        pair=data.pair_column,
+        label=data.label_column,
+        label_map=read_label_map(data.labels) if data.labels else {},
+    )
+
+
+def read_data(config: FinetuneConfig, *, is_told: bool = True) -> Data:
     """Read all files of a run and check that they fit together.
+
+    Args:
+        config: the run.
+        is_told: whether to say what was understood of the files.
 
     Raises:
         UserError: if there is no training file, a file cannot be used, or a setting means nothing here.
@@ -102,10 +136,16 @@ def read_data(config: FinetuneConfig) -> Data:
     train_sources, dev_sources = expand(config.data.train, role="train"), expand(config.data.dev, role="dev")
     task = _task_of(config, source=train_sources[0])
     _check_settings(config, task)
-    read = {source: task.read(source) for source in dict.fromkeys([*train_sources, *dev_sources])}
+    read, understood = {}, []
+    for source in dict.fromkeys([*train_sources, *dev_sources]):
+        reading = task.open(source, read_options(config))
+        read[source] = task.read(reading)
+        understood.append(task.understood(reading, read[source]))
+    if is_told:
+        tell_all(understood)
     everything = [example for source in train_sources for example in read[source]]
     labels = task.choose_labels(everything, source=", ".join(train_sources))
-    kept, held_out = hold_out(everything, config, sources=train_sources)
+    kept, held_out = hold_out(everything, config, sources=train_sources, options=read_options(config))
     dev = held_out | {source: read[source] for source in dev_sources}
     for source, examples in dev.items():
         task.check_dev(examples, labels, source=source)
@@ -124,16 +164,17 @@ def read_data(config: FinetuneConfig) -> Data:
 def _task_of(config: FinetuneConfig, *, source: str) -> Task:
     """The task of a run; task custom looks at its first training source."""
     check_task_name(config.task)
+    said = _said(config)
     if config.task != CUSTOM:
-        task = TASKS[config.task]
-        return replace(task, options=config.data.read_options()) if isinstance(task, TaggingTask) else task
+        return TASKS[config.task].with_said(said) if said else TASKS[config.task]
     return custom_task(
         source,
-        text_column=config.data.text_column,
-        pair_column=config.data.pair_column,
-        label_column=config.data.label_column,
+        read_options(config),
+        text_column=said.text,
+        pair_column=said.pair,
+        label_column=said.label,
         label_kind=config.data.label_kind,
-        options=config.data.read_options(),
+        label_map=said.label_map,
     )
 
 
@@ -191,15 +232,11 @@ def _kind(task: Task) -> str:
 def _check_settings(config: FinetuneConfig, task: Task) -> None:
     """Refuse settings that this task, or a run without dev set, would ignore."""
     kind = _kind(task)
-    if config.task != CUSTOM:
-        columns = ("text_column", "pair_column", "label_column")
-        unused = [f"--{name.replace('_', '-')}" for name in columns if config.get(name) is not None]
-        unused += ["--label-kind"] if config.data.label_kind != "auto" else []
-        if unused:
-            raise UserError(
-                f"task {config.task} knows its columns; {', '.join(unused)} is for task {CUSTOM}. "
-                f"Leave it out, or use task {CUSTOM}."
-            )
+    if config.task != CUSTOM and config.data.label_kind != "auto":
+        raise UserError(
+            f"task {config.task} knows what its labels are; --label-kind is for task {CUSTOM}. "
+            f"Leave it out, or use task {CUSTOM}."
+        )
     for name in ("word_column", "tag_column", "tag_names"):
         if config.get(name) and not isinstance(task, TaggingTask):
             raise UserError(

@@ -106,7 +106,7 @@ def search(
     foreign = [name for name in ("search.json", "search.md") if (out / name).exists()]
     if foreign and not (out / "study.log").exists():
         raise UserError(f"{out / foreign[0]} is not of a search: there is no study.log. Take another --out.")
-    contents = run_contents(base, data_facts(read_data(base)))
+    contents = run_contents(base, data_facts(read_data(base, is_told=False)))
     study = _open_study(base, grid, out, contents=contents)
     grid = {key: list(dict.fromkeys(values)) for key, values in grid.items()}
     wanted = min(trials, math.prod(map(len, grid.values())))
@@ -246,7 +246,7 @@ def _score_of(
     from .trainer import DivergedError
 
     config = base.with_values(chosen, source="search")
-    data = read_data(config)
+    data = read_data(config, is_told=False)
     now = run_contents(config, data_facts(data))
     if changed := changes_between(contents, {key: now[key] for key in now if key not in chosen}):
         raise UserError(f"{', '.join(changed)} changed during the search; begin it in another folder.")

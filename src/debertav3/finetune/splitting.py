@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
 from ..errors import UserError
+from ..tasks.columns import actual_name
+from ..tasks.read_options import AS_FOUND, ReadOptions
 from ..tasks.tables import read_table
 from ..tasks.tagging import MarkedText
 from ..tasks.task import Example
@@ -19,7 +21,11 @@ _INTERVALS = 10
 
 
 def hold_out(
-    examples: Sequence[Example], config: FinetuneConfig, *, sources: Sequence[str]
+    examples: Sequence[Example],
+    config: FinetuneConfig,
+    *,
+    sources: Sequence[str],
+    options: ReadOptions = AS_FOUND,
 ) -> tuple[list[Example], dict[str, list[Example]]]:
     """Split the training examples as ``dev_split``, or ``folds`` and ``fold``, say.
 
@@ -27,6 +33,7 @@ def hold_out(
         examples: of all training sources.
         config: the run.
         sources: the training sources, for ``group_column``.
+        options: how they are read.
 
     Returns:
         What to train on, and a dev set by its name; the dev set is missing if nothing is held out.
@@ -41,7 +48,7 @@ def hold_out(
         weights, chosen, name = [1.0] * data.folds, data.fold - 1, f"fold {data.fold} of {data.folds}"
     else:
         return list(examples), {}
-    parts = assign(examples, weights, groups=groups_of(examples, config, sources), seed=config.seed)
+    parts = assign(examples, weights, groups=groups_of(examples, config, sources, options), seed=config.seed)
     held = [example for example, part in zip(examples, parts, strict=True) if part == chosen]
     kept = [example for example, part in zip(examples, parts, strict=True) if part != chosen]
     if not held or not kept:
@@ -94,7 +101,12 @@ def assign(
     return parts
 
 
-def groups_of(examples: Sequence[Example], config: FinetuneConfig, sources: Sequence[str]) -> list[Hashable]:
+def groups_of(
+    examples: Sequence[Example],
+    config: FinetuneConfig,
+    sources: Sequence[str],
+    options: ReadOptions = AS_FOUND,
+) -> list[Hashable]:
     """What decides which examples stay together: the value in ``group_column``, else the texts.
 
     Raises:
@@ -105,13 +117,14 @@ def groups_of(examples: Sequence[Example], config: FinetuneConfig, sources: Sequ
         return [example.texts for example in examples]
     by_text: dict[str, set[str]] = defaultdict(set)
     for source in sources:
-        for row in read_table(source, options=config.data.read_options()):
-            if column not in row.fields:
+        for row in read_table(source, options):
+            name = actual_name(row.fields, column, is_said=True)
+            if name is None:
                 raise UserError(
                     f"{source} has no column {column!r}, which --group-column names. "
                     f"It has {', '.join(map(str, row.fields))}."
                 )
-            group = str(row.fields[column])
+            group = str(row.fields[name])
             for value in row.fields.values():
                 if isinstance(value, str):
                     by_text[value.strip()].add(group)

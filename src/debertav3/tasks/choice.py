@@ -1,186 +1,23 @@
-"""The best of several choices: from a row of RACE, SWAG, COPA or ARC to a context and its choices.
+"""The best of several choices, in any of the forms of `choice_forms`."""
 
-Every choice is one input ``[CLS] context [SEP] choice [SEP]``; as in the official ``apps/tasks/race_task.py``
-a question goes with the choice. Training and prediction both read rows here, so they form the same pairs.
-"""
-
+import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from ..errors import UserError
 from ..heads import MULTIPLE_CHOICE, HeadName
-from .labels import is_no_gold, label_text
+from .choice_forms import FORMS, LABEL_COLUMNS, Prompt, any_form, arc, copa, race, right_choice, swag
 from .metrics import MetricName
-from .rows import Row, checked_text, column_of, list_in, listed, structured, text_in
+from .read_options import Said
+from .rows import Row
 from .scorers import ChoiceScorer, Scorer
-from .tables import read_table
-from .task import Example, Task, kept_examples
+from .tables import Reading
+from .task import Example, Task
+from .understanding import shown_row
 
-LABEL_COLUMNS = ("label", "answer", "answerKey")
-"""Columns of the right choice."""
-
-
-Prompt = Callable[[Row], tuple[str, list[str]]]
-"""From a row to its context and the texts of its choices."""
-
-_LISTS = ("options", "choices")
-
-
-def race(row: Row) -> tuple[str, list[str]]:
-    """Context and question; a gap in the question is filled by the option."""
-    question = text_in(row, ("question",))
-    options = _list_of(row, _LISTS)
-    joined = [
-        question.replace("_", option) if "_" in question else f"{question} {option}" for option in options
-    ]
-    return text_in(row, ("article", "context")), joined
-
-
-def swag(row: Row) -> tuple[str, list[str]]:
-    """A sentence, and the beginning of the next one with each of four ends."""
-    start = text_in(row, ("sent2", "startphrase"))
-    return text_in(row, ("sent1",)), [f"{start} {end}" for end in _endings(row)]
-
-
-def copa(row: Row) -> tuple[str, list[str]]:
-    """A premise, asked for its cause or effect."""
-    asked = (
-        "What was the cause of this?"
-        if text_in(row, ("question",)) == "cause"
-        else "What happened as a result?"
-    )
-    return f"{text_in(row, ('premise',))} {asked}", _two_choices(row)
-
-
-def arc(row: Row) -> tuple[str, list[str]]:
-    """A question and its answers."""
-    return text_in(row, ("question",)), _list_of(row, _LISTS[::-1])
-
-
-def plain(row: Row) -> tuple[str, list[str]]:
-    """A context and what may go with it."""
-    return text_in(row, ("context",)), _list_of(row, _LISTS[::-1])
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChoiceForm:
-    """How rows of one kind are written."""
-
-    columns: tuple[tuple[str, ...], ...]
-    """Of each text its column, by any of its names."""
-    prompt: Prompt
-    options: Callable[[Row], list[str]]
-    """The choices as the row has them, without what the prompt adds."""
-
-    def fits(self, fields: Mapping[str, object]) -> bool:
-        """Whether a row has all columns."""
-        return all(any(name in fields for name in names) for names in self.columns)
-
-
-def _endings(row: Row) -> list[str]:
-    return [text_in(row, (f"ending{number}",)) for number in range(4)]
-
-
-def _two_choices(row: Row) -> list[str]:
-    return [text_in(row, (name,)) for name in ("choice1", "choice2")]
-
-
-def _listed(row: Row) -> list[str]:
-    return _list_of(row, _LISTS)
-
-
-FORMS: dict[str, ChoiceForm] = {
-    "swag": ChoiceForm(
-        columns=(("sent1",), ("sent2", "startphrase"), ("ending0",)), prompt=swag, options=_endings
-    ),
-    "copa": ChoiceForm(
-        columns=(("premise",), ("question",), ("choice1",), ("choice2",)), prompt=copa, options=_two_choices
-    ),
-    "race": ChoiceForm(columns=(("article", "context"), ("question",), _LISTS), prompt=race, options=_listed),
-    "arc": ChoiceForm(columns=(("question",), _LISTS), prompt=arc, options=_listed),
-    "plain": ChoiceForm(columns=(("context",), _LISTS), prompt=plain, options=_listed),
-}
-"""Every kind, by the task that trains on it; the first that fits a row is taken."""
-
-
-def form_of(fields: Mapping[str, object], *, trained: str | None = None) -> ChoiceForm:
-    """How a row is to be read.
-
-    Args:
-        fields: the row.
-        trained: the task that the model was trained on; its form counts first.
-
-    Raises:
-        UserError: if it is of no known kind.
-    """
-    names = [*([trained] if trained in FORMS else []), *FORMS]
-    for name in names:
-        if FORMS[str(name)].fits(fields):
-            return FORMS[str(name)]
-    raise UserError(
-        f"needs the fields 'question' or 'context' or both and 'choices', or those of swag or copa; "
-        f"it has {listed(fields)}."
-    )
-
-
-def any_form(row: Row) -> tuple[str, list[str]]:
-    """Whatever the columns of the row say that it is."""
-    try:
-        return form_of(row.fields).prompt(row)
-    except UserError as error:
-        raise UserError(f"{row.place}: {error}" if row.place not in str(error) else str(error)) from error
-
-
-def choice_number(row: Row, value: object, count: int, *, names: Sequence[str] = ()) -> int:
-    """Index of the right choice: given as a name, or without names as a number (2, "2") or a letter ("C").
-
-    Raises:
-        UserError: if there is no such choice.
-    """
-    text = label_text(value)
-    if names:
-        if text not in names:
-            raise UserError(
-                f"{row.place}: the right choice is {value!r}; the choices are called {', '.join(names)}."
-            )
-        return names.index(text)
-    number = ord(text.upper()) - ord("A") if len(text) == 1 and text.isalpha() else -1
-    if text.isdecimal():
-        number = int(text)
-    if not 0 <= number < count:
-        raise UserError(
-            f"{row.place}: the right choice is {value!r}; need 0 to {count - 1}, or a letter from A."
-        )
-    return number
-
-
-def choice_names(row: Row, count: int) -> list[str]:
-    """What ARC calls the choices of a row: A to D in some rows, 1 to 4 in others; empty without names.
-
-    Raises:
-        UserError: if not each choice has a name of its own.
-    """
-    choices = structured(row.fields.get("choices"))
-    if not isinstance(choices, dict) or choices.get("label") is None:
-        return []
-    given = choices["label"]
-    names = [str(name).strip() for name in given] if isinstance(given, list) else []
-    if len(names) != count or len(set(names)) != count:
-        raise UserError(
-            f"{row.place}: choices.label must give each of the {count} choices a name of its own, "
-            f"got {given!r}."
-        )
-    return names
-
-
-def _list_of(row: Row, names: Sequence[str]) -> list[str]:
-    column = column_of(row, names)
-    values = structured(row.fields[column])
-    if isinstance(values, dict):  # ARC on the Hub: {"text": [...], "label": ["A", ...]}
-        values = values.get("text")
-    values = list_in(Row(row.place, {names[0]: values}), names[:1], least=2)
-    return [checked_text(one, what=f"{row.place}: choice {index}") for index, one in enumerate(values)]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,25 +30,68 @@ class ChoiceTask(Task):
     metrics: tuple[MetricName, ...] = ("accuracy",)
     head: HeadName = MULTIPLE_CHOICE
 
-    def read(self, source: str) -> list[Example]:
-        """Read rows; those with another number of choices than most have are skipped."""
-        examples, skipped = [], 0
-        for row in read_table(source):
-            context, choices = self.prompt(row)
-            value = row.fields[column_of(row, self.label_column)]
-            if is_no_gold(value, marks=("-1",)):
-                skipped += 1
+    needs: str = "a context, choices and the number of the right one"
+    label_map: Mapping[str, str] = field(default_factory=dict)
+    """What the user calls the right choices, and their names or numbers."""
+    is_asked: bool = False
+    """Whether the user has named the label's column."""
+
+    def with_said(self, said: Said) -> Self:
+        """See `Task.with_said`."""
+        if said.text is not None or said.pair is not None:
+            raise UserError(
+                f"task {self.name} reads a context and choices by their names: leave --text-column and "
+                "--pair-column out, or rename the columns to context and choices."
+            )
+        label = self.label_column if said.label is None else (said.label,)
+        return replace(self, label_column=label, label_map=said.label_map, is_asked=said.label is not None)
+
+    def examples(self, reading: Reading) -> Iterator[Example]:
+        """Read rows; those without a right choice are counted."""
+        for row in reading:
+            try:
+                example = self._read_row(row, reading)
+            except UserError as error:
+                reading.skip(error)
                 continue
-            right = choice_number(row, value, len(choices), names=choice_names(row, len(choices)))
-            examples.append(Example(texts=(context, *choices), label=str(right)))
-        if examples:
-            usual = Counter(len(example.texts) for example in examples).most_common(1)[0][0]
-            fitting = [example for example in examples if len(example.texts) == usual]
-            skipped += len(examples) - len(fitting)
-            examples = fitting
-        return kept_examples(
-            examples, skipped, source=source, needs="a context, choices and the number of the right one"
+            if example is not None:
+                yield example
+
+    def _read_row(self, row: Row, reading: Reading) -> Example | None:
+        context, choices = self.prompt(row)
+        found = right_choice(
+            row,
+            self.label_column,
+            count=len(choices),
+            trained=self.name,
+            label_map=self.label_map,
+            is_said=self.is_asked,
         )
+        if found is None:
+            reading.num_unlabelled += 1
+            return None
+        reading.use(("label",), (found.column,))
+        return Example(texts=(context, *choices), label=str(found.choice))
+
+    def kept(self, examples: list[Example], reading: Reading) -> list[Example]:
+        """Those that have as many choices as most."""
+        if not examples:
+            return examples
+        usual = Counter(len(example.texts) for example in examples).most_common(1)[0][0]
+        fitting = [example for example in examples if len(example.texts) == usual]
+        odd = len(examples) - len(fitting)
+        if odd:
+            logger.warning("%s: skipped %d rows with another number of choices", reading.source, odd)
+            reading.note(f"{odd:,} rows that have not {usual - 1} choices", is_left_out=True)
+        return fitting
+
+    def label_kind(self, examples: Sequence[Example]) -> str:
+        """How many choices there are."""
+        return f"the right one of {len(examples[0].texts) - 1} choices"
+
+    def shown(self, example: Example) -> str:
+        """Context and choices, and the right one."""
+        return shown_row(example.texts, example.texts[1 + int(example.label)])
 
     def choose_labels(self, examples: Sequence[Example], *, source: str) -> tuple[str, ...]:
         """None: the head has one output, which is compared between choices."""
@@ -237,10 +117,14 @@ class ChoiceTask(Task):
         return self.own(self.scores(dev, [commonest] * len(dev), labels=labels))
 
 
+_MORE_FORMS = ("hellaswag", "cosmosqa", "siqa", "piqa", "winogrande")
 CHOICE_TASKS = (
     ChoiceTask(name="race", prompt=race),
     ChoiceTask(name="swag", prompt=swag),
     ChoiceTask(name="copa", prompt=copa),
     ChoiceTask(name="arc", prompt=arc),
+    *(ChoiceTask(name=name, prompt=FORMS[name].prompt) for name in _MORE_FORMS),
+    ChoiceTask(name="commonsenseqa", prompt=any_form),
+    ChoiceTask(name="dream", prompt=any_form),
     ChoiceTask(name="choice", prompt=any_form),
 )

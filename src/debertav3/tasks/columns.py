@@ -3,12 +3,15 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from ..errors import UserError
 from ..files.model_folder import ModelFolder
-from .labels import LABEL_COLUMNS
-from .rows import Row, checked_text, is_missing, lacks
+from ..json_types import Json, JsonMapping
+from .labels import CUSTOM_LABEL_NAMES, LABEL_COLUMNS, label_text
+from .read_options import Said
+from .rows import Row, checked_text, is_missing, lacks, structured
 
 logger = logging.getLogger(__name__)
 
@@ -19,12 +22,19 @@ PAIR_COLUMNS = (
     ("premise", "hypothesis"),
     ("sentence1", "sentence2"),
     ("text1", "text2"),
+    ("context", "hypothesis"),
+    ("sentence_A", "sentence_B"),
+    ("t", "h"),
+    ("context", "query"),
 )
-"""Names of the two texts of an NLI row; the first pair that a row has is taken."""
+"""Names of the two texts of an NLI row; the first pair that a row has is taken.
+
+After the usual names those of ANLI, SICK, the RTE challenges and FEVER-NLI.
+"""
 
 SENTENCE_COLUMNS = (("sentence",), ("text",))
-SENTENCES_COLUMNS = (("sentence1", "sentence2"), ("#1 String", "#2 String"))
-"""Of a paraphrase row: as on the Hub, and in MRPC's own files."""
+SENTENCES_COLUMNS = (("sentence1", "sentence2"), ("#1 String", "#2 String"), ("sentence_A", "sentence_B"))
+"""Of a paraphrase row: as on the Hub, in MRPC's own files, in SICK."""
 QUESTION_SENTENCE_COLUMNS = (("question", "sentence"),)
 QUESTION_PASSAGE_COLUMNS = (("question", "passage"),)
 QUESTIONS_COLUMNS = (("question1", "question2"),)
@@ -39,11 +49,50 @@ TEXT_COLUMNS = tuple(
             *QUESTION_SENTENCE_COLUMNS,
             *QUESTION_PASSAGE_COLUMNS,
             *QUESTIONS_COLUMNS,
+            ("text_a", "text_b"),
+            ("text", "text_b"),
             *SENTENCE_COLUMNS[::-1],
         )
     )
 )
 """Names of the text or texts of a row to classify: those of every task over texts, a pair before one text."""
+
+ONE_TEXT_NAMES = (
+    "text",
+    "sentence",
+    "comment_text",
+    "review_text",
+    "review_body",
+    "tweet_text",
+    "comment",
+    "review",
+    "tweet",
+    "message",
+    "content",
+    "body",
+    "document",
+    "utterance",
+    "post",
+    "abstract",
+    "headline",
+    "query",
+    "question",
+)
+"""Names of a column that is the text before any other, the surest first."""
+ID_NAMES = ("id", "idx", "index", "uid", "guid", "pair_id", "pairid", "row_id", "doc_id", "example_id", "qid")
+USUAL_NAMES = frozenset(
+    name.lower()
+    for name in (
+        *ONE_TEXT_NAMES,
+        *ID_NAMES,
+        *(name for names in TEXT_COLUMNS for name in names),
+        *LABEL_COLUMNS,
+        *CUSTOM_LABEL_NAMES,
+        *("title", "split", "date", "answer", "answers", "options", "choices", "tokens", "words", "quality"),
+    )
+    if len(name) > 1
+)
+"""What a line that names columns is known by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +106,11 @@ class Columns:
     is_text_asked: bool = False
     """Whether the user has said the texts' columns, so that no other will do."""
     is_label_asked: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that are said or trained with."""
+        return Said(text=self.text, pair=self.pair, label=self.label).columns
 
     def texts(self, usual: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
         """The names to look for, those of the user or the training before the usual ones."""
@@ -79,10 +133,50 @@ class Columns:
         return own if self.is_label_asked else [*own, *usual]
 
 
-def texts_of(
-    row: Row, choices: Sequence[tuple[str, ...]], *, options: Sequence[str] = ()
-) -> tuple[str, ...] | None:
-    """The text or texts of a row, for training as for prediction.
+def actual_name(fields: JsonMapping, name: str, *, is_said: bool = False) -> str | None:
+    """The column that a name means: the one so called, else the one called so but for case.
+
+    Args:
+        fields: a row.
+        name: what is looked for.
+        is_said: whether the user names the column, who may give its number from 1 as well.
+    """
+    if name in fields:
+        return name
+    return _actual_name(tuple(fields), name, is_said)
+
+
+@lru_cache(maxsize=1024)
+def _actual_name(columns: tuple[str, ...], name: str, is_said: bool) -> str | None:
+    same = [column for column in columns if column.lower() == name.lower()]
+    if len(same) == 1:
+        return same[0]
+    if is_said and name.isdecimal() and 0 < int(name) <= len(columns):
+        return columns[int(name) - 1]
+    return None
+
+
+def said_texts(said: Said, *, num_texts: int, task: str) -> tuple[str, ...] | None:
+    """The columns of a task's texts as a user says them; None if nothing is said.
+
+    Raises:
+        UserError: if there are more or fewer than the task reads.
+    """
+    if said.text is None and said.pair is None:
+        return None
+    if num_texts == 1 and said.pair is not None:
+        raise UserError(f"task {task} reads one text: leave --pair-column out, or use task custom.")
+    if num_texts == 2 and (said.text is None or said.pair is None):
+        raise UserError(
+            f"task {task} reads two texts: name both columns, with --text-column and --pair-column."
+        )
+    return tuple(name for name in (said.text, said.pair) if name is not None)
+
+
+def names_of_texts(
+    row: Row, choices: Sequence[tuple[str, ...]], *, options: Sequence[str] = (), is_said: bool = False
+) -> tuple[str, ...]:
+    """The columns of a row's text or texts.
 
     The first names count that a row has all of, those without null before others.
 
@@ -90,22 +184,87 @@ def texts_of(
         row: the row.
         choices: the names: those that the user said, or that the model was trained with, then the usual ones.
         options: what the command line calls the options that say other names.
-
-    Returns:
-        The texts; None if one of them is empty: such rows are skipped.
+        is_said: whether the user names them.
 
     Raises:
-        UserError: if the row has none of the choices, or one of the values is not a text.
+        UserError: if the row has none of the choices.
     """
     fields = row.fields
-    present = [names for names in choices if all(name in fields for name in names)]
+    found = ([actual_name(fields, name, is_said=is_said) for name in names] for names in choices)
+    present = [tuple(map(str, names)) for names in found if None not in names]
     filled = [names for names in present if all(fields[name] is not None for name in names)]
     for names in [*filled, *present][:1]:
-        if any(is_missing(fields[name]) for name in names):
-            return None
-        return tuple(checked_text(fields[name], what=f"{row.place}: field {name!r}") for name in names)
+        return names
     advice = f" Say which are meant with {' and '.join(options)}." if options else ""
     raise UserError(f"{row.place}: {lacks(choices, fields)}{advice}")
+
+
+def texts_in(row: Row, names: Sequence[str]) -> tuple[str, ...] | None:
+    """The texts of columns that a row has; None if one of them is empty: such rows are skipped.
+
+    Raises:
+        UserError: if one of the values is not a text.
+    """
+    if any(is_missing(row.fields[name]) for name in names):
+        return None
+    return tuple(checked_text(row.fields[name], what=f"{row.place}: field {name!r}") for name in names)
+
+
+def texts_of(
+    row: Row, choices: Sequence[tuple[str, ...]], *, options: Sequence[str] = (), is_said: bool = False
+) -> tuple[str, ...] | None:
+    """The text or texts of a row, for training as for prediction: `names_of_texts` and `texts_in`."""
+    return texts_in(row, names_of_texts(row, choices, options=options, is_said=is_said))
+
+
+def name_of_label(row: Row, names: Sequence[str], *, is_said: bool = False) -> str | None:
+    """The first of some label columns that a row has; None if it has none of them.
+
+    Several with commas between them, such as ``toxic,insult``, are one label column: see `label_cell`.
+
+    Args:
+        row: the row.
+        names: to look for, in this order.
+        is_said: whether the user names them.
+    """
+    for name in names:
+        found = actual_name(row.fields, name, is_said=is_said)
+        if found is not None:
+            return found
+        parts = [part.strip() for part in name.split(",")]
+        own = [actual_name(row.fields, part, is_said=True) for part in parts]
+        if len(parts) > 1 and None not in own:
+            return ",".join(map(str, own))
+    return None
+
+
+def label_cell(row: Row, name: str) -> Json:
+    """What a label column holds; of several columns, the names of those that say yes.
+
+    Raises:
+        UserError: if one of several columns says neither yes nor no.
+    """
+    if name in row.fields:
+        return structured(row.fields[name])
+    return [part for part in name.split(",") if says_yes(row.fields[part], what=f"{row.place}: {part}")]
+
+
+_YES, _NO = ("1", "true", "yes", "x"), ("0", "false", "no", "")
+
+
+def says_yes(value: Json, *, what: str) -> bool:
+    """Whether a cell of a column that is a label of its own says that the label holds.
+
+    Raises:
+        UserError: naming ``what``, if it is neither yes nor no.
+    """
+    text = "" if is_missing(value) else label_text(value).lower()
+    if text not in (*_YES, *_NO):
+        raise UserError(
+            f"{what} must be 1 or 0, as the column of one of several labels; got {text[:40]!r}. "
+            "Leave the column out of --label-column."
+        )
+    return text in _YES
 
 
 class Trained(NamedTuple):

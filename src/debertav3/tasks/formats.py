@@ -3,7 +3,8 @@
 To add one, write ``read(file) -> iterator of (where, fields)`` and put a `Format` into the tuple.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,11 +13,14 @@ from .annotations.brat import read_brat
 from .annotations.conll import looks_like_conll, read_conll
 from .annotations.spacy import read_docbin
 from .json_rows import read_json, read_jsonl
-from .source_file import UTF16_MARKS, Found, SourceFile
-from .text_tables import TextTable
+from .source_file import Found, SourceFile
+from .text_tables import FASTTEXT_MARK, TextTable, read_fasttext
 from .typed_tables import read_dataset, read_parquet, read_xlsx
+from .xml_rows import read_xml
 
-FormatName = Literal["jsonl", "json", "csv", "tsv", "parquet", "xlsx", "conll", "spacy", "brat", "datasets"]
+FormatName = Literal[
+    "jsonl", "json", "csv", "tsv", "parquet", "xlsx", "conll", "fasttext", "xml", "spacy", "brat", "datasets"
+]
 
 
 @dataclass(frozen=True)
@@ -29,24 +33,32 @@ class Format:
     is_written: bool = False
     is_packed: bool = False
     """Whether it is compressed within, so that it cannot be compressed again."""
+    title: str = ""
+    """What a user calls it."""
     is_typed: bool = False
     """Whether its cells have types of their own, which tasks read as the text that a CSV file has."""
 
 
-JSONL = Format("jsonl", (".jsonl", ".ndjson"), read_jsonl, is_written=True)
-JSON = Format("json", (".json",), read_json, is_written=True)
-CSV = Format("csv", (".csv",), TextTable(",;\t|", is_quoted=True), is_written=True)
-TSV = Format("tsv", (".tsv",), TextTable("\t", is_quoted=False))
-"""As the official files of GLUE: a quote is a character of the text, and cells are never quoted."""
-PARQUET = Format("parquet", (".parquet", ".pq"), read_parquet, is_written=True, is_packed=True)
-XLSX = Format("xlsx", (".xlsx",), read_xlsx, is_written=True, is_packed=True, is_typed=True)
-CONLL = Format("conll", (".conll", ".conllu", ".bio", ".iob", ".iob2"), read_conll)
-SPACY = Format("spacy", (".spacy",), read_docbin, is_packed=True)
-BRAT = Format("brat", (".ann",), read_brat)
+JSONL = Format("jsonl", (".jsonl", ".ndjson"), read_jsonl, is_written=True, title="JSON lines")
+JSON = Format("json", (".json",), read_json, is_written=True, title="JSON")
+CSV = Format("csv", (".csv",), TextTable(",;\t|", is_quoted=True), is_written=True, title="a table of text")
+TSV = Format("tsv", (".tsv",), TextTable("\t", is_quoted=False), title="a table of text")
+"""As the official files of GLUE: a quote is a character of the text, unless all look as pandas quotes."""
+PARQUET = Format(
+    "parquet", (".parquet", ".pq"), read_parquet, is_written=True, is_packed=True, title="Parquet"
+)
+XLSX = Format("xlsx", (".xlsx",), read_xlsx, is_written=True, is_packed=True, title="Excel", is_typed=True)
+CONLL = Format("conll", (".conll", ".conllu", ".bio", ".iob", ".iob2"), read_conll, title="CoNLL")
+FASTTEXT = Format("fasttext", (".ft", ".fasttext"), read_fasttext, title="fastText")
+SPACY = Format("spacy", (".spacy",), read_docbin, is_packed=True, title="spaCy's DocBin")
+BRAT = Format("brat", (".ann",), read_brat, title="brat")
 """A folder, or one file of annotations beside its text."""
-DATASETS = Format("datasets", (), read_dataset)
-FORMATS = (JSONL, JSON, CSV, TSV, PARQUET, XLSX, CONLL, SPACY, BRAT)
+XML = Format("xml", (".xml",), read_xml, title="XML")
+DATASETS = Format("datasets", (), read_dataset, title="a data set")
+FORMATS = (JSONL, JSON, CSV, TSV, PARQUET, XLSX, CONLL, FASTTEXT, XML, SPACY, BRAT)
 """Every format of a file."""
+LOOK_ALIKE = (CSV, TSV, CONLL, FASTTEXT)
+"""Text files that only their content, or their user, tells apart."""
 ENDINGS = tuple(ending for one in FORMATS for ending in one.endings)
 
 
@@ -63,24 +75,59 @@ def format_named(name: str) -> Format:
     raise UserError(f"unknown format {name!r}. Choose one of: {names}.")
 
 
-def format_within(file: SourceFile) -> Format | None:
-    """The format that the first bytes of a file show; None if they do not."""
+_LINES_LOOKED_AT = 200
+
+
+def format_within(file: SourceFile, *, may_be_table: bool = True) -> Format | None:
+    """The format that the first bytes of a file show; None if they do not.
+
+    Args:
+        file: which file.
+        may_be_table: whether lines that are cut into equally many cells are a table.
+    """
+    certain = certain_format(file)
+    if certain is not None:
+        return certain
+    text = file.head_text().lstrip()
+    lines = text.splitlines()[:-1][:_LINES_LOOKED_AT] or text.splitlines()
+    if is_conll(file):
+        return CONLL
+    return _table_within(lines, is_asked=bool(file.options.columns)) if may_be_table else None
+
+
+def certain_format(file: SourceFile) -> Format | None:
+    """The format of a file whose first characters leave no doubt, whatever its ending says."""
     head = file.head()
     if head.startswith(b"PAR1"):
         return PARQUET
     if head.startswith(b"PK\x03\x04"):
         return XLSX
-    text = head.decode("utf-16" if head.startswith(UTF16_MARKS) else "utf-8-sig", "ignore").lstrip()
-    if text.startswith("{"):
+    text = file.head_text().lstrip()
+    if re.match(r"<\?xml|<[A-Za-z][\w-]*[^<>]*>\s*<", text):
+        return XML
+    if re.match(r'\{\s*"|\[\s*[\[{"]|\{\s*\}|\[\s*\]', text):
         return JSON
-    if text.startswith("["):
-        return JSON
-    return CONLL if is_conll(file) else None
+    lines = [line for line in text.splitlines()[:_LINES_LOOKED_AT] if line.strip()]
+    has_marks = [re.search(rf"(^|\s){FASTTEXT_MARK}\S", line) is not None for line in lines[:-1] or lines]
+    return FASTTEXT if has_marks and all(has_marks) else None
 
 
 def is_conll(file: SourceFile) -> bool:
     """Whether the first lines of a text file are words with tags of entities."""
-    head = file.head()
-    text = head.decode("utf-16" if head.startswith(UTF16_MARKS) else "utf-8-sig", "ignore")
-    lines = text.split("\n")
+    lines = file.head_text().split("\n")
     return looks_like_conll(lines[:-1] or lines)  # the last may be cut
+
+
+def _table_within(lines: Sequence[str], *, is_asked: bool) -> Format | None:
+    """Whether lines are cut into equally many cells by tabs, or where a column is asked for by anything."""
+    filled = [line for line in lines if line.strip()]
+    has_gaps = len(filled) < len(lines)
+    if not filled or (has_gaps and not is_asked):
+        return None  # blank lines between sentences
+    widths = {line.count("\t") for line in filled}
+    if len(widths) == 1 and widths != {0}:
+        return TSV
+    marks = [one for one in ",;|" if one in filled[0]]
+    if is_asked:
+        return TSV if 0 not in widths else CSV if marks else None
+    return None

@@ -12,41 +12,57 @@ from .columns import (
     SENTENCE_COLUMNS,
     SENTENCES_COLUMNS,
 )
-from .labels import LABEL_COLUMNS, NLI_LABELS, TWO_WAY_LABELS
-from .text import TextTask
+from .labels import LABEL_COLUMNS, NLI_LABELS, NLI_SPELLINGS, TWO_WAY_LABELS
+from .text import Numbered, TextTask
 
-_THREE_WAY_NUMBERS = {"0": "entailment", "1": "neutral", "2": "contradiction"}
-_TWO_WAY_NUMBERS = {"0": "entailment", "1": "not_entailment"}
+_THREE_WAY = {**NLI_SPELLINGS, "0": "entailment", "1": "neutral", "2": "contradiction"}
+_TWO_WAY = {
+    **NLI_SPELLINGS,
+    "0": "entailment",
+    "1": "not_entailment",
+    "neutral": "not_entailment",
+    "contradiction": "not_entailment",
+    "unknown": "not_entailment",
+}
 _YES_NO = (("0", "1"),)
+
+NLI_LABEL_COLUMNS = (*LABEL_COLUMNS, "gold", "entailment_judgment", "entailment", "value")
+"""After the usual names those of WANLI, SICK, the RTE challenges."""
+
+_SCITAIL = Numbered(texts=("1", "2"), label="3")
 
 NLI = TextTask(
     name="nli",
     columns=PAIR_COLUMNS,
-    label_column=LABEL_COLUMNS,
+    without_names=_SCITAIL,
+    label_column=NLI_LABEL_COLUMNS,
     label_sets=(NLI_LABELS, TWO_WAY_LABELS),
-    label_aliases=_THREE_WAY_NUMBERS,
+    label_aliases=_THREE_WAY,
     metrics=("accuracy", "macro_f1"),
 )
 MNLI = TextTask(
     name="mnli",
     columns=PAIR_COLUMNS,
-    label_column=LABEL_COLUMNS,
+    without_names=_SCITAIL,
+    label_column=NLI_LABEL_COLUMNS,
     label_sets=(NLI_LABELS,),
-    label_aliases=_THREE_WAY_NUMBERS,
+    label_aliases=_THREE_WAY,
     metrics=("accuracy",),
 )
 QNLI = TextTask(
     name="qnli",
     columns=QUESTION_SENTENCE_COLUMNS,
     label_sets=(TWO_WAY_LABELS,),
-    label_aliases=_TWO_WAY_NUMBERS,
+    label_aliases=_TWO_WAY,
     metrics=("accuracy",),
 )
 RTE = TextTask(
     name="rte",
     columns=PAIR_COLUMNS,
+    without_names=_SCITAIL,
+    label_column=NLI_LABEL_COLUMNS,
     label_sets=(TWO_WAY_LABELS,),
-    label_aliases=_TWO_WAY_NUMBERS,
+    label_aliases=_TWO_WAY,
     metrics=("accuracy",),
 )
 WNLI = TextTask(
@@ -75,6 +91,7 @@ MRPC = TextTask(
 COLA = TextTask(
     name="cola",
     columns=SENTENCE_COLUMNS,
+    without_names=Numbered(texts=("4",), label="2"),
     label_sets=_YES_NO,
     label_aliases={"unacceptable": "0", "acceptable": "1"},
     metrics=("matthews_corrcoef", "accuracy"),
@@ -89,7 +106,8 @@ SST2 = TextTask(
 STSB = TextTask(
     name="stsb",
     columns=SENTENCES_COLUMNS,
-    label_column=("label", "score"),
+    label_column=("label", "score", "relatedness_score"),
+    without_names=Numbered(texts=("6", "7"), label="5"),
     target="number",
     metrics=("pearson", "spearman"),
 )

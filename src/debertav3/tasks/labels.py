@@ -12,9 +12,9 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ..errors import UserError
+from ..json_types import Json
 from .rows import Row, first_of, is_missing, shortened, structured
 
 ENTAILMENT, NEUTRAL, CONTRADICTION = "entailment", "neutral", "contradiction"
@@ -24,10 +24,32 @@ TWO_WAY_LABELS = (ENTAILMENT, NOT_ENTAILMENT)
 
 LABEL_COLUMNS = ("label", "gold_label")
 """The usual names of a label column."""
+CUSTOM_LABEL_NAMES = (
+    "label",
+    "labels",
+    "class",
+    "category",
+    "target",
+    "sentiment",
+    "score",
+    "rating",
+    "stars",
+    "relevance",
+    "relevant",
+    "tags",
+    "ner_tags",
+    "gold_label",
+    "intent",
+    "emotion",
+    "cats",
+)
+"""Under which names a user's own label is found by itself, the surest first."""
 NO_GOLD = ("-1", "-")
 """How public sets write that there is no agreed label."""
 SEVERAL_SEPARATOR = "|"
 """Between the labels of a text that has several."""
+SEPARATORS = (SEVERAL_SEPARATOR, ";", ",")
+"""What people write between several labels."""
 
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 
@@ -88,13 +110,38 @@ def find_label(label: object, names: Sequence[str]) -> int:
     raise UserError(f"unknown label {label!r}. This model knows: {', '.join(names)}.")
 
 
-def nli_label(value: object, labels: Sequence[str]) -> str:
+NLI_SPELLINGS = {
+    "e": ENTAILMENT,
+    "n": NEUTRAL,
+    "c": CONTRADICTION,
+    "entails": ENTAILMENT,
+    "entailed": ENTAILMENT,
+    "contradicts": CONTRADICTION,
+    "non_entailment": NOT_ENTAILMENT,
+    "no_entailment": NOT_ENTAILMENT,
+    "notentailment": NOT_ENTAILMENT,
+    "yes": ENTAILMENT,
+    "no": NOT_ENTAILMENT,
+    "true": ENTAILMENT,
+    "false": NOT_ENTAILMENT,
+    "unknown": NEUTRAL,
+    "supports": ENTAILMENT,
+    "supported": ENTAILMENT,
+    "refutes": CONTRADICTION,
+    "refuted": CONTRADICTION,
+    "not_enough_info": NEUTRAL,
+    "nei": NEUTRAL,
+}
+"""How public sets call the labels of NLI: ANLI, SciTail, HANS, the RTE challenges, FEVER."""
+
+
+def nli_label(value: Json, labels: Sequence[str]) -> str:
     """The normal form of an NLI label for a model.
 
     Numbers are those of the public copies (0 entailment, 1 neutral, 2 contradiction), never the head's order.
 
     Args:
-        value: a name in any case, or a number.
+        value: a name in any case, one of `NLI_SPELLINGS`, or a number.
         labels: the labels that the model knows.
 
     Raises:
@@ -109,42 +156,87 @@ def nli_label(value: object, labels: Sequence[str]) -> str:
     known = (*NLI_LABELS, NOT_ENTAILMENT)
     if is_number and not int(text[:3]) < len(NLI_LABELS):
         raise UserError(f"unknown label {text}. This model knows: {first_of(labels)}.")
+    text = NLI_SPELLINGS.get(plain_label(text), text)
     return known[find_label(text, NLI_LABELS if is_number else known)]
 
 
-def several(value: object, *, what: str = "label") -> list[object]:
-    """Several labels of a row: a list, an object with a flag for each, or a text with `SEVERAL_SEPARATOR`.
+def several(value: Json, *, what: str = "label", separator: str = SEVERAL_SEPARATOR) -> list[Json]:
+    """Several labels of a row: a list, an object with a flag for each, or a text with a separator.
+
+    Args:
+        value: the cell.
+        what: what an error calls it.
+        separator: between the labels of a text.
 
     Raises:
         UserError: naming ``what``, if it is neither.
     """
     value = structured(value)
     if isinstance(value, str):
-        return [one for one in value.split(SEVERAL_SEPARATOR) if one.strip()]
+        return [one.strip() for one in value.split(separator) if one.strip()]
     if isinstance(value, int | float):
         return [value]
     if isinstance(value, Mapping) and is_named_flags(value):
         return [name for name, holds in value.items() if holds]
     if not isinstance(value, list | tuple):
         raise UserError(
-            f"{what} must be a list, or a text with {SEVERAL_SEPARATOR!r} between the labels; "
-            f"got {shortened(value)}."
+            f"{what} must be a list, or a text with {separator!r} between the labels; got {shortened(value)}."
         )
+    refuse_spans(value, place=what)
     nested = next((one for one in value if isinstance(one, list | tuple | dict)), None)
     if nested is not None:
-        raise UserError(
-            f"{what} has {shortened(nested)}, which is not the name of a label. Entities need a list "
-            "of words and a list with a tag for each."
-        )
+        raise UserError(f"{what} has {shortened(nested)}, which is not the name of a label.")
     return [one for one in value if str(one).strip()]
 
 
-def is_named_flags(value: Mapping[object, object]) -> bool:
+def several_known(value: Json, known: Sequence[str]) -> list[int]:
+    """The ids of several labels of a row, by whatever of ``|``, ``;`` and ``,`` is between them.
+
+    Args:
+        value: the cell.
+        known: names of the labels, by which the separator is told.
+
+    Raises:
+        UserError: if one is none of them.
+    """
+    value = structured(value)
+    if isinstance(value, str) and value.strip() and value.strip() not in known:
+        for separator in SEPARATORS:
+            parts = [part.strip() for part in value.split(separator) if part.strip()]
+            if len(parts) > 1 and all(part in known for part in parts):
+                return [find_label(part, known) for part in parts]
+    return [find_label(one, known) for one in several(value)]
+
+
+def refuse_spans(value: Json, *, place: str) -> None:
+    """Refuse places in a text (begin, end, kind) where classes are needed: those are entities.
+
+    Raises:
+        UserError: if a value is a list of them.
+    """
+    if isinstance(value, list | tuple) and any(map(_is_span, value)):
+        raise UserError(
+            f"{place}: {shortened(next(filter(_is_span, value)))} is a place in the text, an entity, not a "
+            "class. Train entities with task ner (debertav3 finetune ner)."
+        )
+
+
+def _is_span(value: Json) -> bool:
+    if isinstance(value, Mapping):
+        names = {str(name) for name in value}
+        return bool({"start", "end"} <= names or {"start_offset", "end_offset"} <= names or "value" in names)
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        return False
+    places = [isinstance(one, int) and not isinstance(one, bool) for one in value]
+    return sum(places) == 2 and any(isinstance(one, str) for one in value)
+
+
+def is_named_flags(value: Mapping[Json, Json]) -> bool:
     """Whether an object gives 1 to each label that holds and 0 to the others, as spaCy's ``cats`` do."""
     return bool(value) and all(isinstance(one, int | float) and one in (0, 1) for one in value.values())
 
 
-def number(value: Any, *, what: str = "the label") -> float:
+def number(value: Json, *, what: str = "the label") -> float:
     """A label that is a finite number.
 
     Raises:

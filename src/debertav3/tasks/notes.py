@@ -1,11 +1,21 @@
 """What the reading of a file has changed or left out, said once, with the first few examples."""
 
 import logging
-from typing import Any
+from typing import NamedTuple
 
 logger = logging.getLogger(__name__)
 
 _SHOWN = 3
+
+
+class Note(NamedTuple):
+    """Something about a source that a user should know before any work."""
+
+    text: str
+    option: str = ""
+    """What overrides it, where it is a guess."""
+    is_left_out: bool = False
+    """Whether it names something that is not read."""
 
 
 class Notes:
@@ -14,9 +24,11 @@ class Notes:
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
         self._shown: dict[str, list[str]] = {}
-        self.seen: set[Any] = set()
+        self.seen: set[object] = set()
         """Ids of the tasks read so far, for exports with a row for each annotator."""
         self._said: dict[str, None] = {}
+        self.understood: dict[Note, None] = {}
+        """Guesses, and what is left out, for the block that says what was understood."""
 
     def add(self, what: str, example: str) -> None:
         """Count one thing.
@@ -29,6 +41,10 @@ class Notes:
         shown = self._shown.setdefault(what, [])
         if len(shown) < _SHOWN:
             shown.append(example)
+
+    def note(self, text: str, option: str = "", is_left_out: bool = False) -> None:
+        """Remember a guess, with the option against it, or something that is left out."""
+        self.understood[Note(text, option, is_left_out)] = None
 
     def say(self, line: str) -> None:
         """Note something that holds for the whole file."""

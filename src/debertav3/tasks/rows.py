@@ -1,14 +1,13 @@
 """One row of labelled data, and one value out of it, checked: an error names the row and its column."""
 
-import ast
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import UserError
-from ..json_types import JsonObject
+from ..json_types import Json, JsonObject
+from .python_cells import python_value
 
 
 class Row(NamedTuple):
@@ -94,33 +93,18 @@ def checked_text(value: object, *, what: str) -> str:
     return value
 
 
-def structured(value: object) -> Any:
-    """A list or object that a cell of a table holds as JSON text; anything else as it is."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
-
-
-def python_list(value: Any) -> Any:
-    """A list that a cell of a table holds in Python's spelling, as pandas writes it; anything else as it is.
-
-    Raises:
-        UserError: for a list as numpy prints it, without commas, whose parts Python would join.
-    """
-    if not isinstance(value, str) or not re.fullmatch(r"\s*\[\s*(['\"({\[]|-?\d).*\]\s*", value, re.DOTALL):
+def structured(value: Json) -> Json:
+    """A list or object that a cell of a table holds as JSON text, or as Python writes it; else the value."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
         return value
-    if re.search(r"""(?<=['"])\s+(?=['"])""", value) and "," not in value:
-        raise UserError(
-            f"{shortened(value)} is a list as numpy prints it. Save lists, not arrays, as JSON lines."
-        )
     try:
-        found = ast.literal_eval(value.strip())
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return python_value(value)
+    except (ValueError, TypeError):  # TypeError: a list as the key of a dict
         return value
-    return found if isinstance(found, list) else value
 
 
 def list_in(row: Row, names: Sequence[str], *, least: int = 1) -> list[str]:
@@ -149,7 +133,7 @@ def words_in(row: Row, column: str) -> list[str]:
         UserError: if there is something else in the column.
     """
     try:
-        values = python_list(structured(row.fields[column]))
+        values = structured(row.fields[column])
     except UserError as error:
         raise UserError(f"{row.place}: {column} {error}") from None
     if isinstance(values, str):

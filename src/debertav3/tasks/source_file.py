@@ -10,75 +10,112 @@ from typing import Any
 
 from ..errors import UserError
 from ..files.compression import read_lines, reading
-from .notes import Notes
+from ..json_types import JsonObject
+from .encodings import checked_encoding, guess_encoding
+from .notes import Note, Notes
+from .read_options import ReadOptions
 
 Found = Iterator[tuple[str, dict[str, object]]]
 """Where each row is (``line 7``), and its fields."""
 
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_HEAD_BYTES = 4096
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadOptions:
-    """What the user says about the form of a file."""
-
-    word_column: str | None = None
-    """CoNLL: the column of the words, a number from 1."""
-    tag_column: str | None = None
-    """Likewise of the tags."""
-    tag_names: tuple[str, ...] = ()
-    """Names of tags that a file writes as numbers from 0."""
-
-
-AS_FOUND = ReadOptions()
-"""Nothing said."""
+_HEAD_BYTES = 1 << 16
 
 
 @dataclass
 class SourceFile:
-    """A file, what is said about it, and how its text is encoded."""
+    """A file, how it is to be read, and what was found out about it."""
 
     path: Path
-    options: ReadOptions = AS_FOUND
-    notes: Notes = field(default_factory=Notes)
-    """What its reading has changed."""
+    options: ReadOptions = field(default_factory=ReadOptions)
     encoding: str = field(init=False, default="utf-8")
+    notes: Notes = field(default_factory=Notes)
+    """What its reading has changed, guessed and left out."""
+    details: list[str] = field(init=False, default_factory=list)
+    """What is to be said of the format: what separates the columns."""
+
+    skipped: list[str] = field(init=False, default_factory=list)
+    """What is wrong with the rows of the latest pass that are left out, where the user allows it."""
+
+    def skip(self, error: UserError) -> None:
+        """Leave out a row that cannot be used, if the user allows it.
+
+        Raises:
+            UserError: the error, if not.
+        """
+        if not self.options.skip_bad:
+            raise error
+        self.skipped.append(str(error))
 
     def head(self) -> bytes:
         """The first bytes, decompressed."""
         with reading(self.path) as stream:
             return stream.read(_HEAD_BYTES)
 
-    def lines(self) -> Iterator[str]:
+    def head_text(self) -> str:
+        """The first bytes as text, whatever of them can be read."""
+        head = self.head()
+        named = self.options.encoding
+        usual = "utf-16" if head.startswith(UTF16_MARKS) else "utf-8-sig"
+        return head.decode(checked_encoding(named) if named else usual, "ignore")
+
+    def lines(self, *, may_guess: bool = True) -> Iterator[str]:
         r"""The lines of a text file, each with its line end; only ``\n`` ends one.
 
-        UTF-8 with or without a byte order mark, or UTF-16 with one.
+        UTF-8 with or without a byte order mark, UTF-16 with one, or what the user says. What is none of these
+        is read in the likeliest encoding, which is noted, if everything before was ASCII.
+
+        Args:
+            may_guess: false for JSON, which is UTF-8 by its standard.
 
         Raises:
-            UserError: if a line is neither.
+            UserError: if a line cannot be decoded.
         """
         number = 0
         try:
-            if self.head().startswith(UTF16_MARKS):
-                self.encoding = "utf-16"
+            if self.options.encoding or self.head().startswith(UTF16_MARKS):
+                named = self.options.encoding
+                self.encoding = checked_encoding(named) if named else "utf-16"
+                codec = "utf-8-sig" if self.encoding == "utf-8" else self.encoding
                 with reading(self.path) as stream:
-                    for text in _utf16_lines(stream):
+                    for text in _decoded_lines(stream, codec):
                         number += 1
                         yield text
                 return
+            self.encoding = "utf-8"
+            is_ascii = True
             for number, line in enumerate(read_lines(self.path), start=1):
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+                if self.encoding == "utf-8":
+                    try:
+                        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                        is_ascii = is_ascii and line.isascii()
+                        yield text
+                        continue
+                    except UnicodeDecodeError:
+                        self._guess(line, number, can=may_guess and is_ascii)
+                yield line.decode(self.encoding)
         except UnicodeDecodeError as error:
             where = f"line {number}" if self.encoding == "utf-8" else f"line {number + 1} or after"
             raise UserError(
                 f"{self.path} {where} is not {self.encoding.upper()} text (byte {error.start + 1}). "
-                "Save the file as UTF-8."
+                "Save the file as UTF-8, or say --encoding NAME, such as latin-1."
             ) from None
 
+    def _guess(self, line: bytes, number: int, *, can: bool) -> None:
+        """Settle on the likeliest encoding of a line that is not UTF-8, and of those after it.
 
-def _utf16_lines(stream: Any) -> Iterator[str]:
-    return iter(io.TextIOWrapper(stream, encoding="utf-16", newline="\n"))
+        Raises:
+            UnicodeDecodeError: the one of the line, where there is nothing to go by.
+        """
+        found = guess_encoding(self.path, line) if can else None
+        if found is None:
+            line.decode("utf-8")
+        self.encoding = str(found)
+        self.notes.note(f"line {number} is not UTF-8; it is read as {found}", "--encoding NAME")
+
+
+def _decoded_lines(stream: Any, encoding: str) -> Iterator[str]:
+    return iter(io.TextIOWrapper(stream, encoding=encoding, newline="\n"))
 
 
 def unlike_names(names: list[str], place: str) -> list[str]:
@@ -91,7 +128,10 @@ def unlike_names(names: list[str], place: str) -> list[str]:
     if twice == [""]:
         raise UserError(f"{place}: {names.count('')} columns have no name. Name them.")
     if twice:
-        raise UserError(f"{place}: columns need different names; two are called {twice[0]!r}. Rename one.")
+        raise UserError(
+            f"{place}: columns need different names; two are called {twice[0]!r}. Rename one, or say "
+            "--no-header if this line is a row."
+        )
     return names
 
 
@@ -115,7 +155,20 @@ class Header:
             named.pop()
         self.names = unlike_names(named, place)
 
-    def fields(self, cells: Sequence[object], place: str) -> dict[str, object] | None:
+    @property
+    def notes(self) -> list[Note]:
+        """What is left out of the rows, or of what is looked at."""
+        found = []
+        empty = self.width - len(self.names)
+        if empty:
+            columns = "1 column" if empty == 1 else f"{empty} columns"
+            found.append(Note(f"{columns} at the end, without a name and empty", is_left_out=True))
+        if "" in self.names:
+            place = self.names.index("") + 1
+            found.append(Note(f"column {place}, which has no name: an index", is_left_out=True))
+        return found
+
+    def fields(self, cells: Sequence[Any], place: str) -> JsonObject | None:
         """A row by column; None if it has fewer cells than there are names, or more than the header.
 
         Raises:

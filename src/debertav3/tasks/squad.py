@@ -3,18 +3,24 @@
 Scores are those of SQuAD's ``evaluate-v2.0.py``, to the last digit.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 from ..errors import UserError
 from ..heads import SPANS, HeadName
-from .columns import QUESTION_CONTEXT_COLUMNS, texts_of
+from .columns import QUESTION_CONTEXT_COLUMNS, names_of_texts, said_texts, texts_in
 from .labels import label_text
 from .metrics import MetricName, answer_f1, exact_match
+from .read_options import Said
 from .rows import Row, is_missing, shortened, structured
 from .scorers import AnswerScorer, Scorer
-from .tables import read_table
-from .task import Example, Task, kept_examples
+from .tables import Reading
+from .task import Example, Task
+from .understanding import shown_row
+
+MOST_MOVED = 3
+"""By how many characters an answer may be beside its ``answer_start``, as some tools export it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +44,55 @@ class SpanTask(Task):
     """Of 100; the first is F1 of words, with the best threshold where there may be no answer."""
     head: HeadName = SPANS
 
-    def read(self, source: str) -> list[Example]:
+    needs: str = "question, context and answers"
+    columns: tuple[tuple[str, ...], ...] = QUESTION_CONTEXT_COLUMNS
+    is_asked: bool = False
+    """Whether the user has named the columns."""
+
+    def with_said(self, said: Said) -> Self:
+        """See `Task.with_said`."""
+        if said.label is not None or said.label_map:
+            raise UserError(
+                f"task {self.name} reads its answers from the column answers: leave --label-column and "
+                "--labels out."
+            )
+        columns = said_texts(said, num_texts=2, task=self.name)
+        return self if columns is None else replace(self, columns=(columns,), is_asked=True)
+
+    def examples(self, reading: Reading) -> Iterator[Example]:
         """Read official SQuAD JSON, or rows as on the Hub (``question``, ``context``, ``answers``)."""
-        examples, skipped, empty = [], 0, 0
-        for number, row in enumerate(read_table(source)):
-            pair = texts_of(row, QUESTION_CONTEXT_COLUMNS)
-            if pair is None:
-                empty += 1
+        repaired = 0
+        for number, row in enumerate(reading):
+            try:
+                names = names_of_texts(row, self.columns, is_said=self.is_asked)
+                pair = texts_in(row, names)
+                if pair is None:
+                    reading.num_empty += 1
+                    continue
+                example, has_moved = _example(row, pair, id=str(row.fields.get("id", number)))
+            except UserError as error:
+                reading.skip(error)
                 continue
-            example = _example(row, pair, id=str(row.fields.get("id", number)))
+            reading.use(("question", "context"), names)
+            repaired += has_moved
             if example is None or not (example.extra.answers or self.has_unanswerable):
-                skipped += 1
+                reading.num_unlabelled += 1
             else:
-                examples.append(example)
-        return kept_examples(
-            examples, skipped, source=source, needs="question, context and answers", empty=empty
-        )
+                yield example
+        if repaired:
+            reading.note(
+                f"{repaired:,} questions have an answer that begins up to {MOST_MOVED} characters beside its "
+                "answer_start; it was moved to where the context has it"
+            )
+
+    def label_kind(self, examples: Sequence[Example]) -> str:
+        """How many questions have an answer."""
+        answered = sum(bool(example.extra.answers) for example in examples)
+        return f"answers: {answered:,} questions have one, {len(examples) - answered:,} have none"
+
+    def shown(self, example: Example) -> str:
+        """Question and context, and the answer."""
+        return shown_row(example.texts, example.label or "(no answer)")
 
     def choose_labels(self, examples: Sequence[Example], *, source: str) -> tuple[str, ...]:
         """None: the head names a first and a last token."""
@@ -155,27 +194,40 @@ def _best_threshold(
     return 100.0 * best / len(golds), where
 
 
-def _example(row: Row, pair: tuple[str, ...], *, id: str) -> Example | None:
-    """A question with its answers; None where nothing is said of them."""
+def _example(row: Row, pair: tuple[str, ...], *, id: str) -> tuple[Example | None, bool]:
+    """A question with its answers, None where nothing is said of them; and whether an answer was moved."""
     place = row.place
     context = pair[1]
     given = structured(row.fields.get("answers"))
     if is_missing(given):
         if not says_impossible(row.fields):
-            return None
+            return None, False
         given = {"text": [], "answer_start": []}
     if isinstance(given, list) and all(isinstance(one, dict) for one in given):
         given = {name: [one.get(name) for one in given] for name in ("text", "answer_start")}
     if not isinstance(given, dict) or not {"text", "answer_start"} <= set(given):
         raise UserError(f"{place}: answers must have text and answer_start, got {shortened(given)}.")
     answers = _answers(place, given["text"], given["answer_start"])
-    for text, start in answers:
-        if context[start : start + len(text)] != text:
-            raise UserError(
-                f"{place}: the context does not have {text!r} at character {start}; correct answer_start."
-            )
-    gold = Gold(id, tuple(text for text, _ in answers), answers[0][1] if answers else None)
-    return Example(texts=pair, label=answers[0][0] if answers else "", extra=gold)
+    placed = [(text, _place_of(context, text, start, place=place)) for text, start in answers]
+    trimmed = [(text.strip(), start + len(text) - len(text.lstrip())) for text, start in placed]
+    gold = Gold(id, tuple(text for text, _ in trimmed), trimmed[0][1] if trimmed else None)
+    return Example(texts=pair, label=trimmed[0][0] if trimmed else "", extra=gold), placed != answers
+
+
+def _place_of(context: str, text: str, start: int, *, place: str) -> int:
+    """Where an answer is: at ``answer_start``, or nearest to it by at most `MOST_MOVED` characters.
+
+    Raises:
+        UserError: if it is not there.
+    """
+    for distance in range(MOST_MOVED + 1):
+        for found in dict.fromkeys((start + distance, start - distance)):
+            if found >= 0 and context[found : found + len(text)] == text:
+                return found
+    raise UserError(
+        f"{place}: the context does not have {shortened(text)} at character {start}, nor within {MOST_MOVED} "
+        "of it; correct answer_start, or leave such rows out with --skip-bad."
+    )
 
 
 def _answers(place: str, texts: object, starts: object) -> list[tuple[str, int]]:
@@ -186,7 +238,7 @@ def _answers(place: str, texts: object, starts: object) -> list[tuple[str, int]]
             f"got {texts!r} and {starts!r}."
         )
     for text, start in zip(texts, starts, strict=True):
-        if not isinstance(text, str) or not text:
+        if not isinstance(text, str) or not text.strip():
             raise UserError(f"{place}: an answer must be a text that is not empty, got {text!r}.")
         if not isinstance(start, int) or isinstance(start, bool) or start < 0:
             raise UserError(

@@ -1,7 +1,8 @@
 """Rows of labelled data from any source: files of the formats of `formats.FORMATS`, and ``datasets:NAME``."""
 
+import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import UserError
@@ -17,17 +18,29 @@ from .formats import (
     DATASETS,
     ENDINGS,
     FORMATS,
+    JSON,
+    JSONL,
+    LOOK_ALIKE,
     PARQUET,
+    SPACY,
     TSV,
+    XLSX,
     Format,
+    certain_format,
     format_named,
     format_within,
     is_conll,
 )
-from .notes import Notes
+from .notes import Note, Notes
+from .read_options import AS_FOUND, ReadOptions
 from .rows import Row
-from .source_file import AS_FOUND, ReadOptions, SourceFile
+from .source_file import SourceFile
 from .typed_tables import cell_text
+
+logger = logging.getLogger(__name__)
+
+_MOST_SHOWN = 20
+"""Bad rows that are named one by one."""
 
 
 class Reading:
@@ -36,16 +49,21 @@ class Reading:
     Args:
         source: a path or ``datasets:NAME``.
         file_format: how it is read.
-        options: what the user says about its form.
+        options: what the user says of it.
     """
 
     def __init__(self, source: str, file_format: Format, options: ReadOptions = AS_FOUND) -> None:
         self.source = source
         self.format = file_format
-        self.notes = Notes()
-        """What the latest pass has changed or left out so far."""
+        self.options = options
         self.num_rows = 0
         """Rows of the latest pass so far."""
+        self.num_empty = 0
+        """Rows of the latest pass that have no text, as the task that reads them says."""
+        self.num_unlabelled = 0
+        """Likewise those without a gold label."""
+        self.roles: dict[str, str] = {}
+        """What the columns are to the task, by role: ``text``, ``second text``, ``label``."""
         self._file = SourceFile(Path(source), options)
         self._is_noted = False
         self._columns: dict[str, None] = {}
@@ -60,6 +78,62 @@ class Reading:
         """Of a text file, known after the first row."""
         return self._file.encoding
 
+    @property
+    def described(self) -> str:
+        """The format in words: what separates columns, and the encoding if it is not UTF-8."""
+        parts = [*dict.fromkeys(self._file.details)]
+        if self.encoding != "utf-8":
+            parts.append(self.encoding)
+        return self.format.title + (f": {', '.join(parts)}" if parts else "")
+
+    @property
+    def skipped(self) -> list[str]:
+        """What is wrong with the rows of the latest pass that are left out, where bad ones may be."""
+        return self._file.skipped
+
+    @property
+    def notes(self) -> Notes:
+        """What the latest pass has changed, guessed or left out so far."""
+        return self._file.notes
+
+    def note(self, text: str, option: str = "", is_left_out: bool = False) -> None:
+        """Remember something that the user should know, once."""
+        self._file.notes.note(text, option, is_left_out)
+
+    def use(self, roles: Sequence[str], columns: Sequence[str]) -> None:
+        """Say what columns are to the task, by the first row."""
+        for role, column in zip(roles, columns, strict=False):
+            self.roles.setdefault(role, column)
+
+    def skip(self, error: UserError) -> None:
+        """Leave out a row that cannot be used, if the user allows it.
+
+        Raises:
+            UserError: the error, if not.
+        """
+        self._file.skip(error)
+
+    def tell_skipped(self) -> None:
+        """Say how many rows are left out, and why."""
+        if self.num_empty:
+            logger.warning("%s: skipped %d rows without a text", self.source, self.num_empty)
+        if self.num_unlabelled:
+            logger.warning("%s: skipped %d rows without a gold label", self.source, self.num_unlabelled)
+        for line in self.skipped[:_MOST_SHOWN]:
+            logger.warning("skipped %s", line)
+        if len(self.skipped) > _MOST_SHOWN:
+            logger.warning("%s: skipped %d bad rows in all", self.source, len(self.skipped))
+
+    def all_notes(self) -> list[Note]:
+        """Guesses, and what is left out, rows included."""
+        counts = (
+            (self.num_empty, "without a text"),
+            (self.num_unlabelled, "without a gold label"),
+            (len(self.skipped), "that cannot be read (--skip-bad)"),
+        )
+        left = [Note(f"{count:,} rows {what}", is_left_out=True) for count, what in counts if count]
+        return [*self.notes.understood, *left]
+
     def __iter__(self) -> Iterator[Row]:
         """Yield the rows.
 
@@ -67,8 +141,10 @@ class Reading:
             UserError: naming file and line of the first thing that cannot be read.
             MissingExtraError: for a format whose package is not installed.
         """
-        self.num_rows = 0
-        self.notes = self._file.notes = Notes()
+        self.num_rows = self.num_empty = self.num_unlabelled = 0
+        self._file.skipped.clear()
+        self._file.details.clear()
+        self._file.notes = Notes()
         found = self.format.read(self._file)
         if names := {} if self.format in (PARQUET, DATASETS) else names_beside(self._file.path):
             found = ((where, with_names(fields, names)) for where, fields in found)
@@ -98,34 +174,33 @@ def _refuse_infinity(value: float, name: str, place: str) -> None:
 
 
 def read_table(
-    source: str | Path,
-    *,
-    named: str | None = None,
-    otherwise: Format | None = None,
-    options: ReadOptions = AS_FOUND,
+    source: str | Path, options: ReadOptions = AS_FOUND, *, otherwise: Format | None = None
 ) -> Reading:
     """Open a source of rows.
 
     Args:
         source: a file, plain or compressed (gzip, zstd), a folder of brat, or
             ``datasets:NAME[:CONFIG][:SPLIT]``.
-        named: name of its format, for an ending that does not say; None goes by the content.
+        options: what the user says of it.
         otherwise: the format of a text file that shows no other.
-        options: what the user says about its form.
 
     Raises:
         UserError: if there is no such file, or its format is not known.
     """
     source = str(source)
-    return Reading(source, format_of(source, named=named, otherwise=otherwise), options)
+    return Reading(source, format_of(source, options, otherwise=otherwise), options)
 
 
-def format_of(source: str | Path, *, named: str | None = None, otherwise: Format | None = None) -> Format:
-    """The format of a source: what its ending says, else what is named, else what its content shows.
+def format_of(
+    source: str | Path, options: ReadOptions = AS_FOUND, *, otherwise: Format | None = None
+) -> Format:
+    """The format of a source: its content where that leaves no doubt, else its ending, else what is named.
+
+    Of tables of text, CoNLL and fastText, which look alike, what the user names counts before the ending.
 
     Args:
         source: a path or ``datasets:NAME``.
-        named: name of a format.
+        options: what the user says of it.
         otherwise: the format of a text file that shows no other.
 
     Raises:
@@ -137,17 +212,24 @@ def format_of(source: str | Path, *, named: str | None = None, otherwise: Format
     path = Path(source)
     if path.is_dir() and is_brat(path):
         return BRAT
-    given = None if named is None else format_named(named)
-    found = format_of_ending(source) or given
-    if found is TSV and path.is_file() and is_conll(SourceFile(path)):
-        return CONLL  # which is often called .tsv, and has no line with names
-    if found is not None:
-        return found
-    found = format_within(SourceFile(path)) or otherwise
+    given = None if options.format is None else format_named(options.format)
+    by_ending = format_of_ending(source)
+    if given is not None and (by_ending is None or {given, by_ending} <= set(LOOK_ALIKE)):
+        return given
+    if by_ending is not None:
+        if not path.is_file() or by_ending in (PARQUET, XLSX, SPACY, BRAT):
+            return by_ending
+        certain = certain_format(SourceFile(path, options))
+        is_json = {certain, by_ending} == {JSON, JSONL}
+        if by_ending is TSV and certain is None and is_conll(SourceFile(path, options)):
+            return CONLL  # which is often called .tsv, and has no line with names
+        return by_ending if certain is None or is_json else certain
+    file = SourceFile(path, options)
+    found = format_within(file, may_be_table=otherwise is None or bool(options.columns)) or otherwise
     if found is None:
         raise UserError(
             f"{source}: neither its ending ({path.suffix or 'none'}) nor its content says what it holds. "
-            f"Need {', '.join(ENDINGS)} (text also with .gz or .zst), or --format."
+            f"Need {', '.join(ENDINGS)} (text also with .gz or .zst), or --format csv, tsv, ... for a table."
         )
     return found
 

@@ -1,20 +1,22 @@
 """A tag for every word: named entities from CoNLL files or rows with lists, scored as seqeval does."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Self
 
 from ..errors import UserError
 from ..heads import TOKENS, HeadName
+from ..json_types import Json
 from .annotations.marks import ENTITIES, TEXT, Mark, tag_text
-from .formats import CONLL
+from .formats import CONLL, Format
 from .metrics import MetricName, split_tag, tag_entities
+from .read_options import Said
 from .rows import Row, column_of, first_of, is_missing, shortened, structured, words_in
 from .scorers import EntityScorer, Scorer
-from .source_file import AS_FOUND, ReadOptions
-from .tables import read_table
-from .task import Example, Task, kept_examples
+from .tables import Reading
+from .task import Example, Task
+from .understanding import listed_labels, shown_words
 from .words import Span
 
 OUTSIDE = "O"
@@ -41,41 +43,73 @@ class TaggingTask(Task):
     metrics: tuple[MetricName, ...] = ("f1", "precision", "recall", "accuracy")
     """Of whole entities, and the accuracy of tags."""
     head: HeadName = TOKENS
-    options: ReadOptions = AS_FOUND
-    """What the user says about the form of files."""
 
-    def read(self, source: str) -> list[Example]:
+    text_format: Format | None = CONLL
+    label_map: Mapping[str, str] = field(default_factory=dict)
+    """What the user calls tags, and what they are to be called."""
+    needs: str = "words and tags ('word TAB tag' in each line, or two lists), or a text with entities"
+
+    def with_said(self, said: Said) -> Self:
+        """See `Task.with_said`."""
+        if said.pair is not None:
+            raise UserError(f"task {self.name} reads one text: leave --pair-column out.")
+        return replace(
+            self,
+            words_column=self.words_column if said.text is None else (said.text,),
+            tags_column=self.tags_column if said.label is None else (said.label,),
+            label_map=said.label_map,
+        )
+
+    def examples(self, reading: Reading) -> Iterator[Example]:
         """Read sentences of CoNLL, rows with a list of words and a list of tags, or texts with entities."""
-        examples, skipped, empty = [], 0, 0
-        reading = read_table(source, otherwise=CONLL, options=self.options)
         for row in reading:
-            if is_marked_text(row):
-                if row.fields[ENTITIES] is None:
-                    skipped += 1
-                elif example := _marked_example(row):
-                    examples.append(example)
-                else:
-                    empty += 1
+            try:
+                example = self._read_row(row, reading)
+            except UserError as error:
+                reading.skip(error)
                 continue
-            words = words_in(row, column_of(row, self.words_column))
-            if reading.format is CONLL and len(row.fields) == 1:
-                raise UserError(f"{row.place} has a word and no tag: {words[0]!r}. Need 'word TAB tag'.")
-            column = column_of(row, self.tags_column)
-            if is_missing(row.fields[column]):
-                skipped += 1
-                continue
-            tags = named_tags(words_in(row, column), self.options.tag_names, place=row.place)
-            check_names(row.place, tags)
-            if len(words) != len(tags):
-                raise UserError(
-                    f"{row.place} has {len(words)} words and {len(tags)} tags; need one tag for each word."
-                )
-            if words:
-                examples.append(Example(texts=tuple(words), label=tuple(tags)))
-            else:
-                empty += 1
-        needs = "words and tags ('word TAB tag' in each line, or two lists), or a text with entities"
-        return kept_examples(examples, skipped, source=source, needs=needs, empty=empty)
+            if example is not None:
+                yield example
+
+    def _read_row(self, row: Row, reading: Reading) -> Example | None:
+        if is_marked_text(row):
+            reading.use(("text", "entities"), (TEXT, ENTITIES))
+            if row.fields[ENTITIES] is None:
+                reading.num_unlabelled += 1
+                return None
+            example = _marked_example(row)
+            reading.num_empty += example is None
+            return example
+        words_name = column_of(row, self.words_column)
+        words = words_in(row, words_name)
+        if reading.format is CONLL and len(row.fields) == 1:
+            raise UserError(f"{row.place} has a word and no tag: {words[0]!r}. Need 'word TAB tag'.")
+        column = column_of(row, self.tags_column)
+        reading.use(("words", "tags"), (words_name, column))
+        if is_missing(row.fields[column]):
+            reading.num_unlabelled += 1
+            return None
+        tags = named_tags(words_in(row, column), reading.options.tag_names, place=row.place)
+        tags = [self.label_map.get(tag, tag) for tag in tags]
+        check_names(row.place, tags)
+        if len(words) != len(tags):
+            raise UserError(
+                f"{row.place} has {len(words)} words and {len(tags)} tags; need one tag for each word."
+            )
+        if not words:
+            reading.num_empty += 1
+            return None
+        return Example(texts=tuple(words), label=tuple(tags))
+
+    def label_kind(self, examples: Sequence[Example]) -> str:
+        """The kinds of entities, or the tags where they name none."""
+        tags = {tag for example in examples for tag in example.label}
+        kinds = sorted({split_tag(tag)[1] for tag in tags if tag != OUTSIDE})
+        return f"a tag for each word; {listed_labels(kinds)}"
+
+    def shown(self, example: Example) -> str:
+        """The sentence with its entities marked."""
+        return shown_words(example.texts, example.label)
 
     def choose_labels(self, examples: Sequence[Example], *, source: str) -> tuple[str, ...]:
         """All tags, ``O`` first, and for each type all prefixes of the scheme: every tag can be predicted."""
@@ -196,7 +230,7 @@ def given_tags(
     return None
 
 
-def given_entities(value: Any, *, kind_field: str | None) -> list[tuple[int, int, str]]:
+def given_entities(value: Json, *, kind_field: str | None) -> list[tuple[int, int, str]]:
     """Entities or words of a text: objects with ``start`` and ``end``, and the type where it is needed.
 
     Raises:

@@ -1,20 +1,23 @@
 """What every task has to say: how rows become examples, which head answers, how answers are scored."""
 
-import logging
 import random
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from ..errors import UserError
 from ..heads import HeadName
 from ..json_types import JsonMapping
+from .formats import Format
+from .labels import natural
 from .metrics import MetricName
+from .notes import Note
+from .read_options import AS_FOUND, ReadOptions, Said
 from .scorers import Scorer
-
-logger = logging.getLogger(__name__)
+from .tables import Reading, read_table
+from .understanding import Understanding, listed_labels, shown_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,13 +46,77 @@ class Task(ABC):
         """The score that selects the best checkpoint, the first of the metrics; higher is better."""
         return self.metrics[0]
 
+    text_format: Format | None = None
+    """Of a text file that shows no other format."""
+
+    def open(self, source: str, options: ReadOptions = AS_FOUND) -> Reading:
+        """Open a source of rows.
+
+        Raises:
+            UserError: as `read_table`.
+        """
+        return read_table(source, options, otherwise=self.text_format)
+
     @abstractmethod
-    def read(self, source: str) -> list[Example]:
-        """Read and check a source of rows.
+    def examples(self, reading: Reading) -> Iterator[Example]:
+        """Read and check the rows of a source one by one; those without a label or a text are counted.
 
         Raises:
             UserError: naming file and line, if a row cannot be used.
         """
+
+    @abstractmethod
+    def with_said(self, said: Said) -> Self:
+        """The same task over the columns, and with the names of labels, that a user says.
+
+        Raises:
+            UserError: if one of them means nothing for this task.
+        """
+
+    notes: tuple[Note, ...] = ()
+    """What was guessed when the task was made from a user's rows."""
+
+    needs: str = "texts and a label"
+    """What a row must have, for messages."""
+
+    def kept(self, examples: list[Example], reading: Reading) -> list[Example]:
+        """What of all examples of a source is used."""
+        return examples
+
+    def read(self, source: str | Reading, options: ReadOptions = AS_FOUND) -> list[Example]:
+        """Read and check all rows of a source.
+
+        Raises:
+            UserError: as `examples`, or if there are none.
+        """
+        reading = self.open(source, options) if isinstance(source, str) else source
+        examples = self.kept(list(self.examples(reading)), reading)
+        reading.tell_skipped()
+        if not examples:
+            without = f" ({reading.num_empty} have no text)" if reading.num_empty else ""
+            raise UserError(f"{reading.source} has no labelled rows{without}. Need rows with {self.needs}.")
+        return examples
+
+    def label_kind(self, examples: Sequence[Example]) -> str:
+        """What kind of label rows have, and which labels, for people."""
+        names = sorted({str(example.label) for example in examples}, key=natural)
+        return f"one of {listed_labels(names)}"
+
+    def shown(self, example: Example) -> str:
+        """An example as the model will see it, on one line."""
+        return shown_row(example.texts, example.label)
+
+    def understood(self, reading: Reading, examples: Sequence[Example]) -> Understanding:
+        """What a source was read as."""
+        return Understanding(
+            source=reading.source,
+            format=reading.described,
+            num_rows=reading.num_rows,
+            columns=reading.roles,
+            label_kind=self.label_kind(examples),
+            shown=[self.shown(example) for example in examples[:2]],
+            notes=[*self.notes, *reading.all_notes()],
+        )
 
     @abstractmethod
     def choose_labels(self, examples: Sequence[Example], *, source: str) -> tuple[str, ...]:
@@ -96,31 +163,6 @@ class Task(ABC):
     def own(self, scores: JsonMapping) -> dict[str, float]:
         """Return the task's own metrics of all that a scorer says."""
         return {name: scores[name] for name in self.metrics}
-
-
-def kept_examples(
-    examples: list[Example], skipped: int, *, source: str, needs: str, empty: int = 0
-) -> list[Example]:
-    """Return the examples, and say how many rows are left out.
-
-    Args:
-        examples: what is kept.
-        skipped: rows without a gold label.
-        source: where they come from.
-        needs: what a row must have.
-        empty: rows without a text.
-
-    Raises:
-        UserError: if none is left.
-    """
-    if empty:
-        logger.warning("%s: skipped %d rows without a text", source, empty)
-    if skipped:
-        logger.warning("%s: skipped %d rows without a gold label", source, skipped)
-    if not examples:
-        without = f" ({empty} have no text)" if empty else ""
-        raise UserError(f"{source} has no labelled rows{without}. Need rows with {needs}.")
-    return examples
 
 
 def take_balanced(examples: Sequence[Example], limit: int | None, *, seed: int) -> list[Example]:

@@ -1,35 +1,49 @@
 """Classification, several labels, or a number, of one text or a pair: a task is a few lines of data."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 
 from ..errors import UserError
 from ..heads import SEQUENCE, HeadName
-from .columns import texts_of
+from ..json_types import Json
+from .columns import label_cell, name_of_label, names_of_texts, said_texts, texts_in
 from .labels import (
     LABEL_COLUMNS,
     NO_GOLD,
+    SEVERAL_SEPARATOR,
     is_no_gold,
     label_text,
     natural,
     number,
+    plain_label,
+    refuse_spans,
     several,
     shares_in,
 )
 from .metrics import MetricName
-from .rows import Row, column_of, first_of, is_missing, structured
+from .notes import Note
+from .read_options import Said
+from .rows import Row, first_of, is_missing, lacks, shortened
 from .scorers import LabelScorer, Scorer, SetScorer, ValueScorer
-from .tables import read_table
-from .task import Example, Task, kept_examples
+from .tables import Reading
+from .task import Example, Task
+from .understanding import listed_labels
 
 Target = Literal["one-label", "several-labels", "number"]
 
 _LEFT_OUT = -100.0
 """A label that transformers' Trainer does not count among those of a step."""
+
+
+class Numbered(NamedTuple):
+    """Where texts and label are in the authors' files of a task, whose columns have no names."""
+
+    texts: tuple[str, ...]
+    label: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +54,8 @@ class TextTask(Task):
     columns: tuple[tuple[str, ...], ...]
     """Names of the text or of the two texts, the usual ones first and those of public copies after them."""
     label_column: tuple[str, ...] = LABEL_COLUMNS
+    without_names: Numbered | None = None
+    """Which columns are read of a table that does not name them."""
     target: Target = "one-label"
     label_sets: tuple[tuple[str, ...], ...] = ()
     """Class names in id order; the first set that has all training labels counts. Empty: as in the data."""
@@ -50,24 +66,87 @@ class TextTask(Task):
     metrics: tuple[MetricName, ...]
     head: HeadName = SEQUENCE
 
-    def read(self, source: str) -> list[Example]:
-        """Read rows; those with an empty text or without a gold label are skipped."""
-        examples, unlabelled, empty = [], 0, 0
-        for row in read_table(source):
-            texts = texts_of(row, self.columns)
-            value = row.fields[column_of(row, self.label_column)]
-            if texts is None:
-                empty += 1
-            elif self._is_unlabelled(value):
-                unlabelled += 1
-            else:
-                examples.append(self._example(row, texts, value))
-        needs = ", ".join([*self.columns[0], self.label_column[0]])
-        return kept_examples(examples, unlabelled, source=source, needs=needs, empty=empty)
+    label_map: Mapping[str, str] = field(default_factory=dict)
+    """What the user calls labels, and what the task calls them."""
+    separator: str = SEVERAL_SEPARATOR
+    """Between several labels in one cell."""
+    notes: tuple[Note, ...] = ()
+    """What was guessed when the task was made from a user's rows."""
+    is_asked: bool = False
+    """Whether the user has named the columns, so that numbers of columns count as names."""
+
+    @property
+    def needs(self) -> str:  # type: ignore[override]
+        """What a row must have."""
+        return ", ".join([*self.columns[0], self.label_column[0]])
+
+    def with_said(self, said: Said) -> Self:
+        """See `Task.with_said`."""
+        columns = said_texts(said, num_texts=len(self.columns[0]), task=self.name)
+        return replace(
+            self,
+            columns=self.columns if columns is None else (columns,),
+            label_column=self.label_column if said.label is None else (said.label,),
+            label_map=said.label_map,
+            is_asked=bool(said.columns),
+        )
+
+    def examples(self, reading: Reading) -> Iterator[Example]:
+        """Read rows; those with an empty text or without a gold label are counted."""
+        for row in reading:
+            try:
+                example = self._read_row(row, reading)
+            except UserError as error:
+                reading.skip(error)
+                continue
+            if example is not None:
+                yield example
+
+    def _read_row(self, row: Row, reading: Reading) -> Example | None:
+        names = names_of_texts(row, self.text_names(row), is_said=self.is_asked)
+        usual = self.label_names(row)
+        label = name_of_label(row, usual, is_said=self.is_asked)
+        if label is None:
+            raise UserError(
+                f"{row.place}: {lacks([(name,) for name in usual[:2]], row.fields)} If another column is the "
+                "label, say --label-column NAME."
+            )
+        reading.use(("text", "second text"), names)
+        reading.use(("label",), (label,))
+        texts, value = texts_in(row, names), label_cell(row, label)
+        if texts is None:
+            reading.num_empty += 1
+        elif self._is_unlabelled(value):
+            reading.num_unlabelled += 1
+        else:
+            return self._example(row, texts, value)
+        return None
+
+    def text_names(self, row: Row) -> tuple[tuple[str, ...], ...]:
+        """Under which names the texts of a row are looked for."""
+        is_numbered = self.without_names is not None and not self.is_asked and "1" in row.fields
+        return (
+            (*self.columns, self.without_names.texts) if is_numbered and self.without_names else self.columns
+        )
+
+    def label_names(self, row: Row) -> tuple[str, ...]:
+        """Under which names the label of a row is looked for."""
+        is_numbered = self.without_names is not None and not self.is_asked and "1" in row.fields
+        own = self.label_column
+        return (*own, self.without_names.label) if is_numbered and self.without_names else own
+
+    def label_kind(self, examples: Sequence[Example]) -> str:
+        """What kind of label rows have, and which labels."""
+        if self.target == "number":
+            values = [example.label for example in examples]
+            return f"a number, from {min(values):g} to {max(values):g}"
+        names = sorted(_all_names(examples), key=natural)
+        kind = "several of" if self.target == "several-labels" else "one of"
+        return f"{kind} {listed_labels(names)}"
 
     def _example(self, row: Row, texts: tuple[str, ...], value: object) -> Example:
         """An example; a distribution as label is kept beside its commonest label."""
-        value = structured(value)
+        refuse_spans(value, place=row.place)
         if self.target != "one-label" or not isinstance(value, Mapping):
             return Example(texts=texts, label=self._label(row, value))
         shares = {self._name(row, name): share for name, share in shares_in(row, value).items()}
@@ -83,7 +162,7 @@ class TextTask(Task):
         if self.target == "number":
             return self._number(row, value)
         if self.target == "several-labels":
-            parts = several(value, what=f"{row.place}: the label")
+            parts = several(value, what=f"{row.place}: the label", separator=self.separator)
             return tuple(sorted({self._name(row, part) for part in parts}))
         return self._name(row, value)
 
@@ -96,17 +175,24 @@ class TextTask(Task):
             )
         return found
 
-    def _name(self, row: Row, value: object) -> str:
-        text = label_text(value)
-        if not self.label_sets:
-            return text
-        text = self.label_aliases.get(text.lower(), text.lower())
+    def _name(self, row: Row, value: Json) -> str:
+        text = self.task_label(value)
         known = sorted({name for names in self.label_sets for name in names})
-        if text not in known:
+        if known and text not in known:
             raise UserError(
-                f"{row.place}: unknown label {value!r}; task {self.name} knows {', '.join(known)}."
+                f"{row.place}: unknown label {shortened(value)}; task {self.name} knows {', '.join(known)}. "
+                "Say what it means by --labels FILE, a YAML file with lines 'label: what the task calls it'."
             )
         return text
+
+    def task_label(self, value: Json) -> str:
+        """What the task calls a label: as the user says, else by its other spellings in any case."""
+        text = label_text(value)
+        text = self.label_map.get(text, text)
+        if not self.label_sets:
+            return text
+        plain = plain_label(text)
+        return self.label_aliases.get(text.lower(), self.label_aliases.get(plain, plain))
 
     def choose_labels(self, examples: Sequence[Example], *, source: str) -> tuple[str, ...]:
         """Take the first of the label sets that has all labels, or the labels themselves in order."""

@@ -1,18 +1,21 @@
-"""Rows in tables of text with a header."""
+"""Rows in tables of text, and lines of fastText."""
 
 import csv
 import itertools
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from .dialect import Dialect, find_dialect
 from .source_file import Found, Header, SourceFile
+
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+FASTTEXT_MARK = "__label__"
 
 
 class TextTable:
-    """A table of text with a header: what separates the columns, and whether cells may be quoted."""
+    """A table of text: what may separate the columns, and whether cells may be quoted."""
 
     def __init__(self, delimiters: str, *, is_quoted: bool) -> None:
         self.delimiters = delimiters
@@ -22,44 +25,105 @@ class TextTable:
         """Yield the rows."""
         csv.field_size_limit(64 << 20)  # characters; the csv module's own limit is 128 thousand
         lines = file.lines()
-        first = next(lines, "")
-        plain = re.sub(r'"[^"]*"', "", first) if self.is_quoted else first
-        delimiter = max(self.delimiters, key=plain.count)
-        quoting: Any = csv.QUOTE_MINIMAL if self.is_quoted else csv.QUOTE_NONE
-        reader = csv.reader(
-            itertools.chain([first], lines), delimiter=delimiter, quoting=quoting, strict=True
+        head = _head(lines)
+        if not any(line.strip() for line in head):
+            raise UserError(
+                f"{file.path} holds no rows: it is empty. Need a line with the names of the columns, then "
+                "rows."
+            )
+        second = next(lines, None)
+        lines = itertools.chain(head, [] if second is None else [second], lines)
+        dialect, notes = find_dialect(
+            head,
+            self.delimiters,
+            is_quoted=self.is_quoted,
+            is_cut=second is not None,
+            options=file.options,
         )
+        for note in notes:
+            file.notes.note(*note)
+        quotes = "" if dialect.is_quoted else ", quotes belong to the texts"
+        file.details.append(f"{_DELIMITERS[dialect.delimiter]} between columns{quotes}")
+        reader = dialect.reader(lines)
         try:
-            header = self._header(next(reader, []), file.path)
-            line = reader.line_num + 1
-            for cells in reader:
-                if cells:  # a blank line has none
-                    fields = header.fields(cells, f"{file.path} line {line}")
-                    if fields is None:
-                        raise UserError(
-                            f"{file.path} line {line} has {len(cells)} cells; the first line has "
-                            f"{len(header.names)} names ({', '.join(header.names)}). "
-                            f"{self._advice(delimiter)}"
-                        )
-                    yield f"line {line}", fields
-                line = reader.line_num + 1
+            if dialect.names is None:
+                yield from self._with_header(reader, dialect, file)
+            else:
+                yield from _without_header(reader, dialect, file)
         except csv.Error as error:
-            raise UserError(f"{file.path} line {reader.line_num} is not valid CSV ({error}).") from None
-
-    def _advice(self, delimiter: str) -> str:
-        if self.is_quoted:
-            return f"Quote cells that hold {delimiter!r}."
-        return "A cell of a .tsv file holds no tabs or line ends; save such texts as .csv, quoted."
-
-    def _header(self, cells: Sequence[str], path: Path) -> Header:
-        names = [name.strip() for name in cells]
-        if not names:
             raise UserError(
-                f"{path} holds no rows: it is empty. Need a line with the names of the columns, then rows."
-            )
-        if not self.is_quoted and any(re.fullmatch('".*"', name) for name in names):
-            raise UserError(
-                f"{path} has quoted columns ({', '.join(names)}), and the quotes of a .tsv file belong to "
-                "its texts. Save it as .csv, which may have tabs between its columns."
-            )
-        return Header(cells, f"{path} line 1")
+                f"{file.path} line {reader.line_num} is not valid CSV ({error}). Quote cells that hold "
+                f"{dialect.delimiter!r} or line ends; if quotes belong to the texts, say --format tsv."
+            ) from None
+
+    def _with_header(self, reader: Any, dialect: Dialect, file: SourceFile) -> Found:
+        header = self._header(next(reader, []), file)
+        line = reader.line_num + 1
+        for cells in reader:
+            if cells:  # a blank line has none
+                fields = header.fields(cells, f"{file.path} line {line}")
+                if fields is None:
+                    error = UserError(
+                        f"{file.path} line {line} has {len(cells)} cells; the first line has "
+                        f"{len(header.names)} names ({', '.join(header.names)}). {_advice(dialect)}"
+                    )
+                    file.skip(error)
+                else:
+                    yield f"line {line}", fields
+            line = reader.line_num + 1
+
+    def _header(self, cells: Sequence[str], file: SourceFile) -> Header:
+        header = Header(cells, f"{file.path} line 1")
+        for note in header.notes:
+            file.notes.note(*note)
+        return header
+
+
+def _head(lines: Any, *, most: int = 500) -> list[str]:
+    """The first lines, blank ones before the first row aside."""
+    found: list[str] = []
+    size = 0
+    for line in lines:
+        if not found and not line.strip():
+            continue
+        found.append(line)
+        size += len(line)
+        if len(found) == most or size > 1 << 20:
+            break
+    return found
+
+
+def _advice(dialect: Dialect) -> str:
+    if dialect.is_quoted:
+        return f"Quote cells that hold {dialect.delimiter!r}, or say --no-header if the first line is a row."
+    return "A cell of a .tsv file holds no tabs or line ends; save such texts as .csv, quoted."
+
+
+def _without_header(reader: Any, dialect: Dialect, file: SourceFile) -> Found:
+    """Rows whose columns are numbered; where quotes mean nothing, rows may differ in width."""
+    names = dialect.names or ()
+    line = 1
+    for cells in reader:
+        if cells:
+            if len(cells) != len(names) and dialect.is_quoted:
+                raise UserError(
+                    f"{file.path} line {line} has {len(cells)} cells; the lines before it have {len(names)}. "
+                    f"{_advice(dialect)}"
+                )
+            own = names if len(cells) <= len(names) else [str(n) for n in range(1, len(cells) + 1)]
+            yield f"line {line}", dict(itertools.zip_longest(own, cells, fillvalue=""))
+        line = reader.line_num + 1
+
+
+def read_fasttext(file: SourceFile) -> Found:
+    """FastText's training files: labels with the mark ``__label__`` before, or after, the text of a line."""
+    for number, line in enumerate(file.lines(), start=1):
+        words = line.split()
+        if not words:
+            continue
+        labels = [word.removeprefix(FASTTEXT_MARK) for word in words if word.startswith(FASTTEXT_MARK)]
+        pattern = rf"(?:(?<=\s)|^){re.escape(FASTTEXT_MARK)}\S+"
+        text = re.sub(pattern, "", line).strip().strip(",").strip()
+        if not labels:
+            raise UserError(f"{file.path} line {number} has no {FASTTEXT_MARK}. Put one before each text.")
+        yield f"line {number}", {"text": text, "label": labels[0] if len(labels) == 1 else labels}

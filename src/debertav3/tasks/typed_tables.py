@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from ..errors import MissingExtraError, UserError
 from ..files.named_sets import open_dataset
-from ..json_types import JsonObject
+from ..json_types import Json, JsonObject
 from .class_names import named, names_in_metadata, with_names
 from .labels import label_text
 from .source_file import Found, Header, SourceFile
@@ -24,7 +23,7 @@ def read_parquet(file: SourceFile) -> Found:
                 yield f"row {number}", with_names(fields, names)
 
 
-def open_parquet(path: Path) -> Any:
+def open_parquet(path: Path) -> Json:
     """A ``pyarrow.parquet.ParquetFile``.
 
     Raises:
@@ -43,7 +42,7 @@ def open_parquet(path: Path) -> Any:
         raise UserError(f"{path} cannot be read as Parquet: it is not a Parquet file ({reason}).") from None
 
 
-def import_parquet() -> Any:
+def import_parquet() -> Json:
     """``pyarrow.parquet``.
 
     Raises:
@@ -56,7 +55,7 @@ def import_parquet() -> Any:
     return pyarrow.parquet
 
 
-def import_openpyxl() -> Any:
+def import_openpyxl() -> Json:
     """``openpyxl``.
 
     Raises:
@@ -70,7 +69,7 @@ def import_openpyxl() -> Any:
 
 
 def read_xlsx(file: SourceFile) -> Found:
-    """Rows of the first sheet of an Excel workbook; its first row names the columns."""
+    """Rows of a sheet of a workbook, the first or the one that is named; its first row has the names."""
     openpyxl = import_openpyxl()
     import zipfile
 
@@ -81,13 +80,17 @@ def read_xlsx(file: SourceFile) -> Found:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"{file.path} cannot be read as an Excel workbook: {error}.") from None
     with closing(book):
-        rows = book.worksheets[0].iter_rows(values_only=True)
+        sheet = _sheet_of(book, file)
+        rows = sheet.iter_rows(values_only=True)
         cells = next(rows, ())
         if all(cell is None for cell in cells):
             raise UserError(
-                f"{file.path} holds no rows: its first sheet is empty. Need a row with names of columns."
+                f"{file.path} holds no rows: sheet {sheet.title!r} is empty. Need a row with names of "
+                "columns."
             )
         header = Header(cells, f"{file.path} row 1")
+        for note in header.notes:
+            file.notes.note(*note)
         for number, cells in enumerate(rows, start=2):
             if any(value is not None for value in cells):
                 padded = [*cells, *[None] * (len(header.names) - len(cells))]
@@ -97,7 +100,23 @@ def read_xlsx(file: SourceFile) -> Found:
                 yield f"row {number}", fields
 
 
-def cell_text(value: Any) -> Any:
+def _sheet_of(book: Json, file: SourceFile) -> Json:
+    """The sheet that is named, by name or number, else the first, with a word about the others."""
+    names, named = book.sheetnames, file.options.sheet
+    if named is None:
+        others = ", ".join(map(repr, names[1:]))
+        if others:
+            file.details.append(f"sheet {names[0]!r}")
+            file.notes.note(f"the other sheets: {others}", "--sheet NAME", is_left_out=True)
+        return book.worksheets[0]
+    if named not in names and not (named.isdecimal() and 0 < int(named) <= len(book.worksheets)):
+        raise UserError(f"{file.path} has no sheet {named!r}; it has {', '.join(map(repr, names))}.")
+    sheet = book[named] if named in names else book.worksheets[int(named) - 1]
+    file.details.append(f"sheet {sheet.title!r}")
+    return sheet
+
+
+def cell_text(value: Json) -> Json:
     """A cell of a spreadsheet as the text that a CSV file has in its place; lists as they are."""
     if isinstance(value, list | dict):
         return value
@@ -111,7 +130,7 @@ def read_dataset(file: SourceFile) -> Found:
         yield f"row {number}", fields
 
 
-def dataset_rows(loaded: Any) -> Iterator[JsonObject]:
+def dataset_rows(loaded: Json) -> Iterator[JsonObject]:
     """The rows of a ``datasets.Dataset`` or ``IterableDataset``; numbers of named classes as their names."""
     import datasets
 

@@ -7,16 +7,20 @@ file that changes in between is noticed before its rows are answered or written.
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...errors import UserError
 from ...files import sha256_of_bytes
+from ...json_types import JsonObject
 from ...tasks.formats import CONLL, PARQUET
+from ...tasks.read_options import ReadOptions
 from ...tasks.rows import Row
 from ...tasks.tables import Reading, read_table
 from ...tasks.typed_tables import open_parquet
+from ...tasks.understanding import Understanding
+from .file_task import NO_TEXT
 from .row_answers import Example, FileTask
 
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ CHUNK_ROWS = 2048
 CHUNK_CHARACTERS = 4_000_000  # about a million tokens, some 100 MB while they are worked on
 _CHARACTERS_PER_TOKEN = 4
 _MOST_64_BITS = 2**63
+_ROWS_SHOWN = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +64,13 @@ class Source:
 def check_file(
     task: FileTask, source: str | Path, *, source_format: str | None = None, needs_schema: bool = False
 ) -> Source:
-    """Read a whole file without answering it.
+    """Read a whole file without answering it, and say what was understood of it.
 
     Raises:
         UserError: naming file, line and field of the first fault, or if there are no rows.
     """
-    otherwise = CONLL if task.name == "ner" else None
-    reading = read_table(source, named=source_format, otherwise=otherwise, options=task.options.reading)
+    reading = open_rows(task.name, source, replace(task.options.reading, format=source_format))
+    shown: list[str] = []
     schema = _parquet_schema(reading) if reading.format is PARQUET else None
     if schema is not None and not needs_schema:
         _refuse_bytes(reading.source, schema)
@@ -75,6 +80,8 @@ def check_file(
     for chunk in _cut(examples(task, reading)):
         chunk_sums.append(_sum(chunk))
         for row, example in chunk:
+            if len(shown) < _ROWS_SHOWN:
+                shown.append(task.shown(example))
             num_empty += example.inputs is None
             num_labelled += example.gold is not None
             num_characters += example.num_characters
@@ -84,8 +91,17 @@ def check_file(
         raise UserError(f"{source} holds no rows. Need at least one, such as a JSON object on a line.")
     if num_empty == reading.num_rows:
         raise UserError(f"{source}: none of its {num_empty} rows has a text. Fill in the texts.")
-    if num_empty:
-        logger.warning("%s: skipped %d rows without a text", source, num_empty)
+    reading.num_empty = num_empty
+    Understanding(
+        source=reading.source,
+        format=reading.described,
+        num_rows=reading.num_rows,
+        columns=task.roles,
+        label_kind=task.label_kind() if num_labelled else "",
+        shown=shown,
+        notes=reading.all_notes(),
+    ).tell()
+    reading.tell_skipped()
     return Source(
         reading=reading,
         num_rows=reading.num_rows,
@@ -95,6 +111,15 @@ def check_file(
         columns=reading.columns,
         schema=schema if schemas is None else schemas.result(reading.source),
     )
+
+
+def open_rows(task: str, source: str | Path, options: ReadOptions) -> Reading:
+    """Open a source of rows for a task by its name.
+
+    Raises:
+        UserError: as `read_table`.
+    """
+    return read_table(source, options, otherwise=CONLL if task == "ner" else None)
 
 
 def _parquet_schema(reading: Reading) -> "pyarrow.Schema":
@@ -119,7 +144,7 @@ class _SchemaFinder:
 
     def __init__(self) -> None:
         self._schema: pyarrow.Schema | None = None
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[JsonObject] = []
         self._error: str | None = None
 
     def add(self, row: Row) -> None:
@@ -163,10 +188,15 @@ def examples(task: FileTask, reading: Reading) -> Iterator[tuple[Row, Example]]:
     """
     for row in reading:
         try:
-            yield row, task.read(row)
+            example = task.read(row)
         except UserError as error:
             told = str(error)
-            raise UserError(told if told.startswith(row.place) else f"{row.place}: {told}") from error
+            placed = UserError(told if told.startswith(row.place) else f"{row.place}: {told}")
+            if not reading.options.skip_bad:
+                raise placed from error
+            reading.skip(placed)
+            example = NO_TEXT
+        yield row, example
 
 
 def chunks_of(task: FileTask, source: Source) -> Iterator[list[Example]]:

@@ -5,20 +5,22 @@ A task says what it reads in a row, which `Predictor` method answers, and what c
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ...data.probabilities import LIKELY
 from ...errors import UserError
-from ...tasks import choice
+from ...tasks import choice_forms
 from ...tasks.columns import PAIR_COLUMNS, SENTENCE_COLUMNS, TEXT_COLUMNS, texts_of
+from ...tasks.glue import NLI_LABEL_COLUMNS
 from ...tasks.labels import (
     LABEL_COLUMNS,
     find_label,
     nli_label,
     number,
+    refuse_spans,
     relevance,
     right_indices,
     several,
+    several_known,
 )
 from ...tasks.rows import Row, is_missing, list_in
 from ...tasks.scorers import (
@@ -31,6 +33,7 @@ from ...tasks.scorers import (
     SetScorer,
     ValueScorer,
 )
+from ...tasks.understanding import listed_labels, shown_row
 from .file_task import NO_TEXT, AnswerOptions, Example, FileTask, Result, length_of
 from .row_answers_inside import FillMaskTask, NERTask, QATask, RTDTask
 
@@ -42,7 +45,13 @@ class NLITask(FileTask):
 
     name = "nli"
     text_columns = PAIR_COLUMNS
+    text_roles = ("premise", "hypothesis")
+    label_columns = NLI_LABEL_COLUMNS
     column_options = ("--text-column", "--pair-column", "--label-column")
+
+    def label_kind(self) -> str:
+        """One of the model's."""
+        return f"one of {listed_labels(self.predictor.nli_columns.names)}"
 
     def make_scorer(self) -> Scorer:
         """Labels by name, two-way where one side is."""
@@ -92,7 +101,7 @@ class ClassifyTask(FileTask):
             return NO_TEXT
         return Example(texts if len(texts) == 2 else texts[0], self._gold(row), length_of(texts))
 
-    def _gold(self, row: Row) -> Any:
+    def _gold(self, row: Row) -> object:
         labels = self.predictor.labels
         if self._is_regression:
             gold = self.gold(row, marks=())
@@ -101,15 +110,27 @@ class ClassifyTask(FileTask):
             cell = self.label_cell(row)
             if is_missing(cell) and not isinstance(cell, str):
                 return None
-            return [labels[find_label(one, labels)] for one in several(cell)]
+            return [labels[one] for one in several_known(cell, labels)]
         gold = self.gold(row, known=labels)
-        return None if gold is None else labels[find_label(gold, labels)]
+        if gold is None:
+            return None
+        refuse_spans(gold, place=row.place)
+        if self.trained is not None and (named := self.trained.task_label(gold)) in labels:
+            return named  # another spelling of the task's own
+        return labels[find_label(gold, labels)]
+
+    def label_kind(self) -> str:
+        """By the kind of head."""
+        if self._is_regression:
+            return "a number"
+        kind = "several of" if self._is_multi_label else "one of"
+        return f"{kind} {listed_labels(self.predictor.labels)}"
 
     def answer(self, examples: Sequence[Example]) -> list[Result]:
         """The likeliest label, the likely labels, or the number."""
         results = []
         for one in self.predictor.classify([example.inputs for example in examples]):
-            prediction: Any = one["score"] if self._is_regression else one["label"]
+            prediction: object = one["score"] if self._is_regression else one["label"]
             if self._is_multi_label:
                 holds = self.predictor.probabilities.threshold
                 prediction = [name for name, score in one["scores"].items() if score >= holds(name)]
@@ -167,6 +188,7 @@ class RerankTask(FileTask):
 
     name = "rerank"
     text_columns = (("query", "text"),)
+    text_roles = ("query", "text")
     label_columns = (*LABEL_COLUMNS, "relevance")
     column_options = ("--text-column", "--pair-column", "--label-column")
 
@@ -190,7 +212,7 @@ class RerankTask(FileTask):
         names = self.options.columns.texts(self.text_columns)
         if not self.options.columns.is_text_asked:
             names.append(("query", "texts"))  # for the message; such rows are read above
-        pair = texts_of(row, names, options=self.column_options[:2])
+        pair = self.texts_by(row, names)
         if pair is None:
             return NO_TEXT
         truth = None if gold is None else Relevance(pair[0], relevance(gold))
@@ -207,7 +229,7 @@ class RerankTask(FileTask):
         for (_, texts), ranked in zip(given, rankings, strict=True):
             order = [one["index"] for one in ranked]
             scores = [one["score"] for one in sorted(ranked, key=lambda one: one["index"])]
-            prediction: Any = scores[0] if isinstance(texts, str) else order
+            prediction: object = scores[0] if isinstance(texts, str) else order
             results.append(Result(prediction, scores, prediction))
         return results
 
@@ -217,8 +239,17 @@ class ChoiceTask(FileTask):
 
     name = "choice"
     text_columns = ()
-    label_columns = choice.LABEL_COLUMNS
+    label_columns = choice_forms.LABEL_COLUMNS
     column_options = ("--label-column",)
+
+    def label_kind(self) -> str:
+        """Which choice is right."""
+        return "the right one of the choices"
+
+    def shown(self, example: Example) -> str:
+        """Context and choices, and the right one."""
+        context, texts, _ = example.inputs
+        return shown_row((context, *texts), None if example.gold is None else texts[example.gold])
 
     def make_scorer(self) -> Scorer:
         """The share of right choices."""
@@ -226,13 +257,13 @@ class ChoiceTask(FileTask):
 
     def read(self, row: Row) -> Example:
         """See `FileTask.read`."""
-        form = choice.form_of(row.fields, trained=self.options.trained_task)
+        form = choice_forms.form_of(row, trained=self.options.trained_task)
         context, texts = form.prompt(row)
-        gold = self.gold(row)
+        gold = self.gold(row, marks=("-1",))
         right = None
         if gold is not None:
-            names = choice.choice_names(row, len(texts))
-            right = choice.choice_number(row, gold, len(texts), names=names)
+            names = choice_forms.choice_names(row, len(texts), trained=self.options.trained_task)
+            right = choice_forms.choice_number(row, gold, len(texts), names=names)
         length = len(context) * len(texts) + length_of(texts)
         return Example((context, texts, form.options(row)), right, length)
 

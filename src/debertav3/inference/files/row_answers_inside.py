@@ -8,7 +8,7 @@ from ...errors import UserError
 from ...tasks.annotations import ENTITIES, TEXT
 from ...tasks.annotations.format import Marked
 from ...tasks.annotations.marks import Mark
-from ...tasks.columns import QUESTION_CONTEXT_COLUMNS
+from ...tasks.columns import QUESTION_CONTEXT_COLUMNS, actual_name
 from ...tasks.metrics import tag_entities
 from ...tasks.rows import Row, is_missing, structured, words_in
 from ...tasks.scorers import (
@@ -19,6 +19,7 @@ from ...tasks.scorers import (
 )
 from ...tasks.squad import answer_texts
 from ...tasks.tagging import TAGS_COLUMNS, WORDS_COLUMNS, given_entities, given_tags, is_marked_text
+from ...tasks.understanding import shown_spans, shown_words
 from ...tasks.words import join_words, split_words
 from .file_task import NO_TEXT, Example, FileTask, Result, length_of
 
@@ -38,7 +39,8 @@ class NERTask(FileTask):
         columns, fields = self.options.columns, row.fields
         if is_marked_text(row):
             return self._marked(row)
-        own = [str(columns.text)] if columns.text in fields else []
+        said = actual_name(fields, columns.text, is_said=columns.is_text_asked) if columns.text else None
+        own = [] if said is None else [said]
         names = own if columns.is_text_asked else [*own, *WORDS_COLUMNS]
         column = next((name for name in names if not is_missing(fields.get(name))), None)
         is_words = column in WORDS_COLUMNS or isinstance(structured(fields.get(str(column))), list)
@@ -47,6 +49,7 @@ class NERTask(FileTask):
             entities = None if gold is None else given_entities(gold, kind_field="entity_group")
             return NO_TEXT if texts is None else Example(texts[0], entities, len(texts[0]))
         words = words_in(row, column)
+        self.use(("words",), (column,))
         text = join_words(words)[0]
         names = columns.labels(self.label_columns)
         tags = given_tags(row, names, count=len(words), tag_names=self.options.reading.tag_names)
@@ -60,9 +63,22 @@ class NERTask(FileTask):
                 f"{row.place}: the entities are marked in another field than {column!r}, which --text-column "
                 "names. Leave the option out."
             )
+        self.use(("text", "entities"), (TEXT, ENTITIES))
         marks = row.fields[ENTITIES]
         gold = None if marks is None else [(one["start"], one["end"], one["label"]) for one in marks]
         return Example(text, gold, len(text)) if text.strip() else NO_TEXT
+
+    def label_kind(self) -> str:
+        """Entities, or tags of words."""
+        return "entities"
+
+    def shown(self, example: Example) -> str:
+        """The text or the words, with the entities marked."""
+        if example.inputs is None:
+            return "(no text: no answer)"
+        if isinstance(example.inputs, str):
+            return shown_spans(example.inputs, example.gold or ())
+        return shown_words(example.inputs, example.gold)
 
     def marked(self, row: Row, prediction: Any, scores: Any) -> Marked | None:
         """See `FileTask.marked`."""
@@ -111,6 +127,7 @@ class QATask(FileTask):
 
     name = "qa"
     text_columns = QUESTION_CONTEXT_COLUMNS
+    text_roles = ("question", "context")
     column_options = ("--text-column", "--pair-column")
 
     def make_scorer(self) -> Scorer:
@@ -172,7 +189,7 @@ class FillMaskTask(FileTask):
         return results
 
 
-def _numbered(words: Sequence[Any]) -> list[str]:
+def _numbered(words: Sequence[object]) -> list[str]:
     return [f"{index} {word}" for index, word in enumerate(words)]
 
 

@@ -6,11 +6,10 @@ doccano's JSONL (``label`` or ``labels`` with ``[start, end, "PER"]``, relation 
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 from ...json_types import JsonObject
 from ..notes import Notes
-from ..rows import is_missing, python_list, structured
+from ..rows import is_missing, structured
 from .format import Marked, RowFormat
 from .marks import ENTITIES, TEXT, Fields, are_marks, read_marks
 
@@ -25,9 +24,7 @@ def _fits(fields: Fields) -> bool | None:
     text = next((name for name in _TEXTS if isinstance(fields.get(name), str)), None)
     if text is None:
         return False
-    cells = {
-        name: python_list(structured(fields[name])) for name in _COLUMNS if not is_missing(fields.get(name))
-    }
+    cells = {name: structured(fields[name]) for name in _COLUMNS if not is_missing(fields.get(name))}
     if any(not isinstance(cells.get(name, []), list | dict) for name in _CLASSES):
         return False  # a class, and entities only as further information
     if any(are_marks(cell) or (cell == [] and name in _MARKS_ALONE) for name, cell in cells.items()):
@@ -45,9 +42,9 @@ def _read(fields: Fields, place: str, notes: Notes) -> Iterator[JsonObject]:
         yield row
         return
     text = row.pop(text_column)
-    entries: list[Any] | None = None
+    entries: list[object] | None = None
     for name in _COLUMNS:
-        cell = python_list(structured(row.get(name)))
+        cell = structured(row.get(name))
         if are_marks(cell) or cell == []:
             entries = [*(entries or []), *cell]
             del row[name]

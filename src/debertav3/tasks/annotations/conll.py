@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ...errors import UserError
-from ..source_file import Found, ReadOptions, SourceFile
+from ..read_options import ReadOptions
+from ..source_file import Found, SourceFile
 from .format import Marked
 from .marks import tag_words
 

@@ -1,0 +1,239 @@
+"""One JSON document as rows, in any of the shapes that people save tables in.
+
+A list of objects; pandas' ``to_json`` in every ``orient``; columns by name; records under a key; SQuAD's
+official form; the documents of multiple choice with several questions each.
+"""
+
+from collections.abc import Callable, Sequence
+
+from ..errors import UserError
+from ..json_types import Json, JsonMapping, JsonObject
+from .annotations.spacy import pair_as_row, pairs_in
+from .choice_documents import dream_rows, is_dream, is_race, race_rows
+from .class_names import viewer_rows
+from .source_file import Found, SourceFile
+
+_RECORD_KEYS = (
+    "data",
+    "examples",
+    "rows",
+    "records",
+    "instances",
+    "items",
+    "samples",
+    "sentences",
+    "questions",
+)
+"""Under these names a list of objects is the rows, whatever else the document says about itself."""
+
+
+def is_one_document(value: Json) -> bool:
+    """Whether an object that a file holds alone is a whole table rather than one row of it."""
+    if not isinstance(value, dict) or not value:
+        return False
+    if pairs_in(value) is not None or viewer_rows(value) is not None:
+        return True
+    if any(_is_rows(value.get(name)) for name in _RECORD_KEYS):
+        return True
+    if is_race(value):
+        return False
+    return any(shape(value) is not None for shape in (_pandas_split, _columns, _index)) or (
+        all(_is_rows(one) for one in value.values())
+    )
+
+
+def rows_of_document(content: Json, file: SourceFile, *, under: str = "") -> Found:
+    """The rows of one document.
+
+    Args:
+        content: the parsed document.
+        file: where it comes from; what is found out is noted there.
+        under: the key under which it was found, for messages.
+
+    Raises:
+        UserError: if it has none of the shapes, or several lists of rows and none is named.
+    """
+    content = pairs_in(content) or viewer_rows(content) or content
+    if isinstance(content, list):
+        yield from _rows_of_list(content, file)
+        return
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{file.path} is one JSON {type(content).__name__}. Need a list of objects, or lines."
+        )
+    if any(isinstance(one, dict) and "paragraphs" in one for one in _listed(content.get("data"))):
+        file.details.append("SQuAD's form")
+        yield from _questions(content["data"], str(file.path))
+        return
+    if is_race(content):
+        file.details.append("RACE's form")
+        yield from race_rows(content, str(file.path))
+        return
+    if file.options.records is not None and not under:
+        name = file.options.records
+        if name not in content:
+            raise UserError(
+                f"{file.path} has nothing called {name!r}; it has {', '.join(map(repr, content))}."
+            )
+        file.details.append(f"the rows under {name!r}")
+        yield from rows_of_document(content[name], file, under=name)
+        return
+    for what, shape in _SHAPES:
+        found = shape(content)
+        if found is not None:
+            file.details.append(what)
+            yield from _numbered(found)
+            return
+    key = _records_key(content, file)
+    if key is None:
+        yield "row 1", content
+        return
+    left = [other for other in content if other != key and _is_rows(content[other])]
+    for other in left:
+        file.notes.note(f"the rows under {other!r}", "--records " + other, is_left_out=True)
+    file.details.append(f"the rows under {key!r}")
+    yield from rows_of_document(content[key], file, under=key)
+
+
+def _rows_of_list(content: Sequence[Json], file: SourceFile) -> Found:
+    if content and all(map(is_dream, content)):
+        file.details.append("DREAM's form")
+        yield from dream_rows(content, str(file.path))
+        return
+    if content and all(isinstance(one, dict) and is_race(one) for one in content):
+        file.details.append("RACE's form")
+        for one in content:
+            yield from race_rows(one, str(file.path))
+        return
+    if content and all(isinstance(one, list) and _is_flat(one) for one in content):
+        yield from _lists(content, file)
+        return
+    for number, value in enumerate(content, start=1):
+        fields = pair_as_row(value) or value
+        if not isinstance(fields, dict):
+            raise UserError(f"{file.path} row {number} is no object with named fields.")
+        yield f"row {number}", fields
+
+
+def _lists(content: Sequence[Sequence[Json]], file: SourceFile) -> Found:
+    """Rows as lists of cells, as pandas' ``orient="values"`` and CLINC write them; columns are numbered."""
+    file.details.append("a list of cells for each row")
+    width = max(map(len, content))
+    names = [str(number) for number in range(1, width + 1)]
+    file.notes.note(f"the columns have no names, so they are called {', '.join(names)}")
+    for number, cells in enumerate(content, start=1):
+        if len(cells) != width:
+            raise UserError(f"{file.path} row {number} has {len(cells)} cells; others have {width}.")
+        yield f"row {number}", dict(zip(names, cells, strict=True))
+
+
+def _records_key(content: JsonMapping, file: SourceFile) -> str | None:
+    """The key of the rows in an object; None if it is one row itself.
+
+    Raises:
+        UserError: if there are several lists of rows.
+    """
+    names = [name for name, value in content.items() if _is_rows(value)]
+    usual = [name for name in _RECORD_KEYS if name in names]
+    if usual:
+        return usual[0]
+    if len(names) > 1:
+        raise UserError(
+            f"{file.path} has several lists of rows: {', '.join(map(repr, names))}. "
+            f"Say which with --records {names[0]}."
+        )
+    is_alone = len(names) == 1 and not any(isinstance(value, str) for value in content.values())
+    return names[0] if is_alone else None
+
+
+def _is_rows(value: Json) -> bool:
+    """Whether a value is a list of objects, or of lists of cells."""
+    if not isinstance(value, list) or not value:
+        return False
+    return all(isinstance(one, dict) for one in value) or all(
+        isinstance(one, list) and len(one) > 1 and _is_flat(one) for one in value
+    )
+
+
+def _is_flat(cells: Sequence[Json]) -> bool:
+    return not any(isinstance(one, list | dict) for one in cells)
+
+
+def _listed(value: Json) -> Sequence[Json]:
+    return value if isinstance(value, list) else ()
+
+
+def _numbered(rows: Sequence[JsonMapping]) -> Found:
+    for number, fields in enumerate(rows, start=1):
+        yield f"row {number}", dict(fields)
+
+
+def _pandas_split(content: JsonMapping) -> list[JsonObject] | None:
+    """``{"columns": [...], "index": [...], "data": [[...], ...]}``."""
+    names, data = content.get("columns"), content.get("data")
+    if not isinstance(names, list) or not isinstance(data, list):
+        return None
+    if not all(isinstance(cells, list) and len(cells) == len(names) for cells in data):
+        return None
+    return [dict(zip(map(str, names), cells, strict=True)) for cells in data]
+
+
+def _columns(content: JsonMapping) -> list[JsonObject] | None:
+    """Columns by name: lists of equal length, or pandas' dicts from the index to the cell."""
+    values = list(content.values())
+    if len(values) > 1 and all(isinstance(one, list) for one in values):
+        if len(set(map(len, values))) > 1 or all(map(_is_rows, values)) or not values[0]:
+            return None
+        return [dict(zip(content, cells, strict=True)) for cells in zip(*values, strict=True)]
+    if not values or not all(isinstance(one, dict) and one for one in values):
+        return None
+    index = list(values[0])
+    if not all(list(one) == index for one in values) or not _is_index(index):
+        return None
+    return [{name: column[key] for name, column in content.items()} for key in index]
+
+
+def _index(content: JsonMapping) -> list[JsonObject] | None:
+    """Pandas' ``orient="index"``: rows by index."""
+    values = list(content.values())
+    if not all(isinstance(one, dict) and one for one in values) or not _is_index(list(content)):
+        return None
+    return values
+
+
+def _is_index(keys: Sequence[str]) -> bool:
+    """Whether keys are pandas' usual index, whole numbers."""
+    return all(key.lstrip("-").isdecimal() for key in keys)
+
+
+_SHAPES: tuple[tuple[str, Callable[[JsonMapping], list[JsonObject] | None]], ...] = (
+    ("pandas' orient=split", _pandas_split),
+    ("columns by name", _columns),
+    ("rows by index", _index),
+)
+
+
+def _questions(articles: Sequence[Json], source: str) -> Found:
+    """The questions of SQuAD's official form, as rows of its copy on the Hub."""
+    try:
+        for article in articles:
+            for paragraph in article["paragraphs"]:
+                for question in paragraph["qas"]:
+                    row = {
+                        "id": str(question["id"]),
+                        **({"title": article["title"]} if "title" in article else {}),
+                        "context": paragraph["context"],
+                        "question": question["question"],
+                    }
+                    if "is_impossible" in question:
+                        row["is_impossible"] = question["is_impossible"]
+                    if "answers" in question:
+                        answers = question["answers"]
+                        row["answers"] = {
+                            name: [one[name] for one in answers] for name in ("text", "answer_start")
+                        }
+                    yield f"question {question['id']}", row
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{source} is not in SQuAD's format: {type(error).__name__} {error}. Need data, paragraphs, qas."
+        ) from error

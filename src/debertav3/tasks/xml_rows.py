@@ -1,0 +1,44 @@
+"""Rows in XML: the pairs of the RTE challenges, and any list of equal elements with texts inside."""
+
+from xml.etree import ElementTree
+
+from ..errors import UserError
+from ..files.compression import reading
+from .source_file import Found, SourceFile
+
+
+def read_xml(file: SourceFile) -> Found:
+    """Each child of the root is a row: its attributes and the texts of its own children.
+
+    ``<pair id="1" entailment="YES"><t>...</t><h>...</h></pair>`` has the columns id, entailment, t and h.
+
+    Raises:
+        UserError: if the file is not XML, or has a document type, through which a small file can grow large.
+    """
+    _refuse_doctype(file)
+    number, depth = 0, 0
+    try:
+        with reading(file.path) as stream:
+            for event, element in ElementTree.iterparse(stream, events=("start", "end")):
+                depth += 1 if event == "start" else -1
+                if event != "end" or depth != 1:
+                    continue
+                number += 1
+                if number == 1:
+                    file.details.append(f"each <{element.tag}> is a row")
+                fields = dict(element.attrib)
+                fields |= {part.tag: " ".join("".join(part.itertext()).split()) for part in element}
+                if not len(element) and (element.text or "").strip():
+                    fields[element.tag] = str(element.text).strip()
+                yield f"{element.tag} {fields.get('id', number)}", fields
+                element.clear()
+    except ElementTree.ParseError as error:
+        raise UserError(f"{file.path} is not valid XML ({error}). Fix it, or write a table.") from None
+
+
+def _refuse_doctype(file: SourceFile) -> None:
+    head = file.head().upper()
+    if b"<!ENTITY" in head or (b"<!DOCTYPE" in head and b"[" in head.partition(b"<!DOCTYPE")[2][:200]):
+        raise UserError(
+            f"{file.path} defines entities of its own, which may make a small file huge. Remove them."
+        )
