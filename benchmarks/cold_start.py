@@ -57,12 +57,13 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--exports", nargs="*", default=["onnx", "openvino"], help="formats to export to")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
     ours = [sys.executable, "-m", "debertav3"]
     with tempfile.TemporaryDirectory() as folder:
         commands = {}
-        for name in ("onnx", "openvino"):
+        for name in arguments.exports:
             export = [*ours, "export", "--model", str(NANO), "--format", name, "--out", f"{folder}/{name}"]
             subprocess.run(export, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             commands[name] = [*ours, "nli", "--model", f"{folder}/{name}", *PAIR]

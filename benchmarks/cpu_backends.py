@@ -197,7 +197,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="Names of contenders.")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    graphs = prepare(arguments.folder, with_long=arguments.with_long)
+    names = arguments.only or [arguments.memory] * bool(arguments.memory)
+    needs_no_graph = bool(names) and {*names} <= {"stock eager", "stock compiled", TORCH, TORCH_INT8}
+    graphs = {} if needs_no_graph else prepare(arguments.folder, with_long=arguments.with_long)
     config = config_for("xsmall", vocab_size=VOCABULARY)
     shapes = [tuple(map(int, shape.split("x"))) for shape in arguments.shapes]
     batches = {shape: random_batch(*shape, head="sequence-classification", config=config) for shape in shapes}

@@ -163,7 +163,7 @@ def contenders(
 def peak_mib(arguments: argparse.Namespace, only: str) -> float:
     """Peak memory of a process that takes three steps one way."""
     command = [sys.executable, __file__, *sys.argv[1:], "--only", only]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     return float(json.loads(output.splitlines()[-1])["peak_mib"])
 
 

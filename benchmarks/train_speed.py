@@ -94,14 +94,15 @@ def train(
             )
             trainer.remove_callback(transformers.PrinterCallback)
         else:
+            objective = objective_of(NLI)
             trainer = FinetuneTrainer(
                 model,
                 config=config,
                 args=args,
                 store=checkpoints_of(Path(folder)),
                 collator=collator,
-                loss=NLI.loss([], labels=NLI_LABELS, config=config),
-                divergence=NLI.divergence,
+                loss=objective.loss([], labels=NLI_LABELS, config=config),
+                divergence=objective.divergence,
                 train_dataset=part,
                 dev_dataset=None,
                 compute_metrics=None,
@@ -123,7 +124,7 @@ def parts_of(dataset: EncodedDataset, size: int) -> list[EncodedDataset]:
 def peak_mib(arguments: argparse.Namespace, name: str) -> float:
     """Peak resident memory of a process that trains one contender only."""
     command = [sys.executable, *sys.argv, "--only", name]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return float(json.loads(done.stdout.splitlines()[-1])["peak_mib"])
 
 

@@ -48,8 +48,8 @@ def rows(path: Path, count: int) -> None:
 def tiny(tmp_path_factory: pytest.TempPathFactory, nano: Path) -> Tiny:
     folder = tmp_path_factory.mktemp("benchmarks")
     data = folder / "data"
-    for name in ("mnli_matched_dev", "snli_dev", "sick_train"):
-        rows(data / "nli" / f"{name}.jsonl.gz", 96)
+    for name, count in (("mnli_matched_dev", 1024), ("snli_dev", 96), ("sick_train", 96)):
+        rows(data / "nli" / f"{name}.jsonl.gz", count)  # real_pairs calibrates with those after 1,000
     rows(data / "corpus" / "stories.jsonl.gz", 96)
     (data / "deberta-v3-tokenizer").symlink_to(nano)
     (data / "rows.jsonl").write_bytes(gzip.decompress((data / "nli" / "sick_train.jsonl.gz").read_bytes()))
@@ -63,39 +63,47 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, nano: Path) -> Tiny:
 FINETUNE = "--set epochs=1 --set max_steps=2 --set batch_size=4 --set max_length=16"
 RUNS = {
     "auto_classes.py": ["--data {data} --threads 1 --rounds 1 --pairs 2"],
-    "cold_start.py": ["--rounds 1 --threads 1"],
-    "cpu_backends.py": ["--folder {out}/cpu --shapes 1x8 --rounds 1 --threads 1"],
+    "cold_start.py": ["--rounds 1 --threads 1 --exports"],
+    "cpu_backends.py": [
+        "--folder {out}/cpu --shapes 1x8 --rounds 1 --threads 1 --only 'stock eager' torch 'torch int8'"
+    ],
     "cross_validate.py": [
         "nli --train {data}/rows.jsonl --group group --model {nano} --folds 2 --out {out}/folds " + FINETUNE
     ],
-    "finetune_results.py": ["--data {data} --out {out}/results --model {nano} --dry-run"],
+    "finetune_results.py": ["--data {real} --out {out}/results --model {nano} --dry-run"],
     "linear_baseline.py": ["--train {data}/nli/sick_train.jsonl.gz --dev {data}/nli/snli_dev.jsonl.gz"],
     "predict_memory.py": ["--rows 20 40 --formats jsonl"],
     "prepare_memory.py": ["--data {data} --megabytes 1"],
     "model_path.py": ["--model {nano} --show"],
-    "pretrain_speed.py": ["--data {shards} --length 16 --windows 2 --rounds 1 --threads 1"],
+    "pretrain_speed.py": ["--data {shards} --length 24 --windows 2 --rounds 1 --threads 1"],
     "real_pairs.py": [
-        "--data {data} --folder {out}/pairs --prepare",
+        "--data {data} --folder {out}/pairs --prepare torch-int8",
         "--data {data} --folder {out}/pairs --threads 1 --rounds 1 --pairs 4 "
-        "--stock-pairs 2 --stock-batches 1",
+        "--stock-pairs 2 --stock-batches 1 --only torch 'torch int8'",
     ],
     "scale_tables.py": [""],
     "serve_load.py": [
         "--data {data} --model {nano} --pairs 20 --seconds 0.3 --overload-seconds 0.5 --rounds 1 --port 8970"
     ],
     "sift_cost.py": [
-        "--data {data}/nli/sick_train.jsonl.gz --model {nano} --steps 1 --rounds 1 --max-length 16 "
+        "--data {data}/nli/sick_train.jsonl.gz --model {nano} --steps 2 --rounds 1 --max-length 16 "
         "--precision fp32"
     ],
-    "tokenizer_speed.py": ["--model {nano} --data {data} --rounds 1"],
+    "tokenizer_speed.py": ["--model {nano} --data {data} --rounds 2"],
     "torch_backend.py": ["--threads 1 --rounds 1 --shapes 1x8"],
     "train_speed.py": [
-        "--data {data}/nli/mnli_matched_dev.jsonl.gz --tokenizer {nano} --threads 1 --batch 2 --steps 1 "
+        "--data {data}/nli/mnli_matched_dev.jsonl.gz --tokenizer {nano} --threads 1 --batch 2 --steps 2 "
         "--rounds 1"
     ],
     "two_versions.py": ["--before src --shapes 1x4 --rounds 1 --kinds packed 'packed int8' plain"],
 }
 """For each script its commands."""
+WITH_RUNTIMES = {
+    "cold_start.py": ["--rounds 1 --threads 1"],
+    "cpu_backends.py": ["--folder {out}/cpu --shapes 1x8 --rounds 1 --threads 1"],
+    "real_pairs.py": ["--data {data} --folder {out}/pairs --prepare onnx openvino-int8"],
+}
+"""What needs ONNX Runtime and OpenVINO."""
 
 
 def run(script: str, arguments: list[str], *, timeout: int = 300) -> str:
@@ -123,9 +131,24 @@ def test_every_script_imports(monkeypatch: pytest.MonkeyPatch) -> None:
         assert importlib.import_module(script.removesuffix(".py")).__doc__
 
 
+def run_all(script: str, commands: list[str], places: dict[str, str]) -> None:
+    """Each script ends in its figures."""
+    printed = [run(script, shlex.split(command.format(**places))) for command in commands]
+    assert re.search(r"\d", printed[-1])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("script", sorted(RUNS))
-def test_a_tiny_run(script: str, tiny: Tiny) -> None:
-    """Each ends in its figures."""
-    printed = [run(script, shlex.split(command.format(**tiny._asdict()))) for command in RUNS[script]]
-    assert re.search(r"\d", printed[-1])
+def test_a_tiny_run(script: str, tiny: Tiny, request: pytest.FixtureRequest) -> None:
+    places = {name: str(path) for name, path in tiny._asdict().items()}
+    if "{real}" in RUNS[script][0]:
+        places["real"] = str(request.getfixturevalue("data_folder"))
+    run_all(script, RUNS[script], places)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", sorted(WITH_RUNTIMES))
+def test_a_tiny_run_of_every_runtime(script: str, tiny: Tiny) -> None:
+    for needed in ("onnxruntime", "onnxscript", "openvino", "nncf"):
+        pytest.importorskip(needed)
+    run_all(script, WITH_RUNTIMES[script], {name: str(path) for name, path in tiny._asdict().items()})

@@ -269,3 +269,16 @@ def test_the_name_goes_through_few_modules(repository: Path, folder: Path) -> No
     found = load_benchmark(repository).trace(lambda: nli(*PAIR, model=str(folder)), folder)
     assert len(found.modules) <= 8, found.modules
     assert found.returns <= 6, found.steps
+
+
+def test_an_export_on_the_hub_answers(hub: FakeHub, folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    from debertav3.inference.export.config import ExportConfig
+    from debertav3.inference.export.run import export_model
+
+    hub.source = tmp_path / "export"
+    export_model(folder, hub.source, ExportConfig(format="onnx"))
+    found = Predictor.from_pretrained(NAME, backend="light")
+    assert found.engine.backend.name == "onnx"
+    assert found.nli(PAIR) == pytest.approx(Predictor.from_pretrained(folder).nli(PAIR), abs=1e-5)
+    assert hub.asked == [None, "c0ffee"]

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ..errors import MissingExtraError, UserError
 from ..files import Output, hold_outputs, replacing_folder
 from ..inference.predictor import Predictor
+from ..json_types import JsonMapping, JsonObject
 from ..tasks.labels import label_text
 from ..tasks.rows import is_missing, structured
 from .classifier_inputs import Text, labels_in, texts_in
@@ -219,7 +220,7 @@ def _names(classes: npt.NDArray[Any]) -> list[str]:
     return [f"class_{number}" for number in range(len(names))]
 
 
-def _further(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+def _further(settings: JsonMapping | None) -> JsonObject:
     """The other settings; those that a Classifier sets itself are refused."""
     if settings is not None and not isinstance(settings, Mapping):
         raise UserError(f"settings must be a dict such as {{'max_steps': 100}}; got {settings!r}.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..files.model_folder import ModelFolder
+from ..json_types import JsonMapping, JsonObject
 from ..layers.config import MATHS_KEYS, EncoderConfig
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ _PROBABILITIES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "pooler
 _PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
 
 
-def read_config(folder: ModelFolder) -> dict[str, Any]:
+def read_config(folder: ModelFolder) -> dict[str, object]:
     """Read and check the ``config.json`` of a checkpoint folder.
 
     Returns:
@@ -87,7 +88,7 @@ def read_config(folder: ModelFolder) -> dict[str, Any]:
     return kept
 
 
-def checked(raw: Mapping[str, Any]) -> dict[str, Any]:
+def checked(raw: JsonMapping) -> JsonObject:
     """Check a raw configuration and return the part of it that :func:`read_config` describes.
 
     Raises:
@@ -125,7 +126,7 @@ def checked(raw: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _check_kind(raw: Mapping[str, Any]) -> None:
+def _check_kind(raw: Mapping[str, object]) -> None:
     for key in _CODE_KEYS:
         if raw.get(key):
             raise UserError(f"{key} asks for code from the checkpoint, which is never run; remove that key")
@@ -150,7 +151,7 @@ def _check_kind(raw: Mapping[str, Any]) -> None:
         raise UserError(f"model_type is {kind!r}; need {MODEL_TYPE!r} (DeBERTa V2, V3 and mDeBERTa have it)")
 
 
-def _read_labels(raw: Mapping[str, Any]) -> dict[int, str] | None:
+def _read_labels(raw: Mapping[str, object]) -> dict[int, str] | None:
     """The class names by number; whole numbers as names, and as strings, are in use and understood."""
     names: Any = raw.get("id2label")
     ids: Any = raw.get("label2id")
@@ -175,7 +176,7 @@ def _read_labels(raw: Mapping[str, Any]) -> dict[int, str] | None:
     return by_number
 
 
-def _check_other_keys(raw: Mapping[str, Any], names: Mapping[int, str] | None) -> None:
+def _check_other_keys(raw: Mapping[str, object], names: Mapping[int, str] | None) -> None:
     count = raw.get("num_labels")
     if count is not None and (type(count) is not int or count < 1 or (names and len(names) != count)):
         raise UserError(f"num_labels is {count!r}; need the number of classes that id2label names")
@@ -192,7 +193,7 @@ def _check_other_keys(raw: Mapping[str, Any], names: Mapping[int, str] | None) -
             raise UserError(f"{key} is {value!r}; need a whole number or null")
 
 
-def build_config(raw: Mapping[str, Any], **overrides: Any) -> "DebertaV2Config":
+def build_config(raw: Mapping[str, object], **overrides: object) -> "DebertaV2Config":
     """Build transformers' configuration from a checked raw one.
 
     Args:

@@ -1,7 +1,6 @@
 """What the checkpoint doctor finds."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from .sanity import TableLook
 
@@ -51,7 +50,7 @@ class Diagnosis:
         """Whether there are no faults."""
         return not self.faults
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return everything as plain values, with ``ok``."""
         look = self.embeddings.to_dict() if self.embeddings else None
         return {"ok": self.is_ok, **asdict(self), "embeddings": look}

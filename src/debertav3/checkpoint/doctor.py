@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ..errors import UserError
 from ..files.model_folder import GENERATOR, GENERATOR_BESIDE
 from ..heads import ENCODER, MULTIPLE_CHOICE, SEQUENCE, heads_in
+from ..json_types import JsonMapping
 from ..layers.config import EncoderConfig
 from ..models import class_of
 from ..sizes import size_of
@@ -50,7 +50,7 @@ def examine(checkpoint: str | Path | Checkpoint) -> Diagnosis:
     return diagnosis
 
 
-def family_of(raw: Mapping[str, Any]) -> str:
+def family_of(raw: Mapping[str, object]) -> str:
     """Return the layout that a checked configuration describes."""
     config = EncoderConfig.from_dict(raw)
     if config.conv_kernel_size:
@@ -85,7 +85,7 @@ def _v1(path: str) -> Diagnosis:
 
 
 def _examine_keys(
-    diagnosis: Diagnosis, raw: Mapping[str, Any], stored: Mapping[str, files.StoredTensor]
+    diagnosis: Diagnosis, raw: Mapping[str, object], stored: Mapping[str, files.StoredTensor]
 ) -> None:
     wanted = _wanted_shapes(diagnosis, raw, stored)
     optional = keys.table_key("position_embeddings")
@@ -121,7 +121,7 @@ def _examine_keys(
 
 
 def _wanted_shapes(
-    diagnosis: Diagnosis, raw: Mapping[str, Any], stored: Mapping[str, files.StoredTensor]
+    diagnosis: Diagnosis, raw: Mapping[str, object], stored: Mapping[str, files.StoredTensor]
 ) -> dict[str, tuple[int, ...]]:
     """The tensors that the configured encoder and the heads found should have."""
     layers, configured = keys.count_layers(stored), EncoderConfig.from_dict(raw).num_hidden_layers
@@ -139,9 +139,7 @@ def _wanted_shapes(
     return wanted
 
 
-def _examine_labels(
-    diagnosis: Diagnosis, raw: Mapping[str, Any], stored: Mapping[str, files.StoredTensor]
-) -> None:
+def _examine_labels(diagnosis: Diagnosis, raw: JsonMapping, stored: Mapping[str, files.StoredTensor]) -> None:
     declared = [head.name for head in heads_in(raw.get("architectures"))]
     pooled = {SEQUENCE, MULTIPLE_CHOICE}
     found = {*diagnosis.heads, ENCODER, *(pooled if pooled & {*diagnosis.heads} else ())}
@@ -167,7 +165,7 @@ def _examine_labels(
         )
 
 
-def _examine_numbers(diagnosis: Diagnosis, raw: Mapping[str, Any], weights: Weights) -> None:
+def _examine_numbers(diagnosis: Diagnosis, raw: JsonMapping, weights: Weights) -> None:
     initial = raw.get("initializer_range", 0.02) or 0.02
     groups: dict[str, dict[str, torch.Tensor]] = {}
     broken, absurd = [], []

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..files.model_folder import GENERATOR, GENERATOR_BESIDE, ModelFolder
@@ -159,7 +159,7 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
     return tensors
 
 
-def _checked_entry(path: Path, name: str, entry: Any) -> tuple[StoredTensor, tuple[int, int]]:
+def _checked_entry(path: Path, name: str, entry: object) -> tuple[StoredTensor, tuple[int, int]]:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise _damaged(path, f"the header's entry for {name!r} is not a tensor")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -173,7 +173,7 @@ def _checked_entry(path: Path, name: str, entry: Any) -> tuple[StoredTensor, tup
     return stored, (offsets[0], offsets[1])
 
 
-def _are_counts(value: Any) -> bool:
+def _are_counts(value: object) -> bool:
     return (
         isinstance(value, list)
         and len(value) <= MAX_DIMENSIONS

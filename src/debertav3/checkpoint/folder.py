@@ -1,26 +1,26 @@
 """``Checkpoint``: a model's folder, opened once and passed down to everything that reads it.
 
-Each part is read when it is first asked for, and then kept. Torch is needed for the numbers of the weights
-alone, so light backends and ``debertav3 info`` open checkpoints without it.
+Each part is read when it is first asked for, and then kept; the modules that read it are imported then. Torch
+is needed for the numbers of the weights alone: light backends and ``debertav3 info`` do without.
 """
 
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..data.probabilities import Probabilities, read_probabilities
 from ..errors import UserError
-from ..files.model_content import content_sums
 from ..files.model_folder import EXPORT_MANIFEST, ModelFolder
 from ..heads import BY_NAME, heads_in
-from ..tasks.columns import Trained, read_trained
+from ..json_types import JsonMapping
 from . import files, keys
 from .configuration import read_config
-from .weights import Weights
 
 if TYPE_CHECKING:
+    from ..data.probabilities import Probabilities
+    from ..tasks.columns import Trained
     from ..tokenization import DebertaV3Tokenizer
+    from .weights import Weights
 
 EXPORTS = ("openvino", "onnx")
 """Folders inside a checkpoint's for exports of it, in the order in which ``auto`` prefers them."""
@@ -67,7 +67,7 @@ class Checkpoint:
             )
         )
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return Checkpoint, (self.folder,)
 
     def __repr__(self) -> str:
@@ -84,7 +84,7 @@ class Checkpoint:
         return self.folder.path
 
     @cached_property
-    def config(self) -> Mapping[str, Any]:
+    def config(self) -> JsonMapping:
         """What ``config.json`` says, checked: see `read_config`.
 
         Where the file names no class that is known, ``architectures`` is what the tensors' names imply:
@@ -104,12 +104,14 @@ class Checkpoint:
         return {**config, "architectures": [BY_NAME[head].class_name]} if head else config
 
     @cached_property
-    def weights(self) -> Weights:
+    def weights(self) -> "Weights":
         """Names and shapes of its tensors; their numbers on demand.
 
         Raises:
             UserError: as `Weights`.
         """
+        from .weights import Weights
+
         return Weights(self.folder)
 
     @cached_property
@@ -124,17 +126,21 @@ class Checkpoint:
         return DebertaV3Tokenizer.from_pretrained(self.folder)
 
     @cached_property
-    def trained(self) -> Trained:
+    def trained(self) -> "Trained":
         """What ``run.json`` says of the data that it was fine-tuned on."""
+        from ..tasks.columns import read_trained
+
         return read_trained(self.folder)
 
     @cached_property
-    def probabilities(self) -> Probabilities:
+    def probabilities(self) -> "Probabilities":
         """Temperature and thresholds that fine-tuning fitted.
 
         Raises:
             UserError: if the file is damaged.
         """
+        from ..data.probabilities import read_probabilities
+
         return read_probabilities(self.folder)
 
     @cached_property
@@ -144,6 +150,8 @@ class Checkpoint:
         Raises:
             UserError: if a file cannot be read.
         """
+        from ..files.model_content import content_sums
+
         return content_sums(self.path, known=self.folder.sums)
 
     @property

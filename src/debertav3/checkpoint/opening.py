@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from transformers import DebertaV2Config, PreTrainedModel
@@ -15,6 +15,7 @@ from transformers import DebertaV2Config, PreTrainedModel
 from ..errors import UserError
 from ..files.model_folder import ModelFolder
 from ..heads import MASKED_LM
+from ..json_types import JsonMapping, JsonObject
 from ..layers.config import EncoderConfig
 from ..models import DebertaV2ForMaskedLM
 from . import files, keys
@@ -61,7 +62,7 @@ def open_model(
     dtype: torch.dtype = torch.float32,
     new_head: bool = False,
     keeps_int8: bool = False,
-    **config_overrides: Any,
+    **config_overrides: object,
 ) -> OpenedModel[Model]:
     """Open a checkpoint as one of our models, on the CPU and in evaluation mode.
 
@@ -100,7 +101,7 @@ def open_model(
 
 
 def expected_shapes(
-    head: type[PreTrainedModel], config: DebertaV2Config, **arguments: Any
+    head: type[PreTrainedModel], config: DebertaV2Config, **arguments: object
 ) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a model's tensors without allocating them; tied ones are left out."""
     with torch.device("meta"):
@@ -114,7 +115,7 @@ def expected_shapes(
 
 def check_body(
     folder: ModelFolder,
-    raw: Mapping[str, Any],
+    raw: Mapping[str, object],
     stored: Mapping[str, files.StoredTensor],
     *,
     delta_suffices: bool = False,
@@ -153,13 +154,13 @@ def check_body(
         )
 
 
-def _head_arguments(head: type[PreTrainedModel], stored: Mapping[str, files.StoredTensor]) -> dict[str, Any]:
+def _head_arguments(head: type[PreTrainedModel], stored: Mapping[str, files.StoredTensor]) -> JsonObject:
     heads = keys.heads_of(stored)
     is_legacy = keys.LEGACY + MASKED_LM in heads and MASKED_LM not in heads
     return {"has_legacy_head": True} if is_legacy and issubclass(head, DebertaV2ForMaskedLM) else {}
 
 
-def _relabelled(raw: Mapping[str, Any], config: DebertaV2Config) -> bool:
+def _relabelled(raw: JsonMapping, config: DebertaV2Config) -> bool:
     """Whether the file names its classes, and other ones or another order are asked for."""
     names = raw.get("id2label")
     return names is not None and not has_default_names(names) and names != config.id2label

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from safetensors.torch import save_file
@@ -61,13 +61,13 @@ class PretrainedTrio:
     that saving them loses nothing; ``tables`` holds the embeddings as they are to be used.
     """
 
-    config: dict[str, Any]
+    config: dict[str, object]
     """The discriminator's checked configuration."""
     discriminator: dict[str, Tensor]
     """``deberta.*`` and ``mask_predictions.*``, with Δ as ``_weight`` where it is stored."""
     generator: dict[str, Tensor] | None
     """``deberta.*`` and ``lm_predictions.*``; ``None`` where there is no generator."""
-    generator_config: dict[str, Any] | None
+    generator_config: dict[str, object] | None
     tables: dict[str, SharedTable]
     """By :data:`debertav3.checkpoint.keys.TABLES`; a table that neither network has is absent."""
 
@@ -138,8 +138,8 @@ _EXPLAINED: dict[Source, str] = {
 
 
 def _open_generator(
-    folder: ModelFolder, config: Mapping[str, Any], generator: str | Path | None
-) -> tuple[dict[str, Tensor] | None, dict[str, Any] | None]:
+    folder: ModelFolder, config: Mapping[str, object], generator: str | Path | None
+) -> tuple[dict[str, Tensor] | None, dict[str, object] | None]:
     """Read the generator and its configuration; an official one has none, and differs only in depth."""
     if generator is None:
         paths = files.find_generator(folder)
@@ -166,11 +166,11 @@ def _open_generator(
     return weights.read(), own_config
 
 
-def _of_depth(config: Mapping[str, Any], layers: int) -> dict[str, Any]:
+def _of_depth(config: Mapping[str, object], layers: int) -> dict[str, object]:
     return checked({**config, "num_hidden_layers": layers})
 
 
-def _check_encoder(folder: ModelFolder, config: Mapping[str, Any], weights: Weights) -> None:
+def _check_encoder(folder: ModelFolder, config: Mapping[str, object], weights: Weights) -> None:
     """Refuse a network whose encoder is not whole; the shared tables are looked after by :func:`_repair`."""
     wanted = expected_shapes(DebertaV2Model, build_config(config))
     tables = {keys.table_key(table) for table in keys.TABLES}
@@ -219,10 +219,10 @@ def _fits(stored: Tensor, computed: Tensor) -> bool:
 
 def trained_trio(
     *,
-    config: Mapping[str, Any],
+    config: Mapping[str, object],
     discriminator: Mapping[str, Tensor],
     generator: Mapping[str, Tensor],
-    generator_config: Mapping[str, Any],
+    generator_config: Mapping[str, object],
     deltas: Mapping[str, Tensor],
 ) -> PretrainedTrio:
     """Bring the trained networks into the official form: Δ as ``_weight``, E_D as ``weight``.
@@ -278,7 +278,7 @@ def save_trio(trio: PretrainedTrio, folder: str | Path, tokenizer: SavesItself |
     return target
 
 
-def _write(folder: Path, raw: Mapping[str, Any], tensors: Mapping[str, Tensor], architecture: str) -> None:
+def _write(folder: Path, raw: Mapping[str, object], tensors: Mapping[str, Tensor], architecture: str) -> None:
     state = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}  # no two share memory
     save_file(state, folder / files.WEIGHTS[0], metadata={"format": "pt"})
     config = build_config({**raw, "architectures": [architecture], "legacy": False})

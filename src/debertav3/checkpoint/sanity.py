@@ -1,7 +1,6 @@
 """What the numbers of a checkpoint look like: broken, untouched by training, or sound."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,7 +48,7 @@ class TableLook:
     looks_random: bool
     """Whether it looks as freshly initialised."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the statistics as plain values; of the zero rows only the number."""
         return {**asdict(self), "zero_rows": len(self.zero_rows)}
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from ..errors import UserError
+from ..json_types import JsonMapping
 from .content import sha256_of_bytes
 from .reading import parse_json
 
@@ -65,7 +65,7 @@ class ModelFolder:
     is_from_hub: bool = False
     sums: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
     """SHA-256 sums of the files that `json` has read."""
-    _parsed: dict[str, Mapping[str, Any]] = field(default_factory=dict, repr=False, compare=False)
+    _parsed: dict[str, Mapping[str, object]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -117,7 +117,7 @@ class ModelFolder:
     def __str__(self) -> str:
         return str(self.path)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return _found_again, (self.path, self.name, self.revision, self.is_from_hub)
 
     @cached_property
@@ -149,7 +149,7 @@ class ModelFolder:
         """
         return self.file(name).is_file()
 
-    def json(self, name: str) -> Mapping[str, Any]:
+    def json(self, name: str) -> JsonMapping:
         """Return the JSON object in a file, strictly read; each file is read once.
 
         Raises:
@@ -169,7 +169,7 @@ def _found_again(path: Path, name: str, revision: str | None, is_from_hub: bool)
     return ModelFolder(path, name, revision=revision, is_from_hub=is_from_hub)
 
 
-def json_object(path: Path) -> Mapping[str, Any]:
+def json_object(path: Path) -> Mapping[str, object]:
     """Return the JSON object in a file of a model, strictly read.
 
     Raises:
@@ -188,7 +188,7 @@ def _read(path: Path) -> bytes:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _object(text: bytes, path: Path) -> Mapping[str, Any]:
+def _object(text: bytes, path: Path) -> Mapping[str, object]:
     content = parse_json(text, str(path), advice="Restore the file or download it again.")
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a JSON {type(content).__name__}; need a JSON object {{...}}")

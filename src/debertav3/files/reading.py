@@ -3,12 +3,13 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from ..errors import UserError
+from ..json_types import Json, JsonObject
 
 
-def parse_json(text: str | bytes, source: str, *, advice: str = "Fix it.") -> Any:
+def parse_json(text: str | bytes, source: str, *, advice: str = "Fix it.") -> Json:
     """Parse one JSON value.
 
     Args:
@@ -34,7 +35,7 @@ def parse_json(text: str | bytes, source: str, *, advice: str = "Fix it.") -> An
         raise UserError(f"{source} is not valid JSON ({error}). {advice}") from None
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path) -> Json:
     """Read a JSON file.
 
     Raises:
@@ -51,7 +52,7 @@ def read_json(path: str | Path) -> Any:
     return parse_json(content, str(path))
 
 
-def read_json_object(path: str | Path, *, needs: Sequence[str] = ()) -> dict[str, Any]:
+def read_json_object(path: str | Path, *, needs: Sequence[str] = ()) -> JsonObject:
     """Read a JSON file that holds one object.
 
     Args:
@@ -73,7 +74,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     content = dict(pairs)
     if len(content) < len(pairs):
         seen: set[str] = set()

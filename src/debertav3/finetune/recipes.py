@@ -4,7 +4,7 @@ A recipe is chosen by the size of the model and the task. Sources: microsoft/DeB
 ``nano`` what served its first version. What a recipe leaves out has :class:`FinetuneConfig`'s default.
 """
 
-from typing import Any
+from ..json_types import JsonObject
 
 
 def _row(
@@ -79,7 +79,7 @@ _SIZE_DEFAULTS: dict[str, dict[str, object]] = {
 }
 
 
-def recipe(size: str | None, task: str, *, sift: bool = False) -> dict[str, Any]:
+def recipe(size: str | None, task: str, *, sift: bool = False) -> JsonObject:
     """Return the settings for a model size (None where it is not one of ours) and a task.
 
     Args:

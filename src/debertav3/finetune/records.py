@@ -6,14 +6,14 @@ import platform
 import subprocess
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..errors import UserError
 from ..files import sha256_of_file
 from ..files.model_content import changed_files, model_content
 from ..files.named_sets import DATASETS_PREFIX
-from ..json_types import JsonMapping, JsonObject
+from ..json_types import Json, JsonMapping, JsonObject
 from ..sizes import is_size
 from ..tasks.tables import expand
 from .command import command_of
@@ -184,7 +184,7 @@ def changes_since(record: JsonMapping, config: FinetuneConfig, data: "Data") -> 
     return changed
 
 
-def finite(content: object) -> Any:
+def finite(content: object) -> Json:
     """Return a copy for JSON, which knows no infinity and no NaN: None in their places."""
     if isinstance(content, Mapping):
         return {key: finite(value) for key, value in content.items()}

@@ -10,17 +10,17 @@ DeBERTa, arXiv:2006.03654, section 4, as the official ``DeBERTa/sift/sift.py`` d
 Dropout is on in all three passes. Cost: three forward and nearly three backward passes.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..json_types import JsonMapping
 from ..layers.embeddings import Perturbation
 from .losses import at_least_fp32
 
-Outputs = Mapping[str, Any]
+Outputs = JsonMapping
 Divergence = Callable[[Outputs, Outputs, Tensor], Tensor]
 """``(perturbed outputs, clean outputs, labels) -> (N,)``: how far apart the predictions of each item are."""
 

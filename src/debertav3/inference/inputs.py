@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -193,7 +193,7 @@ class InputEncoder:
         return ids if bare == self.tokenizer.unk_token_id else [bare, *ids[1:]]
 
 
-def batch_of(value: object, *, what: str, pairs: bool = False) -> list[Any] | None:
+def batch_of(value: object, *, what: str, pairs: bool = False) -> list[object] | None:
     """The items of a batch, whatever holds them; None for a single text or pair.
 
     Takes lists, tuples, generators, numpy arrays, pandas and polars Series, Arrow arrays, columns of
@@ -223,7 +223,7 @@ def batch_of(value: object, *, what: str, pairs: bool = False) -> list[Any] | No
     return list(value) if isinstance(value, Iterable) else None
 
 
-def groups_of(values: object, *, count: int, what: str, each: str) -> list[list[Any]]:
+def groups_of(values: object, *, count: int, what: str, each: str) -> list[list[object]]:
     """One batch for each of several texts.
 
     Args:

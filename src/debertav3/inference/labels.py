@@ -5,11 +5,11 @@ says nothing.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ..errors import UserError
+from ..json_types import JsonMapping
 from ..tasks.labels import NLI_LABELS, TWO_WAY_LABELS, plain_label
 
 _UNNAMED = re.compile(r"LABEL_\d+", re.IGNORECASE)
@@ -34,7 +34,7 @@ class NLIColumns:
         return self.columns[self.names.index(name)]
 
 
-def label_names(config: Mapping[str, Any]) -> list[str]:
+def label_names(config: JsonMapping) -> list[str]:
     """Names of a head's outputs in the order of the outputs, from ``id2label`` of a ``config.json``."""
     named = {int(number): str(name) for number, name in (config.get("id2label") or {}).items()}
     count = config.get("num_labels") or len(named) or 2  # transformers' own default

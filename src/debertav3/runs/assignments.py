@@ -2,16 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from ..errors import UserError
-from ..json_types import JsonObject
+from ..json_types import Json, JsonObject
 from .values import NOTHING, Plain
 
 
-def read_assigned(text: str) -> Any:
+def read_assigned(text: str) -> Json:
     """What follows ``--set key=``: YAML, but a text without quotes is taken whole, ``a #1`` too."""
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     if node is None or (isinstance(node, yaml.ScalarNode) and node.style is None):

@@ -3,28 +3,25 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
-from fastapi.staticfiles import StaticFiles
 
 from .. import __version__
 from ..errors import UserError
 from ..inference.predictor import Predictor
+from ..json_types import Json
 from . import openapi, tei
 from .answers import ServedModel
 from .dispatch import JSON, ROUTES, Endpoint, refused
 from .keys import Keys
 from .limits import Limits
 from .metrics import CONTENT_TYPE
+from .page import add_page
 from .queue import BatchCost
 from .refusals import Refusal, tei_error
 from .request_log import RequestLog
 from .service import Call, Service
-
-PAGE = Path(__file__).parent / "page"
-"""Files of the page at ``/``."""
 
 Models = Predictor | Mapping[str, Predictor] | str | Path
 
@@ -61,7 +58,7 @@ def create_app(
     return _app_of(service, keys=keys or Keys(), origins=origins)
 
 
-def openapi_document() -> dict[str, Any]:
+def openapi_document() -> dict[str, object]:
     """What ``/openapi.json`` gives, without a model."""
     return _app_of(
         Service({}, limits=Limits(), log=RequestLog(stream=None)), keys=Keys(), origins=()
@@ -100,8 +97,7 @@ def _app_of(service: Service, *, keys: Keys, origins: Sequence[str]) -> FastAPI:
             allow_headers=["authorization", "content-type", "x-api-key", "x-request-id"],
             expose_headers=["retry-after", "x-request-id", "x-total-time", "x-compute-tokens"],
         )
-    if (PAGE / "index.html").is_file():
-        app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    add_page(app)
     return app
 
 
@@ -113,7 +109,7 @@ def _served(models: Models) -> dict[str, ServedModel]:
     return {name: ServedModel(name, predictor) for name, predictor in models.items()}
 
 
-def _endpoint(endpoint: Endpoint) -> Any:
+def _endpoint(endpoint: Endpoint) -> Json:
     async def answer(request: Request) -> Response:
         return await endpoint(request)
 
@@ -137,12 +133,12 @@ def _add_watching(app: FastAPI, service: Service) -> None:
         return Response() if service.is_ready else refused(_unready(), tei_error)
 
     @app.get("/info", tags=["watching"])
-    async def info() -> Any:
+    async def info() -> Json:
         """The models, what they can answer, and the limits."""
         return JSON(tei.info(Call(service, id="")))
 
     @app.get("/v1/models", tags=["watching"])
-    async def models() -> Any:
+    async def models() -> Json:
         """The models by name."""
         return JSON(
             {

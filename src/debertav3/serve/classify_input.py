@@ -1,13 +1,14 @@
 """Classification and scores for bodies with ``input`` or pairs: vLLM, infinity and Jina."""
 
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from ..inference.answers import classification
 from ..inference.batching import Encoding
 from ..inference.engine import Steps
+from ..json_types import Json, JsonObject
 from .answers import ServedModel
 from .refusals import Refusal
 from .schemas import Compatible, ModelName, PromptTokens, Text, TextObject, cut_of, text_of, usage
@@ -71,20 +72,20 @@ class ListAnswer(Compatible):
     object: str | None = None
     created: int | None = None
     model: str | None = None
-    data: list[Any]
-    usage: dict[str, Any]
+    data: list[Json]
+    usage: JsonObject
 
 
 def _is_raw(body: VllmClassify | VllmScore) -> bool:
     return body.use_activation is False or body.activation is False
 
 
-async def vllm_classify(call: Call, body: VllmClassify) -> dict[str, Any]:
+async def vllm_classify(call: Call, body: VllmClassify) -> dict[str, object]:
     """Answer `VllmClassify`: probabilities in the order of the head's labels."""
     model = call.use("classify")
     given = body.input
     is_one = isinstance(given, str) or isinstance(given[0], int)
-    inputs: list[Any] = [given] if is_one else list(given)
+    inputs: list[Json] = [given] if is_one else list(given)
     call.check_inputs(len(inputs))
     raw = _is_raw(body)
     if isinstance(inputs[0], str):
@@ -105,7 +106,7 @@ async def vllm_classify(call: Call, body: VllmClassify) -> dict[str, Any]:
     return _list(call, "classify", data)
 
 
-def _classify_ids(model: ServedModel, rows: list[list[int]], *, raw: bool, limit: int | None) -> Steps[Any]:
+def _classify_ids(model: ServedModel, rows: list[list[int]], *, raw: bool, limit: int | None) -> Steps[Json]:
     size = len(model.predictor.engine.tokenizer)
     if (highest := max(max(row) for row in rows)) >= size:
         raise Refusal("invalid", f"got the token id {highest}; ids are below {size}.")
@@ -122,7 +123,7 @@ def _classify_ids(model: ServedModel, rows: list[list[int]], *, raw: bool, limit
     ]
 
 
-async def infinity_classify(call: Call, body: InfinityClassify) -> dict[str, Any]:
+async def infinity_classify(call: Call, body: InfinityClassify) -> dict[str, object]:
     """Answer `InfinityClassify`: labels by falling score."""
     model = call.use("classify")
     call.check_inputs(len(body.input))
@@ -136,7 +137,7 @@ async def infinity_classify(call: Call, body: InfinityClassify) -> dict[str, Any
     }
 
 
-async def jina_classify(call: Call, body: JinaClassify) -> dict[str, Any]:
+async def jina_classify(call: Call, body: JinaClassify) -> dict[str, object]:
     """Answer `JinaClassify` by entailment."""
     model = call.use("zero-shot")
     call.check_inputs(len(body.input) * len(body.labels))
@@ -160,7 +161,7 @@ async def jina_classify(call: Call, body: JinaClassify) -> dict[str, Any]:
     return {"usage": usage(call.num_tokens), "data": data}
 
 
-async def vllm_score(call: Call, body: VllmScore) -> dict[str, Any]:
+async def vllm_score(call: Call, body: VllmScore) -> dict[str, object]:
     """Answer `VllmScore`."""
     model = call.use("rerank")
     first, second = _both_sides(body)
@@ -200,7 +201,7 @@ def _list_of(texts: str | list[str]) -> list[str]:
     return [texts] if isinstance(texts, str) else texts
 
 
-def _list(call: Call, kind: str, data: list[Any]) -> dict[str, Any]:
+def _list(call: Call, kind: str, data: list[Json]) -> JsonObject:
     assert call.model is not None
     return {
         "id": f"{kind}-{call.id}",

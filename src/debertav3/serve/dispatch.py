@@ -5,12 +5,12 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..json_types import Json, JsonMapping
 from . import classify_input, hf_tasks, moderations, own, rerank_documents, tei
 from .keys import Keys
 from .limits import parse_body, read_body
@@ -20,7 +20,7 @@ from .service import STOPPING, Call, Service
 
 logger = logging.getLogger(__name__)
 
-ErrorBody = Callable[[Refusal], dict[str, Any]]
+ErrorBody = Callable[[Refusal], dict[str, object]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +29,11 @@ class Operation:
 
     dialect: str
     body: type[BaseModel]
-    answer: Callable[..., Awaitable[Any]]
+    answer: Callable[..., Awaitable[object]]
     """Takes the call and the body."""
-    returns: Any
+    returns: object
     """The type of the answer, for the OpenAPI document."""
-    example: Mapping[str, Any]
+    example: Mapping[str, object]
     keys: frozenset[str] = frozenset()
     """Keys that say so: a body with one of them is meant for this operation."""
     error: ErrorBody = tei_error
@@ -44,7 +44,7 @@ QUERY, TEXTS = "Who plays music?", ["A man is playing a guitar on stage.", "The 
 
 
 def _operation(
-    dialect: str, body: type[BaseModel], answer: Any, returns: Any, example: Mapping[str, Any], *keys: str
+    dialect: str, body: type[BaseModel], answer: Json, returns: Json, example: JsonMapping, *keys: str
 ) -> Operation:
     errors: dict[str, ErrorBody] = {
         "vllm": openai_error,
@@ -110,8 +110,8 @@ INFINITY_RERANK = _operation(
     _DOCUMENTS,
     "documents",
 )
-HUB = _operation("hub", hf_tasks.HubTask, hf_tasks.infer, Any, _HUB_EXAMPLE, "parameters", "options")
-ROOT = _operation("tei", tei.Predict, hf_tasks.predict_or_infer, Any, {"inputs": [PREMISE, HYPOTHESIS]})
+HUB = _operation("hub", hf_tasks.HubTask, hf_tasks.infer, object, _HUB_EXAMPLE, "parameters", "options")
+ROOT = _operation("tei", tei.Predict, hf_tasks.predict_or_infer, object, {"inputs": [PREMISE, HYPOTHESIS]})
 JINA_CLASSIFY = _operation(
     "jina",
     classify_input.JinaClassify,
@@ -161,7 +161,7 @@ OWN_ZERO_SHOT = _operation(
     {"texts": [PREMISE], "labels": ["music", "sports"]},
     "texts",
 )
-HUB_ZERO_SHOT = _operation("hub", hf_tasks.HubTask, hf_tasks.zero_shot, Any, _HUB_EXAMPLE, "inputs")
+HUB_ZERO_SHOT = _operation("hub", hf_tasks.HubTask, hf_tasks.zero_shot, object, _HUB_EXAMPLE, "inputs")
 
 _BY_INPUT = (JINA_CLASSIFY, INFINITY_CLASSIFY, VLLM_CLASSIFY)
 
@@ -224,7 +224,7 @@ ROUTES: dict[str, tuple[Operation, ...]] = {
     **{
         f"/hf/{task}": (
             _operation(
-                "hub", hf_tasks.HubTask, answer, Any, hf_tasks.EXAMPLES.get(task, {"inputs": PREMISE})
+                "hub", hf_tasks.HubTask, answer, Json, hf_tasks.EXAMPLES.get(task, {"inputs": PREMISE})
             ),
         )
         for task, answer in hf_tasks.TASKS.items()
@@ -233,7 +233,7 @@ ROUTES: dict[str, tuple[Operation, ...]] = {
 """The operations of each path, in the order in which their keys are looked for."""
 
 
-def choose_operation(operations: Sequence[Operation], body: Mapping[str, Any]) -> Operation:
+def choose_operation(operations: Sequence[Operation], body: Mapping[str, object]) -> Operation:
     """The first operation with a key of the body; without any the last one, whose error then says why."""
     if HUB in operations and isinstance(body.get("inputs"), dict):
         return HUB
@@ -248,7 +248,7 @@ class JSON(Response):
 
     media_type = "application/json"
 
-    def render(self, content: Any) -> bytes:
+    def render(self, content: object) -> bytes:
         """Write the body."""
         return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
@@ -324,7 +324,7 @@ class Endpoint:
         )
         return response
 
-    async def _answered(self, call: Call, operation: Operation, body: BaseModel) -> Any:
+    async def _answered(self, call: Call, operation: Operation, body: BaseModel) -> object:
         try:
             async with asyncio.timeout(self.service.limits.seconds):
                 return await operation.answer(call, body)
@@ -333,7 +333,7 @@ class Endpoint:
             raise Refusal("deadline", f"no answer within {seconds:g} s. Send less at a time.") from None
 
 
-def _validated(operation: Operation, content: Mapping[str, Any]) -> BaseModel:
+def _validated(operation: Operation, content: Mapping[str, object]) -> BaseModel:
     try:
         return operation.body.model_validate(content)
     except ValidationError as error:
@@ -342,7 +342,7 @@ def _validated(operation: Operation, content: Mapping[str, Any]) -> BaseModel:
         raise Refusal("invalid", f"{where}: {first['msg']}.") from None
 
 
-async def _while_connected(request: Request, work: Any) -> Any:
+async def _while_connected(request: Request, work: Json) -> Json:
     """Do the work, but stop when the client hangs up."""
     this, has_left = asyncio.current_task(), False
     assert this is not None

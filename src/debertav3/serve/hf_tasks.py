@@ -5,12 +5,13 @@ labels mean zero-shot, an object with a question means question answering, and e
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from ..heads import MASKED_LM, SEQUENCE, TOKENS
 from ..inference.task_steps import TEMPLATE
+from ..json_types import Json, JsonObject
 from .answers import ServedModel
 from .refusals import Refusal
 from .schemas import Compatible, Text
@@ -61,7 +62,7 @@ class HubTask(Compatible):
     parameters: Parameters | None = None
 
 
-async def infer(call: Call, body: HubTask) -> Any:
+async def infer(call: Call, body: HubTask) -> Json:
     """Answer a body whose URL names no task."""
     if body.parameters is not None and body.parameters.candidate_labels:
         return await TASKS["zero-shot-classification"](call, body)
@@ -72,7 +73,7 @@ async def infer(call: Call, body: HubTask) -> Any:
     return await TASKS[by_head.get(model.head, "text-classification")](call, body)
 
 
-async def predict_or_infer(call: Call, body: Predict) -> Any:
+async def predict_or_infer(call: Call, body: Predict) -> Json:
     """Answer a bare ``inputs`` at ``/``: TEI's predict, or the task of another head."""
     model = call.use("classify", "ner", "fill-mask")
     if model.head == SEQUENCE:
@@ -82,11 +83,11 @@ async def predict_or_infer(call: Call, body: Predict) -> Any:
     return await infer(call, HubTask.model_validate({"inputs": body.inputs}))
 
 
-async def text_classification(call: Call, body: HubTask) -> list[Any]:
+async def text_classification(call: Call, body: HubTask) -> list[object]:
     """A list of labels for each text; clients of this API take the first list of the answer."""
     model = call.use("classify")
     asked = body.parameters or Parameters()
-    texts: list[Any]
+    texts: list[Json]
     if isinstance(body.inputs, PairInput):
         one = body.inputs
         texts = [one.text if one.text_pair is None else (one.text, one.text_pair)]
@@ -98,14 +99,14 @@ async def text_classification(call: Call, body: HubTask) -> list[Any]:
     return [by_score(_applied(model, one, asked, raw=raw))[: asked.top_k] for one in found]
 
 
-def _applied(model: ServedModel, found: Any, asked: Parameters, *, raw: bool) -> dict[str, float]:
+def _applied(model: ServedModel, found: Json, asked: Parameters, *, raw: bool) -> dict[str, float]:
     own = "sigmoid" if model.predictor.is_multi_label or len(model.labels) == 1 else "softmax"
     if asked.function_to_apply not in (None, "none", own):
         raise Refusal("invalid", f"function_to_apply of this model is {own}, or none for raw scores.")
     return model.scores(found, raw=raw)
 
 
-async def zero_shot(call: Call, body: HubTask) -> list[Any]:
+async def zero_shot(call: Call, body: HubTask) -> list[Json]:
     """Labels by falling score: the list that ``InferenceClient`` reads, for several texts a list of lists."""
     model = call.use("zero-shot")
     asked = body.parameters or Parameters()
@@ -129,7 +130,7 @@ async def zero_shot(call: Call, body: HubTask) -> list[Any]:
     return rows if isinstance(body.inputs, list) else rows[0]
 
 
-async def token_classification(call: Call, body: HubTask) -> list[Any]:
+async def token_classification(call: Call, body: HubTask) -> list[Json]:
     """Entities, or with ``none`` the tags of tokens."""
     model = call.use("ner")
     asked = body.parameters or Parameters()
@@ -137,7 +138,7 @@ async def token_classification(call: Call, body: HubTask) -> list[Any]:
     call.check_inputs(len(texts))
     ignored = set(["O"] if asked.ignore_labels is None else asked.ignore_labels)
     strategy = asked.aggregation_strategy or "simple"
-    rows: list[list[Any]]
+    rows: list[list[object]]
     if strategy == "none":
         tags = await call.answer(model.steps.tag_tokens(texts))
         rows = [[tag for tag in own if tag["entity"] not in ignored] for own in tags]
@@ -147,7 +148,7 @@ async def token_classification(call: Call, body: HubTask) -> list[Any]:
     return rows if isinstance(body.inputs, list) else rows[0]
 
 
-async def question_answering(call: Call, body: HubTask) -> Any:
+async def question_answering(call: Call, body: HubTask) -> Json:
     """The best span, or with ``top_k`` above 1 a list; "no answer" takes part only if it is asked for."""
     model = call.use("qa")
     asked = body.parameters or Parameters()
@@ -163,14 +164,14 @@ async def question_answering(call: Call, body: HubTask) -> Any:
         overlap=128 if asked.doc_stride is None else asked.doc_stride,
     )
     (answer,) = await call.answer(steps)
-    spans: list[dict[str, Any]] = [dict(one) for one in answer["candidates"]]
+    spans: list[JsonObject] = [dict(one) for one in answer["candidates"]]
     if asked.handle_impossible_answer or not spans:
         spans.append({"answer": "", "score": answer["no_answer_score"], "start": 0, "end": 0})
     spans = sorted(spans, key=lambda one: -one["score"])[:top_k]
     return spans if top_k > 1 else spans[0]
 
 
-async def fill_mask(call: Call, body: HubTask) -> list[Any]:
+async def fill_mask(call: Call, body: HubTask) -> list[object]:
     """Candidates of the mask; for several masks or texts lists of them."""
     model = call.use("fill-mask")
     asked = body.parameters or Parameters()
@@ -178,7 +179,7 @@ async def fill_mask(call: Call, body: HubTask) -> list[Any]:
     call.check_inputs(len(texts))
     targets = [asked.targets] if isinstance(asked.targets, str) else asked.targets or []
     found = await call.answer(model.steps.fill_mask(texts, top_k=asked.top_k or 5, targets=targets))
-    rows: list[Any] = [masks[0] if len(masks) == 1 else masks for masks in found]
+    rows: list[Json] = [masks[0] if len(masks) == 1 else masks for masks in found]
     return rows if isinstance(body.inputs, list) else rows[0]
 
 
@@ -190,7 +191,7 @@ def _texts(body: HubTask) -> list[str]:
     raise Refusal("invalid", "inputs must be a text or a list of texts.")
 
 
-TASKS: dict[str, Callable[[Call, HubTask], Awaitable[Any]]] = {
+TASKS: dict[str, Callable[[Call, HubTask], Awaitable[object]]] = {
     "text-classification": text_classification,
     "zero-shot-classification": zero_shot,
     "token-classification": token_classification,
@@ -199,7 +200,7 @@ TASKS: dict[str, Callable[[Call, HubTask], Awaitable[Any]]] = {
 }
 """By the Hub's name of the task."""
 
-EXAMPLES: dict[str, dict[str, Any]] = {
+EXAMPLES: dict[str, dict[str, object]] = {
     "zero-shot-classification": {
         "inputs": "A man is playing a guitar on stage.",
         "parameters": {"candidate_labels": ["music", "sports"]},

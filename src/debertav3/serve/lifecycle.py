@@ -113,7 +113,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def _protocol() -> type[Any]:
+def _protocol() -> type[object]:
     """Uvicorn's parser of HTTP: the one in C where it is installed."""
     try:
         from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -132,7 +132,7 @@ def _timed(protocol: type[Any], seconds: float) -> type[Any]:
 
         timer: asyncio.TimerHandle | None = None
 
-        def connection_made(self, transport: Any) -> None:
+        def connection_made(self, transport: object) -> None:
             super().connection_made(transport)
             self._start()
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -81,7 +80,7 @@ def _too_large(limits: Limits) -> Refusal:
     return Refusal("too_large", f"the body has more than {limits.body_bytes} bytes. Send several requests.")
 
 
-def parse_body(body: bytes, limits: Limits) -> dict[str, Any]:
+def parse_body(body: bytes, limits: Limits) -> dict[str, object]:
     """Parse a body and check its depth and its texts.
 
     Raises:
@@ -106,7 +105,7 @@ def parse_body(body: bytes, limits: Limits) -> dict[str, Any]:
     return content
 
 
-def _texts(value: Any, *, depth: int) -> Iterator[str]:
+def _texts(value: object, *, depth: int) -> Iterator[str]:
     """Every text in a JSON value, keys included."""
     if isinstance(value, str):
         yield value
@@ -122,6 +121,6 @@ def _texts(value: Any, *, depth: int) -> Iterator[str]:
                 yield from _texts(item, depth=depth + 1)
 
 
-def _name(value: Any) -> str:
+def _name(value: object) -> str:
     names = {list: "array", str: "string", bool: "boolean", type(None): "null"}
     return names.get(type(value), "number")

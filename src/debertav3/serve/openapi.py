@@ -1,12 +1,12 @@
 """The OpenAPI document: bodies, answers and examples of every operation of a path."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
+from ..json_types import Json, JsonObject
 from .dispatch import ROUTES, Operation
 from .refusals import STATUS
 
@@ -34,7 +34,7 @@ def describe(app: FastAPI, *, needs_key: bool) -> None:
         needs_key: whether requests need an API key.
     """
 
-    def document() -> dict[str, Any]:
+    def document() -> dict[str, object]:
         if app.openapi_schema is None:
             found = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
             components = found.setdefault("components", {})
@@ -54,11 +54,11 @@ def _plain(path: str) -> str:
     return path.replace(":path", "")
 
 
-def _operation(path: str, operations: Sequence[Operation], schemas: dict[str, Any]) -> dict[str, Any]:
+def _operation(path: str, operations: Sequence[Operation], schemas: dict[str, object]) -> dict[str, object]:
     bodies = [_schema(one.body, schemas, mode="validation") for one in operations]
     answers = [_schema(one.returns, schemas, mode="serialization") for one in operations]
     error = {"content": {"application/json": {"schema": {"type": "object"}}}}
-    described: dict[str, Any] = {
+    described: dict[str, object] = {
         "operationId": path.strip("/").translate(str.maketrans("/-{}:", "_____")) or "root",
         "tags": sorted({one.dialect for one in operations}),
         "summary": "; ".join(
@@ -96,13 +96,13 @@ def _operation(path: str, operations: Sequence[Operation], schemas: dict[str, An
     return described
 
 
-def _schema(kind: Any, schemas: dict[str, Any], *, mode: Any) -> dict[str, Any]:
+def _schema(kind: Json, schemas: JsonObject, *, mode: Json) -> JsonObject:
     """The schema of a type; what it refers to goes to the components."""
     schema = TypeAdapter(kind).json_schema(ref_template=_REF, mode=mode)
     schemas.update(schema.pop("$defs", {}))
     return schema
 
 
-def _any_of(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _any_of(found: Sequence[dict[str, object]]) -> dict[str, object]:
     different = [schema for number, schema in enumerate(found) if schema not in found[:number]]
     return different[0] if len(different) == 1 else {"anyOf": different}

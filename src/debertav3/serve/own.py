@@ -1,6 +1,6 @@
 """Our own routes: strict bodies, always lists, one result for each input, and what was cut is said."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -8,6 +8,7 @@ from typing_extensions import TypedDict
 from ..inference.answers import Answer, Chosen, Filled, SuspectWord
 from ..inference.entities import Entity
 from ..inference.task_steps import TEMPLATE
+from ..json_types import Json, JsonObject
 from .schemas import ModelName, Strict, Text, Truncate
 from .service import Call
 
@@ -220,7 +221,7 @@ class RtdAnswer(OwnAnswer):
     results: list[Words]
 
 
-async def nli(call: Call, body: Nli) -> dict[str, Any]:
+async def nli(call: Call, body: Nli) -> dict[str, object]:
     """Entailment, neutral, contradiction, whatever the order of the head."""
     model = call.use("nli")
     call.check_inputs(len(body.pairs))
@@ -232,7 +233,7 @@ async def nli(call: Call, body: Nli) -> dict[str, Any]:
     return _answer(call, results)
 
 
-async def classify(call: Call, body: Classify) -> dict[str, Any]:
+async def classify(call: Call, body: Classify) -> dict[str, object]:
     """The head's own labels; a regression head gives its value as score, with null for label."""
     model = call.use("classify")
     call.check_inputs(len(body.texts))
@@ -240,7 +241,7 @@ async def classify(call: Call, body: Classify) -> dict[str, Any]:
     return _answer(call, [{**one, "truncated": cut} for one, cut in zip(found, call.truncated, strict=True)])
 
 
-async def zero_shot(call: Call, body: ZeroShot) -> dict[str, Any]:
+async def zero_shot(call: Call, body: ZeroShot) -> dict[str, object]:
     """Labels by entailment."""
     model = call.use("zero-shot")
     count = len(body.labels)
@@ -259,7 +260,7 @@ async def zero_shot(call: Call, body: ZeroShot) -> dict[str, Any]:
     )
 
 
-async def rerank(call: Call, body: RerankPassages) -> dict[str, Any]:
+async def rerank(call: Call, body: RerankPassages) -> dict[str, object]:
     """Passages, best first."""
     model = call.use("rerank")
     call.check_inputs(len(body.passages))
@@ -273,7 +274,7 @@ async def rerank(call: Call, body: RerankPassages) -> dict[str, Any]:
     )
 
 
-async def ner(call: Call, body: Ner) -> dict[str, Any]:
+async def ner(call: Call, body: Ner) -> dict[str, object]:
     """Named entities."""
     model = call.use("ner")
     call.check_inputs(len(body.texts))
@@ -281,7 +282,7 @@ async def ner(call: Call, body: Ner) -> dict[str, Any]:
     return _answer(call, [{"entities": one} for one in found])
 
 
-async def qa(call: Call, body: Qa) -> dict[str, Any]:
+async def qa(call: Call, body: Qa) -> dict[str, object]:
     """Answers, cut from their contexts."""
     model = call.use("qa")
     call.check_inputs(len(body.questions))
@@ -295,7 +296,7 @@ async def qa(call: Call, body: Qa) -> dict[str, Any]:
     return _answer(call, await call.answer(steps))
 
 
-async def choose(call: Call, body: Choose) -> dict[str, Any]:
+async def choose(call: Call, body: Choose) -> dict[str, object]:
     """The best choice of each question."""
     model = call.use("choice")
     counts = [len(one.choices) for one in body.questions]
@@ -309,7 +310,7 @@ async def choose(call: Call, body: Choose) -> dict[str, Any]:
     return _answer(call, [{**one, "truncated": cut} for one, cut in zip(found, cuts, strict=True)])
 
 
-async def fill_mask(call: Call, body: FillMask) -> dict[str, Any]:
+async def fill_mask(call: Call, body: FillMask) -> dict[str, object]:
     """Words for masks."""
     model = call.use("fill-mask")
     call.check_inputs(len(body.texts))
@@ -317,7 +318,7 @@ async def fill_mask(call: Call, body: FillMask) -> dict[str, Any]:
     return _answer(call, [{"masks": one} for one in found])
 
 
-async def rtd(call: Call, body: Rtd) -> dict[str, Any]:
+async def rtd(call: Call, body: Rtd) -> dict[str, object]:
     """How likely each word was replaced."""
     model = call.use("rtd")
     call.check_inputs(len(body.texts))
@@ -325,7 +326,7 @@ async def rtd(call: Call, body: Rtd) -> dict[str, Any]:
     return _answer(call, [{"words": one} for one in found])
 
 
-def _answer(call: Call, results: list[Any]) -> dict[str, Any]:
+def _answer(call: Call, results: list[Json]) -> JsonObject:
     assert call.model is not None
     return {
         "model": call.model.name,

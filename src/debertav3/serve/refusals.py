@@ -1,6 +1,6 @@
 """Why a request gets no answer: one exception, with a status that every dialect shares."""
 
-from typing import Any, Literal
+from typing import Literal
 
 Kind = Literal[
     "malformed",
@@ -82,22 +82,22 @@ class Refusal(Exception):
         return STATUS[self.kind]
 
 
-def tei_error(refusal: Refusal) -> dict[str, Any]:
+def tei_error(refusal: Refusal) -> dict[str, object]:
     """As text-embeddings-inference, and our own routes, say it."""
     return {"error": refusal.message, "error_type": _TEI.get(refusal.kind, "Validation")}
 
 
-def openai_error(refusal: Refusal) -> dict[str, Any]:
+def openai_error(refusal: Refusal) -> dict[str, object]:
     """As OpenAI, vLLM and infinity say it."""
     kind = _OPENAI.get(refusal.kind, "BadRequestError")
     return {"error": {"message": refusal.message, "type": kind, "param": None, "code": refusal.status}}
 
 
-def rerank_error(refusal: Refusal) -> dict[str, Any]:
+def rerank_error(refusal: Refusal) -> dict[str, object]:
     """For bodies with ``documents``: Cohere's, Jina's and vLLM's clients find the message where they look."""
     return {"message": refusal.message, "detail": refusal.message, **openai_error(refusal)}
 
 
-def hub_error(refusal: Refusal) -> dict[str, Any]:
+def hub_error(refusal: Refusal) -> dict[str, object]:
     """As Hugging Face's task API says it."""
     return {"error": refusal.message}

@@ -6,7 +6,7 @@ import re
 import secrets
 import sys
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import TextIO
 
 _PREFIX, _numbers = secrets.token_hex(12), itertools.count()
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -29,7 +29,7 @@ class RequestLog:
     stream: TextIO | None = field(default_factory=lambda: sys.stderr)
     with_texts: bool = False
 
-    def write(self, *, body: Any = None, **fields: Any) -> None:
+    def write(self, *, body: object = None, **fields: object) -> None:
         """Write one line; a text in ``body`` cannot break out of it, for JSON escapes line ends."""
         if self.stream is None:
             return

@@ -4,10 +4,11 @@ One request, five answers that differ in little: fields that a client does not k
 and a few fields of the body decide the rest.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
+from ..json_types import JsonObject
 from .refusals import Refusal
 from .schemas import Compatible, Length, ModelName, PromptTokens, Text, TextObject, cut_of, usage
 from .service import Call
@@ -35,12 +36,12 @@ class RerankAnswer(Compatible):
 
     id: str | None = None
     model: str | None = None
-    results: list[dict[str, Any]]
-    usage: dict[str, Any] | None = None
-    meta: dict[str, Any] | None = None
+    results: list[dict[str, object]]
+    usage: dict[str, object] | None = None
+    meta: dict[str, object] | None = None
 
 
-async def cohere_v1(call: Call, body: RerankDocuments) -> dict[str, Any]:
+async def cohere_v1(call: Call, body: RerankDocuments) -> dict[str, object]:
     """``/rerank`` and ``/v1/rerank``: Cohere v1, Jina, vLLM and infinity.
 
     Documents come with the results unless ``return_documents`` is false, as with Jina and vLLM; as plain
@@ -50,26 +51,26 @@ async def cohere_v1(call: Call, body: RerankDocuments) -> dict[str, Any]:
     return {**_head(call), "results": results, "usage": usage(call.num_tokens), "meta": _meta(call, "1")}
 
 
-async def cohere_v2(call: Call, body: RerankDocuments) -> dict[str, Any]:
+async def cohere_v2(call: Call, body: RerankDocuments) -> JsonObject:
     """``/v2/rerank``: documents only on request."""
     results = await _ranked(call, body, with_documents=bool(body.return_documents))
     return {**_head(call), "results": results, "usage": usage(call.num_tokens), "meta": _meta(call, "2")}
 
 
-async def infinity(call: Call, body: RerankDocuments) -> dict[str, Any]:
+async def infinity(call: Call, body: RerankDocuments) -> JsonObject:
     """``/infinity/rerank``: documents are plain strings, which vLLM's clients cannot read."""
     results = await _ranked(call, body, with_documents=bool(body.return_documents), as_strings=True)
     return {**_head(call), "results": results, "usage": usage(call.num_tokens)}
 
 
-async def ovms(call: Call, body: RerankDocuments) -> dict[str, Any]:
+async def ovms(call: Call, body: RerankDocuments) -> JsonObject:
     """``/v3/rerank``: results alone."""
     return {"results": await _ranked(call, body, with_documents=bool(body.return_documents))}
 
 
 async def _ranked(
     call: Call, body: RerankDocuments, *, with_documents: bool, as_strings: bool = False
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     if not body.documents:
         raise Refusal("empty", "documents must not be empty")
     model = call.use("rerank")
@@ -80,7 +81,7 @@ async def _ranked(
     (found,) = await call.answer(steps)
     results = []
     for one in found[: body.top_n or None]:
-        result: dict[str, Any] = {"index": one["index"], "relevance_score": one["score"]}
+        result: JsonObject = {"index": one["index"], "relevance_score": one["score"]}
         if with_documents:
             result["document"] = (
                 one["text"] if as_strings or body.raw_scores is not None else {"text": one["text"]}
@@ -89,12 +90,12 @@ async def _ranked(
     return results
 
 
-def _head(call: Call) -> dict[str, Any]:
+def _head(call: Call) -> JsonObject:
     assert call.model is not None
     return {"id": f"rerank-{call.id}", "object": "rerank", "model": call.model.name}
 
 
-def _meta(call: Call, version: str) -> dict[str, Any]:
+def _meta(call: Call, version: str) -> JsonObject:
     return {
         "api_version": {"version": version},
         "billed_units": {"search_units": 1},

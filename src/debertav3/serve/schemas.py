@@ -1,6 +1,6 @@
 """What the bodies of all dialects are made of."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -53,6 +53,6 @@ def cut_of(*, side: Side | None = None, max_length: int | None = None) -> Cut:
     return Cut(side="left" if side.lower() == "left" else "right", max_length=limit)
 
 
-def usage(num_tokens: int) -> dict[str, Any]:
+def usage(num_tokens: int) -> dict[str, object]:
     """Token counts in the form of OpenAI's API."""
     return {"prompt_tokens": num_tokens, "total_tokens": num_tokens, "completion_tokens": 0}

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from .. import __version__
 from ..errors import UserError
 from ..heads import SEQUENCE
 from ..inference.batching import Encoding
 from ..inference.engine import Outputs, Steps
+from ..json_types import Json
 from .answers import ServedModel
 from .batch_cost import measure_cost
 from .batcher import Batcher, Closed, Overloaded
@@ -245,7 +246,7 @@ class Call:
         self.lengths += [len(one.input_ids) for one in encodings]
         self.truncated += [one.is_truncated for one in encodings]
 
-    async def off_the_loop(self, work: Callable[..., Any], *args: Any) -> Any:
+    async def off_the_loop(self, work: Callable[..., object], *args: object) -> Json:
         """Call a function on the tokenizing thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.service.tokenizing, work, *args)
@@ -255,10 +256,10 @@ class Call:
 class _Known:
     """The answer of a task that needs no computing, such as that to an empty list."""
 
-    answer: Any
+    answer: Json
 
 
-def _begin(steps: Steps[Any]) -> list[Encoding] | _Known:
+def _begin(steps: Steps[object]) -> list[Encoding] | _Known:
     """Start a task: its inputs."""
     try:
         return next(steps)

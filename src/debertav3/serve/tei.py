@@ -1,12 +1,13 @@
 """The dialect of Hugging Face's text-embeddings-inference: predict, rerank, tokenize, decode, vertex."""
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from ..errors import UserError
 from ..inference.batching import Cut
+from ..json_types import Json
 from .refusals import Refusal
 from .schemas import Compatible, Side, Text, cut_of
 from .service import Call
@@ -85,7 +86,7 @@ class Token(TypedDict):
 class Predictions(TypedDict):
     """The answers of all instances, in order."""
 
-    predictions: list[Any]
+    predictions: list[object]
 
 
 PredictAnswer = list[Prediction] | list[list[Prediction]]
@@ -94,7 +95,7 @@ TokenizeAnswer = list[list[Token]]
 DecodeAnswer = list[str]
 
 
-async def predict(call: Call, body: Predict) -> list[Any]:
+async def predict(call: Call, body: Predict) -> list[Json]:
     """Answer `Predict`: labels by falling score."""
     model = call.use("classify")
     inputs = body.inputs
@@ -200,7 +201,7 @@ def _count(body: Predict | Rerank) -> int:
     return len(body.inputs) if isinstance(body.inputs, list) and isinstance(body.inputs[0], list) else 1
 
 
-def info(call: Call) -> dict[str, Any]:
+def info(call: Call) -> dict[str, object]:
     """What TEI's ``GET /info`` gives, of the first model, and ours: the names, heads and tasks of all."""
     service = call.service
     model = next(iter(service.models.values()))

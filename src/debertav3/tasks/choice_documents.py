@@ -3,20 +3,20 @@
 RACE (Lai et al. 2017) has a file for each article; DREAM (Sun et al. 2019) a list of dialogues.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ..errors import UserError
+from ..json_types import Json, JsonMapping
 from .source_file import Found
 
 
-def is_race(value: Mapping[str, Any]) -> bool:
+def is_race(value: JsonMapping) -> bool:
     """Whether an object is an article with its questions."""
     names = ("questions", "options", "answers")
     return "article" in value and all(isinstance(value.get(name), list) for name in names)
 
 
-def race_rows(article: Mapping[str, Any], source: str) -> Found:
+def race_rows(article: JsonMapping, source: str) -> Found:
     """The questions of an article, as rows of RACE's copy on the Hub.
 
     Raises:
@@ -34,7 +34,7 @@ def race_rows(article: Mapping[str, Any], source: str) -> Found:
         yield f"{name} question {number}", {**row, "question": question, "options": options, "answer": answer}
 
 
-def is_dream(value: Any) -> bool:
+def is_dream(value: Json) -> bool:
     """Whether a list is a dialogue, its questions and its name."""
     return (
         isinstance(value, list)
@@ -45,7 +45,7 @@ def is_dream(value: Any) -> bool:
     )
 
 
-def dream_rows(dialogues: Sequence[Any], source: str) -> Found:
+def dream_rows(dialogues: Sequence[Json], source: str) -> Found:
     """The questions of dialogues; the right choice is given by its text.
 
     Raises:

@@ -6,9 +6,10 @@ a question goes with the choice. Training and prediction both read rows here, so
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import UserError
+from ..json_types import Json, JsonMapping
 from .columns import name_of_label
 from .labels import is_no_gold, label_text
 from .rows import Row, checked_text, column_of, list_in, listed, structured, text_in
@@ -34,7 +35,7 @@ class ChoiceForm:
     names: tuple[str, ...] = ()
     """What the right one is called, where it is not counted from 0."""
 
-    def fits(self, fields: Mapping[str, Any]) -> bool:
+    def fits(self, fields: JsonMapping) -> bool:
         """Whether a row has all columns."""
         return all(any(name in fields for name in names) for names in self.columns)
 
@@ -116,7 +117,7 @@ def _texts(*names: str) -> Callable[[Row], list[str]]:
     return lambda row: [text_in(row, (name,)) for name in names]
 
 
-def _nested(row: Row) -> Mapping[str, Any] | None:
+def _nested(row: Row) -> JsonMapping | None:
     """The question of the authors' files of ARC, OpenBookQA and CommonsenseQA: its stem and its choices."""
     question = structured(row.fields.get("question"))
     return question if isinstance(question, dict) and "stem" in question else None
@@ -245,7 +246,7 @@ def right_choice(
     return Right(choice_number(row, value, count, names=choice_names(row, count, trained=trained)), column)
 
 
-def choice_number(row: Row, value: Any, count: int, *, names: Sequence[str] = ()) -> int:
+def choice_number(row: Row, value: Json, count: int, *, names: Sequence[str] = ()) -> int:
     """Index of the right choice: given as a name, or without names as a number (2, "2") or a letter ("C").
 
     Raises:
@@ -280,7 +281,7 @@ def choice_names(row: Row, count: int, *, trained: str | None = None) -> list[st
     nested = _nested(row)
     choices = structured(row.fields.get("choices"))
     if nested is not None:
-        given: Any = [one.get("label") for one in nested["choices"]]
+        given: Json = [one.get("label") for one in nested["choices"]]
     elif isinstance(choices, dict) and choices.get("label") is not None:
         given = choices["label"]
     else:

@@ -7,13 +7,14 @@ which is in the metadata of a Parquet file, in ``dataset_info.json`` and in the 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from ..json_types import Json
 
 INFO = "dataset_info.json"
 _MOST_BYTES = 8 << 20
 
 
-def names_in_features(features: Any) -> dict[str, list[str]]:
+def names_in_features(features: object) -> dict[str, list[str]]:
     """Names of the classes of each column that has some, of a description of features in JSON."""
     if isinstance(features, list):  # the Hub's viewer
         features = {one.get("name"): one.get("type") for one in features if isinstance(one, Mapping)}
@@ -52,14 +53,14 @@ def names_in_metadata(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[
     return names_in_features(info.get("features")) if isinstance(info, Mapping) else {}
 
 
-def with_names(fields: dict[str, Any], names: Mapping[str, list[str]]) -> dict[str, Any]:
+def with_names(fields: dict[str, object], names: Mapping[str, list[str]]) -> dict[str, object]:
     """A row with the names of its classes in place of their numbers."""
     return {
         column: named(value, names[column]) if column in names else value for column, value in fields.items()
     }
 
 
-def named(value: Any, names: list[str]) -> Any:
+def named(value: Json, names: list[str]) -> Json:
     """A number, or a list of numbers, as names; what is not the number of a name stays as it is."""
     if isinstance(value, list):
         return [named(one, names) for one in value]
@@ -67,7 +68,7 @@ def named(value: Any, names: list[str]) -> Any:
     return names[value] if is_number and 0 <= value < len(names) else value
 
 
-def viewer_rows(content: Any) -> list[dict[str, Any]] | None:
+def viewer_rows(content: object) -> list[dict[str, object]] | None:
     """The rows of an answer of the Hub's viewer (``/rows``, ``/first-rows``); None if it is none."""
     if not isinstance(content, Mapping) or not isinstance(content.get("features"), list):
         return None

@@ -1,13 +1,14 @@
 """Which columns of a file are read: what the user says, else those of the training, else the usual ones."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import UserError
 from ..files.model_folder import ModelFolder
+from ..json_types import Json, JsonMapping
 from .labels import CUSTOM_LABEL_NAMES, LABEL_COLUMNS, label_text
 from .read_options import Said
 from .rows import Row, checked_text, is_missing, lacks, structured
@@ -132,7 +133,7 @@ class Columns:
         return own if self.is_label_asked else [*own, *usual]
 
 
-def actual_name(fields: Mapping[str, Any], name: str, *, is_said: bool = False) -> str | None:
+def actual_name(fields: JsonMapping, name: str, *, is_said: bool = False) -> str | None:
     """The column that a name means: the one so called, else the one called so but for case.
 
     Args:
@@ -237,7 +238,7 @@ def name_of_label(row: Row, names: Sequence[str], *, is_said: bool = False) -> s
     return None
 
 
-def label_cell(row: Row, name: str) -> Any:
+def label_cell(row: Row, name: str) -> Json:
     """What a label column holds; of several columns, the names of those that say yes.
 
     Raises:
@@ -251,7 +252,7 @@ def label_cell(row: Row, name: str) -> Any:
 _YES, _NO = ("1", "true", "yes", "x"), ("0", "false", "no", "")
 
 
-def says_yes(value: Any, *, what: str) -> bool:
+def says_yes(value: Json, *, what: str) -> bool:
     """Whether a cell of a column that is a label of its own says that the label holds.
 
     Raises:

@@ -7,9 +7,9 @@ noted with the option that says otherwise; where two readings are as likely, the
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from ..errors import UserError
+from ..json_types import Json
 from .columns import ID_NAMES, ONE_TEXT_NAMES, TEXT_COLUMNS
 from .labels import CUSTOM_LABEL_NAMES, SEPARATORS, is_named_flags, label_text
 from .rows import Row, is_missing, listed, structured
@@ -48,7 +48,7 @@ class Guesser:
             names.update(dict.fromkeys(row.fields))
         self.columns = [name for name in names if not _is_index_name(name)]
 
-    def cells(self, column: str) -> list[Any]:
+    def cells(self, column: str) -> list[Json]:
         """What a column holds, empty cells aside."""
         values = [row.fields.get(column) for row in self.rows]
         return [value for value in values if not is_missing(value)]
@@ -295,7 +295,7 @@ def _pair_by_name(names: Sequence[str]) -> tuple[str, str] | None:
     return None
 
 
-def _number(value: Any) -> float | None:
+def _number(value: Json) -> float | None:
     if isinstance(value, bool):
         return None
     try:

@@ -3,9 +3,9 @@
 import itertools
 import json
 from collections.abc import Iterator
-from typing import Any
 
 from ..errors import UserError
+from ..json_types import Json, JsonObject
 from .choice_documents import is_race, race_rows
 from .json_shapes import is_one_document, rows_of_document
 from .source_file import Found, SourceFile
@@ -78,13 +78,13 @@ def _objects(file: SourceFile, lines: Iterator[tuple[int, str]]) -> Found:
                 yield f"line {number}", fields
 
 
-def _object(value: Any, place: str) -> dict[str, Any]:
+def _object(value: Json, place: str) -> JsonObject:
     if not isinstance(value, dict):
         raise UserError(f"{place} holds a JSON {type(value).__name__}. {_NEEDED}")
     return value
 
 
-def _whole(line: str) -> Any:
+def _whole(line: str) -> Json:
     """What a line holds if it is one whole value; an object that is broken counts as one, and is reported."""
     try:
         return json.loads(line)

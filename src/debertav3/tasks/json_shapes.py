@@ -4,10 +4,10 @@ A list of objects; pandas' ``to_json`` in every ``orient``; columns by name; rec
 official form; the documents of multiple choice with several questions each.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from ..errors import UserError
+from ..json_types import Json, JsonMapping, JsonObject
 from .annotations.spacy import pair_as_row, pairs_in
 from .choice_documents import dream_rows, is_dream, is_race, race_rows
 from .class_names import viewer_rows
@@ -27,7 +27,7 @@ _RECORD_KEYS = (
 """Under these names a list of objects is the rows, whatever else the document says about itself."""
 
 
-def is_one_document(value: Any) -> bool:
+def is_one_document(value: Json) -> bool:
     """Whether an object that a file holds alone is a whole table rather than one row of it."""
     if not isinstance(value, dict) or not value:
         return False
@@ -42,7 +42,7 @@ def is_one_document(value: Any) -> bool:
     )
 
 
-def rows_of_document(content: Any, file: SourceFile, *, under: str = "") -> Found:
+def rows_of_document(content: Json, file: SourceFile, *, under: str = "") -> Found:
     """The rows of one document.
 
     Args:
@@ -95,7 +95,7 @@ def rows_of_document(content: Any, file: SourceFile, *, under: str = "") -> Foun
     yield from rows_of_document(content[key], file, under=key)
 
 
-def _rows_of_list(content: Sequence[Any], file: SourceFile) -> Found:
+def _rows_of_list(content: Sequence[Json], file: SourceFile) -> Found:
     if content and all(map(is_dream, content)):
         file.details.append("DREAM's form")
         yield from dream_rows(content, str(file.path))
@@ -115,7 +115,7 @@ def _rows_of_list(content: Sequence[Any], file: SourceFile) -> Found:
         yield f"row {number}", fields
 
 
-def _lists(content: Sequence[Sequence[Any]], file: SourceFile) -> Found:
+def _lists(content: Sequence[Sequence[Json]], file: SourceFile) -> Found:
     """Rows as lists of cells, as pandas' ``orient="values"`` and CLINC write them; columns are numbered."""
     file.details.append("a list of cells for each row")
     width = max(map(len, content))
@@ -127,7 +127,7 @@ def _lists(content: Sequence[Sequence[Any]], file: SourceFile) -> Found:
         yield f"row {number}", dict(zip(names, cells, strict=True))
 
 
-def _records_key(content: Mapping[str, Any], file: SourceFile) -> str | None:
+def _records_key(content: JsonMapping, file: SourceFile) -> str | None:
     """The key of the rows in an object; None if it is one row itself.
 
     Raises:
@@ -146,7 +146,7 @@ def _records_key(content: Mapping[str, Any], file: SourceFile) -> str | None:
     return names[0] if is_alone else None
 
 
-def _is_rows(value: Any) -> bool:
+def _is_rows(value: Json) -> bool:
     """Whether a value is a list of objects, or of lists of cells."""
     if not isinstance(value, list) or not value:
         return False
@@ -155,20 +155,20 @@ def _is_rows(value: Any) -> bool:
     )
 
 
-def _is_flat(cells: Sequence[Any]) -> bool:
+def _is_flat(cells: Sequence[Json]) -> bool:
     return not any(isinstance(one, list | dict) for one in cells)
 
 
-def _listed(value: Any) -> Sequence[Any]:
+def _listed(value: Json) -> Sequence[Json]:
     return value if isinstance(value, list) else ()
 
 
-def _numbered(rows: Sequence[Mapping[str, Any]]) -> Found:
+def _numbered(rows: Sequence[JsonMapping]) -> Found:
     for number, fields in enumerate(rows, start=1):
         yield f"row {number}", dict(fields)
 
 
-def _pandas_split(content: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+def _pandas_split(content: JsonMapping) -> list[JsonObject] | None:
     """``{"columns": [...], "index": [...], "data": [[...], ...]}``."""
     names, data = content.get("columns"), content.get("data")
     if not isinstance(names, list) or not isinstance(data, list):
@@ -178,7 +178,7 @@ def _pandas_split(content: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     return [dict(zip(map(str, names), cells, strict=True)) for cells in data]
 
 
-def _columns(content: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+def _columns(content: JsonMapping) -> list[JsonObject] | None:
     """Columns by name: lists of equal length, or pandas' dicts from the index to the cell."""
     values = list(content.values())
     if len(values) > 1 and all(isinstance(one, list) for one in values):
@@ -193,7 +193,7 @@ def _columns(content: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     return [{name: column[key] for name, column in content.items()} for key in index]
 
 
-def _index(content: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+def _index(content: JsonMapping) -> list[JsonObject] | None:
     """Pandas' ``orient="index"``: rows by index."""
     values = list(content.values())
     if not all(isinstance(one, dict) and one for one in values) or not _is_index(list(content)):
@@ -206,14 +206,14 @@ def _is_index(keys: Sequence[str]) -> bool:
     return all(key.lstrip("-").isdecimal() for key in keys)
 
 
-_SHAPES: tuple[tuple[str, Callable[[Mapping[str, Any]], list[dict[str, Any]] | None]], ...] = (
+_SHAPES: tuple[tuple[str, Callable[[JsonMapping], list[JsonObject] | None]], ...] = (
     ("pandas' orient=split", _pandas_split),
     ("columns by name", _columns),
     ("rows by index", _index),
 )
 
 
-def _questions(articles: Sequence[Any], source: str) -> Found:
+def _questions(articles: Sequence[Json], source: str) -> Found:
     """The questions of SQuAD's official form, as rows of its copy on the Hub."""
     try:
         for article in articles:

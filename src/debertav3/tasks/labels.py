@@ -12,9 +12,9 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ..errors import UserError
+from ..json_types import Json
 from .rows import Row, first_of, is_missing, shortened, structured
 
 ENTAILMENT, NEUTRAL, CONTRADICTION = "entailment", "neutral", "contradiction"
@@ -135,7 +135,7 @@ NLI_SPELLINGS = {
 """How public sets call the labels of NLI: ANLI, SciTail, HANS, the RTE challenges, FEVER."""
 
 
-def nli_label(value: Any, labels: Sequence[str]) -> str:
+def nli_label(value: Json, labels: Sequence[str]) -> str:
     """The normal form of an NLI label for a model.
 
     Numbers are those of the public copies (0 entailment, 1 neutral, 2 contradiction), never the head's order.
@@ -160,7 +160,7 @@ def nli_label(value: Any, labels: Sequence[str]) -> str:
     return known[find_label(text, NLI_LABELS if is_number else known)]
 
 
-def several(value: Any, *, what: str = "label", separator: str = SEVERAL_SEPARATOR) -> list[Any]:
+def several(value: Json, *, what: str = "label", separator: str = SEVERAL_SEPARATOR) -> list[Json]:
     """Several labels of a row: a list, an object with a flag for each, or a text with a separator.
 
     Args:
@@ -189,7 +189,7 @@ def several(value: Any, *, what: str = "label", separator: str = SEVERAL_SEPARAT
     return [one for one in value if str(one).strip()]
 
 
-def several_known(value: Any, known: Sequence[str]) -> list[int]:
+def several_known(value: Json, known: Sequence[str]) -> list[int]:
     """The ids of several labels of a row, by whatever of ``|``, ``;`` and ``,`` is between them.
 
     Args:
@@ -208,7 +208,7 @@ def several_known(value: Any, known: Sequence[str]) -> list[int]:
     return [find_label(one, known) for one in several(value)]
 
 
-def refuse_spans(value: Any, *, place: str) -> None:
+def refuse_spans(value: Json, *, place: str) -> None:
     """Refuse places in a text (begin, end, kind) where classes are needed: those are entities.
 
     Raises:
@@ -221,7 +221,7 @@ def refuse_spans(value: Any, *, place: str) -> None:
         )
 
 
-def _is_span(value: Any) -> bool:
+def _is_span(value: Json) -> bool:
     if isinstance(value, Mapping):
         names = {str(name) for name in value}
         return bool({"start", "end"} <= names or {"start_offset", "end_offset"} <= names or "value" in names)
@@ -231,12 +231,12 @@ def _is_span(value: Any) -> bool:
     return sum(places) == 2 and any(isinstance(one, str) for one in value)
 
 
-def is_named_flags(value: Mapping[Any, Any]) -> bool:
+def is_named_flags(value: Mapping[Json, Json]) -> bool:
     """Whether an object gives 1 to each label that holds and 0 to the others, as spaCy's ``cats`` do."""
     return bool(value) and all(isinstance(one, int | float) and one in (0, 1) for one in value.values())
 
 
-def number(value: Any, *, what: str = "the label") -> float:
+def number(value: Json, *, what: str = "the label") -> float:
     """A label that is a finite number.
 
     Raises:

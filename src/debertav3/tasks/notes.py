@@ -1,7 +1,7 @@
 """What the reading of a file has changed or left out, said once, with the first few examples."""
 
 import logging
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class Notes:
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
         self._shown: dict[str, list[str]] = {}
-        self.seen: set[Any] = set()
+        self.seen: set[object] = set()
         """Ids of the tasks read so far, for exports with a row for each annotator."""
         self._said: dict[str, None] = {}
         self.understood: dict[Note, None] = {}

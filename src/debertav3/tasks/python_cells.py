@@ -8,13 +8,14 @@ import ast
 import io
 import re
 import tokenize
-from typing import Any
+
+from ..json_types import Json
 
 _NUMBERS = re.compile(r"\[\s*-?\d+\.?\d*(?:\s+-?\d+\.?\d*)*\s*\]")
 _LONGEST = 1 << 20
 
 
-def python_value(text: str) -> Any:
+def python_value(text: str) -> Json:
     """The list or dict that a cell holds.
 
     Raises:
@@ -51,7 +52,7 @@ def _with_commas(text: str) -> str:
     return "".join(lines)
 
 
-def _value(node: ast.AST) -> Any:
+def _value(node: ast.AST) -> Json:
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.List | ast.Tuple):

@@ -3,10 +3,10 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import UserError
-from ..json_types import JsonObject
+from ..json_types import Json, JsonObject
 from .python_cells import python_value
 
 
@@ -93,7 +93,7 @@ def checked_text(value: object, *, what: str) -> str:
     return value
 
 
-def structured(value: Any) -> Any:
+def structured(value: Json) -> Json:
     """A list or object that a cell of a table holds as JSON text, or as Python writes it; else the value."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
         return value

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..files.compression import read_lines, reading
+from ..json_types import JsonObject
 from .encodings import checked_encoding, guess_encoding
 from .notes import Note, Notes
 from .read_options import ReadOptions
@@ -167,7 +168,7 @@ class Header:
             found.append(Note(f"column {place}, which has no name: an index", is_left_out=True))
         return found
 
-    def fields(self, cells: Sequence[Any], place: str) -> dict[str, Any] | None:
+    def fields(self, cells: Sequence[Any], place: str) -> JsonObject | None:
         """A row by column; None if it has fewer cells than there are names, or more than the header.
 
         Raises:

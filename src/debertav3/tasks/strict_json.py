@@ -4,15 +4,15 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 from ..errors import UserError
+from ..json_types import Json, JsonObject
 
 MAX_DEPTH = 64
 """Lists and objects within each other; deeper ones could not be written again."""
 
 
-def parse_json(text: str, place: str, *, needed: str = "") -> Any:
+def parse_json(text: str, place: str, *, needed: str = "") -> Json:
     """JSON as JSON has it: NaN is null; numbers without end and half characters are refused.
 
     Args:
@@ -50,7 +50,7 @@ def _constant(name: str) -> None:
         raise ValueError(f"the number {name}, which JSON does not have")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Json]]) -> JsonObject:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
@@ -73,7 +73,7 @@ def _depth(text: str) -> int:
 _BLANK = re.compile(r"\s*")
 
 
-def parse_several(text: str, place: str) -> Iterator[Any]:
+def parse_several(text: str, place: str) -> Iterator[Json]:
     """The JSON documents of a text, one after another, each on as many lines as it likes.
 
     Raises:

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..files import replacing, replacing_text
+from ..json_types import Json
 from .formats import CSV, FORMATS, JSON, JSONL, PARQUET, XLSX, Format, format_named
 from .tables import format_of_ending
 from .typed_tables import import_openpyxl, import_parquet
@@ -234,7 +235,7 @@ def _cell(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(as_json(value), ensure_ascii=False)
 
 
-def as_json(value: object) -> Any:
+def as_json(value: object) -> Json:
     """A value with dates and decimals, as Parquet may hold them, in JSON's own types.
 
     Raises:

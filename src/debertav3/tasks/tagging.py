@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from ..errors import UserError
 from ..heads import TOKENS, HeadName
+from ..json_types import Json
 from .annotations.marks import ENTITIES, TEXT, Mark, tag_text
 from .formats import CONLL, Format
 from .metrics import MetricName, split_tag, tag_entities
@@ -229,7 +230,7 @@ def given_tags(
     return None
 
 
-def given_entities(value: Any, *, kind_field: str | None) -> list[tuple[int, int, str]]:
+def given_entities(value: Json, *, kind_field: str | None) -> list[tuple[int, int, str]]:
     """Entities or words of a text: objects with ``start`` and ``end``, and the type where it is needed.
 
     Raises:

@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 
 from ..errors import UserError
 from ..heads import SEQUENCE, HeadName
+from ..json_types import Json
 from .columns import label_cell, name_of_label, names_of_texts, said_texts, texts_in
 from .labels import (
     LABEL_COLUMNS,
@@ -174,7 +175,7 @@ class TextTask(Task):
             )
         return found
 
-    def _name(self, row: Row, value: Any) -> str:
+    def _name(self, row: Row, value: Json) -> str:
         text = self.task_label(value)
         known = sorted({name for names in self.label_sets for name in names})
         if known and text not in known:
@@ -184,7 +185,7 @@ class TextTask(Task):
             )
         return text
 
-    def task_label(self, value: Any) -> str:
+    def task_label(self, value: Json) -> str:
         """What the task calls a label: as the user says, else by its other spellings in any case."""
         text = label_text(value)
         text = self.label_map.get(text, text)

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from ..errors import MissingExtraError, UserError
 from ..files.named_sets import open_dataset
-from ..json_types import JsonObject
+from ..json_types import Json, JsonObject
 from .class_names import named, names_in_metadata, with_names
 from .labels import label_text
 from .source_file import Found, Header, SourceFile
@@ -24,7 +23,7 @@ def read_parquet(file: SourceFile) -> Found:
                 yield f"row {number}", with_names(fields, names)
 
 
-def open_parquet(path: Path) -> Any:
+def open_parquet(path: Path) -> Json:
     """A ``pyarrow.parquet.ParquetFile``.
 
     Raises:
@@ -43,7 +42,7 @@ def open_parquet(path: Path) -> Any:
         raise UserError(f"{path} cannot be read as Parquet: it is not a Parquet file ({reason}).") from None
 
 
-def import_parquet() -> Any:
+def import_parquet() -> Json:
     """``pyarrow.parquet``.
 
     Raises:
@@ -56,7 +55,7 @@ def import_parquet() -> Any:
     return pyarrow.parquet
 
 
-def import_openpyxl() -> Any:
+def import_openpyxl() -> Json:
     """``openpyxl``.
 
     Raises:
@@ -101,7 +100,7 @@ def read_xlsx(file: SourceFile) -> Found:
                 yield f"row {number}", fields
 
 
-def _sheet_of(book: Any, file: SourceFile) -> Any:
+def _sheet_of(book: Json, file: SourceFile) -> Json:
     """The sheet that is named, by name or number, else the first, with a word about the others."""
     names, named = book.sheetnames, file.options.sheet
     if named is None:
@@ -117,7 +116,7 @@ def _sheet_of(book: Any, file: SourceFile) -> Any:
     return sheet
 
 
-def cell_text(value: Any) -> Any:
+def cell_text(value: Json) -> Json:
     """A cell of a spreadsheet as the text that a CSV file has in its place; lists as they are."""
     if isinstance(value, list | dict):
         return value
@@ -131,7 +130,7 @@ def read_dataset(file: SourceFile) -> Found:
         yield f"row {number}", fields
 
 
-def dataset_rows(loaded: Any) -> Iterator[JsonObject]:
+def dataset_rows(loaded: Json) -> Iterator[JsonObject]:
     """The rows of a ``datasets.Dataset`` or ``IterableDataset``; numbers of named classes as their names."""
     import datasets
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ..errors import UserError
+from ..json_types import JsonObject
 from .assembly import Layout
 from .padding import Side, as_list
 
@@ -39,7 +40,7 @@ class Origin:
     """Finds the characters of the tokens; None where the layout has them."""
 
 
-class Encoding(dict[str, Any]):
+class Encoding(JsonObject):
     """Model inputs by name, as lists or arrays; entries can be read as attributes too.
 
     Being a ``dict``, it goes through collators, ``Trainer`` and ``model(**encoding)`` as it is.

@@ -9,12 +9,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..errors import UserError
 from ..files import write_bytes, write_text
 from ..files.model_folder import ModelFolder, json_object
-from ..json_types import JsonMapping
+from ..json_types import Json, JsonMapping
 from .settings import (
     COMPAT_KEY,
     INPUT_NAMES,
@@ -116,7 +115,7 @@ def _added_tokens(
         UserError: if an entry cannot be read, or two files give a token two ids.
     """
     specials = {*settings.names.values(), *settings.unnumbered}
-    listed: list[tuple[str, Any, Any]] = []
+    listed: list[tuple[str, Json, Json]] = []
     listed += [(JSON_FILE, token, _field(token, "id")) for token in _list_of(folder, tokenizer_json)]
     decoder = config.get("added_tokens_decoder") or {}
     if not isinstance(decoder, Mapping):
@@ -153,7 +152,7 @@ def _added_tokens(
     return added, matching
 
 
-def _list_of(folder: ModelFolder, tokenizer_json: JsonMapping | None) -> list[Any]:
+def _list_of(folder: ModelFolder, tokenizer_json: JsonMapping | None) -> list[Json]:
     tokens = (tokenizer_json or {}).get("added_tokens") or []
     if not isinstance(tokens, list):
         raise UserError(f"{folder}/{JSON_FILE}: added_tokens is {tokens!r}; need a list of tokens.")

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from ..errors import UserError
+from ..json_types import JsonMapping
 from .engines import Engine
 from .opening import engine_with
 from .padding import as_list
@@ -166,7 +167,7 @@ class StockNames(Vocabulary):
         return len(self) - size
 
     def add_special_tokens(
-        self, special_tokens_dict: Mapping[str, Any], replace_extra_special_tokens: bool = True
+        self, special_tokens_dict: JsonMapping, replace_extra_special_tokens: bool = True
     ) -> int:
         """Add the tokens of ``additional_special_tokens`` or ``extra_special_tokens``; see `add_tokens`.
 

@@ -8,6 +8,7 @@ import tokenizers
 
 from ..errors import UserError
 from ..files.model_folder import TOKENIZER, ModelFolder
+from ..json_types import JsonMapping
 from .alignment import Span
 from .assembly import Encoded, Layout, Truncation, lay_out, truncation_strategy, windows
 from .encoding import Encoding, Origin
@@ -364,7 +365,7 @@ class DebertaV3Tokenizer(StockNames):
 
     def pad(
         self,
-        encoded_inputs: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        encoded_inputs: JsonMapping | Sequence[JsonMapping],
         *,
         padding: bool | Padding = True,
         max_length: int | None = None,

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
+from ...json_types import JsonObject
 from ...tasks.task import Example, Task
 from ..batches import EncodedDataset
 from ..config import FinetuneConfig
@@ -53,7 +54,7 @@ class Objective(ABC, Generic[AnyTask]):
             labels: class names in id order.
         """
 
-    def scores(self, predictions: Any, dataset: EncodedDataset, *, labels: Sequence[str]) -> dict[str, Any]:
+    def scores(self, predictions: Any, dataset: EncodedDataset, *, labels: Sequence[str]) -> JsonObject:
         """Return all that the task's scorer says of the answers."""
         answers = self.answers(predictions, dataset, labels=labels)
         examples = [dataset.examples[number] for number, _ in answers]

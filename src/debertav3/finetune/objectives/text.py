@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...json_types import JsonObject
 from ...tasks.task import Example
 from ...tasks.text import TextTask
 from .. import losses, sift
@@ -110,7 +111,7 @@ class TextObjective(Objective[TextTask]):
             )
         return found
 
-    def _judged(self, logits: Array, answer: Any, gold: Any, labels: Sequence[str]) -> dict[str, Any]:
+    def _judged(self, logits: Array, answer: Any, gold: Any, labels: Sequence[str]) -> JsonObject:
         """One row as the keys of an outcome that its kind of label decides."""
         if self.task.target == "number":
             error = abs(float(answer) - float(gold))
@@ -141,7 +142,7 @@ class RankingObjective(TextObjective):
         """Binary cross entropy."""
         return losses.relevance_loss
 
-    def _judged(self, logits: Array, answer: Any, gold: Any, labels: Sequence[str]) -> dict[str, Any]:
+    def _judged(self, logits: Array, answer: Any, gold: Any, labels: Sequence[str]) -> JsonObject:
         """The probability of a yes, which like the relevance is between 0 and 1."""
         relevance = float(sigmoid(logits).squeeze(-1))
         return {

@@ -11,7 +11,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +74,7 @@ class Exported:
         return self.checkpoint.path
 
     @property
-    def config(self) -> Mapping[str, Any]:
+    def config(self) -> Mapping[str, object]:
         """The ``config.json`` of the checkpoint that was exported."""
         return self.checkpoint.config
 
@@ -190,7 +189,7 @@ def num_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _source_of(raw: Mapping[str, Any]) -> Any:
+def _source_of(raw: Mapping[str, object]) -> object:
     """The sums of the source; older versions wrote one text, of a sample of the weights."""
     source = raw["source"]
     if isinstance(source, str):

@@ -26,7 +26,7 @@ class OnnxBackend:
     def __init__(self, exported: Exported, session: Any, *, device: str) -> None:
         self.exported = exported
         self.head = exported.manifest.head
-        self.config: Mapping[str, Any] = exported.config
+        self.config: Mapping[str, object] = exported.config
         self.device = device
         self.dtype = INT8 if exported.manifest.weights == INT8 else "fp32"
         self.batch_tokens = _BATCH_TOKENS[device]
@@ -72,7 +72,7 @@ class OnnxBackend:
             ) from error
         return cls(exported, session, device=chosen)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Copies and pickles open the graph again: a session is neither copied nor written."""
         return partial(self.open, device=self.device, dtype="fp32"), (self.exported,)
 

@@ -33,7 +33,7 @@ class OpenVinoBackend:
         self.dtype = INT8 if exported.manifest.weights == INT8 else dtype
         self._computes_in = dtype
         self.head = exported.manifest.head
-        self.config: Mapping[str, Any] = exported.config
+        self.config: Mapping[str, object] = exported.config
         self._request = compiled.create_infer_request()
         self._names = [output.get_any_name() for output in compiled.outputs]
 
@@ -70,7 +70,7 @@ class OpenVinoBackend:
             raise UserError(f"OpenVINO cannot read {exported.graph} ({reason}). Export it again.") from error
         return cls(exported, compiled, dtype=dtype)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Copies and pickles compile the graph again: a compiled one is neither copied nor written."""
         return partial(self.open, device=self.device, dtype=self._computes_in), (self.exported,)
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ...errors import UserError
 from ...heads import BY_NAME, BY_TASK, ENCODER, heads_in
+from ...json_types import JsonMapping
 
 Batch = Mapping[str, npt.NDArray[np.int64]]
 """``input_ids``, ``attention_mask`` and ``token_type_ids``, each ``(B, L)``; for masked LM also
@@ -34,7 +35,7 @@ class Backend(Protocol):
     """In what it computes: ``fp32``, ``bf16`` or ``fp16``; ``int8`` where products with weights do."""
     head: str
     """A head's name in ``heads.py``."""
-    config: Mapping[str, Any]
+    config: JsonMapping
     """The checkpoint's ``config.json``."""
     batch_tokens: int
     """How many tokens a batch should hold, padding included, where the user does not say."""
@@ -62,7 +63,7 @@ def head_of_task(task: str) -> str:
     return BY_TASK[task].name
 
 
-def head_for(config: Mapping[str, Any], *, task: str | None, place: str) -> str:
+def head_for(config: JsonMapping, *, task: str | None, place: str) -> str:
     """Decide which head to load.
 
     A checkpoint that names its head is taken at its word; pre-training checkpoints hold both pre-training

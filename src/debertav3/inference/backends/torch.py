@@ -50,7 +50,7 @@ class TorchBackend:
         self.head = head
         self.device = model.device
         self.dtype = INT8 if is_int8 else next(name for name, dtype in DTYPES.items() if dtype == model.dtype)
-        self.config: Mapping[str, Any] = model.config.to_dict()
+        self.config: Mapping[str, object] = model.config.to_dict()
         self.batch_tokens = _CPU_BATCH_TOKENS if self.device.type == "cpu" else _ACCELERATOR_BATCH_TOKENS
 
     @classmethod

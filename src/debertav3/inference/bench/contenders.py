@@ -20,6 +20,7 @@ from ...checkpoint.folder import Checkpoint
 from ...checkpoint.opening import open_model
 from ...checkpoint.quiet import quiet_transformers
 from ...errors import UserError
+from ...json_types import JsonObject
 from ...models.base import complete_config
 from ...sizes import SIZES, config_for, is_size
 from ..backends.choose import BackendConfig, open_backend, open_exported
@@ -143,7 +144,7 @@ def stock(model: Any) -> Contender:
     return Contender(STOCK, run)
 
 
-def stock_exports(model: Any, *, threads: int) -> list[Contender]:
+def stock_exports(model: object, *, threads: int) -> list[Contender]:
     """ONNX Runtime and OpenVINO on what transformers' exporters make of its own model, where installed.
 
     Args:
@@ -162,7 +163,7 @@ def stock_exports(model: Any, *, threads: int) -> list[Contender]:
     return found
 
 
-def _sample() -> dict[str, Any]:
+def _sample() -> JsonObject:
     ids = torch.randint(4, 100, (2, 16))
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 

@@ -3,11 +3,10 @@
 import logging
 import platform
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ import transformers
 
 from ...checkpoint.folder import Checkpoint
 from ...errors import UserError
+from ...json_types import JsonMapping
 from ...sizes import flops_per_token
 from .contenders import Contender, model_folder, our_exports, ours, stock, stock_exports, stock_model
 from .rounds import alternate, matmul_rate, times_as_fast
@@ -66,13 +66,13 @@ class Figure:
 class BenchReport:
     """Everything that was measured."""
 
-    machine: dict[str, Any]
+    machine: dict[str, object]
     model: str
     rounds: int
     matmul_gflops: float
     figures: list[Figure] = field(default_factory=list)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return asdict(self)
 
@@ -117,7 +117,7 @@ def _contenders(config: BenchConfig, folder: Path) -> list[Contender]:
 
 
 def _measure(
-    contenders: Sequence[Contender], shape: Shape, raw: Mapping[str, Any], *, rounds: int, rate: float
+    contenders: Sequence[Contender], shape: Shape, raw: JsonMapping, *, rounds: int, rate: float
 ) -> list[Figure]:
     ids = np.random.default_rng(0).integers(4, raw["vocab_size"], size=shape)
     outputs = [contender.run(ids) for contender in contenders]
@@ -163,7 +163,7 @@ def read_shapes(text: str) -> tuple[Shape, ...]:
     return tuple(shapes)
 
 
-def _machine() -> dict[str, Any]:
+def _machine() -> dict[str, object]:
     name = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:

@@ -1,11 +1,10 @@
 """The model card (``README.md``) of an exported folder."""
 
-from typing import Any
-
+from ...json_types import JsonObject
 from ..backends.exported import Exported
 
 
-def export_card(source: str, exported: Exported, checks: dict[str, Any]) -> str:
+def export_card(source: str, exported: Exported, checks: JsonObject) -> str:
     """Say where the graph comes from, what was checked, and how to run it.
 
     Args:

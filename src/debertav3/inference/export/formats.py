@@ -106,7 +106,7 @@ def _halve_onnx(path: Path) -> None:
     save_onnx(model, path)
 
 
-def save_onnx(model: Any, path: Path) -> None:
+def save_onnx(model: object, path: Path) -> None:
     """Write an ONNX model with its weights in one file beside it."""
     import onnx
 

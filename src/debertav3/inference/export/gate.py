@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -68,7 +68,7 @@ class GateReport:
     int8_metrics: dict[str, float]
     kept_in_float: list[str]
     """Layers that are not quantised, worst first."""
-    attempts: list[dict[str, Any]] = field(default_factory=list)
+    attempts: list[dict[str, object]] = field(default_factory=list)
     """Every try: how many layers were kept in float, and what came of it."""
 
 
@@ -192,7 +192,7 @@ def pass_gate(
     )
 
 
-def task_of(head: str, config: Mapping[str, Any]) -> str:
+def task_of(head: str, config: Mapping[str, object]) -> str:
     """The task whose rows a head reads.
 
     Args:
@@ -231,7 +231,7 @@ def measure(exported: Exported, *, task: str, examples: Calibration) -> Measured
     return Measured(recorder, found.num_rows, judged_metrics(scores, scale=answered.scorer.scale))
 
 
-def judged_metrics(scores: Mapping[str, Any], *, scale: float = 1.0) -> dict[str, float]:
+def judged_metrics(scores: Mapping[str, object], *, scale: float = 1.0) -> dict[str, float]:
     """Return what the gate judges of a scorer's result: shares in points, errors as they are.
 
     Args:
@@ -298,7 +298,7 @@ def _spread(batches: list[Batch]) -> list[Batch]:
     return batches[::step]
 
 
-def _told(attempts: list[GateReport]) -> list[dict[str, Any]]:
+def _told(attempts: list[GateReport]) -> list[dict[str, object]]:
     return [
         {"kept_in_float": len(one.kept_in_float), "passed": one.passed, "verdict": one.verdict}
         for one in attempts

@@ -66,6 +66,6 @@ def to_tensors(batch: Arrays) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array) for name, array in batch.items()}
 
 
-def dynamic_axes(batch: Arrays) -> dict[str, dict[int, Any]]:
+def dynamic_axes(batch: Arrays) -> dict[str, dict[int, object]]:
     """Batch and length may be any; so may the number of choices and of masks."""
     return {name: dict.fromkeys(range(array.ndim), torch.export.Dim.AUTO) for name, array in batch.items()}

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ... import __version__
 from ...checkpoint.folder import Checkpoint
@@ -16,6 +16,7 @@ from ...errors import UserError
 from ...files import write_json
 from ...files.model_content import PROBABILITIES, content_sums
 from ...heads import ENCODER, heads_in
+from ...json_types import JsonObject
 from ...models import class_of
 from ...models.base import complete_config
 from ...tasks.columns import RUN, Trained
@@ -111,7 +112,7 @@ def export_model(checkpoint: str | Path | Checkpoint, target: str | Path, config
     return read_exported(Checkpoint.open(target))
 
 
-def head_to_export(raw: Mapping[str, Any], *, task: str | None, place: str) -> str:
+def head_to_export(raw: Mapping[str, object], *, task: str | None, place: str) -> str:
     """Which head a checkpoint is exported with: see `head_for`; a bare encoder also goes.
 
     Raises:
@@ -131,11 +132,11 @@ def _finish(
     config: ExportConfig,
     *,
     trained: Trained,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Verify the graph, then shrink it and check again; what the checks found."""
     logger.info("comparing what was written with the model")
     found = verify(_opened(folder), model, head=manifest.head, weights="fp32")
-    checks: dict[str, Any] = {"verification": {"fp32": _described(found)}}
+    checks: JsonObject = {"verification": {"fp32": _described(found)}}
     report: GateReport | None = None
     if config.int8:
         assert config.calibration is not None
@@ -159,7 +160,7 @@ def _opened(folder: Path) -> Backend:
     return open_exported(read_exported(Checkpoint.open(folder)))
 
 
-def _described(found: Verification) -> dict[str, Any]:
+def _described(found: Verification) -> dict[str, object]:
     return {
         "shapes": [f"{size} x {length}" for size, length in found.shapes],
         "largest_difference": found.largest_difference,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -113,7 +113,7 @@ def _same_decisions(want: np.ndarray, got: np.ndarray, *, head: str, margin: flo
 
 
 def decisions(
-    logits: Logits, batch: Mapping[str, np.ndarray], *, head: str, config: Mapping[str, Any]
+    logits: Logits, batch: Mapping[str, np.ndarray], *, head: str, config: Mapping[str, object]
 ) -> np.ndarray:
     """What a head decides about a batch, as one flat array of class numbers, places or signs.
 

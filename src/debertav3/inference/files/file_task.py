@@ -3,9 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 from ...errors import UserError
+from ...json_types import Json
 from ...tasks.annotations.format import Marked
 from ...tasks.columns import Columns, label_cell, name_of_label, names_of_texts, texts_in
 from ...tasks.labels import LABEL_COLUMNS, NO_GOLD, is_no_gold, label_text
@@ -21,9 +22,9 @@ from ..predictor import TEMPLATE, Predictor
 class Example(NamedTuple):
     """One row, checked."""
 
-    inputs: Any
+    inputs: Json
     """What the task's method of `Predictor` takes; None for a row without a text, which gets no answer."""
-    gold: Any
+    gold: Json
     """The gold label in the form of the task's scorer; None where the row has none."""
     num_characters: int
     """How much text the model reads for it."""
@@ -64,9 +65,9 @@ class AnswerOptions:
 class Result(NamedTuple):
     """What one row gets."""
 
-    prediction: Any
-    scores: Any
-    scored: Any
+    prediction: object
+    scores: object
+    scored: object
     """The prediction in the form of the scorer."""
 
 
@@ -114,7 +115,7 @@ class FileTask(ABC):
     def answer(self, examples: Sequence[Example]) -> list[Result]:
         """Answer many rows that have a text, in their order."""
 
-    def marked(self, row: Row, prediction: Any, scores: Any) -> Marked | None:
+    def marked(self, row: Row, prediction: object, scores: object) -> Marked | None:
         """A row and its answer for an annotation tool; None for a row without a text.
 
         Raises:
@@ -158,7 +159,7 @@ class FileTask(ABC):
         own = self.trained.label_names(row) if self.trained is not None else ()
         return list(dict.fromkeys([*own, *self.label_columns]))
 
-    def label_cell(self, row: Row) -> Any:
+    def label_cell(self, row: Row) -> Json:
         """The first label column that a row has, as it is; None without one."""
         columns = self.options.columns
         name = name_of_label(row, columns.labels(self.usual_labels(row)), is_said=columns.is_label_asked)
@@ -183,7 +184,7 @@ class FileTask(ABC):
         texts = [inputs] if isinstance(inputs, str) else _flat(inputs)
         return shown_row(texts, example.gold)
 
-    def gold(self, row: Row, *, known: Sequence[str] = (), marks: Sequence[str] = NO_GOLD) -> Any:
+    def gold(self, row: Row, *, known: Sequence[str] = (), marks: Sequence[str] = NO_GOLD) -> Json:
         """The label of a row; None where there is none, or the annotators did not agree.
 
         Args:
@@ -195,7 +196,7 @@ class FileTask(ABC):
         return None if is_no_gold(cell, known=known, marks=marks) else cell
 
 
-def _flat(inputs: Any) -> list[str]:
+def _flat(inputs: Json) -> list[str]:
     """The texts of an input, whatever lists they are in."""
     if isinstance(inputs, str):
         return [inputs]

@@ -9,10 +9,11 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...errors import UserError
 from ...files import sha256_of_bytes
+from ...json_types import JsonObject
 from ...tasks.formats import CONLL, PARQUET
 from ...tasks.read_options import ReadOptions
 from ...tasks.rows import Row
@@ -143,7 +144,7 @@ class _SchemaFinder:
 
     def __init__(self) -> None:
         self._schema: pyarrow.Schema | None = None
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[JsonObject] = []
         self._error: str | None = None
 
     def add(self, row: Row) -> None:

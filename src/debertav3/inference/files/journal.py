@@ -9,10 +9,11 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Self
+from typing import IO, NamedTuple, Self
 
 from ...errors import UserError
 from ...files import cannot_write
+from ...json_types import Json, JsonObject
 
 logger = logging.getLogger(__name__)
 
@@ -20,9 +21,9 @@ logger = logging.getLogger(__name__)
 class StoredAnswer(NamedTuple):
     """What one row got."""
 
-    prediction: Any
-    scores: Any
-    scored: Any
+    prediction: object
+    scores: object
+    scored: object
     """The prediction in the form of the scorer, for labelled rows."""
 
 
@@ -38,7 +39,7 @@ class Journal:
     def __init__(self, target: str | Path) -> None:
         target = Path(os.path.realpath(target))
         self.path = target.with_name(f"{target.name}.progress")
-        self.about: dict[str, Any] = {}
+        self.about: JsonObject = {}
         self.num_rows = 0
         self._file: IO[bytes] | None = None
         self._is_full = False
@@ -47,7 +48,7 @@ class Journal:
         """Whether an earlier run has left its answers."""
         return self.path.exists()
 
-    def begin(self, about: dict[str, Any]) -> None:
+    def begin(self, about: dict[str, object]) -> None:
         """Start over.
 
         Args:
@@ -65,7 +66,7 @@ class Journal:
         except OSError as error:
             raise cannot_write(self.path, error) from None
 
-    def begin_again(self, about: dict[str, Any]) -> int | None:
+    def begin_again(self, about: JsonObject) -> int | None:
         """Open what an earlier run has written; `keep` then says how much of it counts.
 
         Args:
@@ -162,7 +163,7 @@ class Journal:
         self._opened.write(line.encode("ascii") + b"\n")
 
 
-def _whole_lines(file: IO[bytes]) -> Iterator[Any]:
+def _whole_lines(file: IO[bytes]) -> Iterator[Json]:
     """What the lines hold, up to the first that was torn."""
     for line in file:
         answer = _parse(line)
@@ -171,7 +172,7 @@ def _whole_lines(file: IO[bytes]) -> Iterator[Any]:
         yield answer
 
 
-def _parse(line: bytes) -> Any:
+def _parse(line: bytes) -> Json:
     if not line.endswith(b"\n"):
         return None
     try:

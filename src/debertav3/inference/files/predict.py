@@ -19,6 +19,7 @@ from typing import Any
 
 from ...errors import UserError
 from ...files import Output, check_outputs, lock, replacing_text
+from ...json_types import JsonObject
 from ...tasks.formats import JSONL, PARQUET, Format
 from ...tasks.preannotations import Tool
 from ...tasks.rows import Row
@@ -147,7 +148,7 @@ def _predict(
         journal.delete()
 
 
-def evaluate_file(task: FileTask, source: str | Path, *, source_format: str | None = None) -> dict[str, Any]:
+def evaluate_file(task: FileTask, source: str | Path, *, source_format: str | None = None) -> JsonObject:
     """Answer the labelled rows of a file and return the metrics.
 
     Raises:
@@ -198,7 +199,7 @@ def _fill(
             bar.update(len(answers))
 
 
-def _about(task: FileTask, source: Source) -> dict[str, Any]:
+def _about(task: FileTask, source: Source) -> JsonObject:
     """What must be equal for the answers of two runs to belong together."""
     engine, checkpoint = task.predictor.engine, task.predictor.checkpoint
     about = {
@@ -256,7 +257,7 @@ def _whole_rows(target: str | Path) -> Iterator[Row]:
 
 def _write(
     journal: Journal, task: FileTask, source: Source, target: str | Path, written: Format | Tool
-) -> dict[str, Any]:
+) -> JsonObject:
     """Write rows and answers together, and score."""
     if isinstance(written, Tool):
         with written.open(target) as write_texts:
@@ -311,7 +312,7 @@ def _bar(num_rows: int, *, done: int) -> Any:
     return tqdm(total=num_rows, initial=done, unit=" rows", disable=True if is_small else None)
 
 
-def _metrics(task: FileTask, source: Source) -> dict[str, Any]:
+def _metrics(task: FileTask, source: Source) -> JsonObject:
     scores = task.scorer.result() if source.num_labelled else {}
     about = {
         "task": task.name,
@@ -322,6 +323,6 @@ def _metrics(task: FileTask, source: Source) -> dict[str, Any]:
     return {**about, **scores}
 
 
-def to_json(metrics: dict[str, Any]) -> str:
+def to_json(metrics: JsonObject) -> str:
     """Metrics as indented JSON with a line end."""
     return json.dumps(metrics, indent=2, ensure_ascii=False) + "\n"

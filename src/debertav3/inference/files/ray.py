@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ...errors import MissingExtraError
+from ...json_types import JsonObject
 from .journal import StoredAnswer
 from .workers import Chunk, TaskPlan, answer_chunk, open_quietly
 
@@ -63,7 +64,7 @@ class _Actor:
         self.task = open_quietly(plan, batch_tokens)
         self.stored = stored
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+    def __call__(self, batch: JsonObject) -> dict[str, list[str]]:
         """The answers of some chunks, given by number, as JSON: the journal keeps them so, too."""
         import ray
 

@@ -5,7 +5,6 @@ A task says what it reads in a row, which `Predictor` method answers, and what c
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ...data.probabilities import LIKELY
 from ...errors import UserError
@@ -101,7 +100,7 @@ class ClassifyTask(FileTask):
             return NO_TEXT
         return Example(texts if len(texts) == 2 else texts[0], self._gold(row), length_of(texts))
 
-    def _gold(self, row: Row) -> Any:
+    def _gold(self, row: Row) -> object:
         labels = self.predictor.labels
         if self._is_regression:
             gold = self.gold(row, marks=())
@@ -130,7 +129,7 @@ class ClassifyTask(FileTask):
         """The likeliest label, the likely labels, or the number."""
         results = []
         for one in self.predictor.classify([example.inputs for example in examples]):
-            prediction: Any = one["score"] if self._is_regression else one["label"]
+            prediction: object = one["score"] if self._is_regression else one["label"]
             if self._is_multi_label:
                 holds = self.predictor.probabilities.threshold
                 prediction = [name for name, score in one["scores"].items() if score >= holds(name)]
@@ -237,7 +236,7 @@ class RerankTask(FileTask):
         for (_, texts), ranked in zip(given, rankings, strict=True):
             order = [one["index"] for one in ranked]
             scores = [one["score"] for one in sorted(ranked, key=lambda one: one["index"])]
-            prediction: Any = scores[0] if isinstance(texts, str) else order
+            prediction: object = scores[0] if isinstance(texts, str) else order
             results.append(Result(prediction, scores, prediction))
         return results
 

@@ -189,7 +189,7 @@ class FillMaskTask(FileTask):
         return results
 
 
-def _numbered(words: Sequence[Any]) -> list[str]:
+def _numbered(words: Sequence[object]) -> list[str]:
     return [f"{index} {word}" for index, word in enumerate(words)]
 
 

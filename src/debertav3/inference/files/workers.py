@@ -7,12 +7,13 @@ import logging
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...checkpoint.folder import Checkpoint
 from ...errors import UserError
+from ...json_types import JsonMapping
 from ...processes import end_with_parent
 from ..predictor import Predictor
 from .journal import StoredAnswer
@@ -41,7 +42,7 @@ class TaskPlan:
     checkpoint: Checkpoint
     """The model: opened here, and again in every other process."""
     options: AnswerOptions = field(default_factory=AnswerOptions)
-    loading: Mapping[str, Any] = field(default_factory=dict)
+    loading: JsonMapping = field(default_factory=dict)
     """Arguments of `Predictor.from_pretrained`."""
 
     def open(self) -> FileTask:
@@ -71,7 +72,7 @@ def answer_chunk(task: FileTask, chunk: Chunk) -> list[StoredAnswer]:
     ]
 
 
-def rounded(value: Any) -> Any:
+def rounded(value: object) -> Any:
     """The same lists and dicts with their real numbers cut to six decimals, which is more than fp32 tells."""
     if isinstance(value, float):
         return round(value, _DIGITS)

@@ -6,7 +6,6 @@ doccano's JSONL (``label`` or ``labels`` with ``[start, end, "PER"]``, relation 
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 from ...json_types import JsonObject
 from ..notes import Notes
@@ -43,7 +42,7 @@ def _read(fields: Fields, place: str, notes: Notes) -> Iterator[JsonObject]:
         yield row
         return
     text = row.pop(text_column)
-    entries: list[Any] | None = None
+    entries: list[object] | None = None
     for name in _COLUMNS:
         cell = structured(row.get(name))
         if are_marks(cell) or cell == []:

@@ -6,10 +6,9 @@ so what a result means goes by its type.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from ...errors import UserError
-from ...json_types import JsonMapping, JsonObject
+from ...json_types import Json, JsonMapping, JsonObject
 from ..notes import Notes
 from ..rows import is_missing, structured
 from .format import Marked, RowFormat
@@ -44,7 +43,7 @@ def _cells(fields: Fields) -> JsonObject:
     return {name: structured(value) for name, value in fields.items() if name not in _BOOKKEEPING}
 
 
-def _is_choice(cell: Any) -> bool:
+def _is_choice(cell: object) -> bool:
     return isinstance(cell, Mapping) and isinstance(cell.get("choices"), list)
 
 
@@ -108,13 +107,13 @@ def _with_results(row: JsonObject, results: Sequence[Fields], place: str, notes:
     return _with_marks(row, regions, place, notes)
 
 
-def _choice(value: Fields, kind: str) -> Any:
+def _choice(value: Fields, kind: str) -> object:
     """What was chosen for a whole text: one name, several, or a number."""
     chosen = value.get("selected") if kind == "pairwise" else value.get(kind)
     return chosen[0] if isinstance(chosen, list) and len(chosen) == 1 else chosen
 
 
-def _with_marks(row: JsonObject, regions: Sequence[Any], place: str, notes: Notes) -> JsonObject:
+def _with_marks(row: JsonObject, regions: Sequence[Json], place: str, notes: Notes) -> JsonObject:
     for region in regions:
         if not is_mark(region):
             raise UserError(
@@ -128,7 +127,7 @@ def _with_marks(row: JsonObject, regions: Sequence[Any], place: str, notes: Note
     return {TEXT: text, **row, ENTITIES: read_marks(regions, text, place=place, notes=notes)}
 
 
-def _text_column(row: Fields, regions: Sequence[Any]) -> str | None:
+def _text_column(row: Fields, regions: Sequence[Json]) -> str | None:
     """The field that was annotated: ``text``, else the one that has the entities, else the longest."""
     texts = {name: value for name, value in row.items() if isinstance(value, str)}
     if TEXT in texts:
@@ -154,7 +153,7 @@ def _read_choices(fields: Fields, place: str, notes: Notes) -> Iterator[JsonObje
         yield {name: _plain(cell) for name, cell in _cells(fields).items()}
 
 
-def _plain(cell: Any) -> Any:
+def _plain(cell: Json) -> Json:
     return cell["choices"] if _is_choice(cell) else cell
 
 

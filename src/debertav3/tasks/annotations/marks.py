@@ -6,10 +6,10 @@ file is counted in `Notes`.
 
 import bisect
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ...errors import UserError
-from ...json_types import JsonMapping
+from ...json_types import Json, JsonMapping
 from ..notes import Notes
 from ..rows import shortened
 from ..words import Span, split_words
@@ -36,12 +36,12 @@ class Mark(NamedTuple):
     label: str
 
 
-def first_of(entry: Fields, names: Sequence[str]) -> Any:
+def first_of(entry: Fields, names: Sequence[str]) -> Json:
     """The value under the first of the names that is there and not null."""
     return next((entry[name] for name in names if entry.get(name) is not None), None)
 
 
-def is_mark(entry: Any) -> bool:
+def is_mark(entry: object) -> bool:
     """Whether a value is an entity with its offsets: ``[0, 4, "PER"]``, or an object with such fields."""
     if isinstance(entry, list | tuple):
         return len(entry) >= 3 and _is_offset(entry[0]) and _is_offset(entry[1]) and isinstance(entry[2], str)
@@ -55,12 +55,12 @@ def is_mark(entry: Any) -> bool:
     )
 
 
-def are_marks(value: Any) -> bool:
+def are_marks(value: object) -> bool:
     """Whether a value is a list of entities with their offsets, not empty."""
     return isinstance(value, list | tuple) and bool(value) and all(map(is_mark, value))
 
 
-def read_marks(entries: Sequence[Any], text: str, *, place: str, notes: Notes) -> list[Mark]:
+def read_marks(entries: Sequence[Json], text: str, *, place: str, notes: Notes) -> list[Mark]:
     """Entities as a tool writes them, checked against the text.
 
     Args:
@@ -229,9 +229,9 @@ def tag_words(words: Sequence[Span], marks: Sequence[Mark]) -> list[str]:
     return tags
 
 
-def _is_offset(value: Any) -> bool:
+def _is_offset(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_list_of_texts(value: Any) -> bool:
+def _is_list_of_texts(value: object) -> bool:
     return isinstance(value, list | tuple) and bool(value) and all(isinstance(one, str) for one in value)

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from ...errors import MissingExtraError, UserError
 from ...json_types import JsonMapping, JsonObject
@@ -14,7 +13,7 @@ from .format import RowFormat
 from .marks import ENTITIES, TEXT, Fields, Mark
 
 
-def pair_as_row(value: Any) -> JsonObject | None:
+def pair_as_row(value: object) -> JsonObject | None:
     """``["text", {"entities": [...]}]`` as an object; None if a value is no such pair."""
     if isinstance(value, list) and len(value) == 2:
         text, annotations = value
@@ -23,7 +22,7 @@ def pair_as_row(value: Any) -> JsonObject | None:
     return None
 
 
-def pairs_in(content: Any) -> list[Any] | None:
+def pairs_in(content: object) -> list[object] | None:
     """The pairs of ``{"classes": [...], "annotations": [...]}``, as spaCy's web annotators save them."""
     if isinstance(content, Mapping) and "classes" in content:
         pairs = content.get("annotations")

@@ -6,7 +6,6 @@ As in the NER data of Kaggle: ``Sentence #,Word,POS,Tag``, where only the first 
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from ...errors import UserError
 from ...json_types import JsonObject
@@ -60,7 +59,7 @@ def grouped(rows: Rows, options: ReadOptions, *, source: str) -> Iterator[tuple[
             yield where, fields
         return
     sentence, word, tag = names
-    key: Any = None
+    key: object = None
     current: list[tuple[str, Fields]] = []
     for where, fields in rest:
         own = fields.get(sentence)
