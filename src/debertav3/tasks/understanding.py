@@ -36,9 +36,7 @@ class Understanding:
     def lines(self) -> list[str]:
         """The block, line by line; guesses name the option that overrides them."""
         parts = [("format", self.format), ("rows", f"{self.num_rows:,}")]
-        parts += sorted(
-            self.columns.items(), key=lambda item: _ROLES.index(item[0]) if item[0] in _ROLES else -1
-        )
+        parts += sorted(self.columns.items(), key=lambda item: _ORDER.get(item[0], 0))
         if self.label_kind:
             parts.append(("labels", self.label_kind))
         parts += [(f"row {number}", row) for number, row in enumerate(self.shown, start=1)]
