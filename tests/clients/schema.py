@@ -36,7 +36,10 @@ def main() -> None:
     options = ["--max-examples", str(asked.examples), "--phases", "examples,coverage,fuzzing"]
     with serving(url, {"nli": REPOSITORY / "models" / "nano"}):
         done = subprocess.run(
-            [*command, *options, "--checks", ",".join(CHECKS)], check=False, env=clean_environment()
+            [*command, *options, "--checks", ",".join(CHECKS)],
+            check=False,
+            env=clean_environment(),
+            cwd=PLACE,
         )
     sys.exit(done.returncode)
 
