@@ -5,11 +5,12 @@ MS MARCO and of sentence-transformers: a query, a passage that answers it, and o
 """
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..json_types import JsonMapping, JsonObject
 from .json_rows import read_jsonl
 from .read_options import ReadOptions
 from .rows import structured
@@ -22,7 +23,7 @@ RANDOM_PASSAGES = 20
 """Passages drawn for each query of a folder of BEIR where nobody has judged any as irrelevant."""
 
 
-def triples(fields: Mapping[str, Any], place: str) -> list[dict[str, Any]] | None:
+def triples(fields: JsonMapping, place: str) -> list[JsonObject] | None:
     """The pairs of a row with a query, passages that answer it and passages that do not; None for other rows.
 
     Raises:
@@ -125,7 +126,7 @@ def read_qrels(file: SourceFile) -> Found:
             )
 
 
-def _rows(path: Path | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(path: Path | None) -> Iterator[tuple[str, JsonObject]]:
     if path is None:
         raise UserError("a folder of BEIR needs corpus.jsonl, queries.jsonl and the folder qrels.")
     return read_jsonl(SourceFile(path))
@@ -137,6 +138,6 @@ def _file(folder: Path, name: str) -> Path | None:
     )
 
 
-def _passage(row: Mapping[str, Any]) -> str:
+def _passage(row: JsonMapping) -> str:
     """The title, if there is one, and the text, as BEIR joins them."""
     return f"{row.get('title') or ''} {row.get('text') or ''}".strip()
