@@ -8,7 +8,7 @@ STAMP_SERVE := $(VENV)/.installed-serve
 PORT ?= 8000
 PAGE := http://127.0.0.1:$(PORT)/
 
-.PHONY: help run demo test test-all test-benchmarks test-browser test-clients test-hosts test-serve-load test-transformers check format docs results clean
+.PHONY: help run demo test test-all test-benchmarks test-browser test-clients test-hosts test-serve-load test-serve-schema test-transformers check format docs results clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ test-serve-load: $(STAMP_DEV)  ## the server beside others under load (20 minute
 	$(PY) benchmarks/serve_load.py --data $(DATA) --model models/nano
 	$(PY) benchmarks/serve_load.py --data $(DATA)
 
+test-serve-schema: $(STAMP_DEV)  ## random requests by the OpenAPI document (schemathesis; EXAMPLES="1000" a route)
+	$(PY) tests/clients/schema.py --examples $(or $(EXAMPLES),1000)
+
 test-clients: $(STAMP_DEV)  ## unmodified clients of other servers against ours (downloads them)
 	$(PY) tests/clients/run.py
 
@@ -68,6 +71,7 @@ check: $(STAMP_DEV)  ## lint, format and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(PY) tests/count_any.py
 
 format: $(STAMP_DEV)  ## rewrite files in the project's format
 	$(PY) -m ruff check --fix .
