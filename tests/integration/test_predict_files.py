@@ -138,8 +138,8 @@ def test_a_format_may_be_named_where_the_ending_says_nothing(nli: Tasks, tmp_pat
     csv_rows = (tmp_path / "out").rename(tmp_path / "out.csv")
     assert read_rows(csv_rows) == read_rows(tmp_path / "out.jsonl")
     assert report["labelled"] == 3
-    with pytest.raises(UserError, match="unknown format 'xml'"):
-        evaluate_file(nli(), source, source_format="xml")
+    with pytest.raises(UserError, match="unknown format 'odt'"):
+        evaluate_file(nli(), source, source_format="odt")
     with pytest.raises(UserError, match="compressed within"):
         predict_file(nli(), source, tmp_path / "out.parquet.gz")
 
@@ -187,7 +187,7 @@ BAD_FILES = {
     "quote": ("in.csv", 'premise,hypothesis\n"a,b\n', "is not valid CSV"),
     "field": ("in.csv", "premise,label\n\na,0\n", "line 3: needs the fields 'premise' and 'hypothesis'"),
     "label": ("in.csv", "premise,hypothesis,label\na,b,7\n", "line 2: unknown label 7"),
-    "bytes": ("in.csv", "premise,hypothesis\na,\udcff\n", "line 2 is not UTF-8"),
+    "bytes": ("in.csv", "premise,hypothesis\nä,b\na,\udcff\n", "line 3 is not UTF-8"),
     "nothing": ("in.csv", "", "holds no rows"),
     "parquet": ("in.parquet", "no parquet at all", "cannot be read as Parquet"),
     "absent": (None, "", "does not exist"),

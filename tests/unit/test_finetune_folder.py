@@ -1,5 +1,6 @@
 """An --out that cannot be is refused in one line, before anything is read, loaded or written."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from debertav3.errors import UserError
-from debertav3.finetune.folder import check_can_be_made
+from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetune.folder import check_can_be_made, starting_point, write_settings
 
 
 @pytest.mark.parametrize(
@@ -53,3 +55,18 @@ def test_the_commands_refuse_it_before_torch_is_loaded(command: list[str]) -> No
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith("debertav3: error: --out /proc/x/y cannot be written: ")
+
+
+@pytest.mark.parametrize("version", ["now", "before the setting called labels"])
+def test_class_names_are_not_the_setting_called_labels(tmp_path: Path, version: str) -> None:
+    config = FinetuneConfig(task="nli", model="nano")
+    facts = {"data": {}, "contents": {"train": ["a"], "dev": [], "model": {}, "tokenizer": {}}}
+    write_settings(config, tmp_path, **facts, labels=("yes", "no"))
+    if version != "now":
+        file = tmp_path / "checkpoints" / "settings.json"
+        pinned = json.loads(file.read_text())
+        pinned["labels"] = pinned.pop("class_names")
+        file.write_text(json.dumps(pinned))
+    assert starting_point(config, tmp_path, **facts, labels=("yes", "no"), resume=True) is None
+    with pytest.raises(UserError, match=r"changed: class_names \(was \['yes', 'no'\], now \['no', 'yes'\]\)"):
+        starting_point(config, tmp_path, **facts, labels=("no", "yes"), resume=True)

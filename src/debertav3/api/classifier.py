@@ -151,7 +151,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self._folder = ModelFolder.of(trained.out)
         return self
 
-    def predict(self, X: Any) -> npt.NDArray[Any]:
+    def predict(self, X: Any) -> npt.NDArray[np.generic]:
         """Return the likeliest label of each text.
 
         Args:
@@ -210,7 +210,7 @@ def _fields(text: Text) -> dict[str, str]:
     return {"text": text} if isinstance(text, str) else {"text": text[0], "pair": text[1]}
 
 
-def _names(classes: npt.NDArray[Any]) -> list[str]:
+def _names(classes: npt.NDArray[np.generic]) -> list[str]:
     """The labels in the model's folder: their texts, if each has one that a label column keeps."""
     names = [label_text(label) for label in classes.tolist()]
     if len(set(names)) == len(names) and all(

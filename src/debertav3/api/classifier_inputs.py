@@ -54,7 +54,7 @@ def _of_table(table: Any, columns: str | Sequence[str] | None) -> list[tuple[Any
     return list(zip(*(table[name].tolist() for name in names), strict=True))
 
 
-def labels_in(y: Any, *, count: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+def labels_in(y: Any, *, count: int) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.int64]]:
     """Return the different labels, sorted, and the position of each row's label among them.
 
     Args:
@@ -94,7 +94,7 @@ def labels_in(y: Any, *, count: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.i
     return _array(different), np.array([positions[label] for label in labels], dtype=np.int64)
 
 
-def _array(labels: list[Any]) -> npt.NDArray[Any]:
+def _array(labels: list[Any]) -> npt.NDArray[np.generic]:
     """A one-dimensional array that gives every label back as it was."""
     if len({type(label) for label in labels}) == 1 and isinstance(labels[0], str | bool | int | float):
         return np.array(labels)

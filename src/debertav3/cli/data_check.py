@@ -30,6 +30,7 @@ from .terminal import log_to_stderr, wrote
 logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
+    from ..finetune.batches import Tokenizer
     from ..finetune.config import FinetuneConfig
     from ..tasks.task import Task
 
@@ -129,7 +130,7 @@ def check_command(
         wrote(json_file)
 
 
-def _open_tokenizer(config: "FinetuneConfig", task: "Task") -> object:
+def _open_tokenizer(config: "FinetuneConfig", task: "Task") -> "Tokenizer":
     """DeBERTaV3's without loading torch, or that of another family."""
     from ..tokenization import DebertaV3Tokenizer
 

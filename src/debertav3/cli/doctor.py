@@ -10,7 +10,7 @@ from .inputs import open_checkpoint
 from .options import Command
 
 if TYPE_CHECKING:
-    from ..checkpoint.doctor import Diagnosis
+    from ..checkpoint.diagnosis import Diagnosis
 
 LABEL_WIDTH = 22
 TEXT_WIDTH = 100

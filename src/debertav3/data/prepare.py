@@ -216,7 +216,9 @@ def _stage_folder(out: Path, name: str) -> Path:
 
 
 def _run_locally(stage: Stage, out: Path, workers: int) -> None:
-    from .steps import PatientExecutor, datatrove_log
+    from loguru import logger as datatrove_log
+
+    from .steps import PatientExecutor
 
     datatrove_log.disable("datatrove")  # its summaries would go to our stderr
     name, pipeline, tasks = stage

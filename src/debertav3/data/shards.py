@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ MAX_VERIFIED_BYTES = 8 << 30
 """Up to this size a split is verified whole when it is opened; of a larger one so much, in random shards."""
 
 
-def token_dtype(vocab_size: int) -> np.dtype[Any]:
+def token_dtype(vocab_size: int) -> np.dtype[np.unsignedinteger]:
     """The smallest of uint16 and uint32 that holds every id below ``vocab_size``."""
     return np.dtype("<u2") if vocab_size <= 1 << 16 else np.dtype("<u4")
 
@@ -48,7 +48,7 @@ class ShardWriter:
         dtype: see `token_dtype`.
     """
 
-    def __init__(self, folder: Path, name: str, dtype: np.dtype[Any]) -> None:
+    def __init__(self, folder: Path, name: str, dtype: np.dtype[np.unsignedinteger]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._name = name
         self._paths = {ending: folder / f"{name}.{ending}" for ending in ("tokens", "ends")}
@@ -101,11 +101,11 @@ class Shard:
     name: str
     num_tokens: int
     num_documents: int
-    dtype: np.dtype[Any]
+    dtype: np.dtype[np.unsignedinteger]
     sums: tuple[tuple[str, str], ...] = ()
     """Endings and SHA-256 sums of its files; older shards have none of the ends."""
 
-    def tokens(self) -> NDArray[Any]:
+    def tokens(self) -> NDArray[np.unsignedinteger]:
         """All token ids, ``(num_tokens,)``, mapped from disk."""
         return self._map("tokens", self.dtype, self.num_tokens)
 
@@ -113,7 +113,9 @@ class Shard:
         """End of each document in tokens, ``(num_documents,)``, mapped from disk."""
         return self._map("ends", np.dtype("<u8"), self.num_documents)
 
-    def _map(self, ending: str, dtype: np.dtype[Any], length: int) -> NDArray[Any]:
+    def _map(
+        self, ending: str, dtype: np.dtype[np.unsignedinteger], length: int
+    ) -> NDArray[np.unsignedinteger]:
         path = self.folder / f"{self.name}.{ending}"
         if not length:
             return np.empty(0, dtype=dtype)
@@ -139,7 +141,7 @@ class TokenShards:
         index = read_index(self.folder)
         self.vocab_size: int = index["vocab_size"]
         self.fingerprint: str = index["fingerprint"]
-        self.dtype = np.dtype(index["dtype"])
+        self.dtype: np.dtype[np.unsignedinteger] = np.dtype(str(index["dtype"]))
         self.split = split
         self.shards = [
             Shard(

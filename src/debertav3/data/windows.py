@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,7 +143,7 @@ class PackedWindows(Windows):
 
 
 @lru_cache(maxsize=256)
-def _tokens(shard: Shard) -> NDArray[Any]:
+def _tokens(shard: Shard) -> NDArray[np.unsignedinteger]:
     return shard.tokens()
 
 

@@ -12,6 +12,7 @@ from ..errors import UserError
 from ..files.model_folder import ModelFolder
 from ..heads import BY_NAME, SPANS, TOKENS, HeadName
 from ..tasks.spans import Window, token_windows
+from .batches import Tokenizer
 from .config import FinetuneConfig
 
 OURS = "deberta-v2"
@@ -135,7 +136,7 @@ class PairLayout:
     """Whether [CLS], the place of "no answer", is the last token and not the first."""
 
     @classmethod
-    def of(cls, tokenizer: Any) -> "PairLayout":
+    def of(cls, tokenizer: "Tokenizer") -> "PairLayout":
         """Find a tokenizer's layout from a pair of short texts."""
         first, second = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("one", "two"))
         pair = tokenizer("one", "two")

@@ -1,7 +1,7 @@
 """Examples to batches: text is encoded once, similar lengths share a batch, seed and epoch give the order."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +10,43 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from tqdm.auto import tqdm
 
+from ..json_types import JsonMapping, JsonObject
 from ..tasks.task import Example
 
-Features = dict[str, Any]
+Features = JsonObject
 _ENCODE_AT_ONCE = 2048
+
+
+class Tokenizer(Protocol):
+    """What fine-tuning needs of a tokenizer; this package's and those of transformers have it."""
+
+    @property
+    def padding_side(self) -> str:
+        """``right`` or ``left``."""
+
+    @property
+    def unk_token_id(self) -> int | None:
+        """Id of what is not in the vocabulary."""
+
+    @property
+    def cls_token_id(self) -> int | None:
+        """Id of the first token of an input."""
+
+    @property
+    def all_special_tokens(self) -> list[str]:
+        """Texts of the special tokens."""
+
+    def __len__(self) -> int:
+        """Number of ids."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Encode."""
+
+    def pad(self, *args: Any, **kwargs: Any) -> Any:
+        """Make rows equally long."""
+
+    def save_pretrained(self, save_directory: Any) -> object:
+        """Write the files."""
 
 
 class EncodedDataset(Dataset[Features]):
@@ -40,7 +73,7 @@ class EncodedDataset(Dataset[Features]):
     def __getitem__(self, index: int) -> Features:
         return self.features[index]
 
-    def labels(self) -> npt.NDArray[Any]:
+    def labels(self) -> npt.NDArray[np.generic]:
         """The labels of all features as one array."""
         return np.array([feature["labels"] for feature in self.features])
 
@@ -59,7 +92,11 @@ def _length(input_ids: Sequence[Any]) -> int:
 
 
 def encode_texts(
-    texts: Sequence[tuple[str, ...]], tokenizer: Any, *, max_length: int, truncation: str = "longest_first"
+    texts: Sequence[tuple[str, ...]],
+    tokenizer: Tokenizer,
+    *,
+    max_length: int,
+    truncation: str = "longest_first",
 ) -> list[Features]:
     """Encode texts or pairs, special tokens included, without padding.
 
@@ -91,11 +128,11 @@ class PaddingCollator:
         has_token_labels: whether labels are one for each token.
     """
 
-    def __init__(self, tokenizer: Any, *, has_token_labels: bool = False) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, has_token_labels: bool = False) -> None:
         self.tokenizer = tokenizer
         self.has_token_labels = has_token_labels
 
-    def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    def __call__(self, features: Sequence[JsonMapping]) -> dict[str, Tensor]:
         """Return what the tokenizer makes, ``(B, L)`` or ``(B, choices, L)`` int64, and ``labels``."""
         inputs = [{key: value for key, value in feature.items() if key != "labels"} for feature in features]
         choices = len(inputs[0]["input_ids"]) if isinstance(inputs[0]["input_ids"][0], list) else 0
@@ -113,7 +150,7 @@ class PaddingCollator:
             }
         return batch
 
-    def _token_labels(self, features: Sequence[Mapping[str, Any]], length: int) -> Tensor:
+    def _token_labels(self, features: Sequence[JsonMapping], length: int) -> Tensor:
         labels = torch.full((len(features), length), -100)
         for row, feature in enumerate(features):
             ids = feature["labels"]

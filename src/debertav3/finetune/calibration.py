@@ -19,7 +19,7 @@ _BINS = 10
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _FLOAT_MARGIN = 1e-6
 
-Floats = npt.NDArray[np.floating[Any]]
+Floats = npt.NDArray[np.floating]
 Kind = Literal["one-label", "several-labels"]
 
 

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from tqdm.auto import tqdm
@@ -122,7 +122,7 @@ class ProgressBar(TrainerCallback):
     """One bar on stderr with the last loss, learning rate and dev score."""
 
     def __init__(self) -> None:
-        self._bar: tqdm[Any] | None = None
+        self._bar: tqdm[NoReturn] | None = None
         self._shown: dict[str, str] = {}
 
     def on_train_begin(

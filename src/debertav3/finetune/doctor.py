@@ -18,6 +18,7 @@ from .config import FinetuneConfig
 from .preparation import can_balance
 
 if TYPE_CHECKING:
+    from .batches import Tokenizer
     from .preparation import Data
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ _CUT_WHOLE = (SEQUENCE, MULTIPLE_CHOICE)
 """Heads for which a text beyond the length limit is lost; the others read long texts in pieces."""
 
 
-def examine(data: "Data", config: FinetuneConfig, *, tokenizer: Any) -> JsonObject:
+def examine(data: "Data", config: FinetuneConfig, *, tokenizer: "Tokenizer") -> JsonObject:
     """Describe the data of a run.
 
     Args:
@@ -77,7 +78,7 @@ def add_word_baselines(dev: Mapping[str, JsonObject], facts: JsonMapping) -> Non
 
 
 def describe(
-    examples: Sequence[Example], tokenizer: object, *, head: HeadName, max_length: int | None
+    examples: Sequence[Example], tokenizer: "Tokenizer", *, head: HeadName, max_length: int | None
 ) -> dict[str, object]:
     """Count labels, lengths, repetitions and contradictions.
 
@@ -154,7 +155,7 @@ def word_baselines(train: Sequence[Example], dev: Sequence[Example], *, seed: in
 
 
 def _token_counts(
-    examples: Sequence[Example], tokenizer: Any, *, head: str
+    examples: Sequence[Example], tokenizer: "Tokenizer", *, head: str
 ) -> tuple[np.ndarray[Any, Any], int]:
     """Tokens of each example's longest input, and how many examples have the unknown token."""
     inputs = [_inputs(example, head) for example in examples]

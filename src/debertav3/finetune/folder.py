@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files import Output, check_outputs, read_json_object, remove_leftovers, write_json
-from ..json_types import JsonMapping
+from ..json_types import JsonMapping, JsonObject
 from ..runs.checkpoints import CheckpointStore
 from .config import FinetuneConfig
 from .records import changed_settings, changes_between, known_by_path
@@ -15,6 +15,7 @@ from .records import changed_settings, changes_between, known_by_path
 logger = logging.getLogger(__name__)
 
 _SETTINGS = "settings.json"
+_CLASS_NAMES = "class_names"
 WRITTEN = (
     "README.md",
     "config.json",
@@ -147,7 +148,8 @@ def _pinned(
     contents: Mapping[str, object],
     labels: tuple[str, ...],
 ) -> dict[str, object]:
-    return {**config.to_dict(), "labels": list(labels), "data": dict(data), "contents": dict(contents)}
+    pinned: JsonObject = {**config.to_dict(), "data": dict(data), "contents": dict(contents)}
+    return {**pinned, _CLASS_NAMES: list(labels)}
 
 
 def _refuse_changes(
@@ -163,10 +165,13 @@ def _refuse_changes(
     Data, model and tokenizer are compared by content, so they may have moved; without a note of their
     content by path, and data by their sums.
     """
+    if _CLASS_NAMES not in before:  # they were called labels, as a setting is now
+        earlier = {name: value for name, value in before.items() if name != "labels"}
+        before = {**earlier, _CLASS_NAMES: before.get("labels", list(labels))}
     known = before.get("contents", {})
     names = changed_settings(before, config, by_path=known_by_path(known, contents))
-    now = {**config.to_dict(), "labels": list(labels)}
-    names += ["labels"] if before.get("labels", now["labels"]) != now["labels"] else []
+    now = {**config.to_dict(), _CLASS_NAMES: list(labels)}
+    names += [_CLASS_NAMES] if before[_CLASS_NAMES] != now[_CLASS_NAMES] else []
     if names:
         changed = ", ".join(f"{name} (was {before.get(name)!r}, now {now[name]!r})" for name in names)
         raise UserError(f"--resume needs the settings of the first run; changed: {changed}")

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +30,7 @@ class Outcome:
     """Length of the input."""
 
 
-def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Probabilities over the last axis."""
     shifted = np.asarray(logits, dtype=np.float64)
     shifted = np.exp(shifted - shifted.max(axis=-1, keepdims=True))
@@ -39,7 +38,7 @@ def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return result
 
 
-def sigmoid(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def sigmoid(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Probability of a yes, for each logit."""
     result: npt.NDArray[np.float64] = 0.5 * (1 + np.tanh(0.5 * np.asarray(logits, dtype=np.float64)))
     return result

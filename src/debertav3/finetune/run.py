@@ -34,7 +34,7 @@ from ..tasks.text import TextTask
 from . import plots
 from .adaptation import add_lora, freeze, merged
 from .baselines import check_length
-from .batches import EncodedDataset, PaddingCollator
+from .batches import EncodedDataset, PaddingCollator, Tokenizer
 from .calibration import Predictions, describe
 from .card import model_card
 from .config import FinetuneConfig
@@ -165,7 +165,9 @@ def _says_not_possible() -> Iterator[None]:
         raise NotPossibleError(str(error)) from error
 
 
-def open_for_training(config: FinetuneConfig, data: Data, tokenizer: Any, start: Start) -> PreTrainedModel:
+def open_for_training(
+    config: FinetuneConfig, data: Data, tokenizer: Tokenizer, start: Start
+) -> PreTrainedModel:
     """Open the model as the run trains it.
 
     Raises:
@@ -191,7 +193,7 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _save(model: PreTrainedModel, out: Path, tokenizer: Any) -> None:
+def _save(model: PreTrainedModel, out: Path, tokenizer: Tokenizer) -> None:
     if isinstance(model, DebertaV2PreTrainedModel):
         save_model(model, out, tokenizer)
         return
@@ -218,7 +220,7 @@ def _prepare(
     data: Data,
     *,
     model: PreTrainedModel,
-    tokenizer: object,
+    tokenizer: Tokenizer,
     store: CheckpointStore,
 ) -> _Prepared:
     task, labels = data.task, label_order(model, data.labels)

@@ -11,7 +11,7 @@ import math
 import shutil
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..errors import MissingExtraError, UserError
 from ..files import read_json_object, replacing_text, write_json
@@ -23,9 +23,13 @@ from .preparation import read_data, size_of
 from .recipes import recipe
 from .records import changed_settings, changes_between, data_facts, known_by_path, run_contents
 
+if TYPE_CHECKING:
+    import optuna
+
 logger = logging.getLogger(__name__)
 
-Grid = dict[str, list[object]]
+Choice = bool | int | float | str | None
+Grid = dict[str, list[Choice]]
 
 _FOLDER = "folder"
 """Attribute of a trial in the study: the folder that the search made for it, and may remove."""
@@ -78,7 +82,7 @@ def read_grid(assignments: Sequence[str], base: FinetuneConfig) -> Grid:
 
 
 def search(
-    base: FinetuneConfig, grid: Mapping[str, Sequence[object]], out: Path, *, trials: int
+    base: FinetuneConfig, grid: Mapping[str, Sequence[Choice]], out: Path, *, trials: int
 ) -> list[dict[str, object]]:
     """Try ``trials`` different settings, or all that the grid has; earlier trials under ``out`` count.
 
@@ -138,8 +142,8 @@ def search(
 
 
 def _open_study(
-    base: FinetuneConfig, grid: Mapping[str, Sequence[Any]], out: Path, *, contents: JsonMapping
-) -> Any:
+    base: FinetuneConfig, grid: Mapping[str, Sequence[Choice]], out: Path, *, contents: JsonMapping
+) -> "optuna.Study":
     """Open or begin the study of a folder.
 
     Raises:
@@ -181,11 +185,13 @@ def _open_study(
     return study
 
 
-def _lists(grid: Mapping[str, Sequence[object]]) -> dict[str, list[object]]:
+def _lists(grid: Mapping[str, Sequence[Choice]]) -> dict[str, list[Choice]]:
     return {key: list(values) for key, values in grid.items()}
 
 
-def _begin(study: Any, grid: Mapping[str, Sequence[Any]], out: Path, *, seed: int) -> Any:
+def _begin(
+    study: "optuna.Study", grid: Mapping[str, Sequence[Choice]], out: Path, *, seed: int
+) -> "optuna.trial.FrozenTrial":
     """Add a trial of untried settings to the study, in one line of its file, and return it.
 
     Raises:
@@ -217,8 +223,8 @@ def _begin(study: Any, grid: Mapping[str, Sequence[Any]], out: Path, *, seed: in
 
 
 def _nearest_untried(
-    drawn: Mapping[str, object], grid: Mapping[str, Sequence[object]], *, known: Container[str]
-) -> dict[str, object]:
+    drawn: Mapping[str, Choice], grid: Mapping[str, Sequence[Choice]], *, known: Container[str]
+) -> dict[str, Choice]:
     """What was drawn, or of the untried settings of the grid the first that differs in the fewest keys."""
     if _key(drawn) not in known:
         return dict(drawn)
@@ -262,7 +268,7 @@ def _score_of(
     return score
 
 
-def _tell_score(study: Any, number: int, score: float | None) -> None:
+def _tell_score(study: "optuna.Study", number: int, score: float | None) -> None:
     from optuna.trial import TrialState
 
     study.tell(number, score, state=TrialState.FAIL if score is None else TrialState.COMPLETE)
@@ -272,24 +278,24 @@ def _key(chosen: Mapping[str, object]) -> str:
     return json.dumps(chosen, sort_keys=True)
 
 
-def _scores(study: Any) -> dict[str, float | None]:
+def _scores(study: "optuna.Study") -> dict[str, float | None]:
     """The score of each setting that has been tried, None if its training diverged."""
     return {_key(trial.params): trial.value for trial in study.trials if trial.state.is_finished()}
 
 
-def _diverged(study: Any) -> list[JsonObject]:
+def _diverged(study: "optuna.Study") -> list[JsonObject]:
     failed = [one for one in study.trials if one.state.is_finished() and one.value is None]
     return [{"trial": one.number, "settings": dict(one.params)} for one in failed]
 
 
-def _rows(study: Any) -> list[JsonObject]:
+def _rows(study: "optuna.Study") -> list[JsonObject]:
     """Finished trials, best first; of equal ones the earlier."""
     done = [trial for trial in study.trials if trial.value is not None]
-    done.sort(key=lambda trial: (-trial.value, trial.number))
+    done.sort(key=lambda trial: (-(trial.value or 0.0), trial.number))
     return [{"trial": one.number, "score": one.value, "settings": dict(one.params)} for one in done]
 
 
-def _remove_worse(study: Any, out: Path, *, best: int | None) -> None:
+def _remove_worse(study: "optuna.Study", out: Path, *, best: int | None) -> None:
     """Remove the folders that the study's record names as its own, but for the best trial's."""
     for trial in study.trials:
         name = trial.user_attrs.get(_FOLDER)

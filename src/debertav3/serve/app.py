@@ -5,26 +5,23 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI, Request
-from fastapi.responses import Response
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import PlainTextResponse, Response
 
 from .. import __version__
 from ..errors import UserError
 from ..inference.predictor import Predictor
-from ..json_types import Json
+from ..json_types import Json, JsonObject
 from . import openapi, tei
 from .answers import ServedModel
 from .dispatch import JSON, ROUTES, Endpoint, refused
 from .keys import Keys
 from .limits import Limits
 from .metrics import CONTENT_TYPE
+from .page import add_page
 from .queue import BatchCost
 from .refusals import Refusal, tei_error
 from .request_log import RequestLog
 from .service import Call, Service
-
-PAGE = Path(__file__).parent / "page"
-"""Files of the page at ``/``."""
 
 Models = Predictor | Mapping[str, Predictor] | str | Path
 
@@ -100,8 +97,7 @@ def _app_of(service: Service, *, keys: Keys, origins: Sequence[str]) -> FastAPI:
             allow_headers=["authorization", "content-type", "x-api-key", "x-request-id"],
             expose_headers=["retry-after", "x-request-id", "x-total-time", "x-compute-tokens"],
         )
-    if (PAGE / "index.html").is_file():
-        app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    add_page(app)
     return app
 
 
@@ -122,15 +118,18 @@ def _endpoint(endpoint: Endpoint) -> Json:
 
 def _add_watching(app: FastAPI, service: Service) -> None:
     """Routes without bodies."""
+    unready: dict[int | str, JsonObject] = {
+        503: {"description": "Warming up, or stopping", "content": {"application/json": {"schema": {}}}}
+    }
 
-    @app.get("/health", tags=["watching"], responses={503: {"description": "Not able to answer"}})
+    @app.get("/health", tags=["watching"], response_class=Response, responses=unready)
     @app.get("/ping", include_in_schema=False)
     async def health() -> Response:
         """Whether the server can answer: an empty 200, or 503."""
         await service.start()
         return Response() if service.is_ready else refused(_unready(), tei_error)
 
-    @app.get("/ready", tags=["watching"], responses={503: {"description": "Warming up, or stopping"}})
+    @app.get("/ready", tags=["watching"], response_class=Response, responses=unready)
     async def ready() -> Response:
         """Whether the server wants requests: 503 while it warms up and from the moment it is to stop."""
         await service.start()
@@ -154,7 +153,7 @@ def _add_watching(app: FastAPI, service: Service) -> None:
             }
         )
 
-    @app.get("/metrics", tags=["watching"])
+    @app.get("/metrics", tags=["watching"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Prometheus metrics."""
         return Response(service.metrics.text(), media_type=CONTENT_TYPE)

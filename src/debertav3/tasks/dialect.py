@@ -38,7 +38,13 @@ class Dialect:
 
 
 def find_dialect(
-    head: Sequence[str], delimiters: str, *, is_quoted: bool, is_cut: bool, options: ReadOptions
+    head: Sequence[str],
+    delimiters: str,
+    *,
+    is_quoted: bool,
+    is_cut: bool,
+    options: ReadOptions,
+    is_triples: bool = False,
 ) -> tuple[Dialect, list[Note]]:
     """Find how a table is written.
 
@@ -48,6 +54,7 @@ def find_dialect(
         is_quoted: whether quotes enclose cells where both readings are possible.
         is_cut: whether the file has more lines.
         options: what the user says.
+        is_triples: whether the file is called as those of MS MARCO that hold a query and two passages.
 
     Returns:
         The dialect, and what of it is a guess.
@@ -57,18 +64,19 @@ def find_dialect(
     rows = _rows(head, delimiter, is_quoted=quoted, is_cut=is_cut) or []
     notes = []
     has_header = options.has_header
+    numbered = _numbers(_width(rows))
+    if is_triples and len(numbered) == 3:
+        numbered = ("query", "positive", "negative")
     if has_header is None:
         has_header = _has_header(rows, options.columns)
-        if not has_header:
-            notes.append(
-                Note(
-                    "the first line is a row, not the names of columns, which are called "
-                    f"{', '.join(_numbers(_width(rows)))}",
-                    "--header",
-                )
-            )
-    names = None if has_header else _numbers(_width(rows))
-    return Dialect(delimiter, quoted, names), notes
+        if is_triples and has_header and rows:
+            has_header = any(cell.strip().lower() in USUAL_NAMES for cell in rows[0])
+    if options.has_header is None and not has_header:
+        called = ", ".join(numbered)
+        notes.append(
+            Note(f"the first line is a row, not the names of columns, which are called {called}", "--header")
+        )
+    return Dialect(delimiter, quoted, None if has_header else numbered), notes
 
 
 def _numbers(count: int) -> tuple[str, ...]:

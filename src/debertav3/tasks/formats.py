@@ -13,13 +13,26 @@ from .annotations.brat import read_brat
 from .annotations.conll import looks_like_conll, read_conll
 from .annotations.spacy import read_docbin
 from .json_rows import read_json, read_jsonl
+from .ranking_rows import read_qrels
 from .source_file import Found, SourceFile
 from .text_tables import FASTTEXT_MARK, TextTable, read_fasttext
 from .typed_tables import read_dataset, read_parquet, read_xlsx
 from .xml_rows import read_xml
 
 FormatName = Literal[
-    "jsonl", "json", "csv", "tsv", "parquet", "xlsx", "conll", "fasttext", "xml", "spacy", "brat", "datasets"
+    "jsonl",
+    "json",
+    "csv",
+    "tsv",
+    "parquet",
+    "xlsx",
+    "conll",
+    "fasttext",
+    "xml",
+    "spacy",
+    "brat",
+    "beir",
+    "datasets",
 ]
 
 
@@ -53,6 +66,7 @@ FASTTEXT = Format("fasttext", (".ft", ".fasttext"), read_fasttext, title="fastTe
 SPACY = Format("spacy", (".spacy",), read_docbin, is_packed=True, title="spaCy's DocBin")
 BRAT = Format("brat", (".ann",), read_brat, title="brat")
 """A folder, or one file of annotations beside its text."""
+BEIR = Format("beir", (), read_qrels, title="a folder of queries and passages")
 XML = Format("xml", (".xml",), read_xml, title="XML")
 DATASETS = Format("datasets", (), read_dataset, title="a data set")
 FORMATS = (JSONL, JSON, CSV, TSV, PARQUET, XLSX, CONLL, FASTTEXT, XML, SPACY, BRAT)

@@ -16,7 +16,14 @@ from .rows import Row, is_missing, listed, structured
 from .tables import Reading
 
 _LABEL_PART = re.compile(r"label|class|categor|target|sentiment|judge?ment|gold|cats|intent|topic|emotion")
-_MORE_PAIRS = (("text_a", "text_b"), ("text", "text_b"), ("context", "hypothesis"), ("t", "h"))
+_MORE_PAIRS = (
+    ("query", "text"),
+    ("query", "passage"),
+    ("text_a", "text_b"),
+    ("text", "text_b"),
+    ("context", "hypothesis"),
+    ("t", "h"),
+)
 """Names of two texts in data of other programs, in addition to `TEXT_COLUMNS`."""
 MOST_LABELS = 20
 """Whole numbers with more different values than this are taken for a quantity, not for names of classes."""

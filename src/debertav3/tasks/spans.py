@@ -86,7 +86,8 @@ def widest_context(windows: Sequence[slice], num_tokens: int) -> npt.NDArray[np.
     """For each token, the window that sees most on its poorer side: ``(num_tokens,)`` window numbers."""
     place = np.arange(num_tokens)
     room = np.stack([np.minimum(place - window.start, window.stop - 1 - place) for window in windows])
-    return np.argmax(room, axis=0)
+    found: npt.NDArray[np.int64] = np.argmax(room, axis=0)
+    return found
 
 
 def question_windows(
@@ -200,7 +201,10 @@ def decode_spans(
 def _sums(starts: FloatArray, ends: FloatArray, width: int) -> FloatArray:
     """``[i, k] = starts[i] + ends[i + k]``, minus infinity past the end: ``(tokens, width)``."""
     padded = np.concatenate([ends, np.full(width, -np.inf)])
-    return starts[:, None] + np.lib.stride_tricks.sliding_window_view(padded, width)[: len(starts)]
+    sums: FloatArray = (
+        starts[:, None] + np.lib.stride_tricks.sliding_window_view(padded, width)[: len(starts)]
+    )
+    return sums
 
 
 def _best(scores: FloatArray, total: float, *, offsets: Offsets, text: str, n_best: int) -> list[Span]:

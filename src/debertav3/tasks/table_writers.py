@@ -178,9 +178,15 @@ def _open_xlsx(path: Path, layout: Layout) -> Iterator[WriteRows]:
         if num_rows > _MOST_SHEET_ROWS:
             raise UserError(f"{path}: a sheet has at most {_MOST_SHEET_ROWS} rows. Write .csv or .parquet.")
         for row in rows:
-            sheet.append(
-                [_sheet_cell(row.get(name), f"{path}: column {name!r}") for name in layout.all_columns]
-            )
+            cells = []
+            for name in layout.all_columns:
+                value = _sheet_cell(row.get(name), f"{path}: column {name!r}")
+                if isinstance(value, str) and value.startswith("="):  # a text, never a formula
+                    cell = openpyxl.cell.WriteOnlyCell(sheet, value=value)
+                    cell.data_type = "s"
+                    value = cell
+                cells.append(value)
+            sheet.append(cells)
 
     yield write
     with replacing(path) as stream:

@@ -13,6 +13,7 @@ from .annotations import Annotated
 from .annotations.brat import is_brat
 from .class_names import names_beside, with_names
 from .formats import (
+    BEIR,
     BRAT,
     CONLL,
     DATASETS,
@@ -32,9 +33,10 @@ from .formats import (
     is_conll,
 )
 from .notes import Note, Notes
+from .ranking_rows import is_beir, is_qrels, splits_of, triples
 from .read_options import AS_FOUND, ReadOptions
 from .rows import Row
-from .source_file import SourceFile
+from .source_file import Found, SourceFile
 from .typed_tables import cell_text
 
 logger = logging.getLogger(__name__)
@@ -148,6 +150,7 @@ class Reading:
         found = self.format.read(self._file)
         if names := {} if self.format in (PARQUET, DATASETS) else names_beside(self._file.path):
             found = ((where, with_names(fields, names)) for where, fields in found)
+        found = _pairs_of_triples(found, self.source)
         is_plain = self.format is CONLL  # its sentences are what a task reads
         annotated = Annotated(found, self.source, self._file)
         for where, fields, original in ((*row, None) for row in found) if is_plain else annotated:
@@ -166,6 +169,17 @@ class Reading:
         if not self._is_noted:
             self._is_noted = True
             self.notes.log(self.source)
+
+
+def _pairs_of_triples(found: Found, source: str) -> Found:
+    """Rows with a query, passages that answer it and passages that do not, as a row for each passage."""
+    for where, fields in found:
+        pairs = triples(fields, f"{source} {where}")
+        if pairs is None:
+            yield where, fields
+        else:
+            for number, pair in enumerate(pairs, start=1):
+                yield f"{where} passage {number}", pair
 
 
 def _refuse_infinity(value: float, name: str, place: str) -> None:
@@ -212,6 +226,8 @@ def format_of(
     path = Path(source)
     if path.is_dir() and is_brat(path):
         return BRAT
+    if is_qrels(path):
+        return BEIR
     given = None if options.format is None else format_named(options.format)
     by_ending = format_of_ending(source)
     if given is not None and (by_ending is None or {given, by_ending} <= set(LOOK_ALIKE)):
@@ -265,6 +281,9 @@ def expand(sources: Iterable[str], *, role: str) -> tuple[str, ...]:
     expanded: list[str] = []
     for source in sources:
         folder = Path(source)
+        if is_beir(folder):
+            expanded += splits_of(folder, role=role)
+            continue
         if source.startswith(DATASETS_PREFIX) or not folder.is_dir() or is_brat(folder):
             expanded.append(source)
             continue

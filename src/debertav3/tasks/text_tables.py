@@ -39,6 +39,7 @@ class TextTable:
             is_quoted=self.is_quoted,
             is_cut=second is not None,
             options=file.options,
+            is_triples="triples" in file.path.name.lower(),
         )
         for note in notes:
             file.notes.note(*note)

@@ -10,6 +10,8 @@ from .notes import Note
 
 logger = logging.getLogger(__name__)
 
+_ORDER = {"second text": 1, "label": 2}
+"""In which order columns are named; others come first."""
 _WIDTH = 100
 """Characters of a row that are shown."""
 
@@ -34,7 +36,7 @@ class Understanding:
     def lines(self) -> list[str]:
         """The block, line by line; guesses name the option that overrides them."""
         parts = [("format", self.format), ("rows", f"{self.num_rows:,}")]
-        parts += list(self.columns.items())
+        parts += sorted(self.columns.items(), key=lambda item: _ORDER.get(item[0], 0))
         if self.label_kind:
             parts.append(("labels", self.label_kind))
         parts += [(f"row {number}", row) for number, row in enumerate(self.shown, start=1)]

@@ -8,7 +8,7 @@ import numpy as np
 from ...tasks.choice import ChoiceTask
 from ...tasks.task import Example
 from .. import losses, sift
-from ..batches import EncodedDataset, encode_texts
+from ..batches import EncodedDataset, Tokenizer, encode_texts
 from ..config import FinetuneConfig
 from ..losses import LossFunction
 from ..outcomes import Outcome, softmax
@@ -20,7 +20,12 @@ class ChoiceObjective(Objective[ChoiceTask]):
     """The best of several choices, from one score for each."""
 
     def encode(
-        self, examples: Sequence[Example], tokenizer: object, *, labels: Sequence[str], config: FinetuneConfig
+        self,
+        examples: Sequence[Example],
+        tokenizer: Tokenizer,
+        *,
+        labels: Sequence[str],
+        config: FinetuneConfig,
     ) -> EncodedDataset:
         """Encode each choice with its context; of the two the longer is cut first."""
         pairs = [(example.texts[0], choice) for example in examples for choice in example.texts[1:]]

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from ...json_types import JsonObject
 from ...tasks.task import Example, Task
-from ..batches import EncodedDataset
+from ..batches import EncodedDataset, Tokenizer
 from ..config import FinetuneConfig
 from ..losses import LossFunction
 from ..outcomes import Outcome
@@ -27,7 +27,12 @@ class Objective(ABC, Generic[AnyTask]):
 
     @abstractmethod
     def encode(
-        self, examples: Sequence[Example], tokenizer: object, *, labels: Sequence[str], config: FinetuneConfig
+        self,
+        examples: Sequence[Example],
+        tokenizer: Tokenizer,
+        *,
+        labels: Sequence[str],
+        config: FinetuneConfig,
     ) -> EncodedDataset:
         """Turn examples into model inputs, with labels under ``labels``."""
 

@@ -13,7 +13,7 @@ from ...tasks.squad import Gold, SpanTask
 from ...tasks.task import Example
 from .. import losses, sift
 from ..baselines import PairLayout
-from ..batches import EncodedDataset
+from ..batches import EncodedDataset, Tokenizer
 from ..config import FinetuneConfig
 from ..losses import LossFunction
 from ..outcomes import Outcome
@@ -39,7 +39,12 @@ class SpanObjective(Objective[SpanTask]):
     """First and last token of an answer, over windows of long contexts (see `tasks.spans`)."""
 
     def encode(
-        self, examples: Sequence[Example], tokenizer: object, *, labels: Sequence[str], config: FinetuneConfig
+        self,
+        examples: Sequence[Example],
+        tokenizer: Tokenizer,
+        *,
+        labels: Sequence[str],
+        config: FinetuneConfig,
     ) -> EncodedDataset:
         """Lay every question out over windows of its context; labels are positions of answers or [CLS]."""
         layout = PairLayout.of(tokenizer)
@@ -153,7 +158,7 @@ class SpanObjective(Objective[SpanTask]):
 
 
 def _encoded_pairs(
-    examples: Sequence[Example], tokenizer: Any
+    examples: Sequence[Example], tokenizer: Tokenizer
 ) -> Iterator[tuple[list[int], list[int], list[tuple[int, int]]]]:
     """Ids of each question, ids of its context, and the characters of the context's tokens."""
     contexts: dict[str, tuple[list[int], list[tuple[int, int]]]] = {}

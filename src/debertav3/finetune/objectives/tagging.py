@@ -10,7 +10,7 @@ import numpy as np
 from ...tasks.tagging import OUTSIDE, MarkedText, TaggingTask, entities_text
 from ...tasks.task import Example
 from .. import losses, sift
-from ..batches import EncodedDataset
+from ..batches import EncodedDataset, Tokenizer
 from ..config import FinetuneConfig
 from ..losses import LossFunction
 from ..outcomes import Outcome
@@ -28,7 +28,12 @@ class TaggingObjective(Objective[TaggingTask]):
     """
 
     def encode(
-        self, examples: Sequence[Example], tokenizer: Any, *, labels: Sequence[str], config: FinetuneConfig
+        self,
+        examples: Sequence[Example],
+        tokenizer: Tokenizer,
+        *,
+        labels: Sequence[str],
+        config: FinetuneConfig,
     ) -> EncodedDataset:
         """Encode pieces of sentences; the first token of each word carries its tag, all others -100."""
         ids = {name: index for index, name in enumerate(labels)}
@@ -106,7 +111,7 @@ class Words:
         tokenizer: of a model.
     """
 
-    def __init__(self, example: Example, tokenizer: Any) -> None:
+    def __init__(self, example: Example, tokenizer: Tokenizer) -> None:
         self._words = example.texts
         self._marked: MarkedText | None = example.extra
         self._tokenizer = tokenizer

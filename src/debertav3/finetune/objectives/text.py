@@ -10,21 +10,26 @@ from ...json_types import JsonObject
 from ...tasks.task import Example
 from ...tasks.text import TextTask
 from .. import losses, sift
-from ..batches import EncodedDataset, encode_texts
+from ..batches import EncodedDataset, Tokenizer, encode_texts
 from ..config import FinetuneConfig
 from ..losses import LossFunction
 from ..outcomes import Outcome, sigmoid, softmax
 from ..sift import Divergence
 from .objective import Objective
 
-Array = npt.NDArray[Any]
+Array = npt.NDArray[np.floating]
 
 
 class TextObjective(Objective[TextTask]):
     """One label, several, or a number, from the sequence-classification head."""
 
     def encode(
-        self, examples: Sequence[Example], tokenizer: object, *, labels: Sequence[str], config: FinetuneConfig
+        self,
+        examples: Sequence[Example],
+        tokenizer: Tokenizer,
+        *,
+        labels: Sequence[str],
+        config: FinetuneConfig,
     ) -> EncodedDataset:
         """Encode texts or pairs; of a pair the longer text is cut first."""
         ids = {name: index for index, name in enumerate(labels)}

@@ -45,7 +45,6 @@ class NLITask(FileTask):
 
     name = "nli"
     text_columns = PAIR_COLUMNS
-    text_roles = ("premise", "hypothesis")
     label_columns = NLI_LABEL_COLUMNS
     column_options = ("--text-column", "--pair-column", "--label-column")
 
@@ -188,9 +187,17 @@ class RerankTask(FileTask):
 
     name = "rerank"
     text_columns = (("query", "text"),)
-    text_roles = ("query", "text")
     label_columns = (*LABEL_COLUMNS, "relevance")
     column_options = ("--text-column", "--pair-column", "--label-column")
+
+    def label_kind(self) -> str:
+        """How well a text answers, or which texts are right."""
+        return "a number, how well the text answers the query"
+
+    def shown(self, example: Example) -> str:
+        """Query and text, or texts, and what is right."""
+        gold = example.gold.value if isinstance(example.gold, Relevance) else example.gold
+        return super().shown(example._replace(gold=gold))
 
     def make_scorer(self) -> Scorer:
         """How high the right texts are."""
