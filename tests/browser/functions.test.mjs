@@ -31,6 +31,10 @@ test("overlapping spans lose no text", () => {
   assert.equal(cut.map((part) => part.text).join(""), "abcdef");
 });
 
+test("differences have a sign unless they are nothing", () => {
+  assert.deepEqual([0.123, -0.05, -0.0001, 0].map(text.points), ["+12.3", "−5.0", "0.0", "0.0"]);
+});
+
 test("links keep everything", () => {
   const state = { task: "nli", premise: "a & b = c # d\n😀", hypothesis: "100 %", why: "1" };
   assert.deepEqual(text.fromHash(`#${text.toHash(state)}`), state);

@@ -233,7 +233,7 @@ def _times_table(x_BNLH: Tensor, table_NWH: Tensor, name: str) -> Tensor:
     return torch.bmm(x_NMH, table_NWH.transpose(1, 2), out=out).view(N, B, L, -1).transpose(0, 1)
 
 
-SDPA = AttentionBackend("sdpa", sdpa_in_scratch)
+SDPA = replace(backends.SDPA, run=sdpa_in_scratch)
 
 BACKENDS: tuple[AttentionBackend, ...] = (FUSED, SDPA, backends.STRIDED, backends.EAGER, backends.BLOCKWISE)
 """For a model that may run on a CPU, the preferred ones first."""

@@ -111,8 +111,9 @@ def _always(states: Tensor, dropout_prob: float) -> bool:
 
 
 def _is_not_exported_with_gradients(states: Tensor, dropout_prob: float) -> bool:
-    """Torch's ONNX exporter writes fused attention out in another layout than its gradients recorded."""
-    return not (torch.onnx.is_in_onnx_export() and torch.is_grad_enabled())
+    """Torch's exporters write fused attention out in another layout than its gradients recorded."""
+    is_exported = torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting()
+    return not (is_exported and torch.is_grad_enabled())
 
 
 def _unchanged(tables: RelativeTables) -> RelativeTables:

@@ -32,7 +32,7 @@ export function showCount() {
   if (!count) return place.replaceChildren();
   place.replaceChildren(h("h2", {}, `${count} ${count > 1 ? "corrections" : "correction"}`),
     h("p", { class: "muted" }, "Kept in this browser only. Download them and fine-tune:"),
-    Object.entries(all).filter(([, rows]) => rows.length).map(([task, rows]) => h("div", { class: "row" },
+    ...Object.entries(all).filter(([, rows]) => rows.length).map(([task, rows]) => h("div", { class: "row" },
       h("button", { type: "button", onclick: () => download(`corrections-${task}.jsonl`, "application/x-ndjson", toJsonLines(rows)) },
         `Download ${rows.length} for ${task}`),
       h("code", {}, `debertav3 finetune ${COMMANDS[task]} --model MODEL --train corrections-${task}.jsonl --out corrected`))),

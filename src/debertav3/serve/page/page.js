@@ -56,7 +56,7 @@ function difference() {
 /** Lay out the panes for the mode; what is typed stays. */
 function arrange() {
   const place = byId("panes"), [first, second] = app.panes;
-  place.className = app.compare;
+  place.dataset.mode = app.compare;
   for (const pane of app.panes) pane.stop();
   place.replaceChildren(...(app.compare === "one" ? [first.form, first.output]
     : app.compare === "models" ? [first.form, first.output, second.output] : [first.form, first.output, second.form, second.output]));
@@ -163,7 +163,7 @@ function fromLink() {
   setTask(task, TASKS[task].fields.some(({ name }) => name in rest) ? values : undefined);
   if (["models", "inputs"].includes(compare)) {
     setCompare(compare);
-    if (compare === "inputs") { second.start(others); app.now(); }
+    if (compare === "inputs" && Object.keys(rest).some((name) => name.startsWith("b."))) { second.start(others); app.now(); }
   }
 }
 
@@ -175,7 +175,8 @@ async function start() {
     return;
   }
   app.tasks = ORDER.filter((task) => server.models.some((one) => one.tasks.includes(task)));
-  byId("models").textContent = server.models.map((one) => `${one.name} (${one.dtype}, ${one.backend})`).join(" · ");
+  const kinds = server.models.map((one) => `${one.dtype}, ${one.backend}`), isOne = new Set(kinds).size === 1;
+  byId("models").textContent = server.models.map((one, index) => (isOne ? one.name : `${one.name} (${kinds[index]})`)).join(" · ") + (isOne ? ` (${kinds[0]})` : "");
   if (!app.tasks.length) {
     byId("panes").replaceChildren(h("p", { class: "error" }, "No loaded model has a head that answers anything."));
     return;

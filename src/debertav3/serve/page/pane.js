@@ -53,8 +53,7 @@ export class Pane {
   }
 
   pick() {
-    const several = server.models.length > 1;
-    if (!several) return this.picker.replaceChildren();
+    if (this.models.length < 2) return this.picker.replaceChildren();
     const select = h("select", { onchange: (event) => { this.model = event.target.value; this.app.changed(); this.ask(); } },
       this.models.map((one) => h("option", { value: one.name, selected: one.name === this.model }, `${one.name} · ${one.dtype}`)));
     this.picker.replaceChildren(labelled("Model", select));

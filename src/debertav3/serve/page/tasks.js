@@ -7,11 +7,11 @@ const KNOWN = { entailment: "yes", neutral: "maybe", contradiction: "no", not_en
 const filled = (...texts) => texts.every((text) => text?.trim());
 
 /** Horizontal bars: [[label, score]]. */
-export function bars(scores, { note } = {}) {
+export function bars(scores, { isPlain = false } = {}) {
   const top = Math.max(...scores.map(([, score]) => score));
   return h("ul", { class: "bars" }, scores.map(([label, score], index) =>
-    h("li", { class: score === top ? "top" : "", "data-kind": KNOWN[label] ?? String(index % 6), title: `${label}: ${score}` },
-      h("span", { class: "bar-label" }, label), h("span", { class: "bar-score" }, note ? note(score) : percent(score)),
+    h("li", { class: score === top ? "top" : "", "data-kind": isPlain ? "0" : KNOWN[label] ?? String(index % 6), title: `${label}: ${score}` },
+      h("span", { class: "bar-label" }, label), h("span", { class: "bar-score" }, percent(score)),
       h("span", { class: "bar", "aria-hidden": "true" }, h("i", { vars: { w: Math.max(0, Math.min(1, score)) } })))));
 }
 
@@ -65,7 +65,7 @@ function answerIn(result, values) {
       : h("p", { class: "value" }, "No answer in this text"),
     h("p", { class: "prose" }, segments(values.context, span).map((part) => (part.span ? h("mark", { class: "span" }, part.text) : part.text))),
     h("h3", {}, "Candidates"),
-    bars([...result.candidates.map((one) => [one.answer, one.score]), ["(no answer)", result.no_answer_score]]),
+    bars([...result.candidates.map((one) => [one.answer, one.score]), ["(no answer)", result.no_answer_score]], { isPlain: true }),
   ];
 }
 
@@ -199,7 +199,7 @@ export const TASKS = {
     body: (v) => filled(v.context) && lines(v.choices).length > 0 && { questions: [{ context: v.context, choices: lines(v.choices) }] },
     show: (answer, v) => {
       const [result] = answer.results, choices = lines(v.choices);
-      return { view: bars(choices.map((choice, index) => [choice, result.scores[index]])), says: `${result.text} ${percent(result.score)}` };
+      return { view: bars(choices.map((choice, index) => [choice, result.scores[index]]), { isPlain: true }), says: `${result.text} ${percent(result.score)}` };
     },
   },
   "fill-mask": {
@@ -211,7 +211,7 @@ export const TASKS = {
     show: (answer) => {
       const { masks } = answer.results[0];
       return {
-        view: masks.map((found, index) => [masks.length > 1 && h("h3", {}, `Mask ${index + 1}`), bars(found.map((one) => [one.token_str.trim() || one.token_str, one.score]))]).flat(),
+        view: masks.map((found, index) => [masks.length > 1 && h("h3", {}, `Mask ${index + 1}`), bars(found.map((one) => [one.token_str.trim() || one.token_str, one.score]), { isPlain: true })]).flat(),
         says: masks.map((found) => found[0]?.token_str).join(", "),
       };
     },

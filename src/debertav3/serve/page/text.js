@@ -48,7 +48,10 @@ export function segments(text, spans) {
 }
 
 export const percent = (value) => `${(100 * value).toFixed(2)} %`;
-export const points = (value) => `${value < 0 ? "−" : "+"}${Math.abs(100 * value).toFixed(1)}`;
+export const points = (value) => {
+  const size = Math.abs(100 * value).toFixed(1);
+  return Number(size) === 0 ? size : (value < 0 ? "−" : "+") + size;
+};
 export const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 export const names = (text) => [...new Set(text.split(/[,\n]/).map((name) => name.trim()).filter(Boolean))];
 

@@ -1,0 +1,294 @@
+"""The page in Chromium: ``make test-browser``."""
+
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from debertav3 import Predictor
+from debertav3.serve import create_app
+from serving import COST, opened
+from tiny_models import ModelFolders
+
+playwright = pytest.importorskip("playwright.sync_api", reason="make test-browser installs playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: apt install chromium)"),
+]
+NLI = {0: "contradiction", 1: "neutral", 2: "entailment"}
+TASKS = ["nli", "zero-shot", "rerank", "classify", "ner", "qa", "choice", "fill-mask", "rtd"]
+EXPLAINED = ["nli", "classify"]
+LOOKS = ["light", "dark"]
+ATTACK = "<img src=x onerror=\"document.title='taken'\"> <b>bold</b>"
+
+
+@pytest.fixture(scope="session")
+def address(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folders = ModelFolders(nano, tmp_path_factory)
+    sequence = "DebertaV2ForSequenceClassification"
+    models = {
+        "nano": opened(nano),
+        "tiny": opened(folders(sequence, id2label=NLI)),
+        "ner": opened(folders("DebertaV2ForTokenClassification", id2label={0: "O", 1: "B-PER", 2: "I-PER"})),
+        "qa": opened(folders("DebertaV2ForQuestionAnswering")),
+        "mlm": opened(folders("DebertaV2ForMaskedLM")),
+        "rtd": opened(folders("DebertaV2ForReplacedTokenDetection")),
+        "choice": opened(folders("DebertaV2ForMultipleChoice")),
+    }
+    yield from _serve(models)
+
+
+def _serve(models: dict[str, Predictor]) -> Iterator[str]:
+    bound = socket.create_server(("127.0.0.1", 0))
+    app = create_app(models, costs={name: COST for name in models})
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", log_config=None))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.05)
+    yield f"http://127.0.0.1:{bound.getsockname()[1]}/"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A page of 1,280 by 900 pixels; a message on its console fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    opened_page = context.new_page()
+    opened_page.set_default_timeout(15_000)
+    faults: list[str] = []
+    opened_page.on("console", lambda message: faults.append(message.text))
+    opened_page.on("pageerror", lambda error: faults.append(str(error)))
+    yield opened_page
+    context.close()
+    assert faults == []
+
+
+def until(page: Any, condition: str) -> None:
+    """Wait for a condition in JavaScript; the page forbids the ``eval`` of Playwright's own wait."""
+    deadline = time.monotonic() + 15
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, condition
+        page.wait_for_timeout(50)
+
+
+def explained(page: Any, *, num_panes: int = 1) -> None:
+    """Wait until every part of "Why?" has been found."""
+    until(page, f"document.querySelectorAll('.why-part').length === {3 * num_panes}")
+    until(page, "document.querySelectorAll('.why-part .working').length === 0")
+
+
+def bars(page: Any) -> dict[str, str]:
+    """The bars of the first pane by label."""
+    page.wait_for_selector(".bars li")
+    page.wait_for_timeout(400)
+    until(page, "!document.querySelector('[aria-busy]')")
+    found = page.locator(".output").first.locator(".bars li")
+    return {
+        one.locator(".bar-label").inner_text(): one.locator(".bar-score").inner_text() for one in found.all()
+    }
+
+
+def test_answers_come_while_typing_and_equal_the_predictor(page: Any, address: str, nano: Path) -> None:
+    page.goto(address)
+    page.get_by_label("Premise", exact=True).fill("Two dogs are running.")
+    page.get_by_label("Hypothesis", exact=True).fill("")
+    page.get_by_label("Hypothesis", exact=True).press_sequentially("No animal moves.", delay=5)
+    (expected,) = opened(nano).nli([("Two dogs are running.", "No animal moves.")])
+    assert bars(page) == {name: f"{100 * score:.2f} %" for name, score in expected.items()}
+    assert "tokens" in page.locator(".status").inner_text()
+
+
+def test_a_late_answer_to_an_earlier_input_is_dropped(page: Any, address: str) -> None:
+    page.goto(address)
+    bars(page)
+
+    def slow_first(route: Any) -> None:
+        if "slow" in (route.request.post_data or ""):
+            time.sleep(0.5)
+        route.continue_()
+
+    page.route("**/nli", slow_first)
+    field = page.get_by_label("Hypothesis", exact=True)
+    field.fill("This is slow.")
+    page.wait_for_timeout(150)
+    field.fill("Somebody plays.")
+    page.wait_for_timeout(1200)
+    shown = bars(page)
+    page.unroute("**/nli")
+    page.reload()
+    assert page.get_by_label("Hypothesis", exact=True).input_value() == "Somebody plays."
+    assert bars(page) == shown
+
+
+def test_examples_swap_and_links(page: Any, address: str) -> None:
+    page.goto(address)
+    page.get_by_role("button", name="There are animals outdoors.").click()
+    premise = page.get_by_label("Premise", exact=True)
+    assert premise.input_value() == "Two dogs are running through a field."
+    page.keyboard.press("Alt+x")
+    assert premise.input_value() == "There are animals outdoors."
+    shown = bars(page)
+    other = page.context.new_page()
+    other.goto(page.url)
+    assert bars(other) == shown
+
+
+def test_why_reduces_and_flips(page: Any, address: str) -> None:
+    page.goto(address)
+    before = bars(page)
+    page.keyboard.press("Alt+w")
+    parts = page.locator(".why-part")
+    explained(page)
+    assert parts.count() == 3
+    assert parts.nth(0).locator(".word[aria-label]").count() >= 10
+    assert parts.nth(1).locator("b").count() >= 2 and parts.nth(1).locator("s").count() >= 1
+    top = max(before, key=lambda name: float(before[name].split()[0]))
+    assert f"Still {top}" in parts.nth(1).inner_text()
+    assert parts.nth(2).locator("ins, del").count() >= 1
+
+
+def test_two_models_and_two_inputs(page: Any, address: str) -> None:
+    page.goto(address)
+    page.get_by_role("button", name="Two models").click()
+    page.wait_for_selector("#difference:not([hidden])")
+    assert page.locator(".output").count() == 2 and page.locator("form.inputs").count() == 1
+    chosen = page.locator(".picker select")
+    assert [chosen.nth(n).input_value() for n in range(2)] == ["nano", "tiny"]
+    page.get_by_role("button", name="Two inputs").click()
+    page.get_by_label("Hypothesis", exact=True).nth(1).fill("A man makes music.")
+    until(page, "/points/.test(document.querySelector('#difference').textContent)")
+    link = page.evaluate("new Promise(done => setTimeout(() => done(location.href), 500))")
+    page.goto("about:blank")
+    page.goto(link)
+    assert page.get_by_label("Hypothesis", exact=True).nth(1).input_value() == "A man makes music."
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_shows_an_answer_and_no_text_becomes_html(page: Any, address: str, task: str) -> None:
+    page.goto(f"{address}#task={task}")
+    page.wait_for_selector(".status span")
+    for field in page.locator(".inputs textarea").all():
+        field.fill(f"{ATTACK} [MASK]" if task == "fill-mask" else ATTACK)
+    page.wait_for_timeout(700)
+    page.wait_for_selector(".status span")
+    assert page.locator("main img").count() == 0 and page.title() == "debertav3"
+
+
+def test_zero_shot_thresholds(page: Any, address: str) -> None:
+    page.goto(f"{address}#task=zero-shot")
+    page.wait_for_selector("table.matrix")
+    assert page.locator("table.matrix tbody tr").count() == 3
+    page.get_by_label("Threshold for sports in percent").fill("0")
+    page.keyboard.press("Tab")
+    until(page, "document.querySelectorAll('table.matrix td:nth-child(3).holds').length === 3")
+
+
+def test_a_table_comes_back_with_scores(page: Any, address: str, tmp_path: Path) -> None:
+    rows = [{"premise": f"A man, number {n}, sleeps.", "hypothesis": "A man is awake."} for n in range(150)]
+    rows[7]["hypothesis"] = " "
+    table = tmp_path / "pairs.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page.goto(address)
+    bars(page)
+    page.set_input_files("#file-input", table)
+    page.get_by_role("button", name="Score", exact=True).click()
+    until(page, "/150 of 150, 1 not scored/.test(document.querySelector('#file').textContent)")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download JSONL").click()
+    found = [json.loads(line) for line in Path(download.value.path()).read_text().splitlines()]
+    assert [{key: row[key] for key in ("premise", "hypothesis")} for row in found] == rows
+    assert "predicted" not in found[7] and all("score entailment" in row for row in found[:7] + found[8:])
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download CSV").click()
+    assert Path(download.value.path()).read_bytes().count(b"\r\n") == 151
+
+
+def test_a_table_with_a_fault_says_where(page: Any, address: str, tmp_path: Path) -> None:
+    table = tmp_path / "pairs.csv"
+    table.write_text("premise,hypothesis\na,b\na,b,c\n")
+    page.goto(address)
+    bars(page)
+    page.set_input_files("#file-input", table)
+    until(page, "/row 2 has 3 cells/.test(document.querySelector('#file').textContent)")
+
+
+def test_corrections_are_collected(page: Any, address: str) -> None:
+    page.goto(address)
+    bars(page)
+    page.get_by_role("button", name="This is wrong").click()
+    page.get_by_label("Right answer").select_option("neutral")
+    page.reload()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download 1 for nli").click()
+    row = json.loads(Path(download.value.path()).read_text())
+    assert row["label"] == "neutral" and row["premise"].startswith("A man") and len(row) == 3
+
+
+def test_keyboard_alone(page: Any, address: str) -> None:
+    page.goto(address)
+    bars(page)
+    page.locator("#tab-nli").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.id") == "tab-zero-shot"
+    page.keyboard.press("Home")
+    reached = set()
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.textContent || document.activeElement.tagName"))
+    assert {"Two inputs", "Why?", "Score a file", "⇅ Swap", "curl", "This is wrong"} <= reached
+
+
+@pytest.mark.parametrize("width", [360, 900, 1920, 2560])
+@pytest.mark.parametrize("task", TASKS)
+def test_nothing_runs_off_the_page(page: Any, address: str, width: int, task: str) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(f"{address}#task={task}&why=1&compare=inputs")
+    page.wait_for_selector(".status span")
+    if task in EXPLAINED:
+        explained(page, num_panes=2)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    if folder := os.environ.get("SCREENSHOTS"):
+        for look in LOOKS:
+            page.emulate_media(color_scheme=look)
+            page.screenshot(path=Path(folder) / f"{task}-{width}-{look}.png", full_page=True)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("task", TASKS)
+def test_axe_finds_nothing_serious(page: Any, address: str, repository: Path, look: str, task: str) -> None:
+    axe = repository / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
+    if not axe.is_file():
+        pytest.skip("make test-browser gets axe-core by npm")
+    page.emulate_media(color_scheme=look)
+    page.goto(f"{address}#task={task}&why=1")
+    page.wait_for_selector(".status span")
+    if task in EXPLAINED:
+        explained(page)
+    page.evaluate(axe.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    serious = [
+        (one["id"], [node["html"][:200] for node in one["nodes"]])
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
