@@ -165,9 +165,10 @@ def _refuse_changes(
     Data, model and tokenizer are compared by content, so they may have moved; without a note of their
     content by path, and data by their sums.
     """
-    if _CLASS_NAMES not in before:  # they were called labels, as a setting is now
-        earlier = {name: value for name, value in before.items() if name != "labels"}
-        before = {**earlier, _CLASS_NAMES: before.get("labels", list(labels))}
+    if isinstance(before.get("labels"), list):  # class names were called so, as a setting is now
+        others = {name: value for name, value in before.items() if name != "labels"}
+        before = {_CLASS_NAMES: before["labels"], **others}
+    before = {_CLASS_NAMES: list(labels), **before}
     known = before.get("contents", {})
     names = changed_settings(before, config, by_path=known_by_path(known, contents))
     now = {**config.to_dict(), _CLASS_NAMES: list(labels)}
