@@ -14,6 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from ..errors import UserError
+from .signals import signals_delayed
 from .writing import cannot_write
 
 PathLike = str | Path
@@ -109,10 +110,8 @@ def _check_possible(output: Output) -> None:
         if not nearest.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         # Only doing it tells: root may write everywhere by its rights, and yet nothing can be made in /proc.
-        with tempfile.TemporaryDirectory(prefix=".debertav3-", dir=nearest) as aside:
-            (
-                Path(aside) / (target.name or "root")
-            ).mkdir()  # the name itself, which may be too long or not allowed
+        with signals_delayed(), tempfile.TemporaryDirectory(prefix=".debertav3-", dir=nearest) as aside:
+            (Path(aside) / (target.name or "root")).mkdir()  # the name may be too long or not allowed
     except (OSError, ValueError) as error:
         if isinstance(error, UserError):
             raise

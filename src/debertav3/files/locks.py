@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from .guard import Inputs, Output, check_outputs
+from .signals import signals_delayed
 from .writing import cannot_write
 
 _HELD = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK)
@@ -40,12 +41,17 @@ def lock(path: str | Path, *, option: str = "--out") -> Iterator[None]:
         yield
         return
     created = [folder for folder in (name.parent, *name.parent.parents) if not folder.exists()]
-    handle = _acquire(name, path, option)
-    _mine[name] = threading.get_ident()
-    try:
+    with ExitStack() as stack:
+        with signals_delayed():  # between making the file and remembering to remove it
+            handle = _acquire(name, path, option)
+            stack.callback(_release, name, handle, created)
+        _mine[name] = threading.get_ident()
         yield
-    finally:
-        del _mine[name]
+
+
+def _release(name: Path, handle: int, created: Sequence[Path]) -> None:
+    with signals_delayed():
+        _mine.pop(name, None)
         # Removed while it is held: whoever opened it in between sees that it is gone, and opens it again.
         with suppress(OSError):
             name.unlink()

@@ -88,13 +88,13 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     target = Path(os.path.realpath(path))
     part = temporary_path(target)
     try:
-        if target.exists() and not target.is_file():
-            raise UserError(f"{path} is not an ordinary file. Give another path.")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        file = part.open("wb")
-    except OSError as error:
-        raise cannot_write(path, error) from None
-    try:
+        try:
+            if target.exists() and not target.is_file():
+                raise UserError(f"{path} is not an ordinary file. Give another path.")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file = part.open("wb")
+        except OSError as error:
+            raise cannot_write(path, error) from None
         try:
             yield file
             file.flush()
@@ -175,11 +175,11 @@ def temporary_folder(target: str | Path) -> Iterator[Path]:
     # In it: a mount point has no neighbours on its own disk.
     part = temporary_path(target / target.name if target.is_dir() else target)
     try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        part.mkdir()
-    except OSError as error:
-        raise cannot_write(target, error) from None
-    try:
+        try:
+            part.parent.mkdir(parents=True, exist_ok=True)
+            part.mkdir()
+        except OSError as error:
+            raise cannot_write(target, error) from None
         yield part
     finally:
         _remove(part)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..heads import MASKED_LM, SEQUENCE, TOKENS
+from ..heads import MASKED_LM, SEQUENCE, SPANS, TOKENS
 from ..inference.task_steps import TEMPLATE
 from ..json_types import Json, JsonObject
 from .answers import ServedModel
@@ -67,9 +67,9 @@ async def infer(call: Call, body: HubTask) -> Json:
     if body.parameters is not None and body.parameters.candidate_labels:
         return await TASKS["zero-shot-classification"](call, body)
     if isinstance(body.inputs, QuestionInput):
-        return await TASKS["question-answering"](call, body)
+        return await TASKS[SPANS](call, body)
     model = call.use("classify", "ner", "fill-mask")
-    by_head = {TOKENS: "token-classification", MASKED_LM: "fill-mask"}
+    by_head = {TOKENS: TOKENS, MASKED_LM: "fill-mask"}
     return await TASKS[by_head.get(model.head, "text-classification")](call, body)
 
 
@@ -194,8 +194,8 @@ def _texts(body: HubTask) -> list[str]:
 TASKS: dict[str, Callable[[Call, HubTask], Awaitable[object]]] = {
     "text-classification": text_classification,
     "zero-shot-classification": zero_shot,
-    "token-classification": token_classification,
-    "question-answering": question_answering,
+    TOKENS: token_classification,
+    SPANS: question_answering,
     "fill-mask": fill_mask,
 }
 """By the Hub's name of the task."""
@@ -205,7 +205,7 @@ EXAMPLES: dict[str, dict[str, object]] = {
         "inputs": "A man is playing a guitar on stage.",
         "parameters": {"candidate_labels": ["music", "sports"]},
     },
-    "question-answering": {"inputs": {"question": "Who sleeps?", "context": "A man is asleep on a bench."}},
+    SPANS: {"inputs": {"question": "Who sleeps?", "context": "A man is asleep on a bench."}},
     "fill-mask": {"inputs": "A man is asleep on a [MASK]."},
 }
 """Bodies for the OpenAPI document, of tasks that need more than a text."""
