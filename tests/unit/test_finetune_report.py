@@ -1,7 +1,9 @@
 """The report is one file that shows the numbers, escapes every text, and loads nothing from outside."""
 
+import dataclasses
 import html
 import html.parser
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -174,6 +176,21 @@ def test_the_page_shows_the_numbers_and_nothing_foreign(pieces: tuple[Any, Any, 
     for shown in ("0.6250", "0.3750", "0.1250", "contradiction", "0.90", EVIL, "skipped"):
         assert shown in text
     assert "h" * 1999 not in text  # long texts are cut
+
+
+def test_an_error_names_the_line_of_its_file(pieces: tuple[Any, Any, Data], tmp_path: Path) -> None:
+    report, record, data = pieces
+    rows = [
+        {"premise": f"p {n}", "hypothesis": "h", "label": "-" if n in (2, 4) else LABELS[n % 3]}
+        for n in range(10)
+    ]
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dev = TASKS["nli"].read(str(source))
+    assert len(dev) == 8  # two have no gold label, and still count as lines
+    data = dataclasses.replace(data, dev={"dev.jsonl": dev})
+    page = render(report, record, data, {"dev.jsonl": [outcome(7, is_right=False, confidence=0.9)]})
+    assert "rows.jsonl line 10" in page
 
 
 def test_baselines_and_missing_labels_are_said_everywhere(pieces: tuple[Any, Any, Data]) -> None:

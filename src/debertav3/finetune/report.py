@@ -3,10 +3,12 @@
 import html
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 from ..json_types import JsonMapping
 from ..runs import page
+from ..tasks.task import Example
 from . import plots
 from .calibration import in_words
 from .outcomes import Outcome
@@ -135,7 +137,7 @@ def _confused(table: Sequence[Sequence[int]], names: Sequence[str]) -> str:
     return _table(["right label", "given label", "examples"], rows, text_columns=(1,))
 
 
-def _errors(errors: Sequence[Outcome], examples: Sequence[object]) -> str:
+def _errors(errors: Sequence[Outcome], examples: Sequence[Example]) -> str:
     if not errors:
         return page.heading("Worst errors", level=3) + page.paragraph("None.")
     rows = []
@@ -144,8 +146,9 @@ def _errors(errors: Sequence[Outcome], examples: Sequence[object]) -> str:
             text if len(text) <= _TEXT_SHOWN else text[:_TEXT_SHOWN] + " ..."
             for text in _readable(examples[one.example])
         ]
-        rows.append([one.example + 1, " / ".join(texts), one.gold, one.predicted])
-    header = ["row", "text", "right answer", "given answer"]
+        place = PurePath(examples[one.example].place).name or one.example + 1
+        rows.append([place, " / ".join(texts), one.gold, one.predicted])
+    header = ["from", "text", "right answer", "given answer"]
     if any(one.confidence is not None for one in errors):
         header.append("confidence")
         rows = [
@@ -155,7 +158,7 @@ def _errors(errors: Sequence[Outcome], examples: Sequence[object]) -> str:
     return page.heading("Worst errors", level=3) + _table(header, rows, text_columns=(1, 2, 3), as_cards=True)
 
 
-def _readable(example: Any) -> Sequence[str]:
+def _readable(example: Example) -> Sequence[str]:
     """The texts of an example; the words of a tagged sentence as one text."""
     return (
         [" ".join(example.texts)]

@@ -71,7 +71,7 @@ class ChoiceTask(Task):
             reading.num_unlabelled += 1
             return None
         reading.use(("label",), (found.column,))
-        return Example(texts=(context, *choices), label=str(found.choice))
+        return Example(texts=(context, *choices), label=str(found.choice), place=row.place)
 
     def kept(self, examples: list[Example], reading: Reading) -> list[Example]:
         """Those that have as many choices as most."""

@@ -211,7 +211,8 @@ def _example(row: Row, pair: tuple[str, ...], *, id: str) -> tuple[Example | Non
     placed = [(text, _place_of(context, text, start, place=place)) for text, start in answers]
     trimmed = [(text.strip(), start + len(text) - len(text.lstrip())) for text, start in placed]
     gold = Gold(id, tuple(text for text, _ in trimmed), trimmed[0][1] if trimmed else None)
-    return Example(texts=pair, label=trimmed[0][0] if trimmed else "", extra=gold), placed != answers
+    label = trimmed[0][0] if trimmed else ""
+    return Example(texts=pair, label=label, extra=gold, place=place), placed != answers
 
 
 def _place_of(context: str, text: str, start: int, *, place: str) -> int:

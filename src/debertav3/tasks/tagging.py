@@ -99,7 +99,7 @@ class TaggingTask(Task):
         if not words:
             reading.num_empty += 1
             return None
-        return Example(texts=tuple(words), label=tuple(tags))
+        return Example(texts=tuple(words), label=tuple(tags), place=row.place)
 
     def label_kind(self, examples: Sequence[Example]) -> str:
         """The kinds of entities, or the tags where they name none."""
@@ -154,7 +154,7 @@ def _marked_example(row: Row) -> Example | None:
     texts = tuple(text[start:end] for start, end in words)
     if not texts:
         return None
-    return Example(texts=texts, label=tuple(tags), extra=MarkedText(text, tuple(words)))
+    return Example(texts=texts, label=tuple(tags), extra=MarkedText(text, tuple(words)), place=row.place)
 
 
 def _has_prefix(tag: str) -> bool:

@@ -4,7 +4,7 @@ import random
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from ..errors import UserError
@@ -31,6 +31,8 @@ class Example:
     """Where the label is a distribution over class names: each one's share; `label` has the largest."""
     extra: Any = None
     """What else the task needs, such as the gold answers of a question."""
+    place: str = field(default="", compare=False, repr=False)
+    """File and line that it was read from; not part of what it says."""
 
 
 class Task(ABC):

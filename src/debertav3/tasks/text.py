@@ -148,9 +148,10 @@ class TextTask(Task):
         """An example; a distribution as label is kept beside its commonest label."""
         refuse_spans(value, place=row.place)
         if self.target != "one-label" or not isinstance(value, Mapping):
-            return Example(texts=texts, label=self._label(row, value))
+            return Example(texts=texts, label=self._label(row, value), place=row.place)
         shares = {self._name(row, name): share for name, share in shares_in(row, value).items()}
-        return Example(texts=texts, label=max(shares, key=lambda name: shares[name]), shares=shares)
+        commonest = max(shares, key=lambda name: shares[name])
+        return Example(texts=texts, label=commonest, shares=shares, place=row.place)
 
     def _is_unlabelled(self, value: object) -> bool:
         """Whether there is no gold label; the empty text of a row with none of several labels is one."""
