@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-MOST = 220
+MOST = 150
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "debertav3"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .errors import UserError
 from .files.model_folder import is_folder
@@ -106,7 +106,7 @@ def near_size(name: str) -> str | None:
     return next(iter(difflib.get_close_matches(name, SIZES, n=1, cutoff=0.5)), None)
 
 
-def raw_config(size: str, **overrides: Any) -> JsonObject:
+def raw_config(size: str, **overrides: object) -> JsonObject:
     """Return a copy of the named size's configuration, as a ``config.json`` would hold it.
 
     Args:

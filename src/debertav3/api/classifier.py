@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +54,7 @@ class ModelFolder:
         for path in _files(self.path):
             shutil.copyfile(path, out / path.name)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         return type(self), ({path.name: path.read_bytes() for path in _files(self.path)},)
 
 
@@ -151,7 +151,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self._folder = ModelFolder.of(trained.out)
         return self
 
-    def predict(self, X: Any) -> npt.NDArray[np.generic]:
+    def predict(self, X: object) -> npt.NDArray[np.generic]:
         """Return the likeliest label of each text.
 
         Args:

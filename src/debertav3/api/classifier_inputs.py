@@ -39,7 +39,7 @@ def texts_in(X: object, *, columns: str | Sequence[str] | None) -> list[Text]:
     return texts
 
 
-def _of_table(table: Any, columns: str | Sequence[str] | None) -> list[tuple[Any, ...]]:
+def _of_table(table: Any, columns: str | Sequence[str] | None) -> list[tuple[object, ...]]:
     """The rows of the text columns of a DataFrame."""
     have = list(table.columns)
     names = have if columns is None else [columns] if isinstance(columns, str) else list(columns)
@@ -54,7 +54,7 @@ def _of_table(table: Any, columns: str | Sequence[str] | None) -> list[tuple[Any
     return list(zip(*(table[name].tolist() for name in names), strict=True))
 
 
-def labels_in(y: Any, *, count: int) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.int64]]:
+def labels_in(y: object, *, count: int) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.int64]]:
     """Return the different labels, sorted, and the position of each row's label among them.
 
     Args:
@@ -94,7 +94,7 @@ def labels_in(y: Any, *, count: int) -> tuple[npt.NDArray[np.generic], npt.NDArr
     return _array(different), np.array([positions[label] for label in labels], dtype=np.int64)
 
 
-def _array(labels: list[Any]) -> npt.NDArray[np.generic]:
+def _array(labels: Sequence[object]) -> npt.NDArray[np.generic]:
     """A one-dimensional array that gives every label back as it was."""
     if len({type(label) for label in labels}) == 1 and isinstance(labels[0], str | bool | int | float):
         return np.array(labels)
@@ -103,7 +103,7 @@ def _array(labels: list[Any]) -> npt.NDArray[np.generic]:
     return array
 
 
-def _items(values: Any, *, name: str) -> list[Any]:
+def _items(values: object, *, name: str) -> list[Any]:
     """The items of a sequence, numpy's own types as Python's."""
     if isinstance(values, str | bytes | Mapping | set) or not isinstance(values, Iterable):
         raise UserError(f"{name} must be a list, an array or a Series; got {shortened(values)}.")

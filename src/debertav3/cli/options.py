@@ -90,7 +90,7 @@ def _current_spellings(args: list[str], known: set[str]) -> Iterator[str]:
         yield f"{name}{equals}{value}"
 
 
-def help_settings(settings: Callable[[], "type[Settings]"], *, heading: str) -> Any:
+def help_settings(settings: Callable[[], "type[Settings]"], *, heading: str) -> object:
     """Make the option ``--help-settings``, which lists every key of ``--set`` and ends the command.
 
     Args:

@@ -274,7 +274,7 @@ class PackedSelfAttention(ReadOnly, DisentangledSelfAttention):
         self.dropout, self.pos_dropout = attention.dropout, attention.pos_dropout
         self.seal()
 
-    def tables_for(self, backend: AttentionBackend, table_RD: Tensor | None, length: int) -> Any:
+    def tables_for(self, backend: AttentionBackend, table_RD: Tensor | None, length: int) -> object:
         """The kept table, projected again where somebody watches a projection or switched dropout on."""
         if self._table_RD is None:
             return None

@@ -43,7 +43,7 @@ class ReadOnly(nn.Module):
             raise UserError(f"{_CANNOT} trained; {_CURE}")
         return super().train(False)
 
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         like = torch.empty(0)
         changed = fn(like)
         if changed.dtype != like.dtype or changed.device != like.device:

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any, BinaryIO, cast
 
 from ..errors import MissingExtraError, UserError
@@ -113,7 +114,7 @@ def compressing(raw: IO[bytes], *, ending: str) -> IO[bytes]:
     return raw
 
 
-def _zstandard() -> Any:
+def _zstandard() -> ModuleType:
     try:
         import zstandard
     except ImportError as error:

@@ -5,8 +5,8 @@
 
 import importlib
 import sys
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any
 
 
 class _Callable(ModuleType):
@@ -16,16 +16,16 @@ class _Callable(ModuleType):
     function of that name beside it would be there or not, depending on what was imported before.
     """
 
-    def __call__(self, *args: object, **settings: object) -> Any:
+    def __call__(self, *args: object, **settings: object) -> object:
         return self._function(*args, **settings)
 
     @property
-    def __wrapped__(self) -> Any:
+    def __wrapped__(self) -> Callable[..., object]:
         """What ``inspect.signature`` and IPython's ``?`` show."""
         return self._function
 
     @property
-    def _function(self) -> Any:
+    def _function(self) -> Callable[..., object]:
         # Imported when called: the function opens what it has trained, and so stands above this package.
         return importlib.import_module("debertav3.api.training").finetune
 

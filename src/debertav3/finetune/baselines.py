@@ -37,7 +37,7 @@ def family_of(folder: ModelFolder) -> str:
     return str(folder.json("config.json").get("model_type"))
 
 
-def open_tokenizer(name: str, family: str, *, head: HeadName) -> Any:
+def open_tokenizer(name: str, family: str, *, head: HeadName) -> Tokenizer:
     """Open a family's own tokenizer.
 
     Raises:

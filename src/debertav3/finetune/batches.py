@@ -1,6 +1,7 @@
 """Examples to batches: text is encoded once, similar lengths share a batch, seed and epoch give the order."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -45,7 +46,7 @@ class Tokenizer(Protocol):
     def pad(self, *args: Any, **kwargs: Any) -> Any:
         """Make rows equally long."""
 
-    def save_pretrained(self, save_directory: Any) -> object:
+    def save_pretrained(self, folder: str | Path, /) -> object:
         """Write the files."""
 
 
@@ -73,7 +74,7 @@ class EncodedDataset(Dataset[Features]):
     def __getitem__(self, index: int) -> Features:
         return self.features[index]
 
-    def labels(self) -> npt.NDArray[np.generic]:
+    def labels(self) -> npt.NDArray[np.int64 | np.float64]:
         """The labels of all features as one array."""
         return np.array([feature["labels"] for feature in self.features])
 

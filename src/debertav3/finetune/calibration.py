@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,7 @@ class Predictions:
     """
 
     logits_NC: Floats
-    gold: npt.NDArray[Any]
+    gold: npt.NDArray[np.int64 | np.float64]
     kind: Kind
     labels: Sequence[str]
 
@@ -88,7 +88,7 @@ class Predictions:
         return float(2 * (yes_NC & gold_NC).sum() / max(int(yes_NC.sum() + gold_NC.sum()), 1))
 
 
-def best_threshold(shares_N: Floats, gold_N: npt.NDArray[Any]) -> float:
+def best_threshold(shares_N: Floats, gold_N: npt.NDArray[np.int64 | np.float64]) -> float:
     """The probability from which saying yes gives the best F1, halfway to the next lower one.
 
     Where several are equally good the one nearest to 0.5 counts, and 0.5 where the label never holds.

@@ -3,9 +3,10 @@
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import MissingExtraError
 from ..heads import MULTIPLE_CHOICE, SEQUENCE, TOKENS, HeadName
@@ -156,7 +157,7 @@ def word_baselines(train: Sequence[Example], dev: Sequence[Example], *, seed: in
 
 def _token_counts(
     examples: Sequence[Example], tokenizer: "Tokenizer", *, head: str
-) -> tuple[np.ndarray[Any, Any], int]:
+) -> tuple[npt.NDArray[np.int64], int]:
     """Tokens of each example's longest input, and how many examples have the unknown token."""
     inputs = [_inputs(example, head) for example in examples]
     texts = list(dict.fromkeys(text for one in inputs for parts in one for text in parts))

@@ -3,14 +3,13 @@
 Sums divided by counts, not means of means, give the same gradient however the step is split over devices.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-LossFunction = Callable[[object, Tensor, Tensor | int | None], Tensor]
+LossFunction = Callable[[Mapping[str, Tensor], Tensor, Tensor | int | None], Tensor]
 """``(outputs, labels, examples in the whole step or None) -> loss``; None means the mean of this batch."""
 
 
@@ -24,7 +23,9 @@ def classification_loss(*, label_smoothing: float = 0.0, class_weights: Tensor |
         class_weights: ``(num_labels,)`` factor of each label's examples; None for 1.
     """
 
-    def loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+    def loss(
+        outputs: Mapping[str, Tensor], labels: Tensor, num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
         logits = at_least_fp32(outputs["logits"])
         if labels.is_floating_point():
             shares = labels if class_weights is None else labels * class_weights.to(labels)
@@ -60,7 +61,9 @@ def several_labels_loss(*, yes_weights: Tensor | None = None) -> LossFunction:
         yes_weights: ``(num_labels,)`` factor of the examples that have each label; None for 1.
     """
 
-    def loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+    def loss(
+        outputs: Mapping[str, Tensor], labels: Tensor, num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
         logits = at_least_fp32(outputs["logits"])
         weights = None if yes_weights is None else yes_weights.to(logits)
         total = F.binary_cross_entropy_with_logits(
@@ -84,14 +87,18 @@ def balanced_yes_weights(labels: Sequence[Sequence[int]], num_labels: int) -> Te
     return torch.where((counts > 0) & (lacking > 0), lacking / counts.clamp(min=1), 1.0)
 
 
-def relevance_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+def relevance_loss(
+    outputs: Mapping[str, Tensor], labels: Tensor, num_items_in_batch: Tensor | int | None = None
+) -> Tensor:
     """Binary cross entropy of one score per example against its relevance, 0 to 1."""
     scores = at_least_fp32(outputs["logits"]).squeeze(-1)
     total = F.binary_cross_entropy_with_logits(scores, labels.to(scores.dtype), reduction="sum")
     return total / _count(labels, num_items_in_batch)
 
 
-def span_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+def span_loss(
+    outputs: Mapping[str, Tensor], labels: Tensor, num_items_in_batch: Tensor | int | None = None
+) -> Tensor:
     """Cross entropy of the first and the last token of an answer, a mean over both.
 
     Args:
@@ -106,7 +113,9 @@ def span_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | N
     return torch.as_tensor(total) / _count(labels, num_items_in_batch)
 
 
-def regression_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+def regression_loss(
+    outputs: Mapping[str, Tensor], labels: Tensor, num_items_in_batch: Tensor | int | None = None
+) -> Tensor:
     """Squared error of one number per example."""
     scores = at_least_fp32(outputs["logits"]).squeeze(-1)
     return F.mse_loss(scores, labels.to(scores.dtype), reduction="sum") / _count(labels, num_items_in_batch)

@@ -20,6 +20,7 @@ from ..tasks.task import Task
 from ..tasks.text import TextTask
 from ..tokenization import DebertaV3Tokenizer
 from . import baselines
+from .batches import Tokenizer
 from .config import FinetuneConfig
 
 _ROW_MULTIPLE = 64
@@ -51,7 +52,7 @@ def find_start(config: FinetuneConfig) -> Start:
     return Start(family=baselines.family_of(checkpoint.folder), checkpoint=checkpoint)
 
 
-def open_tokenizer(config: FinetuneConfig, task: Task, start: Start | None = None) -> Any:
+def open_tokenizer(config: FinetuneConfig, task: Task, start: Start | None = None) -> Tokenizer:
     """Open the tokenizer that the run names, or the one beside its model.
 
     Args:

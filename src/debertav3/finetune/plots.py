@@ -4,10 +4,14 @@ import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..errors import MissingExtraError
 from ..json_types import JsonMapping
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MOST_COUNTS = 12
 """Classes up to which a confusion matrix shows its counts."""
@@ -31,7 +35,7 @@ def require() -> None:
 class _Plot:
     """A figure under way."""
 
-    def __init__(self, figure: Any, axes: Any) -> None:
+    def __init__(self, figure: "Figure", axes: "Axes") -> None:
         self.figure = figure
         self.axes = axes
 
@@ -53,13 +57,9 @@ def _axes(width: float, height: float) -> Iterator[_Plot]:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError(feature="report.html", package="matplotlib", extra="train") from error
-    style: Any = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "report",
-        "font.size": 13,
-        "font.family": "sans-serif",
-    }
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 13, "font.family": "sans-serif"}
+    ):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)

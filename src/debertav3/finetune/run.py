@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -207,7 +207,7 @@ class _Prepared:
     """All that stands ready before the first step."""
 
     task: Task
-    objective: Objective[Any]
+    objective: Objective[Task]
     labels: tuple[str, ...]
     """In the order of the model's outputs."""
     train: list[Example]

@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import (
     EarlyStoppingCallback,
+    EvalPrediction,
     PreTrainedModel,
     PrinterCallback,
     Trainer,
@@ -19,6 +20,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from ..errors import UserError
 from ..files import damage_of
+from ..json_types import JsonObject
 from ..runs.checkpoints import CheckpointStore
 from . import sift
 from .adaptation import parameter_groups, uses_every_parameter
@@ -28,6 +30,9 @@ from .config import FinetuneConfig
 from .losses import LossFunction
 from .preparation import micro_batch
 from .sift import Divergence
+
+if TYPE_CHECKING:
+    import optuna
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +79,7 @@ class FinetuneTrainer(Trainer):
         divergence: Divergence,
         train_dataset: EncodedDataset,
         dev_dataset: EncodedDataset | None,
-        compute_metrics: Callable[[Any], dict[str, float]] | None,
+        compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None,
     ) -> None:
         self.config = config
         self.store = store
@@ -142,17 +147,25 @@ class FinetuneTrainer(Trainer):
             self.args.warmup_steps = num_training_steps // 10
         return super().create_scheduler(num_training_steps, optimizer)
 
-    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor | tuple[Tensor, object]:
         """As the Trainer's; a loss that is not finite makes every gradient NaN, so all processes see it."""
         if not model.training:
-            return super().compute_loss(model, inputs, *args, **kwargs)
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         if self.config.sift:
-            loss = self._sift_loss(model, inputs, kwargs.get("num_items_in_batch"))
+            loss = self._sift_loss(model, inputs, num_items_in_batch)
         else:
-            loss = cast(Tensor, super().compute_loss(model, inputs, *args, **kwargs))
+            loss = cast(Tensor, super().compute_loss(model, inputs, return_outputs, num_items_in_batch))
         return loss * torch.where(torch.isfinite(loss.detach()), 1.0, torch.nan)
 
-    def _sift_loss(self, model: nn.Module, inputs: dict[str, Any], num_items: Tensor | None) -> Tensor:
+    def _sift_loss(
+        self, model: nn.Module, inputs: dict[str, Tensor], num_items: Tensor | int | None
+    ) -> Tensor:
         """The task's loss and SiFT's regulariser, both as means over the items of the whole step."""
         labels = inputs.pop("labels")
         clean_pass = sift.CleanPass()
@@ -207,7 +220,7 @@ class FinetuneTrainer(Trainer):
         names the best checkpoint by a path of the time when it was written; here it is found again.
         """
         self._find_best()
-        stored = cast(dict[str, Any], self.state.stateful_callbacks)
+        stored = cast(JsonObject, self.state.stateful_callbacks)
         for callback in self.callback_handler.callbacks:
             kept = stored.get(type(callback).__name__)
             if kept is not None:
@@ -234,10 +247,10 @@ class FinetuneTrainer(Trainer):
                 "or train again in another folder."
             )
 
-    def _get_output_dir(self, trial: Any) -> str:
+    def _get_output_dir(self, trial: "optuna.Trial | JsonObject | None") -> str:
         return super()._get_output_dir(trial) if self._staging is None else str(self._staging)
 
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+    def _save_checkpoint(self, model: nn.Module, trial: "optuna.Trial | JsonObject | None") -> None:
         """Let the Trainer write into a folder aside, then publish it whole.
 
         Raises:

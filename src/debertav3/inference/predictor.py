@@ -7,13 +7,13 @@ of two texts is one pair, where a method takes pairs.
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Self, TypeVar, overload
 
 from ..checkpoint.folder import Checkpoint
 from ..data.probabilities import Probabilities
 from ..errors import UserError
 from ..tokenization import DebertaV3Tokenizer
-from .answers import Chosen, Classification, Filled, Ranked, SuspectWord, ZeroShot
+from .answers import Answer, Chosen, Classification, Filled, Ranked, SuspectWord, ZeroShot
 from .backends.choose import BackendConfig, open_backend
 from .backends.protocol import Backend
 from .engine import Engine, Steps
@@ -21,6 +21,8 @@ from .entities import Entity, WordTag
 from .inputs import WINDOW_OVERLAP, Text, batch_of, groups_of, shortened
 from .labels import NLIColumns, given_labels, label_names
 from .task_steps import TEMPLATE, TaskSteps
+
+One = TypeVar("One")
 
 
 class Predictor:
@@ -123,7 +125,9 @@ class Predictor:
     def nli(self, pairs: tuple[str, str]) -> dict[str, float]: ...
     @overload
     def nli(self, pairs: Iterable[tuple[str, str]]) -> list[dict[str, float]]: ...
-    def nli(self, pairs: tuple[str, str] | Iterable[tuple[str, str]]) -> Any:
+    def nli(
+        self, pairs: tuple[str, str] | Iterable[tuple[str, str]]
+    ) -> dict[str, float] | list[dict[str, float]]:
         """Say whether premises entail hypotheses.
 
         Args:
@@ -143,7 +147,7 @@ class Predictor:
     def classify(self, texts: Text) -> Classification: ...  # type: ignore[overload-overlap]
     @overload
     def classify(self, texts: Iterable[Text]) -> list[Classification]: ...
-    def classify(self, texts: Text | Iterable[Text]) -> Any:
+    def classify(self, texts: Text | Iterable[Text]) -> Classification | list[Classification]:
         """Classify texts or pairs by the head's own labels.
 
         Args:
@@ -172,7 +176,7 @@ class Predictor:
         *,
         multi_label: bool = False,
         template: str = TEMPLATE,
-    ) -> Any:
+    ) -> ZeroShot | list[ZeroShot]:
         """Rank labels that the model was never trained on, by entailment.
 
         All labels of all texts share batches, and each different text is tokenized once.
@@ -195,7 +199,9 @@ class Predictor:
     def rerank(self, query: str, texts: Iterable[str]) -> list[Ranked]: ...  # type: ignore[overload-overlap]
     @overload
     def rerank(self, query: Iterable[str], texts: Iterable[Iterable[str]]) -> list[list[Ranked]]: ...
-    def rerank(self, query: str | Iterable[str], texts: Iterable[str] | Iterable[Iterable[str]]) -> Any:
+    def rerank(
+        self, query: str | Iterable[str], texts: Iterable[str] | Iterable[Iterable[str]]
+    ) -> list[Ranked] | list[list[Ranked]]:
         """Rank texts by how well they answer a query, best first.
 
         A head with one output is a trained ranker: it reads ``(query, text)``, and its sigmoid is the score.
@@ -216,7 +222,9 @@ class Predictor:
     def choose(self, context: str, choices: Iterable[str]) -> Chosen: ...  # type: ignore[overload-overlap]
     @overload
     def choose(self, context: Iterable[str], choices: Iterable[Iterable[str]]) -> list[Chosen]: ...
-    def choose(self, context: str | Iterable[str], choices: Iterable[str] | Iterable[Iterable[str]]) -> Any:
+    def choose(
+        self, context: str | Iterable[str], choices: Iterable[str] | Iterable[Iterable[str]]
+    ) -> Chosen | list[Chosen]:
         """Choose which of several texts goes with a context or answers a question.
 
         Every choice is read with the context as one pair, as in training; a question about a passage stands
@@ -233,7 +241,9 @@ class Predictor:
     def ner(self, texts: str, *, aggregation: str = ...) -> list[Entity]: ...  # type: ignore[overload-overlap]
     @overload
     def ner(self, texts: Iterable[str], *, aggregation: str = ...) -> list[list[Entity]]: ...
-    def ner(self, texts: str | Iterable[str], *, aggregation: str = "first") -> Any:
+    def ner(
+        self, texts: str | Iterable[str], *, aggregation: str = "first"
+    ) -> list[Entity] | list[list[Entity]]:
         """Find named entities, with the places of their characters; long texts are read in windows.
 
         Args:
@@ -256,6 +266,28 @@ class Predictor:
         groups = groups_of(batch, count=len(batch), what="word", each="texts")
         return self.engine.run(self.steps.tag(groups, aggregation=aggregation))
 
+    @overload
+    def qa(  # type: ignore[overload-overlap]
+        self,
+        question: str,
+        context: str,
+        *,
+        n_best: int = ...,
+        null_threshold: float | None = ...,
+        max_answer_tokens: int = ...,
+        overlap: int = ...,
+    ) -> Answer: ...
+    @overload
+    def qa(
+        self,
+        question: Iterable[str],
+        context: str | Iterable[str],
+        *,
+        n_best: int = ...,
+        null_threshold: float | None = ...,
+        max_answer_tokens: int = ...,
+        overlap: int = ...,
+    ) -> list[Answer]: ...
     def qa(
         self,
         question: str | Iterable[str],
@@ -265,7 +297,7 @@ class Predictor:
         null_threshold: float | None = 0.0,
         max_answer_tokens: int = 30,
         overlap: int = WINDOW_OVERLAP,
-    ) -> Any:
+    ) -> Answer | list[Answer]:
         """Find the answer to a question in a context of any length.
 
         Args:
@@ -299,7 +331,9 @@ class Predictor:
     def fill_mask(self, texts: str, *, top_k: int = ...) -> list[list[Filled]]: ...  # type: ignore[overload-overlap]
     @overload
     def fill_mask(self, texts: Iterable[str], *, top_k: int = ...) -> list[list[list[Filled]]]: ...
-    def fill_mask(self, texts: str | Iterable[str], *, top_k: int = 5) -> Any:
+    def fill_mask(
+        self, texts: str | Iterable[str], *, top_k: int = 5
+    ) -> list[list[Filled]] | list[list[list[Filled]]]:
         """Find the words behind ``[MASK]``.
 
         Args:
@@ -315,7 +349,7 @@ class Predictor:
     def rtd(self, texts: str) -> list[SuspectWord]: ...  # type: ignore[overload-overlap]
     @overload
     def rtd(self, texts: Iterable[str]) -> list[list[SuspectWord]]: ...
-    def rtd(self, texts: str | Iterable[str]) -> Any:
+    def rtd(self, texts: str | Iterable[str]) -> list[SuspectWord] | list[list[SuspectWord]]:
         """Say of every word how likely it stands where another one should (replaced token detection).
 
         Args:
@@ -328,12 +362,12 @@ class Predictor:
 
     def _answer(
         self,
-        task: Callable[..., Steps[list[Any]]],
+        task: Callable[..., Steps[list[One]]],
         one: object,
-        batch: list[Any] | None,
+        batch: Sequence[object] | None,
         *others: object,
-        **options: Any,
-    ) -> Any:
+        **options: object,
+    ) -> One | list[One]:
         """Answer a batch, or ``one`` input where there is none."""
         if batch is None:
             return self.engine.run(task([one], *others, **options))[0]

@@ -9,7 +9,6 @@ Shape letters: B batch, L tokens, N heads, H head width, D hidden size (N * H), 
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -114,7 +113,7 @@ class DisentangledSelfAttention(nn.Module):
         context = context_BNLH.transpose(1, 2).flatten(2).to(v_BNLH.dtype)
         return context, weights if output_attentions else None
 
-    def tables_for(self, backend: AttentionBackend, table_RD: Tensor | None, length: int) -> Any:
+    def tables_for(self, backend: AttentionBackend, table_RD: Tensor | None, length: int) -> object:
         """The projected table in the form that a backend reads; None without position terms.
 
         In training all rows are projected, however short the batch: dropout draws a mask for each.

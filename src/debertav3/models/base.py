@@ -1,6 +1,7 @@
 """What all the models share, and the encoder itself."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -104,14 +105,14 @@ class DebertaV2PreTrainedModel(PreTrainedModel):
                 module.backend = name
 
     def set_attn_implementation(
-        self, attn_implementation: str | dict[Any, Any], *args: Any, **kwargs: Any
+        self, attn_implementation: str | dict[str, str], *args: bool, **kwargs: bool
     ) -> None:
         """Transformers' switch: ``"eager"`` is the written-out reference, ``"sdpa"`` our fast choice."""
         super().set_attn_implementation(attn_implementation, *args, **kwargs)
         self.set_attention_backend("eager" if self.config._attn_implementation == "eager" else "auto")
         self._forget_default_attention()
 
-    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
         """Save as transformers does, with a ``config.json`` that leaves nothing to a reader's defaults."""
         super().save_pretrained(save_directory, *args, **kwargs)
         path = Path(save_directory) / "config.json"

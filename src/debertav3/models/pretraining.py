@@ -85,10 +85,13 @@ class DebertaV2ForMaskedLM(DebertaV2PreTrainedModel):
             self.cls.predictions.bias = new_embeddings.bias
 
     def resize_token_embeddings(
-        self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any
+        self,
+        new_num_tokens: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        mean_resizing: bool = True,
     ) -> nn.Embedding:
         """Resize the vocabulary, the official head's bias with it (new words get bias 0)."""
-        embeddings = super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
+        embeddings = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
         if not self.has_legacy_head:
             head, size = self.lm_predictions.lm_head, embeddings.num_embeddings
             if len(head.bias) != size:

@@ -4,13 +4,16 @@ import json
 import logging
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tqdm import tqdm
 
 from ..files import write_text
 from ..json_types import JsonMapping
 from .settings import PretrainConfig
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +36,11 @@ class MetricsLog:
         self.tokens_per_step = config.data.batch_size * config.data.max_length
 
     def __enter__(self) -> "MetricsLog":
-        self._bar: Any = tqdm(
+        self._bar: tqdm[NoReturn] = tqdm(
             total=self.config.loop.max_steps, unit="step", disable=None if self.is_main else True
         )
         self._stream: Any = None
-        self._board: Any = None
+        self._board: SummaryWriter | None = None
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -82,7 +85,7 @@ class MetricsLog:
             log.info("step %d: %s", step, ", ".join(f"{name} {value}" for name, value in shown.items()))
 
 
-def _open_board(folder: Path, step: int) -> object:
+def _open_board(folder: Path, step: int) -> "SummaryWriter | None":
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..files import write_text
 from ..json_types import JsonMapping, JsonObject
@@ -245,13 +244,9 @@ def _figure(plot: _Plot, rows: Rows) -> str | None:
             lines[label] = points
     if not lines:
         return None
-    style: Any = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "report",
-        "font.size": 12,
-        "font.family": "sans-serif",
-    }
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 12, "font.family": "sans-serif"}
+    ):
         figure = Figure(figsize=(5.2, 3.0), layout="constrained")
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)

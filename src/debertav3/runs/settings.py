@@ -112,7 +112,7 @@ class Settings:
         return typing.cast(dict[str, object], json.loads(json.dumps(flat)))
 
 
-def _has_no_default(field: "dataclasses.Field[Any]") -> bool:
+def _has_no_default(field: "dataclasses.Field[object]") -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
@@ -183,7 +183,7 @@ def own_settings(cls: type[Settings]) -> tuple[Setting, ...]:
     )
 
 
-def _setting(field: "dataclasses.Field[Any]", hint: object, meaning: str) -> Setting:
+def _setting(field: "dataclasses.Field[object]", hint: object, meaning: str) -> Setting:
     notes: list[object] = []
     optional = False
     while True:  # Annotated[T | None, ...] and Annotated[T, ...] | None may be nested

@@ -1,6 +1,7 @@
 """One setting: its type, choices and range, and how what a file or ``--set`` says becomes that type."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -116,7 +117,7 @@ class Setting:
         if self.kind is float and not math.isfinite(value):
             raise UserError(f"impossible setting: {self.short}={value!r}. It must be a finite number.")
 
-    def read(self, value: object, *, source: str) -> Any:
+    def read(self, value: object, *, source: str) -> object:
         """Convert a value from ``--set``, YAML or JSON to the field's type.
 
         Raises:
@@ -182,7 +183,7 @@ def _read_texts(value: object) -> tuple[str, ...] | None:
     return tuple(map(str, values))
 
 
-READERS: dict[type, Any] = {
+READERS: dict[type, Callable[[object], object]] = {
     bool: _read_bool,
     int: _read_int,
     float: _read_float,

@@ -124,7 +124,7 @@ def _protocol() -> type[object]:
     return HttpToolsProtocol
 
 
-def _timed(protocol: type[Any], seconds: float) -> type[Any]:
+def _timed(protocol: type[Any], seconds: float) -> type[asyncio.Protocol]:
     """The protocol, closing connections whose request line and headers do not arrive in time."""
 
     class Timed(protocol):

@@ -8,11 +8,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 from .columns import USUAL_NAMES
 from .notes import Note
 from .read_options import ReadOptions
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 _NUMBER_LIKE = re.compile(r"[-+]?\d[\d.,;:/|-]*%?")
 _CODE = re.compile(r"[A-Za-z]+[-_:]?\d+")
@@ -31,9 +34,9 @@ class Dialect:
     names: tuple[str, ...] | None
     """Of the columns, where the first line is a row; None where it has the names."""
 
-    def reader(self, lines: Iterable[str], *, strict: bool = True) -> Any:
+    def reader(self, lines: Iterable[str], *, strict: bool = True) -> "Reader":
         """A ``csv.reader`` over lines."""
-        quoting: Any = csv.QUOTE_MINIMAL if self.is_quoted else csv.QUOTE_NONE
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if self.is_quoted else csv.QUOTE_NONE
         return csv.reader(iter(lines), delimiter=self.delimiter, quoting=quoting, strict=strict)
 
 
@@ -93,7 +96,7 @@ def _delimiter(head: Sequence[str], delimiters: str, *, is_quoted: bool) -> str:
     candidates = [one for one in delimiters if one in first] or [delimiters[0]]
 
     def rank(one: str) -> tuple[float, int]:
-        quoting: Any = csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE
         widths = Counter(len(row) for row in csv.reader(iter(head), delimiter=one, quoting=quoting) if row)
         width, count = max(widths.items(), key=lambda item: item[1])
         return (round(count / widths.total(), 1) if width > 1 else 0.0), first.count(one)

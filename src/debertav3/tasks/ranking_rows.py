@@ -7,7 +7,6 @@ MS MARCO and of sentence-transformers: a query, a passage that answers it, and o
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from ..errors import UserError
 from ..json_types import JsonMapping, JsonObject
@@ -47,7 +46,7 @@ def triples(fields: JsonMapping, place: str) -> list[JsonObject] | None:
     return [{QUERY: query, TEXT: text, RELEVANCE: value, **rest} for text, value in passages]
 
 
-def _listed(value: Any) -> Sequence[Any]:
+def _listed(value: object) -> Sequence[object]:
     return value if isinstance(value, list) else [value]
 
 

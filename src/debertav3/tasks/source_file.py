@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from ..errors import UserError
 from ..files.compression import read_lines, reading
@@ -114,7 +114,7 @@ class SourceFile:
         self.notes.note(f"line {number} is not UTF-8; it is read as {found}", "--encoding NAME")
 
 
-def _decoded_lines(stream: Any, encoding: str) -> Iterator[str]:
+def _decoded_lines(stream: IO[bytes], encoding: str) -> Iterator[str]:
     return iter(io.TextIOWrapper(stream, encoding=encoding, newline="\n"))
 
 
@@ -168,7 +168,7 @@ class Header:
             found.append(Note(f"column {place}, which has no name: an index", is_left_out=True))
         return found
 
-    def fields(self, cells: Sequence[Any], place: str) -> JsonObject | None:
+    def fields(self, cells: Sequence[object], place: str) -> JsonObject | None:
         """A row by column; None if it has fewer cells than there are names, or more than the header.
 
         Raises:

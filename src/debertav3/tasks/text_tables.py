@@ -3,12 +3,15 @@
 import csv
 import itertools
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from .dialect import Dialect, find_dialect
 from .source_file import Found, Header, SourceFile
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 FASTTEXT_MARK = "__label__"
@@ -57,7 +60,7 @@ class TextTable:
                 f"{dialect.delimiter!r} or line ends; if quotes belong to the texts, say --format tsv."
             ) from None
 
-    def _with_header(self, reader: Any, dialect: Dialect, file: SourceFile) -> Found:
+    def _with_header(self, reader: "Reader", dialect: Dialect, file: SourceFile) -> Found:
         header = self._header(next(reader, []), file)
         line = reader.line_num + 1
         for cells in reader:
@@ -80,7 +83,7 @@ class TextTable:
         return header
 
 
-def _head(lines: Any, *, most: int = 500) -> list[str]:
+def _head(lines: Iterable[str], *, most: int = 500) -> list[str]:
     """The first lines, blank ones before the first row aside."""
     found: list[str] = []
     size = 0
@@ -100,7 +103,7 @@ def _advice(dialect: Dialect) -> str:
     return "A cell of a .tsv file holds no tabs or line ends; save such texts as .csv, quoted."
 
 
-def _without_header(reader: Any, dialect: Dialect, file: SourceFile) -> Found:
+def _without_header(reader: "Reader", dialect: Dialect, file: SourceFile) -> Found:
     """Rows whose columns are numbered; where quotes mean nothing, rows may differ in width."""
     names = dialect.names or ()
     line = 1

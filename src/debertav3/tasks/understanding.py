@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from .metrics import tag_entities
 from .notes import Note
@@ -51,7 +50,7 @@ class Understanding:
         return [f"{self.source} is read as", *(f"  {name:<{width}}  {value}" for name, value in parts)]
 
     @property
-    def shape(self) -> tuple[Any, ...]:
+    def shape(self) -> tuple[object, ...]:
         """What two files of one kind have in common."""
         return self.format, tuple(self.columns.items()), tuple(note.text for note in self.notes)
 
@@ -63,7 +62,7 @@ class Understanding:
 
 def tell_all(found: Iterable[Understanding]) -> None:
     """Show several sources; of those that are read alike, the first in full."""
-    seen: dict[tuple[Any, ...], str] = {}
+    seen: dict[tuple[object, ...], str] = {}
     for one in found:
         if one.shape in seen:
             logger.info("%s is read as %s: rows %s", one.source, seen[one.shape], f"{one.num_rows:,}")
@@ -72,7 +71,7 @@ def tell_all(found: Iterable[Understanding]) -> None:
             one.tell()
 
 
-def shown_row(texts: Sequence[str], label: Any = None) -> str:
+def shown_row(texts: Sequence[str], label: object = None) -> str:
     """A row on one line: its texts as the model gets them, and its label."""
     room = max(20, _WIDTH // max(1, len(texts)))
     parts = " | ".join(_short(text, room) for text in texts)
@@ -104,7 +103,7 @@ def listed_labels(labels: Sequence[str], *, most: int = 8) -> str:
     return f"{len(labels)}: {named}{', ...' if len(labels) > most else ''}"
 
 
-def _label(label: Any) -> str:
+def _label(label: object) -> str:
     if isinstance(label, tuple | list):
         return " + ".join(map(str, label)) or "(none)"
     return _short(str(label), 60)

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 from ..errors import UserError
 from .alignment import Span
 from .padding import Side
 
+T = TypeVar("T")
 Truncation = Literal["longest_first", "only_first", "only_second"]
 
 
@@ -105,7 +106,7 @@ class Layout:
         words = [texts.with_words(starts_word).words or [] for texts in self.texts]
         return self._joined(words, None, None)
 
-    def _joined(self, columns: Sequence[Sequence[list[Any]]], first: Any, last: Any) -> list[list[Any]]:
+    def _joined(self, columns: Sequence[Sequence[Sequence[T]]], first: T, last: T) -> list[list[T]]:
         """What stays of every text, ``first`` before the first text and ``last`` behind each."""
         rows = [[first] * self.num_special for _ in self.kept[0]]
         behind = [last] * self.num_special
@@ -229,7 +230,7 @@ def kept_lengths(first: int, second: int, *, budget: int, strategy: Truncation) 
     return (first - excess, second) if strategy == "only_first" else (first, second - excess)
 
 
-def cut(items: list[object], length: int, side: Side) -> list[object]:
+def cut(items: Sequence[T], length: int, side: Side) -> Sequence[T]:
     """The ``length`` items that stay when the rest is cut off on ``side``."""
     if length == len(items):
         return items

@@ -1,13 +1,15 @@
 """The answer of a tokenizer call: a dict of model inputs that also knows words and sequences."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ..errors import UserError
 from ..json_types import JsonObject
 from .assembly import Layout
 from .padding import Side, as_list
+
+T = TypeVar("T")
 
 
 class CharSpan(NamedTuple):
@@ -50,7 +52,9 @@ class Encoding(JsonObject):
         origin: where the tokens come from; only what a tokenizer call returns has one.
     """
 
-    def __init__(self, columns: Any = (), origin: Origin | None = None) -> None:
+    def __init__(
+        self, columns: Mapping[str, object] | Iterable[tuple[str, object]] = (), origin: Origin | None = None
+    ) -> None:
         super().__init__(columns)
         self._origin = origin
 
@@ -177,11 +181,11 @@ class Encoding(JsonObject):
         (values,) = read(origin, origin.layout.row(index))
         return self._aligned(values)
 
-    def _aligned(self, values: Sequence[Any]) -> list[Any]:
+    def _aligned(self, values: Sequence[T]) -> list[T | None]:
         """One value for each token of a row, with None for its padding."""
         origin = self._origin
         assert origin is not None
-        padding: list[object] = [None] * (origin.length - len(values))
+        padding: list[T | None] = [None] * (origin.length - len(values))
         return [*values, *padding] if origin.padding_side == "right" else [*padding, *values]
 
 

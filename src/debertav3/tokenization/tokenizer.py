@@ -177,7 +177,8 @@ class DebertaV3Tokenizer(StockNames):
         encoding = self(
             text, pair, add_special_tokens=add_special_tokens, parse_special_tokens=parse_special_tokens
         )
-        return self.convert_ids_to_tokens(encoding["input_ids"])
+        ids: list[int] = encoding["input_ids"]
+        return self.convert_ids_to_tokens(ids)
 
     def encode(
         self,

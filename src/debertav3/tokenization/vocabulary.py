@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, overload
 
 from ..errors import UserError
 from .alignment import WORD_MARK
@@ -113,7 +113,13 @@ class Vocabulary:
         """Id of every token."""
         return dict(self._ids)
 
-    def convert_ids_to_tokens(self, ids: int | Sequence[int], skip_special_tokens: bool = False) -> Any:
+    @overload
+    def convert_ids_to_tokens(self, ids: int, skip_special_tokens: bool = False) -> str: ...
+    @overload
+    def convert_ids_to_tokens(self, ids: Sequence[int], skip_special_tokens: bool = False) -> list[str]: ...
+    def convert_ids_to_tokens(
+        self, ids: int | Sequence[int], skip_special_tokens: bool = False
+    ) -> str | list[str]:
         """Token of an id, or tokens of ids; ``[UNK]`` for ids that have none."""
         ids = as_list(ids)
         if isinstance(ids, int):
@@ -121,7 +127,11 @@ class Vocabulary:
         hidden = self.all_special_ids if skip_special_tokens else ()
         return [self.convert_ids_to_tokens(number) for number in ids if number not in hidden]
 
-    def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> Any:
+    @overload
+    def convert_tokens_to_ids(self, tokens: str) -> int: ...  # type: ignore[overload-overlap]
+    @overload
+    def convert_tokens_to_ids(self, tokens: Sequence[str]) -> list[int]: ...
+    def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> int | list[int]:
         """Id of a token, or ids of tokens; that of ``[UNK]`` for what is not in the vocabulary."""
         if isinstance(tokens, str):
             return self._ids.get(tokens, self.unk_token_id)
@@ -186,6 +196,8 @@ class Vocabulary:
                 text += " " * self._starts_word[run[0]] + self.engine.decode(run)
         return text.removeprefix(" ")
 
-    def batch_decode(self, sequences: Any, skip_special_tokens: bool = False, **settings: Any) -> list[str]:
+    def batch_decode(
+        self, sequences: object, skip_special_tokens: bool = False, **settings: bool | None
+    ) -> list[str]:
         """Text of every row of ids; ``settings`` as for `decode`."""
         return [self.decode(row, skip_special_tokens, **settings) for row in as_list(sequences)]

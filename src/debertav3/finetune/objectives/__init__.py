@@ -1,7 +1,5 @@
 """How each kind of task is learnt. To add one, write an `Objective` and put it into `_OBJECTIVES`."""
 
-from typing import Any
-
 from ...tasks.choice import ChoiceTask
 from ...tasks.ranking import RankingTask
 from ...tasks.squad import SpanTask
@@ -16,7 +14,7 @@ from .text import RankingObjective, TextObjective
 
 __all__ = ["Objective", "objective_of"]
 
-_OBJECTIVES: tuple[tuple[type[Task], type[Objective[Any]]], ...] = (
+_OBJECTIVES: tuple[tuple[type[Task], type[Objective[Task]]], ...] = (
     (RankingTask, RankingObjective),
     (TextTask, TextObjective),
     (ChoiceTask, ChoiceObjective),
@@ -26,6 +24,6 @@ _OBJECTIVES: tuple[tuple[type[Task], type[Objective[Any]]], ...] = (
 """For each kind of task its objective; the first that fits is taken."""
 
 
-def objective_of(task: Task) -> Objective[Any]:
+def objective_of(task: Task) -> Objective[Task]:
     """Return how a task is learnt."""
     return next(objective(task) for kind, objective in _OBJECTIVES if isinstance(task, kind))

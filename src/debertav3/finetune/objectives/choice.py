@@ -1,7 +1,6 @@
 """The multiple-choice head: the best of several choices."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -49,8 +48,8 @@ class ChoiceObjective(Objective[ChoiceTask]):
         return sift.class_divergence
 
     def answers(
-        self, predictions: Any, dataset: EncodedDataset, *, labels: Sequence[str]
-    ) -> list[tuple[int, Any]]:
+        self, predictions: object, dataset: EncodedDataset, *, labels: Sequence[str]
+    ) -> list[tuple[int, int]]:
         """The index of the best choice."""
         return list(zip(dataset.origins, np.asarray(predictions).argmax(axis=-1).tolist(), strict=True))
 

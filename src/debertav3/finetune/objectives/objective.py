@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from ...json_types import JsonObject
 from ...tasks.task import Example, Task
@@ -12,7 +12,7 @@ from ..losses import LossFunction
 from ..outcomes import Outcome
 from ..sift import Divergence
 
-AnyTask = TypeVar("AnyTask", bound=Task)
+AnyTask = TypeVar("AnyTask", bound=Task, covariant=True)
 
 
 class Objective(ABC, Generic[AnyTask]):
@@ -50,7 +50,7 @@ class Objective(ABC, Generic[AnyTask]):
     @abstractmethod
     def answers(
         self, predictions: object, dataset: EncodedDataset, *, labels: Sequence[str]
-    ) -> list[tuple[int, object]]:
+    ) -> Sequence[tuple[int, object]]:
         """Return the number of each example and its answer, in the form of the task's scorer.
 
         Args:
@@ -59,7 +59,7 @@ class Objective(ABC, Generic[AnyTask]):
             labels: class names in id order.
         """
 
-    def scores(self, predictions: Any, dataset: EncodedDataset, *, labels: Sequence[str]) -> JsonObject:
+    def scores(self, predictions: object, dataset: EncodedDataset, *, labels: Sequence[str]) -> JsonObject:
         """Return all that the task's scorer says of the answers."""
         answers = self.answers(predictions, dataset, labels=labels)
         examples = [dataset.examples[number] for number, _ in answers]

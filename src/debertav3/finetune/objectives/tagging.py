@@ -3,14 +3,13 @@
 import bisect
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from ...tasks.tagging import OUTSIDE, MarkedText, TaggingTask, entities_text
 from ...tasks.task import Example
 from .. import losses, sift
-from ..batches import EncodedDataset, Tokenizer
+from ..batches import EncodedDataset, Features, Tokenizer
 from ..config import FinetuneConfig
 from ..losses import LossFunction
 from ..outcomes import Outcome
@@ -68,8 +67,8 @@ class TaggingObjective(Objective[TaggingTask]):
         return sift.class_divergence
 
     def answers(
-        self, predictions: Any, dataset: EncodedDataset, *, labels: Sequence[str]
-    ) -> list[tuple[int, Any]]:
+        self, predictions: object, dataset: EncodedDataset, *, labels: Sequence[str]
+    ) -> list[tuple[int, list[str]]]:
         """The tags of each example's words; ``O`` for a word that has no token."""
         tags = [[OUTSIDE] * len(example.texts) for example in dataset.examples]
         best = np.asarray(predictions).argmax(axis=-1)
@@ -116,7 +115,7 @@ class Words:
         self._marked: MarkedText | None = example.extra
         self._tokenizer = tokenizer
 
-    def encode(self, first: int, stop: int, max_length: int | None) -> tuple[Any, list[tuple[int, int]]]:
+    def encode(self, first: int, stop: int, max_length: int | None) -> tuple[Features, list[tuple[int, int]]]:
         """Inputs of the words from ``first`` to before ``stop``, and the position of each word's first token.
 
         A word without a token of its own has no position.
@@ -126,7 +125,7 @@ class Words:
         positions = [(at, word) for at, (before, word) in pairs if word is not None and word != before]
         return inputs, positions
 
-    def _numbered(self, first: int, stop: int, max_length: int | None) -> tuple[Any, list[int | None]]:
+    def _numbered(self, first: int, stop: int, max_length: int | None) -> tuple[Features, list[int | None]]:
         """Inputs, and the word of each token."""
         given = {"truncation": max_length is not None, "max_length": max_length}
         if self._marked is None:

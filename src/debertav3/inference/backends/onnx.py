@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 from ...errors import UserError
 from .exported import ONNX, Exported, num_threads, require_runtime
 from .protocol import INT8, Batch, Logits
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 _PROVIDER = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
@@ -23,7 +26,7 @@ class OnnxBackend:
 
     name = ONNX
 
-    def __init__(self, exported: Exported, session: Any, *, device: str) -> None:
+    def __init__(self, exported: Exported, session: "onnxruntime.InferenceSession", *, device: str) -> None:
         self.exported = exported
         self.head = exported.manifest.head
         self.config: Mapping[str, object] = exported.config

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from ...errors import UserError
 from ..telemetry import without_telemetry
 from .exported import OPENVINO, Exported, num_threads, require_runtime
 from .protocol import INT8, Batch, Logits
+
+if TYPE_CHECKING:
+    import openvino
 
 _PRECISION = {"fp32": "f32", "bf16": "bf16"}
 _BATCH_TOKENS = 1024
@@ -28,7 +31,7 @@ class OpenVinoBackend:
     device = "cpu"
     batch_tokens = _BATCH_TOKENS
 
-    def __init__(self, exported: Exported, compiled: Any, *, dtype: str) -> None:
+    def __init__(self, exported: Exported, compiled: "openvino.CompiledModel", *, dtype: str) -> None:
         self.exported = exported
         self.dtype = INT8 if exported.manifest.weights == INT8 else dtype
         self._computes_in = dtype

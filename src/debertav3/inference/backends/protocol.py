@@ -5,7 +5,7 @@ labels and answers are none of its business, so a new runtime is one file.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +29,6 @@ class Backend(Protocol):
 
     name: str
     """``torch``, ``onnx`` or ``openvino``."""
-    device: Any
-    """Where it computes; written in the log."""
     dtype: str
     """In what it computes: ``fp32``, ``bf16`` or ``fp16``; ``int8`` where products with weights do."""
     head: str
@@ -39,6 +37,11 @@ class Backend(Protocol):
     """The checkpoint's ``config.json``."""
     batch_tokens: int
     """How many tokens a batch should hold, padding included, where the user does not say."""
+
+    @property
+    def device(self) -> object:
+        """Where it computes; written in the log."""
+        ...
 
     def run(self, batch: Batch) -> Logits:
         """Compute the logits of one batch.

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -119,7 +118,7 @@ def _of_backend(name: str, opened: Backend) -> Contender:
     return Contender(name, run)
 
 
-def stock_model(folder: Path) -> Any:
+def stock_model(folder: Path) -> transformers.PreTrainedModel:
     """The checkpoint as transformers' own class.
 
     Raises:
@@ -133,7 +132,7 @@ def stock_model(folder: Path) -> Any:
         return stock_class.from_pretrained(folder, dtype=torch.float32).eval()
 
 
-def stock(model: Any) -> Contender:
+def stock(model: transformers.PreTrainedModel) -> Contender:
     """Transformers' own model, eager."""
 
     def run(ids: Ids) -> npt.NDArray[np.float32]:
@@ -144,7 +143,7 @@ def stock(model: Any) -> Contender:
     return Contender(STOCK, run)
 
 
-def stock_exports(model: object, *, threads: int) -> list[Contender]:
+def stock_exports(model: transformers.PreTrainedModel, *, threads: int) -> list[Contender]:
     """ONNX Runtime and OpenVINO on what transformers' exporters make of its own model, where installed.
 
     Args:
@@ -168,7 +167,9 @@ def _sample() -> JsonObject:
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
-def _stock_onnx(model: Any, threads: int) -> Callable[[Ids], npt.NDArray[np.float32]]:
+def _stock_onnx(
+    model: transformers.PreTrainedModel, threads: int
+) -> Callable[[Ids], npt.NDArray[np.float32]]:
     import onnxruntime
     from transformers.exporters import OnnxConfig, OnnxExporter
 
@@ -185,7 +186,9 @@ def _stock_onnx(model: Any, threads: int) -> Callable[[Ids], npt.NDArray[np.floa
     return lambda ids: session.run(None, _named(names, ids))[0]
 
 
-def _stock_openvino(model: Any, threads: int) -> Callable[[Ids], npt.NDArray[np.float32]]:
+def _stock_openvino(
+    model: transformers.PreTrainedModel, threads: int
+) -> Callable[[Ids], npt.NDArray[np.float32]]:
     import openvino
     from transformers.exporters import OpenVINOConfig, OpenVINOExporter
 

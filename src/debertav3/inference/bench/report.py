@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from ...errors import MissingExtraError
 from ...files import replacing
@@ -23,7 +23,7 @@ def line(figure: Figure) -> str:
     )
 
 
-def require_matplotlib() -> Any:
+def require_matplotlib() -> ModuleType:
     """``matplotlib.figure``.
 
     Raises:

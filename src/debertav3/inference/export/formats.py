@@ -45,7 +45,7 @@ def write_graph(model: "PreTrainedModel", sample: Arrays, folder: Path, *, forma
         from transformers import exporters
 
         exporter: Any = exporters.OnnxExporter if format_ == ONNX else exporters.OpenVINOExporter
-        config: Any = exporters.OnnxConfig if format_ == ONNX else exporters.OpenVINOConfig
+        config = exporters.OnnxConfig if format_ == ONNX else exporters.OpenVINOConfig
         settings = config(dynamic=True, dynamic_shapes=dynamic_axes(sample))
         program = exporter().export(model, to_tensors(sample), settings).program
         exporter.save_program(program, path)

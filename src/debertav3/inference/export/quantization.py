@@ -8,6 +8,7 @@ import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,7 +92,7 @@ def _quantize_openvino(graph: Path, target: Path, *, batches: Sequence[Arrays], 
     openvino.save_model(quantized, str(target), compress_to_fp16=False)
 
 
-def _nncf() -> Any:
+def _nncf() -> ModuleType:
     with without_telemetry():
         try:
             import nncf

@@ -4,7 +4,7 @@ The runtimes differ in details; outliers, which are what breaks int8, hurt in al
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ def _outputs(model: "PreTrainedModel", batch: dict[str, Tensor]) -> Tensor:
     return torch.cat([value.flatten() for value in values])
 
 
-def _round_linear(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+def _round_linear(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
     """The layer with int8 weights, one scale for each output, and int8 activations, one scale for all."""
     linear = cast(nn.Linear, module)
     weight = _rounded(linear.weight, linear.weight.abs().amax(dim=1, keepdim=True))

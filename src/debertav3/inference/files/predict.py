@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NoReturn
 
 from ...errors import UserError
 from ...files import Output, check_outputs, lock, replacing_text
@@ -29,6 +29,9 @@ from .input import CHUNK_ROWS, Source, check_file, chunks_of, examples, rows_of
 from .journal import Journal, StoredAnswer
 from .row_answers import Example, FileTask
 from .workers import Answerer, InProcess, answer_chunk
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
@@ -298,14 +301,14 @@ def _scored_chunks(
         yield block
 
 
-def _scored(answer: StoredAnswer) -> Any:
+def _scored(answer: StoredAnswer) -> object:
     """The prediction as the scorer takes it: JSON has made lists of the tuples that entities are."""
     if isinstance(answer.scored, list):
         return [tuple(one) if isinstance(one, list) else one for one in answer.scored]
     return answer.scored
 
 
-def _bar(num_rows: int, *, done: int) -> Any:
+def _bar(num_rows: int, *, done: int) -> "tqdm[NoReturn]":
     from tqdm import tqdm
 
     is_small = num_rows <= CHUNK_ROWS  # then the predictor's own bar says more

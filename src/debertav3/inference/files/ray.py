@@ -3,12 +3,15 @@
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ...errors import MissingExtraError
 from ...json_types import JsonObject
 from .journal import StoredAnswer
 from .workers import Chunk, TaskPlan, answer_chunk, open_quietly
+
+if TYPE_CHECKING:
+    import ray
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +63,7 @@ class RayWorkers:
 class _Actor:
     """One copy of the model in the cluster."""
 
-    def __init__(self, plan: TaskPlan, batch_tokens: int | None, stored: Sequence[Any]) -> None:
+    def __init__(self, plan: TaskPlan, batch_tokens: int | None, stored: Sequence["ray.ObjectRef"]) -> None:
         self.task = open_quietly(plan, batch_tokens)
         self.stored = stored
 

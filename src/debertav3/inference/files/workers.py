@@ -9,7 +9,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...checkpoint.folder import Checkpoint
 from ...errors import UserError
@@ -72,7 +72,7 @@ def answer_chunk(task: FileTask, chunk: Chunk) -> list[StoredAnswer]:
     ]
 
 
-def rounded(value: object) -> Any:
+def rounded(value: object) -> object:
     """The same lists and dicts with their real numbers cut to six decimals, which is more than fp32 tells."""
     if isinstance(value, float):
         return round(value, _DIGITS)
