@@ -110,7 +110,8 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
             raise
         raise cannot_write(path, error) from None
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(NotADirectoryError):  # a part of the path is a file
+            part.unlink(missing_ok=True)
 
 
 @contextmanager
