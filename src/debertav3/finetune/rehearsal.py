@@ -7,7 +7,7 @@ from .config import FinetuneConfig
 from .doctor import examine
 from .opening import find_start, open_tokenizer
 from .preparation import Data
-from .run import open_for_training
+from .prepared_run import open_for_training
 
 logger = logging.getLogger(__name__)
 
