@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from ..files import Output
+from .answer_options import LabelColumn, PairColumn, TextColumn
 from .inputs import check_file, choose, open_checkpoint
 from .options import Command, Overwrite
 from .outputs import guard
-from .predict import LabelColumn, PairColumn, TextColumn
 from .terminal import log_to_stderr, wrote
 
 

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
+from .answer_options import BackendName, Calibration, Device, Dtype, HeadLabels
 from .inputs import check_loading, open_checkpoint
 from .options import Command
-from .predict import BackendName, Calibration, Device, Dtype, HeadLabels, label_list
+from .task_plan import label_list
 
 
 def register(app: typer.Typer) -> None:

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from ..errors import MissingExtraError, UserError
+from .answer_options import BackendName, BatchTokens, Calibration, Device, Dtype, HeadLabels, MaxLength
 from .inputs import check_loading, open_checkpoint
 from .options import Command
-from .predict import BackendName, BatchTokens, Calibration, Device, Dtype, HeadLabels, MaxLength, label_list
+from .task_plan import label_list
 
 logger = logging.getLogger(__name__)
 

@@ -41,7 +41,7 @@ def final_scores(
         steps: optimizer steps done.
 
     Returns:
-        The content of ``metrics.json``; the outcome of each example, by dev set; the temperature or thresholds
+        The content of ``metrics.json``; each example's outcome, by dev set; the temperature or thresholds
         fitted on the first dev set, None where there is nothing to fit.
 
     Raises:
