@@ -48,14 +48,7 @@ class ChoiceTask(Task):
 
     def examples(self, reading: Reading) -> Iterator[Example]:
         """Read rows; those without a right choice are counted."""
-        for row in reading:
-            try:
-                example = self._read_row(row, reading)
-            except UserError as error:
-                reading.skip(error)
-                continue
-            if example is not None:
-                yield example
+        return reading.each(self._read_row)
 
     def _read_row(self, row: Row, reading: Reading) -> Example | None:
         context, choices = self.prompt(row)

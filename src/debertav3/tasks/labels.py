@@ -194,7 +194,7 @@ def several_known(value: Json, known: Sequence[str]) -> list[int]:
 
     Args:
         value: the cell.
-        known: names of the labels, by which the separator is told.
+        known: names of the labels, by which the separator is recognised.
 
     Raises:
         UserError: if one is none of them.

@@ -2,8 +2,9 @@
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from ..errors import UserError
 from ..files.compression import ENDINGS as COMPRESSED
@@ -43,6 +44,10 @@ logger = logging.getLogger(__name__)
 
 _MOST_SHOWN = 20
 """Bad rows that are named one by one."""
+
+
+Read = TypeVar("Read")
+"""What a row is read as."""
 
 
 class Reading:
@@ -114,6 +119,24 @@ class Reading:
             UserError: the error, if not.
         """
         self._file.skip(error)
+
+    def each(self, read: Callable[[Row, "Reading"], Read | None]) -> Iterator[Read]:
+        """What ``read`` makes of the rows, one by one.
+
+        Args:
+            read: gives None for a row that is left out and counts it.
+
+        Raises:
+            UserError: of ``read``, if rows that cannot be used are not skipped.
+        """
+        for row in self:
+            try:
+                found = read(row, self)
+            except UserError as error:
+                self.skip(error)
+                continue
+            if found is not None:
+                yield found
 
     def tell_skipped(self) -> None:
         """Say how many rows are left out, and why."""

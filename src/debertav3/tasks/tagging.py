@@ -62,14 +62,7 @@ class TaggingTask(Task):
 
     def examples(self, reading: Reading) -> Iterator[Example]:
         """Read sentences of CoNLL, rows with a list of words and a list of tags, or texts with entities."""
-        for row in reading:
-            try:
-                example = self._read_row(row, reading)
-            except UserError as error:
-                reading.skip(error)
-                continue
-            if example is not None:
-                yield example
+        return reading.each(self._read_row)
 
     def _read_row(self, row: Row, reading: Reading) -> Example | None:
         if is_marked_text(row):

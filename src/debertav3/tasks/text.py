@@ -93,14 +93,7 @@ class TextTask(Task):
 
     def examples(self, reading: Reading) -> Iterator[Example]:
         """Read rows; those with an empty text or without a gold label are counted."""
-        for row in reading:
-            try:
-                example = self._read_row(row, reading)
-            except UserError as error:
-                reading.skip(error)
-                continue
-            if example is not None:
-                yield example
+        return reading.each(self._read_row)
 
     def _read_row(self, row: Row, reading: Reading) -> Example | None:
         names = names_of_texts(row, self.text_names(row), is_said=self.is_asked)

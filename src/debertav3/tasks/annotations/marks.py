@@ -87,17 +87,12 @@ def read_marks(entries: Sequence[Json], text: str, *, place: str, notes: Notes) 
         if not isinstance(label, str):
             if len(label) > 1:
                 notes.add(
-                    "entities have several labels; the first is kept", f"{listed_labels(label)} ({place})"
+                    "entities have several labels; the first is kept", f"{' and '.join(label)} ({place})"
                 )
             label = label[0]
         surface = surface if isinstance(surface, str) else None
         marks.append(locate(Mark(start, end, label), text, surface=surface, place=place, notes=notes))
     return marks
-
-
-def listed_labels(labels: Sequence[str]) -> str:
-    """Labels for a message."""
-    return " and ".join(labels)
 
 
 def locate(mark: Mark, text: str, *, surface: str | None, place: str, notes: Notes) -> Mark:
