@@ -81,7 +81,7 @@ docs: $(VENV)/bin/python  ## build the documentation site into build/site and ch
 	$(PY) -m pip install --quiet 'mkdocs-material>=9.7,<10' 'mkdocstrings[python]>=1,<2'
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
-results: $(STAMP_DEV)  ## train every task on real data in DATA, row by row (hours); broken off, it goes on
+results: $(STAMP_DEV)  ## train every task on real data in DATA, row by row (hours); rerun to continue
 	$(PY) benchmarks/finetune_results.py --data $(DATA) --out runs/results --page docs/results.md \
 	  --json benchmarks/results/finetune.json
 

@@ -1,4 +1,4 @@
-"""The one exception for what a caller can mend: bad input, with a message a person can act on."""
+"""Errors caused by bad input; every message says how to fix it."""
 
 
 class UserError(ValueError):

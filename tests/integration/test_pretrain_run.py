@@ -319,7 +319,7 @@ def test_windows_longer_than_the_positions_of_a_checkpoint_are_refused(objective
 
 
 def test_which_network_of_a_run_is_continued_is_clear(finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"say which one is to go on, .*encoder or .*generator"):
+    with pytest.raises(UserError, match=r"say which one to continue, .*encoder or .*generator"):
         build_networks(TINY.changed(objective="mlm"), 12001, finished)
     shutil.copytree(finished / "generator", tmp_path / "generator")
     networks = build_networks(TINY.changed(objective="mlm"), 12001, tmp_path)

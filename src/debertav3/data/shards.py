@@ -167,7 +167,7 @@ class TokenShards:
 
     def _verify(self) -> None:
         shards, left = list(self.shards), MAX_VERIFIED_BYTES
-        random.shuffle(shards)  # not seeded: whoever opens a large corpus often sees all of it
+        random.shuffle(shards)  # not seeded: opening a large corpus often checks all of it in time
         for number, shard in enumerate(shards):
             if left <= 0:
                 message = "%s: %d of %d shards verified, drawn at random; the corpus is large"

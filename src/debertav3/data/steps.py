@@ -201,7 +201,7 @@ def minhash_stages(
 
 
 class PatientExecutor(LocalPipelineExecutor):
-    """datatrove's local executor, but a failing task is reported and left unfinished; the others go on.
+    """datatrove's local executor, but a failing task is reported and left unfinished; the others continue.
 
     Its worker processes end with the process that made this object, even if that is killed.
     """
@@ -219,7 +219,7 @@ class PatientExecutor(LocalPipelineExecutor):
         try:
             return super()._run_for_rank(rank, local_rank, node_rank)
         except (OSError, UserError) as error:
-            log.error("task %d of %d failed, the others go on: %s", rank + 1, self.world_size, error)
+            log.error("task %d of %d failed, the others continue: %s", rank + 1, self.world_size, error)
             return PipelineStats()
 
 

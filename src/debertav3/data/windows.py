@@ -2,8 +2,8 @@
 
 `StreamWindows` is the official form: all documents in one stream, cut every ``length - 2`` tokens, no
 document boundary (experiments/language_model/prepare_data.py of the official code). `PackedWindows` respects
-documents: a window holds several segments, each ``[CLS] piece of one document [SEP]``, told apart by segment
-ids so that attention stays inside a segment. Both find window ``i`` without reading any other.
+documents: a window holds several segments, each ``[CLS] piece of one document [SEP]``, with segment ids that
+keep attention inside a segment. Both find window ``i`` without reading any other.
 """
 
 import contextlib
@@ -102,7 +102,7 @@ class StreamWindows(Windows):
 
 
 class PackedWindows(Windows):
-    """Document-aware windows, filled in order; a document that does not fit goes on in the next window.
+    """Document-aware windows, filled in order; a document that does not fit continues in the next window.
 
     Where each window begins is found once per shard and kept beside the shard (in memory if that folder is
     not writable).

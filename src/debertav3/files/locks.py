@@ -52,7 +52,7 @@ def lock(path: str | Path, *, option: str = "--out") -> Iterator[None]:
 def _release(name: Path, handle: int, created: Sequence[Path]) -> None:
     with signals_delayed():
         _mine.pop(name, None)
-        # Removed while it is held: whoever opened it in between sees that it is gone, and opens it again.
+        # Removed while it is held: a command that opened it meanwhile finds it gone and opens it again.
         with suppress(OSError):
             name.unlink()
         os.close(handle)
@@ -139,5 +139,5 @@ else:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            return error.errno not in _HELD  # a file system without locks: go on without
+            return error.errno not in _HELD  # a file system without locks: continue without
         return True

@@ -274,7 +274,7 @@ def _download(
 
 
 def _also_needed(folder: Path) -> tuple[str, ...]:
-    """Patterns of what a repository with other files than most needs besides."""
+    """Further patterns for a repository whose files differ from most."""
     if (folder / EXPORT_MANIFEST).is_file():
         return _GRAPHS
     return () if any(folder.glob("model*.safetensors")) else _WITHOUT_SAFETENSORS

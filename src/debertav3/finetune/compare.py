@@ -77,11 +77,11 @@ class Comparison:
         cells: dict[tuple[str, str, str], list[Failure]] = {}
         for failure in self.failures:
             cells.setdefault((failure.model, failure.task, failure.what), []).append(failure)
-        told = [
+        groups = [
             f"{model} on {task}, seed {', '.join(str(one.seed) for one in group)}: {what} ({group[0].reason})"
             for (model, task, what), group in cells.items()
         ]
-        return f"runs that failed: {len(self.failures)}; " + "; ".join(told) if told else ""
+        return f"runs that failed: {len(self.failures)}; " + "; ".join(groups) if groups else ""
 
 
 def compare(

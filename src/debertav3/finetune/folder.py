@@ -67,7 +67,7 @@ def starting_point(
         data: rows and sum of each data file (:func:`debertav3.finetune.records.data_facts`).
         contents: what the run is made of (:func:`debertav3.finetune.records.run_contents`).
         labels: class names in id order.
-        resume: whether to go on with what is there.
+        resume: whether to continue what is there.
 
     Raises:
         UserError: if the folder holds another run, a model, or files that this run would write over, or if

@@ -57,7 +57,7 @@ def run(
         config: the run.
         data: from :func:`read_data`.
         out: gets the checkpoint, ``run.json`` and ``metrics.json``.
-        resume: go on from the newest complete checkpoint under ``out``.
+        resume: continue from the newest complete checkpoint under ``out``.
         on_outcomes: called before ``run.json`` is written, with the answers to every dev set's examples.
 
     Returns:
@@ -134,11 +134,11 @@ def _tells_what_is_kept(out: Path) -> Iterator[None]:
         kept = checkpoints_of(out).newest()
         if kept is None:
             raise
-        told = f"What was trained is kept in {kept}: continue with --resume."
+        advice = f"What was trained is kept in {kept}: continue with --resume."
         if isinstance(error, KeyboardInterrupt):
-            logger.warning("%s", told)
+            logger.warning("%s", advice)
             raise
-        raise UserError(f"{str(error).rstrip('.')}. {told}") from error
+        raise UserError(f"{str(error).rstrip('.')}. {advice}") from error
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Tasks as steps: texts to encoder inputs, then logits to answers; whoever drives them runs the encoder.
+"""Tasks as steps: texts to encoder inputs, then logits to answers; the caller runs the encoder in between.
 
 `Predictor` drives them one call at a time, and the server several at once, so that inputs of many requests
 share batches. Both therefore give the same answers. Every task takes a batch and answers in its order.

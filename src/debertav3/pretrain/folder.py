@@ -48,7 +48,7 @@ def check_folder(out: Path, *, resume: bool) -> None:
     if _is_run(out / "run.json"):
         if not resume:
             raise UserError(
-                f"{out} holds a run already: add --resume to go on with it, or choose another --out"
+                f"{out} holds a run already: add --resume to continue it, or choose another --out"
             )
     elif found := [name for name in WRITTEN if (out / name).exists()]:
         raise UserError(

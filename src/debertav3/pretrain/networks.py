@@ -105,7 +105,7 @@ def _continued_mlm(config: PretrainConfig, start: Path) -> Networks:
         start = start / "generator"
     elif (start / "discriminator").is_dir() and not (start / "config.json").is_file():
         raise UserError(
-            f"{start} holds several networks: say which one is to go on, {start / 'encoder'} or "
+            f"{start} holds several networks: say which one to continue, {start / 'encoder'} or "
             f"{start / 'generator'}"
         )
     opened = open_model(start, head=DebertaV2ForMaskedLM, new_head=True)

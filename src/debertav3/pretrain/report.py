@@ -54,7 +54,7 @@ _PLOTS = (
             ("heldout_rtd_recall", "recall"),
         ),
         "Of replaced tokens. F1 is zero while the discriminator says original everywhere, then rises "
-        "and goes on rising.",
+        "and keeps rising.",
     ),
     _Plot(
         "Accuracy against saying original everywhere",

@@ -1,7 +1,7 @@
 """Weights, gradients and optimizer spread over processes (FSDP2), for networks that one device cannot hold.
 
 A layer's weights are gathered when it is computed and let go after; gradients go to the process that keeps
-their share. Checkpoints and exports are whole, so a run may go on with or without.
+their share. Checkpoints and exports are whole, so a run may continue with or without.
 """
 
 from collections.abc import Iterable, Mapping

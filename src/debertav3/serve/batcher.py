@@ -28,7 +28,7 @@ class Runner(Protocol):
 
 
 class Observer(Protocol):
-    """Is told what happens, for metrics. Called on the event loop."""
+    """Receives what happens, for metrics. Called on the event loop."""
 
     def batch(self, *, texts: int, tokens: int) -> None:
         """A batch was computed."""
@@ -86,7 +86,7 @@ class Batcher:
         runners: computes a batch, by model.
         costs: what batches may hold, by model.
         queue_seconds: how much work may wait, measured in seconds of computing.
-        observer: is told of batches, for metrics.
+        observer: receives each batch, for metrics.
     """
 
     runners: Mapping[str, Runner]

@@ -17,7 +17,7 @@ class Engine(Protocol):
     pieces: list[str]
     """Every piece of the vocabulary by id."""
     finds_added: bool
-    """Whether it finds added tokens in text by itself; else whoever calls it cuts them out."""
+    """Whether it finds added tokens in text by itself; if not, the caller splits the text at them."""
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """Ids of every text."""

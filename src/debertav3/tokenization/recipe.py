@@ -34,9 +34,9 @@ def exact_tokenizer(
 ) -> tokenizers.Tokenizer:
     """The model with its own normaliser and byte fallback: what ``tokenizer.json`` is written from.
 
-    Two steps mend the library's ``Precompiled``, which works by grapheme where sentencepiece works by longest
-    match: NFC goes first, as ``Precompiled`` drops the second of two combining marks (tokenizers issue 2116),
-    and only plain spaces are stripped, as ``Strip`` also takes U+0085.
+    Two steps correct the library's ``Precompiled``, which works by grapheme where sentencepiece takes the
+    longest match: NFC goes first, as ``Precompiled`` drops the second of two combining marks (tokenizers
+    issue 2116), and only plain spaces are stripped, as ``Strip`` also takes U+0085.
     """
     normalizer = read_normalizer(engine.model)
     steps: list[normalizers.Normalizer] = [normalizers.Lowercase()] if text.lowercase else []

@@ -53,7 +53,7 @@ def _row_texts(line: str, columns: Sequence[str], *, place: str) -> Iterator[str
         row = json.loads(line)
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{place} is not JSON ({error.msg} at column {error.colno}). Mend or remove the line."
+            f"{place} is not JSON ({error.msg} at column {error.colno}). Correct or remove the line."
         ) from error
     if not isinstance(row, dict):
         raise UserError(f"{place} is a JSON {type(row).__name__}, need an object with a text column.")

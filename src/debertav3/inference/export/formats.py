@@ -68,7 +68,7 @@ def _forget_origins(path: Path) -> None:
 
 
 def halve_weights(path: Path, *, format_: str) -> None:
-    """Store the large fp32 weights of an export as fp16; it goes on to compute in fp32."""
+    """Store the large fp32 weights of an export as fp16; it still computes in fp32."""
     if format_ == TORCH:
         halve_fp32(path, at_least=_HALF_FROM)
     elif format_ == OPENVINO:

@@ -89,7 +89,7 @@ def outputs_of(model: "PreTrainedModel", batch: Arrays) -> dict[str, np.ndarray]
 def _real_parts(
     want: Logits, got: Logits, batch: Arrays, head: str
 ) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """What counts of every output; what stands at padding is nobody's business."""
+    """What counts of every output; values at padding are ignored."""
     if want.keys() - got.keys():
         raise UserError(f"the exported graph has the outputs {sorted(got)}; the model has {sorted(want)}.")
     mask = batch["attention_mask"].astype(bool)

@@ -190,8 +190,8 @@ def examples(task: FileTask, reading: Reading) -> Iterator[tuple[Row, Example]]:
         try:
             example = task.read(row)
         except UserError as error:
-            told = str(error)
-            placed = UserError(told if told.startswith(row.place) else f"{row.place}: {told}")
+            message = str(error)
+            placed = UserError(message if message.startswith(row.place) else f"{row.place}: {message}")
             if not reading.options.skip_bad:
                 raise placed from error
             reading.skip(placed)

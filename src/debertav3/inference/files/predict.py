@@ -1,7 +1,7 @@
 """Whole files through a `Predictor`: every row back in order, in flat memory, and the metrics.
 
-A file is read up to three times. The first pass checks every row, so that a fault in the last line is told
-before the first batch is computed; the second answers chunk by chunk, each sorted by length within, and keeps
+A file is read up to three times. The first pass checks every row and reports a fault in the last line before
+the first batch is computed; the second answers chunk by chunk, each sorted by length within, and keeps
 the answers in a `Journal`; the third writes rows and answers together. Every later pass compares what it
 reads with the first, chunk by chunk. A run that was stopped resumes with the first chunk that its journal
 does not have: chunks depend on the file alone, so the results are the same.
