@@ -43,8 +43,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def finetune(*words: Any) -> dict[str, Any]:
     """What the command prints; its error, if it ends with one."""
-    if not cli.app.registered_commands:
-        cli._register()
+    cli._register()
     done = CliRunner().invoke(cli.app, ["finetune", *map(str, words)])
     if done.exception is not None:
         raise done.exception

@@ -127,3 +127,13 @@ def test_a_shell_can_complete(tmp_path: Any) -> None:
         text=True,
     )  # fmt: skip
     assert done.stdout.split() == ["finetune"]
+
+
+def test_all_commands_are_there_though_one_was_added_before() -> None:
+    code = (
+        "import sys; from debertav3 import cli; from debertav3.cli import predict; predict.register(cli.app);"
+        "sys.argv = ['debertav3', 'bench', '--help']; cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "debertav3 bench" in done.stdout

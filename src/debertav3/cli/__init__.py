@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -47,9 +48,9 @@ def _common(
     """DeBERTaV3: entailment, zero-shot labels, entities, answers, fine-tuning and checkpoints."""
 
 
+@cache
 def _register() -> None:
-    if app.registered_commands:  # by an earlier call of `main` in this process
-        return
+    """Add all commands, once in a process."""
     from . import (
         bench,
         compare,
