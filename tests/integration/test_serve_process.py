@@ -191,7 +191,7 @@ def test_a_taken_port_is_refused_in_one_line() -> None:
 
 
 def test_answers_leave_at_once() -> None:
-    """asyncio sets TCP_NODELAY only where a socket names its protocol; without it each answer waited 40 ms."""
+    """asyncio sets TCP_NODELAY only where a socket names its protocol; else answers waited 40 ms."""
     bound = bind("127.0.0.1", 0)
     assert bound.proto == socket.IPPROTO_TCP
     bound.close()
