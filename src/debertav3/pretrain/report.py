@@ -14,7 +14,7 @@ from ..runs.plots import curves
 from ..runs.record import read_record
 from ..runs.settings import current_names
 from .settings import PretrainConfig
-from .verdict import Verdict, judge
+from .verdict import RunVerdict, judge
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,9 @@ _VALIDATED = (
 _MOST_ROWS = 12
 
 
-def write_report(out: Path, *, broken: Sequence[str] = (), failure: DivergedError | None = None) -> Verdict:
+def write_report(
+    out: Path, *, broken: Sequence[str] = (), failure: DivergedError | None = None
+) -> RunVerdict:
     """Judge a run, and write ``report.html`` from ``metrics.jsonl`` and ``run.json`` if matplotlib is there.
 
     Args:
@@ -125,7 +127,7 @@ def write_report(out: Path, *, broken: Sequence[str] = (), failure: DivergedErro
     run["config"] = current_names(PretrainConfig, run["config"])
     verdict = judge(rows, run, broken=broken)
     if failure is not None:
-        verdict = Verdict(kind="diverged", reasons=(f"{str(failure)[0].upper()}{str(failure)[1:]}.",))
+        verdict = RunVerdict(kind="diverged", reasons=(f"{str(failure)[0].upper()}{str(failure)[1:]}.",))
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -135,7 +137,7 @@ def write_report(out: Path, *, broken: Sequence[str] = (), failure: DivergedErro
     return verdict
 
 
-def render(rows: Rows, run: JsonMapping, verdict: Verdict, *, name: str) -> str:
+def render(rows: Rows, run: JsonMapping, verdict: RunVerdict, *, name: str) -> str:
     """The page.
 
     Args:
