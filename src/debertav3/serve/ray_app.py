@@ -83,8 +83,8 @@ def desired_replicas(context: Autoscaling) -> tuple[int, JsonObject]:
     """How many replicas the tokens need: those that come, and those that wait.
 
     Every replica records ``tokens_per_second`` (computed lately), ``queued_tokens`` and ``capacity``
-    (tokens a second while it computes). The need is what comes, plus what waits over `TARGET_QUEUE_SECONDS`, over
-    `TARGET_LOAD` of a replica's capacity. Ray applies bounds and delays to the number.
+    (tokens a second while it computes). The need is what comes, plus what waits over
+    `TARGET_QUEUE_SECONDS`, over `TARGET_LOAD` of a replica's capacity. Ray applies bounds and delays.
     """
     recorded = context.aggregated_metrics or {}
     capacities = [value for value in recorded.get("capacity", {}).values() if value > 0]
