@@ -135,7 +135,7 @@ def pretrain_command(
     if dry_run:
         print(json.dumps(settings.resolved(), indent=1))
         return
-    from ..pretrain.folder import WRITTEN, check_folder
+    from ..pretrain.provenance import WRITTEN, check_folder
 
     guard(
         Output(option="--out", path=out, is_folder=True, writes=WRITTEN, may_exist=True),
