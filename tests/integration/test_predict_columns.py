@@ -180,7 +180,7 @@ def test_other_runs_say_nothing(tmp_path: Path, content: str) -> None:
 def test_the_columns_travel_with_an_export(run: Run, opinions: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    from debertav3.inference.export.config import ExportConfig
+    from debertav3.inference.export.request import ExportConfig
     from debertav3.inference.export.run import export_model
 
     export_model(opinions, tmp_path / "graph", ExportConfig(format="onnx"))
