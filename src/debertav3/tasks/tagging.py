@@ -18,7 +18,7 @@ from .scorers import EntityScorer, Scorer
 from .summary import Summary
 from .tables import Reading
 from .task import Task
-from .understanding import listed_labels, shown_words
+from .understanding import listed_labels, shown_spans, shown_words
 from .words import Span
 
 OUTSIDE = "O"
@@ -102,8 +102,14 @@ class TaggingTask(Task):
         return f"a tag for each word; {listed_labels(kinds)}"
 
     def shown(self, example: Example) -> str:
-        """The sentence with its entities marked."""
-        return shown_words(example.texts, example.label)
+        """The sentence with its entities marked, as a text where it is one."""
+        if not isinstance(example.extra, MarkedText):
+            return shown_words(example.texts, example.label)
+        text, words = example.extra
+        entities = tag_entities(example.label)
+        return shown_spans(
+            text, [(words[first][0], words[stop - 1][1], kind) for first, stop, kind in entities]
+        )
 
     def choose_labels(self, found: Summary, *, source: str) -> tuple[str, ...]:
         """All tags, ``O`` first, and for each type all prefixes of the scheme: every tag can be predicted."""
@@ -200,8 +206,8 @@ def is_number(tag: str) -> bool:
 
 def given_tags(
     row: Row, names: Sequence[str], *, count: int, tag_names: Sequence[str] = ()
-) -> list[str] | None:
-    """The tags of ``count`` words that are to be tagged; None where there are none.
+) -> tuple[str, list[str]] | None:
+    """The column and the tags of ``count`` words that are to be tagged; None where there are none.
 
     Public copies write ``ner_tags`` as numbers whose meaning they keep elsewhere: those are no tags, unless
     ``tag_names`` says what they mean.
@@ -220,7 +226,7 @@ def given_tags(
             raise UserError(
                 f"{row.place} has {count} words and {len(tags)} tags; need one tag for each word."
             )
-        return tags
+        return name, tags
     return None
 
 
