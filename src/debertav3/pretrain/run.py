@@ -21,7 +21,7 @@ from ..errors import DivergedError, UserError
 from ..layers.encoder import Encoder
 from ..models.precision import multiplies_bf16
 from ..tokenization import DebertaV3Tokenizer
-from ..tokenization.folder import JSON_FILE, MODEL_FILE
+from ..tokenization.tokenizer_files import JSON_FILE, MODEL_FILE
 from .batches import MaskedBatch, Share, load_steps
 from .diagnostics import derived, embedding_cosines
 from .flops import detection_flops, masked_lm_flops, measured_rate
