@@ -28,7 +28,15 @@ __all__ = sorted([*_PUBLIC, "finetune", "__version__"])
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name], __name__), name)
+        try:
+            return getattr(importlib.import_module(_PUBLIC[name], __name__), name)
+        except ModuleNotFoundError as error:
+            from .errors import MissingExtraError
+
+            missing = MissingExtraError.of(error, feature=f"debertav3.{name}")
+            if missing is None:
+                raise
+            raise missing from error
     if name == "finetune":  # the package, which can be called: see there
         return importlib.import_module(".finetune", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

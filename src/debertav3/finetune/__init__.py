@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
+from ..errors import MissingExtraError
+
 
 class _Callable(ModuleType):
     """A package that is a function, too.
@@ -17,7 +19,13 @@ class _Callable(ModuleType):
     """
 
     def __call__(self, *args: object, **settings: object) -> object:
-        return self._function(*args, **settings)
+        try:
+            return self._function(*args, **settings)
+        except ModuleNotFoundError as error:
+            missing = MissingExtraError.of(error, feature="debertav3.finetune", extra="train")
+            if missing is None:
+                raise
+            raise missing from error
 
     @property
     def __wrapped__(self) -> Callable[..., object]:
