@@ -72,6 +72,7 @@ RUNS = {
     ],
     "finetune_results.py": ["--data {real} --out {out}/results --model {nano} --dry-run"],
     "linear_baseline.py": ["--train {data}/nli/sick_train.jsonl.gz --dev {data}/nli/snli_dev.jsonl.gz"],
+    "mistakes.py": ["--rounds 1 --limit 60 --only push info 'data check'"],
     "predict_memory.py": ["--rows 20 40 --formats jsonl"],
     "prepare_memory.py": ["--data {data} --megabytes 1"],
     "model_path.py": ["--model {nano} --show"],

@@ -4,7 +4,6 @@ stdout carries answers only. Bad input ends in one line on stderr and exit code 
 stderr says what is chosen and done.
 """
 
-import logging
 import os
 import signal
 import sys
@@ -20,7 +19,7 @@ import typer
 from .. import __version__
 from ..errors import UserError
 from ..files import DISK_ERRORS
-from .terminal import close_bars, log_to_stderr
+from .terminal import close_bars, show_log
 
 app = typer.Typer(
     name="debertav3",
@@ -89,21 +88,6 @@ def _register() -> None:
         module.register(app)
 
 
-LOG_LEVELS = ("debug", "info", "warning", "error")
-
-
-def _show_log() -> None:
-    """Show this package's log on stderr from the level on that ``DEBERTAV3_LOG`` names, else warnings."""
-    level = os.environ.get("DEBERTAV3_LOG", "").lower()
-    if not level:
-        log_to_stderr(level=None)
-        return
-    if level not in LOG_LEVELS:
-        raise UserError(f"DEBERTAV3_LOG is {level!r}; need one of: {', '.join(LOG_LEVELS)}.")
-    log_to_stderr()
-    logging.getLogger("debertav3").setLevel(level.upper())
-
-
 def main() -> None:
     """Run the command line; the entry point of the ``debertav3`` script."""
     with _ending_cleanly_on_sigterm():
@@ -113,7 +97,7 @@ def main() -> None:
 def _run() -> NoReturn:
     try:
         _register()
-        _show_log()
+        show_log()
         code = app(standalone_mode=False)
         if code == 130:  # how typer reports Ctrl-C
             _interrupted()
@@ -144,7 +128,8 @@ def _run() -> NoReturn:
             sys.exit(2)
         context = getattr(error, "ctx", None)
         help_of = "debertav3" if context is None else context.command_path
-        _fail(f"{error.format_message().rstrip('.')}. See {help_of} --help.")
+        message = error.format_message()
+        _fail(f"{message}{'' if message.endswith(('.', '?')) else '.'} See {help_of} --help.")
 
 
 def _fail(message: str) -> NoReturn:

@@ -1,9 +1,11 @@
 """What commands write to stderr: log lines that do not run into progress bars, and the closing line."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 
+from ..errors import UserError
 from ..processes import is_first_process
 
 
@@ -44,6 +46,21 @@ def log_to_stderr(*, level: int | None = logging.INFO) -> None:
     logger.handlers = [handler]
     if level is not None:
         logger.setLevel(level if is_first_process() else logging.ERROR)
+
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def show_log() -> None:
+    """Show this package's log on stderr from the level on that ``DEBERTAV3_LOG`` names, else warnings."""
+    level = os.environ.get("DEBERTAV3_LOG", "").lower()
+    if not level:
+        log_to_stderr(level=None)
+        return
+    if level not in LOG_LEVELS:
+        raise UserError(f"DEBERTAV3_LOG is {level!r}; need one of: {', '.join(LOG_LEVELS)}.")
+    log_to_stderr()
+    logging.getLogger("debertav3").setLevel(level.upper())
 
 
 def show_understanding() -> None:

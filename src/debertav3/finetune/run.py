@@ -27,12 +27,13 @@ from .config import FinetuneConfig
 from .doctor import add_word_baselines, examine
 from .final_scores import course_of, final_scores
 from .folder import checkpoints_of, remove_checkpoints, starting_point, write_settings
-from .opening import find_start, open_tokenizer
+from .opening import open_tokenizer
 from .outcomes import Outcome, worst
 from .preparation import Data
 from .prepared_run import PreparedRun, open_for_training, prepare_run
 from .records import data_facts, finite, run_contents, run_record
 from .report import WORST_SHOWN, render
+from .start import find_start
 from .trainer import DivergedError
 from .verdict import verdict
 
