@@ -149,6 +149,7 @@ MISTAKES = {
         "serve --model {model} --device gpu",
         "serve --model {model} --keys absent.txt",
     ),
+    "mcp": ("mcp --model absent", "mcp --model {model} --task ner"),
 }
 """By command, lines with one mistake each; names in braces are files of `sandbox`."""
 

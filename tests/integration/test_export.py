@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from debertav3 import Predictor, UserError
 from debertav3.checkpoint import Checkpoint
 from debertav3.inference.backends.exported import FORMATS, read_exported
-from debertav3.inference.export.config import ExportConfig
+from debertav3.inference.export.request import ExportConfig
 from debertav3.inference.export.run import export_model
 from tiny_models import ModelFolders, assert_same
 

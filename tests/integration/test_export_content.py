@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from debertav3 import Predictor, UserError
 from debertav3.files.model_content import content_files, content_sums
-from debertav3.inference.export.config import ExportConfig
+from debertav3.inference.export.request import ExportConfig
 from debertav3.inference.export.run import export_model
 from tiny_models import ModelFolders
 

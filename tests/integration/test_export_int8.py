@@ -18,7 +18,7 @@ from debertav3.checkpoint.files import INT8_WEIGHTS
 from debertav3.checkpoint.opening import open_model
 from debertav3.cpu.int8 import quantize_rows
 from debertav3.cpu.kernel import library
-from debertav3.inference.export.config import ExportConfig
+from debertav3.inference.export.request import ExportConfig
 from debertav3.inference.export.run import export_model
 from tiny_models import save, tiny_model
 

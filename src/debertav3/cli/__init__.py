@@ -58,6 +58,7 @@ def _register() -> None:
         export,
         finetune,
         info,
+        mcp,
         nli,
         predict,
         pretrain,
@@ -84,6 +85,7 @@ def _register() -> None:
         bench,
         export,
         serve,
+        mcp,
     ):
         module.register(app)
 

@@ -60,7 +60,7 @@ def bench(
     number = threads or int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(number)))  # before torch reads them
 
-    from ..inference.bench.config import QUICK_SHAPES, SHAPES, BenchConfig, read_shapes
+    from ..inference.bench.plan import QUICK_SHAPES, SHAPES, BenchConfig, read_shapes
 
     config = BenchConfig(
         model=model,

@@ -24,7 +24,7 @@ from .finetune import (
 )
 from .options import Overwrite
 from .outputs import guard
-from .reading import Encoding, FileFormat, Header, LabelMap, Records, Sheet, SkipBad
+from .reading_options import Encoding, FileFormat, Header, LabelMap, Records, Sheet, SkipBad
 from .terminal import log_to_stderr, wrote
 
 logger = logging.getLogger(__name__)
@@ -95,8 +95,8 @@ def check_command(
     )
     from ..files import write_json
     from ..files.model_folder import ModelFolder
-    from ..finetune.doctor import examine
-    from ..finetune.preparation import read_data, resolve
+    from ..finetune.data_check import check_data
+    from ..finetune.preparation import resolve
 
     given = only_given(
         train=files,
@@ -122,8 +122,7 @@ def check_command(
         ModelFolder.find(tokenizer)  # a wrong name is told before the data are read
     if is_default:
         logger.info("lengths are counted with the tokenizer of %s; --tokenizer names another", tokenizer)
-    data = read_data(config)
-    facts = examine(data, config, tokenizer=_open_tokenizer(config, data.task))
+    facts = check_data(config, _open_tokenizer)
     for name, part in [("training data", facts["train"]), *facts["dev"].items()]:
         print(name)
         for key, value in part.items():
@@ -142,7 +141,7 @@ def _open_tokenizer(config: "FinetuneConfig", task: "Task") -> "Tokenizer":
     try:
         return DebertaV3Tokenizer.from_pretrained(config.model)
     except UserError as error:
-        from ..finetune.opening import open_tokenizer
+        from ..finetune.starting_model import open_tokenizer
 
         try:
             return open_tokenizer(config, task)

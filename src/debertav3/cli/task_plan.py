@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from .inputs import check_file, check_loading, did_you_mean, open_checkpoint
+from .input_checks import check_file, check_loading, did_you_mean, open_checkpoint
 
 if TYPE_CHECKING:
     from ..inference.files.row_answers import AnswerOptions

@@ -9,10 +9,10 @@ from ..json_types import JsonMapping
 from ..tasks.rows import first_of
 from . import usage
 from .calibration import in_words
-from .verdict import EXPLANATION, baselines, metric_of, verdict
+from .score_verdict import EXPLANATION, baselines, metric_of, verdict
 
 if TYPE_CHECKING:
-    from ..tasks.task import Example
+    from ..tasks.example import Example
     from .preparation import Data
 
 

@@ -13,15 +13,16 @@ from ..heads import TOKENS
 from ..models import DebertaV2PreTrainedModel
 from ..models.precision import multiplies_bf16
 from ..runs.checkpoints import CheckpointStore
-from ..tasks.task import Example, Task
+from ..tasks.example import Example
+from ..tasks.task import Task
 from .adaptation import add_lora, freeze
 from .baselines import check_length
 from .batches import EncodedDataset, PaddingCollator, Tokenizer
 from .config import FinetuneConfig
 from .objectives import Objective, objective_of
-from .opening import label_order, open_model
 from .preparation import Data
 from .start import Start
+from .starting_model import label_order, open_model
 from .trainer import FinetuneTrainer, training_arguments
 
 

@@ -5,10 +5,10 @@ import logging
 from ..checkpoint.quiet import quiet_transformers
 from .config import FinetuneConfig
 from .doctor import examine
-from .opening import open_tokenizer
 from .preparation import Data
 from .prepared_run import open_for_training
 from .start import find_start
+from .starting_model import open_tokenizer
 
 logger = logging.getLogger(__name__)
 

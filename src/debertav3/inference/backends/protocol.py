@@ -37,7 +37,7 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """``torch``, ``onnx`` or ``openvino``."""
+        """``native``, ``torch``, ``onnx`` or ``openvino``."""
         ...
 
     @property

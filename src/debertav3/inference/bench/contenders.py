@@ -25,9 +25,9 @@ from ...sizes import config_for, is_size
 from ..backends.choose import BackendConfig, open_backend, open_exported
 from ..backends.exported import FORMATS, MANIFEST, Manifest, is_installed, read_exported
 from ..backends.protocol import Backend
-from ..export.calibration import head_to_export
-from ..export.formats import quiet_exporters, write_graph
 from ..export.graph import folded_copy, random_batch
+from ..export.graph_writers import quiet_exporters, write_graph
+from ..export.int8_examples import head_to_export
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ import transformers
 from ...checkpoint.folder import Checkpoint
 from ...json_types import JsonMapping
 from ...sizes import flops_per_token
-from .config import BenchConfig, Shape
 from .contenders import Contender, model_folder, our_exports, ours, stock, stock_exports, stock_model
+from .plan import BenchConfig, Shape
 from .rounds import alternate, matmul_rate, times_as_fast
 
 logger = logging.getLogger(__name__)

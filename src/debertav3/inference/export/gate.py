@@ -27,7 +27,7 @@ from ..files.input import check_file, chunks_of
 from ..files.row_answers import FILE_TASKS
 from ..files.workers import answer_chunk
 from ..predictor import Predictor
-from .calibration import Calibration, task_of
+from .int8_examples import Calibration, task_of
 from .quantization import quantize, weighted_products
 from .sensitivity import rank_layers
 from .verification import decisions

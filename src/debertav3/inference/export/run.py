@@ -28,12 +28,12 @@ from ..backends.exported import (
     read_exported,
 )
 from ..backends.protocol import Backend
-from .calibration import Calibration, head_to_export, task_of
-from .card import export_card
-from .config import ExportConfig
-from .formats import halve_weights, write_graph
+from .export_card import export_card
 from .gate import GateReport, pass_gate
 from .graph import folded_copy, random_batch
+from .graph_writers import halve_weights, write_graph
+from .int8_examples import Calibration, head_to_export, task_of
+from .request import ExportConfig
 from .torch_weights import write_weights
 from .verification import Verification, verify
 

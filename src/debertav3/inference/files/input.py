@@ -21,7 +21,7 @@ from ...tasks.tables import Reading, read_table
 from ...tasks.typed_tables import open_parquet
 from ...tasks.understanding import Understanding
 from .file_task import NO_TEXT
-from .row_answers import Example, FileTask
+from .row_answers import CheckedRow, FileTask
 
 if TYPE_CHECKING:
     import pyarrow
@@ -187,7 +187,7 @@ class _SchemaFinder:
         return self._schema
 
 
-def examples(task: FileTask, reading: Reading) -> Iterator[tuple[Row, Example]]:
+def examples(task: FileTask, reading: Reading) -> Iterator[tuple[Row, CheckedRow]]:
     """Every row, and what the task reads in it.
 
     Raises:
@@ -206,7 +206,7 @@ def examples(task: FileTask, reading: Reading) -> Iterator[tuple[Row, Example]]:
         yield row, example
 
 
-def chunks_of(task: FileTask, source: Source) -> Iterator[list[Example]]:
+def chunks_of(task: FileTask, source: Source) -> Iterator[list[CheckedRow]]:
     """The examples of a file in order, in chunks that fit in memory; the same chunks in every run.
 
     Raises:
@@ -216,7 +216,7 @@ def chunks_of(task: FileTask, source: Source) -> Iterator[list[Example]]:
         yield [example for _, example in chunk]
 
 
-def rows_of(task: FileTask, source: Source) -> Iterator[list[tuple[Row, Example]]]:
+def rows_of(task: FileTask, source: Source) -> Iterator[list[tuple[Row, CheckedRow]]]:
     """Another pass over a file that was checked: its rows, and what the task reads in them, in chunks.
 
     Raises:
@@ -239,8 +239,8 @@ def _changed(source: Source) -> UserError:
     )
 
 
-def _cut(rows: Iterator[tuple[Row, Example]]) -> Iterator[list[tuple[Row, Example]]]:
-    chunk: list[tuple[Row, Example]] = []
+def _cut(rows: Iterator[tuple[Row, CheckedRow]]) -> Iterator[list[tuple[Row, CheckedRow]]]:
+    chunk: list[tuple[Row, CheckedRow]] = []
     num_characters = 0
     for row, example in rows:
         chunk.append((row, example))
@@ -252,7 +252,7 @@ def _cut(rows: Iterator[tuple[Row, Example]]) -> Iterator[list[tuple[Row, Exampl
         yield chunk
 
 
-def _sum(chunk: Sequence[tuple[Row, Example]]) -> bytes:
+def _sum(chunk: Sequence[tuple[Row, CheckedRow]]) -> bytes:
     digest = hashlib.sha256()
     for row, _ in chunk:
         digest.update(repr(row.original).encode("utf-8", "surrogatepass") + b"\n")

@@ -12,7 +12,7 @@ from ..backends.protocol import head_for
 from ..files.input import check_file
 from ..files.row_answers import AnswerOptions
 from ..files.workers import TaskPlan
-from ..labels import is_nli, label_names
+from ..output_labels import is_nli, label_names
 
 MIN_EXAMPLES = 20
 
