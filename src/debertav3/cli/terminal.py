@@ -44,6 +44,12 @@ def log_to_stderr(*, level: int | None = logging.INFO) -> None:
     handler.setFormatter(logging.Formatter("debertav3: %(message)s"))
     logger = logging.getLogger("debertav3")
     logger.handlers = [handler]
+    root = logging.getLogger()
+    if not root.handlers:  # else the first library that sets it up repeats all our lines
+        others = BarHandler(sys.stderr)
+        others.setLevel(logging.WARNING)
+        others.addFilter(lambda record: not record.name.startswith("debertav3"))
+        root.addHandler(others)
     if level is not None:
         logger.setLevel(level if is_first_process() else logging.ERROR)
 
