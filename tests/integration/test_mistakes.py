@@ -70,7 +70,7 @@ def _is_told(line: str, result: dict[str, Any]) -> bool:
 
 
 def test_every_command_has_its_mistakes(mistakes: ModuleType) -> None:
-    cli._register()
+    cli._register_all()
     group: Any = typer.main.get_command(cli.app)
     covered = {line.split()[0] for lines in mistakes.MISTAKES.values() for line in lines if line}
     assert set(group.commands) <= covered
