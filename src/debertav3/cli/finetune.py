@@ -241,11 +241,11 @@ def finetune(
     log_to_stderr()
     from ..finetune.preparation import resolve
     from ..finetune.steps import is_cross_validation, prepared, train_and_score
-    from ..runs.assignments import read_record, read_settings
+    from ..runs.assignments import read_settings, recorded_run
     from ..tasks.table_writers import json_line
 
     file = read_settings(config) if config else {}
-    record = read_record(config) if config else None
+    record = recorded_run(config) if config else None
     settings = resolve(
         task or _named(file, "task", instead="TASK, such as nli"),
         model=model or _named(file, "model", instead="--model"),

@@ -5,13 +5,14 @@ import math
 import numpy as np
 
 from ..data.probabilities import Probabilities
+from ..errors import DivergedError
 from ..json_types import JsonObject
 from ..tasks.text import TextTask
 from .batches import EncodedDataset
 from .calibration import Predictions, describe
 from .outcomes import Outcome, by_length, calibration
 from .prepared_run import PreparedRun
-from .trainer import DivergedError
+from .trainer import DIVERGED_ADVICE
 
 
 def course_of(prepared: PreparedRun, *, steps: int) -> dict[str, object]:
@@ -77,7 +78,9 @@ def _dev_report(
     output = prepared.trainer.predict(dataset)
     loss = (output.metrics or {})["test_loss"]
     if not math.isfinite(loss):
-        raise DivergedError(f"training diverged: the loss on {source} is {loss}; the model was not saved.")
+        raise DivergedError(
+            f"training diverged: the loss on {source} is {loss}; the model was not saved. {DIVERGED_ADVICE}"
+        )
     outcomes = objective.outcomes(output.predictions, dataset, labels=labels)
     report = {
         **objective.score(output.predictions, dataset, labels=labels),

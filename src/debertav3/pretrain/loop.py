@@ -220,9 +220,10 @@ class Loop:
         if newest is None:
             return 0
         state = read_state(newest)
-        if changed := "; ".join(changes_since(state, self.facts)):
+        if changed := ", ".join(changes_since(state, self.facts)):
             raise UserError(
-                f"{newest} was made with {changed}: resume with the same, or choose another --out"
+                "--resume needs the settings, the data and the starting weights of the first run; changed "
+                f"since {newest}: {changed}. Put them back, or choose another --out."
             )
         log.info("resuming from %s", newest)
         return self._load(newest, state)

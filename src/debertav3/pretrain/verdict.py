@@ -9,7 +9,6 @@ import torch
 
 from ..checkpoint.sanity import ABSURD, is_absurd
 from ..data.shards import TokenShards
-from ..errors import UserError
 from ..json_types import JsonMapping
 
 MAX_SKIPPED_SHARE = 0.1
@@ -21,10 +20,6 @@ _MARGIN = 0.02
 
 Kind = Literal["trained", "not yet", "not validated", "diverged"]
 Rows = Sequence[JsonMapping]
-
-
-class DivergedError(UserError):
-    """The run ended without usable weights; nothing was exported."""
 
 
 @dataclass(frozen=True, kw_only=True)
