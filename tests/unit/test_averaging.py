@@ -1,4 +1,4 @@
-"""Contract: averages are those of the definition, under GDES those of the merged tables; weights stay as they are."""
+"""Contract: averages are those of the definition, also of merged tables; the weights stay as they are."""
 
 import copy
 

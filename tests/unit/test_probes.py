@@ -139,9 +139,7 @@ def test_a_sentence_is_scored_by_masking_each_token_alone(
         assert score == pytest.approx(wanted, abs=1e-3)
 
 
-def test_a_sentence_that_would_be_truncated_is_refused(
-    tmp_path: Path, tokenizer: DebertaV3Tokenizer
-) -> None:
+def test_a_sentence_that_would_be_truncated_is_refused(tmp_path: Path, tokenizer: DebertaV3Tokenizer) -> None:
     rows: list[dict[str, object]] = [{"sentence_good": "good " * 40, "sentence_bad": "bad " * 40}]
     read = read_probes([write(tmp_path / "long.jsonl", rows)], rows=10)
     with pytest.raises(UserError, match="more than 24 tokens: raise probe_max_length"):

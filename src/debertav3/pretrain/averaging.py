@@ -41,9 +41,7 @@ class WeightAverages:
         num_steps: of the run.
     """
 
-    def __init__(
-        self, engines: Mapping[str, StepEngine], config: AveragingConfig, *, num_steps: int
-    ) -> None:
+    def __init__(self, engines: Mapping[str, StepEngine], config: AveragingConfig, *, num_steps: int) -> None:
         self.config = config
         self.num_steps = num_steps
         self._trained = {name: dict(engine.named_trained()) for name, engine in engines.items()}

@@ -1,9 +1,9 @@
 """The checkpoints of a run: where they are, what they note, and which one continues a stable part. No torch.
 
-A ``wsd`` run keeps the checkpoint at the end of its stable part. Another run may continue it, longer or with a
-decay of its own: ``--from RUN --resume-stable``. Up to the checkpoint both runs are one, with the same
-settings, data and steps. What comes after it may differ: the number of steps, the decay, and phases that have
-not begun.
+A ``wsd`` run keeps the checkpoint at the end of its stable part. Another run may continue it, longer or with
+a decay of its own: ``--from RUN --resume-stable``. Up to the checkpoint both runs are one, with the same
+settings, data and steps. What comes after it may differ: the number of steps, the decay, and phases that
+have not begun.
 """
 
 import json
@@ -63,8 +63,8 @@ class StablePart:
             return None
         if not (self.run / "encoder").is_dir():
             raise UserError(
-                f"{self.run} has no encoder/ yet, which says how its networks are built: stop it with Ctrl-C, "
-                "which exports them, or let it end"
+                f"{self.run} has no encoder/ yet, which says how its networks are built: stop it with "
+                "Ctrl-C, which exports them, or let it end"
             )
         return self.run
 
@@ -88,7 +88,9 @@ def find_stable_part(run: Path, config: PretrainConfig) -> StablePart:
     record = read_record(run, needs=("config", "contents"))
     before = PretrainConfig.of(**current_names(PretrainConfig, record["config"]))
     if before.stable_steps is None:
-        raise UserError(f"{run} has schedule={before.optimizer.schedule}: only a run of wsd has a stable part")
+        raise UserError(
+            f"{run} has schedule={before.optimizer.schedule}: only a run of wsd has a stable part"
+        )
     store = checkpoints_of(run)
     checkpoint = store.newest(most=before.stable_steps)
     if checkpoint is None:

@@ -229,7 +229,7 @@ class Loop:
         return self._load(newest, state)
 
     def _begin(self) -> int:
-        """Load the checkpoint of another run to begin with, if there is one; returns the steps it has done."""
+        """Load the checkpoint of another run to begin with, if there is one; returns its steps."""
         if self.begin is None:
             return 0
         log.info("continuing the stable part of %s", self.begin)

@@ -1,16 +1,16 @@
 """Muon for the matrices of the encoder's layers, AdamW for everything else, as one optimizer.
 
 Muon (Jordan et al. 2024) replaces the update of a matrix by the nearest orthogonal one, computed by five
-steps of a Newton-Schulz iteration in bfloat16. It is torch's own, with ``adjust_lr_fn="match_rms_adamw"`` (Liu
-et al. 2025, arXiv:2502.16982): the update of an (A, B) matrix is scaled by ``0.2 sqrt(max(A, B))``, so that it
-is as large as AdamW's usually is and both take one learning rate and one weight decay.
+steps of a Newton-Schulz iteration in bfloat16. It is torch's own, with ``adjust_lr_fn="match_rms_adamw"``
+(Liu et al. 2025, arXiv:2502.16982): the update of an (A, B) matrix is scaled by ``0.2 sqrt(max(A, B))``, so
+that it is as large as AdamW's usually is and both take one learning rate and one weight decay.
 """
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import UserError
 from ..layers.encoder import Encoder
@@ -18,7 +18,7 @@ from ..layers.encoder import Encoder
 NEEDS = "optimizer=muon needs torch 2.9 or newer, which has torch.optim.Muon: pip install -U torch"
 
 
-def encoder_matrices(model: nn.Module) -> Iterator[nn.Parameter]:
+def encoder_matrices(model: nn.Module) -> Iterator[Tensor]:
     """Weights of the linear maps in the layers of every encoder in a model: no table, norm, bias or head."""
     for encoder in model.modules():
         if isinstance(encoder, Encoder):

@@ -173,7 +173,7 @@ class Plan:
         return any(phase.last_step == steps for phase in self.phases)
 
     def until(self, steps: int) -> list[dict[str, object]]:
-        """What the first ``steps`` steps are made of: plans that agree in it read the same samples and masks."""
+        """What the first ``steps`` steps are made of; plans that agree in it read the same masked samples."""
         return [
             {
                 "steps": min(steps, phase.last_step) - phase.first_step,

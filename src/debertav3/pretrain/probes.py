@@ -74,12 +74,16 @@ class Probes:
         self.tokenizer = tokenizer
         self.device = device
         for probe in probes:
-            for sentence in (one for pair in probe.pairs for one in pair) if _is_pairs(probe) else ():
-                if len(tokenizer(sentence)["input_ids"]) > config.max_length:
-                    raise UserError(
-                        f"--probe-data: a sentence of {probe.name} has more than {config.max_length} tokens: "
-                        f"raise probe_max_length, or leave out {sentence[:60]!r}"
-                    )
+            if isinstance(probe, PairsProbe):
+                self._check_length(probe)
+
+    def _check_length(self, probe: PairsProbe) -> None:
+        for sentence in (one for pair in probe.pairs for one in pair):
+            if len(self.tokenizer(sentence)["input_ids"]) > self.config.max_length:
+                raise UserError(
+                    f"--probe-data: a sentence of {probe.name} has more than {self.config.max_length} tokens: "
+                    f"raise probe_max_length, or leave out {sentence[:60]!r}"
+                )
 
     def run(self, models: Mapping[str, PreTrainedModel]) -> dict[str, float]:
         """Run all of them, within `random_numbers_kept`.
@@ -92,7 +96,9 @@ class Probes:
         """
         started = time.perf_counter()
         figures: dict[str, float] = {}
-        models = {name: model.to(self.device).eval() for name, model in models.items()}
+        for network in models.values():
+            network.eval()
+            nn.Module.to(network, self.device)
         for probe in self.probes:
             if isinstance(probe, PairsProbe):
                 figures[f"probe_pairs_{probe.name}"] = self._pairs(probe, models["generator"])
@@ -137,7 +143,7 @@ class Probes:
         model = DebertaV2ForSequenceClassification(config)
         missing, _ = model.deberta.load_state_dict(encoder.state_dict(), strict=False)
         assert not missing, missing  # absolute positions may be left over
-        model.to(self.device).train()
+        nn.Module.to(model, self.device).train()
         steps, warmup = self.config.finetune_steps, max(1, int(_WARMUP * self.config.finetune_steps))
         optimizer = torch.optim.AdamW(model.parameters(), lr=self.config.learning_rate, weight_decay=0.01)
         for step, indices in zip(range(steps), self._orders(len(probe.train)), strict=False):
@@ -257,10 +263,6 @@ def logistic_regression(features: Tensor, targets: Tensor, num_labels: int) -> n
 
     optimizer.step(loss)
     return linear.requires_grad_(False)
-
-
-def _is_pairs(probe: Probe) -> bool:
-    return isinstance(probe, PairsProbe)
 
 
 def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

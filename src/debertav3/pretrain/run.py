@@ -1,8 +1,8 @@
 """One pre-training run: data, networks, step and loop put together; what it leaves in its folder.
 
 ``DIR`` gets ``run.json`` (configuration, versions, fingerprint of the data), ``metrics.jsonl``,
-``checkpoints/``, ``report.html`` and, at the end, ``encoder/``, ``discriminator/`` and ``generator/``, and the
-same of averaged weights in ``ema/`` and ``mean/``.
+``checkpoints/``, ``report.html`` and, at the end, ``encoder/``, ``discriminator/`` and ``generator/``, and
+the same of averaged weights in ``ema/`` and ``mean/``.
 """
 
 import logging
@@ -133,8 +133,10 @@ def pretrain(
         )
 
     def validate(done: int) -> dict[str, float]:
-        figures = evaluate(step, heldout, config, accelerator) if heldout is not None else {}
-        for kind in averages.kinds(done) if heldout is not None else ():
+        if heldout is None:
+            return _cosines(networks)
+        figures = evaluate(step, heldout, config, accelerator)
+        for kind in averages.kinds(done):
             with averages.in_place(kind):
                 averaged = evaluate(step, heldout, config, accelerator)
             figures |= {f"{kind}_{name}": averaged[name] for name in _OF_AVERAGES if name in averaged}

@@ -69,8 +69,8 @@ def learning_rate(config: PretrainOptimizerConfig, step: int, num_steps: int) ->
 
     - ``linear``: in a line to 0 (DeBERTaV3);
     - ``cosine``: by half a cosine to 0 (Loshchilov and Hutter 2017, arXiv:1608.03983);
-    - ``wsd``: not at all until ``decay_steps`` before the end, then to 0 by ``1 - sqrt(t)`` or ``1 - t``, with
-      t from 0 to 1 over the decay (Hägele et al. 2024, arXiv:2405.18392).
+    - ``wsd``: not at all until ``decay_steps`` before the end, then to 0 by ``1 - sqrt(t)`` or ``1 - t``,
+      with t from 0 to 1 over the decay (Hägele et al. 2024, arXiv:2405.18392).
     """
     warmup = as_steps(config.warmup_steps, num_steps)
     if step < warmup:
