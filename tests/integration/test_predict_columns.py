@@ -177,6 +177,15 @@ def test_other_runs_say_nothing(tmp_path: Path, content: str) -> None:
     assert find_columns(read_trained(ModelFolder(tmp_path)), Columns()) == Columns()
 
 
+def test_a_run_of_a_public_task_notes_the_columns_that_the_user_said(tmp_path: Path) -> None:
+    config = {"task": "nli", "text_column": "v", "pair_column": "w", "label_column": None}
+    (tmp_path / "run.json").write_text(json.dumps({"config": config, "columns": {"text": "premise"}}))
+    known = read_trained(ModelFolder(tmp_path))
+    assert (known.text, known.pair, known.label) == ("v", "w", None)
+    (tmp_path / "run.json").write_text(json.dumps(known.record()))  # as an export carries it
+    assert read_trained(ModelFolder(tmp_path)) == known
+
+
 def test_the_columns_travel_with_an_export(run: Run, opinions: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

@@ -39,9 +39,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory, nano: Path) -> dict[str, P
         random = np.random.default_rng(number)
         texts = [f"{name} " + " ".join(random.choice(WORDS, 60)) for _ in range(40)]
         (folder / f"{name}.txt").write_text("\n\n".join(texts))
-        config = PrepareConfig(
-            inputs=(str(folder / f"{name}.txt"),), tokenizer=str(nano), heldout_share=0.2
-        )
+        config = PrepareConfig(inputs=(str(folder / f"{name}.txt"),), tokenizer=str(nano), heldout_share=0.2)
         prepare(config, folder / name, ExecutorConfig())
         found[name] = folder / name
     return found
@@ -64,7 +62,9 @@ VARIANTS: dict[str, Callable[[dict[str, Path]], PretrainConfig]] = {
     "wsd": lambda folders: TINY.changed(schedule="wsd", decay_steps=3),
     "averages": lambda folders: TINY.changed(ema_decay=0.9, mean_last=3, mean_every_steps=2),
     "muon": lambda folders: TINY.changed(optimizer="muon"),
-    "muon-joint-es": lambda folders: TINY.changed(optimizer="muon", mode="joint", sharing="es", ema_decay=0.5),
+    "muon-joint-es": lambda folders: TINY.changed(
+        optimizer="muon", mode="joint", sharing="es", ema_decay=0.5
+    ),
 }
 
 
@@ -85,7 +85,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, folders: dict[str, Path])
 def state(out: Path, step: int = 8) -> dict[str, torch.Tensor]:
     folder = out / "checkpoints" / f"step-{step:09d}"
     return {
-        f"{path.name}:{key}": x for path in sorted(folder.glob("*.safetensors")) for key, x in load_file(path).items()
+        f"{path.name}:{key}": x
+        for path in sorted(folder.glob("*.safetensors"))
+        for key, x in load_file(path).items()
     }
 
 
@@ -149,10 +151,15 @@ def test_averages_are_exported_beside_the_weights_and_open(
         assert torch.equal(opened.embeddings.word_embeddings.weight, shared + delta)
         build_networks(TINY, 12001, out / kind)  # a run may start from it
     last = rows(out)[-1]
-    for figure in ("heldout_mlm_loss", "heldout_ema_mlm_loss", "heldout_mean_mlm_loss", "heldout_ema_rtd_loss"):
+    for figure in (
+        "heldout_mlm_loss",
+        "heldout_ema_mlm_loss",
+        "heldout_mean_mlm_loss",
+        "heldout_ema_rtd_loss",
+    ):
         assert np.isfinite(last[figure])
     page = (out / "report.html").read_text()
-    assert "average (EMA)" in page and "mean of the last points" in page
+    assert "moving average (EMA)" in page and "mean of the last points" in page
 
 
 def test_averages_do_not_change_the_run(
@@ -193,12 +200,21 @@ def test_a_stable_part_is_continued_as_if_it_had_never_ended(
     ids=str,
 )
 def test_a_stable_part_is_not_continued_with_other_steps_before_it(
-    changes: dict[str, Any], message: str, finished: Callable[[str], Path], folders: dict[str, Path], tmp_path: Path
+    changes: dict[str, Any],
+    message: str,
+    finished: Callable[[str], Path],
+    folders: dict[str, Path],
+    tmp_path: Path,
 ) -> None:
     config = TINY.changed(**{"schedule": "wsd", "decay_steps": 2, **changes})
     with pytest.raises(UserError, match=message):
         pretrain(
-            config, folders["first"], tmp_path / "out", resume=False, start=finished("wsd"), resume_stable=True
+            config,
+            folders["first"],
+            tmp_path / "out",
+            resume=False,
+            start=finished("wsd"),
+            resume_stable=True,
         )
     with pytest.raises(UserError, match="made with; changed: .*train/"):
         pretrain(
@@ -221,7 +237,12 @@ def test_a_stable_part_may_decay_on_other_data(
     )
     with pytest.raises(UserError, match="phases or mask rates within the first 5 steps"):
         pretrain(
-            earlier, folders["first"], tmp_path / "no", resume=False, start=finished("wsd"), resume_stable=True
+            earlier,
+            folders["first"],
+            tmp_path / "no",
+            resume=False,
+            start=finished("wsd"),
+            resume_stable=True,
         )
 
 
@@ -303,7 +324,9 @@ def test_wrong_settings_end_before_torch_is_loaded(
     unlabelled = tmp_path / "a.jsonl"
     unlabelled.write_text('{"x": 1}\n')
     yaml = tmp_path / "phases.yaml"
-    yaml.write_text(f"max_steps: 20\nphases:\n- {{steps: 10, data: {first}}}\n- {{data: {tmp_path / 'absent'}}}\n")
+    yaml.write_text(
+        f"max_steps: 20\nphases:\n- {{steps: 10, data: {first}}}\n- {{data: {tmp_path / 'absent'}}}\n"
+    )
     cases = [
         (["--data", first, "--set", "decay_steps=5"], "goes with schedule=wsd"),
         (["--data", first, "--set", "phases=[{steps: 5}]"], "max_steps is 20,000"),
@@ -339,10 +362,26 @@ def test_processes_change_no_loss(
 ) -> None:
     config = VARIANTS[variant](folders).changed(dropout=0.0)
     (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
-    arguments = ["pretrain", "--data", str(folders["first"]), "--config", str(tmp_path / "config.json"), "--size", "nano"]
+    arguments = [
+        "pretrain",
+        "--data",
+        str(folders["first"]),
+        "--config",
+        str(tmp_path / "config.json"),
+        "--size",
+        "nano",
+    ]
     one, many = tmp_path / "one", tmp_path / "many"
     subprocess.run([sys.executable, "-m", "debertav3", *arguments, "--out", str(one)], check=True)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "-m", "debertav3"]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        str(processes),
+        "-m",
+        "debertav3",
+    ]
     subprocess.run([*launch, *arguments, "--out", str(many)], check=True)
     compared = 0
     for first, second in zip(rows(one), rows(many), strict=True):

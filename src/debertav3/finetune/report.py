@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..json_types import JsonMapping
 from ..runs import page, plots
-from ..tasks.task import Example
+from ..tasks.example import Example
 from .calibration import in_words
 from .outcomes import Outcome
 from .verdict import EXPLANATION, baselines, metric_of, verdict

@@ -88,7 +88,7 @@ class Predictor:
             device: ``auto`` takes the first of cuda, npu, xpu, mps and cpu that is there.
             dtype: ``fp32`` (the default), ``bf16`` or ``fp16``.
             backend: ``auto``, the fastest for many inputs, ``light``, the soonest with a first answer,
-                ``openvino``, ``onnx`` or ``torch``; see `backends.choose.open_backend`.
+                ``native``, ``openvino``, ``onnx`` or ``torch``; see `backends.choose.open_backend`.
             labels: names for the head's outputs in their order, for checkpoints that say only ``LABEL_0``.
             max_length: most tokens of one input, special ones included; None takes the checkpoint's.
             batch_tokens: most tokens of a batch, padding included; None takes what suits the device.

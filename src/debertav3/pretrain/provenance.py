@@ -98,7 +98,7 @@ def changes_since(before: JsonMapping, now: JsonMapping) -> list[str]:
         now: ``config``, ``fingerprint`` and ``start`` of the run, and its ``contents``.
     """
     compared = ["config", "fingerprint", "start"]
-    before = {**before, "config": _whole(current_names(PretrainConfig, before["config"]))}
+    before = {**before, "config": pinned_settings(before["config"])}
     if known := before.get("contents"):
         compared = ["config", "contents"]
         if known.get("start") is None or now["contents"]["start"] is None:
@@ -106,10 +106,10 @@ def changes_since(before: JsonMapping, now: JsonMapping) -> list[str]:
     return list(differences({key: before.get(key) for key in compared}, {key: now[key] for key in compared}))
 
 
-def _whole(config: Mapping[str, object]) -> dict[str, object]:
-    """Settings as an earlier version noted them; what it did not know yet was as it is by default."""
+def pinned_settings(noted: Mapping[str, object]) -> dict[str, object]:
+    """Settings that this or an earlier version noted; what it did not know yet was as it is by default."""
     new = {name: value for name, value in PretrainConfig().identity().items() if name in _SINCE_THE_FIRST}
-    return {**new, **config}
+    return {**new, **current_names(PretrainConfig, noted)}
 
 
 def place_of(start: Path | None) -> str | None:

@@ -39,7 +39,7 @@ from .provenance import check_folder, note_run, place_of, run_contents
 from .report import write_report
 from .rtd import JointNetworks, JointStep, MLMStep, ReplacedTokenDetector, TwoPhaseStep, add
 from .settings import PretrainConfig
-from .verdict import Verdict, broken_weights, word_frequency_loss
+from .verdict import RunVerdict, broken_weights, word_frequency_loss
 
 log = logging.getLogger(__name__)
 
@@ -210,7 +210,7 @@ def pretrain(
     return finished
 
 
-def _refusal(verdict: Verdict, out: Path) -> str:
+def _refusal(verdict: RunVerdict, out: Path) -> str:
     """What the command says of a run that diverged."""
     older = " What is in encoder/ is from before." if (out / "encoder").exists() else ""
     return (

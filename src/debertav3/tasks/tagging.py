@@ -9,14 +9,16 @@ from ..errors import UserError
 from ..heads import TOKENS, HeadName
 from ..json_types import Json
 from .annotations.marks import ENTITIES, TEXT, Mark, tag_text
+from .example import Example
 from .formats import CONLL, Format
 from .metrics import MetricName, split_tag, tag_entities
 from .read_options import Said
 from .rows import Row, column_of, first_of, is_missing, shortened, structured, words_in
 from .scorers import EntityScorer, Scorer
+from .summary import Summary
 from .tables import Reading
-from .task import Example, Task
-from .understanding import listed_labels, shown_words
+from .task import Task
+from .understanding import listed_labels, shown_spans, shown_words
 from .words import Span
 
 OUTSIDE = "O"
@@ -94,19 +96,24 @@ class TaggingTask(Task):
             return None
         return Example(texts=tuple(words), label=tuple(tags), place=row.place)
 
-    def label_kind(self, examples: Sequence[Example]) -> str:
+    def label_kind(self, found: Summary) -> str:
         """The kinds of entities, or the tags where they name none."""
-        tags = {tag for example in examples for tag in example.label}
-        kinds = sorted({split_tag(tag)[1] for tag in tags if tag != OUTSIDE})
+        kinds = sorted({split_tag(tag)[1] for tag in found.names if tag != OUTSIDE})
         return f"a tag for each word; {listed_labels(kinds)}"
 
     def shown(self, example: Example) -> str:
-        """The sentence with its entities marked."""
-        return shown_words(example.texts, example.label)
+        """The sentence with its entities marked, as a text where it is one."""
+        if not isinstance(example.extra, MarkedText):
+            return shown_words(example.texts, example.label)
+        text, words = example.extra
+        entities = tag_entities(example.label)
+        return shown_spans(
+            text, [(words[first][0], words[stop - 1][1], kind) for first, stop, kind in entities]
+        )
 
-    def choose_labels(self, examples: Sequence[Example], *, source: str) -> tuple[str, ...]:
+    def choose_labels(self, found: Summary, *, source: str) -> tuple[str, ...]:
         """All tags, ``O`` first, and for each type all prefixes of the scheme: every tag can be predicted."""
-        seen = {tag for example in examples for tag in example.label}
+        seen = set(found.names)
         if len(seen) < 2:
             raise UserError(f"{source}: every word is tagged {', '.join(seen)}; need at least two tags.")
         kinds = sorted({tag[2:] for tag in seen if _has_prefix(tag)})
@@ -115,9 +122,9 @@ class TaggingTask(Task):
         prefixes = "BI" + "".join(pair for pair in ("ES", "LU") if used & set(pair))
         return (OUTSIDE, *(f"{prefix}-{kind}" for kind in kinds for prefix in prefixes), *others)
 
-    def check_dev(self, examples: Sequence[Example], labels: Sequence[str], *, source: str) -> None:
+    def check_dev(self, found: Summary, labels: Sequence[str], *, source: str) -> None:
         """Refuse tags that training does not know."""
-        unknown = sorted({tag for example in examples for tag in example.label} - set(labels))
+        unknown = sorted(found.names.keys() - set(labels))
         if unknown:
             raise UserError(
                 f"{source}: tag {unknown[0]!r} does not occur in training, which has {first_of(labels)}."
@@ -199,8 +206,8 @@ def is_number(tag: str) -> bool:
 
 def given_tags(
     row: Row, names: Sequence[str], *, count: int, tag_names: Sequence[str] = ()
-) -> list[str] | None:
-    """The tags of ``count`` words that are to be tagged; None where there are none.
+) -> tuple[str, list[str]] | None:
+    """The column and the tags of ``count`` words that are to be tagged; None where there are none.
 
     Public copies write ``ner_tags`` as numbers whose meaning they keep elsewhere: those are no tags, unless
     ``tag_names`` says what they mean.
@@ -219,7 +226,7 @@ def given_tags(
             raise UserError(
                 f"{row.place} has {count} words and {len(tags)} tags; need one tag for each word."
             )
-        return tags
+        return name, tags
     return None
 
 

@@ -16,11 +16,12 @@ from .exported import (
     is_installed,
     read_exported,
 )
+from .native import NATIVE, NativeBackend
 from .protocol import INT8, Backend
 
 logger = logging.getLogger(__name__)
 
-BACKENDS = ("auto", "light", "openvino", "onnx", "torch")
+BACKENDS = ("auto", "light", "native", "openvino", "onnx", "torch")
 """``auto`` is the fastest that is installed, ``light`` the one that gives a first answer soonest."""
 
 
@@ -66,6 +67,8 @@ def open_backend(checkpoint: Checkpoint, *, task: str | None, how: BackendConfig
         backend = _open_checked(exported, task=task, how=how)
     elif (export := _export_instead(checkpoint, task=task, how=how)) is not None:
         backend = _open_checked(export, task=task, how=how)
+    elif how.backend == NATIVE:
+        backend = NativeBackend.open(checkpoint, task=task, device=how.device, dtype=how.dtype)
     else:
         backend = _open_torch(checkpoint, task=task, how=how)
     logger.info("%s: backend %s on %s in %s", checkpoint.name, backend.name, backend.device, backend.dtype)
@@ -78,7 +81,7 @@ def _export_instead(checkpoint: Checkpoint, *, task: str | None, how: BackendCon
     Raises:
         UserError: if an export is asked for by name, and there is none of the checkpoint as it is now.
     """
-    if how.backend == "torch":
+    if how.backend in (NATIVE, TORCH):
         return None
     found = [
         one

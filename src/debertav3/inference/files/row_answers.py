@@ -109,7 +109,7 @@ class ClassifyTask(FileTask):
             cell = self.label_cell(row)
             if is_missing(cell) and not isinstance(cell, str):
                 return None
-            return [labels[one] for one in several_known(cell, labels)]
+            return sorted({labels[one] for one in several_known(cell, labels)})
         gold = self.gold(row, known=labels)
         if gold is None:
             return None
@@ -186,7 +186,7 @@ class RerankTask(FileTask):
     """query and texts, or one of them in each row; the indices of the texts, best first, or the score."""
 
     name = "rerank"
-    text_columns = (("query", "text"),)
+    text_columns = (("query", "text"), ("query", "passage"))
     label_columns = (*LABEL_COLUMNS, "relevance")
     column_options = ("--text-column", "--pair-column", "--label-column")
 

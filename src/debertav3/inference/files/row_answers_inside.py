@@ -52,7 +52,11 @@ class NERTask(FileTask):
         self.use(("words",), (column,))
         text = join_words(words)[0]
         names = columns.labels(self.label_columns)
-        tags = given_tags(row, names, count=len(words), tag_names=self.options.reading.tag_names)
+        found = given_tags(row, names, count=len(words), tag_names=self.options.reading.tag_names)
+        tags = None
+        if found is not None:
+            self.use(("tags",), found[:1])
+            tags = found[1]
         return Example(words, tags, len(text)) if text.strip() else NO_TEXT
 
     def _marked(self, row: Row) -> Example:
