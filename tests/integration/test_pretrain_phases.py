@@ -216,7 +216,7 @@ def test_a_stable_part_is_not_continued_with_other_steps_before_it(
             start=finished("wsd"),
             resume_stable=True,
         )
-    with pytest.raises(UserError, match="made with; changed: .*train/"):
+    with pytest.raises(UserError, match=r"made with; changed: .*train/"):
         pretrain(
             TINY.changed(schedule="wsd", decay_steps=2), folders["second"], tmp_path / "out", resume=False,
             start=finished("wsd"), resume_stable=True,

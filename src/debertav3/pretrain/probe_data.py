@@ -10,9 +10,10 @@ from ..errors import UserError
 from ..files.compression import bare_name
 from ..tasks.columns import actual_name
 from ..tasks.custom import custom_task
+from ..tasks.example import Example
 from ..tasks.rows import Row, text_in
+from ..tasks.summary import Summary
 from ..tasks.tables import read_table
-from ..tasks.task import Example
 from ..tasks.text import TextTask
 
 GOOD, BAD = "sentence_good", "sentence_bad"
@@ -93,7 +94,7 @@ def _labelled(name: str, source: str, rows: int) -> LabelledProbe:
     examples = sorted(task.examples(read_table(source)), key=lambda one: _hash(*one.texts))[:rows]
     if not examples:
         raise UserError(f"--probe-data {source} has no row with text and label")
-    labels = task.choose_labels(examples, source=f"--probe-data {source}")
+    labels = task.choose_labels(Summary.of(examples), source=f"--probe-data {source}")
     sides: tuple[list[Example], list[Example]] = [], []
     for example in examples:
         sides[_hash(example.texts[0]) % _SPLITS == 0].append(example)

@@ -23,7 +23,7 @@ from transformers import DebertaV2Config, PreTrainedModel
 
 from ..errors import UserError
 from ..models import DebertaV2ForSequenceClassification
-from ..tasks.task import Example
+from ..tasks.example import Example
 from ..tokenization import DebertaV3Tokenizer
 from .networks import Networks, finished_models
 from .probe_data import LabelledProbe, PairsProbe, Probe, read_probes
@@ -81,8 +81,8 @@ class Probes:
         for sentence in (one for pair in probe.pairs for one in pair):
             if len(self.tokenizer(sentence)["input_ids"]) > self.config.max_length:
                 raise UserError(
-                    f"--probe-data: a sentence of {probe.name} has more than {self.config.max_length} tokens: "
-                    f"raise probe_max_length, or leave out {sentence[:60]!r}"
+                    f"--probe-data: a sentence of {probe.name} has more than {self.config.max_length} "
+                    f"tokens: raise probe_max_length, or leave out {sentence[:60]!r}"
                 )
 
     def run(self, models: Mapping[str, PreTrainedModel]) -> dict[str, float]:

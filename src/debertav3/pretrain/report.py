@@ -303,7 +303,7 @@ def _phases(run: JsonMapping) -> list[str]:
 def _sources(phase: Phase) -> list[str]:
     names = [Path(name).name for name in phase.data]
     weights = phase.weights
-    return [f"{name} × {weight:g}" for name, weight in zip(names, weights, strict=True)] if weights else names
+    return [f"{name} ({weight:g})" for name, weight in zip(names, weights, strict=True)] if weights else names
 
 
 def _rates(first: float, last: float) -> str:
