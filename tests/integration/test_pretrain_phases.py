@@ -1,6 +1,7 @@
 """Contract: phases, WSD, averages, Muon and probes resume bit for bit, and wrong settings end at once."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 
 pytest.importorskip("datatrove")
 
+from debertav3.cli.pretrain import pretrain_command
 from debertav3.data.prepare import ExecutorConfig, PrepareConfig, prepare
 from debertav3.errors import UserError
 from debertav3.models import DebertaV2Model
@@ -390,3 +392,27 @@ def test_processes_change_no_loss(
                 assert second[name] == pytest.approx(first[name], rel=1e-5), (name, first["step"])
                 compared += 1
     assert compared > 8
+
+
+def test_the_example_of_the_guide_runs(
+    repository: Path, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it stands as a dry run, and at a four-thousandth of its steps from end to end."""
+    (text,) = re.findall(r"```yaml\n(.*?)```", (repository / "docs" / "pretraining.md").read_text(), re.S)
+    (tmp_path / "shards").mkdir()
+    for name, folder in (("web", "first"), ("books", "second")):
+        (tmp_path / "shards" / name).symlink_to(folders[folder])
+    monkeypatch.chdir(tmp_path)
+    small = {"12000": "3", "4000": "1", "20000": "5", "400": "1", "1000": "1", "256": "32", "16": "2"}
+    lines = re.sub(r"(?<= )\d+$", lambda number: small.get(number[0], number[0]), text, flags=re.M)
+    lines = re.sub(r"(?<=steps: )12000", "3", lines) + "batch_size: 4\nmax_length: 24\nprecision: fp32\n"
+    for name, content in (("whole.yaml", text), ("small.yaml", lines)):
+        (tmp_path / name).write_text(content)
+        pretrain_command(
+            out=tmp_path / "run", data=["shards/web"], config=tmp_path / name, dry_run=name == "whole.yaml"
+        )
+    logged = [row["mask_prob"] for row in rows(tmp_path / "run") if "mask_prob" in row]
+    assert logged == pytest.approx([0.3, 0.15, 0.15])
+    found = {path.name for path in (tmp_path / "run").iterdir() if path.is_dir()}
+    assert {"encoder", "ema", "mean"} < found
+    assert "first" not in (page := (tmp_path / "run" / "report.html").read_text()) and "books" in page
