@@ -189,7 +189,7 @@ def test_a_run_of_a_public_task_notes_the_columns_that_the_user_said(tmp_path: P
 def test_the_columns_travel_with_an_export(run: Run, opinions: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    from debertav3.inference.export.config import ExportConfig
+    from debertav3.inference.export.request import ExportConfig
     from debertav3.inference.export.run import export_model
 
     export_model(opinions, tmp_path / "graph", ExportConfig(format="onnx"))

@@ -10,7 +10,7 @@ from ..errors import UserError
 from ..finetune.config import FinetuneConfig, LabelKind
 from ..processes import is_first_process
 from .options import Command, help_settings
-from .reading import Encoding, FileFormat, Header, LabelMap, Records, Sheet, SkipBad
+from .reading_options import Encoding, FileFormat, Header, LabelMap, Records, Sheet, SkipBad
 from .terminal import log_to_stderr, wrote
 
 DATA, COLUMNS, MODEL, TRAINING, RUN = "Data", "Columns", "Model", "Training", "Run"

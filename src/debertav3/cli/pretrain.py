@@ -13,7 +13,7 @@ from ..files import Output
 from ..pretrain.phases import Plan
 from ..pretrain.settings import Objective, PretrainConfig, Sharing
 from ..processes import is_first_process
-from .inputs import open_checkpoint
+from .input_checks import open_checkpoint
 from .options import Command, help_settings
 from .outputs import guard
 from .terminal import log_to_stderr, wrote

@@ -179,7 +179,7 @@ def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> Non
         if not is_size(config.model):
             note(partial(ModelFolder.find, config.model))
     if not faults:
-        from .opening import check_tokenizer  # loads torch
+        from .starting_model import check_tokenizer  # loads torch
 
         for task, config in waiting:
             note(partial(check_tokenizer, config, data[task].task))

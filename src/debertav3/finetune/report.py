@@ -11,7 +11,7 @@ from ..runs import page, plots
 from ..tasks.example import Example
 from .calibration import in_words
 from .outcomes import Outcome
-from .verdict import EXPLANATION, baselines, metric_of, verdict
+from .score_verdict import EXPLANATION, baselines, metric_of, verdict
 
 if TYPE_CHECKING:
     from .preparation import Data

@@ -26,14 +26,14 @@ from .card import model_card
 from .config import FinetuneConfig
 from .doctor import add_word_baselines, examine
 from .final_scores import course_of, final_scores
-from .opening import find_start, open_tokenizer
 from .outcomes import Outcome, worst
 from .preparation import Data
 from .prepared_run import PreparedRun, open_for_training, prepare_run
 from .records import data_facts, run_contents, run_record
 from .report import WORST_SHOWN, render
 from .resuming import checkpoints_of, remove_checkpoints, starting_point, write_settings
-from .verdict import verdict
+from .score_verdict import verdict
+from .starting_model import find_start, open_tokenizer
 
 logger = logging.getLogger(__name__)
 

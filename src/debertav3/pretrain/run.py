@@ -22,7 +22,7 @@ from ..errors import DivergedError, UserError
 from ..layers.encoder import Encoder
 from ..models.precision import multiplies_bf16
 from ..tokenization import DebertaV3Tokenizer
-from ..tokenization.folder import JSON_FILE, MODEL_FILE
+from ..tokenization.tokenizer_files import JSON_FILE, MODEL_FILE
 from .averaging import WeightAverages
 from .batches import MaskedBatch, load_steps, open_stretches
 from .checkpoints import check_contents, checkpoints_of, find_stable_part

@@ -17,7 +17,7 @@ from ...cpu.native.model import NativeModel
 from ...errors import UserError
 from ...heads import BY_NAME, MASKED_LM
 from ...layers.config import EncoderConfig
-from ..labels import label_names
+from ..output_labels import label_names
 from .protocol import INT8, Batch, Logits, head_for
 
 logger = logging.getLogger(__name__)
