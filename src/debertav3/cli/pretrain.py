@@ -196,7 +196,7 @@ def pretrain_command(
 def _start(settings: PretrainConfig, start: Path | None, *, resume_stable: bool) -> Path | None:
     """The checkpoint or run that a run begins with, looked at."""
     if resume_stable:
-        from ..pretrain.checkpoints import find_stable_part
+        from ..pretrain.stable_part import find_stable_part
 
         if start is None:
             raise UserError("--resume-stable needs --from RUN, the folder of the run to continue")

@@ -17,12 +17,12 @@ from ..runs.checkpoints import CheckpointStore
 from ..runs.stop import StopFlag
 from .averaging import WeightAverages
 from .batches import MaskedBatch
-from .checkpoints import read_state
 from .diagnostics import derived
 from .optimization import StepEngine, distance, parameter_copies
 from .phases import Plan
 from .provenance import changes_since
 from .settings import PretrainLoopConfig
+from .stable_part import read_state
 from .state import restore, save
 
 log = logging.getLogger(__name__)

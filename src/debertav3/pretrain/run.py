@@ -25,7 +25,6 @@ from ..tokenization import DebertaV3Tokenizer
 from ..tokenization.tokenizer_files import JSON_FILE, MODEL_FILE
 from .averaging import WeightAverages
 from .batches import MaskedBatch, load_steps, open_stretches
-from .checkpoints import check_contents, checkpoints_of, find_stable_part
 from .corpora import Corpora, open_heldout
 from .diagnostics import derived, embedding_cosines
 from .flops import detection_flops, masked_lm_flops, measured_rate
@@ -39,6 +38,7 @@ from .provenance import check_folder, note_run, place_of, run_contents
 from .report import write_report
 from .rtd import JointNetworks, JointStep, MLMStep, ReplacedTokenDetector, TwoPhaseStep, add
 from .settings import PretrainConfig
+from .stable_part import check_contents, checkpoints_of, find_stable_part
 from .verdict import RunVerdict, broken_weights, word_frequency_loss
 
 log = logging.getLogger(__name__)

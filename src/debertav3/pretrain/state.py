@@ -15,9 +15,9 @@ from ..files import write_json
 from ..json_types import JsonMapping
 from ..runs.checkpoints import CheckpointStore
 from .averaging import WeightAverages
-from .checkpoints import STATE, read_state
 from .optimization import StepEngine
 from .sharding import load_whole_state, share_like, whole, whole_state
+from .stable_part import STATE, read_state
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
 """Of AdamW, and the last one of Muon."""
