@@ -73,6 +73,7 @@ RUNS = {
     "finetune_results.py": ["--data {real} --out {out}/results --model {nano} --dry-run"],
     "linear_baseline.py": ["--train {data}/nli/sick_train.jsonl.gz --dev {data}/nli/snli_dev.jsonl.gz"],
     "predict_memory.py": ["--rows 20 40 --formats jsonl"],
+    "check_memory.py": ["--data {data} --megabytes 1"],
     "prepare_memory.py": ["--data {data} --megabytes 1"],
     "model_path.py": ["--model {nano} --show"],
     "pretrain_speed.py": ["--data {shards} --length 24 --windows 2 --rounds 1 --threads 1"],

@@ -16,6 +16,7 @@ from debertav3.inference.files.row_answers import FILE_TASKS, AnswerOptions
 from debertav3.tasks.annotations.marks import Mark
 from debertav3.tasks.names import TASKS
 from debertav3.tasks.preannotations import TOOLS, Tool, tool_named
+from debertav3.tasks.summary import Summary
 from debertav3.tasks.tables import read_table
 from tiny_models import ModelFolders
 
@@ -123,7 +124,7 @@ def test_texts_are_trained_on_as_prediction_sees_them(
 ) -> None:
     """Words with the spaces of their text: ``Rome's,`` is three words and no space."""
     examples = TASKS["ner"].read(str(doccano(tmp_path)))
-    labels = TASKS["ner"].choose_labels(examples, source="")
+    labels = TASKS["ner"].choose_labels(Summary.of(examples), source="")
     config = FinetuneConfig.of(task="ner", model="nano", max_length=max_length)
     tokenizer = tagger.engine.inputs.tokenizer
     objective = objective_of(TASKS["ner"])

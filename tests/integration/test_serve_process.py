@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from debertav3 import Predictor, UserError
 from debertav3.cli import app as commands
-from debertav3.cli.serve import _named
+from debertav3.cli.served_models import name_models
 from debertav3.serve import Limits, create_app
 from debertav3.serve.lifecycle import Server, bind, is_loopback
 from serving import COST, opened
@@ -206,14 +206,14 @@ def test_loopback(host: str, expected: bool) -> None:
 
 
 def test_models_get_names(tmp_path: Path) -> None:
-    assert _named(["a/b", "x=models/y"]) == {"b": "a/b", "x": "models/y"}
+    assert name_models(["a/b", "x=models/y"]) == {"b": "a/b", "x": "models/y"}
     odd = tmp_path / "n=1"
     odd.mkdir()
-    assert _named([str(odd)]) == {"n=1": str(odd)}
+    assert name_models([str(odd)]) == {"n=1": str(odd)}
     with pytest.raises(UserError, match="two models are called 'b'"):
-        _named(["a/b", "c/b"])
+        name_models(["a/b", "c/b"])
     with pytest.raises(UserError, match="no name or no model"):
-        _named(["x="])
+        name_models(["x="])
 
 
 def test_the_schema_is_printed_without_a_model() -> None:

@@ -8,8 +8,9 @@ import torch
 from debertav3.finetune.batches import EncodedDataset, LengthBucketSampler, PaddingCollator
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.objectives import objective_of
+from debertav3.tasks.example import Example
 from debertav3.tasks.names import TASKS
-from debertav3.tasks.task import Example
+from debertav3.tasks.summary import Summary
 from debertav3.tokenization import DebertaV3Tokenizer
 
 LENGTHS = [3 + (7 * number) % 50 for number in range(103)]
@@ -63,7 +64,7 @@ def encoded(
     task: str, examples: list[Example], tokenizer: DebertaV3Tokenizer, *, max_length: int = 64
 ) -> EncodedDataset:
     config = FinetuneConfig.of(task=task, model="nano", max_length=max_length)
-    labels = TASKS[task].choose_labels(examples, source="")
+    labels = TASKS[task].choose_labels(Summary.of(examples), source="")
     return objective_of(TASKS[task]).encode(examples, tokenizer, labels=labels, config=config)
 
 

@@ -16,7 +16,7 @@ from debertav3.finetune.doctor import examine
 from debertav3.finetune.preparation import can_balance, read_data
 from debertav3.tasks.names import TASKS
 
-pytest.importorskip("sklearn")
+pytest.importorskip("scipy")
 APP = typer.Typer()
 data.register(APP)
 WORDS = ("sleeps", "sings", "runs", "reads", "waits", "works", "walks", "laughs")

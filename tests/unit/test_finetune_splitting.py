@@ -12,7 +12,7 @@ from debertav3.errors import UserError
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.preparation import Data, read_data, resolve
 from debertav3.finetune.splitting import assign
-from debertav3.tasks.task import Example
+from debertav3.tasks.example import Example
 
 
 def examples_of(labels: list[str]) -> list[Example]:

@@ -11,6 +11,7 @@ from debertav3.finetune.batches import EncodedDataset
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.objectives import objective_of
 from debertav3.tasks.names import TASKS
+from debertav3.tasks.summary import Summary
 
 TASK = TASKS["ner"]
 OBJECTIVE = objective_of(TASK)
@@ -37,7 +38,7 @@ def test_a_conll_file_is_read(tmp_path: Path) -> None:
     assert [example.texts for example in examples] == [("Anna", "Smith", "visits", "Oslo"), ("Rain",)]
     assert examples[0].label == ("B-PER", "I-PER", "O", "B-LOC")
     labels = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
-    assert TASK.choose_labels(examples, source="") == labels
+    assert TASK.choose_labels(Summary.of(examples), source="") == labels
 
 
 def test_rows_with_lists_are_read(tmp_path: Path) -> None:
@@ -59,7 +60,7 @@ def test_rows_with_lists_are_read(tmp_path: Path) -> None:
 def test_each_type_gets_all_tags_of_the_scheme(tmp_path: Path, tags: str, labels: str) -> None:
     lines = [f"word {tag}\n" for tag in tags.split()]
     examples = TASK.read(write(tmp_path, "".join(lines)))
-    assert TASK.choose_labels(examples, source="") == tuple(labels.split())
+    assert TASK.choose_labels(Summary.of(examples), source="") == tuple(labels.split())
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_labels_lead_back_to_the_tags(
     data_folder: Path, tokenizer: DebertaV3Tokenizer, max_length: int
 ) -> None:
     examples = TASK.read(str(data_folder / "ner" / "wnut17_dev.conll"))[:60]
-    labels = TASK.choose_labels(examples, source="")
+    labels = TASK.choose_labels(Summary.of(examples), source="")
     config = FinetuneConfig.of(task="ner", model="nano", max_length=max_length)
     dataset = OBJECTIVE.encode(examples, tokenizer, labels=labels, config=config).sorted_by_length()
     assert max(dataset.lengths) <= max_length
@@ -110,7 +111,7 @@ def test_labels_lead_back_to_the_tags(
 
 def test_a_partly_right_entity_does_not_count(tmp_path: Path, tokenizer: DebertaV3Tokenizer) -> None:
     examples = TASK.read(write(tmp_path, CONLL))
-    labels = TASK.choose_labels(examples, source="")
+    labels = TASK.choose_labels(Summary.of(examples), source="")
     config = FinetuneConfig.of(task="ner", model="nano")
     dataset = OBJECTIVE.encode(examples, tokenizer, labels=labels, config=config)
     logits = perfect_logits(dataset, len(labels))

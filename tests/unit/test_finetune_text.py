@@ -12,10 +12,12 @@ from debertav3.errors import UserError
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.objectives import objective_of
 from debertav3.tasks.columns import TEXT_COLUMNS, texts_of
+from debertav3.tasks.example import Example
 from debertav3.tasks.glue import SST2, TEXT_TASKS
 from debertav3.tasks.names import TASKS, check_task_name
 from debertav3.tasks.rows import Row
-from debertav3.tasks.task import Example, take_balanced
+from debertav3.tasks.summary import Summary
+from debertav3.tasks.task import take_balanced
 from debertav3.tasks.text import TextTask
 from debertav3.tokenization import DebertaV3Tokenizer
 
@@ -72,7 +74,7 @@ def test_shares_of_labels_train_and_their_commonest_label_is_scored(tmp_path: Pa
     votes = {"entailment": 1, "contradiction": 3}
     examples = NLI.read(write(tmp_path, GOOD, {**GOOD, "label": votes}))
     assert [example.label for example in examples] == ["neutral", "contradiction"]
-    labels = NLI.choose_labels(examples, source="rows")
+    labels = NLI.choose_labels(Summary.of(examples), source="rows")
     dataset = objective_of(NLI).encode(
         examples,
         DebertaV3Tokenizer.from_pretrained(nano),
@@ -134,12 +136,12 @@ def examples_of(*labels: str) -> list[Example]:
 
 
 def test_the_label_set_follows_the_training_data() -> None:
-    assert NLI.choose_labels(examples_of("neutral", "entailment"), source="f") == (
+    assert NLI.choose_labels(Summary.of(examples_of("neutral", "entailment")), source="f") == (
         "entailment",
         "neutral",
         "contradiction",
     )
-    assert NLI.choose_labels(examples_of("not_entailment", "entailment"), source="f") == (
+    assert NLI.choose_labels(Summary.of(examples_of("not_entailment", "entailment")), source="f") == (
         "entailment",
         "not_entailment",
     )
@@ -150,19 +152,19 @@ def test_the_label_set_follows_the_training_data() -> None:
 )
 def test_labels_that_cannot_train_are_refused(labels: tuple[str, ...]) -> None:
     with pytest.raises(UserError, match="f:"):
-        NLI.choose_labels(examples_of(*labels), source="f")
+        NLI.choose_labels(Summary.of(examples_of(*labels)), source="f")
 
 
 def test_a_dev_label_that_training_lacks_is_refused() -> None:
     with pytest.raises(UserError, match="dev: label 'not_entailment'"):
-        NLI.check_dev(examples_of("not_entailment"), ("entailment", "neutral"), source="dev")
+        NLI.check_dev(Summary.of(examples_of("not_entailment")), ("entailment", "neutral"), source="dev")
 
 
 def test_a_dev_distribution_over_a_label_that_training_lacks_is_refused() -> None:
     shares = {"entailment": 0.6, "neutral": 0.3, "contradiction": 0.1}
     with pytest.raises(UserError, match="dev: label 'contradiction' does not occur in training"):
         NLI.check_dev(
-            [Example(texts=("p", "h"), label="entailment", shares=shares)],
+            Summary.of([Example(texts=("p", "h"), label="entailment", shares=shares)]),
             ("entailment", "neutral"),
             source="dev",
         )

@@ -59,6 +59,7 @@ def _register() -> None:
         export,
         finetune,
         info,
+        mcp,
         nli,
         predict,
         pretrain,
@@ -85,6 +86,7 @@ def _register() -> None:
         bench,
         export,
         serve,
+        mcp,
     ):
         module.register(app)
 

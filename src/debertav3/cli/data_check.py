@@ -94,8 +94,8 @@ def check_command(
         overwrite=overwrite,
     )
     from ..files import write_json
-    from ..finetune.doctor import examine
-    from ..finetune.preparation import read_data, resolve
+    from ..finetune.data_check import check_data
+    from ..finetune.preparation import resolve
 
     given = only_given(
         train=files,
@@ -117,8 +117,7 @@ def check_command(
         tag_names=names_in(tag_names),
     )
     config = resolve(task, model=tokenizer, given=given, overrides=override or [])
-    data = read_data(config)
-    facts = examine(data, config, tokenizer=_open_tokenizer(config, data.task))
+    facts = check_data(config, _open_tokenizer)
     for name, part in [("training data", facts["train"]), *facts["dev"].items()]:
         print(name)
         for key, value in part.items():

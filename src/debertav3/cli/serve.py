@@ -8,11 +8,9 @@ from typing import Annotated
 
 import typer
 
-from ..errors import MissingExtraError, UserError
 from .answer_options import BackendName, BatchTokens, Calibration, Device, Dtype, HeadLabels, MaxLength
-from .inputs import check_loading, open_checkpoint
 from .options import Command
-from .task_plan import label_list
+from .served_models import load_models, open_models, require_packages
 
 logger = logging.getLogger(__name__)
 
@@ -92,19 +90,15 @@ def serve(
 
     Example: debertav3 serve --model my-model --port 8080
     """
-    _require_packages()
+    require_packages("serve", "fastapi", "uvicorn", "prometheus_client", extra="serve")
     if openapi:
         from ..serve.app import openapi_document
 
         print(json.dumps(openapi_document(), indent=1, ensure_ascii=False))
         return
-    from ..inference.default_model import default_model
+    checkpoints = open_models(model, backend=backend, dtype=dtype)
 
-    check_loading(backend=backend, dtype=dtype)
-    wanted = _named(model or [f"nano={default_model()}"])
-    checkpoints = {name: open_checkpoint(path) for name, path in wanted.items()}
-
-    from ..serve import Keys, Limits
+    from ..serve import Keys, Limits, create_app
     from ..serve.lifecycle import Server, bind, is_loopback
     from ..serve.request_log import RequestLog
 
@@ -121,54 +115,21 @@ def serve(
     if not own_keys and not is_loopback(host):
         logger.warning("%s is open to the network without an API key: give --keys FILE", host)
 
-    from ..inference.predictor import Predictor
-    from ..serve import create_app
-
-    predictors = {
-        name: Predictor.from_pretrained(
-            checkpoint,
-            task=task,
-            device=device,
-            dtype=dtype,
-            backend=backend,
-            labels=label_list(labels),
-            max_length=max_length,
-            batch_tokens=batch_tokens,
-            calibrated=calibrated,
-        )
-        for name, checkpoint in checkpoints.items()
-    }
+    predictors = load_models(
+        checkpoints,
+        labels=labels,
+        task=task,
+        device=device,
+        dtype=dtype,
+        backend=backend,
+        max_length=max_length,
+        batch_tokens=batch_tokens,
+        calibrated=calibrated,
+    )
     app = create_app(
         predictors, limits=limits, keys=own_keys, origins=cors or (), log=RequestLog(with_texts=log_texts)
     )
     shown = f"[{host}]" if ":" in host else host
-    line = f"debertav3: serving {', '.join(wanted)} on http://{shown}:{bound.getsockname()[1]}"
+    line = f"debertav3: serving {', '.join(checkpoints)} on http://{shown}:{bound.getsockname()[1]}"
     server = Server(app, limits=limits, on_ready=lambda: print(line, file=sys.stderr, flush=True))
     server.run(sockets=[bound])
-
-
-def _named(models: list[str]) -> dict[str, str]:
-    """The models by name: what stands before ``=``, else the last part of the path or Hub name.
-
-    Raises:
-        UserError: if a name comes twice.
-    """
-    found: dict[str, str] = {}
-    for given in models:
-        name, equals, path = given.partition("=")
-        if not equals or "/" in name or Path(given).exists():
-            name, path = Path(given.rstrip("/")).name, given
-        if not name or not path:
-            raise UserError(f"--model {given!r} has no name or no model. Write MODEL or NAME=MODEL.")
-        if name in found:
-            raise UserError(f"two models are called {name!r}. Give them names: --model NAME={path}")
-        found[name] = path
-    return found
-
-
-def _require_packages() -> None:
-    from importlib.util import find_spec
-
-    for package in ("fastapi", "uvicorn", "prometheus_client"):
-        if find_spec(package) is None:
-            raise MissingExtraError(feature="debertav3 serve", package=package, extra="serve")

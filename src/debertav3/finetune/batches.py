@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Sampler
 from tqdm.auto import tqdm
 
 from ..json_types import JsonMapping, JsonObject
-from ..tasks.task import Example
+from ..tasks.example import Example
 
 Features = JsonObject
 _ENCODE_AT_ONCE = 2048

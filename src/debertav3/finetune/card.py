@@ -12,7 +12,7 @@ from .calibration import in_words
 from .verdict import EXPLANATION, baselines, metric_of, verdict
 
 if TYPE_CHECKING:
-    from ..tasks.task import Example
+    from ..tasks.example import Example
     from .preparation import Data
 
 

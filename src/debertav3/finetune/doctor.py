@@ -1,37 +1,26 @@
 """The data doctor: what a set of examples is, and what about it may spoil a training or its scores."""
 
-import logging
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from ..errors import MissingExtraError
-from ..heads import MULTIPLE_CHOICE, SEQUENCE, TOKENS, HeadName
 from ..json_types import JsonMapping, JsonObject
-from ..tasks.squad import Gold
-from ..tasks.tagging import MarkedText
-from ..tasks.task import Example, take_balanced
+from ..tasks.example import Example
+from ..tasks.task import Task
 from ..tasks.text import TextTask
 from .config import FinetuneConfig
 from .preparation import can_balance
+from .set_facts import SetFacts
+from .word_baseline import BalancedSample, WordBaselines
 
 if TYPE_CHECKING:
     from .batches import Tokenizer
     from .preparation import Data
 
-logger = logging.getLogger(__name__)
-
-_PERCENTILES = (50, 90, 99, 100)
-_BASELINE_ROWS = 20_000
-"""A linear model over so many rows shows what words alone give away; more only take longer."""
 _RARE_SHARE = 0.02
 _LARGE_NUMBER = 10.0
 """A number to predict that is larger takes a head, which begins near 0, many steps to reach."""
-_CUT_WHOLE = (SEQUENCE, MULTIPLE_CHOICE)
-"""Heads for which a text beyond the length limit is lost; the others read long texts in pieces."""
+_BATCH_ROWS = 1024
+_BATCH_CHARACTERS = 2_000_000
 
 
 def examine(data: "Data", config: FinetuneConfig, *, tokenizer: "Tokenizer") -> JsonObject:
@@ -43,26 +32,104 @@ def examine(data: "Data", config: FinetuneConfig, *, tokenizer: "Tokenizer") -> 
         tokenizer: ours or any of transformers.
 
     Returns:
-        ``train`` and for each dev source the facts of :func:`describe`, and ``warnings``, one line each.
+        As `Doctor.facts`.
     """
-    head = data.task.head
-    limit = config.data.max_length if head in _CUT_WHOLE else None
-    train = describe(data.train, tokenizer, head=head, max_length=limit)
-    known = {example.texts for example in data.train}
-    dev = {}
+    doctor = Doctor(data.task, config, tokenizer)
+    for batch in batches_of(iter(data.train)):
+        doctor.see_training(batch)
     for source, examples in data.dev.items():
-        facts = describe(examples, tokenizer, head=head, max_length=limit)
-        facts["also_in_training"] = sum(example.texts in known for example in examples)
-        if isinstance(data.task, TextTask) and data.task.target == "one-label":
-            facts["baselines"] = word_baselines(data.train, examples, seed=config.seed)
-        dev[source] = facts
-    found = _warnings("training data", train, config)
-    found += _rare_labels(
-        train, can_balance=can_balance(data.task) and not config.regularization.balance_classes
-    )
-    for source, facts in dev.items():
-        found += _warnings(source, facts, config)
-    return {"train": train, "dev": dev, "warnings": found}
+        for batch in batches_of(iter(examples)):
+            doctor.see_dev(source, batch)
+    return doctor.facts()
+
+
+class Doctor:
+    """Looks at examples in passing, batch by batch: first at all of the training set, then at dev sets.
+
+    Args:
+        task: whose examples they are.
+        config: for the length limit and the seed.
+        tokenizer: by which lengths are counted.
+    """
+
+    def __init__(self, task: Task, config: FinetuneConfig, tokenizer: "Tokenizer") -> None:
+        self.task = task
+        self.config = config
+        self.tokenizer = tokenizer
+        self.train = self._new_set()
+        self.dev: dict[str, SetFacts] = {}
+        has_classes = isinstance(task, TextTask) and task.target == "one-label"
+        self._sample = BalancedSample(config.seed) if has_classes else None
+        self._words: WordBaselines | None = None
+        self._right: dict[str, dict[str, int]] = {}
+
+    def see_training(self, examples: Sequence[Example]) -> None:
+        """Take in examples of the training set."""
+        self.train.add(examples)
+        if self._sample is not None:
+            for example in examples:
+                self._sample.add(example)
+
+    def see_dev(self, source: str, examples: Sequence[Example]) -> None:
+        """Take in examples of a dev set, after all of the training set."""
+        if source not in self.dev:
+            self.dev[source] = self._new_set()
+        self.dev[source].add(examples)
+        if self._sample is None:
+            return
+        if self._words is None:
+            self._words = WordBaselines(self._sample)
+        right = self._right.setdefault(source, {})
+        for name, count in self._words.num_right(examples).items():
+            right[name] = right.get(name, 0) + count
+
+    def facts(self) -> JsonObject:
+        """What was seen.
+
+        Returns:
+            ``train`` and for each dev source the facts of `SetFacts`, and ``warnings``, one line each.
+        """
+        train = self.train.result()
+        dev = {}
+        for source, seen in self.dev.items():
+            dev[source] = seen.result()
+            dev[source]["also_in_training"] = self.train.repetitions.num_known(seen.repetitions)
+            if self._words is not None:
+                dev[source]["baselines"] = self._baselines(source, self._words)
+        found = _warnings("training data", train, self.config)
+        found += _rare_labels(
+            train,
+            can_balance=can_balance(self.task) and not self.config.regularization.balance_classes,
+        )
+        for source, facts in dev.items():
+            found += _warnings(source, facts, self.config)
+        return {"train": train, "dev": dev, "warnings": found}
+
+    def _new_set(self) -> SetFacts:
+        return SetFacts(self.task, self.tokenizer, max_length=self.config.data.max_length)
+
+    def _baselines(self, source: str, words: WordBaselines) -> dict[str, float]:
+        """Accuracy of the dev set's commonest label and of the models over words."""
+        seen = self.dev[source].summary
+        found = {"majority": seen.labels.most_common(1)[0][1] / seen.num_examples}
+        found |= {name: count / seen.num_examples for name, count in self._right[source].items()}
+        if words.is_bounded:
+            found["learned_from_rows"] = words.num_rows
+        return found
+
+
+def batches_of(examples: Iterator[Example]) -> Iterator[list[Example]]:
+    """Cut a stream into batches of bounded size."""
+    batch: list[Example] = []
+    size = 0
+    for example in examples:
+        batch.append(example)
+        size += sum(map(len, example.texts))
+        if len(batch) == _BATCH_ROWS or size > _BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def add_word_baselines(dev: Mapping[str, JsonObject], facts: JsonMapping) -> None:
@@ -76,123 +143,6 @@ def add_word_baselines(dev: Mapping[str, JsonObject], facts: JsonMapping) -> Non
         words = facts.get(source, {}).get("baselines", {}).get("words")
         if words is not None:
             scores["word_baseline"] = {"accuracy": words}
-
-
-def describe(
-    examples: Sequence[Example], tokenizer: "Tokenizer", *, head: HeadName, max_length: int | None
-) -> dict[str, object]:
-    """Count labels, lengths, repetitions and contradictions.
-
-    Args:
-        examples: of one set.
-        tokenizer: by which lengths are counted, in tokens, special ones included.
-        head: of the task, which decides what one input is.
-        max_length: beyond which an example is cut; None if it never is.
-    """
-    labels_of = defaultdict(set)
-    for example in examples:
-        labels_of[example.texts].add(example.label)
-    lengths, unknown = _token_counts(examples, tokenizer, head=head)
-    facts: dict[str, object] = {
-        "examples": len(examples),
-        "labels": _label_counts(examples),
-        "duplicates": len(examples) - len(labels_of),
-        "contradictory": sum(len(labels) > 1 for labels in labels_of.values()),
-        "tokens": {f"p{share}": int(np.percentile(lengths, share)) for share in _PERCENTILES},
-        "with_unknown_tokens": unknown,
-    }
-    if max_length is not None:
-        facts["truncated"] = int(np.sum(lengths > max_length))
-    return facts
-
-
-def word_baselines(train: Sequence[Example], dev: Sequence[Example], *, seed: int) -> dict[str, float]:
-    """Accuracy of dev's commonest label, of a linear model over words and, for pairs, over the second text's.
-
-    Where the second text alone gives answers away (Gururangan et al. 2018, arXiv:1803.02324), a high score
-    says little about entailment.
-
-    Args:
-        train: what the linear models learn from, at most 20,000 of them.
-        dev: what is scored.
-        seed: of the draw.
-    """
-    try:
-        from sklearn.feature_extraction.text import CountVectorizer
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-    except ImportError as error:
-        raise MissingExtraError(
-            feature="the baselines of the data doctor", package="scikit-learn", extra="train"
-        ) from error
-    train = take_balanced(train, _BASELINE_ROWS, seed=seed)
-    names = sorted({example.label for example in [*train, *dev]})
-    gold = np.array([names.index(example.label) for example in dev])
-    targets = np.array([names.index(example.label) for example in train])
-    result = {"majority": float(np.mean(gold == np.bincount(gold).argmax()))}
-
-    def linear(name: str, of_train: list[str], of_dev: list[str]) -> None:
-        model = make_pipeline(
-            CountVectorizer(ngram_range=(1, 2), binary=True, min_df=2, token_pattern=r"\S+"),
-            LogisticRegression(max_iter=200, C=0.1),
-        )
-        try:
-            model.fit(of_train, targets)
-        except ValueError as error:  # no word stands in two texts
-            logger.warning("no baseline of words: %s", error)
-        else:
-            result[name] = float(np.mean(model.predict(of_dev) == gold))
-
-    def marked(example: Example) -> str:
-        return " ".join(
-            f"{place}:{word}" for place, text in enumerate(example.texts) for word in text.lower().split()
-        )
-
-    linear("words", [marked(example) for example in train], [marked(example) for example in dev])
-    if len(train[0].texts) == 2:
-        seconds = [[example.texts[1].lower() for example in part] for part in (train, dev)]
-        linear("second_text_words", *seconds)
-    return result
-
-
-def _token_counts(
-    examples: Sequence[Example], tokenizer: "Tokenizer", *, head: str
-) -> tuple[npt.NDArray[np.int64], int]:
-    """Tokens of each example's longest input, and how many examples have the unknown token."""
-    inputs = [_inputs(example, head) for example in examples]
-    texts = list(dict.fromkeys(text for one in inputs for parts in one for text in parts))
-    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    sizes = {text: len(ids) for text, ids in zip(texts, encoded, strict=True)}
-    odd = {text for text, ids in zip(texts, encoded, strict=True) if tokenizer.unk_token_id in ids}
-    lengths = [max(sum(sizes[text] for text in parts) + len(parts) + 1 for parts in one) for one in inputs]
-    return np.array(lengths), sum(any(not odd.isdisjoint(parts) for parts in one) for one in inputs)
-
-
-def _inputs(example: Example, head: str) -> list[tuple[str, ...]]:
-    """The texts of each input that an example becomes."""
-    if head == TOKENS:
-        is_cut = isinstance(example.extra, MarkedText)
-        return [(example.extra.text if is_cut else " ".join(example.texts),)]
-    if head == MULTIPLE_CHOICE:
-        return [(example.texts[0], choice) for choice in example.texts[1:]]
-    return [example.texts]
-
-
-def _label_counts(examples: Sequence[Example]) -> dict[str, object]:
-    if isinstance(examples[0].label, float):
-        values = np.array([example.label for example in examples])
-        return {
-            "mean": float(values.mean()),
-            "sd": float(values.std()),
-            "min": values.min(),
-            "max": values.max(),
-        }
-    if isinstance(examples[0].extra, Gold):
-        return dict(Counter("answered" if example.extra.answers else "unanswered" for example in examples))
-    counts: Counter[str] = Counter()
-    for example in examples:
-        counts.update(example.label if isinstance(example.label, tuple) else [example.label])
-    return dict(counts.most_common())
 
 
 def _warnings(source: str, facts: JsonObject, config: FinetuneConfig) -> list[str]:

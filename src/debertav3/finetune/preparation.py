@@ -12,13 +12,14 @@ from ..errors import UserError
 from ..heads import MULTIPLE_CHOICE, TOKENS
 from ..sizes import PUBLISHED, SIZES, is_size
 from ..tasks.custom import custom_task
+from ..tasks.example import Example
 from ..tasks.label_map import read_label_map
 from ..tasks.names import CUSTOM, TASKS, check_task_name, training_name
 from ..tasks.public import PUBLIC_SOURCES
 from ..tasks.read_options import ReadOptions, Said
 from ..tasks.tables import expand
 from ..tasks.tagging import TaggingTask
-from ..tasks.task import Example, Task, take_balanced
+from ..tasks.task import Task, take_balanced
 from ..tasks.text import TextTask
 from ..tasks.understanding import tell_all
 from .config import FinetuneConfig
@@ -119,6 +120,31 @@ def _said(config: FinetuneConfig) -> Said:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What a run reads, and as what."""
+
+    task: Task
+    train: tuple[str, ...]
+    dev: tuple[str, ...]
+
+
+def find_sources(config: FinetuneConfig) -> Sources:
+    """List the sources of a run, and find its task, before any of them is read to its end.
+
+    Raises:
+        UserError: if there is no training file, or a setting means nothing here.
+    """
+    micro_batch(config)
+    _check_trackers(config.loop.report_to)
+    if not config.data.train:
+        raise UserError(f"no training data: task {config.task} needs --train FILE [FILE ...].")
+    train, dev = expand(config.data.train, role="train"), expand(config.data.dev, role="dev")
+    task = _task_of(config, source=train[0])
+    _check_settings(config, task)
+    return Sources(task=task, train=train, dev=dev)
+
+
 def read_data(config: FinetuneConfig, *, is_told: bool = True) -> Data:
     """Read all files of a run and check that they fit together.
 
@@ -129,26 +155,21 @@ def read_data(config: FinetuneConfig, *, is_told: bool = True) -> Data:
     Raises:
         UserError: if there is no training file, a file cannot be used, or a setting means nothing here.
     """
-    micro_batch(config)
-    _check_trackers(config.loop.report_to)
-    if not config.data.train:
-        raise UserError(f"no training data: task {config.task} needs --train FILE [FILE ...].")
-    train_sources, dev_sources = expand(config.data.train, role="train"), expand(config.data.dev, role="dev")
-    task = _task_of(config, source=train_sources[0])
-    _check_settings(config, task)
+    sources = find_sources(config)
+    task = sources.task
     read, understood = {}, []
-    for source in dict.fromkeys([*train_sources, *dev_sources]):
+    for source in dict.fromkeys([*sources.train, *sources.dev]):
         reading = task.open(source, read_options(config))
         read[source] = task.read(reading)
-        understood.append(task.understood(reading, read[source]))
+        understood.append(task.understood(reading, task.summary(read[source])))
     if is_told:
         tell_all(understood)
-    everything = [example for source in train_sources for example in read[source]]
-    labels = task.choose_labels(everything, source=", ".join(train_sources))
-    kept, held_out = hold_out(everything, config, sources=train_sources, options=read_options(config))
-    dev = held_out | {source: read[source] for source in dev_sources}
+    everything = [example for source in sources.train for example in read[source]]
+    labels = task.choose_labels(task.summary(everything), source=", ".join(sources.train))
+    kept, held_out = hold_out(everything, config, sources=sources.train, options=read_options(config))
+    dev = held_out | {source: read[source] for source in sources.dev}
     for source, examples in dev.items():
-        task.check_dev(examples, labels, source=source)
+        task.check_dev(task.summary(examples), labels, source=source)
     return Data(
         task=task,
         labels=labels,

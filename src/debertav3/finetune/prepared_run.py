@@ -13,7 +13,8 @@ from ..heads import TOKENS
 from ..models import DebertaV2PreTrainedModel
 from ..models.precision import multiplies_bf16
 from ..runs.checkpoints import CheckpointStore
-from ..tasks.task import Example, Task
+from ..tasks.example import Example
+from ..tasks.task import Task
 from .adaptation import add_lora, freeze
 from .baselines import check_length
 from .batches import EncodedDataset, PaddingCollator, Tokenizer

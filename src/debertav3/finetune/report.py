@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..json_types import JsonMapping
 from ..runs import page
-from ..tasks.task import Example
+from ..tasks.example import Example
 from . import plots
 from .calibration import in_words
 from .outcomes import Outcome

@@ -10,10 +10,10 @@ from collections.abc import Hashable, Sequence
 
 from ..errors import UserError
 from ..tasks.columns import actual_name
+from ..tasks.example import Example
 from ..tasks.read_options import AS_FOUND, ReadOptions
 from ..tasks.tables import read_table
 from ..tasks.tagging import MarkedText
-from ..tasks.task import Example
 from .config import FinetuneConfig
 
 _INTERVALS = 10

@@ -13,7 +13,8 @@ from ..tasks.ranking import RankingTask
 from ..tasks.text import TextTask
 
 if TYPE_CHECKING:
-    from ..tasks.task import Example, Task
+    from ..tasks.example import Example
+    from ..tasks.task import Task
 
 OURS = "deberta-v2"
 """What config.json calls DeBERTa v2 and v3, the family that ``Predictor`` opens."""

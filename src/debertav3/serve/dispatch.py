@@ -288,7 +288,7 @@ class Endpoint:
             operation = choose_operation(self.operations, content)
             call.characters = len(raw)
             call.model_name = request.path_params.get("name") or content.get("model")
-            body = _validated(operation, content)
+            body = validated(operation, content)
             answer = await _while_connected(request, self._answered(call, operation, body))
             response: Response = JSON(answer, headers=_times(call))
             service.metrics.success(
@@ -333,7 +333,12 @@ class Endpoint:
             raise Refusal("deadline", f"no answer within {seconds:g} s. Send less at a time.") from None
 
 
-def _validated(operation: Operation, content: Mapping[str, object]) -> BaseModel:
+def validated(operation: Operation, content: Mapping[str, object]) -> BaseModel:
+    """The body of an operation.
+
+    Raises:
+        Refusal: naming the field that does not fit.
+    """
     try:
         return operation.body.model_validate(content)
     except ValidationError as error:

@@ -3,18 +3,21 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Self
 
 from ..errors import UserError
 from ..heads import MULTIPLE_CHOICE, HeadName
 from .choice_forms import FORMS, LABEL_COLUMNS, Prompt, any_form, arc, copa, race, right_choice, swag
+from .example import Example
 from .metrics import MetricName
 from .read_options import Said
 from .rows import Row
 from .scorers import ChoiceScorer, Scorer
+from .summary import Summary
 from .tables import Reading
-from .task import Example, Task
+from .task import Task
 from .understanding import shown_row
 
 logger = logging.getLogger(__name__)
@@ -47,8 +50,25 @@ class ChoiceTask(Task):
         return replace(self, label_column=label, label_map=said.label_map, is_asked=said.label is not None)
 
     def examples(self, reading: Reading) -> Iterator[Example]:
-        """Read rows; those without a right choice are counted."""
-        return reading.each(self._read_row)
+        """Read rows; those without a right choice, and with more or fewer choices than most, are counted.
+
+        A source is read twice: what most rows have is known when all of them are.
+        """
+        sizes: Counter[int] = Counter()
+        for row in reading:
+            with suppress(UserError):  # which the second pass reports
+                if (example := self._read_row(row, reading)) is not None:
+                    sizes[len(example.texts) - 1] += 1
+        usual = sizes.most_common(1)[0][0] if sizes else 0
+        num_odd = 0
+        for one in reading.each(self._read_row):
+            if len(one.texts) == 1 + usual:
+                yield one
+            else:
+                num_odd += 1
+        if num_odd:
+            logger.warning("%s: skipped %d rows with another number of choices", reading.source, num_odd)
+            reading.note(f"{num_odd:,} rows that have not {usual} choices", is_left_out=True)
 
     def _read_row(self, row: Row, reading: Reading) -> Example | None:
         context, choices = self.prompt(row)
@@ -66,29 +86,17 @@ class ChoiceTask(Task):
         reading.use(("label",), (found.column,))
         return Example(texts=(context, *choices), label=str(found.choice), place=row.place)
 
-    def kept(self, examples: list[Example], reading: Reading) -> list[Example]:
-        """Those that have as many choices as most."""
-        if not examples:
-            return examples
-        usual = Counter(len(example.texts) for example in examples).most_common(1)[0][0]
-        fitting = [example for example in examples if len(example.texts) == usual]
-        odd = len(examples) - len(fitting)
-        if odd:
-            logger.warning("%s: skipped %d rows with another number of choices", reading.source, odd)
-            reading.note(f"{odd:,} rows that have not {usual - 1} choices", is_left_out=True)
-        return fitting
-
-    def label_kind(self, examples: Sequence[Example]) -> str:
+    def label_kind(self, found: Summary) -> str:
         """How many choices there are."""
-        return f"the right one of {len(examples[0].texts) - 1} choices"
+        return f"the right one of {next(iter(found.num_texts)) - 1} choices"
 
     def shown(self, example: Example) -> str:
         """Context and choices, and the right one."""
         return shown_row(example.texts, example.texts[1 + int(example.label)])
 
-    def choose_labels(self, examples: Sequence[Example], *, source: str) -> tuple[str, ...]:
+    def choose_labels(self, found: Summary, *, source: str) -> tuple[str, ...]:
         """None: the head has one output, which is compared between choices."""
-        if len({len(example.texts) for example in examples}) > 1:
+        if len(found.num_texts) > 1:
             raise UserError(
                 f"{source}: the files have different numbers of choices; train on one kind at a time."
             )

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import UserError
+from .example import Example
 from .labels import relevance
 from .metrics import MetricName
 from .rows import Row
 from .scorers import RankScorer, Relevance, Scorer
-from .task import Example
 from .text import Target, TextTask
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import UserError
-from ..files.compression import read_lines, reading
+from ..files.compression import is_compressed, read_lines, reading
 from ..json_types import JsonObject
 from .encodings import checked_encoding, guess_encoding
 from .notes import Note, Notes
@@ -36,6 +36,15 @@ class SourceFile:
 
     skipped: list[str] = field(init=False, default_factory=list)
     """What is wrong with the rows of the latest pass that are left out, where the user allows it."""
+
+    _num_bytes: int = field(init=False, default=0)
+
+    @property
+    def share_read(self) -> float | None:
+        """How much of a text file has been read, from 0 to 1; None where that is not known."""
+        if not self._num_bytes or is_compressed(self.path):
+            return None
+        return min(1.0, self._num_bytes / self.path.stat().st_size)
 
     def skip(self, error: UserError) -> None:
         """Leave out a row that cannot be used, if the user allows it.
@@ -84,7 +93,9 @@ class SourceFile:
                 return
             self.encoding = "utf-8"
             is_ascii = True
+            self._num_bytes = 0
             for number, line in enumerate(read_lines(self.path), start=1):
+                self._num_bytes += len(line)
                 if self.encoding == "utf-8":
                     try:
                         text = line.decode("utf-8-sig" if number == 1 else "utf-8")

@@ -10,15 +10,18 @@ from typing import Self
 from ..errors import UserError
 from ..heads import SPANS, HeadName
 from .columns import QUESTION_CONTEXT_COLUMNS, names_of_texts, said_texts, texts_in
+from .example import Example
 from .labels import label_text
 from .metrics import MetricName, answer_f1, exact_match
 from .read_options import Said
 from .rows import Row, is_missing, shortened, structured
 from .scorers import AnswerScorer, Scorer
+from .summary import Summary
 from .tables import Reading
-from .task import Example, Task
+from .task import Task
 from .understanding import shown_row
 
+ANSWERED, UNANSWERED = "answered", "unanswered"
 MOST_MOVED = 3
 """By how many characters an answer may be beside its ``answer_start``, as some tools export it."""
 
@@ -85,18 +88,22 @@ class SpanTask(Task):
                 "answer_start; it was moved to where the context has it"
             )
 
-    def label_kind(self, examples: Sequence[Example]) -> str:
+    def counted(self, example: Example) -> tuple[str, ...]:
+        """Whether the question has an answer."""
+        return (ANSWERED if example.extra.answers else UNANSWERED,)
+
+    def label_kind(self, found: Summary) -> str:
         """How many questions have an answer."""
-        answered = sum(bool(example.extra.answers) for example in examples)
-        return f"answers: {answered:,} questions have one, {len(examples) - answered:,} have none"
+        having, lacking = (found.labels[name] for name in (ANSWERED, UNANSWERED))
+        return f"answers: {having:,} questions have one, {lacking:,} have none"
 
     def shown(self, example: Example) -> str:
         """Question and context, and the answer."""
         return shown_row(example.texts, example.label or "(no answer)")
 
-    def choose_labels(self, examples: Sequence[Example], *, source: str) -> tuple[str, ...]:
+    def choose_labels(self, found: Summary, *, source: str) -> tuple[str, ...]:
         """None: the head names a first and a last token."""
-        if not any(example.extra.answers for example in examples):
+        if not found.labels[ANSWERED]:
             raise UserError(f"{source}: no question has an answer; need some to train.")
         return ()
 

@@ -94,6 +94,11 @@ class Reading:
         return self.format.title + (f": {', '.join(parts)}" if parts else "")
 
     @property
+    def share_read(self) -> float | None:
+        """How much of the file the latest pass has read so far, from 0 to 1; None where that is not known."""
+        return self._file.share_read
+
+    @property
     def skipped(self) -> list[str]:
         """What is wrong with the rows of the latest pass that are left out, where bad ones may be."""
         return self._file.skipped

@@ -9,13 +9,15 @@ from ..errors import UserError
 from ..heads import TOKENS, HeadName
 from ..json_types import Json
 from .annotations.marks import ENTITIES, TEXT, Mark, tag_text
+from .example import Example
 from .formats import CONLL, Format
 from .metrics import MetricName, split_tag, tag_entities
 from .read_options import Said
 from .rows import Row, column_of, first_of, is_missing, shortened, structured, words_in
 from .scorers import EntityScorer, Scorer
+from .summary import Summary
 from .tables import Reading
-from .task import Example, Task
+from .task import Task
 from .understanding import listed_labels, shown_words
 from .words import Span
 
@@ -94,19 +96,18 @@ class TaggingTask(Task):
             return None
         return Example(texts=tuple(words), label=tuple(tags), place=row.place)
 
-    def label_kind(self, examples: Sequence[Example]) -> str:
+    def label_kind(self, found: Summary) -> str:
         """The kinds of entities, or the tags where they name none."""
-        tags = {tag for example in examples for tag in example.label}
-        kinds = sorted({split_tag(tag)[1] for tag in tags if tag != OUTSIDE})
+        kinds = sorted({split_tag(tag)[1] for tag in found.names if tag != OUTSIDE})
         return f"a tag for each word; {listed_labels(kinds)}"
 
     def shown(self, example: Example) -> str:
         """The sentence with its entities marked."""
         return shown_words(example.texts, example.label)
 
-    def choose_labels(self, examples: Sequence[Example], *, source: str) -> tuple[str, ...]:
+    def choose_labels(self, found: Summary, *, source: str) -> tuple[str, ...]:
         """All tags, ``O`` first, and for each type all prefixes of the scheme: every tag can be predicted."""
-        seen = {tag for example in examples for tag in example.label}
+        seen = set(found.names)
         if len(seen) < 2:
             raise UserError(f"{source}: every word is tagged {', '.join(seen)}; need at least two tags.")
         kinds = sorted({tag[2:] for tag in seen if _has_prefix(tag)})
@@ -115,9 +116,9 @@ class TaggingTask(Task):
         prefixes = "BI" + "".join(pair for pair in ("ES", "LU") if used & set(pair))
         return (OUTSIDE, *(f"{prefix}-{kind}" for kind in kinds for prefix in prefixes), *others)
 
-    def check_dev(self, examples: Sequence[Example], labels: Sequence[str], *, source: str) -> None:
+    def check_dev(self, found: Summary, labels: Sequence[str], *, source: str) -> None:
         """Refuse tags that training does not know."""
-        unknown = sorted({tag for example in examples for tag in example.label} - set(labels))
+        unknown = sorted(found.names.keys() - set(labels))
         if unknown:
             raise UserError(
                 f"{source}: tag {unknown[0]!r} does not occur in training, which has {first_of(labels)}."

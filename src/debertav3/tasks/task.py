@@ -3,36 +3,22 @@
 import random
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
 
 from ..errors import UserError
 from ..heads import HeadName
 from ..json_types import JsonMapping
+from .example import Example
 from .formats import Format
 from .labels import natural
 from .metrics import MetricName
 from .notes import Note
 from .read_options import AS_FOUND, ReadOptions, Said
 from .scorers import Scorer
+from .summary import Summary
 from .tables import Reading, read_table
 from .understanding import Understanding, listed_labels, shown_row
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
-    """One row: its texts and the right answer."""
-
-    texts: tuple[str, ...]
-    label: Any
-    """A class name, a number, a tuple of names (several labels, or tags of words), or an answer's text."""
-    shares: Mapping[str, float] | None = None
-    """Where the label is a distribution over class names: each one's share; `label` has the largest."""
-    extra: Any = None
-    """What else the task needs, such as the gold answers of a question."""
-    place: str = field(default="", compare=False, repr=False)
-    """File and line that it was read from; not part of what it says."""
 
 
 class Task(ABC):
@@ -81,10 +67,6 @@ class Task(ABC):
     needs: str = "texts and a label"
     """What a row must have, for messages."""
 
-    def kept(self, examples: list[Example], reading: Reading) -> list[Example]:
-        """What of all examples of a source is used."""
-        return examples
-
     def read(self, source: str | Reading, options: ReadOptions = AS_FOUND) -> list[Example]:
         """Read and check all rows of a source.
 
@@ -92,43 +74,61 @@ class Task(ABC):
             UserError: as `examples`, or if there are none.
         """
         reading = self.open(source, options) if isinstance(source, str) else source
-        examples = self.kept(list(self.examples(reading)), reading)
-        reading.tell_skipped()
-        if not examples:
-            without = f" ({reading.num_empty} have no text)" if reading.num_empty else ""
-            raise UserError(f"{reading.source} has no labelled rows{without}. Need rows with {self.needs}.")
+        examples = list(self.examples(reading))
+        self.finish(reading, num_examples=len(examples))
         return examples
 
-    def label_kind(self, examples: Sequence[Example]) -> str:
+    def finish(self, reading: Reading, *, num_examples: int) -> None:
+        """Say what was left out of a source whose rows are all read.
+
+        Raises:
+            UserError: if there are no examples.
+        """
+        reading.tell_skipped()
+        if not num_examples:
+            without = f" ({reading.num_empty} have no text)" if reading.num_empty else ""
+            raise UserError(f"{reading.source} has no labelled rows{without}. Need rows with {self.needs}.")
+
+    def counted(self, example: Example) -> Sequence[str] | None:
+        """The names that an example counts under; None for its label."""
+        return None
+
+    def summary(self, examples: Iterable[Example]) -> Summary:
+        """What a set of examples has."""
+        found = Summary()
+        for example in examples:
+            found.add(example, self.counted(example))
+        return found
+
+    def label_kind(self, found: Summary) -> str:
         """What kind of label rows have, and which labels, for people."""
-        names = sorted({str(example.label) for example in examples}, key=natural)
-        return f"one of {listed_labels(names)}"
+        return f"one of {listed_labels(sorted(found.labels, key=natural))}"
 
     def shown(self, example: Example) -> str:
         """An example as the model will see it, on one line."""
         return shown_row(example.texts, example.label)
 
-    def understood(self, reading: Reading, examples: Sequence[Example]) -> Understanding:
+    def understood(self, reading: Reading, found: Summary) -> Understanding:
         """What a source was read as."""
         return Understanding(
             source=reading.source,
             format=reading.described,
             num_rows=reading.num_rows,
             columns=reading.roles,
-            label_kind=self.label_kind(examples),
-            shown=[self.shown(example) for example in examples[:2]],
+            label_kind=self.label_kind(found),
+            shown=[self.shown(example) for example in found.first],
             notes=[*self.notes, *reading.all_notes()],
         )
 
     @abstractmethod
-    def choose_labels(self, examples: Sequence[Example], *, source: str) -> tuple[str, ...]:
+    def choose_labels(self, found: Summary, *, source: str) -> tuple[str, ...]:
         """Return the class names in id order; empty where the head has none.
 
         Raises:
-            UserError: if the examples cannot train.
+            UserError: if such examples cannot train.
         """
 
-    def check_dev(self, examples: Sequence[Example], labels: Sequence[str], *, source: str) -> None:  # noqa: B027
+    def check_dev(self, found: Summary, labels: Sequence[str], *, source: str) -> None:  # noqa: B027
         """Assert that a dev set fits the training labels.
 
         Raises:

@@ -11,6 +11,7 @@ from ..errors import UserError
 from ..heads import SEQUENCE, HeadName
 from ..json_types import Json
 from .columns import label_cell, name_of_label, names_of_texts, said_texts, texts_in
+from .example import Example
 from .labels import (
     LABEL_COLUMNS,
     NO_GOLD,
@@ -29,8 +30,9 @@ from .notes import Note
 from .read_options import Said
 from .rows import Row, first_of, is_missing, lacks, shortened
 from .scorers import LabelScorer, Scorer, SetScorer, ValueScorer
+from .summary import Summary
 from .tables import Reading
-from .task import Example, Task
+from .task import Task
 from .understanding import listed_labels
 
 Target = Literal["one-label", "several-labels", "number"]
@@ -128,12 +130,11 @@ class TextTask(Task):
         own = self.label_column
         return (*own, self.without_names.label) if is_numbered and self.without_names else own
 
-    def label_kind(self, examples: Sequence[Example]) -> str:
+    def label_kind(self, found: Summary) -> str:
         """What kind of label rows have, and which labels."""
         if self.target == "number":
-            values = [example.label for example in examples]
-            return f"a number, from {min(values):g} to {max(values):g}"
-        names = sorted(_all_names(examples), key=natural)
+            return f"a number, from {found.least:g} to {found.most:g}"
+        names = sorted(found.names, key=natural)
         kind = "several of" if self.target == "several-labels" else "one of"
         return f"{kind} {listed_labels(names)}"
 
@@ -188,15 +189,14 @@ class TextTask(Task):
         plain = plain_label(text)
         return self.label_aliases.get(text.lower(), self.label_aliases.get(plain, plain))
 
-    def choose_labels(self, examples: Sequence[Example], *, source: str) -> tuple[str, ...]:
+    def choose_labels(self, found: Summary, *, source: str) -> tuple[str, ...]:
         """Take the first of the label sets that has all labels, or the labels themselves in order."""
         if self.target == "number":
             return ()
-        seen = _all_names(examples)
+        seen = found.names
         if len(seen) < 2:
-            raise UserError(
-                f"{source}: all {len(examples)} rows are {next(iter(seen), None)!r}; need two labels or more."
-            )
+            only = next(iter(seen), None)
+            raise UserError(f"{source}: all {found.num_examples} rows are {only!r}; need two labels or more.")
         for names in self.label_sets:
             if set(seen) <= set(names):
                 return names
@@ -205,9 +205,9 @@ class TextTask(Task):
             raise UserError(f"{source}: labels {first_of(sorted(seen))} do not go together; need {sets}.")
         return tuple(sorted(seen, key=natural))
 
-    def check_dev(self, examples: Sequence[Example], labels: Sequence[str], *, source: str) -> None:
+    def check_dev(self, found: Summary, labels: Sequence[str], *, source: str) -> None:
         """Refuse labels that training does not know."""
-        unknown = sorted(_all_names(examples).keys() - set(labels))
+        unknown = sorted(found.names.keys() - set(labels))
         if self.target != "number" and unknown:
             raise UserError(
                 f"{source}: label {unknown[0]!r} does not occur in training, which has {first_of(labels)}."
@@ -237,8 +237,3 @@ class TextTask(Task):
 
 def _names(example: Example) -> tuple[str, ...]:
     return example.label if isinstance(example.label, tuple) else (str(example.label),)
-
-
-def _all_names(examples: Sequence[Example]) -> Counter[str]:
-    """How often each label occurs, those that have a share in a distribution among them."""
-    return Counter(name for example in examples for name in [*_names(example), *(example.shares or ())])

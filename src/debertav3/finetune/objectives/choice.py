@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ...tasks.choice import ChoiceTask
-from ...tasks.task import Example
+from ...tasks.example import Example
 from .. import losses, sift
 from ..batches import EncodedDataset, Tokenizer, encode_texts
 from ..config import FinetuneConfig

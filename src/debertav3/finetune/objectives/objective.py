@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 from ...json_types import JsonObject
-from ...tasks.task import Example, Task
+from ...tasks.example import Example
+from ...tasks.task import Task
 from ..batches import EncodedDataset, Tokenizer
 from ..config import FinetuneConfig
 from ..losses import LossFunction

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from ...tasks.example import Example
 from ...tasks.metrics import answer_f1, exact_match
 from ...tasks.spans import SpanDecoding, Window, answer_positions, decode_spans
 from ...tasks.squad import Gold, SpanTask
-from ...tasks.task import Example
 from .. import losses, sift
 from ..baselines import PairLayout
 from ..batches import EncodedDataset, Tokenizer

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ...tasks.example import Example
 from ...tasks.tagging import OUTSIDE, MarkedText, TaggingTask, entities_text
-from ...tasks.task import Example
 from .. import losses, sift
 from ..batches import EncodedDataset, Features, Tokenizer
 from ..config import FinetuneConfig

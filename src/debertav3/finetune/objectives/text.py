@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...json_types import JsonObject
-from ...tasks.task import Example
+from ...tasks.example import Example
 from ...tasks.text import TextTask
 from .. import losses, sift
 from ..batches import EncodedDataset, Tokenizer, encode_texts

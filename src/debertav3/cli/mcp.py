@@ -1,0 +1,72 @@
+"""``debertav3 mcp``: models as tools for language models, over stdin and stdout."""
+
+from typing import Annotated
+
+import typer
+
+from .answer_options import BackendName, BatchTokens, Calibration, Device, Dtype, HeadLabels, MaxLength
+from .options import Command
+from .served_models import load_models, open_models, require_packages
+
+
+def register(app: typer.Typer) -> None:
+    app.command("mcp", cls=Command)(mcp)
+
+
+def mcp(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Checkpoint folder or Hub name, or NAME=MODEL; several are offered together.",
+            show_default="the nano model",
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="Which head to load, where a checkpoint does not say: a task such as ner."),
+    ] = None,
+    labels: HeadLabels = None,
+    device: Device = "auto",
+    dtype: Dtype = "fp32",
+    backend: BackendName = "light",
+    calibrated: Calibration = True,
+    batch_tokens: BatchTokens = None,
+    max_length: MaxLength = None,
+) -> None:
+    """Offer models as MCP tools over stdio.
+
+    Tools: classify, nli, zero_shot, ner, qa and rerank, those that the loaded heads answer. A client such as
+    a desktop assistant starts this command; it ends when the client closes stdin.
+
+    Example: debertav3 mcp --model nli=my-nli --model ner=my-ner
+    """
+    require_packages("mcp", "mcp", "fastapi", "prometheus_client", extra="mcp")
+    checkpoints = open_models(model, backend=backend, dtype=dtype)
+
+    from ..errors import UserError
+    from ..serve import Limits
+    from ..serve.answers import ServedModel
+    from ..serve.mcp_tools import run, tools_of
+    from ..serve.request_log import RequestLog
+    from ..serve.service import Service
+
+    predictors = load_models(
+        checkpoints,
+        labels=labels,
+        task=task,
+        device=device,
+        dtype=dtype,
+        backend=backend,
+        calibrated=calibrated,
+        max_length=max_length,
+        batch_tokens=batch_tokens,
+    )
+    served = {name: ServedModel(name, predictor) for name, predictor in predictors.items()}
+    service = Service(served, limits=Limits(), log=RequestLog(stream=None))
+    if not tools_of(service):
+        tasks = sorted({task for one in served.values() for task in one.tasks}) or ["nothing"]
+        raise UserError(
+            f"no tool for these models: they answer {', '.join(tasks)}; need a head for classify, nli, "
+            "zero-shot, ner, qa or rerank."
+        )
+    run(service)
