@@ -57,9 +57,8 @@ test-hosts: $(STAMP_DEV)  ## pre-training over two hosts in two network namespac
 test-transformers: $(STAMP_DEV)  ## tests with every supported transformers (TRANSFORMERS="oldest 5.14": only these)
 	$(PY) tests/transformers_versions.py $(TRANSFORMERS)
 
-test-serve-load: $(STAMP_DEV)  ## the server beside others under load (20 minutes, on a quiet machine)
-	$(PY) benchmarks/serve_load.py --data $(DATA) --model models/nano
-	$(PY) benchmarks/serve_load.py --data $(DATA)
+test-serve-load: $(STAMP_DEV)  ## the server beside others under load (12 minutes, on a quiet machine)
+	$(PY) benchmarks/serve_load.py --data $(DATA) --model models/nano xsmall
 
 test-serve-schema: $(STAMP_DEV)  ## random requests by the OpenAPI document (schemathesis; EXAMPLES="1000" a route)
 	$(PY) tests/clients/schema.py --examples $(or $(EXAMPLES),1000)
