@@ -24,7 +24,7 @@ from debertav3.cpu.int8 import Int8Linear
 from debertav3.cpu.pack import pack_for_inference
 from debertav3.inference.backends.exported import FORMATS, GRAPH_FILE, ONNX
 from debertav3.inference.backends.torch import TorchBackend
-from debertav3.inference.export import formats
+from debertav3.inference.export import graph_writers
 from debertav3.inference.export.graph import folded_copy, random_batch, to_tensors
 from debertav3.inference.export.quantization import quantize
 from debertav3.inference.telemetry import without_telemetry
@@ -68,14 +68,14 @@ def prepare(folder: Path, *, with_long: Sequence[str]) -> dict[str, Path]:
             graphs[name] = place / GRAPH_FILE[format_]
             if not graphs[name].exists():
                 place.mkdir(parents=True, exist_ok=True)
-                formats.write_graph(model or folded_copy(ours), sample, place, format_=format_)
+                graph_writers.write_graph(model or folded_copy(ours), sample, place, format_=format_)
         name = f"{format_} long"
         if format_ in with_long:
             place = folder / name.replace(" ", "-")
             graphs[name] = place / GRAPH_FILE[format_]
             if not graphs[name].exists():
                 place.mkdir(parents=True, exist_ok=True)
-                formats.write_graph(folded_copy(ours, by_head=True), sample, place, format_=format_)
+                graph_writers.write_graph(folded_copy(ours, by_head=True), sample, place, format_=format_)
         name = f"{format_} int8"
         place = folder / name.replace(" ", "-")
         graphs[name] = place / GRAPH_FILE[format_]

@@ -24,7 +24,7 @@ import transformers
 from auto_classes import save_model
 from debertav3 import Predictor
 from debertav3.files import write_json
-from debertav3.inference.export.config import ExportConfig
+from debertav3.inference.export.request import ExportConfig
 from debertav3.inference.export.run import export_model
 from debertav3.inference.token_budget import best_batch_tokens
 from debertav3.sizes import flops_per_token, raw_config

@@ -26,8 +26,8 @@ from transformers import Trainer, TrainerCallback
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
 from debertav3.finetune.batches import EncodedDataset, LengthBucketSampler, PaddingCollator
 from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.folder import checkpoints_of
 from debertav3.finetune.objectives import objective_of
+from debertav3.finetune.resuming import checkpoints_of
 from debertav3.finetune.trainer import FinetuneTrainer, training_arguments
 from debertav3.sizes import config_for
 from debertav3.tasks.glue import NLI, NLI_LABELS

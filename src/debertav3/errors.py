@@ -16,3 +16,7 @@ class MissingExtraError(UserError, ImportError):
             f"{feature} needs the package {package!r}, which is not installed. "
             f"Run: pip install 'debertav3[{extra}]'"
         )
+
+
+class DivergedError(UserError):
+    """A training ended without usable weights: its loss or its weights are no longer finite numbers."""

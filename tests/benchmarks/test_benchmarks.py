@@ -71,6 +71,7 @@ RUNS = {
         "nli --train {data}/rows.jsonl --group group --model {nano} --folds 2 --out {out}/folds " + FINETUNE
     ],
     "finetune_results.py": ["--data {real} --out {out}/results --model {nano} --dry-run"],
+    "light_image.py": ["--rounds 1 --port 8960 -- --backend native"],
     "linear_baseline.py": ["--train {data}/nli/sick_train.jsonl.gz --dev {data}/nli/snli_dev.jsonl.gz"],
     "predict_memory.py": ["--rows 20 40 --formats jsonl"],
     "check_memory.py": ["--data {data} --megabytes 1"],

@@ -15,7 +15,7 @@ from debertav3.models import DebertaV2ForMaskedLM, DebertaV2ForReplacedTokenDete
 from debertav3.pretrain.batches import MaskedBatch
 from debertav3.pretrain.gdes import share_embeddings
 from debertav3.pretrain.mlm import MaskedLanguageModel
-from debertav3.pretrain.optimization import OptimizerConfig, StepEngine
+from debertav3.pretrain.optimization import PretrainOptimizerConfig, StepEngine
 from debertav3.pretrain.rtd import ReplacedTokenDetector, TwoPhaseStep
 
 RECORD = Path(__file__).with_name("rtd_20_steps.json")
@@ -44,7 +44,7 @@ def losses() -> dict[str, list[float]]:
     generator = DebertaV2ForMaskedLM(DebertaV2Config(**SHAPE, num_hidden_layers=2))
     discriminator = DebertaV2ForReplacedTokenDetection(DebertaV2Config(**SHAPE, num_hidden_layers=3))
     share_embeddings(discriminator.deberta.embeddings, generator.deberta.embeddings, "gdes")
-    accelerator, config = Accelerator(cpu=True), OptimizerConfig(learning_rate=3e-3, warmup_steps=5)
+    accelerator, config = Accelerator(cpu=True), PretrainOptimizerConfig(learning_rate=3e-3, warmup_steps=5)
 
     def engine(model: torch.nn.Module, name: str) -> StepEngine:
         return StepEngine(model.train(), config, total_steps=STEPS, accelerator=accelerator, name=name)

@@ -200,7 +200,7 @@ def test_a_finished_folder_that_was_damaged_is_not_complete(corpus: Path, nano: 
 
 def retrain(folder: Path) -> None:
     """Another vocabulary of the same size in the same folder."""
-    from debertav3.tokenization.training import VocabularyConfig, train_vocabulary
+    from debertav3.tokenization.unigram_training import VocabularyConfig, train_vocabulary
 
     words = [f"word{number} {number}" for number in range(2000)]
     train_vocabulary(words, folder, VocabularyConfig(vocab_size=400))

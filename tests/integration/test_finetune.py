@@ -21,12 +21,12 @@ import transformers
 from safetensors.torch import load_file
 
 from debertav3 import DebertaV2ForSequenceClassification
-from debertav3.errors import UserError
+from debertav3.errors import DivergedError, UserError
 from debertav3.finetune import trainer as training
 from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.folder import checkpoints_of
 from debertav3.finetune.objectives.text import TextObjective
 from debertav3.finetune.preparation import read_data
+from debertav3.finetune.resuming import checkpoints_of
 from debertav3.finetune.run import run
 from debertav3.runs import checkpoints
 from debertav3.sizes import config_for
@@ -449,9 +449,7 @@ def test_a_diverged_model_is_not_saved(
 
     monkeypatch.setattr(transformers.Trainer, "train", diverge)
     found = "classifier.weight of the model" if what == "weights" else "the loss on .*dev.jsonl"
-    with pytest.raises(
-        training.DivergedError, match=f"diverged: {found} is .*not saved. Lower learning_rate"
-    ):
+    with pytest.raises(DivergedError, match=f"diverged: {found} is .*not saved. Lower learning_rate"):
         train(configure(max_steps=1), tmp_path / "out")
     left = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert left == ["checkpoints", "metrics.json", "report.html"]
@@ -463,9 +461,9 @@ def test_steps_without_a_finite_gradient_are_counted_over_a_resumption(
 ) -> None:
     monkeypatch.setattr(transformers.Trainer, "_clip_grad_norm", lambda *args: torch.tensor(torch.inf))
     config = configure(max_steps=14, save_every_steps=6, eval_every_steps=100)
-    with pytest.raises(training.DivergedError, match="stopped at step 10"):
+    with pytest.raises(DivergedError, match="stopped at step 10"):
         train(config, tmp_path / "out")
-    with pytest.raises(training.DivergedError, match="stopped at step 10"):
+    with pytest.raises(DivergedError, match="stopped at step 10"):
         train(config, tmp_path / "out", resume=True)
 
 

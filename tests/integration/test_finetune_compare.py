@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
-from debertav3.errors import UserError
+from debertav3.errors import DivergedError, UserError
 from debertav3.finetune.compare import Line, compare, glue_averages, parse_sources
-from debertav3.finetune.trainer import DivergedError, FinetuneTrainer
+from debertav3.finetune.trainer import FinetuneTrainer
 from debertav3.sizes import config_for
 
 

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
 from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.folder import checkpoints_of
 from debertav3.finetune.preparation import read_data
+from debertav3.finetune.resuming import checkpoints_of
 from debertav3.finetune.run import run
 from debertav3.sizes import config_for
 

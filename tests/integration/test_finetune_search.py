@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
-from debertav3.errors import UserError
+from debertav3.errors import DivergedError, UserError
 from debertav3.finetune import trainer as training
 from debertav3.finetune.config import FinetuneConfig
 from debertav3.finetune.objectives.text import TextObjective
@@ -146,7 +146,7 @@ def test_a_trial_that_diverges_fails_and_the_search_goes_on(
     def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
         trained.append(self.config.optimizer.learning_rate)
         if self.config.optimizer.learning_rate == 2e-2:
-            raise training.DivergedError("training stopped.")
+            raise DivergedError("training stopped.")
         return train(self, *args, **kwargs)
 
     monkeypatch.setattr(training.FinetuneTrainer, "train", counted)

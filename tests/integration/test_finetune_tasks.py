@@ -9,9 +9,9 @@ import transformers
 
 from debertav3 import DebertaV3Tokenizer
 from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.opening import open_model
 from debertav3.finetune.preparation import read_data
 from debertav3.finetune.run import run
+from debertav3.finetune.starting_model import open_model
 from debertav3.tasks.names import TASKS
 
 CASES = {

@@ -273,7 +273,7 @@ def test_the_name_goes_through_few_modules(repository: Path, folder: Path) -> No
 
 def test_an_export_on_the_hub_answers(hub: FakeHub, folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
-    from debertav3.inference.export.config import ExportConfig
+    from debertav3.inference.export.request import ExportConfig
     from debertav3.inference.export.run import export_model
 
     hub.source = tmp_path / "export"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from debertav3 import Predictor, UserError
-from debertav3.inference.export.config import ExportConfig
+from debertav3.inference.export.request import ExportConfig
 from debertav3.inference.export.run import export_model
 from debertav3.inference.files.predict import evaluate_file, predict_file
 from debertav3.inference.files.row_answers import FILE_TASKS, AnswerOptions, FileTask

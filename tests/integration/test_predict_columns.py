@@ -177,10 +177,19 @@ def test_other_runs_say_nothing(tmp_path: Path, content: str) -> None:
     assert find_columns(read_trained(ModelFolder(tmp_path)), Columns()) == Columns()
 
 
+def test_a_run_of_a_public_task_notes_the_columns_that_the_user_said(tmp_path: Path) -> None:
+    config = {"task": "nli", "text_column": "v", "pair_column": "w", "label_column": None}
+    (tmp_path / "run.json").write_text(json.dumps({"config": config, "columns": {"text": "premise"}}))
+    known = read_trained(ModelFolder(tmp_path))
+    assert (known.text, known.pair, known.label) == ("v", "w", None)
+    (tmp_path / "run.json").write_text(json.dumps(known.record()))  # as an export carries it
+    assert read_trained(ModelFolder(tmp_path)) == known
+
+
 def test_the_columns_travel_with_an_export(run: Run, opinions: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    from debertav3.inference.export.config import ExportConfig
+    from debertav3.inference.export.request import ExportConfig
     from debertav3.inference.export.run import export_model
 
     export_model(opinions, tmp_path / "graph", ExportConfig(format="onnx"))

@@ -106,9 +106,9 @@ def test_micro_batches_and_logging_may_change_on_resume_but_not_the_recipe(
     out = tmp_path / "resumed"
     copy_cut_back(finished, out)
     record = (out / "run.json").read_bytes()
-    with pytest.raises(UserError, match=r"made with learning_rate = 0.001, not 0.0001: resume with the same"):
+    with pytest.raises(UserError, match=r"changed since .*: learning_rate \(was 0.001, now 0.0001\)\. Put"):
         pretrain(TINY.changed(learning_rate=1e-4), shards, out, resume=True)
-    with pytest.raises(UserError, match=r"made with generator_layers = 1, not 2: resume with the same"):
+    with pytest.raises(UserError, match=r"changed since .*: generator_layers \(was 1, now 2\)\. Put"):
         pretrain(TINY.changed(generator_layers=2), shards, out, resume=True)
     assert (out / "run.json").read_bytes() == record
     assert pretrain(TINY.changed(micro_batch_size=2, dropout=0.1), shards, out, resume=True)
@@ -162,9 +162,10 @@ def test_what_the_run_has_not_written_is_not_overwritten(
 ) -> None:
     if name in ("generator", "checkpoints"):
         (tmp_path / name).mkdir()
+        (tmp_path / name / "mine").touch()
     else:
         (tmp_path / name).write_text('{"config": {"task": "nli"}}\n')
-    with pytest.raises(UserError, match=f"holds {name} of something else"):
+    with pytest.raises(UserError, match=f"holds {name}, which no run has left there"):
         pretrain(TINY, shards, tmp_path, resume=resume)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
@@ -515,7 +516,7 @@ def test_a_run_is_not_resumed_on_shards_prepared_from_other_data(
         if row["name"] == path.stem:
             row[key] = hashlib.sha256(path.read_bytes()).hexdigest()
     (other / "index.json").write_text(json.dumps(index))
-    with pytest.raises(UserError, match=rf"made with another train/.*\.{ending}"):
+    with pytest.raises(UserError, match=rf"changed since .*: train/.*\.{ending}\. Put"):
         pretrain(TINY, other, out, resume=True)
 
 

@@ -17,7 +17,7 @@ import debertav3
 from debertav3 import DebertaV3Tokenizer, cli
 from debertav3.checkpoint import open_model
 from debertav3.tokenization.model_file import select_pieces
-from debertav3.tokenization.trimming import TrimmedTokenizer, count_ids, trim_tokenizer
+from debertav3.tokenization.vocabulary_trimming import TrimmedTokenizer, count_ids, trim_tokenizer
 from tiny_models import ModelFolders
 
 CORPUS = [

@@ -8,7 +8,7 @@ import pytest
 from debertav3.errors import UserError
 from debertav3.inference import answers
 from debertav3.inference.entities import TaggedText, find_entities, tag_words
-from debertav3.inference.labels import (
+from debertav3.inference.output_labels import (
     given_labels,
     is_nli,
     label_names,
@@ -141,7 +141,7 @@ def test_answers_are_cut_from_the_context_or_empty() -> None:
 
 
 def test_masks_are_filled_with_the_spaces_of_the_pieces() -> None:
-    vocabulary = answers.Vocabulary(["[PAD]", "▁dog", "ing", "[MASK]"], [0, 3])
+    vocabulary = answers.FillableVocabulary(["[PAD]", "▁dog", "ing", "[MASK]"], [0, 3])
     logits = np.array([9.0, 2.0, 1.0, 9.0, 99.0])  # special tokens and spare rows never win
     first, second = answers.fill(logits, vocabulary, top_k=2, before="A walk ", after=" here")
     assert (first["token_str"], first["sequence"]) == ("dog", "A walk dog here")

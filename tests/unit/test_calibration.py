@@ -10,10 +10,10 @@ import pytest
 from debertav3.data.probabilities import Probabilities, read_probabilities
 from debertav3.errors import UserError
 from debertav3.files.model_folder import ModelFolder
-from debertav3.finetune.calibration import Predictions, best_threshold, describe, in_words
+from debertav3.finetune.calibration import DevPredictions, best_threshold, describe, in_words
 
 
-def drawn(kind: Any, *, scale: float, rows: int = 4000) -> Predictions:
+def drawn(kind: Any, *, scale: float, rows: int = 4000) -> DevPredictions:
     """Logits whose answers were drawn by the probabilities of the logits divided by ``scale``."""
     random = np.random.default_rng(0)
     logits = random.normal(size=(rows, 3)) * 2
@@ -22,7 +22,7 @@ def drawn(kind: Any, *, scale: float, rows: int = 4000) -> Predictions:
     else:
         shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
         gold = (random.random((rows, 1)) > shares.cumsum(-1)).sum(-1).clip(max=2)
-    return Predictions(logits_NC=logits * scale, gold=gold, kind=kind, labels=("a", "b", "c"))
+    return DevPredictions(logits_NC=logits * scale, gold=gold, kind=kind, labels=("a", "b", "c"))
 
 
 @pytest.mark.parametrize("kind", ["one-label", "several-labels"])

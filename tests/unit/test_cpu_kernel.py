@@ -354,7 +354,7 @@ def test_a_library_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch) 
     path = library_file("avx2")
     monkeypatch.setattr(library, "sources_digest", lambda: 1)
     with pytest.raises(OSError, match="was compiled from other sources: install the package again"):
-        library.Kernel(path, None)
+        library.Kernel(path)
 
 
 def test_a_struct_of_another_size_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,14 +365,14 @@ def test_a_struct_of_another_size_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(library, "NormArguments", NormArguments)
     with pytest.raises(OSError, match=r"NormArguments has 16 bytes there and 24 in library\.py"):
-        library.Kernel(library_file("avx2"), None)
+        library.Kernel(library_file("avx2"))
 
 
 def test_what_is_no_library_is_refused(tmp_path: Path) -> None:
     broken = tmp_path / "debertav3_avx2.so"
     broken.write_bytes(b"not a library")
     with pytest.raises(OSError):
-        library.Kernel(broken, None)
+        library.Kernel(broken)
 
 
 def test_no_compiler_means_no_library_and_one_line(

@@ -7,7 +7,7 @@ import torch
 
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
 from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.opening import label_order, open_model
+from debertav3.finetune.starting_model import label_order, open_model
 from debertav3.sizes import config_for
 from debertav3.tasks.names import TASKS
 

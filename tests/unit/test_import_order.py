@@ -221,7 +221,7 @@ LIGHT = [
     "debertav3.inference.batching",
     "debertav3.inference.entities",
     "debertav3.inference.files.predict",
-    "debertav3.inference.labels",
+    "debertav3.inference.output_labels",
     "debertav3.inference.predictor",
 ]
 

@@ -8,7 +8,7 @@ import pytest
 from debertav3.data.masking import (
     STRATEGIES,
     MaskingConfig,
-    Vocabulary,
+    MaskingVocabulary,
     begins_word,
     choose_unbiased,
     choose_windowed,
@@ -25,7 +25,7 @@ SIZE, MASK, PAD, CLS, SEP, UNK = 1000, 999, 0, 1, 2, 3
 SPECIAL = np.zeros(SIZE, dtype=bool)
 SPECIAL[[PAD, CLS, SEP, UNK, MASK]] = True
 BEGINS = np.arange(SIZE) % 3 == 0
-VOCABULARY = Vocabulary(mask_id=MASK, pad_id=PAD, size=SIZE, is_special=SPECIAL, begins_word=BEGINS)
+VOCABULARY = MaskingVocabulary(mask_id=MASK, pad_id=PAD, size=SIZE, is_special=SPECIAL, begins_word=BEGINS)
 
 
 def window(length: int = 512, seed: int = 0, padding: int = 0) -> np.ndarray:

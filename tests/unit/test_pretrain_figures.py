@@ -16,7 +16,7 @@ from debertav3.pretrain.batches import MaskedBatch
 from debertav3.pretrain.diagnostics import average_cosine, derived
 from debertav3.pretrain.flops import detection_flops, masked_lm_flops, measured_rate
 from debertav3.pretrain.mlm import MaskedLanguageModel
-from debertav3.pretrain.optimization import OptimizerConfig, build_optimizer, learning_rate
+from debertav3.pretrain.optimization import PretrainOptimizerConfig, build_optimizer, learning_rate
 from debertav3.pretrain.rtd import ReplacedTokenDetector, corrupt, detection_counts, detection_loss
 from debertav3.pretrain.run import evaluate
 from debertav3.pretrain.settings import PretrainConfig, recipe
@@ -150,11 +150,11 @@ def test_padding_counts_nowhere() -> None:
 
 
 def test_learning_rate_rises_and_falls_in_lines() -> None:
-    config = OptimizerConfig(learning_rate=1.0, warmup_steps=4)
+    config = PretrainOptimizerConfig(learning_rate=1.0, warmup_steps=4)
     rates = [learning_rate(config, step, 12) for step in range(13)]
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert rates[4] == 1.0 and rates[8] == 0.5 and rates[12] == 0.0
-    assert learning_rate(OptimizerConfig(learning_rate=1.0, warmup_steps=0), 0, 10) == 1.0
+    assert learning_rate(PretrainOptimizerConfig(learning_rate=1.0, warmup_steps=0), 0, 10) == 1.0
 
 
 def test_biases_and_norms_do_not_decay_and_delta_does() -> None:
@@ -162,7 +162,7 @@ def test_biases_and_norms_do_not_decay_and_delta_does() -> None:
 
     networks = build_networks(recipe("nano").with_overrides(["generator_layers=1"]), 12001, None)
     assert networks.discriminator is not None
-    optimizer = build_optimizer(networks.discriminator, OptimizerConfig())
+    optimizer = build_optimizer(networks.discriminator, PretrainOptimizerConfig())
     groups = {group["weight_decay"]: {id(p) for p in group["params"]} for group in optimizer.param_groups}
     for name, parameter in networks.discriminator.named_parameters():
         is_vector = name.endswith("bias") or "LayerNorm" in name

@@ -13,7 +13,7 @@ from debertav3.pretrain.batches import MaskedBatch
 from debertav3.pretrain.gdes import SHARINGS, share_embeddings
 from debertav3.pretrain.mlm import MaskedLanguageModel
 from debertav3.pretrain.networks import merged_discriminator
-from debertav3.pretrain.optimization import OptimizerConfig, StepEngine
+from debertav3.pretrain.optimization import PretrainOptimizerConfig, StepEngine
 from debertav3.pretrain.rtd import (
     JointNetworks,
     JointStep,
@@ -23,7 +23,7 @@ from debertav3.pretrain.rtd import (
     detection_loss,
 )
 from debertav3.pretrain.settings import recipe
-from debertav3.pretrain.vocabulary import draw, predict_masked
+from debertav3.pretrain.vocabulary_loss import draw, predict_masked
 
 TINY = {
     "vocab_size": 61, "hidden_size": 24, "num_attention_heads": 3, "intermediate_size": 40,
@@ -59,7 +59,7 @@ def table(model: torch.nn.Module) -> torch.nn.Parameter:
 
 def two_phase(sharing: str, accelerator, **optimizer: float) -> TwoPhaseStep:  # type: ignore[no-untyped-def]
     generator, discriminator = networks(sharing)
-    config = OptimizerConfig(learning_rate=1e-2, warmup_steps=0, **optimizer)
+    config = PretrainOptimizerConfig(learning_rate=1e-2, warmup_steps=0, **optimizer)
 
     def engine(model: torch.nn.Module, name: str) -> StepEngine:
         return StepEngine(model, config, total_steps=100, accelerator=accelerator, name=name)
@@ -158,8 +158,8 @@ def test_draws_never_leave_the_vocabulary_nor_take_the_impossible() -> None:
 
 @pytest.mark.parametrize("rows", [1, 4, 1000])
 def test_blockwise_loss_equals_cross_entropy(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("debertav3.pretrain.vocabulary.MIN_ROWS", rows)
-    monkeypatch.setattr("debertav3.pretrain.vocabulary.CPU_NUMBERS", 1)
+    monkeypatch.setattr("debertav3.pretrain.vocabulary_loss.MIN_ROWS", rows)
+    monkeypatch.setattr("debertav3.pretrain.vocabulary_loss.CPU_NUMBERS", 1)
     torch.manual_seed(0)
     given = [torch.randn(n, dtype=torch.float64, requires_grad=True) for n in ((10, 6), (31, 6), (31,))]
     targets = torch.randint(31, (10,))
@@ -260,7 +260,7 @@ def split(batch: MaskedBatch) -> list[MaskedBatch]:
 def test_joint_and_two_phase_differ_only_in_the_table_the_discriminator_reads(accelerator) -> None:  # type: ignore[no-untyped-def]
     generator, discriminator = networks("es")
     joint = JointNetworks(MaskedLanguageModel(generator), ReplacedTokenDetector(discriminator))
-    config = OptimizerConfig(learning_rate=1e-2, warmup_steps=0)
+    config = PretrainOptimizerConfig(learning_rate=1e-2, warmup_steps=0)
     engine = StepEngine(joint, config, total_steps=100, accelerator=accelerator, name="joint")
     before = table(generator).detach().clone()
     sums = JointStep(engine, rtd_weight=50.0)([random_batch()], 0)

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from debertav3.data.masking import MaskingConfig, Vocabulary
+from debertav3.data.masking import MaskingConfig, MaskingVocabulary
 from debertav3.data.permutation import Permutation
 from debertav3.data.samples import PretrainingData, open_windows, segment_layout
 from debertav3.data.shards import FORMAT, INDEX_NAME, ShardWriter, TokenShards, token_dtype
@@ -23,7 +23,9 @@ SIZE = 300
 SPECIAL = SpecialIds(pad=0, cls=1, sep=2, mask=299, unk=3)
 IS_SPECIAL = np.zeros(SIZE, dtype=bool)
 IS_SPECIAL[[0, 1, 2, 3, 299]] = True
-VOCABULARY = Vocabulary(mask_id=299, pad_id=0, size=SIZE, is_special=IS_SPECIAL, begins_word=IS_SPECIAL)
+VOCABULARY = MaskingVocabulary(
+    mask_id=299, pad_id=0, size=SIZE, is_special=IS_SPECIAL, begins_word=IS_SPECIAL
+)
 
 
 def write_shards(folder: Path, documents: list[list[list[int]]]) -> TokenShards:

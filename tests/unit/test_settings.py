@@ -10,7 +10,7 @@ import pytest
 from debertav3.errors import UserError
 from debertav3.finetune.config import FinetuneConfig, LabelKind, OptimizerConfig
 from debertav3.pretrain.settings import PretrainConfig, recipe
-from debertav3.runs.assignments import as_assigned, read_record, read_settings
+from debertav3.runs.assignments import as_assigned, read_settings, recorded_run
 from debertav3.runs.settings import Settings, all_settings, current_names, settings_of
 from debertav3.runs.values import Former
 
@@ -166,7 +166,7 @@ def test_a_record_of_before_the_groups_opens(
 ) -> None:
     file = tmp_path / "run.json"
     file.write_text(json.dumps({"config": flat, "data": {}}), encoding="utf-8")
-    assert read_record(file) == {"config": flat, "data": {}}
+    assert recorded_run(file) == {"config": flat, "data": {}}
     read = settings.of(**read_settings(file))
     now = current_names(settings, flat)
     assert {name: read.to_dict()[name] for name in now} == now

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from debertav3.tasks.spans import (
+    ContextWindow,
     SpanDecoding,
-    Window,
     answer_positions,
     decode_spans,
     question_windows,
@@ -28,7 +28,7 @@ def words_and_offsets(num_words: int) -> tuple[str, list[tuple[int, int]]]:
     return " ".join(words), [(end - 1 - len(word), end - 1) for word, end in zip(words, ends, strict=True)]
 
 
-def windows_of(num_tokens: int, *, max_length: int = 20, overlap: int = 4) -> list[Window]:
+def windows_of(num_tokens: int, *, max_length: int = 20, overlap: int = 4) -> list[ContextWindow]:
     return question_windows(
         QUESTION,
         list(range(100, 100 + num_tokens)),
@@ -108,7 +108,7 @@ def test_an_answer_inside_a_token_is_that_token() -> None:
 
 
 def plain_search(
-    windows: list[Window], starts: list[np.ndarray], ends: list[np.ndarray], *, max_answer_tokens: int
+    windows: list[ContextWindow], starts: list[np.ndarray], ends: list[np.ndarray], *, max_answer_tokens: int
 ) -> dict[tuple[int, int], float]:
     """Every admissible span of tokens with its best score, by loops."""
     best: dict[tuple[int, int], float] = {}

@@ -7,7 +7,7 @@ import pytest
 
 from debertav3 import Predictor, UserError
 from debertav3.inference.batching import Cut
-from debertav3.inference.labels import relevance_column
+from debertav3.inference.output_labels import relevance_column
 from tiny_models import ModelFolders, plain, softmax
 
 LONG = " ".join(f"word{number}" for number in range(60))

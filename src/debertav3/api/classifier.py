@@ -26,7 +26,7 @@ except ImportError as error:
     raise MissingExtraError(feature="Classifier", package="scikit-learn", extra="train") from error
 
 
-class ModelFolder:
+class TemporaryModel:
     """A trained model in a temporary folder that lives as long as this object; pickled with its files."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
@@ -148,7 +148,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self.metrics_: dict[str, object] = next(iter(trained.metrics.values()), {})
         self._names = names
         self._is_pair = is_pair
-        self._folder = ModelFolder.of(trained.out)
+        self._folder = TemporaryModel.of(trained.out)
         return self
 
     def predict(self, X: object) -> npt.NDArray[np.generic]:

@@ -26,7 +26,7 @@ ROWS = "rows"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained:
+class FinetuneResult:
     """What `finetune` returns."""
 
     out: Path
@@ -82,7 +82,7 @@ def finetune(
     lora: bool = False,
     resume: bool = False,
     **settings: object,
-) -> Trained:
+) -> FinetuneResult:
     """Train a model on labelled data, score it on the dev data, and leave a folder that answers.
 
     The same settings give the same weights as ``debertav3 finetune``.
@@ -161,7 +161,7 @@ def finetune(
     if report is None:
         raise KeyboardInterrupt(f"stopped; continue with resume=True and out={str(folder)!r}")
     is_folds = is_cross_validation(config)
-    return Trained(
+    return FinetuneResult(
         out=folder,
         metrics=report["scores"] if is_folds else report["dev"],
         folds=config.data.folds if is_folds else None,

@@ -12,14 +12,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .agreement import LoadReport
     from .folder import Checkpoint
-    from .opening import LoadReport, OpenedModel, open_model
+    from .opening import OpenedModel, open_model
     from .pretrained import PretrainedTrio, SharedTable, open_trio, save_trio, trained_trio
     from .saving import save_model
 
 _MODULES = {
     "Checkpoint": ".folder",
-    "LoadReport": ".opening",
+    "LoadReport": ".agreement",
     "OpenedModel": ".opening",
     "PretrainedTrio": ".pretrained",
     "SharedTable": ".pretrained",

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UserError
+from ..errors import MissingExtraError, UserError
 from ..files.model_folder import GENERATOR, GENERATOR_BESIDE, ModelFolder
 
 if TYPE_CHECKING:
     import torch
+
+    from ..cpu.native.tensors import StoredArray
 
 INT8_WEIGHTS = "model_int8.safetensors"
 """Weights whose whole numbers mean nothing without their scales (``int8.py``): a name of their own, because
@@ -124,6 +126,11 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
     Raises:
         UserError: if the file is truncated, damaged, or says anything that its length contradicts.
     """
+    return {name: tensor for name, (tensor, _) in _read_entries(path).items()}
+
+
+def _read_entries(path: Path) -> dict[str, tuple[StoredTensor, int]]:
+    """What the header says of each tensor, and at which byte of the file its numbers begin."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
@@ -147,7 +154,8 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
     spans = []
     tensors = {}
     for name, entry in header.items():
-        tensors[name], span = _checked_entry(path, name, entry)
+        tensor, span = _checked_entry(path, name, entry)
+        tensors[name] = tensor, 8 + length + span[0]
         spans.append(span)
     end = 0
     for first, last in sorted(spans):
@@ -201,6 +209,29 @@ def read_safetensors(path: Path, only: Iterable[str] | None = None) -> "dict[str
         raise _damaged(path, str(error)) from error
 
 
+def map_safetensors(path: Path, only: Iterable[str]) -> "dict[str, StoredArray]":
+    """Map tensors into memory, without torch: what nobody looks at is never read.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    import mmap
+
+    import numpy as np
+
+    from ..cpu.native.tensors import NUMPY_DTYPES, StoredArray
+
+    entries = _read_entries(path)
+    with path.open("rb") as stream:
+        content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    arrays = {}
+    for name in only:
+        stored, first = entries[name]
+        flat = np.frombuffer(content, NUMPY_DTYPES[stored.dtype], count=stored.size, offset=first)
+        arrays[name] = StoredArray(stored.dtype, flat.reshape(stored.shape))
+    return arrays
+
+
 def read_bin(path: Path) -> "dict[str, torch.Tensor]":
     """Read all tensors of a ``.bin`` file onto the CPU, running nothing that the file says.
 
@@ -209,8 +240,10 @@ def read_bin(path: Path) -> "dict[str, torch.Tensor]":
     """
     import pickle
 
-    import torch
-
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(feature=f"reading {path.name}", package="torch", extra="torch") from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

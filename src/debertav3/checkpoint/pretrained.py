@@ -21,9 +21,10 @@ from ..files.model_folder import GENERATOR, GENERATOR_BESIDE, ModelFolder
 from ..models import DebertaV2Model
 from ..models.base import complete_config
 from . import files, keys
+from .agreement import check_body, check_encoder
 from .configuration import build_config, checked, read_config
 from .folder import Checkpoint
-from .opening import check_body, check_encoder, expected_shapes
+from .opening import expected_shapes
 from .saving import SavesItself, replacing_folder
 from .weights import Weights
 

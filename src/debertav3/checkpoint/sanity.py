@@ -116,7 +116,7 @@ def row_zero_ratio(relative_table: Tensor) -> float:
     """Return the norm of row 0 of the relative table, divided by the median row's.
 
     Official training clamps offsets so that row 0 is never read; weight decay then shrinks it
-    (``layers/relative_position.py``).
+    (``layers/buckets.py``).
     """
     norms = relative_table.float().norm(dim=1)
     return float(norms[0] / norms.median().clamp_min(torch.finfo(torch.float32).tiny))

@@ -66,7 +66,7 @@ def trim_checkpoint(
         UserError: if the checkpoint cannot be read, has fewer embeddings than the tokenizer has pieces, or is
             ``folder`` itself.
     """
-    from ..tokenization.trimming import trim_tokenizer
+    from ..tokenization.vocabulary_trimming import trim_tokenizer
 
     checkpoint, target = Checkpoint.open(checkpoint), Path(folder)
     source = checkpoint.path

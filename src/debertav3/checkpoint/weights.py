@@ -1,7 +1,7 @@
 """The tensors of a checkpoint folder under their official names, whatever files they are in."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +11,8 @@ from . import files, keys
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ..cpu.native.tensors import Int8Array, StoredArray
 
 WEIGHT, SCALES = ".weight", ".weight_scale"
 """How the names of a linear layer's weights end, and of their scales where the weights are int8."""
@@ -101,14 +103,44 @@ class Weights:
                 tensors[name] = int8[name].weight * int8[name].scale[:, None]
         return tensors, int8
 
+    def arrays(self, names: Iterable[str]) -> "dict[str, StoredArray | Int8Array]":
+        """Return tensors by their official names as views of the mapped files, without torch.
+
+        Of int8 weights both the integers and their scales.
+        """
+        import numpy as np
+
+        from ..cpu.native.tensors import Int8Array
+
+        wanted = list(names)
+        mapped = self._map([*wanted, *(self.scales[name] for name in wanted if name in self.scales)])
+        arrays: dict[str, StoredArray | Int8Array] = {}
+        for name in wanted:
+            arrays[name] = mapped[name]
+            if name in self.scales:
+                integers = mapped[name].raw.view(np.int8)
+                arrays[name] = Int8Array(integers, mapped[self.scales[name]].floats())
+        return arrays
+
     def forget(self) -> None:
         """Free what was read of ``.bin`` files; they are read again if their numbers are needed again."""
         self._loaded.clear()
 
+    def _by_file(self, wanted: list[str]) -> Iterator[tuple[Path, dict[str, str]]]:
+        """Each file with the tensors that it holds: by their names there, the official ones."""
+        for path in dict.fromkeys(self._places[name][0] for name in wanted):
+            yield path, {self._places[name][1]: name for name in wanted if self._places[name][0] == path}
+
+    def _map(self, wanted: list[str]) -> "dict[str, StoredArray]":
+        arrays: dict[str, StoredArray] = {}
+        for path, here in self._by_file(wanted):
+            content = files.map_safetensors(path, here)
+            arrays |= {official: content[name] for name, official in here.items()}
+        return arrays
+
     def _read(self, wanted: list[str]) -> "dict[str, Tensor]":
         tensors: dict[str, Tensor] = {}
-        for path in dict.fromkeys(self._places[name][0] for name in wanted):
-            here = {self._places[name][1]: name for name in wanted if self._places[name][0] == path}
+        for path, here in self._by_file(wanted):
             if path.suffix == ".safetensors":
                 content = files.read_safetensors(path, only=here)
             else:

@@ -27,8 +27,8 @@ Dtype = Annotated[str, typer.Option(help="fp32, bf16 or fp16.")]
 BackendName = Annotated[
     str,
     typer.Option(
-        help="auto (fastest for many inputs), light (soonest first answer), torch, openvino or onnx; "
-        "the last two run what debertav3 export has written."
+        help="auto (fastest for many inputs), light (soonest first answer), native (no torch), torch, "
+        "openvino or onnx; the last two run what debertav3 export has written."
     ),
 ]
 Calibration = Annotated[

@@ -24,7 +24,7 @@ from .finetune import (
 )
 from .options import Overwrite
 from .outputs import guard
-from .reading import Encoding, FileFormat, Header, LabelMap, Records, Sheet, SkipBad
+from .reading_options import Encoding, FileFormat, Header, LabelMap, Records, Sheet, SkipBad
 from .terminal import log_to_stderr, wrote
 
 logger = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ def _open_tokenizer(config: "FinetuneConfig", task: "Task") -> "Tokenizer":
     try:
         return DebertaV3Tokenizer.from_pretrained(config.model)
     except UserError as error:
-        from ..finetune.opening import open_tokenizer
+        from ..finetune.starting_model import open_tokenizer
 
         try:
             return open_tokenizer(config, task)

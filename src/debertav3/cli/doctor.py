@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .inputs import open_checkpoint
+from .input_checks import open_checkpoint
 from .options import Command
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import typer
 
 from ..files import Output
 from .answer_options import LabelColumn, PairColumn, TextColumn
-from .inputs import check_file, choose, open_checkpoint
+from .input_checks import check_file, choose, open_checkpoint
 from .options import Command, Overwrite
 from .outputs import guard
 from .terminal import log_to_stderr, wrote
@@ -53,7 +53,7 @@ def export(
     """
     log_to_stderr()
     from ..inference.backends.exported import ALL_FORMATS
-    from ..inference.export.config import ExportConfig
+    from ..inference.export.request import ExportConfig
     from ..tasks.columns import Columns
 
     choose("--format", format_, ALL_FORMATS)

@@ -10,7 +10,7 @@ from ..errors import UserError
 from ..finetune.config import FinetuneConfig, LabelKind
 from ..processes import is_first_process
 from .options import Command, help_settings
-from .reading import Encoding, FileFormat, Header, LabelMap, Records, Sheet, SkipBad
+from .reading_options import Encoding, FileFormat, Header, LabelMap, Records, Sheet, SkipBad
 from .terminal import log_to_stderr, wrote
 
 DATA, COLUMNS, MODEL, TRAINING, RUN = "Data", "Columns", "Model", "Training", "Run"
@@ -241,11 +241,11 @@ def finetune(
     log_to_stderr()
     from ..finetune.preparation import resolve
     from ..finetune.steps import is_cross_validation, prepared, train_and_score
-    from ..runs.assignments import read_record, read_settings
+    from ..runs.assignments import read_settings, recorded_run
     from ..tasks.table_writers import json_line
 
     file = read_settings(config) if config else {}
-    record = read_record(config) if config else None
+    record = recorded_run(config) if config else None
     settings = resolve(
         task or _named(file, "task", instead="TASK, such as nli"),
         model=model or _named(file, "model", instead="--model"),

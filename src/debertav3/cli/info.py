@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..json_types import JsonMapping, JsonObject
-from .inputs import open_checkpoint
+from .input_checks import open_checkpoint
 from .options import Command
 
 LABEL_WIDTH = 16

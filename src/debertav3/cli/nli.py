@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from .answer_options import BackendName, Calibration, Device, Dtype, HeadLabels
-from .inputs import check_loading, open_checkpoint
+from .input_checks import check_loading, open_checkpoint
 from .options import Command
 from .task_plan import label_list
 

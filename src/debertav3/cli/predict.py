@@ -35,7 +35,7 @@ from .answer_options import (
 )
 from .options import Command, Overwrite
 from .outputs import guard
-from .reading import Encoding, Header, Records, Sheet, SkipBad, read_options
+from .reading_options import Encoding, Header, Records, Sheet, SkipBad, read_options
 from .task_plan import asked_columns, label_list, plan_of, threshold
 from .terminal import show_understanding, wrote
 

@@ -12,7 +12,7 @@ from ..errors import MissingExtraError, UserError
 from ..files import Output
 from ..pretrain.settings import Objective, PretrainConfig, Sharing
 from ..processes import is_first_process
-from .inputs import open_checkpoint
+from .input_checks import open_checkpoint
 from .options import Command, help_settings
 from .outputs import guard
 from .terminal import log_to_stderr, wrote
@@ -135,7 +135,7 @@ def pretrain_command(
     if dry_run:
         print(json.dumps(settings.resolved(), indent=1))
         return
-    from ..pretrain.folder import WRITTEN, check_folder
+    from ..pretrain.provenance import WRITTEN, check_folder
 
     guard(
         Output(option="--out", path=out, is_folder=True, writes=WRITTEN, may_exist=True),

@@ -28,7 +28,7 @@ from .finetune import (
 )
 from .options import Command
 from .outputs import guard
-from .reading import Encoding, FileFormat, Header, LabelMap, Records, Sheet, SkipBad
+from .reading_options import Encoding, FileFormat, Header, LabelMap, Records, Sheet, SkipBad
 from .terminal import log_to_stderr, wrote
 
 

@@ -4,13 +4,17 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .answer_options import BackendName, BatchTokens, Calibration, Device, Dtype, HeadLabels, MaxLength
 from .options import Command
 from .served_models import load_models, open_models, require_packages
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from opentelemetry.sdk.trace import TracerProvider
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +85,14 @@ def serve(
             rich_help_panel=_LIMITS,
         ),
     ] = True,
+    otel: Annotated[
+        bool | None,
+        typer.Option(
+            "--otel/--no-otel",
+            help="Record OpenTelemetry spans.",
+            show_default="where OTEL_* says where they go",
+        ),
+    ] = None,
     openapi: Annotated[bool, typer.Option("--openapi", help="Print the OpenAPI document and stop.")] = False,
 ) -> None:
     """Serve models over HTTP.
@@ -129,7 +141,32 @@ def serve(
     app = create_app(
         predictors, limits=limits, keys=own_keys, origins=cors or (), log=RequestLog(with_texts=log_texts)
     )
+    provider = None if otel is False else _trace(app, is_asked=bool(otel))
     shown = f"[{host}]" if ":" in host else host
     line = f"debertav3: serving {', '.join(checkpoints)} on http://{shown}:{bound.getsockname()[1]}"
     server = Server(app, limits=limits, on_ready=lambda: print(line, file=sys.stderr, flush=True))
-    server.run(sockets=[bound])
+    try:
+        server.run(sockets=[bound])
+    finally:
+        if provider is not None:
+            from ..serve.tracing import send_rest
+
+            send_rest(provider)
+
+
+def _trace(app: "FastAPI", *, is_asked: bool) -> "TracerProvider | None":
+    """Record spans, if the option or the environment asks for them; only the option insists."""
+    from ..errors import MissingExtraError
+    from ..serve.tracing import is_wanted, provider_from_environment, trace_requests
+
+    if not (is_asked or is_wanted()):
+        return None
+    try:
+        provider = provider_from_environment()
+        trace_requests(app, provider=provider)
+    except MissingExtraError as error:
+        if is_asked:
+            raise
+        logger.warning("no traces: %s", error)
+        return None
+    return provider

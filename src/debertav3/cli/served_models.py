@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from .inputs import check_loading, open_checkpoint
+from .input_checks import check_loading, open_checkpoint
 from .task_plan import label_list
 
 if TYPE_CHECKING:

@@ -98,7 +98,7 @@ def train(
     from tqdm import tqdm
 
     from ..tokenization.text_files import DEFAULT_COLUMNS, read_texts
-    from ..tokenization.training import WRITTEN, VocabularyConfig, train_vocabulary
+    from ..tokenization.unigram_training import WRITTEN, VocabularyConfig, train_vocabulary
 
     guard(
         Output(option="--out", path=out, is_folder=True, writes=WRITTEN),

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..files import Output
-from .inputs import open_checkpoint
+from .input_checks import open_checkpoint
 from .options import Command, Overwrite
 from .outputs import guard
 from .terminal import wrote
@@ -54,7 +54,7 @@ def trim_vocab(
 
     from ..errors import UserError
     from ..tokenization.text_files import DEFAULT_COLUMNS, read_texts
-    from ..tokenization.trimming import count_ids
+    from ..tokenization.vocabulary_trimming import count_ids
 
     tokenizer = checkpoint.tokenizer
     texts = (text for path in corpus for text in read_texts(path, columns=columns or DEFAULT_COLUMNS))

@@ -6,9 +6,7 @@ has the scores of all heads and rows in memory.
 Shape letters: B batch, N heads, L tokens, H head width, R rows of the relative table, W = 2 * L - 1 offsets.
 """
 
-import itertools
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -19,66 +17,11 @@ from ..errors import UserError
 from ..layers import attention_backends as backends
 from ..layers.attention import DisentangledSelfAttention, is_watched
 from ..layers.attention_backends import AttentionBackend, skew
-from ..layers.relative_position import OffsetTables, RelativePositions, RelativeTables, records_graph
-from .kernel.library import AttentionArguments, Kernel, kernel
+from ..layers.relative_position import OffsetTables, RelativeTables, records_graph
+from .kernel.library import LARGEST_WIDTH, LONGEST, AttentionArguments, Kernel, kernel
+from .kernel.tables import KernelTables
 from .linear import ReadOnly, pack_linear
 from .scratch import scratch
-
-_LARGEST_WIDTH = 1024
-_LONGEST = 1 << 20
-"""Limits on head width and tokens, far above use, that keep every size in the kernel far from overflow."""
-
-
-@dataclass(frozen=True, slots=True)
-class FusedTables:
-    """`RelativeTables` as the kernel reads them, for all lengths that these serve."""
-
-    positions: RelativePositions
-    num_rows: int
-    first_row: int
-    """Which row of the relative table comes first in these."""
-    keys: Tensor | None
-    """c2p, by falling row."""
-    queries: Tensor | None
-    """p2c, scaled, by rising row."""
-    is_by_offset: bool
-    """Whether there is one row for each offset; ``first_row`` is then the first offset."""
-
-    @classmethod
-    def make(cls, tables: RelativeTables, compiled: Kernel) -> "FusedTables":
-        """Lay projected tables out.
-
-        The kernel needs rows that never jump from one offset to the next; where the buckets do (they may with
-        odd sizes), the table gets one row for each offset, up to the farthest that it serves.
-        """
-        positions = tables.positions
-        keys, queries = tables.key_NRH, tables.query_NRH
-        first = tables.first_row
-        is_by_offset = _jumps(positions)
-        if is_by_offset:
-            num_rows = next(x.shape[1] for x in (keys, queries) if x is not None)
-            length = _longest_served(positions, first, num_rows)
-            keys, queries = (
-                None if x is None else positions.expand(x, length, first_row=first) for x in (keys, queries)
-            )
-            first = 1 - length
-        return cls(
-            positions,
-            next(x.shape[1] for x in (keys, queries) if x is not None),
-            first,
-            None if keys is None else compiled.pack_table(keys.flip(1), 1.0),
-            None if queries is None else compiled.pack_table(queries, tables.scale),
-            is_by_offset,
-        )
-
-    def rows(self, length: int, more: int) -> tuple[Tensor, Tensor]:
-        """Rows by rising ``j - i`` of the c2p table, and by rising ``i - j`` of the p2c table, int32.
-
-        Args:
-            length: L, in tokens.
-            more: how often the last entry is repeated.
-        """
-        return _kept_rows(self.positions, self.num_rows, self.first_row, self.is_by_offset, length, more)
 
 
 def can_fuse(states: Tensor, dropout_prob: float = 0.0) -> bool:
@@ -95,16 +38,30 @@ def can_fuse(states: Tensor, dropout_prob: float = 0.0) -> bool:
     )
 
 
-def _lay_out(tables: RelativeTables) -> RelativeTables | FusedTables:
+def _lay_out(tables: RelativeTables) -> RelativeTables | KernelTables:
     compiled = kernel()
-    return tables if compiled is None else FusedTables.make(tables, compiled)
+    return tables if compiled is None else _laid_out(tables, compiled)
+
+
+def _laid_out(tables: RelativeTables, compiled: Kernel) -> KernelTables:
+    key_NRH, query_NRH = (
+        None if x is None else x.detach().float().numpy() for x in (tables.key_NRH, tables.query_NRH)
+    )
+    return KernelTables.make(
+        tables.positions,
+        key_NRH,
+        query_NRH,
+        scale=tables.scale,
+        compiled=compiled,
+        first_row=tables.first_row,
+    )
 
 
 def fused_attention(
     q_BNLH: Tensor,
     k_BNLH: Tensor,
     v_BNLH: Tensor,
-    tables: FusedTables | RelativeTables | None,
+    tables: KernelTables | RelativeTables | None,
     mask: Tensor | None,
     *,
     scale: float,
@@ -123,12 +80,12 @@ def fused_attention(
             "gradients, no dropout, no attention weights; use 'auto'"
         )
     if isinstance(tables, RelativeTables):
-        tables = FusedTables.make(tables, compiled)
+        tables = _laid_out(tables, compiled)
     B, N, L, H = q_BNLH.shape
-    if any(x.shape != q_BNLH.shape for x in (k_BNLH, v_BNLH)) or H > _LARGEST_WIDTH or L > _LONGEST:
+    if any(x.shape != q_BNLH.shape for x in (k_BNLH, v_BNLH)) or H > LARGEST_WIDTH or L > LONGEST:
         raise UserError(
             f"attention backend 'fused' needs queries, keys and values of one shape, heads of at most "
-            f"{_LARGEST_WIDTH} and at most {_LONGEST} tokens; got {tuple(q_BNLH.shape)}, "
+            f"{LARGEST_WIDTH} and at most {LONGEST} tokens; got {tuple(q_BNLH.shape)}, "
             f"{tuple(k_BNLH.shape)}, {tuple(v_BNLH.shape)}"
         )
     q, k, v = (_readable(x) for x in (q_BNLH, k_BNLH, v_BNLH))
@@ -137,14 +94,16 @@ def fused_attention(
         return out.transpose(1, 2), None
     arguments = AttentionArguments(
         query=q.data_ptr(), key=k.data_ptr(), value=v.data_ptr(), out=out.data_ptr(),
-        batch=B, length=L, queries=L, heads=N, head_width=H, scale=scale, team=compiled.team,
+        batch=B, length=L, queries=L, heads=N, head_width=H, scale=scale,
     )  # fmt: skip
     arguments.query_batch, arguments.query_head, arguments.query_token, _ = q.stride()
     arguments.key_batch, arguments.key_head, arguments.key_token, _ = k.stride()
     arguments.value_batch, arguments.value_head, arguments.value_token, _ = v.stride()
-    kept = give_tables_and_mask(arguments, tables, mask, compiled.more_rows)
+    arguments.team, arguments.threads = compiled.crew()
+    kept_rows = None if tables is None else tables.give(arguments, compiled.more_rows)
+    kept_mask = None if mask is None else give_mask(arguments, mask)
     compiled.attend(arguments)
-    del kept  # alive until here
+    del kept_rows, kept_mask  # alive until here
     return out.transpose(1, 2), None
 
 
@@ -301,27 +260,8 @@ def _readable(x_BNLH: Tensor) -> Tensor:
     return x_BNLH if x_BNLH.stride(-1) == 1 or x_BNLH.shape[-1] == 1 else x_BNLH.contiguous()
 
 
-def give_tables_and_mask(
-    arguments: AttentionArguments, tables: FusedTables | None, mask: Tensor | None, more_rows: int
-) -> tuple[Tensor, ...]:
-    """Fill in tables, mask and threads for a call whose sizes are set.
-
-    Returns:
-        Tensors that must outlive the call.
-    """
-    arguments.threads = torch.get_num_threads()
-    kept: tuple[Tensor, ...] = ()
-    if tables is not None:
-        by_key, by_query = kept = tables.rows(arguments.length, more_rows)
-        arguments.rows_by_key, arguments.rows_by_query = by_key.data_ptr(), by_query.data_ptr()
-        arguments.table_rows = tables.num_rows
-        arguments.key_table = None if tables.keys is None else tables.keys.data_ptr()
-        arguments.query_table = None if tables.queries is None else tables.queries.data_ptr()
-    arguments.key_mask = arguments.pair_mask = None
-    return kept if mask is None else (*kept, _give_mask(arguments, mask))
-
-
-def _give_mask(arguments: AttentionArguments, mask: Tensor) -> Tensor:
+def give_mask(arguments: AttentionArguments, mask: Tensor) -> Tensor:
+    """Fill in the mask of a call whose sizes are set; what is returned must outlive the call."""
     B, N, L = arguments.batch, arguments.heads, arguments.length
     if mask.dtype != torch.bool or mask.device.type != "cpu":
         raise UserError(f"attention mask must be bool on a CPU; got {mask.dtype} on {mask.device}")
@@ -336,38 +276,3 @@ def _give_mask(arguments: AttentionArguments, mask: Tensor) -> Tensor:
     arguments.pair_batch, arguments.pair_head, arguments.pair_query, _ = pairs.stride()
     arguments.pair_mask = pairs.data_ptr()
     return pairs
-
-
-@lru_cache(maxsize=64)
-def _jumps(positions: RelativePositions) -> bool:
-    """Whether a row of the relative table is left out, or comes twice, between neighbouring offsets."""
-    far = positions.farthest
-    row = [positions.row(offset) for offset in range(-far - 1, far + 2)]
-    return any(not 0 <= after - before <= 1 for before, after in itertools.pairwise(row))
-
-
-def _longest_served(positions: RelativePositions, first_row: int, num_rows: int) -> int:
-    """The longest length that meets these rows only, in tokens, or one from which on rows do not change."""
-    length = 1
-    while length <= positions.farthest:
-        first, end = positions.window(length + 1)
-        if first < first_row or end > first_row + num_rows:
-            break
-        length += 1
-    return length
-
-
-@lru_cache(maxsize=64)
-def _kept_rows(
-    positions: RelativePositions, num_rows: int, first_row: int, is_by_offset: bool, length: int, more: int
-) -> tuple[Tensor, Tensor]:
-    with torch.inference_mode(False):
-        if is_by_offset:
-            far = -first_row
-            row = torch.arange(1 - length, length).clamp(-far, far) + far
-        else:
-            row = positions.rows(length, torch.device("cpu")) - first_row
-        by_query = torch.cat([row, row[-1:].expand(more)]).to(torch.int32)
-        back = num_rows - 1 - row.flip(0)
-        by_key = torch.cat([back, back[-1:].expand(more)]).to(torch.int32)
-    return by_key, by_query

@@ -18,8 +18,9 @@ from ..layers.attention import is_watched
 from ..layers.encoder import Attention, Encoder, EncoderOutput, Intermediate, Layer, ResidualOutput
 from ..layers.masks import AttentionMasks
 from ..layers.relative_position import records_graph
-from .attention import FUSED, PackedSelfAttention, can_fuse, give_tables_and_mask
-from .kernel.library import AttentionArguments, LayerArguments, NormArguments, kernel
+from .attention import FUSED, PackedSelfAttention, can_fuse, give_mask
+from .kernel.layer import LayerPlan
+from .kernel.library import LayerArguments, NormArguments, kernel
 from .linear import KernelLinear, PackedLinear, ReadOnly, pack_linear
 
 
@@ -117,18 +118,19 @@ class PackedLayer(ReadOnly, Layer):
         out = torch.empty_like(states if queries is None else queries)
         plan = self._plan
         assert plan is not None, "ask can_run_whole first"
-        arguments = plan.arguments()
-        attention = arguments.attention
-        attention.batch, attention.length, attention.queries = *states.shape[:2], out.shape[1]
-        attention.team = compiled.team
-        attention.hides_queries = pairs is None
-        mask = padding[:, None, None] if pairs is None and padding is not None else pairs
+        batch, length, _ = states.shape
         tables = plan.attention.kept_tables(FUSED)
-        kept = give_tables_and_mask(attention, tables, mask, compiled.more_rows)
+        arguments, kept = plan.kernel_plan.call(
+            compiled, tables, batch=batch, length=length, queries=out.shape[1]
+        )
+        plan.give_norms(arguments)
+        arguments.attention.hides_queries = pairs is None
+        mask = padding[:, None, None] if pairs is None and padding is not None else pairs
+        kept_mask = None if mask is None else give_mask(arguments.attention, mask)
         arguments.states, arguments.out = states.data_ptr(), out.data_ptr()
         arguments.queries = None if queries is None else queries.data_ptr()
         compiled.layer(arguments)
-        del kept  # alive until here
+        del kept, kept_mask  # alive until here
         return out
 
     def __getstate__(self) -> dict[str, object]:
@@ -158,14 +160,11 @@ class _LayerPlan:
         )
         self._states = [part.__dict__ for part in layer.modules()]  # asked in every call: attributes are slow
         if self.is_known:
-            self._constant = LayerArguments(
-                **{name: cast(KernelLinear, linear).arguments() for name, linear in linears.items()},
-                attention=AttentionArguments(
-                    heads=self.attention.num_heads,
-                    head_width=self.attention.head_width,
-                    scale=self.attention.scale,
-                ),
-                width=self.attention.num_heads * self.attention.head_width,
+            self.kernel_plan = LayerPlan(
+                {name: cast(KernelLinear, linear).arguments() for name, linear in linears.items()},
+                heads=self.attention.num_heads,
+                head_width=self.attention.head_width,
+                scale=self.attention.scale,
                 epsilon=output.LayerNorm.eps,
             )
 
@@ -181,13 +180,11 @@ class _LayerPlan:
                 return False
         return True
 
-    def arguments(self) -> LayerArguments:
-        """A copy of what no call changes, with the norms as they are now."""
-        arguments = LayerArguments.from_buffer_copy(self._constant)
+    def give_norms(self, arguments: LayerArguments) -> None:
+        """Fill in the norms as they are now."""
         for name, norm in self.norms.items():
             weights = cast(dict[str, Tensor], norm._parameters)
             setattr(arguments, name, NormArguments(weights["weight"].data_ptr(), weights["bias"].data_ptr()))
-        return arguments
 
 
 class PackedEncoder(ReadOnly, Encoder):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from .int8 import Int8Linear
 from .kernel.library import LinearArguments, WeightKind, kernel
+from .kernel.weights import PackedWeight
 
 _TYPICAL_TOKENS = 1024  # oneDNN's layout serves every batch; this one costs small batches nothing
 
@@ -120,26 +121,20 @@ class KernelLinear(ReadOnly):
         super().__init__()
         compiled = kernel()
         assert compiled is not None, "asked for without a kernel"
-        self._kernel_name = compiled.name
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self._bias = None if linear.bias is None else linear.bias.detach().float().contiguous()
+        bias = None if linear.bias is None else linear.bias.detach().float().numpy()
+        weight = linear.weight.detach()
         if isinstance(linear, Int8Linear):
-            self._kind = WeightKind.INT8
-            self._weight = compiled.pack_int8(linear.weight, linear.weight_scale)
+            scale = linear.weight_scale.detach().float().numpy()
+            self._packed = PackedWeight.of_int8(compiled, weight.numpy(), scale, bias)
         else:
-            self._kind = _KIND_OF_PRECISION[torch.get_float32_matmul_precision()]
-            self._weight = compiled.pack_linear(linear.weight)
+            kind = _KIND_OF_PRECISION[torch.get_float32_matmul_precision()]
+            self._packed = PackedWeight.of_floats(compiled, weight.float().numpy(), bias, kind=kind)
         self.seal()
 
     def arguments(self) -> LinearArguments:
         """What the kernel reads; valid as long as this module lives."""
-        return LinearArguments(
-            weight=self._weight.data_ptr(),
-            bias=None if self._bias is None else self._bias.data_ptr(),
-            in_=self.in_features,
-            out=self.out_features,
-            kind=self._kind,
-        )
+        return self._packed.arguments()
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., in_features)`` to ``(..., out_features)``, fp32.
@@ -155,15 +150,16 @@ class KernelLinear(ReadOnly):
             )
         compiled = kernel()
         assert compiled is not None, "packed without a kernel"
-        y = compiled.linear(self.arguments(), x.detach().reshape(-1, self.in_features))
+        rows = x.detach().reshape(-1, self.in_features).numpy()
+        y = torch.from_numpy(compiled.linear(self.arguments(), rows))
         return y.view(*x.shape[:-1], self.out_features)
 
     def __setstate__(self, state: dict[str, object]) -> None:
         super().__setstate__(state)
         compiled = kernel()
-        if compiled is None or compiled.name != self._kernel_name:
+        if compiled is None or compiled.name != self._packed.kernel_name:
             raise UserError(
-                f"this model was packed for {self._kernel_name}, which is not the kernel here; {_CURE}"
+                f"this model was packed for {self._packed.kernel_name}, which is not the kernel here; {_CURE}"
             )
 
 

@@ -43,7 +43,7 @@ class MaskingConfig:
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class MaskingVocabulary:
     """What masking must know of the vocabulary.
 
     Attributes:
@@ -100,13 +100,16 @@ def sample_generator(seed: int, sample_index: int) -> np.random.Generator:
 
 
 def mask_window(
-    input_ids: NDArray[np.int64], vocabulary: Vocabulary, config: MaskingConfig, rng: np.random.Generator
+    input_ids: NDArray[np.int64],
+    vocabulary: MaskingVocabulary,
+    config: MaskingConfig,
+    rng: np.random.Generator,
 ) -> Masked:
     """Choose and replace tokens of one window.
 
     Args:
         input_ids: ``(length,)``, with special tokens and padding.
-        vocabulary: see `Vocabulary`.
+        vocabulary: see `MaskingVocabulary`.
         config: how to choose and replace.
         rng: see `sample_generator`.
     """
@@ -235,7 +238,7 @@ def choose_ngrams(
 
 
 def _replacements(
-    targets: NDArray[np.int64], vocabulary: Vocabulary, config: MaskingConfig, rng: np.random.Generator
+    targets: NDArray[np.int64], vocabulary: MaskingVocabulary, config: MaskingConfig, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     masks = np.full_like(targets, vocabulary.mask_id)
     if config.always_mask:

@@ -30,7 +30,7 @@ from ..files import (
 )
 from ..json_types import JsonObject
 from ..tokenization import DebertaV3Tokenizer
-from ..tokenization.folder import MODEL_FILE
+from ..tokenization.tokenizer_files import MODEL_FILE
 from .documents import Unit, plan_units
 from .shards import FORMAT, INDEX_NAME, SPLITS, TokenShards, read_index, token_dtype
 
@@ -185,7 +185,7 @@ def _sum_of(source: str) -> str | None:
 
 def _stages(config: PrepareConfig, out: Path, units: list[Unit]) -> list[Stage]:
     try:
-        from . import steps
+        from . import datatrove_steps as steps
     except ModuleNotFoundError as error:
         raise MissingExtraError(feature="data prepare", package=str(error.name), extra="pretrain") from error
 
@@ -218,7 +218,7 @@ def _stage_folder(out: Path, name: str) -> Path:
 def _run_locally(stage: Stage, out: Path, workers: int) -> None:
     from loguru import logger as datatrove_log
 
-    from .steps import PatientExecutor
+    from .datatrove_steps import PatientExecutor
 
     datatrove_log.disable("datatrove")  # its summaries would go to our stderr
     name, pipeline, tasks = stage
@@ -253,7 +253,7 @@ def _require_documents(out: Path) -> None:
 
 def _why_no_document(out: Path) -> str | None:
     """Why the tasks found no document; None if they found any."""
-    from .steps import read_json_files
+    from .datatrove_steps import read_json_files
 
     facts = read_json_files(out / "stages" / "facts")
     if any(row[split]["num_documents"] for row in facts for split in SPLITS):
@@ -323,7 +323,7 @@ class WriteIndex:
 
     def __call__(self, data: object, rank: int, world_size: int) -> None:
         """Gather and write."""
-        from .steps import read_json_files
+        from .datatrove_steps import read_json_files
 
         plan = read_json_object(self.out / PLAN_NAME)
         known = {unit["source"] for unit in plan["data"]}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..tokenization import DebertaV3Tokenizer
-from .masking import Masked, MaskingConfig, Vocabulary, begins_word, mask_window, sample_generator
+from .masking import Masked, MaskingConfig, MaskingVocabulary, begins_word, mask_window, sample_generator
 from .permutation import Permutation
 from .shards import TokenShards
 from .windows import PackedWindows, SpecialIds, StreamWindows, Window, Windows
@@ -56,7 +56,7 @@ def special_ids(tokenizer: DebertaV3Tokenizer) -> SpecialIds:
     )
 
 
-def vocabulary_of(tokenizer: DebertaV3Tokenizer) -> Vocabulary:
+def vocabulary_of(tokenizer: DebertaV3Tokenizer) -> MaskingVocabulary:
     """What masking must know of a tokenizer."""
     size = len(tokenizer)
     special = special_ids(tokenizer)
@@ -64,7 +64,7 @@ def vocabulary_of(tokenizer: DebertaV3Tokenizer) -> Vocabulary:
     is_special[[special.pad, special.cls, special.sep, special.mask, special.unk]] = True
     pieces = tokenizer.convert_ids_to_tokens(list(range(size)))
     starts = np.array([begins_word(piece) for piece in pieces])
-    return Vocabulary(
+    return MaskingVocabulary(
         mask_id=special.mask, pad_id=special.pad, size=size, is_special=is_special, begins_word=starts
     )
 
@@ -91,7 +91,7 @@ class PretrainingData:
 
     Args:
         windows: what the samples are made of.
-        vocabulary: see `Vocabulary`.
+        vocabulary: see `MaskingVocabulary`.
         masking: how tokens are chosen and replaced.
         seed: of order and masks.
         shuffled: False gives the windows in their own order (validation).
@@ -100,7 +100,7 @@ class PretrainingData:
     def __init__(
         self,
         windows: Windows,
-        vocabulary: Vocabulary,
+        vocabulary: MaskingVocabulary,
         masking: MaskingConfig,
         *,
         seed: int,

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from ..errors import UserError
 from ..files.model_folder import ModelFolder
 from ..heads import BY_NAME, SPANS, TOKENS, HeadName
-from ..tasks.spans import Window, token_windows
+from ..tasks.spans import ContextWindow, token_windows
 from .batches import Tokenizer
 from .config import FinetuneConfig
 
@@ -158,14 +158,14 @@ class PairLayout:
 
     def windows(
         self, question: Sequence[int], context: Sequence[int], *, max_length: int, overlap: int
-    ) -> list[Window]:
+    ) -> list[ContextWindow]:
         """Lay a question and each part of a long context out, as ``tasks.spans.question_windows`` does."""
         question = list(question[: max_length // 2 - 2])
         head = [*self.before, *question, *self.between]
         size = max_length - len(head) - len(self.after)
         parts = token_windows(len(context), size=size, overlap=min(overlap, size // 2))
         return [
-            Window(
+            ContextWindow(
                 input_ids=[*head, *context[part], *self.after],
                 token_type_ids=self._types(len(question), part.stop - part.start),
                 prefix=len(head),

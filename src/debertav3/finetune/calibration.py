@@ -24,7 +24,7 @@ Kind = Literal["one-label", "several-labels"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predictions:
+class DevPredictions:
     """What a classifier said of a dev set. Shape letters: N rows, C labels.
 
     Attributes:
@@ -120,7 +120,7 @@ def _minimum(loss: Callable[[float], float]) -> float:
     return math.exp((low + high) / 2)
 
 
-def describe(predictions: Predictions, fitted: Probabilities | None) -> dict[str, object]:
+def describe(predictions: DevPredictions, fitted: Probabilities | None) -> dict[str, object]:
     """What ``metrics.json`` says of a set: calibration error before and after, and F1 with thresholds."""
     report: dict[str, object] = {"ece": predictions.calibration_error()}
     if fitted is None:

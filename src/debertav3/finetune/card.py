@@ -9,7 +9,7 @@ from ..json_types import JsonMapping
 from ..tasks.rows import first_of
 from . import usage
 from .calibration import in_words
-from .verdict import EXPLANATION, baselines, metric_of, verdict
+from .score_verdict import EXPLANATION, baselines, metric_of, verdict
 
 if TYPE_CHECKING:
     from ..tasks.example import Example

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import DivergedError, UserError
 from ..files import read_json_object, replacing_text, write_json
 from ..files.model_folder import ModelFolder
 from ..json_types import JsonMapping
+from ..runs.record import has_record, read_record
 from ..sizes import is_size
 from ..tasks.glue import GLUE_TASKS
 from .config import FinetuneConfig
-from .folder import check_can_be_made
 from .preparation import Data, read_data, resolve
 from .records import changed_settings, changes_between, data_facts, known_by_path, run_contents
+from .resuming import check_can_be_made
 
 logger = logging.getLogger(__name__)
 
@@ -178,7 +179,7 @@ def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> Non
         if not is_size(config.model):
             note(partial(ModelFolder.find, config.model))
     if not faults:
-        from .opening import check_tokenizer  # loads torch
+        from .starting_model import check_tokenizer  # loads torch
 
         for task, config in waiting:
             note(partial(check_tokenizer, config, data[task].task))
@@ -187,7 +188,7 @@ def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> Non
 
 
 def _is_finished(folder: Path) -> bool:
-    return (folder / "run.json").exists()
+    return has_record(folder)
 
 
 def _refuse_others(config: FinetuneConfig, folder: Path, *, data: JsonMapping) -> None:
@@ -196,7 +197,7 @@ def _refuse_others(config: FinetuneConfig, folder: Path, *, data: JsonMapping) -
     Raises:
         UserError: naming what differs.
     """
-    record = read_json_object(folder / "run.json", needs=("config", "data"))
+    record = read_record(folder, needs=("config", "data"))
     known, contents = record.get("contents", {}), run_contents(config, data)
     changed = changed_settings(record["config"], config, by_path=known_by_path(known, contents))
     changed += changes_between(known, contents)
@@ -222,7 +223,6 @@ def _ensure_run(config: FinetuneConfig, folder: Path) -> Failure | None:
     if _is_finished(folder):
         return None
     from .run import NotPossibleError, run
-    from .trainer import DivergedError
 
     logger.info("%s on %s, seed %d", config.model, config.task, config.seed)
     try:
@@ -251,7 +251,7 @@ def _lines(model: str, task: str, finished: Sequence[tuple[int, Path]]) -> list[
     if not finished:
         return []
     reports = [read_json_object(folder / "metrics.json", needs=("dev", "train")) for _, folder in finished]
-    parameters = read_json_object(finished[0][1] / "run.json", needs=("parameters",))["parameters"]
+    parameters = read_record(finished[0][1], needs=("parameters",))["parameters"]
     seconds = statistics.mean(report["train"]["seconds"] for report in reports)
     return [
         Line(
@@ -378,8 +378,6 @@ def _folder_of(out: Path, model: str, task: str, seed: int) -> Path:
     if plain == model:
         return out / f"{model}--{task}--{seed}"
     older = out / f"{plain}--{task}--{seed}"  # older versions gave x/y and x_y this one
-    if (older / "run.json").is_file() and read_json_object(older / "run.json", needs=("config",))["config"][
-        "model"
-    ] == model:
+    if has_record(older) and read_record(older, needs=("config",))["config"]["model"] == model:
         return older
     return out / f"{plain}-{hashlib.sha256(model.encode()).hexdigest()[:8]}--{task}--{seed}"

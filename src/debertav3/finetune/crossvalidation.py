@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files import read_json_object, replacing_text, write_json
+from ..runs.record import has_record, read_record
 from ..tasks.table_writers import json_line
 from .config import FinetuneConfig
 from .outcomes import Outcome
@@ -43,7 +44,7 @@ def cross_validate(config: FinetuneConfig, data: Data, out: Path) -> dict[str, o
     for folder, settings in plan.items():
         _refuse_others(folder, settings)
     for folder, settings in plan.items():
-        if (folder / "run.json").exists():
+        if has_record(folder):
             continue
         part = read_data(settings, is_told=False)
         logger.info("%s: %d examples to train on", folder.name, len(part.train))
@@ -57,9 +58,9 @@ def cross_validate(config: FinetuneConfig, data: Data, out: Path) -> dict[str, o
 
 
 def _refuse_others(folder: Path, config: FinetuneConfig) -> None:
-    if not (folder / "run.json").exists():
+    if not has_record(folder):
         return
-    before = read_json_object(folder / "run.json", needs=("config",))["config"]
+    before = read_record(folder, needs=("config",))["config"]
     changed = [name for name, value in config.to_dict().items() if before.get(name) != value]
     if changed:
         raise UserError(f"{folder} was made with another {', '.join(changed)}; take another --out.")

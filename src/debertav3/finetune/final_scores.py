@@ -5,13 +5,14 @@ import math
 import numpy as np
 
 from ..data.probabilities import Probabilities
+from ..errors import DivergedError
 from ..json_types import JsonObject
 from ..tasks.text import TextTask
 from .batches import EncodedDataset
-from .calibration import Predictions, describe
+from .calibration import DevPredictions, describe
 from .outcomes import Outcome, by_length, calibration
 from .prepared_run import PreparedRun
-from .trainer import DivergedError
+from .trainer import DIVERGED_ADVICE
 
 
 def course_of(prepared: PreparedRun, *, steps: int) -> dict[str, object]:
@@ -71,13 +72,15 @@ def final_scores(
 
 def _dev_report(
     prepared: PreparedRun, dataset: EncodedDataset, *, source: str
-) -> tuple[dict[str, object], list[Outcome], Predictions | None]:
+) -> tuple[dict[str, object], list[Outcome], DevPredictions | None]:
     """Score the final weights on one dev set, beside the best answer that is always the same."""
     objective, labels = prepared.objective, prepared.labels
     output = prepared.trainer.predict(dataset)
     loss = (output.metrics or {})["test_loss"]
     if not math.isfinite(loss):
-        raise DivergedError(f"training diverged: the loss on {source} is {loss}; the model was not saved.")
+        raise DivergedError(
+            f"training diverged: the loss on {source} is {loss}; the model was not saved. {DIVERGED_ADVICE}"
+        )
     outcomes = objective.outcomes(output.predictions, dataset, labels=labels)
     report = {
         **objective.score(output.predictions, dataset, labels=labels),
@@ -91,7 +94,7 @@ def _dev_report(
     return report, outcomes, _predictions(prepared, output.predictions, dataset)
 
 
-def _predictions(prepared: PreparedRun, logits: object, dataset: EncodedDataset) -> Predictions | None:
+def _predictions(prepared: PreparedRun, logits: object, dataset: EncodedDataset) -> DevPredictions | None:
     """What a classifier said of a dev set; None for other heads, and for numbers and rankings."""
     task, labels = prepared.task, prepared.labels
     if not isinstance(task, TextTask) or task.target == "number" or not labels:
@@ -99,4 +102,4 @@ def _predictions(prepared: PreparedRun, logits: object, dataset: EncodedDataset)
     gold = dataset.labels()
     if task.target == "one-label" and gold.ndim == 2:  # distributions over labels
         gold = gold.argmax(-1)
-    return Predictions(logits_NC=np.asarray(logits), gold=gold, kind=task.target, labels=labels)
+    return DevPredictions(logits_NC=np.asarray(logits), gold=gold, kind=task.target, labels=labels)

@@ -20,8 +20,8 @@ from .baselines import check_length
 from .batches import EncodedDataset, PaddingCollator, Tokenizer
 from .config import FinetuneConfig
 from .objectives import Objective, objective_of
-from .opening import Start, label_order, open_model
 from .preparation import Data
+from .starting_model import Start, label_order, open_model
 from .trainer import FinetuneTrainer, training_arguments
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import read_json_object
+from ..runs.record import has_record, read_record
 from .usage import name_repository
 
 _CARD = "README.md"
@@ -70,6 +70,5 @@ def push(folder: Path, repository: str, *, private: bool = False) -> str:
 def _card_of(folder: Path, *, repository: str) -> str:
     """The card with the repository's name in place of the one that the run gave; of older runs as it is."""
     card = (folder / _CARD).read_text(encoding="utf-8")
-    record = folder / "run.json"
-    named = read_json_object(record).get("out") if record.is_file() else None
+    named = read_record(folder).get("out") if has_record(folder) else None
     return name_repository(card, folder=named, repository=repository) if named else card

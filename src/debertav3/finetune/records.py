@@ -1,19 +1,15 @@
 """What is needed to repeat a run: settings, data sums, versions, commit, command; and what has changed."""
 
-import importlib.metadata
-import math
-import platform
-import subprocess
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import __version__
 from ..errors import UserError
 from ..files import sha256_of_file
 from ..files.model_content import changed_files, model_content
 from ..files.named_sets import DATASETS_PREFIX
-from ..json_types import Json, JsonMapping, JsonObject
+from ..json_types import JsonMapping, JsonObject
+from ..runs.record import circumstances
 from ..sizes import is_size
 from ..tasks.tables import expand
 from .command import command_of
@@ -24,8 +20,6 @@ if TYPE_CHECKING:
 
 PATHS = ("train", "dev", "model", "tokenizer")
 """Settings that name files and folders. What counts is their content: see `run_contents`."""
-
-_PACKAGES = ("torch", "transformers", "accelerate", "sentencepiece", "numpy", "safetensors")
 
 
 def run_record(
@@ -51,8 +45,6 @@ def run_record(
         device: what the run was computed on.
         parameters: of the model, head included.
     """
-    import torch  # only here, so that bad data are reported before torch is loaded
-
     return {
         "command": command_of(config, out),
         "working_folder": _working_folder(config),
@@ -65,13 +57,7 @@ def run_record(
         "contents": dict(contents),
         "seed": config.seed,
         "device": device,
-        "threads": torch.get_num_threads(),
-        "versions": {
-            "debertav3": __version__,
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in _PACKAGES},
-        },
-        "git_commit": _git_commit(),
+        **circumstances(),
     }
 
 
@@ -184,15 +170,6 @@ def changes_since(record: JsonMapping, config: FinetuneConfig, data: "Data") -> 
     return changed
 
 
-def finite(content: object) -> Json:
-    """Return a copy for JSON, which knows no infinity and no NaN: None in their places."""
-    if isinstance(content, Mapping):
-        return {key: finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
-
-
 def _paths(config: FinetuneConfig) -> list[Path]:
     """What a run reads from disk; of a model that is no folder here it may be a name on the Hub."""
     files = [
@@ -216,19 +193,3 @@ def _identity(facts: Mapping[str, object]) -> object:
 def _model_sums(name: str | None) -> dict[str, str] | None:
     """What identifies a model or tokenizer; a size, or nothing, by its name."""
     return {"size": name or "that of the model"} if name is None or is_size(name) else model_content(name)
-
-
-def _git_commit() -> str | None:
-    """Commit of the checkout that this package runs from; None if it was installed otherwise."""
-    folder = Path(__file__).resolve().parent
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None

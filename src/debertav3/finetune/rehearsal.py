@@ -5,9 +5,9 @@ import logging
 from ..checkpoint.quiet import quiet_transformers
 from .config import FinetuneConfig
 from .doctor import examine
-from .opening import find_start, open_tokenizer
 from .preparation import Data
 from .prepared_run import open_for_training
+from .starting_model import find_start, open_tokenizer
 
 logger = logging.getLogger(__name__)
 

@@ -7,12 +7,11 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from ..json_types import JsonMapping
-from ..runs import page
+from ..runs import page, plots
 from ..tasks.example import Example
-from . import plots
 from .calibration import in_words
 from .outcomes import Outcome
-from .verdict import EXPLANATION, baselines, metric_of, verdict
+from .score_verdict import EXPLANATION, baselines, metric_of, verdict
 
 if TYPE_CHECKING:
     from .preparation import Data

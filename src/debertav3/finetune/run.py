@@ -13,28 +13,27 @@ from transformers import PreTrainedModel
 from ..checkpoint import save_model
 from ..checkpoint.quiet import quiet_transformers
 from ..checkpoint.saving import replacing_folder
-from ..errors import MissingExtraError, UserError
+from ..errors import DivergedError, MissingExtraError, UserError
 from ..files import replacing_text, write_json
 from ..json_types import JsonMapping
 from ..models import DebertaV2PreTrainedModel
-from ..runs import page
+from ..runs import page, plots
+from ..runs.record import finite, write_record
 from ..tasks.custom import named_columns
-from . import plots
 from .adaptation import merged
 from .batches import Tokenizer
 from .card import model_card
 from .config import FinetuneConfig
 from .doctor import add_word_baselines, examine
 from .final_scores import course_of, final_scores
-from .folder import checkpoints_of, remove_checkpoints, starting_point, write_settings
-from .opening import find_start, open_tokenizer
 from .outcomes import Outcome, worst
 from .preparation import Data
 from .prepared_run import PreparedRun, open_for_training, prepare_run
-from .records import data_facts, finite, run_contents, run_record
+from .records import data_facts, run_contents, run_record
 from .report import WORST_SHOWN, render
-from .trainer import DivergedError
-from .verdict import verdict
+from .resuming import checkpoints_of, remove_checkpoints, starting_point, write_settings
+from .score_verdict import verdict
+from .starting_model import find_start, open_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +117,7 @@ def run(
             )
             if on_outcomes is not None:
                 on_outcomes(outcomes)
-            write_json(out / "run.json", record)  # comes last, so a folder that has it is complete
+            write_record(out, record)  # comes last, so a folder that has it is complete
             _tell(report, prepared.task.best_metric, prepared.labels, out)
             if not config.checkpoints.keep_checkpoints:
                 remove_checkpoints(out)

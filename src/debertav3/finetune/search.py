@@ -13,15 +13,16 @@ from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import MissingExtraError, UserError
+from ..errors import DivergedError, MissingExtraError, UserError
 from ..files import read_json_object, replacing_text, write_json
 from ..json_types import JsonMapping, JsonObject
+from ..runs.record import has_record
 from ..runs.settings import settings_of
 from .config import FinetuneConfig, OptimizerConfig
-from .folder import check_can_be_made
 from .preparation import read_data, size_of
 from .recipes import recipe
 from .records import changed_settings, changes_between, data_facts, known_by_path, run_contents
+from .resuming import check_can_be_made
 
 if TYPE_CHECKING:
     import optuna
@@ -249,7 +250,6 @@ def _score_of(
     if _key(chosen) in known:
         return known[_key(chosen)]
     from .run import run
-    from .trainer import DivergedError
 
     config = base.with_values(chosen, source="search")
     data = read_data(config, is_told=False)
@@ -258,7 +258,7 @@ def _score_of(
         raise UserError(f"{', '.join(changed)} changed during the search; begin it in another folder.")
     logger.info("%s: %s", folder.name, _spelled(chosen))
     try:
-        if not (folder / "run.json").exists() and run(config, data, folder, resume=folder.exists()) is None:
+        if not has_record(folder) and run(config, data, folder, resume=folder.exists()) is None:
             raise UserError("stopped; run the same command to continue.")
     except DivergedError as error:
         logger.warning("%s has failed: %s", folder.name, error)

@@ -9,9 +9,9 @@ from ..files import Output, hold_outputs
 from ..json_types import JsonObject
 from ..processes import is_first_process
 from .config import FinetuneConfig
-from .folder import WRITTEN, check_folder
 from .preparation import Data, read_data
 from .records import changes_since, refuse_other_folder
+from .resuming import WRITTEN, check_folder
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def prepared(
         out: its folder.
         resume: whether the run continues what is in ``out``.
         config: the file that the settings come from, which must not be written over.
-        record: the run that is repeated, from `runs.assignments.read_record`.
+        record: the run that is repeated, from `runs.assignments.recorded_run`.
         before_reading: called when the folder is held and nothing in it is in the way.
 
     Raises:

@@ -18,7 +18,7 @@ from transformers import (
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer import TRAINER_STATE_NAME
 
-from ..errors import UserError
+from ..errors import DivergedError, UserError
 from ..files import damage_of
 from ..json_types import JsonObject
 from ..runs.checkpoints import CheckpointStore
@@ -38,17 +38,7 @@ logger = logging.getLogger(__name__)
 
 MAX_BAD_STEPS = 10
 """So many steps in a row without a finite gradient end the run."""
-
-
-class DivergedError(UserError):
-    """The settings let the numbers grow beyond all bounds.
-
-    Args:
-        what: a sentence that says what was found.
-    """
-
-    def __init__(self, what: str) -> None:
-        super().__init__(f"{what} Lower learning_rate, raise warmup_steps, or set precision=fp32.")
+DIVERGED_ADVICE = "Lower learning_rate, raise warmup_steps, or set precision=fp32."
 
 
 class FinetuneTrainer(Trainer):
@@ -197,7 +187,8 @@ class FinetuneTrainer(Trainer):
         logger.warning("step %d: loss or gradient is not finite; the step is skipped", step)
         if self.tally.bad_steps_in_a_row >= MAX_BAD_STEPS:
             raise DivergedError(
-                f"training stopped at step {step}: {MAX_BAD_STEPS} steps in a row had no finite gradient."
+                f"training stopped at step {step}: {MAX_BAD_STEPS} steps in a row had no finite gradient. "
+                f"{DIVERGED_ADVICE}"
             )
         return norm
 
@@ -210,7 +201,8 @@ class FinetuneTrainer(Trainer):
         for name, parameter in cast(nn.Module, self.model).named_parameters():
             if not torch.isfinite(parameter).all():
                 raise DivergedError(
-                    f"training diverged: {name} of the model is not finite; it was not saved."
+                    f"training diverged: {name} of the model is not finite; it was not saved. "
+                    f"{DIVERGED_ADVICE}"
                 )
 
     def _load_callback_state(self) -> None:

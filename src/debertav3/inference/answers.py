@@ -15,7 +15,7 @@ from ..tasks.labels import ENTAILMENT
 from ..tasks.spans import Span as AnswerSpan
 from ..tasks.spans import SpanDecoding
 from ..tasks.words import Span, words_of_tokens
-from .labels import NLIColumns
+from .output_labels import NLIColumns
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -31,7 +31,7 @@ class Classification(TypedDict):
     """Every label's probability, in the order of the head."""
 
 
-class ZeroShot(TypedDict):
+class ZeroShotScores(TypedDict):
     """How well each label fits a text."""
 
     sequence: str
@@ -146,7 +146,7 @@ def column_scores(logits: FloatArray, column: int, *, raw: bool = False) -> Floa
 
 def zero_shot(
     logits: FloatArray, columns: NLIColumns, *, text: str, labels: Sequence[str], multi_label: bool
-) -> ZeroShot:
+) -> ZeroShotScores:
     """Rank the labels of one text (Yin et al. 2019, arXiv:1909.00161, in Hugging Face's form).
 
     Args:
@@ -164,7 +164,7 @@ def zero_shot(
     else:
         scores = softmax(entailed)
     order = np.argsort(-scores, kind="stable").tolist()
-    return ZeroShot(
+    return ZeroShotScores(
         sequence=text,
         labels=[labels[place] for place in order],
         scores=[float(scores[place]) for place in order],
@@ -199,7 +199,7 @@ def _candidate(span: AnswerSpan, context: str) -> Candidate:
     )
 
 
-class Vocabulary(NamedTuple):
+class FillableVocabulary(NamedTuple):
     """What a masked language model may say."""
 
     pieces: list[str]
@@ -210,7 +210,7 @@ class Vocabulary(NamedTuple):
 
 def fill(
     logits: FloatArray,
-    vocabulary: Vocabulary,
+    vocabulary: FillableVocabulary,
     *,
     top_k: int,
     before: str,

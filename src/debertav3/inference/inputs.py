@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from ..errors import UserError
 from ..tasks.rows import shortened
-from ..tasks.spans import Window, question_windows, token_windows, widest_context
+from ..tasks.spans import ContextWindow, question_windows, token_windows, widest_context
 from ..tasks.words import Span
 from ..tokenization import DebertaV3Tokenizer
-from .answers import Vocabulary
+from .answers import FillableVocabulary
 from .batching import WHOLE, Cut, Encoding, Packer
 
 Text = str | tuple[str, str]
@@ -45,12 +45,12 @@ class WindowedText(NamedTuple):
         return np.stack(rows)
 
 
-class Question(NamedTuple):
+class WindowedQuestion(NamedTuple):
     """One question over the windows of its context."""
 
     context: str
     offsets: list[Span]
-    windows: list[Window]
+    windows: list[ContextWindow]
 
 
 class MaskedText(NamedTuple):
@@ -85,11 +85,11 @@ class InputEncoder:
         return self.packer.max_length
 
     @cached_property
-    def vocabulary(self) -> Vocabulary:
+    def vocabulary(self) -> FillableVocabulary:
         """The pieces of the tokenizer."""
         specials = self.tokenizer.specials
         pieces = self.tokenizer.convert_ids_to_tokens(list(range(len(self.tokenizer))))
-        return Vocabulary(pieces, sorted(specials.ids.values()))
+        return FillableVocabulary(pieces, sorted(specials.ids.values()))
 
     def texts(self, texts: Sequence[Text], *, cut: Cut = WHOLE) -> list[Encoding]:
         """Texts and pairs, cut to the length limit."""
@@ -117,7 +117,9 @@ class InputEncoder:
             )
         return result
 
-    def questions(self, questions: Sequence[str], contexts: Sequence[str], *, overlap: int) -> list[Question]:
+    def questions(
+        self, questions: Sequence[str], contexts: Sequence[str], *, overlap: int
+    ) -> list[WindowedQuestion]:
         """Questions over contexts of any length; each different text is tokenized once."""
         asked = list(dict.fromkeys(questions))
         ids_of = dict(zip(asked, self.tokenizer.encode_batch(asked), strict=True))
@@ -134,7 +136,7 @@ class InputEncoder:
                 max_length=self.max_length,
                 overlap=overlap,
             )
-            result.append(Question(context, offsets, windows))
+            result.append(WindowedQuestion(context, offsets, windows))
         return result
 
     def masked(self, texts: Sequence[str]) -> list[MaskedText]:

@@ -13,13 +13,13 @@ from ..checkpoint.folder import Checkpoint
 from ..data.probabilities import Probabilities
 from ..errors import UserError
 from ..tokenization import DebertaV3Tokenizer
-from .answers import Answer, Chosen, Classification, Filled, Ranked, SuspectWord, ZeroShot
+from .answers import Answer, Chosen, Classification, Filled, Ranked, SuspectWord, ZeroShotScores
 from .backends.choose import BackendConfig, open_backend
 from .backends.protocol import Backend
 from .engine import Engine, Steps
 from .entities import Entity, WordTag
 from .inputs import WINDOW_OVERLAP, Text, batch_of, groups_of, shortened
-from .labels import NLIColumns, given_labels, label_names
+from .output_labels import NLIColumns, given_labels, label_names
 from .task_steps import TEMPLATE, TaskSteps
 
 One = TypeVar("One")
@@ -88,7 +88,7 @@ class Predictor:
             device: ``auto`` takes the first of cuda, npu, xpu, mps and cpu that is there.
             dtype: ``fp32`` (the default), ``bf16`` or ``fp16``.
             backend: ``auto``, the fastest for many inputs, ``light``, the soonest with a first answer,
-                ``openvino``, ``onnx`` or ``torch``; see `backends.choose.open_backend`.
+                ``native``, ``openvino``, ``onnx`` or ``torch``; see `backends.choose.open_backend`.
             labels: names for the head's outputs in their order, for checkpoints that say only ``LABEL_0``.
             max_length: most tokens of one input, special ones included; None takes the checkpoint's.
             batch_tokens: most tokens of a batch, padding included; None takes what suits the device.
@@ -159,7 +159,7 @@ class Predictor:
     @overload
     def zero_shot(  # type: ignore[overload-overlap]
         self, texts: str, labels: Iterable[str], *, multi_label: bool = ..., template: str = ...
-    ) -> ZeroShot: ...
+    ) -> ZeroShotScores: ...
     @overload
     def zero_shot(
         self,
@@ -168,7 +168,7 @@ class Predictor:
         *,
         multi_label: bool = ...,
         template: str = ...,
-    ) -> list[ZeroShot]: ...
+    ) -> list[ZeroShotScores]: ...
     def zero_shot(
         self,
         texts: str | Iterable[str],
@@ -176,7 +176,7 @@ class Predictor:
         *,
         multi_label: bool = False,
         template: str = TEMPLATE,
-    ) -> ZeroShot | list[ZeroShot]:
+    ) -> ZeroShotScores | list[ZeroShotScores]:
         """Rank labels that the model was never trained on, by entailment.
 
         All labels of all texts share batches, and each different text is tokenized once.

@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..tasks.labels import ENTAILMENT
 from ..tasks.words import join_words, split_words
 from . import answers
-from .answers import Answer, Chosen, Classification, Filled, Ranked, SuspectWord, ZeroShot
+from .answers import Answer, Chosen, Classification, Filled, Ranked, SuspectWord, ZeroShotScores
 from .engine import Engine, Steps
 from .entities import Entity, TaggedText, TokenTag, WordTag, check_aggregation, find_entities, tag_tokens
 from .entities import tag_words as tags_of_words
@@ -28,7 +28,7 @@ from .inputs import (
     labels_per_text,
     shortened,
 )
-from .labels import NLIColumns, is_nli, nli_columns, relevance_column
+from .output_labels import NLIColumns, is_nli, nli_columns, relevance_column
 
 TEMPLATE = "This example is {}."
 """The hypothesis of zero-shot classification; ``{}`` stands for the label."""
@@ -96,7 +96,7 @@ class TaskSteps:
         multi_label: bool = False,
         template: str = TEMPLATE,
         cut: Cut = WHOLE,
-    ) -> Steps[list[ZeroShot]]:
+    ) -> Steps[list[ZeroShotScores]]:
         """The labels of each text by entailment, best first."""
         self.engine.require("zero-shot")
         columns = self.nli_columns

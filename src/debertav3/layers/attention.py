@@ -50,12 +50,7 @@ class DisentangledSelfAttention(nn.Module):
             if self.has_p2c:
                 self.pos_query_proj = nn.Linear(width, width)
         self.pos_dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.positions = RelativePositions(
-            num_buckets=config.num_buckets,
-            max_distance=config.max_distance,
-            span=config.span,
-            long_inputs=config.long_inputs,
-        )
+        self.positions = RelativePositions.of(config)
 
     def forward(
         self,

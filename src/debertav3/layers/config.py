@@ -94,7 +94,7 @@ class EncoderConfig:
     span: int
     """Half the rows of the relative table."""
     long_inputs: LongInputs
-    """What happens to offsets of ``max_distance`` tokens and more: see ``relative_position.py``."""
+    """What happens to offsets of ``max_distance`` tokens and more: see ``buckets.py``."""
     share_att_key: bool
     """Whether the content projections also project the relative table."""
     normalizes_relative_table: bool

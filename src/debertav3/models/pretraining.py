@@ -14,7 +14,7 @@ from ..layers.heads import LegacyMaskedLMHead, MaskedLMPredictions, ReplacedToke
 from ..layers.mask_decoder import EnhancedMaskDecoder
 from ..layers.masks import AttentionMasks
 from .base import DebertaV2Model, DebertaV2PreTrainedModel, chosen
-from .losses import IGNORED, binary_cross_entropy, cross_entropy
+from .head_losses import IGNORED, binary_cross_entropy, cross_entropy
 
 logger = logging.getLogger(__name__)
 

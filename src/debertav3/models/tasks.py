@@ -17,7 +17,7 @@ from transformers.utils.generic import can_return_tuple
 from ..errors import UserError
 from ..layers.heads import ContextPooler
 from .base import DebertaV2Model, DebertaV2PreTrainedModel
-from .losses import binary_cross_entropy, cross_entropy, inside, soft_cross_entropy, squared_error
+from .head_losses import binary_cross_entropy, cross_entropy, inside, soft_cross_entropy, squared_error
 
 
 class DebertaV2ForSequenceClassification(DebertaV2PreTrainedModel):

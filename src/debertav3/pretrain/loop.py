@@ -10,16 +10,15 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import DivergedError, UserError
 from ..runs.checkpoints import CheckpointStore
 from ..runs.stop import StopFlag
 from .batches import MaskedBatch
 from .diagnostics import derived
-from .folder import changes_since
 from .optimization import StepEngine, distance, parameter_copies
-from .settings import LoopConfig
+from .provenance import changes_since
+from .settings import PretrainLoopConfig
 from .state import read_state, restore, save
-from .verdict import DivergedError
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ class Loop:
         seed: of dropout, together with step and process.
         store: of checkpoints.
         accelerator: processes.
-        facts: what the run is made of, which every checkpoint repeats; see `folder.changes_since`.
+        facts: what the run is made of, which every checkpoint repeats; see `provenance.changes_since`.
         write: takes the figures of a log line; called in the first process only.
         validate: figures on held-out text; called in every process.
         started: called once with the number of steps that are done already.
@@ -57,7 +56,7 @@ class Loop:
         step: TrainStep,
         load: Callable[[int], Iterator[list[MaskedBatch]]],
         *,
-        config: LoopConfig,
+        config: PretrainLoopConfig,
         seed: int,
         store: CheckpointStore,
         accelerator: Accelerator,
@@ -181,9 +180,10 @@ class Loop:
         if newest is None:
             return 0
         state = read_state(newest)
-        if changed := "; ".join(changes_since(state, self.facts)):
+        if changed := ", ".join(changes_since(state, self.facts)):
             raise UserError(
-                f"{newest} was made with {changed}: resume with the same, or choose another --out"
+                "--resume needs the settings, the data and the starting weights of the first run; changed "
+                f"since {newest}: {changed}. Put them back, or choose another --out."
             )
         restore(self.step.engines, newest)
         if self.accelerator.is_main_process:

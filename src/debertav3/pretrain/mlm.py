@@ -12,7 +12,7 @@ from ..layers.mask_decoder import decode_masked_positions
 from ..layers.masks import AttentionMasks
 from ..models import DebertaV2ForMaskedLM
 from .batches import MaskedBatch
-from .vocabulary import MaskedPredictions, predict_masked
+from .vocabulary_loss import MaskedPredictions, predict_masked
 
 
 class MaskedLanguageModel(nn.Module):

@@ -9,13 +9,13 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from .settings import OptimizerConfig
+from .settings import PretrainOptimizerConfig
 from .sharding import shard, whole
 
 Item = TypeVar("Item")
 
 
-def learning_rate(config: OptimizerConfig, step: int, total_steps: int) -> float:
+def learning_rate(config: PretrainOptimizerConfig, step: int, total_steps: int) -> float:
     """Learning rate of ``step``, counted from 0: linear up over the warm-up, then linear to 0."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
@@ -23,7 +23,7 @@ def learning_rate(config: OptimizerConfig, step: int, total_steps: int) -> float
     return config.learning_rate * max(0.0, left)
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
+def build_optimizer(model: nn.Module, config: PretrainOptimizerConfig) -> torch.optim.AdamW:
     """AdamW over what needs gradients; vectors (biases, LayerNorms) do not decay."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
@@ -57,7 +57,7 @@ class StepEngine:
     def __init__(
         self,
         model: nn.Module,
-        config: OptimizerConfig,
+        config: PretrainOptimizerConfig,
         *,
         total_steps: int,
         accelerator: Accelerator,

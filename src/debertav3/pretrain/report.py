@@ -1,27 +1,28 @@
 """``report.html`` of a pre-training run: one file, nothing from outside, for a person to read."""
 
-import io
 import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import DivergedError
 from ..files import write_text
 from ..json_types import JsonMapping, JsonObject
 from ..runs import page
+from ..runs.plots import curves
+from ..runs.record import read_record
 from ..runs.settings import current_names
 from .settings import PretrainConfig
-from .verdict import DivergedError, Verdict, judge
+from .verdict import RunVerdict, judge
 
 log = logging.getLogger(__name__)
 
 Rows = Sequence[JsonMapping]
-_COLOURS = ("#0b5cad", "#b25b00", "#2a7d4f")
 
 
 @dataclass(frozen=True)
-class _Plot:
+class _Curves:
     """One plot: what its lines are called in the log and on the page, and how to read it."""
 
     title: str
@@ -30,23 +31,23 @@ class _Plot:
 
 
 _PLOTS = (
-    _Plot(
+    _Curves(
         "Generator loss",
         (("mlm_loss", "training"), ("heldout_mlm_loss", "held-out")),
         "Nats per masked token. Falls quickly to about 7, where it only knows which words are frequent, "
         "rests there, then falls steadily.",
     ),
-    _Plot(
+    _Curves(
         "Generator accuracy",
         (("generator_accuracy", "training"), ("heldout_generator_accuracy", "held-out")),
         "Share of masked tokens whose likeliest guess is right.",
     ),
-    _Plot(
+    _Curves(
         "Discriminator loss",
         (("rtd_loss", "training"), ("heldout_rtd_loss", "held-out")),
         "Nats per token. Not comparable over time: the generator's replacements get harder to tell.",
     ),
-    _Plot(
+    _Curves(
         "Detection on held-out text",
         (
             ("heldout_rtd_f1", "F1"),
@@ -56,7 +57,7 @@ _PLOTS = (
         "Of replaced tokens. F1 is zero while the discriminator says original everywhere, then rises "
         "and keeps rising.",
     ),
-    _Plot(
+    _Curves(
         "Accuracy against saying original everywhere",
         (
             ("heldout_rtd_accuracy", "discriminator"),
@@ -64,13 +65,13 @@ _PLOTS = (
         ),
         "The gap between the lines is what the discriminator has learnt.",
     ),
-    _Plot(
+    _Curves(
         "Replaced tokens",
         (("replaced_rate", "training"), ("heldout_replaced_rate", "held-out")),
         "Share of all tokens. Begins at the masked share and falls as the generator guesses more of them "
         "right.",
     ),
-    _Plot(
+    _Curves(
         "Average cosine inside the embedding tables",
         (
             ("heldout_cosine_generator", "generator"),
@@ -79,7 +80,7 @@ _PLOTS = (
         ),
         "Of two words drawn at random. What is high has little room left to tell words apart.",
     ),
-    _Plot(
+    _Curves(
         "Gradient norm",
         (
             ("generator_gradient_norm", "generator"),
@@ -88,10 +89,10 @@ _PLOTS = (
         ),
         "Before clipping, logarithmic. The discriminator's is the weight of its loss times its own.",
     ),
-    _Plot("Update norm", (("update_norm", "all weights"),), "How far one step moved the weights."),
-    _Plot("Learning rate", (("learning_rate", "generator"),), "Up over the warm-up, then down to zero."),
-    _Plot("Speed", (("tokens_per_second", "tokens per second"),), "Over all processes."),
-    _Plot(
+    _Curves("Update norm", (("update_norm", "all weights"),), "How far one step moved the weights."),
+    _Curves("Learning rate", (("learning_rate", "generator"),), "Up over the warm-up, then down to zero."),
+    _Curves("Speed", (("tokens_per_second", "tokens per second"),), "Over all processes."),
+    _Curves(
         "Utilisation",
         (("model_flops_utilisation", "share"),),
         "Needed operations over what this device's matrix products can do, as measured at the start.",
@@ -110,7 +111,9 @@ _VALIDATED = (
 _MOST_ROWS = 12
 
 
-def write_report(out: Path, *, broken: Sequence[str] = (), failure: DivergedError | None = None) -> Verdict:
+def write_report(
+    out: Path, *, broken: Sequence[str] = (), failure: DivergedError | None = None
+) -> RunVerdict:
     """Judge a run, and write ``report.html`` from ``metrics.jsonl`` and ``run.json`` if matplotlib is there.
 
     Args:
@@ -120,11 +123,11 @@ def write_report(out: Path, *, broken: Sequence[str] = (), failure: DivergedErro
     """
     lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
-    run = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    run = read_record(out)
     run["config"] = current_names(PretrainConfig, run["config"])
     verdict = judge(rows, run, broken=broken)
     if failure is not None:
-        verdict = Verdict(kind="diverged", reasons=(f"{str(failure)[0].upper()}{str(failure)[1:]}.",))
+        verdict = RunVerdict(kind="diverged", reasons=(f"{str(failure)[0].upper()}{str(failure)[1:]}.",))
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -134,7 +137,7 @@ def write_report(out: Path, *, broken: Sequence[str] = (), failure: DivergedErro
     return verdict
 
 
-def render(rows: Rows, run: JsonMapping, verdict: Verdict, *, name: str) -> str:
+def render(rows: Rows, run: JsonMapping, verdict: RunVerdict, *, name: str) -> str:
     """The page.
 
     Args:
@@ -233,35 +236,13 @@ def _number(value: float | int | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) >= 10 else f"{value:.3f}"
 
 
-def _figure(plot: _Plot, rows: Rows) -> str | None:
+def _figure(plot: _Curves, rows: Rows) -> str | None:
     """A plot as an SVG element with its title and how to read it; None if nothing of it was logged."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    lines = {}
-    for key, label in plot.lines:
-        if points := [(row["step"], row[key]) for row in rows if row.get(key) is not None]:
-            lines[label] = points
-    if not lines:
+    lines = {
+        label: [(row["step"], row[key]) for row in rows if row.get(key) is not None]
+        for key, label in plot.lines
+    }
+    if not any(lines.values()):
         return None
-    with matplotlib.rc_context(
-        {"svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 12, "font.family": "sans-serif"}
-    ):
-        figure = Figure(figsize=(5.2, 3.0), layout="constrained")
-        axes = figure.add_subplot()
-        axes.spines[["top", "right"]].set_visible(False)
-        for colour, (label, points) in zip(_COLOURS, lines.items(), strict=False):
-            few: JsonObject = {"marker": "o", "markersize": 4} if len(points) < 30 else {}
-            axes.plot(*zip(*points, strict=True), label=label, color=colour, linewidth=1.6, **few)
-        if plot.title == _LOGARITHMIC:
-            axes.set_yscale("log")
-        axes.set_xlabel("step")
-        axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
-        axes.locator_params(axis="x", nbins=5)
-        axes.grid(alpha=0.25)
-        if len(lines) > 1:
-            axes.legend(frameon=False, fontsize=10)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    svg = buffer.getvalue()
-    return page.figure(svg[svg.index("<svg") :], plot.reading, title=plot.title)
+    svg = curves(lines, is_logarithmic=plot.title == _LOGARITHMIC)
+    return page.figure(svg, plot.reading, title=plot.title)

@@ -27,7 +27,7 @@ from ..models import DebertaV2ForReplacedTokenDetection
 from .batches import MaskedBatch
 from .mlm import MaskedLanguageModel, masked_counts
 from .optimization import StepEngine
-from .vocabulary import MaskedPredictions
+from .vocabulary_loss import MaskedPredictions
 
 Sums = dict[str, Tensor]
 

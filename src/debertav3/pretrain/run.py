@@ -17,25 +17,25 @@ from torch import nn
 
 from ..data.samples import PretrainingData, open_windows, special_ids, vocabulary_of
 from ..data.shards import TokenShards
-from ..errors import UserError
+from ..errors import DivergedError, UserError
 from ..layers.encoder import Encoder
 from ..models.precision import multiplies_bf16
 from ..tokenization import DebertaV3Tokenizer
-from ..tokenization.folder import JSON_FILE, MODEL_FILE
+from ..tokenization.tokenizer_files import JSON_FILE, MODEL_FILE
 from .batches import MaskedBatch, Share, load_steps
 from .diagnostics import derived, embedding_cosines
 from .flops import detection_flops, masked_lm_flops, measured_rate
-from .folder import check_folder, place_of, run_contents, write_record
 from .loop import Loop, TrainStep
 from .metrics_log import MetricsLog
 from .mlm import MaskedLanguageModel
 from .networks import Networks, build_networks, export
 from .optimization import StepEngine
+from .provenance import check_folder, note_run, place_of, run_contents
 from .report import write_report
 from .rtd import JointNetworks, JointStep, MLMStep, ReplacedTokenDetector, TwoPhaseStep, add
 from .settings import PretrainConfig
 from .state import checkpoints_of
-from .verdict import DivergedError, Verdict, broken_weights, word_frequency_loss
+from .verdict import RunVerdict, broken_weights, word_frequency_loss
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def pretrain(
     def begin(done: int) -> None:
         if accelerator.is_main_process:
             store.clean()
-            write_record(
+            note_run(
                 config,
                 shards,
                 networks,
@@ -180,7 +180,7 @@ def pretrain(
     return finished
 
 
-def _refusal(verdict: Verdict, out: Path) -> str:
+def _refusal(verdict: RunVerdict, out: Path) -> str:
     """What the command says of a run that diverged."""
     older = " What is in encoder/ is from before." if (out / "encoder").exists() else ""
     return (

@@ -41,7 +41,7 @@ class DetectionConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig(Settings):
+class PretrainDataConfig(Settings):
     """Windows and batches."""
 
     HEADING: ClassVar[str] = "windows and batches"
@@ -73,7 +73,7 @@ class MaskingChoice(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizerConfig(Settings):
+class PretrainOptimizerConfig(Settings):
     """AdamW with linear warm-up and decay (DeBERTaV3, arXiv:2111.09543, table 14).
 
     Deviation: the official ``optims/xadam.py`` corrects no bias of the moments; AdamW does, which matters
@@ -100,7 +100,7 @@ class OptimizerConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoopConfig(Settings):
+class PretrainLoopConfig(Settings):
     """When what happens; all in optimiser steps."""
 
     HEADING: ClassVar[str] = "steps"
@@ -151,11 +151,11 @@ class PretrainConfig(Settings):
     """Of weights, order, masks and dropout."""
     dropout: Share = 0.1
     """Of hidden states and attention in pre-training; the exported config keeps the size's own."""
-    data: DataConfig = DataConfig()
+    data: PretrainDataConfig = PretrainDataConfig()
     masking: MaskingChoice = MaskingChoice()
     rtd: DetectionConfig = DetectionConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    loop: LoopConfig = LoopConfig()
+    optimizer: PretrainOptimizerConfig = PretrainOptimizerConfig()
+    loop: PretrainLoopConfig = PretrainLoopConfig()
     compute: ComputeConfig = ComputeConfig()
 
     def __post_init__(self) -> None:
@@ -187,7 +187,7 @@ class PretrainConfig(Settings):
             return steps // 10
         return int(warmup) if warmup >= 1 else math.ceil(warmup * steps)  # as transformers' Trainer
 
-    def optimizer_config(self, *, is_discriminator: bool = False) -> OptimizerConfig:
+    def optimizer_config(self, *, is_discriminator: bool = False) -> PretrainOptimizerConfig:
         """The optimizer of the generator (or the only one), or of the discriminator."""
         rate = self.rtd.discriminator_learning_rate if is_discriminator else None
         return replace(

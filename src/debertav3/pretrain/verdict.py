@@ -9,7 +9,6 @@ import torch
 
 from ..checkpoint.sanity import ABSURD, is_absurd
 from ..data.shards import TokenShards
-from ..errors import UserError
 from ..json_types import JsonMapping
 
 MAX_SKIPPED_SHARE = 0.1
@@ -23,12 +22,8 @@ Kind = Literal["trained", "not yet", "not validated", "diverged"]
 Rows = Sequence[JsonMapping]
 
 
-class DivergedError(UserError):
-    """The run ended without usable weights; nothing was exported."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class RunVerdict:
     """What became of a run."""
 
     kind: Kind
@@ -47,7 +42,7 @@ _HEADINGS: dict[Kind, str] = {
 }
 
 
-def judge(rows: Rows, run: Mapping[str, object], *, broken: Sequence[str] = ()) -> Verdict:
+def judge(rows: Rows, run: Mapping[str, object], *, broken: Sequence[str] = ()) -> RunVerdict:
     """Judge a run by what it logged.
 
     Args:
@@ -61,11 +56,11 @@ def judge(rows: Rows, run: Mapping[str, object], *, broken: Sequence[str] = ()) 
     if validations:
         faults += _worse_than_chance(validations[-1], run)
     if faults:
-        return Verdict(kind="diverged", reasons=tuple(faults))
+        return RunVerdict(kind="diverged", reasons=tuple(faults))
     if not validations:
-        return Verdict(kind="not validated", reasons=("There was no held-out text to judge it by.",))
+        return RunVerdict(kind="not validated", reasons=("There was no held-out text to judge it by.",))
     good, bad = _against_baselines(validations[-1], run)
-    return Verdict(kind="not yet" if bad else "trained", reasons=(*bad, *good))
+    return RunVerdict(kind="not yet" if bad else "trained", reasons=(*bad, *good))
 
 
 def _skipped(rows: Rows, run: JsonMapping) -> list[str]:

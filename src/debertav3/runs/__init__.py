@@ -1,1 +1,1 @@
-"""What every training has and leaves: settings, the signal that stops it, the page of its report."""
+"""What every training has and leaves: settings, folder, record, checkpoints, stop signal, report."""

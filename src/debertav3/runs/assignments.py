@@ -53,7 +53,7 @@ def read_settings(path: str | Path) -> dict[str, object]:
     return content["config"] if isinstance(content.get("config"), dict) else content
 
 
-def read_record(path: str | Path) -> dict[str, object] | None:
+def recorded_run(path: str | Path) -> dict[str, object] | None:
     """Read a ``run.json``; None if the file holds settings only.
 
     Raises:

@@ -10,7 +10,7 @@ from ..heads import BY_NAME, BY_TASK, TOKENS
 from ..inference.answers import Classification, sigmoid
 from ..inference.batching import Encoding, run_batches
 from ..inference.engine import FloatArray
-from ..inference.labels import is_nli, is_unnamed, relevance_column
+from ..inference.output_labels import is_nli, is_unnamed, relevance_column
 from ..inference.predictor import Predictor
 from ..inference.task_steps import TaskSteps
 from ..tasks.metrics import split_tag

@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 RUN = "run.json"
 _CUSTOM = "custom"
+_ROLES = ("text", "pair", "label")
 
 PAIR_COLUMNS = (
     ("premise", "hypothesis"),
@@ -268,7 +269,10 @@ def says_yes(value: Json, *, what: str) -> bool:
 
 
 class Trained(NamedTuple):
-    """What a model's folder says of the data that it was trained on; of the columns only for task custom."""
+    """What a model's folder says of the data that it was trained on.
+
+    Of the columns those that task custom has settled on; for other tasks those that the user said.
+    """
 
     task: str | None = None
     text: str | None = None
@@ -277,8 +281,9 @@ class Trained(NamedTuple):
 
     def record(self) -> dict[str, object]:
         """The same in the form of ``run.json``, for a folder that is made of the model's."""
-        columns = {name: getattr(self, name) for name in ("text", "pair", "label") if getattr(self, name)}
-        return {"config": {"task": self.task}, "columns": columns}
+        columns = {name: getattr(self, name) for name in _ROLES if getattr(self, name)}
+        said = {f"{name}_column": column for name, column in columns.items()}
+        return {"config": {"task": self.task, **said}, "columns": columns}
 
 
 def read_trained(folder: ModelFolder) -> Trained:
@@ -292,7 +297,8 @@ def read_trained(folder: ModelFolder) -> Trained:
         part if isinstance(part, dict) else {} for part in (content.get("config"), content.get("columns"))
     )
     task = config.get("task")
-    names = [columns.get(name) if task == _CUSTOM else None for name in ("text", "pair", "label")]
+    is_custom = task == _CUSTOM
+    names = [columns.get(name) if is_custom else config.get(f"{name}_column") for name in _ROLES]
     return Trained(*(value if isinstance(value, str) and value else None for value in (task, *names)))
 
 

@@ -16,7 +16,7 @@ FloatArray = npt.NDArray[np.floating]
 Offsets = Sequence[tuple[int, int]]
 
 
-class Window(NamedTuple):
+class ContextWindow(NamedTuple):
     """One encoder input: the question and a part of the context."""
 
     input_ids: list[int]
@@ -98,7 +98,7 @@ def question_windows(
     sep_id: int,
     max_length: int,
     overlap: int,
-) -> list[Window]:
+) -> list[ContextWindow]:
     """Lay a question and each part of a long context out as encoder inputs.
 
     Args:
@@ -116,7 +116,7 @@ def question_windows(
     size = max_length - len(head) - 1
     windows = token_windows(len(context_ids), size=size, overlap=min(overlap, size // 2))
     return [
-        Window(
+        ContextWindow(
             input_ids=[*head, *context_ids[part], sep_id],
             token_type_ids=[0] * len(head) + [1] * (part.stop - part.start + 1),
             prefix=len(head),
@@ -127,7 +127,7 @@ def question_windows(
     ]
 
 
-def answer_positions(window: Window, offsets: Offsets, *, start: int, end: int) -> tuple[int, int]:
+def answer_positions(window: ContextWindow, offsets: Offsets, *, start: int, end: int) -> tuple[int, int]:
     """Training target of one window: the first and last token of the answer, counted in the input.
 
     Args:
@@ -156,7 +156,7 @@ def answer_positions(window: Window, offsets: Offsets, *, start: int, end: int) 
 
 
 def decode_spans(
-    windows: Sequence[Window],
+    windows: Sequence[ContextWindow],
     start_logits: Sequence[FloatArray],
     end_logits: Sequence[FloatArray],
     *,

@@ -277,7 +277,7 @@ def answer_texts(fields: Mapping[str, object]) -> list[str] | None:
         texts = [answer.get("text") if isinstance(answer, dict) else answer for answer in answers]
         strings = [text for text in texts if isinstance(text, str)]
         if len(strings) == len(texts):
-            return strings or [""]
+            return [text.strip() for text in strings] or [""]
     raise UserError(f"answers must be a list of texts or of objects with 'text'; got {shortened(answers)}.")
 
 

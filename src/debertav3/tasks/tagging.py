@@ -9,16 +9,18 @@ from ..errors import UserError
 from ..heads import TOKENS, HeadName
 from ..json_types import Json
 from .annotations.marks import ENTITIES, TEXT, Mark, tag_text
+from .columns import actual_name
 from .example import Example
 from .formats import CONLL, Format
 from .metrics import MetricName, split_tag, tag_entities
+from .notes import Note
 from .read_options import Said
 from .rows import Row, column_of, first_of, is_missing, shortened, structured, words_in
 from .scorers import EntityScorer, Scorer
 from .summary import Summary
 from .tables import Reading
 from .task import Task
-from .understanding import listed_labels, shown_words
+from .understanding import listed_labels, shown_spans, shown_words
 from .words import Span
 
 OUTSIDE = "O"
@@ -49,6 +51,10 @@ class TaggingTask(Task):
     text_format: Format | None = CONLL
     label_map: Mapping[str, str] = field(default_factory=dict)
     """What the user calls tags, and what they are to be called."""
+    notes: tuple[Note, ...] = ()
+    """What was guessed when the task was made from a user's rows."""
+    is_asked: bool = False
+    """Whether the user has named columns, so that numbers of columns count as names."""
     needs: str = "words and tags ('word TAB tag' in each line, or two lists), or a text with entities"
 
     def with_said(self, said: Said) -> Self:
@@ -60,6 +66,7 @@ class TaggingTask(Task):
             words_column=self.words_column if said.text is None else (said.text,),
             tags_column=self.tags_column if said.label is None else (said.label,),
             label_map=said.label_map,
+            is_asked=bool(said.columns),
         )
 
     def examples(self, reading: Reading) -> Iterator[Example]:
@@ -75,11 +82,11 @@ class TaggingTask(Task):
             example = _marked_example(row)
             reading.num_empty += example is None
             return example
-        words_name = column_of(row, self.words_column)
+        words_name = self._column(row, self.words_column)
         words = words_in(row, words_name)
         if reading.format is CONLL and len(row.fields) == 1:
             raise UserError(f"{row.place} has a word and no tag: {words[0]!r}. Need 'word TAB tag'.")
-        column = column_of(row, self.tags_column)
+        column = self._column(row, self.tags_column)
         reading.use(("words", "tags"), (words_name, column))
         if is_missing(row.fields[column]):
             reading.num_unlabelled += 1
@@ -96,14 +103,29 @@ class TaggingTask(Task):
             return None
         return Example(texts=tuple(words), label=tuple(tags), place=row.place)
 
+    def _column(self, row: Row, names: Sequence[str]) -> str:
+        """The first of some columns that a row has, by number too if the user names it.
+
+        Raises:
+            UserError: if it has none of them.
+        """
+        said = actual_name(row.fields, names[0], is_said=True) if self.is_asked and len(names) == 1 else None
+        return said or column_of(row, names)
+
     def label_kind(self, found: Summary) -> str:
         """The kinds of entities, or the tags where they name none."""
         kinds = sorted({split_tag(tag)[1] for tag in found.names if tag != OUTSIDE})
         return f"a tag for each word; {listed_labels(kinds)}"
 
     def shown(self, example: Example) -> str:
-        """The sentence with its entities marked."""
-        return shown_words(example.texts, example.label)
+        """The sentence with its entities marked, as a text where it is one."""
+        if not isinstance(example.extra, MarkedText):
+            return shown_words(example.texts, example.label)
+        text, words = example.extra
+        entities = tag_entities(example.label)
+        return shown_spans(
+            text, [(words[first][0], words[stop - 1][1], kind) for first, stop, kind in entities]
+        )
 
     def choose_labels(self, found: Summary, *, source: str) -> tuple[str, ...]:
         """All tags, ``O`` first, and for each type all prefixes of the scheme: every tag can be predicted."""
@@ -200,8 +222,8 @@ def is_number(tag: str) -> bool:
 
 def given_tags(
     row: Row, names: Sequence[str], *, count: int, tag_names: Sequence[str] = ()
-) -> list[str] | None:
-    """The tags of ``count`` words that are to be tagged; None where there are none.
+) -> tuple[str, list[str]] | None:
+    """The column and the tags of ``count`` words that are to be tagged; None where there are none.
 
     Public copies write ``ner_tags`` as numbers whose meaning they keep elsewhere: those are no tags, unless
     ``tag_names`` says what they mean.
@@ -220,7 +242,7 @@ def given_tags(
             raise UserError(
                 f"{row.place} has {count} words and {len(tags)} tags; need one tag for each word."
             )
-        return tags
+        return name, tags
     return None
 
 

@@ -50,7 +50,7 @@ def _words_of(ids: Sequence[int], starts_word: Sequence[bool]) -> list[int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class RowLayout:
     """Rows of one or two texts each: what stays of every text, and where special tokens stand."""
 
     texts: tuple[Encoded, ...]
@@ -67,9 +67,9 @@ class Layout:
         num_special = self.num_special * (len(self.texts) + 1)
         return [sum(kept) + num_special for kept in zip(*self.kept, strict=True)]
 
-    def row(self, index: int) -> "Layout":
+    def row(self, index: int) -> "RowLayout":
         """The layout of one row."""
-        return Layout(
+        return RowLayout(
             texts=tuple(texts.part(index, index + 1) for texts in self.texts),
             kept=tuple(kept[index : index + 1] for kept in self.kept),
             num_special=self.num_special,
@@ -124,7 +124,7 @@ def lay_out(
     truncation: Truncation | None,
     max_length: int | None,
     side: Side,
-) -> Layout:
+) -> RowLayout:
     """Decide how many tokens of every text stay.
 
     Raises:
@@ -143,7 +143,7 @@ def lay_out(
         for row, (first, second) in enumerate(zip(kept[0], seconds, strict=True)):
             if first + second > budget:
                 kept[0][row], seconds[row] = kept_lengths(first, second, budget=budget, strategy=truncation)
-    return Layout(texts=texts, kept=kept, num_special=num_special, truncation_side=side)
+    return RowLayout(texts=texts, kept=kept, num_special=num_special, truncation_side=side)
 
 
 def windows(

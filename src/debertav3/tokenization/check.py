@@ -9,8 +9,8 @@ import tokenizers
 
 from ..errors import UserError
 from .engines import SentencePieceEngine, without_surrogates
-from .folder import JSON_FILE
 from .tokenizer import DebertaV3Tokenizer
+from .tokenizer_files import JSON_FILE
 
 PROBES = (
     "Hello world!",

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..errors import UserError
 from ..json_types import JsonObject
-from .assembly import Layout
+from .assembly import RowLayout
 from .padding import Side, as_list
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class TokenSpan(NamedTuple):
 class Origin:
     """Where an encoding's tokens come from."""
 
-    layout: Layout
+    layout: RowLayout
     length: int
     """Padded length in tokens; 0 without padding."""
     padding_side: Side
@@ -38,11 +38,11 @@ class Origin:
     """By id, whether a piece begins a word."""
     pieces: Mapping[int, str]
     """Piece of each id."""
-    with_spans: Callable[[], Layout] | None
+    with_spans: Callable[[], RowLayout] | None
     """Finds the characters of the tokens; None where the layout has them."""
 
 
-class Encoding(JsonObject):
+class BatchEncoding(JsonObject):
     """Model inputs by name, as lists or arrays; entries can be read as attributes too.
 
     Being a ``dict``, it goes through collators, ``Trainer`` and ``model(**encoding)`` as it is.
@@ -67,10 +67,13 @@ class Encoding(JsonObject):
     def __reduce__(self) -> tuple[object, ...]:
         """For copies and pickles, which keep words and sequences, but neither vocabulary nor texts."""
         origin = self._origin
-        return Encoding, (dict(self), None if origin is None else replace(origin, pieces={}, with_spans=None))
+        return BatchEncoding, (
+            dict(self),
+            None if origin is None else replace(origin, pieces={}, with_spans=None),
+        )
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> RowLayout:
         """What is in each row, with the characters of every token.
 
         Raises:
@@ -163,7 +166,7 @@ class Encoding(JsonObject):
         """
         return self._padded(batch_index, lambda origin, row: row.words(origin.starts_word))
 
-    def to(self, device: object) -> "Encoding":
+    def to(self, device: object) -> "BatchEncoding":
         """Move the tensors, in place, as ``BatchEncoding.to`` does."""
         for name, value in self.items():
             if hasattr(value, "to"):
@@ -171,7 +174,7 @@ class Encoding(JsonObject):
         return self
 
     def _padded(
-        self, index: int, read: Callable[[Origin, Layout], list[list[int | None]]]
+        self, index: int, read: Callable[[Origin, RowLayout], list[list[int | None]]]
     ) -> list[int | None]:
         origin = self._origin
         if origin is None:

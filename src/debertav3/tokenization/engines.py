@@ -11,7 +11,7 @@ _NO_DUMMY_PREFIX = b"\x1a\x02\x18\x00"
 """``normalizer_spec { add_dummy_prefix: false }`` on protobuf's wire; appended to a model, it wins."""
 
 
-class Engine(Protocol):
+class TokenizerEngine(Protocol):
     """Text to ids without any special token, and back."""
 
     pieces: list[str]

@@ -15,8 +15,8 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from ..errors import UserError
 from .engines import SentencePieceEngine
 from .model_file import read_normalizer
-from .settings import PLAIN_TEXT, TextSettings
 from .specials import SpecialTokens
+from .tokenizer_settings import PLAIN_TEXT, TextSettings
 
 Pieces = Sequence[tuple[str, float]]
 """Every piece with its score, by id."""

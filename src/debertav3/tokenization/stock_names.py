@@ -9,12 +9,12 @@ from typing import Any
 
 from ..errors import UserError
 from ..json_types import JsonMapping
-from .engines import Engine
-from .opening import engine_with
+from .engines import TokenizerEngine
+from .open_engine import engine_with
 from .padding import as_list
-from .settings import TextSettings
 from .specials import ROLES, Matching, SpecialTokens
 from .text_encoder import TextEncoder
+from .tokenizer_settings import TextSettings
 from .vocabulary import Vocabulary
 
 
@@ -194,7 +194,7 @@ class StockNames(Vocabulary):
                 )
         return self.add_tokens(new, special_tokens=True)
 
-    def _use(self, specials: SpecialTokens, engine: Engine) -> None:
+    def _use(self, specials: SpecialTokens, engine: TokenizerEngine) -> None:
         """Take special and added tokens, and build every look-up of them."""
         Vocabulary.__init__(self, engine, specials)
         self._encoder = TextEncoder(engine, specials)

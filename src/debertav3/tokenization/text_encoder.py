@@ -6,7 +6,7 @@ from itertools import accumulate, chain, pairwise
 
 from .alignment import Span
 from .assembly import Encoded
-from .engines import Engine
+from .engines import TokenizerEngine
 from .specials import SpecialTokens
 
 
@@ -18,7 +18,7 @@ class TextEncoder:
         specials: the special tokens, recognised on request, and the added ones, which always are.
     """
 
-    def __init__(self, engine: Engine, specials: SpecialTokens) -> None:
+    def __init__(self, engine: TokenizerEngine, specials: SpecialTokens) -> None:
         self._engine = engine
         self._ids = specials.all_ids
         self._mask = specials.names["mask_token"]

@@ -10,17 +10,17 @@ from ..errors import UserError
 from ..files.model_folder import TOKENIZER, ModelFolder
 from ..json_types import JsonMapping
 from .alignment import Span
-from .assembly import Encoded, Layout, Truncation, lay_out, truncation_strategy, windows
-from .encoding import Encoding, Origin
-from .engines import Engine, SentencePieceEngine, TokenizersEngine
-from .folder import read_folder, write_folder
-from .inputs import Texts, read_inputs
-from .opening import open_engine
+from .assembly import Encoded, RowLayout, Truncation, lay_out, truncation_strategy, windows
+from .call_inputs import Texts, read_inputs
+from .encoding import BatchEncoding, Origin
+from .engines import SentencePieceEngine, TokenizerEngine, TokenizersEngine
+from .open_engine import open_engine
 from .padding import Arrays, Padding, Side, as_list, pad_rows, padded_length, padding_strategy, to_arrays
 from .recipe import exact_tokenizer, with_special
-from .settings import INPUT_NAMES, NO_LIMIT, PLAIN_TEXT, Compat, TextSettings
 from .specials import SpecialTokens
 from .stock_names import StockNames
+from .tokenizer_files import read_folder, write_folder
+from .tokenizer_settings import INPUT_NAMES, NO_LIMIT, PLAIN_TEXT, Compat, TextSettings
 
 if TYPE_CHECKING:
     import transformers
@@ -60,7 +60,7 @@ class DebertaV3Tokenizer(StockNames):
 
     def __init__(
         self,
-        engine: Engine,
+        engine: TokenizerEngine,
         specials: SpecialTokens,
         *,
         model: bytes | None,
@@ -250,7 +250,7 @@ class DebertaV3Tokenizer(StockNames):
         return_special_tokens_mask: bool = False,
         return_length: bool = False,
         verbose: bool = True,
-    ) -> Encoding:
+    ) -> BatchEncoding:
         """Model inputs of one text, one pair, or a batch of either, in transformers' words.
 
         Args:
@@ -331,7 +331,7 @@ class DebertaV3Tokenizer(StockNames):
         if rows is not None:
             columns["overflow_to_sample_mapping"] = rows
 
-        def with_spans() -> Layout:
+        def with_spans() -> RowLayout:
             """The same layout with characters, which cost too much to be found for everybody."""
             again = self(
                 inputs.firsts if inputs.is_batch else inputs.firsts[0],
@@ -356,9 +356,9 @@ class DebertaV3Tokenizer(StockNames):
             with_spans=None if return_offsets_mapping else with_spans,
         )
         if return_tensors is not None:
-            return Encoding(to_arrays(columns, return_tensors), origin)
+            return BatchEncoding(to_arrays(columns, return_tensors), origin)
         is_batch = inputs.is_batch or return_overflowing_tokens
-        return Encoding(
+        return BatchEncoding(
             columns if is_batch else {name: column[0] for name, column in columns.items()}, origin
         )
 
@@ -375,7 +375,7 @@ class DebertaV3Tokenizer(StockNames):
         return_attention_mask: bool | None = None,
         return_tensors: Arrays | None = None,
         verbose: bool = True,
-    ) -> Encoding:
+    ) -> BatchEncoding:
         """Pad rows that were encoded one by one: what transformers' collators call.
 
         Args:
@@ -407,7 +407,7 @@ class DebertaV3Tokenizer(StockNames):
             columns.setdefault("attention_mask", [[1] * len(row) for row in columns["input_ids"]])
         side = padding_side or self.padding_side
         self._pad(columns, padding, max_length or self._limit, pad_to_multiple_of, side)
-        return Encoding(to_arrays(columns, return_tensors) if return_tensors else columns)
+        return BatchEncoding(to_arrays(columns, return_tensors) if return_tensors else columns)
 
     def _gives(self, name: str, asked: bool | None) -> bool:
         return name in self.model_input_names if asked is None else asked

@@ -7,7 +7,7 @@ from typing import Any, overload
 
 from ..errors import UserError
 from .alignment import WORD_MARK
-from .engines import Engine
+from .engines import TokenizerEngine
 from .padding import as_list
 from .specials import SpecialTokens
 
@@ -22,7 +22,7 @@ class Vocabulary:
         specials: the special tokens, and what a folder adds beside them.
     """
 
-    def __init__(self, engine: Engine, specials: SpecialTokens) -> None:
+    def __init__(self, engine: TokenizerEngine, specials: SpecialTokens) -> None:
         self.engine = engine
         self.specials = specials
         self._outside = specials.all_ids

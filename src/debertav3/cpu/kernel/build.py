@@ -23,6 +23,7 @@ FLAGS = (
     "-O3",
     "-fPIC",
     "-shared",
+    "-pthread",
     "-fno-math-errno",
     "-ffp-contract=off",  # a product and a sum become one rounding only where the source says fma
     "-fvisibility=hidden",
@@ -56,12 +57,12 @@ def build() -> list[Path]:
         Those that could be made; one line of log says why where one, or all, could not.
     """
     if platform.system() != "Linux" or platform.machine() not in ("x86_64", "AMD64"):
-        logger.warning("CPU kernel not built: it is for Linux on x86-64; torch's own attention will be used")
+        logger.warning("CPU kernel not built: it is for Linux on x86-64; torch or numpy will compute")
         return []
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         logger.warning(
-            "CPU kernel not built: no C++ compiler (g++, clang++ or $CXX); torch's own attention will be used"
+            "CPU kernel not built: no C++ compiler (g++, clang++ or $CXX); torch or numpy will compute"
         )
         return []
     made = []

@@ -4,6 +4,7 @@
 #include "abi.h"
 #include "cpu_features.h"
 #include "layer.h"
+#include "own_threads.h"
 
 #define EXPORTED __attribute__((visibility("default")))
 
@@ -40,6 +41,11 @@ EXPORTED int64_t debertav3_struct_size(int64_t number) {
 }
 
 EXPORTED int64_t debertav3_table_floats(int64_t rows, int64_t width) { return round_up(rows, PANEL) * width; }
+
+// A team for processes without torch.
+EXPORTED void debertav3_own_team(void (*task)(void*), void* data, unsigned threads, unsigned flags) {
+    OwnThreads::run(task, data, threads, flags);
+}
 
 // How many more entries than 2 * length - 1 the row lists of attention need.
 EXPORTED int64_t debertav3_more_rows() { return BLOCK_KEYS + LANES; }
@@ -81,6 +87,30 @@ EXPORTED int debertav3_linear(const LinearArguments* linear, const float* x, int
         prepare(team, threads, input);
         const Write write{y, linear->out, nullptr};
         multiply(team, threads, Product<Write>{*linear, input, write});
+    });
+}
+
+// LayerNorm of (rows, width) floats in place.
+EXPORTED int debertav3_normalize(float* x, int64_t rows, int64_t width, const NormArguments* norm, float epsilon,
+                                 int64_t threads, Team team) {
+    return guarded([&] {
+        for_rows(team, threads, rows, [&](int64_t r) { normalize(x + r * width, width, *norm, epsilon); });
+    });
+}
+
+// GELU of (rows, width) floats in place.
+EXPORTED int debertav3_gelu(float* x, int64_t rows, int64_t width, int64_t threads, Team team) {
+    return guarded([&] {
+        for_rows(team, threads, rows, [&](int64_t r) {
+            float* place = x + r * width;
+            const int64_t whole = width / LANES * LANES;
+            for (int64_t k = 0; k < whole; k += LANES) store(place + k, gelu(load(place + k)));
+            if (whole == width) return;
+            float end[LANES] = {};
+            std::memcpy(end, place + whole, (width - whole) * sizeof(float));
+            store(end, gelu(load(end)));
+            std::memcpy(place + whole, end, (width - whole) * sizeof(float));
+        });
     });
 }
 

@@ -1,25 +1,41 @@
-"""Opens the compiled kernel that fits this processor, on the threads that torch has already."""
+"""Opens the compiled kernel that fits this processor. Arrays are numpy's; torch is not needed.
+
+Memory that the kernel reads and writes begins at a cache line: see `aligned`.
+"""
 
 import ctypes
 import enum
 import logging
+import math
 import os
 from functools import lru_cache
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
 from ...errors import UserError
 from .build import INSTRUCTIONS, library_file, sources_digest
+from .threads import Crew, crew
 
 logger = logging.getLogger(__name__)
 
-_LIBRARIES = {"AVX512": ("amx", "avx512vnni", "avx512", "avx2"), "AVX2": ("avx2",)}
-"""By what torch says of the processor; the first that runs is taken."""
+_AVX2 = frozenset({"avx2", "fma"})
+_AVX512 = _AVX2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
+_NEEDED = {"amx": _AVX512, "avx512vnni": _AVX512 | {"avx512_vnni"}, "avx512": _AVX512, "avx2": _AVX2}
+"""What Linux must say of the processor, so that the library can be asked for the rest; the first that runs is
+taken."""
 
 VARIABLE = "DEBERTAV3_KERNEL"
-"""The environment variable that names the kernel: a key of `INSTRUCTIONS`, or ``none`` for torch alone."""
+"""The environment variable that names the kernel: a key of `INSTRUCTIONS`, or ``none`` for no kernel."""
+
+LARGEST_WIDTH = 1024
+LONGEST = 1 << 20
+"""Limits on head width and tokens, far above use, that keep every size in the kernel far from overflow."""
+
+Floats = npt.NDArray[np.float32]
+
+_LINE = 64  # bytes of a cache line
 
 
 class WeightKind(enum.IntEnum):
@@ -34,6 +50,19 @@ class WeightKind(enum.IntEnum):
 
 def _fields(kind: type, *names: str) -> tuple[tuple[str, type], ...]:
     return tuple((name, kind) for name in names)
+
+
+def aligned(*shape: int) -> Floats:
+    """An uninitialised fp32 array that begins at a cache line."""
+    count = math.prod(shape)
+    block = np.empty(count * 4 + _LINE, np.uint8)
+    first = -block.ctypes.data % _LINE
+    return block[first : first + count * 4].view(np.float32).reshape(shape)
+
+
+def address(array: npt.NDArray[np.generic]) -> int:
+    """Where an array's first number is; valid as long as the array."""
+    return int(array.__array_interface__["data"][0])
 
 
 class LinearArguments(ctypes.Structure):
@@ -89,15 +118,13 @@ class Kernel:
 
     Args:
         path: the shared object.
-        team: address of ``GOMP_parallel``; None runs everything on the calling thread.
 
     Raises:
         OSError: if it cannot be opened, is of other sources, or this machine cannot run it.
     """
 
-    def __init__(self, path: Path, team: int | None) -> None:
+    def __init__(self, path: Path) -> None:
         self.name = path.stem.removeprefix("debertav3_")
-        self.team = team
         pointer, size, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
         library = ctypes.CDLL(str(path))
 
@@ -116,6 +143,7 @@ class Kernel:
             if theirs != ours:
                 raise OSError(f"{path}: {mirror.__name__} has {theirs} bytes there and {ours} in library.py")
         self.more_rows: int = function("more_rows", size)()
+        self._own_team = ctypes.cast(library["debertav3_own_team"], ctypes.c_void_p).value
         self._table_floats = function("table_floats", size, size, size)
         self._pack_table = function("pack_table", None, pointer, size, size, ctypes.c_float, pointer)
         self._linear_floats = function("linear_floats", size, size, size)
@@ -127,6 +155,15 @@ class Kernel:
         self._linear = function(
             "linear", number, ctypes.POINTER(LinearArguments), pointer, size, pointer, size, pointer
         )
+        norm = ctypes.POINTER(NormArguments)
+        self._normalize = function(
+            "normalize", number, pointer, size, size, norm, ctypes.c_float, size, pointer
+        )
+        self._gelu = function("gelu", number, pointer, size, size, size, pointer)
+
+    def crew(self) -> Crew:
+        """The threads for a call: see ``threads.py``."""
+        return crew(self._own_team)
 
     def attend(self, arguments: AttentionArguments) -> None:
         """Run attention.
@@ -140,40 +177,48 @@ class Kernel:
         """Run one layer of the encoder."""
         _check(self._layer(ctypes.byref(arguments)))
 
-    def linear(self, arguments: LinearArguments, x_MD: Tensor) -> Tensor:
+    def linear(self, arguments: LinearArguments, x_MD: Floats) -> Floats:
         """``(M, in)`` to ``(M, out)``."""
-        x_MD = x_MD.contiguous()
-        y = x_MD.new_empty(x_MD.shape[0], arguments.out)
-        threads = torch.get_num_threads()
-        done = self._linear(
-            ctypes.byref(arguments), x_MD.data_ptr(), len(x_MD), y.data_ptr(), threads, self.team
-        )
+        x_MD = np.ascontiguousarray(x_MD)
+        y = aligned(len(x_MD), arguments.out)
+        team, threads = self.crew()
+        done = self._linear(ctypes.byref(arguments), address(x_MD), len(x_MD), address(y), threads, team)
         _check(done)
         return y
 
-    def pack_table(self, table_NRH: Tensor, factor: float) -> Tensor:
+    def normalize(self, x_MD: Floats, arguments: NormArguments, epsilon: float) -> None:
+        """LayerNorm of contiguous rows, in place."""
+        team, threads = self.crew()
+        _check(self._normalize(address(x_MD), *x_MD.shape, ctypes.byref(arguments), epsilon, threads, team))
+
+    def gelu(self, x_MD: Floats) -> None:
+        """The exact GELU of contiguous rows, in place."""
+        team, threads = self.crew()
+        _check(self._gelu(address(x_MD), *x_MD.shape, threads, team))
+
+    def pack_table(self, table_NRH: Floats, factor: float) -> Floats:
         """Rows of a table, times a factor, in the layout that the kernel multiplies by, head after head."""
         N, R, H = table_NRH.shape
-        table_NRH = table_NRH.detach().to(torch.float32).contiguous()
-        panels = torch.empty(N, self._table_floats(R, H))
+        table_NRH = np.ascontiguousarray(table_NRH, np.float32)
+        panels = aligned(N, self._table_floats(R, H))
         for head in range(N):
-            self._pack_table(table_NRH[head].data_ptr(), R, H, factor, panels[head].data_ptr())
+            self._pack_table(address(table_NRH[head]), R, H, factor, address(panels[head]))
         return panels
 
-    def pack_linear(self, weight: Tensor) -> Tensor:
+    def pack_linear(self, weight: Floats) -> Floats:
         """An ``(out, in)`` fp32 weight in the layout that the kernel multiplies by."""
         out_features, in_features = weight.shape
-        weight = weight.detach().to(torch.float32).contiguous()
-        packed = torch.empty(self._linear_floats(in_features, out_features))
-        self._pack_linear(weight.data_ptr(), in_features, out_features, packed.data_ptr())
+        weight = np.require(weight, np.float32, ["C", "A"])
+        packed = aligned(self._linear_floats(in_features, out_features))
+        self._pack_linear(address(weight), in_features, out_features, address(packed))
         return packed
 
-    def pack_int8(self, weight: Tensor, scale: Tensor) -> Tensor:
+    def pack_int8(self, weight: npt.NDArray[np.int8], scale: Floats) -> Floats:
         """An ``(out, in)`` int8 weight and its ``(out,)`` scales, likewise."""
         out_features, in_features = weight.shape
-        weight, scale = weight.detach().contiguous(), scale.detach().to(torch.float32).contiguous()
-        packed = torch.empty(self._int8_floats(in_features, out_features))
-        self._pack_int8(weight.data_ptr(), scale.data_ptr(), in_features, out_features, packed.data_ptr())
+        weight, scale = np.ascontiguousarray(weight), np.require(scale, np.float32, ["C", "A"])
+        packed = aligned(self._int8_floats(in_features, out_features))
+        self._pack_int8(address(weight), address(scale), in_features, out_features, address(packed))
         return packed
 
 
@@ -192,14 +237,14 @@ def kernel() -> Kernel | None:
     Raises:
         UserError: if the variable names a kernel that does not exist or cannot run here.
     """
-    capability = torch.backends.cpu.get_cpu_capability()
-    names = _LIBRARIES.get(capability, ())
-    reason = f"there is none for a processor with {capability}"
+    flags = _processor_flags()
+    names = tuple(name for name, needed in _NEEDED.items() if needed <= flags)
+    reason = "there is none for this processor"
     if wanted := os.environ.get(VARIABLE):
         if wanted != "none" and wanted not in INSTRUCTIONS:
             raise UserError(f"{VARIABLE} is {wanted!r}; need one of: {', '.join(INSTRUCTIONS)}, none")
         names = tuple(name for name in names if name == wanted)
-        reason = f"{VARIABLE} is none" if wanted == "none" else f"this processor has only {capability}"
+        reason = f"{VARIABLE} is none" if wanted == "none" else f"this processor does not run {wanted}"
     for name in names:
         try:
             found = open_kernel(name)
@@ -210,7 +255,7 @@ def kernel() -> Kernel | None:
         return found
     if wanted and wanted != "none":
         raise UserError(f"{VARIABLE} is {wanted!r}, which cannot run: {reason}. Unset it, or choose another")
-    logger.info("CPU kernel not used: %s; torch computes everything", reason)
+    logger.info("CPU kernel not used: %s; torch or numpy computes everything", reason)
     return None
 
 
@@ -220,35 +265,23 @@ def open_kernel(name: str) -> Kernel:
     Raises:
         OSError: if it was not built, or this machine does not run it.
     """
-    if name not in _LIBRARIES.get(torch.backends.cpu.get_cpu_capability(), ()):
+    if not _NEEDED[name] <= _processor_flags():
         raise OSError(f"this processor does not run {name}")
     path = library_file(name)
     if not path.is_file():
         raise OSError(f"{name} was not built when this package was installed")
     try:
-        return Kernel(path, _team())
+        return Kernel(path)
     except AttributeError as error:  # a function is missing: the library is of other sources
         raise OSError(str(error)) from error
 
 
-def _team() -> int | None:
-    """Address of ``GOMP_parallel`` in torch's own OpenMP runtime: a second one would start a second pool.
-
-    None, with one line of log, where torch brings none of that form.
-    """
+@lru_cache(maxsize=1)
+def _processor_flags() -> frozenset[str]:
+    """What Linux says that the processor has, and the system saves: ``flags`` of ``/proc/cpuinfo``."""
     try:
-        with open("/proc/self/maps", encoding="utf-8") as lines:
-            mapped = {line.split()[-1] for line in lines if ".so" in line}
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+            line = next((line for line in lines if line.startswith("flags")), "")
     except OSError:
-        mapped = set()
-    names = ("libgomp", "libiomp5", "libomp")
-    runtimes = [path for path in sorted(mapped) if Path(path).name.startswith(names)]
-    # torch's own first: another package may have loaded a second runtime
-    runtimes.sort(key=lambda path: "torch" not in path)
-    for path in runtimes:
-        try:
-            return ctypes.cast(ctypes.CDLL(path).GOMP_parallel, ctypes.c_void_p).value
-        except (OSError, AttributeError):
-            continue
-    logger.info("no OpenMP runtime found beside torch: the CPU kernel uses one thread")
-    return None
+        line = ""
+    return frozenset(line.partition(":")[2].split())

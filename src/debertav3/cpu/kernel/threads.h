@@ -1,4 +1,5 @@
-// Work shared by threads: those of the OpenMP runtime that torch has loaded, so that no second pool spins.
+// Work shared by threads: those of the OpenMP runtime that torch has loaded, so that no second pool spins, and in a
+// process without torch threads of our own (own_threads.h).
 #pragma once
 
 #include <atomic>

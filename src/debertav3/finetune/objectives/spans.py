@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from ...tasks.example import Example
 from ...tasks.metrics import answer_f1, exact_match
-from ...tasks.spans import SpanDecoding, Window, answer_positions, decode_spans
+from ...tasks.spans import ContextWindow, SpanDecoding, answer_positions, decode_spans
 from ...tasks.squad import Gold, SpanTask
 from .. import losses, sift
 from ..baselines import PairLayout
@@ -28,7 +28,7 @@ class WindowOrigin:
     """Where a window comes from."""
 
     example: int
-    window: Window
+    window: ContextWindow
     offsets: list[tuple[int, int]]
     """Characters of every token of the whole context."""
     null: int

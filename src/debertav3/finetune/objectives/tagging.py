@@ -39,7 +39,7 @@ class TaggingObjective(Objective[TaggingTask]):
         max_length = config.data.max_length
         features, origins = [], []
         for number, example in enumerate(examples):
-            words = Words(example, tokenizer)
+            words = EncodedWords(example, tokenizer)
             for first, stop in words.pieces(max_length):
                 inputs, positions = words.encode(first, stop, max_length)
                 tags = [-100] * len(inputs["input_ids"])
@@ -102,7 +102,7 @@ class TaggingObjective(Objective[TaggingTask]):
         return found
 
 
-class Words:
+class EncodedWords:
     """The words of one example as a tokenizer encodes them.
 
     Args:

@@ -28,7 +28,7 @@ class Backend(Protocol):
     """One checkpoint, ready to run."""
 
     name: str
-    """``torch``, ``onnx`` or ``openvino``."""
+    """``native``, ``torch``, ``onnx`` or ``openvino``."""
     dtype: str
     """In what it computes: ``fp32``, ``bf16`` or ``fp16``; ``int8`` where products with weights do."""
     head: str

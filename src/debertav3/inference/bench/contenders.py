@@ -25,8 +25,8 @@ from ...sizes import SIZES, config_for, is_size
 from ..backends.choose import BackendConfig, open_backend, open_exported
 from ..backends.exported import FORMATS, MANIFEST, Manifest, is_installed, read_exported
 from ..backends.protocol import Backend
-from ..export.formats import quiet_exporters, write_graph
 from ..export.graph import folded_copy, random_batch
+from ..export.graph_writers import quiet_exporters, write_graph
 from ..export.run import head_to_export
 
 logger = logging.getLogger(__name__)

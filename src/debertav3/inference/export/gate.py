@@ -28,7 +28,7 @@ from ..backends.protocol import Backend, Batch, Logits
 from ..files.input import check_file, chunks_of
 from ..files.row_answers import FILE_TASKS, AnswerOptions
 from ..files.workers import answer_chunk
-from ..labels import is_nli, label_names
+from ..output_labels import is_nli, label_names
 from ..predictor import Predictor
 from .quantization import quantize, weighted_products
 from .sensitivity import rank_layers

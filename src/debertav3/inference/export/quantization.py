@@ -19,8 +19,8 @@ from ...checkpoint.int8 import int8_layers, save_int8
 from ...errors import MissingExtraError
 from ..backends.exported import GRAPH_FILE, OPENVINO, TORCH
 from ..telemetry import without_telemetry
-from .formats import save_onnx
 from .graph import Arrays
+from .graph_writers import save_onnx
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -30,11 +30,11 @@ from ..backends.exported import (
     read_exported,
 )
 from ..backends.protocol import Backend, head_for
-from .card import export_card
-from .config import ExportConfig
-from .formats import halve_weights, write_graph
+from .export_card import export_card
 from .gate import Calibration, GateReport, pass_gate, task_of
 from .graph import folded_copy, random_batch
+from .graph_writers import halve_weights, write_graph
+from .request import ExportConfig
 from .torch_weights import write_weights
 from .verification import Verification, verify
 

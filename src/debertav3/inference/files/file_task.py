@@ -19,7 +19,7 @@ from ...tasks.understanding import shown_row
 from ..predictor import TEMPLATE, Predictor
 
 
-class Example(NamedTuple):
+class CheckedRow(NamedTuple):
     """One row, checked."""
 
     inputs: Json
@@ -30,7 +30,7 @@ class Example(NamedTuple):
     """How much text the model reads for it."""
 
 
-NO_TEXT = Example(None, None, 0)
+NO_TEXT = CheckedRow(None, None, 0)
 """A row whose text is empty: training skips such rows, too."""
 
 
@@ -104,7 +104,7 @@ class FileTask(ABC):
         """What compares answers with the gold labels."""
 
     @abstractmethod
-    def read(self, row: Row) -> Example:
+    def read(self, row: Row) -> CheckedRow:
         """Check one row.
 
         Raises:
@@ -112,7 +112,7 @@ class FileTask(ABC):
         """
 
     @abstractmethod
-    def answer(self, examples: Sequence[Example]) -> list[Result]:
+    def answer(self, examples: Sequence[CheckedRow]) -> list[Result]:
         """Answer many rows that have a text, in their order."""
 
     def marked(self, row: Row, prediction: object, scores: object) -> Marked | None:
@@ -176,7 +176,7 @@ class FileTask(ABC):
         """What kind of label the rows may have, for people."""
         return ""
 
-    def shown(self, example: "Example") -> str:
+    def shown(self, example: "CheckedRow") -> str:
         """A row as the model will see it, on one line."""
         inputs = example.inputs
         if inputs is None:

@@ -21,7 +21,7 @@ from ...tasks.tables import Reading, read_table
 from ...tasks.typed_tables import open_parquet
 from ...tasks.understanding import Understanding
 from .file_task import NO_TEXT
-from .row_answers import Example, FileTask
+from .row_answers import CheckedRow, FileTask
 
 if TYPE_CHECKING:
     import pyarrow
@@ -92,11 +92,12 @@ def check_file(
     if num_empty == reading.num_rows:
         raise UserError(f"{source}: none of its {num_empty} rows has a text. Fill in the texts.")
     reading.num_empty = num_empty
+    reading.roles = task.roles
     Understanding(
         source=reading.source,
         format=reading.described,
         num_rows=reading.num_rows,
-        columns=task.roles,
+        columns=reading.all_roles,
         label_kind=task.label_kind() if num_labelled else "",
         shown=shown,
         notes=reading.all_notes(),
@@ -180,7 +181,7 @@ class _SchemaFinder:
         return self._schema
 
 
-def examples(task: FileTask, reading: Reading) -> Iterator[tuple[Row, Example]]:
+def examples(task: FileTask, reading: Reading) -> Iterator[tuple[Row, CheckedRow]]:
     """Every row, and what the task reads in it.
 
     Raises:
@@ -199,7 +200,7 @@ def examples(task: FileTask, reading: Reading) -> Iterator[tuple[Row, Example]]:
         yield row, example
 
 
-def chunks_of(task: FileTask, source: Source) -> Iterator[list[Example]]:
+def chunks_of(task: FileTask, source: Source) -> Iterator[list[CheckedRow]]:
     """The examples of a file in order, in chunks that fit in memory; the same chunks in every run.
 
     Raises:
@@ -209,7 +210,7 @@ def chunks_of(task: FileTask, source: Source) -> Iterator[list[Example]]:
         yield [example for _, example in chunk]
 
 
-def rows_of(task: FileTask, source: Source) -> Iterator[list[tuple[Row, Example]]]:
+def rows_of(task: FileTask, source: Source) -> Iterator[list[tuple[Row, CheckedRow]]]:
     """Another pass over a file that was checked: its rows, and what the task reads in them, in chunks.
 
     Raises:
@@ -232,8 +233,8 @@ def _changed(source: Source) -> UserError:
     )
 
 
-def _cut(rows: Iterator[tuple[Row, Example]]) -> Iterator[list[tuple[Row, Example]]]:
-    chunk: list[tuple[Row, Example]] = []
+def _cut(rows: Iterator[tuple[Row, CheckedRow]]) -> Iterator[list[tuple[Row, CheckedRow]]]:
+    chunk: list[tuple[Row, CheckedRow]] = []
     num_characters = 0
     for row, example in rows:
         chunk.append((row, example))
@@ -245,7 +246,7 @@ def _cut(rows: Iterator[tuple[Row, Example]]) -> Iterator[list[tuple[Row, Exampl
         yield chunk
 
 
-def _sum(chunk: Sequence[tuple[Row, Example]]) -> bytes:
+def _sum(chunk: Sequence[tuple[Row, CheckedRow]]) -> bytes:
     digest = hashlib.sha256()
     for row, _ in chunk:
         digest.update(repr(row.original).encode("utf-8", "surrogatepass") + b"\n")

@@ -27,7 +27,7 @@ from ...tasks.table_writers import PREDICTION, SCORES, Layout, open_writer, writ
 from ...tasks.tables import Reading
 from .input import CHUNK_ROWS, Source, check_file, chunks_of, examples, rows_of
 from .journal import Journal, StoredAnswer
-from .row_answers import Example, FileTask
+from .row_answers import CheckedRow, FileTask
 from .workers import Answerer, InProcess, answer_chunk
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def _fill(
     """Answer the chunks that the journal has not; ``num_known`` rows are in it, None if it is new."""
     engine = task.predictor.engine
     chunks = chunks_of(task, source)
-    first: list[list[Example]] = []
+    first: list[list[CheckedRow]] = []
     num_done = 0
     if num_known is None:
         engine.settle_batch_tokens(source.num_tokens)

@@ -34,10 +34,10 @@ from ...tasks.scorers import (
     ValueScorer,
 )
 from ...tasks.understanding import listed_labels, shown_row
-from .file_task import NO_TEXT, AnswerOptions, Example, FileTask, Result, length_of
+from .file_task import NO_TEXT, AnswerOptions, CheckedRow, FileTask, Result, length_of
 from .row_answers_inside import FillMaskTask, NERTask, QATask, RTDTask
 
-__all__ = ["FILE_TASKS", "AnswerOptions", "Example", "FileTask", "Result"]
+__all__ = ["FILE_TASKS", "AnswerOptions", "CheckedRow", "FileTask", "Result"]
 
 
 class NLITask(FileTask):
@@ -56,13 +56,13 @@ class NLITask(FileTask):
         """Labels by name, two-way where one side is."""
         return NLIScorer(self.predictor.nli_columns.names)
 
-    def read(self, row: Row) -> Example:
+    def read(self, row: Row) -> CheckedRow:
         """See `FileTask.read`."""
         pair, gold = self.texts(row), self.gold(row)
         label = None if gold is None else nli_label(gold, self.predictor.nli_columns.names)
-        return NO_TEXT if pair is None else Example(pair, label, length_of(pair))
+        return NO_TEXT if pair is None else CheckedRow(pair, label, length_of(pair))
 
-    def answer(self, examples: Sequence[Example]) -> list[Result]:
+    def answer(self, examples: Sequence[CheckedRow]) -> list[Result]:
         """The likeliest label and the probabilities of all."""
         results = []
         for scores in self.predictor.nli([example.inputs for example in examples]):
@@ -93,12 +93,12 @@ class ClassifyTask(FileTask):
     def _is_regression(self) -> bool:
         return len(self.predictor.labels) == 1 and not self._is_multi_label
 
-    def read(self, row: Row) -> Example:
+    def read(self, row: Row) -> CheckedRow:
         """See `FileTask.read`."""
         texts = self.texts(row)
         if texts is None:
             return NO_TEXT
-        return Example(texts if len(texts) == 2 else texts[0], self._gold(row), length_of(texts))
+        return CheckedRow(texts if len(texts) == 2 else texts[0], self._gold(row), length_of(texts))
 
     def _gold(self, row: Row) -> object:
         labels = self.predictor.labels
@@ -109,7 +109,7 @@ class ClassifyTask(FileTask):
             cell = self.label_cell(row)
             if is_missing(cell) and not isinstance(cell, str):
                 return None
-            return [labels[one] for one in several_known(cell, labels)]
+            return sorted({labels[one] for one in several_known(cell, labels)})
         gold = self.gold(row, known=labels)
         if gold is None:
             return None
@@ -125,7 +125,7 @@ class ClassifyTask(FileTask):
         kind = "several of" if self._is_multi_label else "one of"
         return f"{kind} {listed_labels(self.predictor.labels)}"
 
-    def answer(self, examples: Sequence[Example]) -> list[Result]:
+    def answer(self, examples: Sequence[CheckedRow]) -> list[Result]:
         """The likeliest label, the likely labels, or the number."""
         results = []
         for one in self.predictor.classify([example.inputs for example in examples]):
@@ -148,7 +148,7 @@ class ZeroShotTask(FileTask):
         names = self.options.candidate_labels or ()
         return SetScorer(names) if self.options.multi_label else LabelScorer(names)
 
-    def read(self, row: Row) -> Example:
+    def read(self, row: Row) -> CheckedRow:
         """See `FileTask.read`."""
         texts = self.texts(row)
         if texts is None:
@@ -163,9 +163,9 @@ class ZeroShotTask(FileTask):
             is_many = self.options.multi_label
             names = [labels[find_label(one, labels)] for one in (several(gold) if is_many else [gold])]
             gold = names if is_many else names[0]
-        return Example((texts[0], labels), gold, len(labels) * len(texts[0]) + length_of(labels))
+        return CheckedRow((texts[0], labels), gold, len(labels) * len(texts[0]) + length_of(labels))
 
-    def answer(self, examples: Sequence[Example]) -> list[Result]:
+    def answer(self, examples: Sequence[CheckedRow]) -> list[Result]:
         """The labels by score."""
         found = self.predictor.zero_shot(
             [example.inputs[0] for example in examples],
@@ -186,7 +186,7 @@ class RerankTask(FileTask):
     """query and texts, or one of them in each row; the indices of the texts, best first, or the score."""
 
     name = "rerank"
-    text_columns = (("query", "text"),)
+    text_columns = (("query", "text"), ("query", "passage"))
     label_columns = (*LABEL_COLUMNS, "relevance")
     column_options = ("--text-column", "--pair-column", "--label-column")
 
@@ -194,7 +194,7 @@ class RerankTask(FileTask):
         """How well a text answers, or which texts are right."""
         return "a number, how well the text answers the query"
 
-    def shown(self, example: Example) -> str:
+    def shown(self, example: CheckedRow) -> str:
         """Query and text, or texts, and what is right."""
         gold = example.gold.value if isinstance(example.gold, Relevance) else example.gold
         return super().shown(example._replace(gold=gold))
@@ -203,7 +203,7 @@ class RerankTask(FileTask):
         """How high the right texts are."""
         return RankScorer()
 
-    def read(self, row: Row) -> Example:
+    def read(self, row: Row) -> CheckedRow:
         """See `FileTask.read`."""
         gold, fields = self.gold(row), row.fields
         if (
@@ -215,7 +215,7 @@ class RerankTask(FileTask):
             if query is None:
                 return NO_TEXT
             right = None if gold is None else right_indices(gold, count=len(texts))
-            return Example((query[0], texts), right, len(query[0]) * len(texts) + length_of(texts))
+            return CheckedRow((query[0], texts), right, len(query[0]) * len(texts) + length_of(texts))
         names = self.options.columns.texts(self.text_columns)
         if not self.options.columns.is_text_asked:
             names.append(("query", "texts"))  # for the message; such rows are read above
@@ -223,9 +223,9 @@ class RerankTask(FileTask):
         if pair is None:
             return NO_TEXT
         truth = None if gold is None else Relevance(pair[0], relevance(gold))
-        return Example(pair, truth, length_of(pair))
+        return CheckedRow(pair, truth, length_of(pair))
 
-    def answer(self, examples: Sequence[Example]) -> list[Result]:
+    def answer(self, examples: Sequence[CheckedRow]) -> list[Result]:
         """The ranking, and each text's score in the order of the row; of a single text its score."""
         given = [example.inputs for example in examples]
         rankings = self.predictor.rerank(
@@ -241,7 +241,7 @@ class RerankTask(FileTask):
         return results
 
 
-class ChoiceTask(FileTask):
+class ChooseTask(FileTask):
     """A context or question, or both, and choices; the index of the best."""
 
     name = "choice"
@@ -253,7 +253,7 @@ class ChoiceTask(FileTask):
         """Which choice is right."""
         return "the right one of the choices"
 
-    def shown(self, example: Example) -> str:
+    def shown(self, example: CheckedRow) -> str:
         """Context and choices, and the right one."""
         context, texts, _ = example.inputs
         return shown_row((context, *texts), None if example.gold is None else texts[example.gold])
@@ -262,7 +262,7 @@ class ChoiceTask(FileTask):
         """The share of right choices."""
         return ChoiceScorer()
 
-    def read(self, row: Row) -> Example:
+    def read(self, row: Row) -> CheckedRow:
         """See `FileTask.read`."""
         form = choice_forms.form_of(row, trained=self.options.trained_task)
         context, texts = form.prompt(row)
@@ -272,9 +272,9 @@ class ChoiceTask(FileTask):
             names = choice_forms.choice_names(row, len(texts), trained=self.options.trained_task)
             right = choice_forms.choice_number(row, gold, len(texts), names=names)
         length = len(context) * len(texts) + length_of(texts)
-        return Example((context, texts, form.options(row)), right, length)
+        return CheckedRow((context, texts, form.options(row)), right, length)
 
-    def answer(self, examples: Sequence[Example]) -> list[Result]:
+    def answer(self, examples: Sequence[CheckedRow]) -> list[Result]:
         """The index of the best choice; its text, and the probabilities of all."""
         found = self.predictor.choose(
             [example.inputs[0] for example in examples], [example.inputs[1] for example in examples]
@@ -295,7 +295,7 @@ _TASKS: tuple[type[FileTask], ...] = (
     QATask,
     FillMaskTask,
     RTDTask,
-    ChoiceTask,
+    ChooseTask,
 )
 FILE_TASKS: Mapping[str, type[FileTask]] = {task.name: task for task in _TASKS}
 """Every task by name."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from ...data.probabilities import LIKELY
 from ...errors import UserError
+from ...json_types import Json, JsonMapping
 from ...tasks.annotations import ENTITIES, TEXT
 from ...tasks.annotations.format import Marked
 from ...tasks.annotations.marks import Mark
@@ -21,7 +22,7 @@ from ...tasks.squad import answer_texts
 from ...tasks.tagging import TAGS_COLUMNS, WORDS_COLUMNS, given_entities, given_tags, is_marked_text
 from ...tasks.understanding import shown_spans, shown_words
 from ...tasks.words import join_words, split_words
-from .file_task import NO_TEXT, Example, FileTask, Result, length_of
+from .file_task import NO_TEXT, CheckedRow, FileTask, Result, length_of
 
 
 class NERTask(FileTask):
@@ -34,7 +35,7 @@ class NERTask(FileTask):
         """Whole entities."""
         return EntityScorer()
 
-    def read(self, row: Row) -> Example:
+    def read(self, row: Row) -> CheckedRow:
         """See `FileTask.read`."""
         columns, fields = self.options.columns, row.fields
         if is_marked_text(row):
@@ -43,19 +44,25 @@ class NERTask(FileTask):
         own = [] if said is None else [said]
         names = own if columns.is_text_asked else [*own, *WORDS_COLUMNS]
         column = next((name for name in names if not is_missing(fields.get(name))), None)
+        labels = columns.labels(self.label_columns)
+        if columns.is_label_asked:
+            labels = [actual_name(fields, name, is_said=True) or name for name in labels]
         is_words = column in WORDS_COLUMNS or isinstance(structured(fields.get(str(column))), list)
-        if column is None or not is_words:
+        if column is None or not (is_words or _are_tags(structured(_first_filled(fields, labels)))):
             texts, gold = self.texts(row), self.gold(row)
             entities = None if gold is None else given_entities(gold, kind_field="entity_group")
-            return NO_TEXT if texts is None else Example(texts[0], entities, len(texts[0]))
+            return NO_TEXT if texts is None else CheckedRow(texts[0], entities, len(texts[0]))
         words = words_in(row, column)
         self.use(("words",), (column,))
         text = join_words(words)[0]
-        names = columns.labels(self.label_columns)
-        tags = given_tags(row, names, count=len(words), tag_names=self.options.reading.tag_names)
-        return Example(words, tags, len(text)) if text.strip() else NO_TEXT
+        found = given_tags(row, labels, count=len(words), tag_names=self.options.reading.tag_names)
+        tags = None
+        if found is not None:
+            self.use(("tags",), found[:1])
+            tags = found[1]
+        return CheckedRow(words, tags, len(text)) if text.strip() else NO_TEXT
 
-    def _marked(self, row: Row) -> Example:
+    def _marked(self, row: Row) -> CheckedRow:
         """A text of an annotation tool; without gold entities if nobody has annotated it."""
         text, column = row.fields[TEXT], self.options.columns.text
         if self.options.columns.is_text_asked and column in row.fields and column != TEXT:
@@ -66,13 +73,13 @@ class NERTask(FileTask):
         self.use(("text", "entities"), (TEXT, ENTITIES))
         marks = row.fields[ENTITIES]
         gold = None if marks is None else [(one["start"], one["end"], one["label"]) for one in marks]
-        return Example(text, gold, len(text)) if text.strip() else NO_TEXT
+        return CheckedRow(text, gold, len(text)) if text.strip() else NO_TEXT
 
     def label_kind(self) -> str:
         """Entities, or tags of words."""
         return "entities"
 
-    def shown(self, example: Example) -> str:
+    def shown(self, example: CheckedRow) -> str:
         """The text or the words, with the entities marked."""
         if example.inputs is None:
             return "(no text: no answer)"
@@ -101,7 +108,7 @@ class NERTask(FileTask):
         }
         return Marked(text, marks, sure, words, others)
 
-    def answer(self, examples: Sequence[Example]) -> list[Result]:
+    def answer(self, examples: Sequence[CheckedRow]) -> list[Result]:
         """Entities of texts, tags of tokens."""
         texts = [example.inputs for example in examples if isinstance(example.inputs, str)]
         word_lists = [example.inputs for example in examples if not isinstance(example.inputs, str)]
@@ -122,6 +129,18 @@ class NERTask(FileTask):
         return results
 
 
+def _first_filled(fields: JsonMapping, names: Sequence[str]) -> Json:
+    """What the first of some columns that holds anything has."""
+    return next((fields[name] for name in names if not is_missing(fields.get(name))), None)
+
+
+def _are_tags(value: Json) -> bool:
+    """Whether a label is a tag for each word: the words are a text with white space between them then."""
+    if isinstance(value, str):
+        return all(tag == "O" or tag[1:2] == "-" for tag in value.split())
+    return isinstance(value, list) and bool(value) and all(isinstance(tag, str) for tag in value)
+
+
 class QATask(FileTask):
     """question and context; the answer, empty where there is none."""
 
@@ -134,12 +153,12 @@ class QATask(FileTask):
         """SQuAD's."""
         return AnswerScorer()
 
-    def read(self, row: Row) -> Example:
+    def read(self, row: Row) -> CheckedRow:
         """See `FileTask.read`."""
         pair = self.texts(row)
-        return NO_TEXT if pair is None else Example(pair, answer_texts(row.fields), length_of(pair))
+        return NO_TEXT if pair is None else CheckedRow(pair, answer_texts(row.fields), length_of(pair))
 
-    def answer(self, examples: Sequence[Example]) -> list[Result]:
+    def answer(self, examples: Sequence[CheckedRow]) -> list[Result]:
         """The answer, and its position and probabilities."""
         found = self.predictor.qa(
             [example.inputs[0] for example in examples],
@@ -163,7 +182,7 @@ class FillMaskTask(FileTask):
         """The words of all masks together as one label."""
         return SetScorer()
 
-    def read(self, row: Row) -> Example:
+    def read(self, row: Row) -> CheckedRow:
         """See `FileTask.read`."""
         texts, gold = self.texts(row), self.gold(row, marks=())
         if texts is None:
@@ -172,9 +191,9 @@ class FillMaskTask(FileTask):
             list(texts)
         )  # a row without a mask is refused before anything is computed
         words = None if gold is None else gold if isinstance(gold, list) else [gold]
-        return Example(texts[0], None if words is None else _numbered(words), len(texts[0]))
+        return CheckedRow(texts[0], None if words is None else _numbered(words), len(texts[0]))
 
-    def answer(self, examples: Sequence[Example]) -> list[Result]:
+    def answer(self, examples: Sequence[CheckedRow]) -> list[Result]:
         """The best word of each mask, and the candidates."""
         results = []
         for masks in self.predictor.fill_mask(
@@ -202,13 +221,13 @@ class RTDTask(FileTask):
         """Whole words."""
         return EntityScorer()
 
-    def read(self, row: Row) -> Example:
+    def read(self, row: Row) -> CheckedRow:
         """See `FileTask.read`."""
         texts, gold = self.texts(row), self.gold(row)
         words = None if gold is None else given_entities(gold, kind_field=None)
-        return NO_TEXT if texts is None else Example(texts[0], words, len(texts[0]))
+        return NO_TEXT if texts is None else CheckedRow(texts[0], words, len(texts[0]))
 
-    def answer(self, examples: Sequence[Example]) -> list[Result]:
+    def answer(self, examples: Sequence[CheckedRow]) -> list[Result]:
         """The likely replaced words, and every word's probability."""
         results = []
         for words in self.predictor.rtd([example.inputs for example in examples]):

@@ -17,14 +17,14 @@ from ...json_types import JsonMapping
 from ...processes import end_with_parent
 from ..predictor import Predictor
 from .journal import StoredAnswer
-from .row_answers import FILE_TASKS, AnswerOptions, Example, FileTask, Result
+from .row_answers import FILE_TASKS, AnswerOptions, CheckedRow, FileTask, Result
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
 logger = logging.getLogger(__name__)
 
-Chunk = Sequence[Example]
+Chunk = Sequence[CheckedRow]
 Answerer = Callable[[Iterable[Chunk], int | None], Iterator[list[StoredAnswer]]]
 """Chunks and the tokens of a batch in; the chunks' answers out, in order and one by one."""
 

@@ -29,7 +29,7 @@ Sentences = list[list[list[str]]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class ConllColumns:
     """Which columns of a file are read, counted from 0."""
 
     width: int
@@ -138,7 +138,7 @@ def looks_like_conll(lines: Sequence[str]) -> bool:
     return layout.is_scheme and not layout.is_in_misc and alike == len(rows) > 0
 
 
-def layout_of(lines: Sequence[str], options: ReadOptions, *, place: str) -> Layout:
+def layout_of(lines: Sequence[str], options: ReadOptions, *, place: str) -> ConllColumns:
     """Find the columns of words and tags.
 
     Args:
@@ -160,7 +160,7 @@ def layout_of(lines: Sequence[str], options: ReadOptions, *, place: str) -> Layo
     word, tag = _asked(options, width, place)
     if word is None:
         word = next((one for one in range(width) if _can_be_word(sentences, one, is_counted, tag)), 0)
-    basis = Layout(width=width, has_tabs=has_tabs, word=word, tag=tag, is_counted=is_counted)
+    basis = ConllColumns(width=width, has_tabs=has_tabs, word=word, tag=tag, is_counted=is_counted)
     if tag is not None:
         return replace(basis, is_scheme=_is_scheme(rows, tag))
     found = [one for one in range(width) if one != word and (one or not is_counted) and _is_scheme(rows, one)]

@@ -17,6 +17,8 @@ MOST_COUNTS = 12
 """Classes up to which a confusion matrix shows its counts."""
 _MOST_NAMES = 60
 """Classes up to which it shows their names."""
+_MOST_MARKERS = 30
+"""Points up to which a curve marks each of them."""
 _INK, _BLUE, _LIGHT_BLUE, _ORANGE, _GREY = "#1c2733", "#0b5cad", "#9cc3e6", "#b25b00", "#8a97a5"
 _COLOURS = (_BLUE, _ORANGE, "#2a7d4f", "#8a3ffc", "#c2185b", "#5c6b7a", "#946c00", "#00838f")
 _NAME_LENGTH = 18
@@ -66,17 +68,23 @@ def _axes(width: float, height: float) -> Iterator[_Plot]:
         yield _Plot(figure, axes)
 
 
-def curves(lines: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+def curves(lines: Mapping[str, Sequence[tuple[float, float]]], *, is_logarithmic: bool = False) -> str:
     """Values by step, one line for each name; a line without a name has no entry in the legend."""
     with _axes(6.0, 3.6) as plot:
-        for (name, points), colour in zip(lines.items(), _COLOURS * len(lines), strict=False):
-            if points:
-                marker = "o-" if name else "-"
-                plot.axes.plot(*zip(*points, strict=True), marker, color=colour, label=name or None)
-        if any(points and name for name, points in lines.items()):
+        drawn = {name: points for name, points in lines.items() if points}
+        for (name, points), colour in zip(drawn.items(), _COLOURS * len(drawn), strict=False):
+            marker = "o" if len(points) < _MOST_MARKERS else None
+            plot.axes.plot(
+                *zip(*points, strict=True), marker=marker, markersize=4, color=colour, label=name or None
+            )
+        if any(drawn):
             plot.axes.legend(frameon=False, fontsize=11)
+        if is_logarithmic:
+            plot.axes.set_yscale("log")
         plot.axes.set_xlabel("step")
+        plot.axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
         plot.axes.locator_params(axis="x", nbins=6, integer=True)
+        plot.axes.grid(alpha=0.25)
         return plot.svg()
 
 

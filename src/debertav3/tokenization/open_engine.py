@@ -8,8 +8,7 @@ import tokenizers
 
 from ..errors import UserError
 from ..json_types import JsonMapping
-from .engines import Engine, SentencePieceEngine, TokenizersEngine
-from .folder import JSON_FILE, MODEL_FILE, TokenizerFiles
+from .engines import SentencePieceEngine, TokenizerEngine, TokenizersEngine
 from .recipe import (
     Pieces,
     check_numbers,
@@ -19,11 +18,14 @@ from .recipe import (
     with_special,
     without_specials,
 )
-from .settings import Compat, TextSettings
 from .specials import SpecialTokens
+from .tokenizer_files import JSON_FILE, MODEL_FILE, TokenizerFiles
+from .tokenizer_settings import Compat, TextSettings
 
 
-def open_engine(files: TokenizerFiles, *, compat: Compat, num_threads: int) -> tuple[Engine, SpecialTokens]:
+def open_engine(
+    files: TokenizerFiles, *, compat: Compat, num_threads: int
+) -> tuple[TokenizerEngine, SpecialTokens]:
     """Open ``spm.model`` if the folder has one, else ``tokenizer.json`` as it stands.
 
     A model whose folder asks for more than the model does (added tokens that are found after normalisation,
@@ -52,7 +54,7 @@ def open_engine(files: TokenizerFiles, *, compat: Compat, num_threads: int) -> t
     return TokenizersEngine(for_text(transformers5_tokenizer(vocabulary, specials, text), specials)), specials
 
 
-def engine_with(engine: Engine, specials: SpecialTokens, text: TextSettings) -> Engine:
+def engine_with(engine: TokenizerEngine, specials: SpecialTokens, text: TextSettings) -> TokenizerEngine:
     """An engine that finds other added tokens too, and otherwise does what ``engine`` does.
 
     Raises:

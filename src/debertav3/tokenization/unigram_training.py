@@ -18,9 +18,9 @@ import sentencepiece
 from ..errors import UserError
 from ..files import replacing_folder, write_json
 from .engines import SentencePieceEngine
-from .folder import ADDED_FILE, CONFIG_FILE, JSON_FILE, MODEL_FILE, write_folder
 from .recipe import exact_tokenizer
 from .specials import ROLES, SpecialTokens
+from .tokenizer_files import ADDED_FILE, CONFIG_FILE, JSON_FILE, MODEL_FILE, write_folder
 
 logger = logging.getLogger(__name__)
 

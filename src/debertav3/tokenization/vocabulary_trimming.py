@@ -14,9 +14,9 @@ import numpy.typing as npt
 from ..errors import UserError
 from .alignment import WORD_MARK
 from .engines import SentencePieceEngine
-from .folder import MODEL_FILE
 from .model_file import select_pieces
 from .tokenizer import DebertaV3Tokenizer
+from .tokenizer_files import MODEL_FILE
 
 _CHUNK_TEXTS = 1024
 

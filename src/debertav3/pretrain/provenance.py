@@ -1,19 +1,17 @@
-"""The folder of a run: what may be in it before, and ``run.json``: what the run is made of."""
+"""What a pre-training run is made of: noted in ``run.json``, compared where it is resumed."""
 
-import json
 import logging
-import platform
 import time
-from collections.abc import Iterator, Mapping
-from importlib import metadata
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..data.shards import TokenShards
 from ..errors import UserError
-from ..files import write_json
 from ..files.model_content import content_sums, model_content
 from ..json_types import JsonMapping
+from ..runs.folder import check_run_folder
+from ..runs.record import circumstances, differences, read_record, write_record
 from ..runs.settings import current_names
 from .settings import PretrainConfig
 
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _NETWORKS = ("encoder", "discriminator", "generator")
-_SUM_LENGTH = 64
 WRITTEN = (
     "run.json",
     "metrics.jsonl",
@@ -34,35 +31,24 @@ WRITTEN = (
     "discriminator",
     "generator",
 )
-_PACKAGES = ("debertav3", "torch", "transformers", "accelerate", "sentencepiece", "numpy")
 
 
 def check_folder(out: Path, *, resume: bool) -> None:
-    """Look at a folder before a run.
+    """Check that a run may begin in a folder, or continue what is there. Nothing is written.
 
     Raises:
-        UserError: if the run would write over what it has not written, or ``resume`` is missing.
+        UserError: see :func:`debertav3.runs.folder.check_run_folder`.
     """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file: --out needs a folder for the run")
-    if _is_run(out / "run.json"):
-        if not resume:
-            raise UserError(
-                f"{out} holds a run already: add --resume to continue it, or choose another --out"
-            )
-    elif found := [name for name in WRITTEN if (out / name).exists()]:
-        raise UserError(
-            f"{out} holds {', '.join(found)} of something else, which pre-training would overwrite: choose "
-            "another --out"
-        )
+    is_run = _is_run(out)
+    check_run_folder(out, writes=WRITTEN, is_own=is_run, holds_run=is_run, resume=resume, inputs={})
 
 
-def _is_run(path: Path) -> bool:
-    """Whether a file is the record of a pre-training."""
+def _is_run(out: Path) -> bool:
+    """Whether a folder has the record of a pre-training."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_record(out, needs=("config", "data"))
         return "objective" in record["config"] and "fingerprint" in record["data"]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (UserError, OSError, TypeError):
         return False
 
 
@@ -85,7 +71,7 @@ def run_contents(
 
 
 def changes_since(before: JsonMapping, now: JsonMapping) -> list[str]:
-    """Say what a checkpoint was made with that a run does not have.
+    """Say what differs between a checkpoint and the run that is to resume from it.
 
     Args:
         before: what the checkpoint notes, of this or an older version.
@@ -97,18 +83,7 @@ def changes_since(before: JsonMapping, now: JsonMapping) -> list[str]:
         compared = ["config", "contents"]
         if known.get("start") is None or now["contents"]["start"] is None:
             compared.append("start")  # nothing or a Hub name that had no copy: the name has to do
-    return list(_differences({key: before.get(key) for key in compared}, {key: now[key] for key in compared}))
-
-
-def _differences(before: Mapping[str, object], now: Mapping[str, object]) -> Iterator[str]:
-    """What of ``now`` was something else before; of nested values only those that differ."""
-    for name in dict.fromkeys([*before, *now]):
-        old, value = before.get(name), now.get(name)
-        if isinstance(value, Mapping) and isinstance(old, Mapping):
-            yield from _differences(old, value)
-        elif old != value:
-            is_sum = any(isinstance(one, str) and len(one) == _SUM_LENGTH for one in (old, value))
-            yield f"another {name}" if is_sum else f"{name} = {old!r}, not {value!r}"
+    return list(differences({key: before.get(key) for key in compared}, {key: now[key] for key in compared}))
 
 
 def place_of(start: Path | None) -> str | None:
@@ -116,7 +91,7 @@ def place_of(start: Path | None) -> str | None:
     return None if start is None else str(start.resolve() if start.is_dir() else start)
 
 
-def write_record(
+def note_run(
     config: PretrainConfig,
     shards: TokenShards,
     networks: "Networks",
@@ -151,9 +126,6 @@ def write_record(
         "tokens": shards.num_tokens,
         "vocabulary": shards.vocab_size,
         "word_frequency_loss": word_frequency_loss,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in _PACKAGES},
-        },
+        **circumstances(),
     }
-    write_json(out / "run.json", run)
+    write_record(out, run)

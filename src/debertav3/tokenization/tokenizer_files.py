@@ -14,7 +14,8 @@ from ..errors import UserError
 from ..files import write_bytes, write_text
 from ..files.model_folder import ModelFolder, json_object
 from ..json_types import Json, JsonMapping
-from .settings import (
+from .specials import Matching, SpecialTokens
+from .tokenizer_settings import (
     COMPAT_KEY,
     INPUT_NAMES,
     NO_LIMIT,
@@ -24,7 +25,6 @@ from .settings import (
     read_settings,
     token_text,
 )
-from .specials import Matching, SpecialTokens
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""The folder of a run: what may be written over, what a resumed run must find unchanged, what is removed."""
+"""Where a run may begin or resume: its folder, its checkpoints, and what must not have changed."""
 
 import logging
 import re
@@ -9,6 +9,8 @@ from ..errors import UserError
 from ..files import Output, check_outputs, read_json_object, remove_leftovers, write_json
 from ..json_types import JsonMapping, JsonObject
 from ..runs.checkpoints import CheckpointStore
+from ..runs.folder import check_run_folder
+from ..runs.record import differences, has_record
 from .config import FinetuneConfig
 from .records import changed_settings, changes_between, known_by_path
 
@@ -90,20 +92,18 @@ def check_folder(config: FinetuneConfig, out: Path, *, resume: bool) -> None:
     """Check, before torch is loaded, that a run may use a folder. Nothing is written.
 
     Raises:
-        UserError: if it holds another run, a model, or files that this run would write over.
+        UserError: see :func:`debertav3.runs.folder.check_run_folder`.
     """
-    output = Output(option="--out", path=out, is_folder=True, writes=WRITTEN, may_exist=True)
-    check_outputs([output], inputs={"--model": config.model})
-    store = checkpoints_of(out)
-    is_finished = (out / "run.json").exists()
-    if is_finished and resume:
-        raise UserError(f"--out {out} holds a finished run; there is nothing to resume.")
-    if is_finished or (store.all() and not resume):
-        raise UserError(
-            f"--out {out} already holds a run. Choose another folder, or add --resume to continue it."
-        )
-    if not (store.folder / _SETTINGS).is_file():
-        _refuse_foreign(out, store.folder)
+    store, is_finished = checkpoints_of(out), has_record(out)
+    check_run_folder(
+        out,
+        writes=(*WRITTEN, store.folder.name),
+        is_own=is_finished or (store.folder / _SETTINGS).is_file(),
+        holds_run=is_finished or bool(store.all()),
+        is_finished=is_finished,
+        resume=resume,
+        inputs={"--model": config.model},
+    )
 
 
 def write_settings(
@@ -125,20 +125,6 @@ def remove_checkpoints(out: Path) -> None:
     (store.folder / _SETTINGS).unlink(missing_ok=True)
     remove_leftovers(store.folder, re.escape(_SETTINGS))
     store.remove_all()
-
-
-def _refuse_foreign(out: Path, folder: Path) -> None:
-    """Refuse a folder in which no run has begun if this one would write over what is in it."""
-    found = sorted(path.name for pattern in WRITTEN for path in out.glob(pattern))
-    # Of a run that was killed at its first writing nothing but a dotted part is left.
-    is_taken = folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
-    if is_taken or folder.is_file():
-        found.append(folder.name)
-    if found:
-        raise UserError(
-            f"--out {out} holds {', '.join(found[:3])}, which no run has left there and this one would write "
-            "over. Choose another folder."
-        )
 
 
 def _pinned(
@@ -174,8 +160,8 @@ def _refuse_changes(
     now = {**config.to_dict(), _CLASS_NAMES: list(labels)}
     names += [_CLASS_NAMES] if before[_CLASS_NAMES] != now[_CLASS_NAMES] else []
     if names:
-        changed = ", ".join(f"{name} (was {before.get(name)!r}, now {now[name]!r})" for name in names)
-        raise UserError(f"--resume needs the settings of the first run; changed: {changed}")
+        changed = differences({name: before.get(name) for name in names}, {name: now[name] for name in names})
+        raise UserError(f"--resume needs the settings of the first run; changed: {', '.join(changed)}")
     other = changes_between(known, contents)
     if not known and "data" in before:
         other = [source for source, facts in data.items() if before["data"].get(source) != facts]

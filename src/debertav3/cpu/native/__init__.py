@@ -1,0 +1,5 @@
+"""The whole model in numpy, and on our C++ kernel where there is one: neither torch nor transformers.
+
+``maths``, ``attention`` and ``layer`` are the papers' forward pass written plainly; ``kernel_layer`` computes
+the same in the kernel. ``model.NativeModel`` is the way in.
+"""
