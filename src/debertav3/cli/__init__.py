@@ -6,13 +6,8 @@ stderr says what is chosen and done.
 
 import importlib
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
-from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -20,6 +15,7 @@ import typer
 from .. import __version__
 from ..errors import UserError
 from ..files import DISK_ERRORS
+from .signals_heard import signals_heard
 from .terminal import close_bars, show_log
 
 app = typer.Typer(
@@ -106,7 +102,7 @@ def _register_all() -> None:
 
 def main() -> None:
     """Run the command line; the entry point of the ``debertav3`` script."""
-    with _ending_cleanly_on_sigterm():
+    with signals_heard():
         _run()
 
 
@@ -165,28 +161,3 @@ def _reason(error: OSError) -> str:
         return f"the disk cannot take more: {error.strerror}. Free some space and run the same command again."
     place = "" if error.filename is None else f"{error.filename}: "
     return f"{place}{error.strerror}. Check the path, its permissions and the space on the disk."
-
-
-@contextmanager
-def _ending_cleanly_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM unwind as Ctrl-C does, so that temporary files go and what is answered is kept.
-
-    Fine-tuning and pre-training take the signal over while they train.
-    """
-    owner = os.getpid()
-
-    def stop(number: int, _: FrameType | None) -> None:
-        if os.getpid() != owner:  # a forked worker: it owns nothing that must be cleaned up
-            os._exit(128 + number)
-        close_bars()
-        print("debertav3: terminated", file=sys.stderr)
-        sys.exit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():  # Python allows handlers nowhere else
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
