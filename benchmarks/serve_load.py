@@ -118,7 +118,8 @@ async def closed_loop(port: int, requests: list[bytes], *, connections: int, sec
 
 async def open_loop(port: int, requests: list[bytes], *, rate: float, seconds: float) -> Round:
     """Requests come at a rate, whether or not earlier ones are answered."""
-    found, idle, tasks = Round(), [], set()
+    found, tasks = Round(), set()
+    idle: list[Connection] = []
     started = time.perf_counter()
 
     async def one(number: int, due: float) -> None:
@@ -251,7 +252,7 @@ def main() -> None:
         if model is None:
             model = Path(place) / "xsmall"
             save_model(asked.data / "deberta-v3-tokenizer", model)
-        print_json(measure(asked, model))
+        print_json("serve_load", **measure(asked, model))
 
 
 if __name__ == "__main__":

@@ -60,7 +60,10 @@ class SentencePieceEngine:
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """Ids of every text."""
-        return self.processor.encode(list(map(without_surrogates, texts)), num_threads=self.num_threads)
+        ids: list[list[int]] = self.processor.encode(
+            list(map(without_surrogates, texts)), num_threads=self.num_threads
+        )
+        return ids
 
     def encode_batch_with_offsets(self, texts: list[str]) -> list[tuple[list[int], list[Span]]]:
         """Ids of every text and the characters of each."""
@@ -82,7 +85,8 @@ class SentencePieceEngine:
 
     def decode(self, ids: list[int]) -> str:
         """Text of the ids; bytes that are no UTF-8 become U+FFFD."""
-        return self.processor.decode(ids)
+        text: str = self.processor.decode(ids)
+        return text
 
 
 class TokenizersEngine:
