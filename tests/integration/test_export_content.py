@@ -59,12 +59,16 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_corrected_checkpoint_is_not_answered_by_its_old_export(
-    model: Path, change: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+    model: Path,
+    change: Callable[[Path], None],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert Predictor.from_pretrained(model, backend="light").engine.backend.name == "onnx"
+    monkeypatch.setattr("debertav3.inference.backends.choose._has_cpu_kernel", lambda: False)
+    assert Predictor.from_pretrained(model, device="cpu").engine.backend.name == "onnx"
     change(model)
     with caplog.at_level(logging.WARNING):
-        predictor = Predictor.from_pretrained(model, backend="light")
+        predictor = Predictor.from_pretrained(model, device="cpu")
     assert predictor.engine.backend.name == "torch"
     assert "not an export of the present checkpoint" in caplog.text
     with pytest.raises(UserError, match="changed since"):
@@ -115,8 +119,9 @@ def test_an_export_of_another_format_leaves_nothing_of_the_older_one(model: Path
 
 
 def test_an_export_of_an_older_version_opens_with_a_warning(
-    model: Path, caplog: pytest.LogCaptureFixture
+    model: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("debertav3.inference.backends.choose._has_cpu_kernel", lambda: False)
     path = model / "onnx" / "export.json"
     old = json.loads(path.read_text()) | {"source": "0123456789abcdef"}
     del old["files"]
@@ -124,7 +129,7 @@ def test_an_export_of_an_older_version_opens_with_a_warning(
     with caplog.at_level(logging.WARNING):
         assert Predictor.from_pretrained(model / "onnx").engine.backend.name == "onnx"
     assert "without checksums" in caplog.text
-    assert Predictor.from_pretrained(model, backend="light").engine.backend.name == "torch"
+    assert Predictor.from_pretrained(model, device="cpu").engine.backend.name == "torch"
 
 
 def test_every_byte_of_a_large_file_counts(tmp_path: Path) -> None:

@@ -172,9 +172,9 @@ def test_int8_weights_are_those_of_the_checkpoint(int8_folder: Path) -> None:
 def test_an_int8_folder_opens_like_a_checkpoint(int8_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     pairs = [("a dog runs", "a dog sleeps"), ("two cats", "two red cats sleep under a big dog")]
     want = Predictor.from_pretrained(int8_folder / "model", backend="torch").nli(pairs)
-    for backend in ("auto", "light", "torch"):
+    for backend, runs in (("auto", "torch"), ("light", "native"), ("torch", "torch"), ("native", "native")):
         predictor = Predictor.from_pretrained(int8_folder / "int8", backend=backend)
-        assert predictor.engine.backend.name == "torch" and predictor.engine.backend.dtype == "int8"
+        assert predictor.engine.backend.name == runs and predictor.engine.backend.dtype == "int8"
         for one, other in zip(predictor.nli(pairs), want, strict=True):
             assert one == pytest.approx(other, abs=0.05) and one != other
     # what does not run it reads the numbers that the integers stand for

@@ -1,4 +1,4 @@
-"""The public names have their types for users: no ``Any``, and a misspelt name is an error for a type checker."""
+"""The public names have their types for users: no ``Any``, and misspelt names are errors of a type checker."""
 
 import ast
 import os
@@ -47,5 +47,9 @@ def test_a_users_type_checker_knows_the_types(repository: Path, tmp_path: Path) 
     )
     found = [line for line in done.stdout.splitlines() if "Revealed type" in line]
     assert len(found) == 5 and not any('"Any"' in line for line in found), done.stdout
-    assert "Predictor" in found[0] and "FinetuneResult" in found[3] and "dict[str, float]" in found[4].replace("builtins.", "")
+    assert (
+        "Predictor" in found[0]
+        and "FinetuneResult" in found[3]
+        and "dict[str, float]" in found[4].replace("builtins.", "")
+    )
     assert 'Module has no attribute "Preditcor"' in done.stdout

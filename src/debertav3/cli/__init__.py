@@ -4,6 +4,7 @@ stdout carries answers only. Bad input ends in one line on stderr and exit code 
 stderr says what is chosen and done.
 """
 
+import importlib
 import logging
 import os
 import signal
@@ -48,9 +49,22 @@ def _common(
     """DeBERTaV3: entailment, zero-shot labels, entities, answers, fine-tuning and checkpoints."""
 
 
+_LIGHT = ("nli",)
+"""Commands whose module, called alike, has no other: the answer comes sooner than all are imported."""
+
+
+def _register(command: str | None = None) -> None:
+    """Add the commands: one of `_LIGHT` alone, or all, which leaves none out that was added before."""
+    if command in _LIGHT and not app.registered_commands:
+        importlib.import_module(f".{command}", __name__).register(app)
+    else:
+        _register_all()
+
+
 @cache
-def _register() -> None:
+def _register_all() -> None:
     """Add all commands, once in a process."""
+    app.registered_commands.clear()
     from . import (
         bench,
         compare,
@@ -114,7 +128,7 @@ def main() -> None:
 
 def _run() -> NoReturn:
     try:
-        _register()
+        _register(next(iter(sys.argv[1:]), None))
         _show_log()
         code = app(standalone_mode=False)
         if code == 130:  # how typer reports Ctrl-C

@@ -47,9 +47,9 @@ def plan_of(
     from ..inference.files.input import open_rows
     from ..inference.files.row_answers import FILE_TASKS
     from ..inference.files.workers import TaskPlan
-    from ..tasks.annotations.brat import is_brat
     from ..tasks.columns import find_columns
     from ..tasks.names import answering_name
+    from ..tasks.tables import is_folder_of_rows
 
     named = task
     if answering_name(named, {}) not in FILE_TASKS:
@@ -62,7 +62,7 @@ def plan_of(
         task = answering_name(named, checkpoint.folder.json("config.json"))
         logger.info("task %s is answered as %s", named, task)
     if not str(source).startswith(DATASETS_PREFIX):
-        if not (source.is_dir() and is_brat(source)):
+        if not is_folder_of_rows(source):
             check_file("--data", source, advice="Give the path of a file of rows, or datasets:NAME.")
         reading = replace(options.reading, format=source_format)
         next(iter(open_rows(task, source, reading)), None)  # a wrong format shows at once

@@ -18,14 +18,10 @@ from ..layers import attention_backends as backends
 from ..layers.attention import DisentangledSelfAttention, is_watched
 from ..layers.attention_backends import AttentionBackend, skew
 from ..layers.relative_position import OffsetTables, RelativeTables, records_graph
-from .kernel.library import AttentionArguments, Kernel, kernel
+from .kernel.library import LARGEST_WIDTH, LONGEST, AttentionArguments, Kernel, kernel
 from .kernel.tables import KernelTables
 from .linear import ReadOnly, pack_linear
 from .scratch import scratch
-
-_LARGEST_WIDTH = 1024
-_LONGEST = 1 << 20
-"""Limits on head width and tokens, far above use, that keep every size in the kernel far from overflow."""
 
 
 def can_fuse(states: Tensor, dropout_prob: float = 0.0) -> bool:
@@ -86,10 +82,10 @@ def fused_attention(
     if isinstance(tables, RelativeTables):
         tables = _laid_out(tables, compiled)
     B, N, L, H = q_BNLH.shape
-    if any(x.shape != q_BNLH.shape for x in (k_BNLH, v_BNLH)) or H > _LARGEST_WIDTH or L > _LONGEST:
+    if any(x.shape != q_BNLH.shape for x in (k_BNLH, v_BNLH)) or H > LARGEST_WIDTH or L > LONGEST:
         raise UserError(
             f"attention backend 'fused' needs queries, keys and values of one shape, heads of at most "
-            f"{_LARGEST_WIDTH} and at most {_LONGEST} tokens; got {tuple(q_BNLH.shape)}, "
+            f"{LARGEST_WIDTH} and at most {LONGEST} tokens; got {tuple(q_BNLH.shape)}, "
             f"{tuple(k_BNLH.shape)}, {tuple(v_BNLH.shape)}"
         )
     q, k, v = (_readable(x) for x in (q_BNLH, k_BNLH, v_BNLH))

@@ -161,6 +161,8 @@ def read_data(config: FinetuneConfig, *, is_told: bool = True) -> Data:
     for source in dict.fromkeys([*sources.train, *sources.dev]):
         reading = task.open(source, read_options(config))
         read[source] = task.read(reading)
+        if config.data.group_column is not None and source in sources.train:
+            reading.roles["group"] = config.data.group_column
         understood.append(task.understood(reading, task.summary(read[source])))
     if is_told:
         tell_all(understood)

@@ -29,6 +29,10 @@ taken."""
 VARIABLE = "DEBERTAV3_KERNEL"
 """The environment variable that names the kernel: a key of `INSTRUCTIONS`, or ``none`` for no kernel."""
 
+LARGEST_WIDTH = 1024
+LONGEST = 1 << 20
+"""Limits on head width and tokens, far above use, that keep every size in the kernel far from overflow."""
+
 Floats = npt.NDArray[np.float32]
 
 _LINE = 64  # bytes of a cache line

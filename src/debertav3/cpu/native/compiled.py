@@ -1,13 +1,14 @@
 """The parts of a model on our C++ kernel, which runs whole layers; arrays are numpy's."""
 
 import logging
+from functools import partial
 
 import numpy as np
 
 from ...layers.buckets import RelativeBuckets
 from ...layers.config import EncoderConfig
 from ..kernel.layer import LayerPlan
-from ..kernel.library import Kernel, NormArguments, address, aligned
+from ..kernel.library import LARGEST_WIDTH, Kernel, NormArguments, address, aligned
 from ..kernel.tables import KernelTables
 from ..kernel.weights import PackedWeight
 from .maths import Floats
@@ -16,9 +17,7 @@ from .tensors import Int8Array, StoredArray
 
 logger = logging.getLogger(__name__)
 
-LARGEST_WIDTH = 1024
-LONGEST = 1 << 20
-"""Limits on head width and tokens, far above use, that keep every size in the kernel far from overflow."""
+_SHORT = 64  # tokens that the first tables serve
 
 
 class PackedLinear:
@@ -128,16 +127,12 @@ class KernelLayer:
                 ("output_norm", "output.LayerNorm"),
             )
         }
-        projected = TableProjection(config, table_RD, self._linears["query"], self._linears["key"], named)
-        self._tables = None
-        if config.has_relative_scores:
-            self._tables = KernelTables.make(
-                RelativeBuckets.of(config),
-                projected.key_NRH,
-                projected.query_NRH,
-                scale=config.scale,
-                compiled=compiled,
-            )
+        self._config, self._buckets = config, RelativeBuckets.of(config)
+        self._project = partial(
+            TableProjection, config, query=self._linears["query"], key=self._linears["key"], named=named
+        )
+        self._table_RD = table_RD if config.has_relative_scores else None
+        self._served: tuple[int, KernelTables | None] = (0, None)  # tokens, and tables that serve so many
         self._plan = LayerPlan(
             {role: linear.packed.arguments() for role, linear in self._linears.items()},
             heads=config.num_attention_heads,
@@ -153,7 +148,7 @@ class KernelLayer:
         asking = states if queries is None else np.ascontiguousarray(queries)
         out = aligned(batch, asking.shape[1], width)
         arguments, kept = self._plan.call(
-            self._kernel, self._tables, batch=batch, length=length, queries=asking.shape[1]
+            self._kernel, self._tables_for(length), batch=batch, length=length, queries=asking.shape[1]
         )
         for role, norm in self._norms.items():
             setattr(arguments, role, norm.arguments())
@@ -165,6 +160,25 @@ class KernelLayer:
         self._kernel.layer(arguments)
         del kept  # alive until here
         return out
+
+    def _tables_for(self, length: int) -> KernelTables | None:
+        """The tables of as many rows as texts of this length meet, or of more; made when they are needed."""
+        served, tables = self._served
+        if self._table_RD is None or length <= served:
+            return tables
+        longest = max(_SHORT, 1 << (length - 1).bit_length())
+        first, end = self._buckets.window(longest)
+        projected = self._project(self._table_RD[first:end])
+        tables = KernelTables.make(
+            self._buckets,
+            projected.key_NRH,
+            projected.query_NRH,
+            scale=self._config.scale,
+            compiled=self._kernel,
+            first_row=first,
+        )
+        self._served = longest, tables  # at once: other threads may ask
+        return tables
 
 
 def _copy(x: Floats) -> Floats:

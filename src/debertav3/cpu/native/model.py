@@ -12,8 +12,8 @@ import numpy.typing as npt
 from ...errors import UserError
 from ...heads import MASKED_LM, MULTIPLE_CHOICE, REPLACED_TOKENS, SEQUENCE, SPANS, TOKENS
 from ...layers.config import EncoderConfig
-from ..kernel.library import Kernel
-from .compiled import LONGEST, Compiled
+from ..kernel.library import LONGEST, Kernel
+from .compiled import Compiled
 from .maths import Floats
 from .plain import Function, Mask, Named, Plain, Weights
 from .tensors import StoredArray

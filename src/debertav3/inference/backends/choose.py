@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...checkpoint.folder import Checkpoint
+from ...cpu.kernel.library import kernel
 from ...errors import UserError
 from ...heads import BY_TASK, MULTIPLE_CHOICE
 from .exported import (
@@ -15,8 +16,9 @@ from .exported import (
     changes_since_export,
     is_installed,
     read_exported,
+    require_runtime,
 )
-from .native import NATIVE, NativeBackend
+from .native import NATIVE, NativeBackend, why_not
 from .protocol import INT8, Backend
 
 logger = logging.getLogger(__name__)
@@ -40,13 +42,14 @@ class BackendConfig:
 def open_backend(checkpoint: Checkpoint, *, task: str | None, how: BackendConfig) -> Backend:
     """Load a checkpoint with the backend asked for.
 
-    An exported folder runs on its own runtime. A checkpoint runs on torch, or an export in its folder
-    runs instead, by these rules:
+    An exported folder runs on its own runtime; int8 weights run on torch and on the native backend. What runs
+    a checkpoint follows these rules:
 
-    - ``auto``, for many inputs: torch on an accelerator, and on a CPU with our C++ kernel, which is the
-      fastest there (figures in docs/export.md); otherwise the first export that fits, OpenVINO before ONNX.
-    - ``light``, for one answer from a cold start: the first export that fits, ONNX before OpenVINO. Neither
-      imports torch, whose import takes longer than the answer.
+    - ``auto``, for many inputs: torch on an accelerator, and on a CPU with our C++ kernel; otherwise the
+      first export in the checkpoint's folder that fits, OpenVINO before ONNX. Where torch is not installed,
+      the native backend takes its place.
+    - ``light``, for one answer from a cold start: the native backend; what it does not take, the first export
+      that fits, ONNX before OpenVINO, and then torch, whose import takes longer than the answer.
 
     An export fits if its runtime is installed, and its answers are the checkpoint's own: not in int8, and
     only where fp32 is asked for. It runs only if its own files and the checkpoint's weights, ``config.json``
@@ -59,18 +62,21 @@ def open_backend(checkpoint: Checkpoint, *, task: str | None, how: BackendConfig
         raise UserError(f"unknown backend {how.backend!r}. Choose one of: {', '.join(BACKENDS)}.")
     if checkpoint.is_export:
         exported = read_exported(checkpoint)
-        if how.backend not in ("auto", "light", exported.manifest.format):
+        runs_natively = (NATIVE,) if exported.manifest.format == TORCH else ()
+        if how.backend not in ("auto", "light", exported.manifest.format, *runs_natively):
             raise UserError(
                 f"{checkpoint.name} was exported for {exported.manifest.format}; it does not run on backend "
                 f"{how.backend!r}. Use --backend {exported.manifest.format}, or give the checkpoint itself."
             )
         backend = _open_checked(exported, task=task, how=how)
+    elif how.backend == "light" and why_not(checkpoint, device=how.device, dtype=how.dtype) is None:
+        backend = _open_native(checkpoint, task=task, how=how)
     elif (export := _export_instead(checkpoint, task=task, how=how)) is not None:
         backend = _open_checked(export, task=task, how=how)
     elif how.backend == NATIVE:
-        backend = NativeBackend.open(checkpoint, task=task, device=how.device, dtype=how.dtype)
+        backend = _open_native(checkpoint, task=task, how=how)
     else:
-        backend = _open_torch(checkpoint, task=task, how=how)
+        backend = _open_torch_or_native(checkpoint, task=task, how=how)
     logger.info("%s: backend %s on %s in %s", checkpoint.name, backend.name, backend.device, backend.dtype)
     return backend
 
@@ -133,16 +139,32 @@ def _preferred(found: list[Exported], how: BackendConfig) -> Exported | None:
         return None
     if how.backend == "light":
         return min(fitting, key=lambda one: one.manifest.format != ONNX)
-    if how.device == "auto" and _has_accelerator():
+    if how.device == "auto" and _has_accelerator() and is_installed(TORCH):
         logger.info("auto: torch, for there is an accelerator")
         return None
     if _has_cpu_kernel():
-        logger.info("auto: torch, whose CPU kernel is faster than the exports; light takes one of them")
+        logger.info("auto: the CPU kernel is faster than the exports; --backend names one of them")
         return None
     return fitting[0]
 
 
-def _open_torch(checkpoint: Checkpoint, *, task: str | None, how: BackendConfig) -> Backend:
+def _open_native(checkpoint: Checkpoint, *, task: str | None, how: BackendConfig) -> Backend:
+    return NativeBackend.open(checkpoint, task=task, device=how.device, dtype=how.dtype)
+
+
+def _open_torch_or_native(checkpoint: Checkpoint, *, task: str | None, how: BackendConfig) -> Backend:
+    """Open torch; with ``auto`` and ``light`` the native backend where torch is not installed.
+
+    Raises:
+        MissingExtraError: if torch is needed and not installed.
+    """
+    if not is_installed(TORCH) and how.backend != TORCH:
+        reason = why_not(checkpoint, device=how.device, dtype=how.dtype)
+        if reason is None:
+            logger.info("%s: torch is not installed", how.backend)
+            return _open_native(checkpoint, task=task, how=how)
+        logger.info("native not taken: %s", reason)
+    require_runtime(TORCH)
     from .torch import TorchBackend
 
     return TorchBackend.open(checkpoint, task=task, device=how.device, dtype=how.dtype)
@@ -157,6 +179,11 @@ def _open_checked(exported: Exported, *, task: str | None, how: BackendConfig) -
             "Give the checkpoint that it was made from, with --backend torch."
         )
     exported.check_files()
+    if exported.manifest.format == TORCH:
+        one = exported.checkpoint
+        takes = how.backend == "light" and why_not(one, device=how.device, dtype=how.dtype) is None
+        opened = _open_native if takes or how.backend == NATIVE else _open_torch_or_native
+        return opened(one, task=task, how=how)
     return open_exported(exported, device=how.device, dtype=how.dtype, task=task)
 
 
@@ -182,13 +209,7 @@ def open_exported(
 
 
 def _has_cpu_kernel() -> bool:
-    """Whether torch has our C++ kernel here; torch is imported only where one was built."""
-    from ...cpu.kernel.build import INSTRUCTIONS, library_file
-
-    if not any(library_file(name).is_file() for name in INSTRUCTIONS):
-        return False
-    from ...cpu.kernel.library import kernel
-
+    """Whether our C++ kernel runs here."""
     return kernel() is not None
 
 

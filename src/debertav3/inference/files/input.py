@@ -92,11 +92,12 @@ def check_file(
     if num_empty == reading.num_rows:
         raise UserError(f"{source}: none of its {num_empty} rows has a text. Fill in the texts.")
     reading.num_empty = num_empty
+    reading.roles = task.roles
     Understanding(
         source=reading.source,
         format=reading.described,
         num_rows=reading.num_rows,
-        columns=task.roles,
+        columns=reading.all_roles,
         label_kind=task.label_kind() if num_labelled else "",
         shown=shown,
         notes=reading.all_notes(),
