@@ -47,7 +47,7 @@ def test_a_folder_comes_before_a_repository(
 
 def test_a_near_name_is_suggested(nano: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from debertav3.finetune.config import FinetuneConfig
-    from debertav3.finetune.starting_model import find_start
+    from debertav3.finetune.start import find_start
 
     monkeypatch.chdir(nano.parents[1])
     with pytest.raises(UserError, match="Did you mean models/nano"):

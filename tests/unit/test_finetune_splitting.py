@@ -128,3 +128,11 @@ def test_public_data_give_way_to_a_split() -> None:
     config = resolve("mnli", model="xsmall", given={"dev_split": 0.1})
     assert isinstance(config, FinetuneConfig)
     assert (config.data.train, config.data.dev) == (("datasets:nyu-mll/glue:mnli",), ())
+
+
+def test_many_labels_with_few_examples_each_make_no_part_small() -> None:
+    labels = [f"label {number % 75}" for number in range(400)]
+    parts = assign(examples_of(labels), [0.9, 0.1], groups=range(400), seed=1)
+    assert parts.count(1) == 40
+    held = Counter(label for label, part in zip(labels, parts, strict=True) if part)
+    assert max(held.values()) == 1  # five or six examples: a tenth is none or one

@@ -5,7 +5,6 @@ stderr says what is chosen and done.
 """
 
 import importlib
-import logging
 import os
 import signal
 import sys
@@ -21,7 +20,7 @@ import typer
 from .. import __version__
 from ..errors import UserError
 from ..files import DISK_ERRORS
-from .terminal import close_bars, log_to_stderr
+from .terminal import close_bars, show_log
 
 app = typer.Typer(
     name="debertav3",
@@ -105,21 +104,6 @@ def _register_all() -> None:
         module.register(app)
 
 
-LOG_LEVELS = ("debug", "info", "warning", "error")
-
-
-def _show_log() -> None:
-    """Show this package's log on stderr from the level on that ``DEBERTAV3_LOG`` names, else warnings."""
-    level = os.environ.get("DEBERTAV3_LOG", "").lower()
-    if not level:
-        log_to_stderr(level=None)
-        return
-    if level not in LOG_LEVELS:
-        raise UserError(f"DEBERTAV3_LOG is {level!r}; need one of: {', '.join(LOG_LEVELS)}.")
-    log_to_stderr()
-    logging.getLogger("debertav3").setLevel(level.upper())
-
-
 def main() -> None:
     """Run the command line; the entry point of the ``debertav3`` script."""
     with _ending_cleanly_on_sigterm():
@@ -129,7 +113,7 @@ def main() -> None:
 def _run() -> NoReturn:
     try:
         _register(next(iter(sys.argv[1:]), None))
-        _show_log()
+        show_log()
         code = app(standalone_mode=False)
         if code == 130:  # how typer reports Ctrl-C
             _interrupted()
@@ -160,7 +144,8 @@ def _run() -> NoReturn:
             sys.exit(2)
         context = getattr(error, "ctx", None)
         help_of = "debertav3" if context is None else context.command_path
-        _fail(f"{error.format_message().rstrip('.')}. See {help_of} --help.")
+        message = error.format_message()
+        _fail(f"{message}{'' if message.endswith(('.', '?')) else '.'} See {help_of} --help.")
 
 
 def _fail(message: str) -> NoReturn:

@@ -83,17 +83,18 @@ def check_command(
     Prints the facts, then warnings. A file that cannot be trained on ends the command with its line.
     """
     log_to_stderr()
+    is_default = False
     if tokenizer is None:
         from ..inference.default_model import default_model
 
-        tokenizer = str(default_model())
-        logger.info("lengths are counted with the tokenizer of %s; --tokenizer names another", tokenizer)
+        tokenizer, is_default = str(default_model()), True
     guard(
         Output(option="--json", path=json_file),
         inputs={"FILES": files, "--dev": dev, "--tokenizer": tokenizer},
         overwrite=overwrite,
     )
     from ..files import write_json
+    from ..files.model_folder import ModelFolder
     from ..finetune.data_check import check_data
     from ..finetune.preparation import resolve
 
@@ -117,6 +118,10 @@ def check_command(
         tag_names=names_in(tag_names),
     )
     config = resolve(task, model=tokenizer, given=given, overrides=override or [])
+    if "/" not in tokenizer or Path(tokenizer).exists():
+        ModelFolder.find(tokenizer)  # a wrong name is told before the data are read
+    if is_default:
+        logger.info("lengths are counted with the tokenizer of %s; --tokenizer names another", tokenizer)
     facts = check_data(config, _open_tokenizer)
     for name, part in [("training data", facts["train"]), *facts["dev"].items()]:
         print(name)
