@@ -80,7 +80,8 @@ class Embeddings(nn.Module):
         x = self.LayerNorm(x)
         if mask is not None:
             x = x * mask.unsqueeze(-1).to(x.dtype)
-        return self.dropout(x)
+        embedded: Tensor = self.dropout(x)
+        return embedded
 
 
 def absolute_positions(length: int, position_embeddings: nn.Embedding, device: torch.device) -> Tensor:
