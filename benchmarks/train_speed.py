@@ -24,11 +24,11 @@ import transformers
 from transformers import Trainer, TrainerCallback
 
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
-from debertav3.finetune.batches import EncodedDataset, LengthBucketSampler, PaddingCollator
-from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.objectives import objective_of
-from debertav3.finetune.resuming import checkpoints_of
-from debertav3.finetune.trainer import FinetuneTrainer, training_arguments
+from debertav3.finetuning.batches import EncodedDataset, LengthBucketSampler, PaddingCollator
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.objectives import objective_of
+from debertav3.finetuning.resuming import checkpoints_of
+from debertav3.finetuning.trainer import FinetuneTrainer, training_arguments
 from debertav3.sizes import config_for
 from debertav3.tasks.glue import NLI
 from debertav3.tasks.labels import NLI_LABELS

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from debertav3.errors import UserError
-from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.preparation import Data, read_data, resolve
-from debertav3.finetune.splitting import assign
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.preparation import Data, read_data, resolve
+from debertav3.finetuning.splitting import assign
 from debertav3.tasks.example import Example
 
 

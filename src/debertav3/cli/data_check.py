@@ -30,8 +30,8 @@ from .terminal import log_to_stderr, wrote
 logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    from ..finetune.batches import Tokenizer
-    from ..finetune.config import FinetuneConfig
+    from ..finetuning.batches import Tokenizer
+    from ..finetuning.config import FinetuneConfig
     from ..tasks.task import Task
 
 
@@ -95,8 +95,8 @@ def check_command(
     )
     from ..files import write_json
     from ..files.model_folder import ModelFolder
-    from ..finetune.data_check import check_data
-    from ..finetune.preparation import resolve
+    from ..finetuning.data_check import check_data
+    from ..finetuning.preparation import resolve
 
     given = only_given(
         train=files,
@@ -141,7 +141,7 @@ def _open_tokenizer(config: "FinetuneConfig", task: "Task") -> "Tokenizer":
     try:
         return DebertaV3Tokenizer.from_pretrained(config.model)
     except UserError as error:
-        from ..finetune.starting_model import open_tokenizer
+        from ..finetuning.starting_model import open_tokenizer
 
         try:
             return open_tokenizer(config, task)

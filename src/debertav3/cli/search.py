@@ -81,10 +81,10 @@ def search(
     If interrupted, rerun the command to continue; with more --trials it adds to what is there.
     """
     log_to_stderr()
-    from ..finetune.preparation import read_data, resolve
-    from ..finetune.search import paper_grid, read_grid
-    from ..finetune.search import search as run_search
-    from ..finetune.start import check_start
+    from ..finetuning.preparation import read_data, resolve
+    from ..finetuning.search import paper_grid, read_grid
+    from ..finetuning.search import search as run_search
+    from ..finetuning.start import check_start
     from ..runs.assignments import read_settings
 
     base = resolve(

@@ -72,8 +72,8 @@ def train_and_score(
         the run, which can be resumed.
 
     Raises:
-        UserError: as :func:`debertav3.finetune.run.run` and
-            :func:`debertav3.finetune.crossvalidation.cross_validate`.
+        UserError: as :func:`debertav3.finetuning.run.run` and
+            :func:`debertav3.finetuning.crossvalidation.cross_validate`.
     """
     # torch is loaded only now, so that bad data are reported at once
     if is_cross_validation(settings):
