@@ -1,7 +1,8 @@
 """How soon does one answer come from a cold start? Whole processes, from their start to their end.
 
-``debertav3 nli`` with exports of ``models/nano`` and with the checkpoint itself, native and on torch, and the same answer through
-the stock pipeline, in alternating rounds; resident memory is what the operating system reports at the end.
+``debertav3 nli`` with exports of ``models/nano`` and with the checkpoint itself, native and on torch, and the
+same answer through the stock pipeline, in alternating rounds; resident memory is what the operating system
+reports at the end.
 
 Run: python benchmarks/cold_start.py --rounds 7
 """

@@ -437,9 +437,6 @@ SHAPES = {
         [(("δλψ",), "μη"), (("φψς",), "ωξ")],
         {"encoding": "iso8859-7"},
     ),
-    "SNIPS and Banking77": Shape(
-        "custom", "x.csv", "text,category\na fine film,good\na dull film,bad\nso so,good\n", FILMS
-    ),
     "doccano": Shape(
         "ner",
         "x.jsonl",
@@ -536,5 +533,105 @@ SHAPES = {
             {"query": "who sings?", "passage": "It rains.", "relevance": 0},
         ),
         [(("who sings?", "Ann sings."), 1.0), (("who sings?", "It rains."), 0.0)],
+    ),
+    "SNIPS as classes": Shape(
+        "custom",
+        "x.json",
+        json.dumps(
+            {
+                "Play": [{"data": [{"text": "play "}, {"text": "Rome", "entity": "song"}]}],
+                "Stop": [{"data": [{"text": "be "}, {"text": "quiet"}]}],
+            }
+        ),
+        [(("play Rome",), "Play"), (("be quiet",), "Stop")],
+        {"label_column": "intent"},
+    ),
+    "SNIPS as entities": Shape(
+        "ner",
+        "x.json",
+        json.dumps(
+            {
+                "Play": [
+                    {"data": [{"text": "play "}, {"text": "new Rome", "entity": "song"}, {"text": " now"}]},
+                    {"data": [{"text": "play it"}]},
+                ],
+            }
+        ),
+        [(("play", "new", "Rome", "now"), ("O", "B-song", "I-song", "O")), (("play", "it"), ("O", "O"))],
+    ),
+    "CLINC": Shape(
+        "custom",
+        "data_full.json",
+        json.dumps(
+            {
+                "oos_val": [["set a wormhole", "oos"]],
+                "val": [["move money", "transfer"]],
+                "train": [["what have I got", "balance"], ["pay Bob", "transfer"], ["how much", "balance"]],
+                "oos_train": [["how fat is fat", "oos"]],
+            }
+        ),
+        [(("what have I got",), "balance"), (("pay Bob",), "transfer"), (("how much",), "balance")],
+        {"records": "train"},
+    ),
+    "Banking77": Shape(
+        "custom",
+        "train.csv",
+        'text,category\n"I am still waiting, why?",card_arrival\nWhat can I do?,card_linking\n'
+        "Where is it?,card_arrival\n",
+        [
+            (("I am still waiting, why?",), "card_arrival"),
+            (("What can I do?",), "card_linking"),
+            (("Where is it?",), "card_arrival"),
+        ],
+    ),
+    "XQuAD": Shape(
+        "squad1",
+        "xquad.de.json",
+        json.dumps(
+            {
+                "data": [
+                    {
+                        "paragraphs": [
+                            {
+                                "context": "Köln liegt am Rhein.",
+                                "qas": [
+                                    {
+                                        "answers": [{"answer_start": 14, "text": "Rhein"}],
+                                        "id": "a",
+                                        "question": "Wo liegt Köln?",
+                                    }
+                                ],
+                            }
+                        ],
+                        "title": "Köln",
+                    }
+                ],
+                "version": "1.1",
+            },
+            ensure_ascii=False,
+        ),
+        [(("Wo liegt Köln?", "Köln liegt am Rhein."), "Rhein")],
+    ),
+    "SWAG": Shape(
+        "swag",
+        "train.csv",
+        ",video-id,fold-ind,startphrase,sent1,sent2,gold-source,ending0,ending1,ending2,ending3,label\n"
+        "0,an,1,It rains. He,It rains.,He,gold,runs,sits,sings,reads,2\n",
+        [(("It rains.", "He runs", "He sits", "He sings", "He reads"), "2")],
+    ),
+    "XNLI": Shape(
+        "nli",
+        "xnli.dev.tsv",
+        "language\tgold_label\tsentence1_binary_parse\tsentence1\tsentence2\tpromptID\tpairID\tgenre\tlabel1\n"
+        'de\tneutral\t\tUnd er\tEr "rief\t1\t1\tfacetoface\tcontradiction\n'
+        "de\tentailment\t\tUnd er\tEr\t1\t1\tfacetoface\tneutral\n",
+        [(("Und er", 'Er "rief'), "neutral"), (("Und er", "Er"), "entailment")],
+    ),
+    "tags by number": Shape(
+        "ner",
+        "x.csv",
+        "id,w,t\n1,Anna met Bob,B-PER O B-PER\n2,So it is,O O O\n",
+        [(("Anna", "met", "Bob"), ("B-PER", "O", "B-PER")), (("So", "it", "is"), ("O", "O", "O"))],
+        {"text_column": "2", "label_column": "3"},
     ),
 }

@@ -1,6 +1,7 @@
 """The core installation, without torch and transformers, answers; all else names its extra in one line."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -97,9 +98,14 @@ for name in sorted(debertav3.__all__):
     assert not {"Predictor", "DebertaV3Tokenizer", "UserError", "__version__"} & told.keys()
 
 
+def test_fine_tuning_from_python_says_so() -> None:
+    done = without_torch("import debertav3; debertav3.finetune('nli', model='m', train='x', dev='y')")
+    assert done.stderr.strip().endswith("pip install 'debertav3[train]'")
+
+
 def test_bin_weights_need_torch(tmp_path: Path, nano: Path) -> None:
-    (tmp_path / "config.json").write_text((nano / "config.json").read_text())
-    (tmp_path / "pytorch_model.bin").write_bytes(b"")
-    done = command("nli", "a", "b", "--model", tmp_path)
+    shutil.copytree(nano, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
+    (tmp_path / "model" / "pytorch_model.bin").write_bytes(b"")
+    done = command("nli", "a", "b", "--model", tmp_path / "model")
     assert done.returncode == 2
     assert "native does not run" in done.stderr and "pip install 'debertav3[torch]'" in done.stderr

@@ -1,19 +1,49 @@
 """Multiple choice as its authors publish it: one text with several questions, as rows of one question each.
 
-RACE (Lai et al. 2017) has a file for each article; DREAM (Sun et al. 2019) a list of dialogues.
+RACE (Lai et al. 2017) has a file for each article, in folders; DREAM (Sun et al. 2019) a list of dialogues.
 """
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..errors import UserError
 from ..json_types import Json, JsonMapping
-from .source_file import Found
+from .source_file import Found, SourceFile
+from .strict_json import parse_json
 
 
 def is_race(value: JsonMapping) -> bool:
     """Whether an object is an article with its questions."""
     names = ("questions", "options", "answers")
     return "article" in value and all(isinstance(value.get(name), list) for name in names)
+
+
+def is_race_folder(path: Path) -> bool:
+    """Whether a folder, or one in it, has a file for each article, such as ``high/1.txt``."""
+    first = min(path.rglob("*.txt"), default=None) if path.is_dir() else None
+    try:
+        content = None if first is None else json.loads(first.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and is_race(content)
+
+
+def read_race_folder(file: SourceFile) -> Found:
+    """The questions of all articles of a folder, in order of name.
+
+    Raises:
+        UserError: naming the first file that is no article.
+    """
+    for path in sorted(file.path.rglob("*.txt")):
+        try:
+            content = parse_json(path.read_text(encoding="utf-8-sig"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} cannot be read: {error}.") from None
+        if not isinstance(content, dict) or not is_race(content):
+            raise UserError(f"{path} is no article of RACE. Take it out of the folder.")
+        for where, row in race_rows(content, str(path)):
+            yield f"{path.relative_to(file.path)} {where}", row
 
 
 def race_rows(article: JsonMapping, source: str) -> Found:

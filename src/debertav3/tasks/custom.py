@@ -10,6 +10,7 @@ from .formats import CONLL
 from .guesses import Guesser
 from .labels import CUSTOM_LABEL_NAMES
 from .metrics import MetricName
+from .notes import Note
 from .ranking import RankingTask
 from .read_options import AS_FOUND, ReadOptions
 from .rows import Row, listed, structured
@@ -19,6 +20,8 @@ from .task import Task
 from .text import Target, TextTask
 
 _ROWS_LOOKED_AT = 1000
+_INTENT = "intent"
+"""A class that texts with entities have, too, in the files of SNIPS and Rasa."""
 _METRICS: dict[str, tuple[MetricName, ...]] = {
     "one-label": ("accuracy", "macro_f1", "matthews_corrcoef"),
     "several-labels": ("micro_f1", "macro_f1"),
@@ -57,7 +60,9 @@ def custom_task(
     if not rows:
         raise UserError(f"{source} has no rows.")
     if label_column is None and label_kind in ("auto", "tags") and _marks_entities(rows[0], text_column):
-        return TaggingTask(name="custom")
+        has_class = _INTENT in rows[0].fields
+        both = Note(f"the label is the entities, and not {_INTENT!r}", f"--label-column {_INTENT}")
+        return TaggingTask(name="custom", notes=(both,) if has_class else ())
     known = set(reading.notes.understood)
     found = Guesser(rows, reading)
     said = [None if name is None else _existing(rows, name, source) for name in (text_column, pair_column)]
@@ -73,7 +78,9 @@ def custom_task(
         separator = found.separator(label)
     notes = tuple(note for note in reading.notes.understood if note not in known)
     if kind == "tags":
-        return TaggingTask(name="custom", words_column=(texts[0],), tags_column=(label,))
+        return TaggingTask(
+            name="custom", words_column=(texts[0],), tags_column=(label,), label_map=label_map or {}
+        )
     if kind == "ranking":
         if len(texts) < 2:
             raise UserError(
@@ -98,7 +105,7 @@ def custom_task(
 def _marks_entities(row: Row, text_column: str | None) -> bool:
     """Whether a row has a text with entities, or words and tags under the usual names, and no class."""
     if is_marked_text(row):
-        classes = (name for name in CUSTOM_LABEL_NAMES if name != "intent")  # Rasa's examples have both
+        classes = (name for name in CUSTOM_LABEL_NAMES if name != _INTENT)
         return not any(name in row.fields for name in classes)
     cells = [structured(row.fields.get(name)) for name in ("tokens", "ner_tags")]
     return text_column is None and all(isinstance(cell, list) for cell in cells)

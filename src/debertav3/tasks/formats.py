@@ -12,6 +12,7 @@ from ..errors import UserError
 from .annotations.brat import read_brat
 from .annotations.conll import looks_like_conll, read_conll
 from .annotations.spacy import read_docbin
+from .choice_documents import read_race_folder
 from .json_rows import read_json, read_jsonl
 from .ranking_rows import read_qrels
 from .source_file import Found, SourceFile
@@ -32,6 +33,7 @@ FormatName = Literal[
     "spacy",
     "brat",
     "beir",
+    "race",
     "datasets",
 ]
 
@@ -67,6 +69,7 @@ SPACY = Format("spacy", (".spacy",), read_docbin, is_packed=True, title="spaCy's
 BRAT = Format("brat", (".ann",), read_brat, title="brat")
 """A folder, or one file of annotations beside its text."""
 BEIR = Format("beir", (), read_qrels, title="a folder of queries and passages")
+RACE = Format("race", (), read_race_folder, title="a folder of RACE's articles")
 XML = Format("xml", (".xml",), read_xml, title="XML")
 DATASETS = Format("datasets", (), read_dataset, title="a data set")
 FORMATS = (JSONL, JSON, CSV, TSV, PARQUET, XLSX, CONLL, FASTTEXT, XML, SPACY, BRAT)

@@ -1,7 +1,7 @@
 """One JSON document as rows, in any of the shapes that people save tables in.
 
 A list of objects; pandas' ``to_json`` in every ``orient``; columns by name; records under a key; SQuAD's
-official form; the documents of multiple choice with several questions each.
+official form; SNIPS' utterances by intent; the documents of multiple choice with several questions each.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ def is_one_document(value: Json) -> bool:
         return False
     if pairs_in(value) is not None or viewer_rows(value) is not None:
         return True
-    if any(_is_rows(value.get(name)) for name in _RECORD_KEYS):
+    if any(_is_rows(value.get(name)) for name in _RECORD_KEYS) or _snips(value) is not None:
         return True
     if is_race(value):
         return False
@@ -77,6 +77,11 @@ def rows_of_document(content: Json, file: SourceFile, *, under: str = "") -> Fou
             )
         file.details.append(f"the rows under {name!r}")
         yield from rows_of_document(content[name], file, under=name)
+        return
+    utterances = _snips(content)
+    if utterances is not None:
+        file.details.append("SNIPS' form")
+        yield from _numbered(utterances)
         return
     for what, shape in _SHAPES:
         found = shape(content)
@@ -140,7 +145,7 @@ def _records_key(content: JsonMapping, file: SourceFile) -> str | None:
     if len(names) > 1:
         raise UserError(
             f"{file.path} has several lists of rows: {', '.join(map(repr, names))}. "
-            f"Say which with --records {names[0]}."
+            f"Say which with --records {'train' if 'train' in names else names[0]}."
         )
     is_alone = len(names) == 1 and not any(isinstance(value, str) for value in content.values())
     return names[0] if is_alone else None
@@ -176,6 +181,30 @@ def _pandas_split(content: JsonMapping) -> list[JsonObject] | None:
     if not all(isinstance(cells, list) and len(cells) == len(names) for cells in data):
         return None
     return [dict(zip(map(str, names), cells, strict=True)) for cells in data]
+
+
+def _snips(content: JsonMapping) -> list[JsonObject] | None:
+    """Utterances by intent, in parts (Coucke et al. 2018).
+
+    ``{"AddToPlaylist": [{"data": [{"text": "add "}, {"text": "it", "entity": "track"}]}]}``
+    """
+    rows: list[JsonObject] = []
+    for intent, utterances in content.items():
+        if not isinstance(utterances, list) or not utterances:
+            return None
+        for one in utterances:
+            parts = one.get("data") if isinstance(one, dict) and len(one) == 1 else None
+            if not isinstance(parts, list) or not all(
+                isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts
+            ):
+                return None
+            text, entities = "", []
+            for part in parts:
+                start, text = len(text), text + part["text"]
+                if isinstance(part.get("entity"), str):
+                    entities.append({"start": start, "end": len(text), "label": part["entity"]})
+            rows.append({"text": text, "intent": intent, "entities": entities})
+    return rows or None
 
 
 def _columns(content: JsonMapping) -> list[JsonObject] | None:

@@ -12,7 +12,9 @@ from ..files.compression import bare_name
 from ..files.named_sets import DATASETS_PREFIX
 from .annotations import Annotated
 from .annotations.brat import is_brat
+from .choice_documents import is_race_folder
 from .class_names import names_beside, with_names
+from .columns import ID_NAMES
 from .formats import (
     BEIR,
     BRAT,
@@ -24,6 +26,7 @@ from .formats import (
     JSONL,
     LOOK_ALIKE,
     PARQUET,
+    RACE,
     SPACY,
     TSV,
     XLSX,
@@ -33,6 +36,7 @@ from .formats import (
     format_within,
     is_conll,
 )
+from .labels_beside import with_labels_beside
 from .notes import Note, Notes
 from .ranking_rows import is_beir, is_qrels, splits_of, triples
 from .read_options import AS_FOUND, ReadOptions
@@ -79,6 +83,13 @@ class Reading:
     def columns(self) -> tuple[str, ...]:
         """Names of the columns met so far, in order."""
         return tuple(self._columns)
+
+    @property
+    def all_roles(self) -> dict[str, str]:
+        """`roles`, and the column of identifiers where a usual name says that there is one."""
+        taken = set(self.roles.values())
+        found = next((name for name in self._columns if name.lower() in ID_NAMES and name not in taken), None)
+        return self.roles if found is None else {**self.roles, "id": found}
 
     @property
     def encoding(self) -> str:
@@ -178,7 +189,7 @@ class Reading:
         found = self.format.read(self._file)
         if names := {} if self.format in (PARQUET, DATASETS) else names_beside(self._file.path):
             found = ((where, with_names(fields, names)) for where, fields in found)
-        found = _pairs_of_triples(found, self.source)
+        found = _pairs_of_triples(with_labels_beside(found, self._file), self.source)
         is_plain = self.format is CONLL  # its sentences are what a task reads
         annotated = Annotated(found, self.source, self._file)
         for where, fields, original in ((*row, None) for row in found) if is_plain else annotated:
@@ -256,6 +267,8 @@ def format_of(
         return BRAT
     if is_qrels(path):
         return BEIR
+    if is_race_folder(path):
+        return RACE
     given = None if options.format is None else format_named(options.format)
     by_ending = format_of_ending(source)
     if given is not None and (by_ending is None or {given, by_ending} <= set(LOOK_ALIKE)):
@@ -312,7 +325,11 @@ def expand(sources: Iterable[str], *, role: str) -> tuple[str, ...]:
         if is_beir(folder):
             expanded += splits_of(folder, role=role)
             continue
-        if source.startswith(DATASETS_PREFIX) or not folder.is_dir() or is_brat(folder):
+        parts = [folder / name for name in starts if is_race_folder(folder / name)]
+        if parts:  # RACE as it is published: train, dev and test
+            expanded += map(str, parts)
+            continue
+        if source.startswith(DATASETS_PREFIX) or not folder.is_dir() or is_folder_of_rows(folder):
             expanded.append(source)
             continue
         files = sorted(
@@ -325,6 +342,11 @@ def expand(sources: Iterable[str], *, role: str) -> tuple[str, ...]:
             raise UserError(f"{source} has no file {wanted} of kind {', '.join(ENDINGS)}.")
         expanded += [str(path) for path in files]
     return tuple(expanded)
+
+
+def is_folder_of_rows(path: Path) -> bool:
+    """Whether a folder is read as one source."""
+    return path.is_dir() and (is_brat(path) or is_race_folder(path))
 
 
 def given_fields(row: Row) -> dict[str, object]:

@@ -9,9 +9,11 @@ from ..errors import UserError
 from ..heads import TOKENS, HeadName
 from ..json_types import Json
 from .annotations.marks import ENTITIES, TEXT, Mark, tag_text
+from .columns import actual_name
 from .example import Example
 from .formats import CONLL, Format
 from .metrics import MetricName, split_tag, tag_entities
+from .notes import Note
 from .read_options import Said
 from .rows import Row, column_of, first_of, is_missing, shortened, structured, words_in
 from .scorers import EntityScorer, Scorer
@@ -49,6 +51,10 @@ class TaggingTask(Task):
     text_format: Format | None = CONLL
     label_map: Mapping[str, str] = field(default_factory=dict)
     """What the user calls tags, and what they are to be called."""
+    notes: tuple[Note, ...] = ()
+    """What was guessed when the task was made from a user's rows."""
+    is_asked: bool = False
+    """Whether the user has named columns, so that numbers of columns count as names."""
     needs: str = "words and tags ('word TAB tag' in each line, or two lists), or a text with entities"
 
     def with_said(self, said: Said) -> Self:
@@ -60,6 +66,7 @@ class TaggingTask(Task):
             words_column=self.words_column if said.text is None else (said.text,),
             tags_column=self.tags_column if said.label is None else (said.label,),
             label_map=said.label_map,
+            is_asked=bool(said.columns),
         )
 
     def examples(self, reading: Reading) -> Iterator[Example]:
@@ -75,11 +82,11 @@ class TaggingTask(Task):
             example = _marked_example(row)
             reading.num_empty += example is None
             return example
-        words_name = column_of(row, self.words_column)
+        words_name = self._column(row, self.words_column)
         words = words_in(row, words_name)
         if reading.format is CONLL and len(row.fields) == 1:
             raise UserError(f"{row.place} has a word and no tag: {words[0]!r}. Need 'word TAB tag'.")
-        column = column_of(row, self.tags_column)
+        column = self._column(row, self.tags_column)
         reading.use(("words", "tags"), (words_name, column))
         if is_missing(row.fields[column]):
             reading.num_unlabelled += 1
@@ -95,6 +102,15 @@ class TaggingTask(Task):
             reading.num_empty += 1
             return None
         return Example(texts=tuple(words), label=tuple(tags), place=row.place)
+
+    def _column(self, row: Row, names: Sequence[str]) -> str:
+        """The first of some columns that a row has, by number too if the user names it.
+
+        Raises:
+            UserError: if it has none of them.
+        """
+        said = actual_name(row.fields, names[0], is_said=True) if self.is_asked and len(names) == 1 else None
+        return said or column_of(row, names)
 
     def label_kind(self, found: Summary) -> str:
         """The kinds of entities, or the tags where they name none."""

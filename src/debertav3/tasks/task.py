@@ -114,7 +114,7 @@ class Task(ABC):
             source=reading.source,
             format=reading.described,
             num_rows=reading.num_rows,
-            columns=reading.roles,
+            columns=reading.all_roles,
             label_kind=self.label_kind(found),
             shown=[self.shown(example) for example in found.first],
             notes=[*self.notes, *reading.all_notes()],

@@ -9,7 +9,7 @@ from .notes import Note
 
 logger = logging.getLogger(__name__)
 
-_ORDER = {"second text": 1, "label": 2}
+_ORDER = {"second text": 1, "label": 2, "id": 3, "group": 4}
 """In which order columns are named; others come first."""
 _WIDTH = 100
 """Characters of a row that are shown."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from ...data.probabilities import LIKELY
 from ...errors import UserError
+from ...json_types import Json, JsonMapping
 from ...tasks.annotations import ENTITIES, TEXT
 from ...tasks.annotations.format import Marked
 from ...tasks.annotations.marks import Mark
@@ -43,16 +44,18 @@ class NERTask(FileTask):
         own = [] if said is None else [said]
         names = own if columns.is_text_asked else [*own, *WORDS_COLUMNS]
         column = next((name for name in names if not is_missing(fields.get(name))), None)
+        labels = columns.labels(self.label_columns)
+        if columns.is_label_asked:
+            labels = [actual_name(fields, name, is_said=True) or name for name in labels]
         is_words = column in WORDS_COLUMNS or isinstance(structured(fields.get(str(column))), list)
-        if column is None or not is_words:
+        if column is None or not (is_words or _are_tags(structured(_first_filled(fields, labels)))):
             texts, gold = self.texts(row), self.gold(row)
             entities = None if gold is None else given_entities(gold, kind_field="entity_group")
             return NO_TEXT if texts is None else CheckedRow(texts[0], entities, len(texts[0]))
         words = words_in(row, column)
         self.use(("words",), (column,))
         text = join_words(words)[0]
-        names = columns.labels(self.label_columns)
-        found = given_tags(row, names, count=len(words), tag_names=self.options.reading.tag_names)
+        found = given_tags(row, labels, count=len(words), tag_names=self.options.reading.tag_names)
         tags = None
         if found is not None:
             self.use(("tags",), found[:1])
@@ -124,6 +127,18 @@ class NERTask(FileTask):
                 tags = [one["entity"] for one in tagged]
                 results.append(Result(tags, [one["score"] for one in tagged], tags))
         return results
+
+
+def _first_filled(fields: JsonMapping, names: Sequence[str]) -> Json:
+    """What the first of some columns that holds anything has."""
+    return next((fields[name] for name in names if not is_missing(fields.get(name))), None)
+
+
+def _are_tags(value: Json) -> bool:
+    """Whether a label is a tag for each word: the words are a text with white space between them then."""
+    if isinstance(value, str):
+        return all(tag == "O" or tag[1:2] == "-" for tag in value.split())
+    return isinstance(value, list) and bool(value) and all(isinstance(tag, str) for tag in value)
 
 
 class QATask(FileTask):

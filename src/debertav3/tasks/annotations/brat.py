@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import UserError
+from ...files.compression import bare_name, reading
 from ..notes import Notes
 from ..source_file import Found, SourceFile
 from .format import Marked
@@ -18,8 +19,19 @@ _BOUND = re.compile(r"T\S*\t(\S+) (\d+ \d+(?:;\d+ \d+)*)(?:\t(.*))?")
 
 
 def is_brat(path: Path) -> bool:
-    """Whether a path is a folder of annotations, or one file of them."""
-    return path.suffix == ".ann" if not path.is_dir() else any(path.glob("*.ann"))
+    """Whether a path is a folder of annotations, or one file of them; they may be compressed."""
+    if not path.is_dir():
+        return _ending(path) == ".ann"
+    return any(_ending(one) == ".ann" for one in path.glob("*.ann*"))
+
+
+def _ending(path: Path) -> str:
+    return Path(bare_name(path)).suffix
+
+
+def _stem(path: Path) -> str:
+    """The name of a document: that of its file without endings."""
+    return path.name[: len(Path(bare_name(path)).stem)]
 
 
 def read_brat(file: SourceFile) -> Found:
@@ -29,34 +41,37 @@ def read_brat(file: SourceFile) -> Found:
         UserError: naming file and line of the first thing that cannot be read.
     """
     path = file.path
-    texts = sorted(path.glob("*.txt")) if path.is_dir() else [path.with_suffix(".txt")]
-    known = {one.with_suffix(".ann") for one in texts}
-    alone = next((one for one in sorted(path.glob("*.ann")) if one not in known), None)
-    if alone is not None or not texts[0].is_file():
-        alone = alone or path
-        raise UserError(f"{alone} has no {alone.with_suffix('.txt').name} beside it. Put the document there.")
-    for one in texts:
+    files = sorted(path.iterdir()) if path.is_dir() else sorted(path.parent.glob(f"{_stem(path)}.*"))
+    texts = {_stem(one): one for one in files if _ending(one) == ".txt"}
+    marked = {_stem(one): one for one in files if _ending(one) == ".ann"}
+    alone = next((name for name in marked if name not in texts), None)
+    if alone is not None:
+        raise UserError(f"{marked[alone]} has no {alone}.txt beside it. Put the document there.")
+    for name, one in texts.items():
         text = _content(one)
-        annotations = one.with_suffix(".ann")
         found = None
-        if annotations.is_file():
+        if name in marked:
             found = [
                 {"start": mark.start, "end": mark.end, "label": mark.label}
-                for mark in _marks(annotations, text, file.notes)
+                for mark in _marks(marked[name], text, file.notes)
             ]
-        yield one.name, {"document": one.stem, TEXT: text, ENTITIES: found}
+        yield one.name, {"document": name, TEXT: text, ENTITIES: found}
 
 
 def _content(path: Path) -> str:
-    """A text as it is, with its own line ends, which offsets count."""
+    """A text as it is, with its own line ends, which offsets count.
+
+    Raises:
+        UserError: if it cannot be read, or is not UTF-8.
+    """
+    with reading(path) as stream:
+        content = stream.read()
     try:
-        return path.read_bytes().decode("utf-8")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path} is not UTF-8 text (byte {error.start + 1}). Save the file as UTF-8."
         ) from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _marks(path: Path, text: str, notes: Notes) -> Iterator[Mark]:
