@@ -419,4 +419,45 @@ def test_the_example_of_the_guide_runs(
     assert logged == pytest.approx([0.3, 0.15, 0.15])
     found = {path.name for path in (tmp_path / "run").iterdir() if path.is_dir()}
     assert {"encoder", "ema", "mean"} < found
-    assert "first" not in (page := (tmp_path / "run" / "report.html").read_text()) and "books" in page
+    assert "web (1), books (2)" in (tmp_path / "run" / "report.html").read_text()
+
+
+WATCHED = """
+import json, sys, weakref
+from pathlib import Path
+from accelerate import Accelerator
+import debertav3.pretrain.run as run
+from debertav3.pretrain.settings import PretrainConfig
+
+wrapped, build, end = [], run.build_step, Accelerator.end_training
+
+def watched(*arguments):
+    step = build(*arguments)
+    wrapped.extend(weakref.ref(engine.model) for engine in step.engines.values())
+    assert {type(one()).__name__ for one in wrapped} == {"DistributedDataParallel"}
+    return step
+
+def checked(self):
+    assert not any(one() for one in wrapped), "a process may wait for itself forever"
+    print("ends well")
+    end(self)
+
+run.build_step, Accelerator.end_training = watched, checked
+config = PretrainConfig.of(**json.loads(sys.argv[1]))
+run.pretrain(config, Path(sys.argv[2]), Path(sys.argv[3]), resume=False)
+"""
+
+
+@pytest.mark.slow
+def test_wrapped_networks_are_gone_before_the_process_group_is(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    """Else torch's process group is joined with Python's lock held, which its threads may wait for."""
+    (tmp_path / "watched.py").write_text(WATCHED)
+    config = json.dumps(TINY.changed(max_steps=2, ema_decay=0.9).to_dict())
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(tmp_path / "watched.py"),
+         config, str(folders["first"]), str(tmp_path / "out")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.count("ends well") == 2, done.stderr

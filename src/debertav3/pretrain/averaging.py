@@ -44,7 +44,7 @@ class WeightAverages:
     def __init__(self, engines: Mapping[str, StepEngine], config: AveragingConfig, *, num_steps: int) -> None:
         self.config = config
         self.num_steps = num_steps
-        self._models = [engine.model for engine in engines.values()]
+        self._engines = tuple(engines.values())
         self._trained = {name: dict(engine.named_trained()) for name, engine in engines.items()}
         wanted = {EMA: config.ema_decay is not None, MEAN: config.mean_last > 0}
         self._averages = {
@@ -93,8 +93,8 @@ class WeightAverages:
 
     @torch.no_grad()
     def _put(self, values: Mapping[str, Mapping[str, Tensor]]) -> None:
-        for model in self._models:
-            let_go(model)
+        for one in self._engines:
+            let_go(one.model)
         for engine, weights in self._trained.items():
             for name, weight in weights.items():
                 local(weight).copy_(local(values[engine][name]))
