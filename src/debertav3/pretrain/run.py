@@ -214,8 +214,8 @@ def pretrain(
 def _leave(step: TrainStep, accelerator: Accelerator) -> None:
     """End the exchange between processes.
 
-    The wrapped networks go first. A process group that goes waits for its threads; if a wrapped network is the
-    last to hold it, it waits with Python's lock, which those threads may need, and the process never ends.
+    The wrapped networks go first. A process group that goes waits for its threads; if a wrapped network is
+    the last to hold it, it waits with Python's lock, which those threads may need: the process never ends.
     """
     for engine in step.engines.values():
         engine.model = accelerator.unwrap_model(engine.model)
