@@ -181,7 +181,8 @@ export class Pane {
   act(values, body) {
     const url = address(this.task.route);
     const button = (language, name) => h("button", { type: "button", class: "quiet", onclick: () => copy(snippet(language, url, body, hasKey()), name) }, name);
-    const fix = corrector(this.app.task, values, this.shown);
+    const labels = server.models.find((one) => one.name === this.model)?.labels ?? [];
+    const fix = corrector(this.app.task, values, this.shown, this.answer, [...new Set(labels.filter((one) => one !== "O").map((one) => one.replace(/^[BIESLU]-/, "")))]);
     this.actions.replaceChildren(h("span", { class: "muted" }, "Copy as"), button("curl", "curl"), button("python", "Python"), button("javascript", "JavaScript"),
       h("button", { type: "button", class: "quiet", onclick: () => copy(this.app.link(), "Link") }, "Link"), fix ?? "");
   }
