@@ -200,6 +200,13 @@ def test_every_task_shows_an_answer_and_no_text_becomes_html(page: Any, address:
     assert page.locator("main img").count() == 0 and page.title() == "debertav3"
 
 
+def test_one_mask_is_shown_by_its_candidates_alone(page: Any, address: str) -> None:
+    page.goto(f"{address}#task=fill-mask")
+    page.wait_for_selector(".bars li")
+    shown = page.locator(".view").first.inner_text()
+    assert "false" not in shown.split() and "%" in shown.splitlines()[1]
+
+
 def test_zero_shot_thresholds(page: Any, address: str) -> None:
     page.goto(f"{address}#task=zero-shot")
     page.wait_for_selector("table.matrix")

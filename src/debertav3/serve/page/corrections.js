@@ -37,7 +37,7 @@ export function showCount() {
       h("button", { type: "button", onclick: () => download(`corrections-${task}.jsonl`, "application/x-ndjson", toJsonLines(rows)) },
         `Download ${rows.length} for ${task}`),
       h("code", {}, `debertav3 finetune ${COMMANDS[task]} --model MODEL --train corrections-${task}.jsonl --out corrected`))),
-    h("button", { type: "button", class: "quiet", onclick: () => { write({}); } }, "Forget them"));
+    h("button", { type: "button", class: "quiet start", onclick: () => { write({}); } }, "Forget them"));
 }
 
 /** The row that a correction makes of a task's values. */
@@ -63,9 +63,11 @@ function box(choices, task) {
   const keep = (row, what) => {
     correct(task, row);
     place.replaceChildren(h("span", { class: "muted" }, `Kept: ${what}`));
+    place.classList.remove("wide");
   };
   const open = () => {
     place.replaceChildren(...choices(keep));
+    place.classList.toggle("wide", place.children.length > 1);
     place.querySelector("select, button, input")?.focus();
   };
   const place = h("span", { class: "corrector" }, h("button", { type: "button", class: "quiet", onclick: open }, "This is wrong"));
@@ -81,6 +83,7 @@ function selection(text) {
   return { text: own.trim(), start, end: start + Array.from(own.trim()).length };
 }
 
+const kept = (onclick) => h("button", { type: "button", class: "main", onclick }, "Keep");
 const button = (text, onclick) => h("button", { type: "button", class: "quiet", onclick }, text);
 
 function spanChoices({ question, context }, keep) {
@@ -105,7 +108,7 @@ function entityChoices(text, found, kinds, keep) {
     draw();
   };
   draw();
-  return [list, kind, button("Mark the selection", add), button("Keep", () => keep({ text, entities: marks }, `${marks.length} ${marks.length === 1 ? "entity" : "entities"}`))];
+  return [list, kind, button("Mark the selection", add), kept(() => keep({ text, entities: marks }, `${marks.length} ${marks.length === 1 ? "entity" : "entities"}`))];
 }
 
 /** Passages to tick that answer the query. */
@@ -116,5 +119,5 @@ function passageChoices(values, results, keep) {
     const chosen = (wanted) => ticks.filter(([, tick]) => tick.checked === wanted).map(([passage]) => passage);
     keep({ query, positive: chosen(true), negative: chosen(false) }, `${chosen(true).length} of ${ticks.length} answer it`);
   };
-  return [h("fieldset", {}, h("legend", {}, "Which answer the query?"), ticks.map(([passage, tick]) => h("label", { class: "check" }, tick, passage))), button("Keep", take)];
+  return [h("fieldset", {}, h("legend", {}, "Which answer the query?"), ticks.map(([passage, tick]) => h("label", { class: "check" }, tick, passage))), kept(take)];
 }

@@ -161,7 +161,7 @@ export class Pane {
     this.shown = this.task.show(answer, values, { onThreshold });
     const before = this.shown.moves && new Map([...this.view.querySelectorAll("[data-key]")].map((one) => [one.dataset.key, one.getBoundingClientRect().top]));
     const focused = this.view.contains(document.activeElement) && document.activeElement.dataset.keep;
-    this.view.replaceChildren(...[this.shown.view].flat());
+    this.view.replaceChildren(...[this.shown.view].flat().filter(Boolean));
     if (focused) [...this.view.querySelectorAll("[data-keep]")].find((one) => one.dataset.keep === focused)?.focus();
     if (before && !matchMedia("(prefers-reduced-motion: reduce)").matches) move(this.view, before);
     this.describe(answer, milliseconds);

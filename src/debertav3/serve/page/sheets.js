@@ -69,7 +69,7 @@ export async function readWorkbook(bytes) {
   try {
     part = unzip(bytes);
     book = await part("xl/workbook.xml");
-    const id = all(book, "sheet")[0].getAttributeNS("http://schemas.openxmlformats.org/officeDocument/2006/relationships", "id");
+    const id = [...all(book, "sheet")[0].attributes].find((one) => one.localName === "id").value;
     const links = all(await part("xl/_rels/workbook.xml.rels"), "Relationship");
     const target = links.find((one) => one.getAttribute("Id") === id).getAttribute("Target");
     sheet = await part(target.startsWith("/") ? target.slice(1) : `xl/${target}`);
