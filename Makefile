@@ -6,7 +6,6 @@ STAMP := $(VENV)/.installed
 STAMP_DEV := $(VENV)/.installed-dev
 STAMP_SERVE := $(VENV)/.installed-serve
 PORT ?= 8000
-PAGE := http://127.0.0.1:$(PORT)/
 
 .PHONY: help run demo test test-all test-benchmarks test-browser test-clients test-hosts test-ray test-serve-load test-serve-schema test-transformers check check-deploy format docs results clean
 
@@ -34,8 +33,7 @@ run: $(STAMP)  ## install, then answer one real premise and hypothesis
 	  "A man is playing a guitar on stage." "Nobody is playing music."
 
 demo: $(STAMP_SERVE)  ## install, serve the small model and open its page in a browser (PORT=8000)
-	@(for try in $$(seq 100); do sleep 0.3; curl -sf -o /dev/null $(PAGE)ready && exec $(PY) -m webbrowser $(PAGE); done) & \
-	exec $(VENV)/bin/debertav3 serve --model nano=models/nano --port $(PORT)
+	@exec $(VENV)/bin/debertav3 serve --model nano=models/nano --port $(PORT) --open
 
 test: $(STAMP_DEV)  ## install, then run the tests (under 10 minutes on 2 cores)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not hub"
