@@ -17,7 +17,7 @@ from debertav3.data.samples import PretrainingData, open_windows, segment_layout
 from debertav3.data.shards import FORMAT, INDEX_NAME, ShardWriter, TokenShards, token_dtype
 from debertav3.data.windows import MIN_PIECE, PackedWindows, SpecialIds, window_begins
 from debertav3.errors import UserError
-from debertav3.pretrain.batches import MaskedBatch, Share, load_steps
+from debertav3.pretrain.batches import MaskedBatch, Share, Stretch, load_steps
 
 SIZE = 300
 SPECIAL = SpecialIds(pad=0, cls=1, sep=2, mask=299, unk=3)
@@ -145,6 +145,10 @@ def test_every_window_comes_once_per_epoch(shards: TokenShards) -> None:
         assert seen == {data.windows[i].input_ids.tobytes() for i in range(size)}
 
 
+def always_fifteen_percent(step: int) -> float:
+    return 0.15
+
+
 def all_samples(
     data: PretrainingData,
     *,
@@ -158,7 +162,9 @@ def all_samples(
     steps: dict[int, list[torch.Tensor]] = {}
     for rank in range(world_size):
         share = Share(batch_size=8, micro_batch_size=micro_batch_size, rank=rank, world_size=world_size)
-        loaded = load_steps(data, share, first_step=first, last_step=last, num_workers=workers)
+        loaded = load_steps(
+            [Stretch(data, share, last)], always_fifteen_percent, first_step=first, num_workers=workers
+        )
         for number, batches in enumerate(loaded):
             steps.setdefault(number, []).extend(
                 torch.cat([batch.input_ids, batch.filled_with(batch.targets)], dim=1) for batch in batches

@@ -9,6 +9,7 @@ import pytest
 
 from debertav3.errors import UserError
 from debertav3.finetune.config import FinetuneConfig, LabelKind, OptimizerConfig
+from debertav3.pretrain.provenance import pinned_settings
 from debertav3.pretrain.settings import PretrainConfig, recipe
 from debertav3.runs.assignments import as_assigned, read_settings, recorded_run
 from debertav3.runs.settings import Settings, all_settings, current_names, settings_of
@@ -177,7 +178,7 @@ def test_a_pretraining_of_before_the_groups_has_the_same_identity() -> None:
     """A checkpoint pins it, and resuming compares it."""
     identity = PretrainConfig.of(**FLAT_PRETRAIN).identity()
     assert identity == recipe("nano").identity()
-    pinned = current_names(PretrainConfig, FLAT_PRETRAIN)
+    pinned = pinned_settings(FLAT_PRETRAIN)
     assert {name: pinned[name] for name in identity} == identity
 
 

@@ -10,6 +10,7 @@ import typer
 
 from ..errors import MissingExtraError, UserError
 from ..files import Output
+from ..pretrain.phases import Plan
 from ..pretrain.settings import Objective, PretrainConfig, Sharing
 from ..processes import is_first_process
 from .input_checks import open_checkpoint
@@ -54,6 +55,14 @@ def pretrain_command(
             rich_help_panel=MODEL,
         ),
     ] = None,
+    resume_stable: Annotated[
+        bool,
+        typer.Option(
+            "--resume-stable",
+            help="--from is a run of schedule=wsd: continue its stable part, optimizer and steps included.",
+            rich_help_panel=MODEL,
+        ),
+    ] = False,
     objective: Annotated[
         Objective | None,
         typer.Option(
@@ -87,6 +96,13 @@ def pretrain_command(
     max_length: Annotated[
         int | None,
         typer.Option(help="Tokens of a window.", show_default="by size", rich_help_panel=TRAINING),
+    ] = None,
+    probe_data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Labelled rows, or good and bad sentences, to measure the encoder on while it trains.",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     config: Annotated[
         Path | None,
@@ -125,53 +141,89 @@ def pretrain_command(
         "learning_rate": learning_rate,
         "batch_size": batch_size,
         "max_length": max_length,
+        "probe_data": probe_data or None,
     }
-    settings = recipe(size or str(file.get("size", "base"))).with_values(
-        {name: value for name, value in file.items() if name != "size"}, source="--config"
-    )
-    settings = settings.with_overrides(override or []).with_values(
-        {name: value for name, value in given.items() if value is not None}, source="command line"
+    given = {name: value for name, value in given.items() if value is not None}
+    settings = recipe(size or str(file.get("size", "base"))).with_read(
+        PretrainConfig.read_values(
+            {name: value for name, value in file.items() if name != "size"}, source="--config"
+        )
+        | PretrainConfig.read_overrides(override or [])
+        | PretrainConfig.read_values(given, source="command line")
     )
     if dry_run:
         print(json.dumps(settings.resolved(), indent=1))
         return
     from ..pretrain.provenance import WRITTEN, check_folder
 
+    phases = [folder for phase in settings.phases for folder in phase.data]
     guard(
         Output(option="--out", path=out, is_folder=True, writes=WRITTEN, may_exist=True),
-        inputs={"--data": data, "--tokenizer": tokenizer, "--from": start, "--config": config},
+        inputs={
+            "--data": data,
+            "--tokenizer": tokenizer,
+            "--from": start,
+            "--config": config,
+            "phases": phases,
+            "--probe-data": list(settings.probes.data),
+        },
     )
     if is_first_process():
         check_folder(out, resume=resume)
-    if start is not None:
-        start = open_checkpoint(start, with_generator=True).path
-    shards, prepare = _shards(data or [], tokenizer or (str(start) if start else None), out)
+    start = _start(settings, start, resume_stable=resume_stable)
+    if settings.probes.data and is_first_process():
+        from ..pretrain.probe_data import read_probes
+
+        read_probes(settings.probes.data, rows=settings.probes.rows)  # wrong files are reported at once
+    shards, prepare = _shards(settings.plan, data or [], tokenizer or (str(start) if start else None), out)
     try:
         from ..pretrain.run import pretrain
     except ModuleNotFoundError as error:
         raise MissingExtraError(feature="pre-training", package=str(error.name), extra="pretrain") from error
-    finished = pretrain(settings, shards, out, resume=resume, start=start, prepare=prepare)
+    finished = pretrain(
+        settings,
+        shards,
+        out,
+        resume=resume,
+        start=start,
+        resume_stable=resume_stable,
+        prepare=prepare,
+    )
     print(json.dumps({"finished": finished, "out": str(out), "encoder": str(out / "encoder")}))
     wrote(out)
 
 
-def _shards(data: list[str], tokenizer: str | None, out: Path) -> tuple[Path, Callable[[], object] | None]:
-    """The folder of shards, and for text files what writes it.
+def _start(settings: PretrainConfig, start: Path | None, *, resume_stable: bool) -> Path | None:
+    """The checkpoint or run that a run begins with, looked at."""
+    if resume_stable:
+        from ..pretrain.stable_part import find_stable_part
+
+        if start is None:
+            raise UserError("--resume-stable needs --from RUN, the folder of the run to continue")
+        find_stable_part(start, settings)
+        return start
+    return None if start is None else open_checkpoint(start, with_generator=True).path
+
+
+def _shards(
+    plan: Plan, data: list[str], tokenizer: str | None, out: Path
+) -> tuple[Path, Callable[[], object] | None]:
+    """The folder of shards whose tokenizer and held-out text the run has, and for text files what writes it.
 
     Raises:
         UserError: if there is no data, or text without a tokenizer.
     """
-    if not data:
-        raise UserError(
-            "no data: give --data SHARDS (a folder of `debertav3 data prepare`) or --data FILE ..."
-        )
-    folder = Path(data[0])
+    from ..pretrain.corpora import check_folders, main_folder
+
+    folder = main_folder(plan, Path(data[0]) if data else None)
+    data = data or [str(folder)]
     is_prepared = any((folder / name).exists() for name in ("index.json", "tokenizer"))
     if len(data) == 1 and (is_prepared or (folder.is_dir() and tokenizer is None)):
         from ..data.shards import SPLITS, TokenShards
 
         for split in SPLITS:  # wrong folders are reported before torch loads; content is verified later
             TokenShards(folder, split, verify=False)
+        check_folders(plan, folder)
         return folder, None
     if tokenizer is None:
         if not folder.exists() and not data[0].startswith("datasets:"):

@@ -6,7 +6,7 @@ from Philox keyed by (seed, i). The whole state of the data is therefore one int
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..tokenization import DebertaV3Tokenizer
 from .masking import Masked, MaskingConfig, MaskingVocabulary, begins_word, mask_window, sample_generator
+from .mixture import Mixture
 from .permutation import Permutation
 from .shards import TokenShards
 from .windows import PackedWindows, SpecialIds, StreamWindows, Window, Windows
@@ -126,16 +127,17 @@ class PretrainingData:
         epoch, position = divmod(index, len(self.windows))
         return self.windows[int(self._permutation(epoch)(position)) if self.shuffled else position]
 
-    def masked(self, index: int, window: Window) -> Masked:
-        """The mask of global sample ``index``."""
-        return mask_window(
-            window.input_ids, self.vocabulary, self.masking, sample_generator(self.seed, index)
-        )
+    def masked(self, index: int, window: Window, mask_prob: float | None = None) -> Masked:
+        """The mask of global sample ``index``, of another share of the tokens if ``mask_prob`` says so."""
+        masking = self.masking if mask_prob is None else replace(self.masking, mask_prob=mask_prob)
+        return mask_window(window.input_ids, self.vocabulary, masking, sample_generator(self.seed, index))
 
-    def batch(self, indices: Sequence[int]) -> Batch:
-        """The samples of the given global indices, side by side."""
+    def batch(self, indices: Sequence[int], mask_prob: float | None = None) -> Batch:
+        """The samples of the given global indices, side by side; see `masked`."""
         windows = [self.window(index) for index in indices]
-        masked = [self.masked(index, window) for index, window in zip(indices, windows, strict=True)]
+        masked = [
+            self.masked(index, window, mask_prob) for index, window in zip(indices, windows, strict=True)
+        ]
         length = self.windows.length
         return Batch(
             first_index=indices[0],
@@ -145,6 +147,47 @@ class PretrainingData:
             targets=np.concatenate([row.targets for row in masked]),
             uniforms=np.concatenate([row.uniforms for row in masked]),
         )
+
+
+class MixedData(PretrainingData):
+    """Samples from one source or several, from a global index on: what a phase of a run reads.
+
+    Args:
+        sources: of one length, vocabulary and masking.
+        mixture: which source a sample is of; None for the only one.
+        first_sample: global index that gets the first sample of the mixture.
+        begins: for each source, how many of its samples earlier phases may have read.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[PretrainingData],
+        mixture: Mixture | None,
+        *,
+        first_sample: int,
+        begins: Sequence[int],
+    ) -> None:
+        one = sources[0]
+        super().__init__(one.windows, one.vocabulary, one.masking, seed=one.seed)
+        self.sources = tuple(sources)
+        self.mixture = mixture
+        self.first_sample = first_sample
+        self.begins = tuple(begins)
+
+    def __len__(self) -> int:
+        """Samples of all sources together."""
+        return sum(map(len, self.sources))
+
+    def window(self, index: int) -> Window:
+        """The window of global sample ``index``."""
+        position = index - self.first_sample
+        source, number = (0, position) if self.mixture is None else self.mixture.find(position)
+        return self.sources[source].window(self.begins[source] + number)
+
+    def ends(self, num_samples: int) -> list[int]:
+        """For each source, a number that none of its samples reaches within ``num_samples`` samples."""
+        used = [num_samples] if self.mixture is None else self.mixture.used(num_samples)
+        return [begin + number for begin, number in zip(self.begins, used, strict=True)]
 
 
 def segment_layout(segment_ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,6 +1,6 @@
 """Batches of numpy samples as tensors, and the loader that feeds one process."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -10,6 +10,9 @@ from torch.utils.data import DataLoader, Dataset
 from ..data.samples import Batch, PretrainingData, segment_layout
 from ..data.windows import PADDING
 from ..processes import leave_signals_to_parent
+from ..tokenization import DebertaV3Tokenizer
+from .corpora import Corpora
+from .settings import PretrainConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,46 +110,105 @@ class Share:
         micro_batch_size: samples of one forward pass.
         rank: number of this process.
         world_size: how many processes there are.
+        first_step: from which on the batch has this size.
+        first_sample: global index of the first sample of that step.
     """
 
     batch_size: int
     micro_batch_size: int
     rank: int = 0
     world_size: int = 1
+    first_step: int = 0
+    first_sample: int = 0
 
     def indices(self, step: int) -> list[list[int]]:
         """Global sample indices of this process in ``step`` (counted from 0), by micro-batch.
 
-        Every process takes a contiguous stretch; over all processes a step has exactly the samples
-        ``step * batch_size ... (step + 1) * batch_size - 1``.
+        Every process takes a contiguous stretch; over all processes a step has exactly ``batch_size`` samples
+        in a row, and the next step has those after them.
         """
         per_rank = self.batch_size // self.world_size
-        first = step * self.batch_size + self.rank * per_rank
+        first = self.first_sample + (step - self.first_step) * self.batch_size + self.rank * per_rank
         return [
             list(range(start, min(start + self.micro_batch_size, first + per_rank)))
             for start in range(first, first + per_rank, self.micro_batch_size)
         ]
 
 
-class StepDataset(Dataset[list[MaskedBatch]]):
-    """Item ``n`` is what this process needs in step ``n``: its micro-batches."""
+@dataclass(frozen=True)
+class Stretch:
+    """Steps that read one data set in batches of one size.
 
-    def __init__(self, data: PretrainingData, share: Share) -> None:
-        self.data = data
-        self.share = share
+    Attributes:
+        data: what they read.
+        share: which samples are this process's.
+        last_step: the step after the last of them.
+    """
+
+    data: PretrainingData
+    share: Share
+    last_step: int
+
+
+def open_stretches(
+    corpora: Corpora, config: PretrainConfig, tokenizer: DebertaV3Tokenizer, *, rank: int, world_size: int
+) -> list[Stretch]:
+    """What one process reads in each phase of a run.
+
+    Raises:
+        UserError: see `corpora.Corpora.samples`.
+    """
+    phases = corpora.plan.phases
+    return [
+        Stretch(
+            data,
+            Share(
+                batch_size=phase.batch_size,
+                micro_batch_size=phase.micro_batch_size,
+                rank=rank,
+                world_size=world_size,
+                first_step=phase.first_step,
+                first_sample=phase.first_sample,
+            ),
+            phase.last_step,
+        )
+        for phase, data in zip(phases, corpora.samples(config, tokenizer), strict=True)
+    ]
+
+
+class StepDataset(Dataset[list[MaskedBatch]]):
+    """Item ``n`` is what this process needs in step ``n``: its micro-batches.
+
+    Args:
+        stretches: in order, the first from step 0 on.
+        mask_prob: share of the tokens masked in a step.
+    """
+
+    def __init__(self, stretches: Sequence[Stretch], mask_prob: Callable[[int], float]) -> None:
+        self.stretches = tuple(stretches)
+        self.mask_prob = mask_prob
 
     def __getitem__(self, step: int) -> list[MaskedBatch]:
         """The micro-batches of ``step``."""
-        return [MaskedBatch.from_numpy(self.data.batch(indices)) for indices in self.share.indices(step)]
+        stretch = next(one for one in self.stretches if step < one.last_step)
+        share = self.mask_prob(step)
+        return [
+            MaskedBatch.from_numpy(stretch.data.batch(indices, share))
+            for indices in stretch.share.indices(step)
+        ]
 
 
 def load_steps(
-    data: PretrainingData, share: Share, *, first_step: int, last_step: int, num_workers: int
+    stretches: Sequence[Stretch],
+    mask_prob: Callable[[int], float],
+    *,
+    first_step: int,
+    num_workers: int,
 ) -> Iterator[list[MaskedBatch]]:
-    """Micro-batches for the steps ``first_step ... last_step - 1``, whatever ``num_workers``."""
+    """Micro-batches for the steps from ``first_step`` to the end, whatever ``num_workers``."""
     loader = DataLoader(
-        StepDataset(data, share),
-        sampler=range(first_step, last_step),
+        StepDataset(stretches, mask_prob),
+        sampler=range(first_step, stretches[-1].last_step),
         batch_size=None,
         num_workers=num_workers,
         worker_init_fn=leave_signals_to_parent,

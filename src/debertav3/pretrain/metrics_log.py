@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -10,7 +11,7 @@ from tqdm import tqdm
 
 from ..files import write_text
 from ..json_types import JsonMapping
-from .settings import PretrainConfig
+from .phases import Plan
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -23,21 +24,23 @@ class MetricsLog:
 
     Args:
         out: the run's folder.
-        config: of the run.
-        seconds_at_peak: seconds a token would take if every operation ran at the measured rate of products.
+        plan: of the run.
+        seconds_at_peak: seconds that a token of a step would take if every operation ran at the measured rate
+            of matrix products.
         is_main: whether this is the first process.
     """
 
-    def __init__(self, out: Path, config: PretrainConfig, *, seconds_at_peak: float, is_main: bool) -> None:
+    def __init__(
+        self, out: Path, plan: Plan, *, seconds_at_peak: Callable[[int], float], is_main: bool
+    ) -> None:
         self.seconds_at_peak = seconds_at_peak
         self.path = out / "metrics.jsonl"
-        self.config = config
+        self.plan = plan
         self.is_main = is_main
-        self.tokens_per_step = config.data.batch_size * config.data.max_length
 
     def __enter__(self) -> "MetricsLog":
         self._bar: tqdm[NoReturn] = tqdm(
-            total=self.config.loop.max_steps, unit="step", disable=None if self.is_main else True
+            total=self.plan.num_steps, unit="step", disable=None if self.is_main else True
         )
         self._stream: Any = None
         self._board: SummaryWriter | None = None
@@ -65,9 +68,10 @@ class MetricsLog:
         """Write one line of figures."""
         step, row = figures["step"], dict(figures)
         if seconds := row.get("seconds_per_step"):
-            row["tokens_per_second"] = self.tokens_per_step / seconds
-            row["model_flops_utilisation"] = row["tokens_per_second"] * self.seconds_at_peak
-            row["hours_left"] = (self.config.loop.max_steps - step) * seconds / 3600
+            phase = self.plan.phase(step - 1)  # every step since the row before is of this phase
+            row["tokens_per_second"] = phase.batch_size * phase.max_length / seconds
+            row["model_flops_utilisation"] = row["tokens_per_second"] * self.seconds_at_peak(step - 1)
+            row["hours_left"] = self._seconds_left(step, row["tokens_per_second"]) / 3600
         row = {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in row.items()
@@ -83,6 +87,9 @@ class MetricsLog:
         if shown:
             self._bar.set_postfix(shown)
             log.info("step %d: %s", step, ", ".join(f"{name} {value}" for name, value in shown.items()))
+
+    def _seconds_left(self, step: int, tokens_per_second: float) -> float:
+        return (self.plan.tokens(self.plan.num_steps) - self.plan.tokens(step)) / tokens_per_second
 
 
 def _open_board(folder: Path, step: int) -> "SummaryWriter | None":

@@ -58,7 +58,7 @@ def build_networks(config: PretrainConfig, num_tokens: int, start: Path | None) 
     if start is not None:
         return _continued(config, start)
     raw = raw_config(config.size, vocab_size=vocabulary_rows(config.size, num_tokens))
-    raw["max_position_embeddings"] = max(raw["max_position_embeddings"], config.data.max_length)
+    raw["max_position_embeddings"] = max(raw["max_position_embeddings"], config.plan.max_length)
     dropout = {name: raw[name] for name in DROPOUTS}
     full = _with_dropout(raw, config)
     if config.objective == "mlm":
@@ -90,9 +90,9 @@ def _generator_config(raw: JsonMapping, config: PretrainConfig) -> DebertaV2Conf
 def _continued(config: PretrainConfig, start: Path) -> Networks:
     networks = (_continued_mlm if config.objective == "mlm" else _continued_rtd)(config, start)
     encoder = networks.discriminator or networks.generator
-    if config.data.max_length > (rows := encoder.config.max_position_embeddings):
+    if (longest := config.plan.max_length) > (rows := encoder.config.max_position_embeddings):
         raise UserError(
-            f"{start} knows {rows} positions and max_length is {config.data.max_length}: "
+            f"{start} knows {rows} positions and max_length is {longest}: "
             f"add --set max_length={rows}, or less"
         )
     if (size := size_of(encoder.config.to_dict())) not in (None, config.size):
@@ -189,11 +189,11 @@ def _set_deltas(discriminator: DebertaV2ForReplacedTokenDetection, trio: Pretrai
                 module._weight.copy_(trio.tables[name].delta)
 
 
-def export(networks: Networks, out: Path, tokenizer: DebertaV3Tokenizer, *, writes: bool = True) -> None:
-    """Write the finished models: ``encoder/``, and ``discriminator/`` and ``generator/`` with their heads.
+def finished_models(networks: Networks) -> dict[str, PreTrainedModel]:
+    """Copies of the networks as they are exported: ``encoder``, ``generator`` and, of RTD, ``discriminator``.
 
-    The discriminator's tables are written merged, ``E_G + delta``: any loader reads what was trained. Where
-    weights are spread over processes call it in every one; only one of them ``writes``.
+    The discriminator's tables are merged, ``E_G + delta``; ``encoder`` is a part of its copy. Where weights
+    are spread over processes call it in every one.
     """
     generator = DebertaV2ForMaskedLM(_finished_config(networks.generator.config, networks.dropout))
     generator.load_state_dict(whole_state(networks.generator), strict=True)
@@ -201,6 +201,16 @@ def export(networks: Networks, out: Path, tokenizer: DebertaV3Tokenizer, *, writ
     if networks.discriminator is not None:
         discriminator = merged_discriminator(networks.discriminator, networks.dropout)
         finished |= {"discriminator": discriminator, "encoder": discriminator.deberta}
+    return finished
+
+
+def export(networks: Networks, out: Path, tokenizer: DebertaV3Tokenizer, *, writes: bool = True) -> None:
+    """Write the finished models: ``encoder/``, and ``discriminator/`` and ``generator/`` with their heads.
+
+    Any loader reads what was trained. Where weights are spread over processes call it in every one; only one
+    of them ``writes``.
+    """
+    finished = finished_models(networks)
     with quiet_transformers():
         for name, model in finished.items() if writes else ():
             save_model(model, out / name, tokenizer)

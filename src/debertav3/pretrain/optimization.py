@@ -3,40 +3,42 @@
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from .settings import PretrainOptimizerConfig
+from .muon import MuonWithAdamW, encoder_matrices
+from .schedules import PretrainOptimizerConfig, learning_rate
 from .sharding import shard, whole
 
 Item = TypeVar("Item")
 
 
-def learning_rate(config: PretrainOptimizerConfig, step: int, total_steps: int) -> float:
-    """Learning rate of ``step``, counted from 0: linear up over the warm-up, then linear to 0."""
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    left = (total_steps - step) / max(1, total_steps - config.warmup_steps)
-    return config.learning_rate * max(0.0, left)
+def build_optimizer(model: nn.Module, config: PretrainOptimizerConfig) -> torch.optim.Optimizer:
+    """AdamW, or Muon and AdamW, over what needs gradients; vectors (biases, LayerNorms) do not decay.
 
-
-def build_optimizer(model: nn.Module, config: PretrainOptimizerConfig) -> torch.optim.AdamW:
-    """AdamW over what needs gradients; vectors (biases, LayerNorms) do not decay."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
+    Raises:
+        UserError: if this torch has no Muon and it is wanted.
+    """
+    matrices = list(encoder_matrices(model)) if config.kind == "muon" else []
+    others = {id(matrix) for matrix in matrices}
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in others]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in rest if p.dim() >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in rest if p.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
-        groups,
-        lr=config.learning_rate,
-        betas=(config.adam_beta1, config.adam_beta2),
-        eps=config.adam_epsilon,
-        fused=True,  # one pass over memory instead of ten; CPU, CUDA and others have it
-    )
+    options: dict[str, Any] = {
+        "lr": config.learning_rate,
+        "betas": (config.adam_beta1, config.adam_beta2),
+        "eps": config.adam_epsilon,
+        "fused": True,  # one pass over memory instead of ten; CPU, CUDA and others have it
+    }
+    if config.kind == "adamw":
+        return torch.optim.AdamW(groups, **options)
+    muon = {"params": matrices, "lr": config.learning_rate, "weight_decay": config.weight_decay}
+    return MuonWithAdamW([muon], groups, momentum=config.muon_momentum, **options)
 
 
 class StepEngine:
@@ -76,6 +78,11 @@ class StepEngine:
         else:
             self.model, self.optimizer = accelerator.prepare(model, build_optimizer(model, config))
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
+
+    def named_trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """What is trained, by its name in the model itself, whatever wraps it."""
+        model = self.accelerator.unwrap_model(self.model)
+        return ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
 
     def total(self, count: int) -> float:
         """A count summed over all processes."""

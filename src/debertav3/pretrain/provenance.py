@@ -20,6 +20,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_SINCE_THE_FIRST = frozenset(
+    {
+        "optimizer",
+        "schedule",
+        "decay_steps",
+        "decay_shape",
+        "muon_momentum",
+        "mask_schedule",
+        "mask_prob_end",
+        "mask_points",
+        "phases",
+        "ema_decay",
+        "mean_last",
+        "mean_every_steps",
+    }
+)
+"""Settings that runs of earlier versions do not note."""
+
 _NETWORKS = ("encoder", "discriminator", "generator")
 WRITTEN = (
     "run.json",
@@ -30,6 +48,8 @@ WRITTEN = (
     "encoder",
     "discriminator",
     "generator",
+    "ema",
+    "mean",
 )
 
 
@@ -78,12 +98,18 @@ def changes_since(before: JsonMapping, now: JsonMapping) -> list[str]:
         now: ``config``, ``fingerprint`` and ``start`` of the run, and its ``contents``.
     """
     compared = ["config", "fingerprint", "start"]
-    before = {**before, "config": current_names(PretrainConfig, before["config"])}
+    before = {**before, "config": pinned_settings(before["config"])}
     if known := before.get("contents"):
         compared = ["config", "contents"]
         if known.get("start") is None or now["contents"]["start"] is None:
             compared.append("start")  # nothing or a Hub name that had no copy: the name has to do
     return list(differences({key: before.get(key) for key in compared}, {key: now[key] for key in compared}))
+
+
+def pinned_settings(noted: Mapping[str, object]) -> dict[str, object]:
+    """Settings that this or an earlier version noted; what it did not know yet was as it is by default."""
+    new = {name: value for name, value in PretrainConfig().identity().items() if name in _SINCE_THE_FIRST}
+    return {**new, **current_names(PretrainConfig, noted)}
 
 
 def place_of(start: Path | None) -> str | None:
@@ -99,6 +125,7 @@ def note_run(
     start: Path | None,
     *,
     contents: Mapping[str, object],
+    num_tokens: int,
     word_frequency_loss: float | None,
 ) -> None:
     """Write ``run.json``: settings, networks as built, data and weights by content, versions.
@@ -110,6 +137,7 @@ def note_run(
         out: its folder.
         start: what it continues.
         contents: from `run_contents`.
+        num_tokens: of all its shards.
         word_frequency_loss: see `verdict.word_frequency_loss`.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -123,7 +151,7 @@ def note_run(
         },
         "data": {"folder": str(shards.folder.resolve()), "fingerprint": shards.fingerprint},
         "contents": dict(contents),
-        "tokens": shards.num_tokens,
+        "tokens": num_tokens,
         "vocabulary": shards.vocab_size,
         "word_frequency_loss": word_frequency_loss,
         **circumstances(),

@@ -13,6 +13,7 @@ from ..runs import page
 from ..runs.plots import curves
 from ..runs.record import read_record
 from ..runs.settings import current_names
+from .phases import Phase
 from .settings import PretrainConfig
 from .verdict import RunVerdict, judge
 
@@ -28,6 +29,8 @@ class _Curves:
     title: str
     lines: tuple[tuple[str, str], ...]
     reading: str
+    needs: tuple[str, ...] = ()
+    """Drawn only where one of these was logged; none: where any line was."""
 
 
 _PLOTS = (
@@ -90,7 +93,32 @@ _PLOTS = (
         "Before clipping, logarithmic. The discriminator's is the weight of its loss times its own.",
     ),
     _Curves("Update norm", (("update_norm", "all weights"),), "How far one step moved the weights."),
-    _Curves("Learning rate", (("learning_rate", "generator"),), "Up over the warm-up, then down to zero."),
+    _Curves(
+        "Learning rate",
+        (("learning_rate", "generator"),),
+        "Up over the warm-up; then by the schedule: linear, cosine, or constant with a decay at the end.",
+    ),
+    _Curves("Mask rate", (("mask_prob", "share"),), "Share of the tokens that the generator must guess."),
+    _Curves(
+        "Averaged weights, generator loss",
+        (
+            ("heldout_mlm_loss", "the weights"),
+            ("heldout_ema_mlm_loss", "moving average (EMA)"),
+            ("heldout_mean_mlm_loss", "mean of the last points"),
+        ),
+        "On held-out text. The averages are exported beside the weights; fine-tune the one that is lower.",
+        needs=("heldout_ema_mlm_loss", "heldout_mean_mlm_loss"),
+    ),
+    _Curves(
+        "Averaged weights, discriminator loss",
+        (
+            ("heldout_rtd_loss", "the weights"),
+            ("heldout_ema_rtd_loss", "moving average (EMA)"),
+            ("heldout_mean_rtd_loss", "mean of the last points"),
+        ),
+        "On held-out text, each discriminator against its own generator, so lower is not always better.",
+        needs=("heldout_ema_rtd_loss", "heldout_mean_rtd_loss"),
+    ),
     _Curves("Speed", (("tokens_per_second", "tokens per second"),), "Over all processes."),
     _Curves(
         "Utilisation",
@@ -159,6 +187,8 @@ def render(rows: Rows, run: JsonMapping, verdict: RunVerdict, *, name: str) -> s
             f'<div class="figures">{figures}</div>',
             page.heading("Validation"),
             _validation(rows),
+            *_probes(rows),
+            *_phases(run),
             page.heading("Settings"),
             _settings(run),
         ],
@@ -173,7 +203,7 @@ def _objective(config: JsonMapping) -> str:
 
 def _sentence(rows: Rows, run: JsonMapping) -> str:
     config, done = run["config"], max((row["step"] for row in rows), default=0)
-    seen = done * config["batch_size"] * config["max_length"]
+    seen = PretrainConfig.of(**config).plan.tokens(done)
     start = f", continued from {run['start']}" if run.get("start") else ""
     return (
         f"{done:,} of {config['max_steps']:,} steps{start}; {seen / 1e6:,.1f} million tokens read, "
@@ -210,6 +240,76 @@ def _validation(rows: Rows) -> str:
     return page.table(header, cells, as_cards=True)
 
 
+_PROBES = (("linear", "linear"), ("finetuned", "fine-tuned"), ("commonest", "always the commonest label"))
+
+
+def _probes(rows: Rows) -> list[str]:
+    """What the encoder was worth over time; nothing without probes."""
+    keys = sorted({key for row in rows for key in row if key.startswith("probe_")} - {"probe_seconds"})
+    if not keys:
+        return []
+    lines = [
+        (
+            f"probe_{kind}_{key.removeprefix('probe_commonest_')}",
+            f"{key.removeprefix('probe_commonest_')}: {name}",
+        )
+        for key in keys
+        if key.startswith("probe_commonest_")
+        for kind, name in _PROBES
+    ]
+    pairs = [(key, key.removeprefix("probe_pairs_")) for key in keys if key.startswith("probe_pairs_")]
+    plots = (
+        _Curves(
+            "Labelled rows",
+            tuple(lines),
+            "Accuracy of a linear map on frozen features, and of a copy after a short fine-tuning.",
+        ),
+        _Curves(
+            "Minimal pairs",
+            tuple(pairs),
+            "Share of pairs whose good sentence the generator finds likelier; 0.5 is chance.",
+        ),
+    )
+    figures = "".join(figure for plot in plots if (figure := _figure(plot, rows)))
+    seconds = [row["probe_seconds"] for row in rows if row.get("probe_seconds") is not None]
+    cost = (
+        f"{len(seconds)} probes on copies of the networks, which change nothing in the run, took "
+        f"{sum(seconds):,.0f} seconds together."
+    )
+    return [page.heading("Probes"), page.paragraph(cost), f'<div class="figures">{figures}</div>']
+
+
+def _phases(run: JsonMapping) -> list[str]:
+    """A row for each phase; nothing for a run without."""
+    config = PretrainConfig.of(**run["config"])
+    if not config.phases:
+        return []
+    plan = config.plan
+    cells = [
+        [
+            str(number),
+            f"{phase.first_step + 1:,} to {phase.last_step:,}",
+            ", ".join(_sources(phase)) or "as the run",
+            f"{phase.batch_size:,}",
+            f"{phase.max_length:,}",
+            _rates(plan.mask_prob(phase.first_step), plan.mask_prob(phase.last_step - 1)),
+        ]
+        for number, phase in enumerate(plan.phases, start=1)
+    ]
+    header = ["phase", "steps", "data", "windows a step", "tokens a window", "mask rate"]
+    return [page.heading("Phases"), page.table(header, cells, text_columns=(2,), as_cards=True)]
+
+
+def _sources(phase: Phase) -> list[str]:
+    names = [Path(name).name for name in phase.data]
+    weights = phase.weights
+    return [f"{name} ({weight:g})" for name, weight in zip(names, weights, strict=True)] if weights else names
+
+
+def _rates(first: float, last: float) -> str:
+    return f"{first:.3g}" if first == last else f"{first:.3g} to {last:.3g}"
+
+
 def _settings(run: JsonMapping) -> str:
     data, versions = run["data"], run["versions"]
     facts = {
@@ -227,6 +327,8 @@ def _words(name: str) -> str:
 
 
 def _value(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
     return "left to the size" if value is None else str(value)
 
 
@@ -242,7 +344,8 @@ def _figure(plot: _Curves, rows: Rows) -> str | None:
         label: [(row["step"], row[key]) for row in rows if row.get(key) is not None]
         for key, label in plot.lines
     }
-    if not any(lines.values()):
+    wanted = plot.needs or [key for key, _ in plot.lines]
+    if not any(row.get(key) is not None for row in rows for key in wanted):
         return None
     svg = curves(lines, is_logarithmic=plot.title == _LOGARITHMIC)
     return page.figure(svg, plot.reading, title=plot.title)

@@ -1,7 +1,8 @@
 """One pre-training run: data, networks, step and loop put together; what it leaves in its folder.
 
 ``DIR`` gets ``run.json`` (configuration, versions, fingerprint of the data), ``metrics.jsonl``,
-``checkpoints/``, ``report.html`` and, at the end, ``encoder/``, ``discriminator/`` and ``generator/``.
+``checkpoints/``, ``report.html`` and, at the end, ``encoder/``, ``discriminator/`` and ``generator/``, and
+the same of averaged weights in ``ema/`` and ``mean/``.
 """
 
 import logging
@@ -15,14 +16,16 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs
 from torch import nn
 
-from ..data.samples import PretrainingData, open_windows, special_ids, vocabulary_of
+from ..data.samples import PretrainingData
 from ..data.shards import TokenShards
 from ..errors import DivergedError, UserError
 from ..layers.encoder import Encoder
 from ..models.precision import multiplies_bf16
 from ..tokenization import DebertaV3Tokenizer
 from ..tokenization.tokenizer_files import JSON_FILE, MODEL_FILE
-from .batches import MaskedBatch, Share, load_steps
+from .averaging import WeightAverages
+from .batches import MaskedBatch, load_steps, open_stretches
+from .corpora import Corpora, open_heldout
 from .diagnostics import derived, embedding_cosines
 from .flops import detection_flops, masked_lm_flops, measured_rate
 from .loop import Loop, TrainStep
@@ -30,15 +33,18 @@ from .metrics_log import MetricsLog
 from .mlm import MaskedLanguageModel
 from .networks import Networks, build_networks, export
 from .optimization import StepEngine
+from .probes import probe_when_due
 from .provenance import check_folder, note_run, place_of, run_contents
 from .report import write_report
 from .rtd import JointNetworks, JointStep, MLMStep, ReplacedTokenDetector, TwoPhaseStep, add
 from .settings import PretrainConfig
-from .state import checkpoints_of
+from .stable_part import check_contents, checkpoints_of, find_stable_part
 from .verdict import RunVerdict, broken_weights, word_frequency_loss
 
 log = logging.getLogger(__name__)
 
+_OF_AVERAGES = ("mlm_loss", "rtd_loss", "rtd_f1")
+"""Figures on held-out text that averaged weights get, too."""
 _FOREIGN = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 
@@ -49,16 +55,19 @@ def pretrain(
     *,
     resume: bool,
     start: Path | None = None,
+    resume_stable: bool = False,
     prepare: Callable[[], object] | None = None,
 ) -> bool:
     """Run or resume one pre-training.
 
     Args:
         config: of the run.
-        data: folder that ``debertav3 data prepare`` wrote.
+        data: folder that ``debertav3 data prepare`` wrote; its tokenizer and held-out text are the run's.
         out: the run's folder.
         resume: continue from the newest complete checkpoint, if there is one.
         start: checkpoint folder whose weights to start from; None for fresh ones.
+        resume_stable: ``start`` is the folder of a ``wsd`` run whose stable part is continued, with its
+            optimizer and steps.
         prepare: writes ``data`` if it is not whole yet. The first process calls it before the others do.
 
     Returns:
@@ -85,11 +94,14 @@ def pretrain(
             check_folder(out, resume=resume)
         if prepare is not None:
             prepare()
-    shards = TokenShards(data, verify=accelerator.is_local_main_process)
+    part = find_stable_part(start, config) if start is not None and resume_stable else None
+    weights = start if part is None else part.weights()
+    plan = config.plan
+    corpora = Corpora(plan, data, verify=accelerator.is_local_main_process)
     tokenizer = DebertaV3Tokenizer.from_pretrained(data / "tokenizer")
     store = checkpoints_of(out, keep=config.loop.save_total_limit)
-    networks = build_networks(config, len(tokenizer), start)
-    _check_vocabulary(networks, tokenizer, start)
+    networks = build_networks(config, len(tokenizer), weights)
+    _check_vocabulary(networks, tokenizer, weights)
     if accelerator.is_main_process:
         if config.optimizer.warmup_steps >= config.loop.max_steps:
             log.warning(
@@ -100,31 +112,34 @@ def pretrain(
             )
         log.info("processes: %d; mixed precision: %s", accelerator.num_processes, accelerator.mixed_precision)
     step = build_step(config, networks, accelerator)
-    verify = accelerator.is_local_main_process
-    train, heldout = (
-        _open_data(config, shards, tokenizer),
-        _open_heldout(config, data, tokenizer, verify=verify),
+    averages = WeightAverages(step.engines, config.averaging, num_steps=config.loop.max_steps)
+    stretches = open_stretches(
+        corpora, config, tokenizer, rank=accelerator.process_index, world_size=accelerator.num_processes
     )
-    heldout_shards = TokenShards(data, "heldout", verify=False)
-    contents = run_contents(shards, heldout_shards, start, tokenizer=data / "tokenizer")
-    share = Share(
-        batch_size=config.data.batch_size,
-        micro_batch_size=config.data.micro_batch_size,
-        rank=accelerator.process_index,
-        world_size=accelerator.num_processes,
-    )
+    heldout_shards = TokenShards(data, "heldout", verify=accelerator.is_local_main_process)
+    heldout = open_heldout(config, heldout_shards, tokenizer)
+    started_from = start if part is None else None
+    contents = run_contents(corpora.main, heldout_shards, started_from, tokenizer=data / "tokenizer")
+    if phases := corpora.contents():
+        contents["phases"] = phases
+    if part is not None:
+        check_contents(part, contents)
+        contents["start"] = part.content()
+    probe = probe_when_due(config, networks, tokenizer, accelerator)
 
     def load(first_step: int) -> Iterator[list[MaskedBatch]]:
         return load_steps(
-            train,
-            share,
-            first_step=first_step,
-            last_step=config.loop.max_steps,
-            num_workers=config.data.loader_workers,
+            stretches, plan.mask_prob, first_step=first_step, num_workers=config.data.loader_workers
         )
 
-    def validate() -> dict[str, float]:
-        figures = evaluate(step, heldout, config, accelerator) if heldout is not None else {}
+    def validate(done: int) -> dict[str, float]:
+        if heldout is None:
+            return _cosines(networks)
+        figures = evaluate(step, heldout, config, accelerator)
+        for kind in averages.kinds(done):
+            with averages.in_place(kind):
+                averaged = evaluate(step, heldout, config, accelerator)
+            figures |= {f"{kind}_{name}": averaged[name] for name in _OF_AVERAGES if name in averaged}
         return {**figures, **_cosines(networks)}
 
     def begin(done: int) -> None:
@@ -132,32 +147,44 @@ def pretrain(
             store.clean()
             note_run(
                 config,
-                shards,
+                corpora.main,
                 networks,
                 out,
                 start,
                 contents=contents,
-                word_frequency_loss=word_frequency_loss(shards, TokenShards(data, "heldout")),
+                num_tokens=corpora.num_tokens,
+                word_frequency_loss=word_frequency_loss(corpora.main, heldout_shards),
             )
         metrics.forget_after(done)
 
-    rate = _flops_per_token(config, networks) / _peak_rate(accelerator)
-    with MetricsLog(out, config, seconds_at_peak=rate, is_main=accelerator.is_main_process) as metrics:
+    peak = _peak_rate(accelerator)
+
+    def seconds_at_peak(step: int) -> float:
+        flops = _flops_per_token(networks, length=plan.phase(step).max_length, mask_prob=plan.mask_prob(step))
+        return flops / peak
+
+    is_main = accelerator.is_main_process
+    with MetricsLog(out, plan, seconds_at_peak=seconds_at_peak, is_main=is_main) as metrics:
         loop = Loop(
             step,
             load,
             config=config.loop,
             seed=config.seed,
+            plan=plan,
+            averages=averages,
             store=store,
+            stable_steps=config.stable_steps,
             accelerator=accelerator,
             facts={
                 "config": config.identity(),
-                "fingerprint": shards.fingerprint,
+                "fingerprint": corpora.main.fingerprint,
                 "start": place_of(start),
                 "contents": contents,
             },
             write=metrics.write,
             validate=validate,
+            probe=probe,
+            begin=None if part is None else part.checkpoint,
             started=begin,
         )
         failure: DivergedError | None = None
@@ -167,15 +194,18 @@ def pretrain(
         except DivergedError as error:
             failure = error
     broken = broken_weights((networks.generator, networks.discriminator))
-    if accelerator.is_main_process:
+    if is_main:
         verdict = write_report(out, broken=broken, failure=failure)
         log.log(logging.INFO if verdict.kind == "trained" else logging.WARNING, "%s", verdict)
         if verdict.kind == "diverged" and (finished or broken or failure):
             failure = DivergedError(_refusal(verdict, out))
     if loop.any_process(failure is not None):
         raise failure or DivergedError("the run diverged, as the first process says")
-    if accelerator.is_main_process or config.compute.shard_weights:
-        export(networks, out, tokenizer, writes=accelerator.is_main_process)
+    if is_main or config.compute.shard_weights:
+        export(networks, out, tokenizer, writes=is_main)
+        for kind in averages.kinds(loop.done):
+            with averages.in_place(kind):
+                export(networks, out / kind, tokenizer, writes=is_main)
     accelerator.end_training()
     return finished
 
@@ -296,13 +326,11 @@ def _cosines(networks: Networks) -> dict[str, float]:
     )
 
 
-def _flops_per_token(config: PretrainConfig, networks: Networks) -> float:
-    generator = masked_lm_flops(
-        networks.generator.config.to_dict(), length=config.data.max_length, mask_prob=config.masking.mask_prob
-    )
+def _flops_per_token(networks: Networks, *, length: int, mask_prob: float) -> float:
+    generator = masked_lm_flops(networks.generator.config.to_dict(), length=length, mask_prob=mask_prob)
     if networks.discriminator is None:
         return generator
-    return generator + detection_flops(networks.discriminator.config.to_dict(), length=config.data.max_length)
+    return generator + detection_flops(networks.discriminator.config.to_dict(), length=length)
 
 
 def _peak_rate(accelerator: Accelerator) -> float:
@@ -312,35 +340,12 @@ def _peak_rate(accelerator: Accelerator) -> float:
     return measured_rate(accelerator.device, dtype) * accelerator.num_processes
 
 
-def _open_data(config: PretrainConfig, shards: TokenShards, tokenizer: DebertaV3Tokenizer) -> PretrainingData:
-    windows = open_windows(
-        shards, packing=config.data.packing, length=config.data.max_length, special=special_ids(tokenizer)
-    )
-    return PretrainingData(windows, vocabulary_of(tokenizer), config.masking_config(), seed=config.seed)
-
-
-def _open_heldout(
-    config: PretrainConfig, data: Path, tokenizer: DebertaV3Tokenizer, *, verify: bool
-) -> PretrainingData | None:
-    shards = TokenShards(data, "heldout", verify=verify)
-    if shards.num_tokens < config.data.max_length:
-        log.warning(
-            "%s holds no held-out window of %d tokens: nothing to validate on", data, config.data.max_length
-        )
-        return None
-    windows = open_windows(
-        shards, packing=config.data.packing, length=config.data.max_length, special=special_ids(tokenizer)
-    )
-    return PretrainingData(
-        windows, vocabulary_of(tokenizer), config.masking_config(), seed=config.seed, shuffled=False
-    )
-
-
 def _check_batch(config: PretrainConfig, num_processes: int) -> None:
-    if config.data.batch_size % num_processes:
-        raise UserError(
-            f"batch_size ({config.data.batch_size}) must be a multiple of the {num_processes} processes"
-        )
+    for phase in config.plan.phases:
+        if phase.batch_size % num_processes:
+            raise UserError(
+                f"batch_size ({phase.batch_size}) must be a multiple of the {num_processes} processes"
+            )
 
 
 def _check_vocabulary(networks: Networks, tokenizer: DebertaV3Tokenizer, start: Path | None) -> None:

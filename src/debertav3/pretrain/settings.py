@@ -3,15 +3,16 @@
 How settings are read is in :mod:`debertav3.runs.settings`.
 """
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
 
 from ..data.masking import MaskingConfig, Strategy
 from ..errors import UserError
-from ..runs.settings import Settings
-from ..runs.values import Count, CountOrZero, Former, NotNegative, Positive, Range, Share, Short
+from ..runs.settings import Settings, all_settings
+from ..runs.values import Count, CountOrZero, Former, Positive, Range, Share, Short
 from ..sizes import raw_config
+from .phases import MaskingChoice, PhaseConfig, Plan, plan
+from .schedules import PretrainOptimizerConfig, as_steps, stable_steps
 
 Objective = Literal["rtd", "mlm"]
 Sharing = Literal["gdes", "nes", "es"]
@@ -61,45 +62,6 @@ class PretrainDataConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskingChoice(Settings):
-    """Which tokens the generator must guess; what the objective decides is left out."""
-
-    HEADING: ClassVar[str] = "masking"
-
-    strategy: Annotated[Strategy | None, Short("masking")] = None
-    """Which tokens are masked; none: as in the official code, windowed for rtd and ngram for mlm."""
-    mask_prob: Annotated[float, Range(above=0, max=0.5)] = 0.15
-    """Share of the tokens that is masked."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PretrainOptimizerConfig(Settings):
-    """AdamW with linear warm-up and decay (DeBERTaV3, arXiv:2111.09543, table 14).
-
-    Deviation: the official ``optims/xadam.py`` corrects no bias of the moments; AdamW does, which matters
-    only for the first steps of the warm-up. Deviation: the official schedule falls a little at the end of
-    the warm-up, ``1 - step / total`` unshifted; here it is continuous.
-    """
-
-    HEADING: ClassVar[str] = "optimizer and learning rate"
-
-    learning_rate: Positive = 6e-4
-    """Highest learning rate."""
-    warmup_steps: NotNegative = 10_000
-    """Optimiser steps of linear warm-up; below 1 a share of all steps."""
-    adam_beta1: Annotated[Share, Former("beta1")] = 0.9
-    """Decay of the first moment."""
-    adam_beta2: Annotated[Share, Former("beta2")] = 0.98
-    """Decay of the second moment."""
-    adam_epsilon: Annotated[Positive, Former("epsilon")] = 1e-6
-    """Added to the denominator of the update."""
-    weight_decay: NotNegative = 0.01
-    """Not for biases and LayerNorms; delta of GDES decays, as officially."""
-    max_grad_norm: Annotated[NotNegative, Former("max_gradient_norm")] = 1.0
-    """Global norm at which gradients are clipped; 0 turns it off."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class PretrainLoopConfig(Settings):
     """When what happens; all in optimiser steps."""
 
@@ -117,6 +79,42 @@ class PretrainLoopConfig(Settings):
     """How many of the newest checkpoints are kept."""
     max_skipped_steps: Count = 10
     """Steps with gradients that are not finite, in a row, after which the run stops."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AveragingConfig(Settings):
+    """Averages of the weights, exported beside them."""
+
+    HEADING: ClassVar[str] = "averages of the weights"
+
+    ema_decay: Annotated[float, Range(above=0, below=1)] | None = None
+    """Exponential moving average into OUT/ema: 0.999 remembers about 1,000 steps; none: no average."""
+    mean_last: CountOrZero = 0
+    """How many points at the end of the run to average into OUT/mean; 0: no mean."""
+    mean_every_steps: Count = 500
+    """Optimiser steps between two of these points, the last of which is the end of the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeConfig(Settings):
+    """Short evaluations while the run trains; they change nothing in it."""
+
+    HEADING: ClassVar[str] = "probes while it trains"
+
+    data: Annotated[tuple[str, ...], Short("probe_data")] = ()
+    """Files of labelled rows, or of rows with sentence_good and sentence_bad (--probe-data)."""
+    every_steps: Annotated[Count, Short("probe_every_steps")] = 5000
+    """Steps between two probes; the last step has one, too."""
+    rows: Annotated[Count, Short("probe_rows")] = 2000
+    """Most rows of a file that are used."""
+    max_length: Annotated[Count, Short("probe_max_length")] = 128
+    """Tokens at which a text of the probes is truncated."""
+    finetune_steps: Annotated[CountOrZero, Short("probe_finetune_steps")] = 200
+    """Steps of fine-tuning a copy on labelled rows; 0: the linear probe alone."""
+    learning_rate: Annotated[Positive, Short("probe_learning_rate")] = 1e-4
+    """Highest learning rate of that fine-tuning."""
+    batch_size: Annotated[Count, Short("probe_batch_size")] = 32
+    """Rows of one step of that fine-tuning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,10 +150,14 @@ class PretrainConfig(Settings):
     dropout: Share = 0.1
     """Of hidden states and attention in pre-training; the exported config keeps the size's own."""
     data: PretrainDataConfig = PretrainDataConfig()
-    masking: MaskingChoice = MaskingChoice()
+    masking: MaskingChoice = field(default_factory=MaskingChoice)
     rtd: DetectionConfig = DetectionConfig()
-    optimizer: PretrainOptimizerConfig = PretrainOptimizerConfig()
+    optimizer: PretrainOptimizerConfig = field(default_factory=PretrainOptimizerConfig)
     loop: PretrainLoopConfig = PretrainLoopConfig()
+    phases: tuple[PhaseConfig, ...] = ()
+    """Each with steps, data, weights, batch_size, max_length and mask_prob; none: one phase, the run."""
+    averaging: AveragingConfig = AveragingConfig()
+    probes: ProbeConfig = ProbeConfig()
     compute: ComputeConfig = ComputeConfig()
 
     def __post_init__(self) -> None:
@@ -169,10 +171,42 @@ class PretrainConfig(Settings):
             raise UserError(
                 "shard_weights does not go with fp16, whose scaler reads whole gradients: use bf16"
             )
+        if self.compute.shard_weights and self.optimizer.kind == "muon":
+            raise UserError("optimizer=muon needs whole matrices: leave shard_weights out, or use adamw")
+        self._check_steps()
         raw_config(self.size)
 
+    def _check_steps(self) -> None:
+        steps, averaging = self.loop.max_steps, self.averaging
+        if self.stable_steps is not None and self.stable_steps < self.warmup:
+            raise UserError(
+                f"the warm-up of {self.warmup:,} and the decay of {steps - self.stable_steps:,} steps do not "
+                f"fit into max_steps={steps:,}: lower decay_steps or warmup_steps"
+            )
+        if averaging.mean_last and (averaging.mean_last - 1) * averaging.mean_every_steps >= steps:
+            raise UserError(
+                f"mean_last={averaging.mean_last} points {averaging.mean_every_steps:,} steps apart do not "
+                f"fit into max_steps={steps:,}: lower mean_every_steps"
+            )
+        _ = self.plan  # checks the phases
+
+    @property
+    def plan(self) -> Plan:
+        """What each step reads."""
+        return plan(
+            self.phases,
+            masking=self.masking,
+            max_steps=self.loop.max_steps,
+            batch_size=self.data.batch_size,
+            micro_batch_size=self.data.micro_batch_size,
+            max_length=self.data.max_length,
+        )
+
     def masking_config(self) -> MaskingConfig:
-        """How tokens are masked: always [MASK] for RTD, 80/10/10 for MLM, as officially."""
+        """How tokens are masked: always [MASK] for RTD, 80/10/10 for MLM, as officially.
+
+        The share is that of the validation; `plan` has that of each step.
+        """
         return MaskingConfig(
             strategy=self.masking.strategy or _OFFICIAL[self.objective],
             mask_prob=self.masking.mask_prob,
@@ -183,9 +217,12 @@ class PretrainConfig(Settings):
     def warmup(self) -> int:
         """Steps of the warm-up: a tenth of the run where ``warmup_steps`` would leave none after it."""
         warmup, steps = self.optimizer.warmup_steps, self.loop.max_steps
-        if warmup >= steps:
-            return steps // 10
-        return int(warmup) if warmup >= 1 else math.ceil(warmup * steps)  # as transformers' Trainer
+        return steps // 10 if warmup >= steps else as_steps(warmup, steps)
+
+    @property
+    def stable_steps(self) -> int | None:
+        """Steps before the decay of ``wsd`` begins; None for other schedules."""
+        return stable_steps(self.optimizer, self.loop.max_steps) if self.optimizer.schedule == "wsd" else None
 
     def optimizer_config(self, *, is_discriminator: bool = False) -> PretrainOptimizerConfig:
         """The optimizer of the generator (or the only one), or of the discriminator."""
@@ -200,8 +237,19 @@ class PretrainConfig(Settings):
         return {**self.to_dict(), **resolved}
 
     def identity(self) -> dict[str, object]:
-        """What must not change between a run and its resumption; how often to log may."""
-        return {name: value for name, value in self.resolved().items() if name not in _MAY_CHANGE}
+        """What must not change between a run and its resumption; how often to log may.
+
+        Folders are known by content, see `corpora.Corpora.contents`.
+        """
+        phases = [
+            {name: value for name, value in phase.to_dict().items() if name not in _PHASE_MAY_CHANGE}
+            for phase in self.phases
+        ]
+        return {
+            name: phases if name == "phases" else value
+            for name, value in self.resolved().items()
+            if name not in _MAY_CHANGE
+        }
 
 
 _MAY_CHANGE = frozenset(
@@ -219,8 +267,10 @@ _MAY_CHANGE = frozenset(
         "save_total_limit",
         "max_skipped_steps",
         "exchange_timeout_seconds",
+        *(setting.short for setting in all_settings(ProbeConfig)),
     }
 )
+_PHASE_MAY_CHANGE = frozenset({"data", "micro_batch_size"})
 
 # DeBERTaV3, arXiv:2111.09543, table 14: batch 8192, 500k steps, warm-up 10k; rate 3e-4 for large, else 6e-4.
 _RECIPES: dict[str, dict[str, object]] = {

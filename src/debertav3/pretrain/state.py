@@ -3,8 +3,7 @@
 Only safetensors and JSON are written. Resuming is exact.
 """
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,18 +12,15 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..files import write_json
-from ..json_types import JsonMapping, JsonObject
+from ..json_types import JsonMapping
 from ..runs.checkpoints import CheckpointStore
+from .averaging import WeightAverages
 from .optimization import StepEngine
 from .sharding import load_whole_state, share_like, whole, whole_state
+from .stable_part import STATE, read_state
 
-STATE = "state.json"
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-
-
-def checkpoints_of(out: Path, *, keep: int) -> CheckpointStore:
-    """The checkpoints of the run in ``out``."""
-    return CheckpointStore(out, name="step", digits=9, keep=keep)
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
+"""Of AdamW, and the last one of Muon."""
 
 
 def save(
@@ -32,16 +28,24 @@ def save(
     engines: Mapping[str, StepEngine],
     state: JsonMapping,
     *,
+    averages: WeightAverages,
     writes: bool = True,
 ) -> None:
-    """Write a checkpoint of ``state["step"]`` and remove old ones.
+    """Write a checkpoint of ``state["step"]``.
 
     Where weights are spread over processes call it in every one; only one of them ``writes``.
+
+    Args:
+        store: of the run.
+        engines: by name.
+        state: what is recorded beside the weights.
+        averages: of the weights.
+        writes: whether this process does.
 
     Raises:
         UserError: if it cannot be written.
     """
-    tensors: dict[str, dict[str, Tensor]] = {}
+    tensors = averages.tensors()
     for name, engine in engines.items():
         tensors[name], tensors[f"{name}-optimizer"] = _model_tensors(engine), _optimizer_tensors(engine)
     if not writes:
@@ -50,17 +54,10 @@ def save(
         for name, content in tensors.items():
             save_file(content, staged / f"{name}.safetensors")
         write_json(staged / STATE, {**state, "scaler": _scaler_state(engines)})
-    store.remove_older()
 
 
-def read_state(checkpoint: Path) -> JsonObject:
-    """What `save` recorded with a checkpoint."""
-    state: dict[str, object] = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
-    return state
-
-
-def restore(engines: Mapping[str, StepEngine], checkpoint: Path) -> None:
-    """Load a checkpoint into the engines.
+def restore(engines: Mapping[str, StepEngine], checkpoint: Path, averages: WeightAverages) -> None:
+    """Load a checkpoint into the engines and the averages.
 
     Raises:
         UserError: if it is of a run with other engines.
@@ -77,6 +74,7 @@ def restore(engines: Mapping[str, StepEngine], checkpoint: Path) -> None:
         _load_optimizer(engine, load_file(checkpoint / f"{name}-optimizer.safetensors"))
         if engine.accelerator.scaler is not None and scaler is not None:
             engine.accelerator.scaler.load_state_dict(scaler)
+    averages.load({name: load_file(checkpoint / f"{name}.safetensors") for name in averages.file_names()})
 
 
 def _model_tensors(engine: StepEngine) -> dict[str, Tensor]:
@@ -85,14 +83,9 @@ def _model_tensors(engine: StepEngine) -> dict[str, Tensor]:
     return {name: tensor.cpu().clone() for name, tensor in whole_state(model).items()}
 
 
-def _named_parameters(engine: StepEngine) -> Iterator[tuple[str, Tensor]]:
-    model = engine.accelerator.unwrap_model(engine.model)
-    return ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
-
-
 def _optimizer_tensors(engine: StepEngine) -> dict[str, Tensor]:
     tensors = {}
-    for name, parameter in _named_parameters(engine):
+    for name, parameter in engine.named_trained():
         for moment, value in engine.optimizer.state.get(parameter, {}).items():
             tensors[f"{moment}.{name}"] = whole(torch.as_tensor(value).detach()).cpu().clone()
     return tensors
@@ -100,13 +93,11 @@ def _optimizer_tensors(engine: StepEngine) -> dict[str, Tensor]:
 
 def _load_optimizer(engine: StepEngine, tensors: Mapping[str, Tensor]) -> None:
     optimizer = engine.optimizer.optimizer
-    for name, parameter in _named_parameters(engine):
-        if f"step.{name}" in tensors:
-            step, first, second = (tensors[f"{moment}.{name}"] for moment in _MOMENTS)
+    for name, parameter in engine.named_trained():
+        if stored := {one: tensors[key] for one in _MOMENTS if (key := f"{one}.{name}") in tensors}:
             optimizer.state[parameter] = {
-                "step": step.to(parameter.device),
-                "exp_avg": share_like(first, parameter),
-                "exp_avg_sq": share_like(second, parameter),
+                one: value.to(parameter.device) if one == "step" else share_like(value, parameter)
+                for one, value in stored.items()
             }
 
 

@@ -51,9 +51,19 @@ class CheckpointStore:
         numbered = [(int(match[1]), path) for path in found if (match := self._pattern.fullmatch(path.name))]
         return [path for _, path in sorted(numbered)]
 
-    def newest(self) -> Path | None:
-        """The newest intact checkpoint; damaged ones are named in a warning. Every file is read."""
+    def step_of(self, checkpoint: Path) -> int:
+        """The step in the name of a checkpoint."""
+        return int(checkpoint.name.removeprefix(f"{self.name}-"))
+
+    def newest(self, *, most: int | None = None) -> Path | None:
+        """The newest intact checkpoint; damaged ones are named in a warning. Every file is read.
+
+        Args:
+            most: highest step; None for any.
+        """
         for checkpoint in reversed(self.all()):
+            if most is not None and self.step_of(checkpoint) > most:
+                continue
             reason = damage_of(checkpoint)
             if reason is None:
                 return checkpoint

@@ -2,7 +2,8 @@
 
 A settings class is a frozen dataclass that derives from `Settings`. A field says its type, its choices
 (``Literal``) or its range (`Range`), and a docstring follows it; checks, error messages and help texts
-are derived from these. A field whose type is itself a settings class is a group.
+are derived from these. A field whose type is itself a settings class is a group; a tuple of a settings class
+is a list of mappings, each with the names of that class.
 
 Every setting has a full name, ``optimizer.learning_rate``, and a short one, ``learning_rate``, which is
 unique in its class. Both may be used wherever settings are read; ``to_dict`` writes the short ones. Names of
@@ -28,7 +29,7 @@ import yaml
 from ..errors import UserError
 from ..json_types import JsonObject
 from .assignments import read_assigned
-from .values import READERS, Former, Range, Setting, Short
+from .values import READERS, Former, Range, Setting, Short, read_number
 
 Kind = TypeVar("Kind", bound="Settings")
 Result = TypeVar("Result")
@@ -74,7 +75,22 @@ class Settings:
         Raises:
             UserError: for an unknown name (the nearest is suggested) or a value that cannot be.
         """
-        return _replaced(self, dict(_by_path(type(self), values, source=source)))
+        return self.with_read(self.read_values(values, source=source))
+
+    def with_read(self, values: Mapping[str, object]) -> Self:
+        """Replace settings by what `read_values` and `read_overrides` gave.
+
+        Of several sources merge the values first: the checks then see the result alone.
+
+        Raises:
+            UserError: for a value, or a combination of values, that cannot be.
+        """
+        return _replaced(self, values)
+
+    @classmethod
+    def read_values(cls, values: Mapping[str, object], *, source: str) -> dict[str, object]:
+        """Values of the right type by full name; see `with_values`."""
+        return dict(_by_path(cls, values, source=source))
 
     def with_overrides(self, assignments: Iterable[str], *, source: str = "--set") -> Self:
         """Apply ``key=value`` texts; later ones win. ``source`` is named in errors.
@@ -82,6 +98,11 @@ class Settings:
         Raises:
             UserError: for a text without ``=`` or with broken YAML after it, and as `with_values`.
         """
+        return self.with_read(self.read_overrides(assignments, source=source))
+
+    @classmethod
+    def read_overrides(cls, assignments: Iterable[str], *, source: str = "--set") -> dict[str, object]:
+        """Values of the right type by full name; see `with_overrides`."""
         values: dict[str, object] = {}
         for assignment in assignments:
             key, equals, text = assignment.partition("=")
@@ -96,8 +117,8 @@ class Settings:
                     f"{source} {assignment!r} is not valid YAML: {' '.join(str(error).split())}. "
                     "Put a text with brackets, colons or quotes in single quotes."
                 ) from error
-            values |= dict(_by_path(type(self), {key.strip(): value}, source=source))
-        return _replaced(self, values)
+            values |= cls.read_values({key.strip(): value}, source=source)
+        return values
 
     def get(self, short: str) -> Any:
         """A value by its full or short name."""
@@ -109,7 +130,7 @@ class Settings:
     def to_dict(self) -> dict[str, object]:
         """Plain values by short name in the order of the fields, as in ``run.json``."""
         flat = {setting.short: self.get(setting.short) for setting in all_settings(type(self))}
-        return typing.cast(dict[str, object], json.loads(json.dumps(flat)))
+        return typing.cast(dict[str, object], json.loads(json.dumps(flat, default=Settings.to_dict)))
 
 
 def _has_no_default(field: "dataclasses.Field[object]") -> bool:
@@ -196,6 +217,7 @@ def _setting(field: "dataclasses.Field[object]", hint: object, meaning: str) -> 
         else:
             break
     choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+    read_item, items = _items(hint) if typing.get_origin(hint) is tuple else (None, "texts")
     kind = str if choices else typing.get_origin(hint) or hint
     if kind not in READERS:
         raise TypeError(f"a setting cannot be of type {hint}: {field.name}")
@@ -209,7 +231,31 @@ def _setting(field: "dataclasses.Field[object]", hint: object, meaning: str) -> 
         range=next((note for note in notes if isinstance(note, Range)), None),
         default=field.default,
         meaning=meaning,
+        read_item=read_item,
+        items=items,
     )
+
+
+def _items(hint: object) -> tuple[Callable[[object, str], object] | None, str]:
+    """How one of a list is read, and what the list holds in words."""
+    (item, *_) = typing.get_args(hint)
+    if item is float:
+        return read_number, "numbers"
+    if isinstance(item, type) and issubclass(item, Settings):
+        return functools.partial(_read_settings, item), f"mappings with keys such as {_first_names(item)}"
+    return None, "texts"
+
+
+def _first_names(cls: type[Settings]) -> str:
+    return " and ".join(setting.short for setting in all_settings(cls)[:2])
+
+
+def _read_settings(cls: type[Kind], value: object, source: str) -> Kind:
+    if isinstance(value, cls):
+        return value
+    if not isinstance(value, Mapping):
+        raise UserError(f"{source} must be a mapping with keys such as {_first_names(cls)}; got {value!r}.")
+    return cls().with_values(value, source=source)
 
 
 @_once

@@ -80,7 +80,7 @@ class Setting:
     former: tuple[str, ...]
     """Earlier names, without group."""
     kind: type
-    """bool, int, float, str or tuple (of texts)."""
+    """bool, int, float, str or tuple (of texts, unless ``read_item`` says otherwise)."""
     optional: bool
     """Whether None may be given."""
     choices: tuple[str, ...]
@@ -90,6 +90,10 @@ class Setting:
     """``dataclasses.MISSING`` for a setting that must be given."""
     meaning: str
     """The field's docstring, on one line."""
+    read_item: Callable[[object, str], object] | None = None
+    """Of a tuple of numbers or settings: what one of the list and the source, for errors, are read as."""
+    items: str = "texts"
+    """What a tuple holds, in words."""
 
     @property
     def wanted(self) -> str:
@@ -98,6 +102,7 @@ class Setting:
             words = f"one of {', '.join(self.choices)}"
         else:
             words = _WORDS[self.kind] + (f" {self.range}" if self.range else "")
+            words = f"a list of {self.items}" if self.read_item is not None else words
         return f"{words}, or none" if self.optional else words
 
     def check(self, value: Any) -> None:
@@ -128,7 +133,12 @@ class Setting:
                 return None
             if self.kind is tuple:
                 return ()
-        converted = READERS[self.kind](value)
+        if self.read_item is not None and isinstance(value, list | tuple):
+            return tuple(
+                self.read_item(one, f"{source}: {self.short}, number {number}")
+                for number, one in enumerate(value, start=1)
+            )
+        converted = READERS[self.kind](value) if self.read_item is None else None
         if converted is None:
             raise UserError(f"{source}: {self.short} must be {self.wanted}; got {_shown(value)}.")
         return converted
@@ -181,6 +191,18 @@ def _read_texts(value: object) -> tuple[str, ...] | None:
     if not isinstance(values, list | tuple) or not all(isinstance(one, str | int | float) for one in values):
         return None
     return tuple(map(str, values))
+
+
+def read_number(value: object, source: str) -> float:
+    """Read one of a list of numbers.
+
+    Raises:
+        UserError: if it is none.
+    """
+    number = _read_float(value)
+    if number is None or not math.isfinite(number):
+        raise UserError(f"{source} must be a number; got {_shown(value)}.")
+    return number
 
 
 READERS: dict[type, Callable[[object], object]] = {

@@ -1,0 +1,124 @@
+"""Averages of the weights: exponential over the run (EMA), and the mean of the last points of it.
+
+An average is often better than the last weights, more so where the learning rate is still high (Izmailov et
+al. 2018, arXiv:1803.05407; Morales-Brotons et al. 2024, arXiv:2411.18704).
+
+Both networks are averaged at the same steps with the same factors, and averaging is linear. So under GDES the
+average of E_G plus the average of delta is the average of E_D = E_G + delta, and an average is exported as
+the weights are.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from .optimization import StepEngine
+from .settings import AveragingConfig
+from .sharding import share_like, whole
+
+EMA, MEAN = "ema", "mean"
+KINDS = (EMA, MEAN)
+
+
+def ema_decay(highest: float, step: int) -> float:
+    """Factor of the old average in ``step``, counted from 0: short memory at first, ``highest`` later."""
+    return min(highest, (1 + step) / (10 + step))
+
+
+def num_points(config: AveragingConfig, done: int, num_steps: int) -> int:
+    """How many points of the mean lie within the first ``done`` steps; the last is the end of the run."""
+    return max(0, config.mean_last - -(-(num_steps - done) // config.mean_every_steps))
+
+
+class WeightAverages:
+    """The averages that a run keeps, each a copy of the trained weights.
+
+    Args:
+        engines: whose weights are averaged.
+        config: which averages.
+        num_steps: of the run.
+    """
+
+    def __init__(self, engines: Mapping[str, StepEngine], config: AveragingConfig, *, num_steps: int) -> None:
+        self.config = config
+        self.num_steps = num_steps
+        self._trained = {name: dict(engine.named_trained()) for name, engine in engines.items()}
+        wanted = {EMA: config.ema_decay is not None, MEAN: config.mean_last > 0}
+        self._averages = {
+            kind: {
+                engine: {name: weight.detach().clone() for name, weight in weights.items()}
+                for engine, weights in self._trained.items()
+            }
+            for kind in KINDS
+            if wanted[kind]
+        }
+
+    def kinds(self, done: int) -> list[str]:
+        """Averages that hold something when ``done`` steps are done."""
+        return [
+            kind
+            for kind in self._averages
+            if done and (kind == EMA or num_points(self.config, done, self.num_steps))
+        ]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take the weights after step ``step`` (counted from 0) into the averages."""
+        if self.config.ema_decay is not None:
+            self._approach(EMA, 1 - ema_decay(self.config.ema_decay, step))
+        points = num_points(self.config, step + 1, self.num_steps)
+        if points > num_points(self.config, step, self.num_steps):
+            self._approach(MEAN, 1 / points)
+
+    def _approach(self, kind: str, share: float) -> None:
+        for engine, averages in self._averages[kind].items():
+            for name, average in averages.items():
+                _local(average).lerp_(_local(self._trained[engine][name].detach()), share)
+
+    @contextmanager
+    def in_place(self, kind: str) -> Iterator[None]:
+        """Within the block the networks have the averaged weights; after it their own, bit for bit."""
+        kept = {
+            engine: {name: weight.detach().clone() for name, weight in weights.items()}
+            for engine, weights in self._trained.items()
+        }
+        self._put(self._averages[kind])
+        try:
+            yield
+        finally:
+            self._put(kept)
+
+    @torch.no_grad()
+    def _put(self, values: Mapping[str, Mapping[str, Tensor]]) -> None:
+        for engine, weights in self._trained.items():
+            for name, weight in weights.items():
+                _local(weight).copy_(_local(values[engine][name]))
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Whole tensors by the name of a file in a checkpoint. Call in every process alike."""
+        return {
+            f"{engine}-{kind}": {name: whole(average).cpu().clone() for name, average in averages.items()}
+            for kind, engines in self._averages.items()
+            for engine, averages in engines.items()
+        }
+
+    def file_names(self) -> list[str]:
+        """The names of `tensors`."""
+        return [f"{engine}-{kind}" for kind, engines in self._averages.items() for engine in engines]
+
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Take over what `tensors` gave. Call in every process alike."""
+        for kind, engines in self._averages.items():
+            for engine, averages in engines.items():
+                for name, average in averages.items():
+                    stored = share_like(tensors[f"{engine}-{kind}"][name], average)
+                    _local(average).copy_(_local(stored))
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """This process's part of a weight that is spread over processes, else the weight."""
+    part: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return part

@@ -1,0 +1,418 @@
+"""Contract: phases, WSD, averages, Muon and probes resume bit for bit, and wrong settings end at once."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+pytest.importorskip("datatrove")
+
+from debertav3.cli.pretrain import pretrain_command
+from debertav3.data.prepare import ExecutorConfig, PrepareConfig, prepare
+from debertav3.errors import UserError
+from debertav3.models import DebertaV2Model
+from debertav3.pretrain.networks import build_networks
+from debertav3.pretrain.run import pretrain
+from debertav3.pretrain.settings import PretrainConfig, recipe
+
+TINY = recipe("nano").changed(
+    max_steps=8, batch_size=4, micro_batch_size=4, max_length=24, generator_layers=1, warmup_steps=2,
+    precision="fp32", log_every_steps=3, save_every_steps=2, save_total_limit=9, eval_every_steps=4,
+    validation_windows=4, dropout=0.1,
+)  # fmt: skip
+TIMES = ("seconds_per_step", "tokens_per_second", "hours_left", "model_flops_utilisation", "probe_seconds")
+WORDS = ["river", "stone", "market", "letter", "window", "garden", "winter", "music", "doctor", "paper"]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory, nano: Path) -> dict[str, Path]:
+    """Two folders of shards with one tokenizer, and one with another."""
+    folder = tmp_path_factory.mktemp("phases")
+    found = {}
+    for number, name in enumerate(("first", "second")):
+        random = np.random.default_rng(number)
+        texts = [f"{name} " + " ".join(random.choice(WORDS, 60)) for _ in range(40)]
+        (folder / f"{name}.txt").write_text("\n\n".join(texts))
+        config = PrepareConfig(inputs=(str(folder / f"{name}.txt"),), tokenizer=str(nano), heldout_share=0.2)
+        prepare(config, folder / name, ExecutorConfig())
+        found[name] = folder / name
+    return found
+
+
+def with_phases(folders: dict[str, Path]) -> PretrainConfig:
+    return TINY.changed(
+        mask_schedule="linear", mask_prob=0.3, mask_prob_end=0.1,
+        phases=[
+            {"steps": 3},
+            {"steps": 2, "data": [str(folders["first"]), str(folders["second"])], "weights": [1, 3],
+             "batch_size": 8, "max_length": 32},
+            {"data": [str(folders["second"])], "mask_prob": 0.1, "max_length": 20},
+        ],
+    )  # fmt: skip
+
+
+VARIANTS: dict[str, Callable[[dict[str, Path]], PretrainConfig]] = {
+    "phases": with_phases,
+    "wsd": lambda folders: TINY.changed(schedule="wsd", decay_steps=3),
+    "averages": lambda folders: TINY.changed(ema_decay=0.9, mean_last=3, mean_every_steps=2),
+    "muon": lambda folders: TINY.changed(optimizer="muon"),
+    "muon-joint-es": lambda folders: TINY.changed(
+        optimizer="muon", mode="joint", sharing="es", ema_decay=0.5
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, folders: dict[str, Path]) -> Callable[[str], Path]:
+    """The uninterrupted run of a variant, made once."""
+    done: dict[str, Path] = {}
+
+    def run(name: str) -> Path:
+        if name not in done:
+            done[name] = tmp_path_factory.mktemp(name) / "whole"
+            assert pretrain(VARIANTS[name](folders), folders["first"], done[name], resume=False)
+        return done[name]
+
+    return run
+
+
+def state(out: Path, step: int = 8) -> dict[str, torch.Tensor]:
+    folder = out / "checkpoints" / f"step-{step:09d}"
+    return {
+        f"{path.name}:{key}": x
+        for path in sorted(folder.glob("*.safetensors"))
+        for key, x in load_file(path).items()
+    }
+
+
+def rows(out: Path, after: int = 0) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in lines if row["step"] > after]
+
+
+def exports(out: Path) -> dict[str, torch.Tensor]:
+    return {
+        f"{path.parent.relative_to(out)}:{key}": x
+        for path in sorted(out.rglob("model.safetensors"))
+        for key, x in load_file(path).items()
+    }
+
+
+def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.parametrize(
+    ("variant", "killed_after"),
+    [("phases", 4), ("wsd", 6), ("averages", 4), ("muon", 4),
+     *(pytest.param(*one, marks=pytest.mark.slow)
+       for one in (("phases", 2), ("wsd", 4), ("averages", 6), ("muon-joint-es", 2)))],
+)  # fmt: skip
+def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(
+    variant: str, killed_after: int, finished: Callable[[str], Path], folders: dict[str, Path], tmp_path: Path
+) -> None:
+    whole, out = finished(variant), tmp_path / "resumed"
+    (out / "checkpoints").mkdir(parents=True)
+    old = whole / "checkpoints" / f"step-{killed_after:09d}"
+    subprocess.run(["cp", "-r", str(old), str(out / "checkpoints")], check=True)
+    for name in ("run.json", "metrics.jsonl"):
+        (out / name).write_bytes((whole / name).read_bytes())
+    assert pretrain(VARIANTS[variant](folders), folders["first"], out, resume=True)
+    assert same(state(whole), state(out)) and same(exports(whole), exports(out))
+    assert rows(whole) == rows(out)
+
+
+def test_a_phase_reads_its_own_data_length_and_masks(finished: Callable[[str], Path]) -> None:
+    found = rows(finished("phases"))
+    assert [row["phase"] for row in found if "phase" in row] == [1, 2, 3, 3]  # a line where each ends
+    rates = [row["mask_prob"] for row in found if "phase" in row]
+    assert rates == pytest.approx([0.3 - 0.2 * 2 / 7, 0.3 - 0.2 * 4 / 7, 0.1, 0.1])
+
+
+def test_averages_are_exported_beside_the_weights_and_open(
+    finished: Callable[[str], Path], folders: dict[str, Path]
+) -> None:
+    out = finished("averages")
+    names = {str(path.parent.relative_to(out)) for path in out.rglob("model.safetensors")}
+    networks = ("encoder", "discriminator", "generator")
+    assert names == {*networks, *(f"{kind}/{name}" for kind in ("ema", "mean") for name in networks)}
+    stored = state(out)
+    table = "deberta.embeddings.word_embeddings"
+    for kind in ("ema", "mean"):
+        opened = DebertaV2Model.from_pretrained(out / kind / "encoder")
+        shared = stored[f"generator-{kind}.safetensors:model.{table}.weight"]
+        delta = stored[f"discriminator-{kind}.safetensors:model.{table}._weight"]
+        assert torch.equal(opened.embeddings.word_embeddings.weight, shared + delta)
+        build_networks(TINY, 12001, out / kind)  # a run may start from it
+    last = rows(out)[-1]
+    for figure in (
+        "heldout_mlm_loss",
+        "heldout_ema_mlm_loss",
+        "heldout_mean_mlm_loss",
+        "heldout_ema_rtd_loss",
+    ):
+        assert np.isfinite(last[figure])
+    page = (out / "report.html").read_text()
+    assert "moving average (EMA)" in page and "mean of the last points" in page
+
+
+def test_averages_do_not_change_the_run(
+    finished: Callable[[str], Path], folders: dict[str, Path], tmp_path: Path
+) -> None:
+    assert pretrain(TINY, folders["first"], tmp_path / "plain", resume=False)
+    plain, averaged = state(tmp_path / "plain"), state(finished("averages"))
+    assert all(torch.equal(averaged[key], value) for key, value in plain.items())
+
+
+def test_a_stable_part_is_continued_as_if_it_had_never_ended(
+    finished: Callable[[str], Path], folders: dict[str, Path], tmp_path: Path
+) -> None:
+    """8 steps of which 3 decay; its stable part goes on to a run of 10 steps of which 2 decay."""
+    first = finished("wsd")
+    assert (first / "checkpoints" / "step-000000005").is_dir()  # kept, though not a multiple of 2
+    longer = TINY.changed(schedule="wsd", decay_steps=2, decay_shape="linear", max_steps=10)
+    whole, out = tmp_path / "whole", tmp_path / "continued"
+    assert pretrain(longer, folders["first"], whole, resume=False)
+    assert pretrain(longer, folders["first"], out, resume=False, start=first, resume_stable=True)
+    assert same(state(whole, 10), state(out, 10)) and same(exports(whole), exports(out))
+    assert rows(whole, after=5) == rows(out)
+    last = out / "checkpoints" / "step-000000010"
+    subprocess.run(["rm", "-r", str(last)], check=True)
+    assert pretrain(longer, folders["first"], out, resume=True, start=first, resume_stable=True)
+    assert same(state(whole, 10), state(out, 10))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"decay_steps": 8, "max_steps": 12}, "would be stable until step 4 of 12"),
+        ({"decay_steps": 0, "max_steps": 5}, "set max_steps or decay_steps"),
+        ({"learning_rate": 1e-4}, r"learning_rate \(was 0.001, now 0.0001\)"),
+        ({"mask_schedule": "linear", "mask_prob_end": 0.1}, "mask rates within the first 5 steps"),
+        ({"schedule": "linear", "decay_steps": None}, "needs schedule=wsd"),
+    ],
+    ids=str,
+)
+def test_a_stable_part_is_not_continued_with_other_steps_before_it(
+    changes: dict[str, Any],
+    message: str,
+    finished: Callable[[str], Path],
+    folders: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    config = TINY.changed(**{"schedule": "wsd", "decay_steps": 2, **changes})
+    with pytest.raises(UserError, match=message):
+        pretrain(
+            config,
+            folders["first"],
+            tmp_path / "out",
+            resume=False,
+            start=finished("wsd"),
+            resume_stable=True,
+        )
+    with pytest.raises(UserError, match=r"made with; changed: .*train/"):
+        pretrain(
+            TINY.changed(schedule="wsd", decay_steps=2), folders["second"], tmp_path / "out", resume=False,
+            start=finished("wsd"), resume_stable=True,
+        )  # fmt: skip
+
+
+def test_a_stable_part_may_decay_on_other_data(
+    finished: Callable[[str], Path], folders: dict[str, Path], tmp_path: Path
+) -> None:
+    config = TINY.changed(
+        schedule="wsd", decay_steps=3, phases=[{"steps": 5}, {"data": [str(folders["second"])]}]
+    )
+    out = tmp_path / "out"
+    assert pretrain(config, folders["first"], out, resume=False, start=finished("wsd"), resume_stable=True)
+    assert not same(state(out), state(finished("wsd")))
+    earlier = config.with_values(
+        {"phases": [{"steps": 4}, {"data": [str(folders["second"])]}]}, source="test"
+    )
+    with pytest.raises(UserError, match="phases or mask rates within the first 5 steps"):
+        pretrain(
+            earlier,
+            folders["first"],
+            tmp_path / "no",
+            resume=False,
+            start=finished("wsd"),
+            resume_stable=True,
+        )
+
+
+def test_a_changed_phase_is_noticed_on_resume(
+    finished: Callable[[str], Path], folders: dict[str, Path], tmp_path: Path
+) -> None:
+    config, out = with_phases(folders), tmp_path / "out"
+    subprocess.run(["cp", "-r", str(finished("phases")), str(out)], check=True)
+    moved = tmp_path / "moved"
+    subprocess.run(["cp", "-r", str(folders["second"]), str(moved)], check=True)
+    phases = config.to_dict()["phases"]
+    assert isinstance(phases, list)
+    phases[2]["data"] = [str(moved)]
+    assert pretrain(config.with_values({"phases": phases}, source="test"), folders["first"], out, resume=True)
+    phases[2]["data"] = [str(folders["first"])]
+    with pytest.raises(UserError, match="phase 3, folder 1: train/"):
+        pretrain(config.with_values({"phases": phases}, source="test"), folders["first"], out, resume=True)
+    phases[2] |= {"data": [str(moved)], "max_length": 22}
+    with pytest.raises(UserError, match="phases"):
+        pretrain(config.with_values({"phases": phases}, source="test"), folders["first"], out, resume=True)
+    (tokens,) = list(moved.glob("train/*.tokens"))[:1]
+    tokens.write_bytes(tokens.read_bytes()[:-2])
+    phases[2] |= {"max_length": 20}
+    with pytest.raises(UserError, match="bytes, the index says"):
+        pretrain(config.with_values({"phases": phases}, source="test"), folders["first"], out, resume=True)
+
+
+@pytest.fixture
+def probe_files(tmp_path: Path) -> list[str]:
+    labelled = [
+        {"premise": f"the number {n // 2} is here", "hypothesis": f"{word} it is {n}", "label": word}
+        for n in range(40)
+        for word in ("yes", "no")
+    ]
+    pairs = [{"sentence_good": f"The {one}s play.", "sentence_bad": f"The {one} play."} for one in WORDS[:3]]
+    found = []
+    for name, content in (("nli", labelled), ("agreement", pairs)):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, content)) + "\n")
+        found.append(str(tmp_path / f"{name}.jsonl"))
+    return found
+
+
+@pytest.mark.parametrize("objective", ["rtd", "mlm"])
+def test_a_run_with_probes_equals_one_without(
+    objective: str, folders: dict[str, Path], probe_files: list[str], tmp_path: Path
+) -> None:
+    config = TINY.changed(objective=objective, max_steps=4)
+    probed = config.changed(
+        probe_data=probe_files, probe_every_steps=3, probe_rows=50, probe_finetune_steps=2, probe_batch_size=4
+    )
+    for name, one in (("plain", config), ("probed", probed)):
+        assert pretrain(one, folders["first"], tmp_path / name, resume=False)
+    assert same(state(tmp_path / "plain", 4), state(tmp_path / "probed", 4))
+    assert same(exports(tmp_path / "plain"), exports(tmp_path / "probed"))
+    lines = [json.loads(line) for line in (tmp_path / "probed" / "metrics.jsonl").read_text().splitlines()]
+    probes = [line for line in lines if "probe_seconds" in line]
+    assert [line["step"] for line in probes] == [3, 4] and all(line["probe_seconds"] > 0 for line in probes)
+    names = {"commonest_nli", "linear_nli", "finetuned_nli", "pairs_agreement"}
+    assert all({f"probe_{name}" for name in names} < line.keys() for line in probes)
+    assert rows(tmp_path / "plain") == [
+        row for row in rows(tmp_path / "probed") if not any(name.startswith("probe_") for name in row)
+    ]
+    page = (tmp_path / "probed" / "report.html").read_text()
+    assert "Probes" in page and "nli: linear" in page and "agreement" in page
+
+
+def test_wrong_settings_end_before_torch_is_loaded(
+    folders: dict[str, Path], finished: Callable[[str], Path], probe_files: list[str], tmp_path: Path
+) -> None:
+    """One line, exit code 2, nothing written; torch alone would take seconds."""
+    first, second = str(folders["first"]), str(folders["second"])
+    other = tmp_path / "other"
+    subprocess.run(["cp", "-r", second, str(other)], check=True)
+    changed = other / "tokenizer" / "tokenizer_config.json"
+    changed.write_text(changed.read_text() + "\n")
+    index = json.loads((other / "index.json").read_text())
+    del index["tokenizer"]
+    (other / "index.json").write_text(json.dumps(index))
+    unlabelled = tmp_path / "a.jsonl"
+    unlabelled.write_text('{"x": 1}\n')
+    yaml = tmp_path / "phases.yaml"
+    yaml.write_text(
+        f"max_steps: 20\nphases:\n- {{steps: 10, data: {first}}}\n- {{data: {tmp_path / 'absent'}}}\n"
+    )
+    cases = [
+        (["--data", first, "--set", "decay_steps=5"], "goes with schedule=wsd"),
+        (["--data", first, "--set", "phases=[{steps: 5}]"], "max_steps is 20,000"),
+        (["--config", str(yaml)], "absent holds no index.json"),
+        (["--set", "phases=[{steps: 5, data: a}, {}]"], "phase 2 names no data: give --data"),
+        (["--data", first, "--set", f"phases=[{{data: [{other}]}}]"], "with another tokenizer than"),
+        (["--data", first, "--probe-data", str(unlabelled)], "a.jsonl"),
+        (["--data", first, "--probe-data", str(tmp_path / "absent.jsonl")], "absent.jsonl"),
+        (["--data", first, "--resume-stable"], "needs --from RUN"),
+        (["--data", first, "--resume-stable", "--from", str(finished("wsd"))], "needs schedule=wsd"),
+        (["--data", first, "--set", "schedule=wsd", "--resume-stable", "--from", str(finished("muon"))],
+         "only a run of wsd has a stable part"),
+        (["--data", first, "--set", "schedule=wsd", "--resume-stable", "--from", first], "run.json"),
+    ]  # fmt: skip
+    blocked = "import sys; sys.modules['torch'] = None; from debertav3.cli import main; main()"
+    for arguments, message in cases:
+        out = tmp_path / "out"
+        done = subprocess.run(
+            [sys.executable, "-c", blocked, "pretrain", "--size", "nano", "--out", str(out), *arguments],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2, (arguments, done.stderr)
+        (line,) = done.stderr.strip().splitlines()[-1:]
+        assert message in line and line.startswith("debertav3: error: "), (arguments, done.stderr)
+        assert not out.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["phases", "wsd", "averages", "muon"])
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_change_no_loss(
+    variant: str, processes: int, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    config = VARIANTS[variant](folders).changed(dropout=0.0)
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    arguments = [
+        "pretrain",
+        "--data",
+        str(folders["first"]),
+        "--config",
+        str(tmp_path / "config.json"),
+        "--size",
+        "nano",
+    ]
+    one, many = tmp_path / "one", tmp_path / "many"
+    subprocess.run([sys.executable, "-m", "debertav3", *arguments, "--out", str(one)], check=True)
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        str(processes),
+        "-m",
+        "debertav3",
+    ]
+    subprocess.run([*launch, *arguments, "--out", str(many)], check=True)
+    compared = 0
+    for first, second in zip(rows(one), rows(many), strict=True):
+        for name in ("mlm_loss", "rtd_loss", "heldout_mlm_loss", "heldout_rtd_loss", "heldout_ema_mlm_loss"):
+            if name in first:
+                assert second[name] == pytest.approx(first[name], rel=1e-5), (name, first["step"])
+                compared += 1
+    assert compared > 8
+
+
+def test_the_example_of_the_guide_runs(
+    repository: Path, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it stands as a dry run, and at a four-thousandth of its steps from end to end."""
+    (text,) = re.findall(r"```yaml\n(.*?)```", (repository / "docs" / "pretraining.md").read_text(), re.S)
+    (tmp_path / "shards").mkdir()
+    for name, folder in (("web", "first"), ("books", "second")):
+        (tmp_path / "shards" / name).symlink_to(folders[folder])
+    monkeypatch.chdir(tmp_path)
+    small = {"12000": "3", "4000": "1", "20000": "5", "400": "1", "1000": "1", "256": "32", "16": "2"}
+    lines = re.sub(r"(?<= )\d+$", lambda number: small.get(number[0], number[0]), text, flags=re.M)
+    lines = re.sub(r"(?<=steps: )12000", "3", lines) + "batch_size: 4\nmax_length: 24\nprecision: fp32\n"
+    for name, content in (("whole.yaml", text), ("small.yaml", lines)):
+        (tmp_path / name).write_text(content)
+        pretrain_command(
+            out=tmp_path / "run", data=["shards/web"], config=tmp_path / name, dry_run=name == "whole.yaml"
+        )
+    logged = [row["mask_prob"] for row in rows(tmp_path / "run") if "mask_prob" in row]
+    assert logged == pytest.approx([0.3, 0.15, 0.15])
+    found = {path.name for path in (tmp_path / "run").iterdir() if path.is_dir()}
+    assert {"encoder", "ema", "mean"} < found
+    assert "first" not in (page := (tmp_path / "run" / "report.html").read_text()) and "books" in page
