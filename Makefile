@@ -59,9 +59,8 @@ test-ray: $(STAMP_DEV)  ## the server on a local Ray: a replica killed under loa
 	$(PY) -m pip install --quiet -c constraints.txt -e '.[ray]'
 	OMP_NUM_THREADS=1 $(PY) -m pytest tests/integration/test_serve_ray.py -m ""
 
-test-serve-load: $(STAMP_DEV)  ## the server beside others under load (20 minutes, on a quiet machine)
-	$(PY) benchmarks/serve_load.py --data $(DATA) --model models/nano
-	$(PY) benchmarks/serve_load.py --data $(DATA)
+test-serve-load: $(STAMP_DEV)  ## the server beside others under load (12 minutes, on a quiet machine)
+	$(PY) benchmarks/serve_load.py --data $(DATA) --model models/nano xsmall
 
 test-serve-schema: $(STAMP_DEV)  ## random requests by the OpenAPI document (schemathesis; EXAMPLES="1000" a route)
 	$(PY) tests/clients/schema.py --examples $(or $(EXAMPLES),1000)

@@ -2,148 +2,131 @@
 
 Side by side in one run, in alternating rounds: ours; the same engine under a first-come-first-served queue by
 padded cost, as text-embeddings-inference plans it; a FastAPI route around stock transformers' pipeline. For
-each: requests a second with 1 to 128 connections (each asks again as soon as it is answered), the most of
-them with a 99th percentile of at most 200 ms, and what happens at three times saturation. The offline
-predictor's rate on the same pairs is measured beside them.
+each: requests a second with 1 to 128 connections (each asks again as soon as it is answered), and the most of
+them with a 99th percentile of at most 200 ms; beside them the offline predictor's rate on the same pairs.
+Then for ours: a minute at three times saturation, and clients that hang up. The clients are a process of
+their own and take a part of the same processor: their share of a core is printed.
 
-The clients run in this process and take a part of the same processor.
-
-Run: python benchmarks/serve_load.py --data DATA --model models/nano
-     python benchmarks/serve_load.py --data DATA          (V3 xsmall shape, random weights)
+Run: python benchmarks/serve_load.py --data DATA --model models/nano xsmall    (12 minutes)
+     python benchmarks/serve_load.py --data DATA --model models/nano --soak 600    (at half load)
 """
 
 import argparse
-import asyncio
 import json
+import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from auto_classes import save_model
 from debertav3 import Predictor
 from debertav3.inference.token_budget import best_batch_tokens
-from real_pairs import read_pairs
+from debertav3.serve import Limits
+from real_pairs import Pairs, read_pairs
 from serve_contenders import CONTENDERS
 from side_by_side import print_json
 
-CONNECTIONS = (1, 4, 16, 64, 128)
+CONNECTIONS = (1, 16, 64, 128)
 BOUND_MS = 200.0
+OVERLOAD = 3
+"""Times saturation."""
+XSMALL = "xsmall"
 
 
-@dataclass
-class Round:
-    """What the clients saw."""
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What the clients saw; times in milliseconds, by status (0: a broken connection)."""
 
-    seconds: float = 0.0
-    milliseconds: dict[int, list[float]] = field(default_factory=dict)
-    """By status."""
+    seconds: float
+    asked: int
+    answers: dict[str, int]
+    p50: dict[str, float]
+    p99: dict[str, float]
+    connections: int
+    client_share: float
+    """Of one core."""
 
     @property
     def rate(self) -> float:
         """Answers a second."""
-        return len(self.milliseconds.get(200, [])) / self.seconds
-
-    def percentile(self, share: int, status: int = 200) -> float:
-        """Milliseconds within which so many percent were answered."""
-        found = sorted(self.milliseconds.get(status, []))
-        return found[min(len(found) - 1, len(found) * share // 100)] if found else float("nan")
+        return self.answers.get("200", 0) / self.seconds
 
 
-class Connection:
-    """One HTTP/1.1 connection, kept alive: as little work of the client's as possible."""
+class Server:
+    """One contender while it runs.
 
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.writer: asyncio.StreamWriter | None = None
+    Args:
+        pid: its process.
+        port: its port.
+        bodies: what it is asked.
+    """
 
-    async def ask(self, request: bytes) -> int:
-        """Send a request and read its answer; returns the status, 0 for a broken connection."""
-        try:
-            if self.writer is None:
-                self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
-            self.writer.write(request)
-            head = await self.reader.readuntil(b"\r\n\r\n")
-            lower = head.lower()
-            length = int(lower.partition(b"content-length:")[2].partition(b"\r\n")[0])
-            await self.reader.readexactly(length)
-            if b"connection: close" in lower:
-                self.close()
-            return int(head[9:12])
-        except (OSError, asyncio.IncompleteReadError, ValueError):
-            self.close()
-            return 0
+    def __init__(self, pid: int, port: int, bodies: list[str]) -> None:
+        self.pid, self.port, self.bodies = pid, port, bodies
 
-    def close(self) -> None:
-        """Close it; the next request opens another."""
-        if self.writer is not None:
-            self.writer.close()
-            self.writer = None
+    def ask(self, kind: str, **settings: float) -> Seen:
+        """Let clients ask, and wait for what they saw."""
+        with self.asking(kind, **settings) as clients:
+            found = seen_by(clients)
+        if kind == "closed" and not found.rate:
+            raise SystemExit(f"no request was answered: {found.answers}")
+        return found
 
+    @contextmanager
+    def asking(self, kind: str, **settings: float) -> "Iterator[subprocess.Popen[str]]":
+        """Clients that ask: see ``serve_clients.py``."""
+        script = Path(__file__).with_name("serve_clients.py")
+        told = json.dumps({"port": self.port, "bodies": self.bodies, "kind": kind, **settings})
+        with subprocess.Popen(
+            [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as clients:
+            assert clients.stdin is not None
+            clients.stdin.write(told + "\n")
+            clients.stdin.flush()
+            yield clients
 
-def requests_of(pairs: list[tuple[str, str]]) -> list[bytes]:
-    made = []
-    for pair in pairs:
-        body = json.dumps({"inputs": pair}).encode()
-        made.append(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
-    return made
+    @property
+    def memory(self) -> float:
+        """Resident memory in MiB."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
+    @property
+    def files(self) -> int:
+        """Open descriptors."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
 
-async def closed_loop(port: int, requests: list[bytes], *, connections: int, seconds: float) -> Round:
-    """Every connection asks again as soon as it is answered."""
-    found, end = Round(), time.perf_counter() + seconds
-    started = time.perf_counter()
-
-    async def client(first: int) -> None:
-        connection, number = Connection(port), first
-        while time.perf_counter() < end:
-            asked = time.perf_counter()
-            status = await connection.ask(requests[number % len(requests)])
-            found.milliseconds.setdefault(status, []).append(1000 * (time.perf_counter() - asked))
-            number += connections
-        connection.close()
-
-    await asyncio.gather(*(client(number) for number in range(connections)))
-    found.seconds = time.perf_counter() - started
-    return found
+    def metric(self, name: str) -> float:
+        """A value of ``/metrics``; 0 where it is not there yet."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        return next((float(line.split()[-1]) for line in lines if line.startswith(name)), 0.0)
 
 
-async def open_loop(port: int, requests: list[bytes], *, rate: float, seconds: float) -> Round:
-    """Requests come at a rate, whether or not earlier ones are answered."""
-    found, idle, tasks = Round(), [], set()
-    started = time.perf_counter()
-
-    async def one(number: int, due: float) -> None:
-        connection = idle.pop() if idle else Connection(port)
-        status = await connection.ask(requests[number % len(requests)])
-        found.milliseconds.setdefault(status, []).append(1000 * (time.perf_counter() - due))
-        idle.append(connection)
-
-    for number in range(int(rate * seconds)):
-        due = started + number / rate
-        if (wait := due - time.perf_counter()) > 0:
-            await asyncio.sleep(wait)
-        task = asyncio.ensure_future(one(number, due))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-    await asyncio.gather(*tasks)
-    found.seconds = time.perf_counter() - started
-    for connection in idle:
-        connection.close()
-    return found
+def seen_by(clients: "subprocess.Popen[str]") -> Seen:
+    """What clients print at their end."""
+    assert clients.stdout is not None
+    line = clients.stdout.readline()
+    if not line:
+        raise SystemExit("the clients failed")
+    found = json.loads(line)
+    return Seen(client_share=found.pop("share of a core"), **found)
 
 
 @contextmanager
-def serving(name: str, model: Path, port: int) -> Iterator[int]:
-    """A contender, ready; gives its process id."""
+def serving(name: str, model: Path, port: int, bodies: list[str]) -> Iterator[Server]:
+    """A contender, ready."""
     script = Path(__file__).with_name("serve_contenders.py")
     process = subprocess.Popen([sys.executable, script, name, "--model", str(model), "--port", str(port)])
     try:
@@ -151,22 +134,16 @@ def serving(name: str, model: Path, port: int) -> Iterator[int]:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=1)
                 break
-            except OSError:
+            except (OSError, urllib.error.HTTPError):
                 time.sleep(0.1)
-        yield process.pid
+        yield Server(process.pid, port, bodies)
     finally:
         process.terminate()
         process.wait(40)
 
 
-def memory(pid: int) -> float:
-    """Resident memory in MiB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def offline(model: Path, pairs: list[tuple[str, str]]) -> float:
-    """Pairs a second of the predictor, all pairs in one call."""
+def offline(model: Path, pairs: Pairs) -> list[float]:
+    """Pairs a second of the predictor, all pairs in one call: three times."""
     predictor = Predictor.from_pretrained(model)
     predictor.engine.batch_tokens = best_batch_tokens(predictor.engine.backend)
     predictor.classify(pairs[:64])
@@ -175,83 +152,159 @@ def offline(model: Path, pairs: list[tuple[str, str]]) -> float:
         started = time.perf_counter()
         predictor.classify(pairs)
         rates.append(len(pairs) / (time.perf_counter() - started))
-    return statistics.median(rates)
+    return rates
 
 
 def measure(asked: argparse.Namespace, model: Path) -> dict[str, Any]:
+    """All contenders side by side."""
     pairs = read_pairs(asked.data, asked.pairs)
-    requests = requests_of(pairs)
-    result: dict[str, Any] = {"offline": round(offline(model, pairs), 1)}
-    print(f"offline: {result['offline']} pairs/s", flush=True)
-    rounds: dict[str, dict[int, list[Round]]] = {name: {} for name in asked.contenders}
+    bodies = [json.dumps({"inputs": pair}) for pair in pairs]
+    seen: dict[str, dict[int, list[Seen]]] = {name: {} for name in asked.contenders}
+    alone: list[float] = []
+    extra: dict[str, Any] = {}
     for number in range(asked.rounds):
+        # In a process of its own, which gives its memory and its threads back.
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            alone += process.submit(offline, model, pairs).result()
+        print(f"offline: {statistics.median(alone):.1f} pairs/s", flush=True)
         for place, name in enumerate(asked.contenders):
             port = asked.port + number * len(asked.contenders) + place
-            with serving(name, model, port) as pid:
-                asyncio.run(closed_loop(port, requests, connections=8, seconds=2))
+            with serving(name, model, port, bodies) as server:
+                server.ask("closed", connections=8, seconds=asked.seconds / 4)
                 for connections in CONNECTIONS:
-                    found = asyncio.run(
-                        closed_loop(port, requests, connections=connections, seconds=asked.seconds)
-                    )
-                    rounds[name].setdefault(connections, []).append(found)
-                    print(
-                        f"{name}, {connections} connections: {found.rate:.1f}/s, "
-                        f"p50 {found.percentile(50):.0f} ms, p99 {found.percentile(99):.0f} ms",
-                        flush=True,
-                    )
-                if number == asked.rounds - 1 and name != "stock":
-                    rate = 3 * max(one.rate for found in rounds[name].values() for one in found)
-                    result.setdefault("overload", {})[name] = overload(asked, rate, port, requests, pid)
-    for name, by_connections in rounds.items():
-        rates = {
-            connections: statistics.median(one.rate for one in found)
-            for connections, found in by_connections.items()
-        }
+                    found = server.ask("closed", connections=connections, seconds=asked.seconds)
+                    seen[name].setdefault(connections, []).append(found)
+                    show(f"{name}, {connections} connections", found)
+                if name == "ours" and number == asked.rounds - 1:
+                    extra["overload"] = overload(server, seen[name], seconds=asked.overload_seconds)
+                    extra["hang-ups"] = hang_ups(server, count=asked.hang_ups)
+    return {"offline": round(statistics.median(alone), 1), **summary(seen), **extra}
+
+
+def show(what: str, found: Seen) -> None:
+    """Print one line."""
+    print(
+        f"{what}: {found.rate:.1f}/s, p50 {found.p50.get('200', 0):.0f} ms, "
+        f"p99 {found.p99.get('200', 0):.0f} ms, clients {found.client_share:.0%} of a core",
+        flush=True,
+    )
+
+
+def summary(seen: dict[str, dict[int, list[Seen]]]) -> dict[str, dict[str, float]]:
+    """Each contender's rates: medians over the rounds."""
+    result = {}
+    for name, by_connections in seen.items():
+        rates = {n: statistics.median(one.rate for one in found) for n, found in by_connections.items()}
         within = [
-            rates[connections]
-            for connections, found in by_connections.items()
-            if statistics.median(one.percentile(99) for one in found) <= BOUND_MS
+            rates[n]
+            for n, found in by_connections.items()
+            if statistics.median(one.p99.get("200", 0.0) for one in found) <= BOUND_MS
         ]
         result[name] = {
             "saturation": round(max(rates.values()), 1),
             "within 200 ms": round(max(within, default=0.0), 1),
-            "p99 alone": round(statistics.median(one.percentile(99) for one in by_connections[1]), 1),
+            "p99 alone": round(statistics.median(one.p99.get("200", 0.0) for one in by_connections[1]), 1),
         }
     return result
 
 
-def overload(
-    asked: argparse.Namespace, rate: float, port: int, requests: list[bytes], pid: int
-) -> dict[str, Any]:
+def overload(server: Server, seen: dict[int, list[Seen]], *, seconds: float) -> dict[str, Any]:
     """Requests at a rate that the server cannot answer."""
-    before = memory(pid)
-    found = asyncio.run(open_loop(port, requests, rate=rate, seconds=asked.overload_seconds))
+    rate = OVERLOAD * max(one.rate for found in seen.values() for one in found)
+    alone = statistics.median(one.p99.get("200", 0.0) for one in seen[1])
+    before = server.memory
+    found = server.ask("open", rate=rate, seconds=seconds)
+    show(f"at {rate:.0f}/s", found)
     return {
         "offered": round(rate, 1),
-        "answers": {status: len(times) for status, times in sorted(found.milliseconds.items())},
-        "p99 accepted": round(found.percentile(99), 1),
-        "p99 of 429": round(found.percentile(99, status=429), 1),
-        "memory growth": round(memory(pid) / before - 1, 3),
+        "answers": found.answers,
+        "answered a second": round(found.answers.get("200", 0) / seconds, 1),
+        "p99 accepted": found.p99.get("200"),
+        "p99 allowed": round(2 * alone + 1000 * Limits().queue_seconds, 1),
+        "p50 and p99 of 429": [found.p50.get("429"), found.p99.get("429")],
+        "memory growth": round(server.memory / before - 1, 3),
+        "clients' share of a core": found.client_share,
     }
+
+
+def hang_ups(server: Server, *, count: int) -> dict[str, Any]:
+    """Clients that ask and leave; afterwards everything is as before."""
+    files, skipped = server.files, server.metric("te_predict_skipped")
+    left = server.metric('te_request_failure{err="disconnected"}')
+    answered = server.ask("hang up", connections=count).answers
+    started = time.perf_counter()
+    while server.files > files or server.metric("te_queue_size"):
+        if time.perf_counter() - started > 60:
+            break
+        time.sleep(0.05)
+    after = server.ask("closed", connections=1, seconds=0.5)
+    result = {
+        "clients": count,
+        "answered before they left": sum(answered.values()),
+        "noticed": server.metric('te_request_failure{err="disconnected"}') - left,
+        "texts skipped": server.metric("te_predict_skipped") - skipped,
+        "seconds until idle": round(time.perf_counter() - started - after.seconds, 2),
+        "texts waiting": server.metric("te_queue_size"),
+        "more open files": server.files - files,
+        "answers afterwards": after.answers,
+    }
+    print(f"{count} clients that hang up: {result}", flush=True)
+    return result
+
+
+def soak(asked: argparse.Namespace, model: Path) -> dict[str, Any]:
+    """Half of what the server can, for long: what drifts."""
+    bodies = [json.dumps({"inputs": pair}) for pair in read_pairs(asked.data, asked.pairs)]
+    with serving("ours", model, asked.port, bodies) as server:
+        full = server.ask("closed", connections=64, seconds=asked.seconds)
+        show("full load", full)
+        rate, samples = full.rate / 2, []
+        started = time.perf_counter()
+        with server.asking("open", rate=rate, seconds=asked.soak) as clients:
+            while clients.poll() is None and time.perf_counter() - started < asked.soak:
+                time.sleep(min(asked.soak / 60, 10.0))
+                samples.append((server.memory, server.files))
+                if len(samples) % 6 == 0:
+                    print(f"{len(samples)}: {samples[-1][0]:.1f} MiB, {samples[-1][1]} files", flush=True)
+            found = seen_by(clients)
+        show(f"at {rate:.0f}/s", found)
+        quarter = max(1, len(samples) // 4)
+        first = statistics.median(memory for memory, _ in samples[:quarter])
+        last = statistics.median(memory for memory, _ in samples[-quarter:])
+        time.sleep(1.0)
+        return {
+            "offered": round(rate, 1),
+            "answers": found.answers,
+            "p99": found.p99.get("200"),
+            "memory MiB": round(last, 1),
+            "memory drift": round(last / first - 1, 4),
+            "open files": {"most": max(files for _, files in samples), "afterwards": server.files},
+        }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--model", type=Path)
+    parser.add_argument("--model", nargs="+", default=[XSMALL], help="folders, or xsmall: random weights")
     parser.add_argument("--pairs", type=int, default=1000)
-    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--seconds", type=float, default=6)
     parser.add_argument("--overload-seconds", type=float, default=60)
+    parser.add_argument("--hang-ups", type=int, default=1000)
+    parser.add_argument("--soak", type=float, help="seconds at half load, instead of all else")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--port", type=int, default=8900)
-    parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS))
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     asked = parser.parse_args()
+    results = {}
     with tempfile.TemporaryDirectory() as place:
-        model = asked.model
-        if model is None:
-            model = Path(place) / "xsmall"
-            save_model(asked.data / "deberta-v3-tokenizer", model)
-        print_json(measure(asked, model))
+        for name in asked.model:
+            model = Path(name)
+            if name == XSMALL:
+                model = Path(place) / XSMALL
+                save_model(asked.data / "deberta-v3-tokenizer", model)
+            print(f"# {model.name}", flush=True)
+            results[model.name] = soak(asked, model) if asked.soak else measure(asked, model)
+    print_json(results)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from debertav3.data.prepare import ExecutorConfig, PrepareConfig, prepare
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("*.py"))
-PARTS = {"side_by_side.py", "finetune_data.py", "serve_contenders.py"}
+PARTS = {"side_by_side.py", "finetune_data.py", "serve_clients.py", "serve_contenders.py"}
 """Modules of other scripts, which have no command of their own."""
 LABELS = ("entailment", "neutral", "contradiction")
 TEXT = "a man is playing the guitar on stage while nobody reads an old book near the quiet river"
@@ -85,7 +85,9 @@ RUNS = {
     ],
     "scale_tables.py": [""],
     "serve_load.py": [
-        "--data {data} --model {nano} --pairs 20 --seconds 0.3 --overload-seconds 0.5 --rounds 1 --port 8970"
+        "--data {data} --model {nano} --pairs 20 --seconds 0.3 --overload-seconds 0.5 --hang-ups 20 "
+        "--rounds 1 --port 8970",
+        "--data {data} --model {nano} --pairs 20 --seconds 0.3 --soak 2 --port 8980",
     ],
     "sift_cost.py": [
         "--data {data}/nli/sick_train.jsonl.gz --model {nano} --steps 2 --rounds 1 --max-length 16 "

@@ -215,6 +215,21 @@ def test_it_mounts_in_another_application(models: dict[str, Predictor]) -> None:
         assert client.post("/nlp/nli", json={"pairs": PAIRS}).json()["results"][0]["label"] in NLI.values()
 
 
+def test_middleware_sees_every_request(models: dict[str, Predictor]) -> None:
+    app = create_app({"nli": models["nli"]}, costs={"nli": COST})
+
+    @app.middleware("http")
+    async def marked(request: Any, call_next: Any) -> Any:
+        answer = await call_next(request)
+        answer.headers["x-marked"] = "yes"
+        return answer
+
+    with TestClient(app) as client:
+        for path in ("/nli", "/v1/nli"):
+            answer = client.post(path, json={"pairs": PAIRS})
+            assert answer.status_code == 200 and answer.headers["x-marked"] == "yes"
+
+
 def test_the_openapi_document_describes_every_route(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     for path in ("/nli", "/v1/rerank", "/hf/fill-mask", "/models/{name}", "/health", "/metrics"):

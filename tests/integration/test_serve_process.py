@@ -150,6 +150,45 @@ def test_sigterm_answers_what_was_accepted_and_refuses_the_rest(running: Running
         running.client.get("/ready")
 
 
+@pytest.mark.parametrize("running", [{"queue_seconds": 0.001}], indirect=True)
+def test_overload_is_200_and_429_and_nothing_else(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    running.gate.clear()
+    asking = [running.connect() for _ in range(40)]
+    for connection in asking:
+        connection.sendall(request_bytes(BODY))
+    until(lambda: "overloaded" in running.client.get("/metrics").text)
+    unread = running.connect()
+    unread.sendall(b"POST /nli HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n{")
+    refused = answer_of(unread)  # before its body is there
+    assert refused.startswith(b"HTTP/1.1 429") and b"retry-after: " in refused
+    running.gate.set()
+    statuses = {answer_of(connection)[9:12] for connection in asking}
+    assert statuses == {b"200", b"429"}
+    for connection in (*asking, unread):
+        connection.close()
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("running", [{"connections": 2}], indirect=True)
+def test_one_connection_too_many_is_429_and_closed(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second, third = (running.connect() for _ in range(3))
+    for connection in (first, second):
+        connection.sendall(request_bytes(BODY))
+        assert answer_of(connection).startswith(b"HTTP/1.1 200")
+    third.sendall(request_bytes(BODY))
+    refused = answer_of(third)
+    assert refused.startswith(b"HTTP/1.1 429") and b"retry-after: 1" in refused
+    assert b"connection: close" in refused and third.recv(10) == b""
+    first.close()
+    until(lambda: len(running.server.server_state.connections) == 1)
+    assert running.client.post("/nli", json=BODY).status_code == 200
+    for connection in (second, third):
+        connection.close()
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("running", [{"header_seconds": 0.3, "body_seconds": 0.3}], indirect=True)
 def test_slow_clients_are_closed_and_others_unharmed(running: Running) -> None:
     silent, slow_head, slow_body = (running.connect() for _ in range(3))

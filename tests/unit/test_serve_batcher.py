@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -118,6 +119,25 @@ def test_a_full_queue_refuses_and_says_when_there_is_room() -> None:
         model.gate.set()
         await asyncio.gather(*accepted)
         await batcher.run("m", texts([1] * 50))
+
+    run(ask, queue_seconds=0.5)
+
+
+def test_the_bound_follows_the_rate_and_counts_what_goes_on_between_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("debertav3.serve.batcher.RATE_SECONDS", 0.01)
+
+    async def ask(batcher: Batcher, model: Model) -> None:
+        take = batcher.queue.take
+
+        def slow() -> Any:
+            time.sleep(0.1)  # in the computing thread, but not in a batch
+            return take()
+
+        batcher.queue.take = slow  # type: ignore[method-assign]
+        await asyncio.gather(*(batcher.run("m", texts([1] * 60)) for _ in range(3)))
+        assert batcher.rate < 600 and batcher.bound < 300
 
     run(ask, queue_seconds=0.5)
 

@@ -84,6 +84,25 @@ class TestIds:
         assert DebertaV3Tokenizer.from_pretrained(nano, num_threads=2).encode_batch(texts) == want
         assert [ids for ids, _ in tokenizer.encode_batch_with_offsets(texts)] == want
 
+    @pytest.mark.parametrize("compat", ["sentencepiece", "json"])
+    def test_few_texts_are_the_callers_own_work(self, nano: Path, json_only: Path, compat: str) -> None:
+        folder = nano if compat == "sentencepiece" else json_only
+        code = (
+            "import sys, time\n"
+            "from debertav3.tokenization import DebertaV3Tokenizer\n"
+            "tokenizer = DebertaV3Tokenizer.from_pretrained(sys.argv[1])\n"
+            "tokenizer.encode_batch(['A man'])\n"  # starts a pool that then sleeps
+            "elsewhere = time.process_time() - time.thread_time()\n"
+            "for _ in range(50):\n"
+            "    tokenizer.encode_batch(['A man is asleep on a bench.', 'Nobody is awake.'] * 8)\n"
+            "    tokenizer.encode_batch_with_offsets(['A man is asleep.', 'Nobody is awake.'])\n"
+            "print(time.process_time() - time.thread_time() - elsewhere)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True
+        )
+        assert float(done.stdout) < 0.001  # seconds of other threads
+
     def test_a_pickled_copy_gives_the_same(self, tokenizer) -> None:
         copy = pickle.loads(pickle.dumps(tokenizer))
         assert copy("caf\u00e9 \u00bd", "b") == tokenizer("caf\u00e9 \u00bd", "b")

@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .. import __version__
 from ..errors import UserError
@@ -13,7 +14,8 @@ from ..inference.predictor import Predictor
 from ..json_types import Json, JsonObject
 from . import openapi, tei
 from .answers import ServedModel
-from .dispatch import JSON, ROUTES, Endpoint, refused
+from .dispatch import ROUTES
+from .endpoint import Answer, Endpoint, json_answer, refused
 from .keys import Keys
 from .limits import Limits
 from .metrics import CONTENT_TYPE
@@ -22,6 +24,32 @@ from .queue import BatchCost
 from .refusals import Refusal, tei_error
 from .request_log import RequestLog
 from .service import Call, Service
+
+
+class _Application(FastAPI):
+    """FastAPI, with a short way to the routes that take a body.
+
+    What wraps an application from outside, such as OpenTelemetry, sees every request. Middleware that is
+    added to it turns the short way off.
+    """
+
+    endpoints: dict[str, Endpoint]
+    """By path."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """The whole stack, with the short way before it."""
+        stack = super().build_middleware_stack()
+        if self.user_middleware:
+            return stack
+
+        async def short_way(scope: Scope, receive: Receive, send: Send) -> None:
+            endpoint = None
+            if scope["type"] == "http" and scope["method"] == "POST":
+                endpoint = self.endpoints.get(scope["path"].removeprefix(scope.get("root_path", "")))
+            await (stack if endpoint is None else endpoint)(scope, receive, send)
+
+        return short_way
+
 
 Models = Predictor | Mapping[str, Predictor] | str | Path
 
@@ -73,7 +101,7 @@ def _app_of(service: Service, *, keys: Keys, origins: Sequence[str]) -> FastAPI:
         yield
         await service.stop()
 
-    app = FastAPI(
+    app = _Application(
         title="debertav3",
         version=__version__,
         summary="Entailment, classes, zero-shot labels, reranking, entities, answers and masked words.",
@@ -82,9 +110,12 @@ def _app_of(service: Service, *, keys: Keys, origins: Sequence[str]) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
-    for path, operations in ROUTES.items():
+    endpoints = {path: Endpoint(service, keys, operations, path) for path, operations in ROUTES.items()}
+    for path, endpoint in endpoints.items():
         # A plain route: `openapi` describes the operations, and the endpoint checks bodies itself.
-        app.add_route(path, _endpoint(Endpoint(service, keys, operations, path)), methods=["POST"])
+        application: Json = endpoint  # the type of `add_route` knows only functions of a request
+        app.add_route(path, application, methods=["POST"])
+    app.endpoints = {path: endpoint for path, endpoint in endpoints.items() if "{" not in path}
     _add_watching(app, service)
     openapi.describe(app, needs_key=bool(keys))
     if origins:
@@ -109,13 +140,6 @@ def _served(models: Models) -> dict[str, ServedModel]:
     return {name: ServedModel(name, predictor) for name, predictor in models.items()}
 
 
-def _endpoint(endpoint: Endpoint) -> Json:
-    async def answer(request: Request) -> Response:
-        return await endpoint(request)
-
-    return answer
-
-
 def _add_watching(app: FastAPI, service: Service) -> None:
     """Routes without bodies."""
     unready: dict[int | str, JsonObject] = {
@@ -127,31 +151,26 @@ def _add_watching(app: FastAPI, service: Service) -> None:
     async def health() -> Response:
         """Whether the server can answer: an empty 200, or 503."""
         await service.start()
-        return Response() if service.is_ready else refused(_unready(), tei_error)
+        return Response() if service.is_ready else _response(refused(_unready(), tei_error))
 
     @app.get("/ready", tags=["watching"], response_class=Response, responses=unready)
     async def ready() -> Response:
         """Whether the server wants requests: 503 while it warms up and from the moment it is to stop."""
         await service.start()
-        return Response() if service.is_ready else refused(_unready(), tei_error)
+        return Response() if service.is_ready else _response(refused(_unready(), tei_error))
 
     @app.get("/info", tags=["watching"])
     async def info() -> Json:
         """The models, what they can answer, and the limits."""
-        return JSON(tei.info(Call(service, id="")))
+        return _response(json_answer(tei.info(Call(service, id=""))))
 
     @app.get("/v1/models", tags=["watching"])
     async def models() -> Json:
         """The models by name."""
-        return JSON(
-            {
-                "object": "list",
-                "data": [
-                    {"id": name, "object": "model", "created": 0, "owned_by": "debertav3"}
-                    for name in service.models
-                ],
-            }
-        )
+        listed = [
+            {"id": name, "object": "model", "created": 0, "owned_by": "debertav3"} for name in service.models
+        ]
+        return _response(json_answer({"object": "list", "data": listed}))
 
     @app.get("/metrics", tags=["watching"], response_class=PlainTextResponse)
     async def metrics() -> Response:
@@ -161,3 +180,8 @@ def _add_watching(app: FastAPI, service: Service) -> None:
 
 def _unready() -> Refusal:
     return Refusal("stopping", "unhealthy")
+
+
+def _response(answer: Answer) -> Response:
+    headers = {name.decode(): value.decode() for name, value in answer.headers}
+    return Response(answer.body, answer.status, headers)

@@ -5,18 +5,22 @@ takes its texts out of the queue; one that does not fit is refused with the seco
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..inference.batching import Encoding
 from ..inference.engine import FloatArray
 from .queue import BatchCost, TextQueue, Waiting
 
 Logits = dict[str, FloatArray]
+
+RATE_SECONDS = 1.0
+"""The rate is an average over about so long."""
 
 
 class Runner(Protocol):
@@ -67,6 +71,15 @@ class _Request:
     compute_seconds: float = 0.0
 
 
+class _Span(NamedTuple):
+    """When a batch was computed."""
+
+    busy_since: float
+    """When the one before it ended; if there was nothing to do between them, as ``begun``."""
+    begun: float
+    ended: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Computed:
     """The logits of a request's texts, and how long they took."""
@@ -98,11 +111,12 @@ class Batcher:
     running: int = 0
     """Tokens in the batch that is being computed."""
     rate: float = field(init=False)
-    """Tokens a second, lately."""
+    """Tokens a second while there was work, lately; what goes on between batches counts."""
 
     def __post_init__(self) -> None:
         self.queue = TextQueue(dict(self.costs))
         self.rate = min(cost.rate for cost in self.costs.values())
+        self._least_bound = 2 * max(cost.budget for cost in self.costs.values())
         self._wake = threading.Condition()
         self._is_closed = False
         self._thread: threading.Thread | None = None
@@ -135,8 +149,8 @@ class Batcher:
 
     @property
     def bound(self) -> int:
-        """Most tokens that may wait."""
-        return max(int(self.rate * self.queue_seconds), 2 * max(cost.budget for cost in self.costs.values()))
+        """Most tokens that may wait: `queue_seconds` of work, but two batches at the least."""
+        return max(int(self.rate * self.queue_seconds), self._least_bound)
 
     def reserve(self, tokens: int) -> AbstractContextManager[None]:
         """Hold room for a request while it is being tokenized.
@@ -212,19 +226,24 @@ class Batcher:
 
     def _work(self) -> None:
         assert self._loop is not None
+        ended: float | None = None
         while True:
             with self._wake:
                 self.running = 0
                 while not len(self.queue):
                     if self._is_closed:
                         return
+                    ended = None
                     self._wake.wait()
                 model, batch = self.queue.take()
                 self.running = sum(text.length for text in batch)
             begun = time.perf_counter()
+            busy_since = begun if ended is None else ended
             results = self._compute(model, batch)
+            ended = time.perf_counter()
+            span = _Span(busy_since, begun, ended)
             try:
-                self._loop.call_soon_threadsafe(self._deliver, batch, results, begun, time.perf_counter())
+                self._loop.call_soon_threadsafe(self._deliver, batch, results, span)
             except RuntimeError:  # the loop was closed under us: nobody waits any more
                 return
 
@@ -237,11 +256,9 @@ class Batcher:
                 return [error]
         return [result for text in batch for result in self._compute(model, [text])]
 
-    def _deliver(
-        self, batch: Sequence[Waiting], results: Sequence[Logits | Exception], begun: float, ended: float
-    ) -> None:
+    def _deliver(self, batch: Sequence[Waiting], results: Sequence[Logits | Exception], span: _Span) -> None:
         tokens = sum(text.length for text in batch)
-        self.rate += 0.1 * (tokens / max(ended - begun, 1e-6) - self.rate)
+        self._note_rate(tokens, max(span.ended - span.busy_since, 1e-6))
         if self.observer is not None:
             self.observer.batch(texts=len(batch), tokens=tokens)
         seen: set[int] = set()
@@ -256,9 +273,12 @@ class Batcher:
                 continue
             if id(request) not in seen:
                 seen.add(id(request))
-                request.compute_seconds += ended - begun
-            request.begun = begun if request.begun is None else request.begun
+                request.compute_seconds += span.ended - span.begun
+            request.begun = span.begun if request.begun is None else request.begun
             request.outputs[text.position] = result
             request.missing -= 1
             if not request.missing:
                 request.answer.set_result(request.outputs)
+
+    def _note_rate(self, tokens: int, seconds: float) -> None:
+        self.rate += (1 - math.exp(-seconds / RATE_SECONDS)) * (tokens / seconds - self.rate)

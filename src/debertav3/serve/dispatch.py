@@ -1,26 +1,13 @@
-"""Which dialect a body speaks, by its keys, and the one endpoint that all routes share."""
+"""The routes, and which dialect a body speaks, by its keys."""
 
-import asyncio
-import json
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
-from starlette.responses import Response
 
 from ..json_types import Json, JsonMapping
 from . import classify_input, hf_tasks, moderations, own, rerank_documents, tei
-from .keys import Keys
-from .limits import parse_body, read_body
-from .refusals import Refusal, hub_error, openai_error, rerank_error, tei_error
-from .request_log import request_id
-from .service import STOPPING, Call, Service
-
-logger = logging.getLogger(__name__)
-
-ErrorBody = Callable[[Refusal], dict[str, object]]
+from .refusals import ErrorBody, Refusal, hub_error, openai_error, rerank_error, tei_error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,96 +230,6 @@ def choose_operation(operations: Sequence[Operation], body: Mapping[str, object]
     return found
 
 
-class JSON(Response):
-    """A JSON answer: compact, and UTF-8 as it is."""
-
-    media_type = "application/json"
-
-    def render(self, content: object) -> bytes:
-        """Write the body."""
-        return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Answers the requests of one path.
-
-    Args:
-        service: the models.
-        keys: who may ask.
-        operations: what the path takes.
-        path: as the log shows it, without what a client writes into it.
-    """
-
-    service: Service
-    keys: Keys
-    operations: Sequence[Operation]
-    path: str
-
-    async def __call__(self, request: Request) -> Response:
-        """Answer one request; what goes wrong has the status and the form of its dialect."""
-        service = self.service
-        call = Call(service, id=request_id(request.headers.get("x-request-id")))
-        operation, content = self.operations[-1], None
-        service.num_active += 1
-        try:
-            self.keys.check(request)
-            if service.batcher is not None:
-                service.check_room()  # before the body is read, so that refusing costs little
-            if service.batcher is None:  # mounted in another application, which starts nothing
-                await service.start()
-            if not service.is_ready:
-                raise Refusal("stopping", STOPPING)
-            raw = await read_body(request, service.limits)
-            content = parse_body(raw, service.limits)
-            operation = choose_operation(self.operations, content)
-            call.characters = len(raw)
-            call.model_name = request.path_params.get("name") or content.get("model")
-            body = validated(operation, content)
-            answer = await _while_connected(request, self._answered(call, operation, body))
-            response: Response = JSON(answer, headers=_times(call))
-            service.metrics.success(
-                lengths=call.lengths if call.truncated else [],
-                total=call.total_seconds,
-                tokenization=call.tokenization_seconds,
-                queue=call.queue_seconds,
-                inference=call.inference_seconds,
-            )
-        except Refusal as refusal:
-            response = refused(refusal, operation.error)
-            service.metrics.failure(refusal.kind, num_texts=len(call.lengths))
-        except Exception:
-            logger.exception("request %s failed", call.id)
-            response = refused(Refusal("internal", "the server failed; its log says why."), operation.error)
-            service.metrics.failure("internal", num_texts=len(call.lengths))
-        finally:
-            service.num_active -= 1
-        response.headers["x-request-id"] = call.id
-        if service.is_stopping:
-            response.headers["connection"] = "close"
-        service.log.write(
-            id=call.id,
-            route=self.path,
-            dialect=operation.dialect,
-            status=response.status_code,
-            texts=len(call.lengths),
-            tokens=call.num_tokens,
-            queue_ms=round(1000 * call.queue_seconds, 2),
-            compute_ms=round(1000 * call.inference_seconds, 2),
-            total_ms=round(1000 * call.total_seconds, 2),
-            body=content,
-        )
-        return response
-
-    async def _answered(self, call: Call, operation: Operation, body: BaseModel) -> object:
-        try:
-            async with asyncio.timeout(self.service.limits.seconds):
-                return await operation.answer(call, body)
-        except TimeoutError:
-            seconds = self.service.limits.seconds
-            raise Refusal("deadline", f"no answer within {seconds:g} s. Send less at a time.") from None
-
-
 def validated(operation: Operation, content: Mapping[str, object]) -> BaseModel:
     """The body of an operation.
 
@@ -345,60 +242,3 @@ def validated(operation: Operation, content: Mapping[str, object]) -> BaseModel:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the body"
         raise Refusal("invalid", f"{where}: {first['msg']}.") from None
-
-
-async def _while_connected(request: Request, work: Json) -> Json:
-    """Do the work, but stop when the client hangs up."""
-    this, has_left = asyncio.current_task(), False
-    assert this is not None
-
-    def stop(leaving: "asyncio.Task[None]") -> None:
-        nonlocal has_left
-        if not leaving.cancelled():
-            has_left = True
-            this.cancel()
-
-    leaving = asyncio.create_task(_disconnected(request))
-    leaving.add_done_callback(stop)
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if not has_left:
-            raise
-        this.uncancel()
-        raise Refusal("disconnected", "the client left before the answer.") from None
-    finally:
-        leaving.remove_done_callback(stop)
-        leaving.cancel()
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-def _times(call: Call) -> dict[str, str]:
-    """TEI's headers, in milliseconds."""
-    total = str(round(1000 * call.total_seconds))
-    return {
-        "x-compute-type": "cpu",
-        "x-compute-time": total,
-        "x-compute-characters": str(call.characters),
-        "x-compute-tokens": str(call.num_tokens),
-        "x-total-time": total,
-        "x-tokenization-time": str(round(1000 * call.tokenization_seconds)),
-        "x-queue-time": str(round(1000 * call.queue_seconds)),
-        "x-inference-time": str(round(1000 * call.inference_seconds)),
-    }
-
-
-def refused(refusal: Refusal, error: ErrorBody) -> Response:
-    """The answer to a refused request."""
-    if refusal.kind == "unauthorized":
-        return Response(status_code=401, headers={"www-authenticate": "Bearer"})
-    headers = {}
-    if refusal.retry_after is not None:
-        headers["retry-after"] = str(max(1, round(refusal.retry_after)))
-    if refusal.kind in ("too_large", "too_slow", "stopping"):
-        headers["connection"] = "close"  # the rest of the body is not read, or no more requests are taken
-    return JSON(error(refusal), status_code=refusal.status, headers=headers)

@@ -4,6 +4,8 @@ SIGTERM or Ctrl-C finishes what was accepted and refuses the rest with 503; a se
 """
 
 import asyncio
+import contextlib
+import gc
 import ipaddress
 import socket
 import sys
@@ -14,15 +16,23 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from ..errors import UserError
+from .endpoint import CLOSE, refused
+from .interruption import CONNECTION
 from .limits import Limits
+from .refusals import Refusal, tei_error
 from .service import Service
 
 DRAIN_SECONDS = 25.0
 """How long accepted requests may take to finish; Kubernetes kills after 30."""
 KEEP_ALIVE_SECONDS = 75
 SWITCH_SECONDS = 0.0002
+BACKLOG = 4096
+"""Connections that the system holds for us while we are busy."""
+_SPARE_FILES = 256
+"""Open files that are not connections."""
 _QUIET_TICKS = 3
 """Tenths of a second without a request after which a stopping server ends."""
 
@@ -72,14 +82,15 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=_timed(_protocol(), limits.header_seconds),
+                http=_guarded(_protocol(), limits.header_seconds, _most_connections(limits.connections)),
                 ws="none",
                 lifespan="on",
                 log_config=None,
                 log_level="warning",
                 access_log=False,
                 server_header=False,
-                limit_concurrency=limits.connections,
+                proxy_headers=False,
+                backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=int(DRAIN_SECONDS),
             )
@@ -95,6 +106,7 @@ class Server(uvicorn.Server):
         # lets it wait for 5 ms each time.
         sys.setswitchinterval(SWITCH_SECONDS)
         await super().startup(sockets)
+        gc.freeze()  # the libraries' million objects: a full collection of them stops everybody for a while
         self.on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -125,17 +137,56 @@ def _protocol() -> type[object]:
     return HttpToolsProtocol
 
 
-def _timed(protocol: type[Any], seconds: float) -> type[asyncio.Protocol]:
-    """The protocol, closing connections whose request line and headers do not arrive in time."""
+def _most_connections(wanted: int) -> int:
+    """So many of the connections that are wanted as this process may hold files open for."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return wanted
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + _SPARE_FILES
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return wanted
+    raised = needed if hard == resource.RLIM_INFINITY else min(hard, needed)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+        soft = raised
+    return max(1, soft - _SPARE_FILES)
 
-    class Timed(protocol):
+
+async def too_many_connections(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers a connection that is one too many: 429, and it is closed."""
+    refusal = Refusal("overloaded", "too many connections are open. Try again in a second.", retry_after=1.0)
+    answer = refused(refusal, tei_error)
+    answer.headers.append(CLOSE)
+    await answer.send(send)
+
+
+def _guarded(protocol: type[Any], header_seconds: float, most_connections: int) -> type[asyncio.Protocol]:
+    """The protocol with what uvicorn lacks.
+
+    Connections whose request line and headers do not arrive in time are closed, those above a number get
+    429 (many more are dropped), and a request learns at once that its client has hung up.
+    """
+
+    class Guarded(protocol):
         """Starts a clock with the connection and with the first byte of each further request."""
 
         timer: asyncio.TimerHandle | None = None
+        on_hang_up: Callable[[], None] | None = None
 
-        def connection_made(self, transport: object) -> None:
+        def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(transport)
+            excess = len(self.connections) - most_connections
+            if excess > _SPARE_FILES // 2:
+                transport.abort()
+            elif excess > 0:
+                self.app = too_many_connections
             self._start()
+
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            self.scope["extensions"] = {CONNECTION: self}
 
         def data_received(self, data: bytes) -> None:
             if self._is_between_requests():
@@ -149,13 +200,15 @@ def _timed(protocol: type[Any], seconds: float) -> type[asyncio.Protocol]:
         def connection_lost(self, exc: Exception | None) -> None:
             self._cancel()
             super().connection_lost(exc)
+            if self.on_hang_up is not None:
+                self.on_hang_up()
 
         def _is_between_requests(self) -> bool:
             return self.cycle is None or self.cycle.response_complete
 
         def _start(self) -> None:
             if self.timer is None:
-                self.timer = self.loop.call_later(seconds, self._expired)
+                self.timer = self.loop.call_later(header_seconds, self._expired)
 
         def _cancel(self) -> None:
             if self.timer is not None:
@@ -167,4 +220,4 @@ def _timed(protocol: type[Any], seconds: float) -> type[asyncio.Protocol]:
             if self._is_between_requests():
                 self.transport.close()
 
-    return Timed
+    return Guarded

@@ -1,10 +1,10 @@
 """What one request may ask for, and reading its body within that."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
 
 from ..errors import UserError
 from ..files import parse_json
@@ -52,27 +52,40 @@ class Limits:
             )
 
 
-async def read_body(request: Request, limits: Limits) -> bytes:
+def check_declared(headers: Mapping[bytes, bytes], limits: Limits) -> int:
+    """Bytes that the body will have, as far as its headers say.
+
+    Raises:
+        Refusal: if these are too many.
+    """
+    declared = headers.get(b"content-length", b"0")
+    size = int(declared) if declared.isdigit() else 0
+    if size > limits.body_bytes:
+        raise _too_large(limits)
+    return size
+
+
+async def read_body(receive: Receive, limits: Limits) -> bytes:
     """Read a body that is not too large and not sent too slowly.
 
     Raises:
         Refusal: if it is.
     """
-    declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > limits.body_bytes:
-        raise _too_large(limits)
-    chunks, size = [], 0
+    chunks, size, is_complete = [], 0, False
     try:
         async with asyncio.timeout(limits.body_seconds):
-            async for chunk in request.stream():
+            while not is_complete:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Refusal("disconnected", "the client left before the body was complete.")
+                chunk = message.get("body", b"")
                 size += len(chunk)
                 if size > limits.body_bytes:
                     raise _too_large(limits)
                 chunks.append(chunk)
+                is_complete = not message.get("more_body", False)
     except TimeoutError:
         raise Refusal("too_slow", f"the body took more than {limits.body_seconds:g} s to arrive.") from None
-    except ClientDisconnect:
-        raise Refusal("disconnected", "the client left before the body was complete.") from None
     return b"".join(chunks)
 
 

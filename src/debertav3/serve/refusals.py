@@ -1,5 +1,6 @@
 """Why a request gets no answer: one exception, with a status that every dialect shares."""
 
+from collections.abc import Callable
 from typing import Literal
 
 Kind = Literal[
@@ -80,6 +81,10 @@ class Refusal(Exception):
     def status(self) -> int:
         """The HTTP status."""
         return STATUS[self.kind]
+
+
+ErrorBody = Callable[[Refusal], dict[str, object]]
+"""How a dialect writes a refusal."""
 
 
 def tei_error(refusal: Refusal) -> dict[str, object]:

@@ -94,17 +94,21 @@ class Service:
         self.is_stopping = True
         if self.batcher is not None:
             await self.batcher.close()
+        self.log.flush()
         self.tokenizing.shutdown(wait=False)
 
-    def check_room(self) -> None:
-        """Refuse a request that would not fit into the queue, whatever is in it.
+    def check_room(self, size: int) -> None:
+        """Refuse a request that would not fit into the queue.
+
+        Args:
+            size: bytes of its body.
 
         Raises:
             Refusal: if the queue is full.
         """
         assert self.batcher is not None
         try:
-            self.batcher.check_room(1)
+            self.batcher.check_room(1 + size // _CHARACTERS_PER_TOKEN)
         except Overloaded as error:
             raise _overloaded(error) from None
         except Closed:

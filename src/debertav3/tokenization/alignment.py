@@ -14,6 +14,19 @@ Span = tuple[int, int]
 
 WORD_MARK = "▁"
 
+FEW = 16
+"""So few texts are encoded one by one, on the caller's thread. sentencepiece and tokenizers hand a batch to
+threads of their own, and on a busy machine waiting for those takes longer than the work."""
+
+
+def encode_texts(
+    processor: sentencepiece.SentencePieceProcessor, texts: list[str], *, num_threads: int
+) -> list[list[int]]:
+    """Ids of every text."""
+    if len(texts) <= FEW:
+        return [processor.encode(text) for text in texts]
+    return processor.encode(texts, num_threads=num_threads)
+
 
 class PieceAligner:
     """Encode with spans.
@@ -38,7 +51,7 @@ class PieceAligner:
 
     def align_batch(self, texts: list[str], *, num_threads: int = 1) -> list[tuple[list[int], list[Span]]]:
         """Ids of every text and one span for each."""
-        batch = self._processor.encode(texts, num_threads=num_threads)
+        batch = encode_texts(self._processor, texts, num_threads=num_threads)
         return [(ids, self._spans(ids, text)) for ids, text in zip(batch, texts, strict=True)]
 
     def _spans(self, ids: list[int], text: str) -> list[Span]:

@@ -5,7 +5,7 @@ from typing import Protocol
 import sentencepiece
 import tokenizers
 
-from .alignment import PieceAligner, Span, trimmed
+from .alignment import FEW, PieceAligner, Span, encode_texts, trimmed
 
 _NO_DUMMY_PREFIX = b"\x1a\x02\x18\x00"
 """``normalizer_spec { add_dummy_prefix: false }`` on protobuf's wire; appended to a model, it wins."""
@@ -41,7 +41,7 @@ class SentencePieceEngine:
 
     Args:
         model: bytes of ``spm.model``.
-        num_threads: threads of a batch call; 1 keeps everything on the caller's.
+        num_threads: threads of a call with more than `FEW` texts.
 
     Raises:
         RuntimeError: if the bytes are no sentencepiece model.
@@ -60,7 +60,8 @@ class SentencePieceEngine:
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """Ids of every text."""
-        return self.processor.encode(list(map(without_surrogates, texts)), num_threads=self.num_threads)
+        clean = list(map(without_surrogates, texts))
+        return encode_texts(self.processor, clean, num_threads=self.num_threads)
 
     def encode_batch_with_offsets(self, texts: list[str]) -> list[tuple[list[int], list[Span]]]:
         """Ids of every text and the characters of each."""
@@ -108,12 +109,18 @@ class TokenizersEngine:
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """Ids of every text."""
         clean = list(map(without_surrogates, texts))
-        return [one.ids for one in self.tokenizer.encode_batch_fast(clean, add_special_tokens=False)]
+        encode = self.tokenizer.encode_batch_fast
+        if len(clean) <= FEW:
+            return [encode([text], add_special_tokens=False)[0].ids for text in clean]
+        return [one.ids for one in encode(clean, add_special_tokens=False)]
 
     def encode_batch_with_offsets(self, texts: list[str]) -> list[tuple[list[int], list[Span]]]:
         """Ids of every text and the characters of each, white space around them left out."""
         clean = list(map(without_surrogates, texts))
-        encoded = self.tokenizer.encode_batch(clean, add_special_tokens=False)
+        if len(clean) <= FEW:
+            encoded = [self.tokenizer.encode(text, add_special_tokens=False) for text in clean]
+        else:
+            encoded = self.tokenizer.encode_batch(clean, add_special_tokens=False)
         return [
             (one.ids, [trimmed(text, start, end) for start, end in one.offsets])
             for text, one in zip(clean, encoded, strict=True)
