@@ -14,7 +14,7 @@ import statistics
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sentence_transformers
 import torch
@@ -41,7 +41,7 @@ def pipeline(folder: Path, pairs: list[tuple[str, str]]) -> Program:
     inputs = [{"text": first, "text_pair": second} for first, second in pairs]
 
     def answer() -> list[list[float]]:
-        found = pipe(inputs, top_k=None, batch_size=8)
+        found: list[list[dict[str, Any]]] = pipe(inputs, top_k=None, batch_size=8)  # type: ignore[assignment]
         return [[entry["score"] for entry in sorted(one, key=lambda entry: entry["label"])] for one in found]
 
     return Program(pipe.model, answer)

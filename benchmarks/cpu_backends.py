@@ -37,7 +37,7 @@ TORCH, TORCH_INT8 = "torch", "torch int8"
 Run = Callable[[dict[str, np.ndarray]], object]
 
 
-def models() -> tuple[torch.nn.Module, torch.nn.Module]:
+def models() -> tuple[transformers.PreTrainedModel, DebertaV2ForSequenceClassification]:
     """Stock transformers' model and ours, with the same random weights, biases among them."""
     torch.manual_seed(0)
     # each gets its own: stock models write into it how they compute attention

@@ -102,7 +102,7 @@ def race_rows(data: Path, draw: random.Random) -> Rows:
 
 def swag_rows(data: Path, draw: random.Random) -> Rows:
     """Stand-in for SWAG: how a sentence of a textbook goes on after its first two words, among four ends."""
-    sentences = defaultdict(list)
+    sentences: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
     for document in read(data / "corpus" / "openstax.jsonl.gz"):
         for paragraph in document["text"].split("\n"):
             parts = _WORDS.split(paragraph)

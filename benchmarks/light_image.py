@@ -120,7 +120,7 @@ def main() -> None:
         assert not set(ABSENT) & set(names), names
         found = [start_once(environment, model, asked.port, asked.options) for _ in range(asked.rounds + 1)]
         size = megabytes(environment)
-    expected = Predictor.from_pretrained(NANO, device="cpu").nli(tuple(PAIR))
+    expected = Predictor.from_pretrained(NANO, device="cpu").nli((PAIR[0], PAIR[1]))
     difference = max(abs(one["scores"][label] - expected[label]) for one in found for label in expected)
     if asked.model is None:
         assert difference <= 1e-5, difference

@@ -16,7 +16,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -52,22 +52,22 @@ class StockStep:
         half = config_for(config.size, **shape, num_hidden_layers=full.num_hidden_layers // 2, legacy=False)
         self.generator = transformers.DebertaV2ForMaskedLM(half).train()
         self.discriminator = transformers.DebertaV2Model(full).train()
-        self.head = ReplacedTokenHead(
-            build_networks(config, vocab_size, None).discriminator.deberta.encoder_config
-        )
+        ours = build_networks(config, vocab_size, None).discriminator
+        assert ours is not None, "a detection run has a discriminator"
+        self.head = ReplacedTokenHead(ours.deberta.encoder_config)
         self.discriminator.embeddings.word_embeddings = nn.Identity()
         self.delta = nn.Parameter(torch.zeros(vocab_size, full.hidden_size))
         own = [*self.discriminator.parameters(), *self.head.parameters(), self.delta]
-        settings = {
-            "lr": config.optimizer.learning_rate,
-            "betas": (0.9, 0.98),
-            "eps": 1e-6,
-            "weight_decay": 0.01,
-            "fused": True,
-        }
         self.optimizers = [
-            torch.optim.AdamW(self.generator.parameters(), **settings),
-            torch.optim.AdamW(own, **settings),
+            torch.optim.AdamW(
+                parameters,
+                lr=config.optimizer.learning_rate,
+                betas=(0.9, 0.98),
+                eps=1e-6,
+                weight_decay=0.01,
+                fused=True,
+            )
+            for parameters in (list(self.generator.parameters()), own)
         ]
         self.own = own
         self.weight = config.rtd.weight
@@ -94,7 +94,7 @@ class StockStep:
         (self.weight * (losses * real).sum() / real.sum()).backward()
         self._update(1, self.own)
 
-    def _update(self, number: int, parameters: object) -> None:
+    def _update(self, number: int, parameters: Iterable[Tensor]) -> None:
         nn.utils.clip_grad_norm_(parameters, 1.0)
         self.optimizers[number].step()
         self.optimizers[number].zero_grad()
@@ -105,6 +105,7 @@ def texts_of(batch: MaskedBatch) -> tuple[Tensor, Tensor, Tensor]:
     labels = torch.full_like(batch.input_ids, -100)
     labels.view(-1)[batch.positions] = batch.targets
     segments = batch.segment_ids
+    assert segments is not None, "windows of documents have segments"
     rows = [
         (batch.input_ids[i][segments[i] == s], labels[i][segments[i] == s])
         for i in range(len(segments))
@@ -153,6 +154,7 @@ def contenders(
     if arguments.only in ("both", "stock"):
         stock = StockStep(config, networks.generator.config.vocab_size)
         calls["stock"] = lambda: stock(*padded)
+    assert networks.discriminator is not None, "a detection run has a discriminator"
     flops = masked_lm_flops(
         networks.generator.config.to_dict(), length=config.data.max_length, mask_prob=config.masking.mask_prob
     ) + detection_flops(networks.discriminator.config.to_dict(), length=config.data.max_length)

@@ -12,7 +12,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 BROKEN = 0
@@ -215,7 +215,12 @@ def percentile(found: list[float], share: int) -> float:
 def main() -> None:
     asked = json.loads(sys.stdin.readline())
     load = Load(asked.pop("port"), asked.pop("bodies"))
-    kind = {"closed": load.closed, "open": load.open, "hang up": load.hang_up}[asked.pop("kind")]
+    kinds: dict[str, Callable[..., Coroutine[None, None, None]]] = {
+        "closed": load.closed,
+        "open": load.open,
+        "hang up": load.hang_up,
+    }
+    kind = kinds[asked.pop("kind")]
     started, began = time.perf_counter(), time.process_time()
     asyncio.run(kind(**asked))
     seconds = time.perf_counter() - started

@@ -304,7 +304,7 @@ def main() -> None:
                 save_model(asked.data / "deberta-v3-tokenizer", model)
             print(f"# {model.name}", flush=True)
             results[model.name] = soak(asked, model) if asked.soak else measure(asked, model)
-    print_json(results)
+    print_json("serve_load", results=results)
 
 
 if __name__ == "__main__":

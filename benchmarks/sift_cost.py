@@ -13,8 +13,8 @@ import torch
 import transformers
 
 from debertav3.checkpoint import open_model
-from debertav3.finetune.batches import PaddingCollator
-from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetuning.batches import PaddingCollator
+from debertav3.finetuning.config import FinetuneConfig
 from debertav3.models import DebertaV2ForSequenceClassification
 from side_by_side import print_json, ratio
 from train_speed import batches_of, parts_of, train

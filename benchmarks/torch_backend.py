@@ -5,6 +5,7 @@ Run: python benchmarks/torch_backend.py --threads 2
 
 import argparse
 import statistics
+from functools import partial
 
 import torch
 import transformers
@@ -55,8 +56,8 @@ def main() -> None:
                 raise SystemExit(f"outputs differ by {error}: a faster wrong answer is no answer")
             seconds = alternate(
                 {
-                    "stock": lambda ids=ids, mask=mask: stock(ids, mask),
-                    "ours": lambda ids=ids, mask=mask: ours(ids, mask),
+                    "stock": partial(stock, ids, mask),
+                    "ours": partial(ours, ids, mask),
                 },
                 rounds=arguments.rounds * (1 if batch * length > 256 else 3),  # short calls vary more
             )

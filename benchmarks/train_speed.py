@@ -17,20 +17,21 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
 from transformers import Trainer, TrainerCallback
 
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
-from debertav3.finetune.batches import EncodedDataset, LengthBucketSampler, PaddingCollator
-from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.objectives import objective_of
-from debertav3.finetune.resuming import checkpoints_of
-from debertav3.finetune.trainer import FinetuneTrainer, training_arguments
+from debertav3.finetuning.batches import EncodedDataset, LengthBucketSampler, PaddingCollator
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.objectives import objective_of
+from debertav3.finetuning.resuming import checkpoints_of
+from debertav3.finetuning.trainer import FinetuneTrainer, training_arguments
 from debertav3.sizes import config_for
-from debertav3.tasks.glue import NLI, NLI_LABELS
+from debertav3.tasks.glue import NLI
+from debertav3.tasks.labels import NLI_LABELS
 from side_by_side import print_json, ratio
 
 CONTENDERS = ("stock", "ours")
@@ -72,6 +73,13 @@ def model_of(name: str) -> Any:
     return ours
 
 
+class InOrder(FinetuneTrainer):
+    """Takes the examples in their order, as the stock contender does."""
+
+    def _get_train_sampler(self, dataset: object = None) -> Any:
+        return torch.utils.data.SequentialSampler(cast(EncodedDataset, self.train_dataset))
+
+
 def train(
     name: str,
     model: Any,
@@ -95,7 +103,7 @@ def train(
             trainer.remove_callback(transformers.PrinterCallback)
         else:
             objective = objective_of(NLI)
-            trainer = FinetuneTrainer(
+            trainer = InOrder(
                 model,
                 config=config,
                 args=args,
@@ -107,7 +115,6 @@ def train(
                 dev_dataset=None,
                 compute_metrics=None,
             )
-            trainer._get_train_sampler = lambda dataset=None: torch.utils.data.SequentialSampler(part)
             trainer.add_callback(timer)
         trainer.train()
     return timer.seconds

@@ -43,7 +43,7 @@ def answer(kind: str) -> None:
         try:
             from debertav3.cpu.pack import pack_for_inference
         except ImportError:  # older versions
-            from debertav3.layers.encoder import pack_for_inference
+            from debertav3.layers.encoder import pack_for_inference  # type: ignore[attr-defined,no-redef]
         pack_for_inference(model)
     print("ready", flush=True)
     for line in sys.stdin:

@@ -12,7 +12,7 @@ from pathlib import Path
 _LEADER = """
 import contextlib, json, os, pathlib, resource, signal, sys, threading, time, traceback
 import torch, transformers
-import debertav3.finetune.run, debertav3.pretrain.run, debertav3.inference.export.run
+import debertav3.finetuning.run, debertav3.pretrain.run, debertav3.inference.export.run
 from debertav3 import cli
 
 with contextlib.suppress(SystemExit), contextlib.redirect_stdout(None):

@@ -4,34 +4,63 @@ Names are imported on first use: ``import debertav3`` is instant, and light back
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-_PUBLIC = {
-    "DebertaV2Model": ".models",
+if TYPE_CHECKING:  # the same names for type checkers and editors, which cannot see __getattr__
+    from .api.classifier import Classifier as Classifier
+    from .api.training import finetune as finetune
+    from .errors import UserError as UserError
+    from .inference.predictor import Predictor as Predictor
+    from .models import DebertaV2ForMaskedLM as DebertaV2ForMaskedLM
+    from .models import DebertaV2ForMultipleChoice as DebertaV2ForMultipleChoice
+    from .models import DebertaV2ForQuestionAnswering as DebertaV2ForQuestionAnswering
+    from .models import DebertaV2ForReplacedTokenDetection as DebertaV2ForReplacedTokenDetection
+    from .models import DebertaV2ForSequenceClassification as DebertaV2ForSequenceClassification
+    from .models import DebertaV2ForTokenClassification as DebertaV2ForTokenClassification
+    from .models import DebertaV2Model as DebertaV2Model
+    from .models.auto_classes import register_auto_classes as register_auto_classes
+    from .tokenization import DebertaV3Tokenizer as DebertaV3Tokenizer
+
+_MODULES = {
+    "Classifier": ".api.classifier",
+    "DebertaV2ForMaskedLM": ".models",
+    "DebertaV2ForMultipleChoice": ".models",
+    "DebertaV2ForQuestionAnswering": ".models",
+    "DebertaV2ForReplacedTokenDetection": ".models",
     "DebertaV2ForSequenceClassification": ".models",
     "DebertaV2ForTokenClassification": ".models",
-    "DebertaV2ForQuestionAnswering": ".models",
-    "DebertaV2ForMultipleChoice": ".models",
-    "DebertaV2ForMaskedLM": ".models",
-    "DebertaV2ForReplacedTokenDetection": ".models",
+    "DebertaV2Model": ".models",
     "DebertaV3Tokenizer": ".tokenization",
-    "register_auto_classes": ".models.auto_classes",
     "Predictor": ".inference.predictor",
-    "Classifier": ".api.classifier",
     "UserError": ".errors",
+    "finetune": ".api.training",
+    "register_auto_classes": ".models.auto_classes",
 }
+__all__ = [
+    "Classifier",
+    "DebertaV2ForMaskedLM",
+    "DebertaV2ForMultipleChoice",
+    "DebertaV2ForQuestionAnswering",
+    "DebertaV2ForReplacedTokenDetection",
+    "DebertaV2ForSequenceClassification",
+    "DebertaV2ForTokenClassification",
+    "DebertaV2Model",
+    "DebertaV3Tokenizer",
+    "Predictor",
+    "UserError",
+    "__version__",
+    "finetune",
+    "register_auto_classes",
+]
 
-__all__ = sorted([*_PUBLIC, "finetune", "__version__"])
+if not TYPE_CHECKING:  # else every misspelt name would have the type Any
 
-
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name], __name__), name)
-    if name == "finetune":  # the package, which can be called: see there
-        return importlib.import_module(".finetune", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        if name in _MODULES:
+            return getattr(importlib.import_module(_MODULES[name], __name__), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

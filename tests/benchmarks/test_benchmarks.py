@@ -79,6 +79,7 @@ RUNS = {
     "finetune_results.py": ["--data {real} --out {out}/results --model {nano} --dry-run"],
     "light_image.py": ["--rounds 1 --port 8960 -- --backend native"],
     "linear_baseline.py": ["--train {data}/nli/sick_train.jsonl.gz --dev {data}/nli/snli_dev.jsonl.gz"],
+    "mistakes.py": ["--rounds 1 --limit 60 --only push info 'data check'"],
     "predict_memory.py": ["--rows 20 40 --formats jsonl"],
     "check_memory.py": ["--data {data} --megabytes 1"],
     "prepare_memory.py": ["--data {data} --megabytes 1"],

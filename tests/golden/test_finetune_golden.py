@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
-from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.preparation import read_data
-from debertav3.finetune.run import run
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.preparation import read_data
+from debertav3.finetuning.run import run
 from debertav3.sizes import config_for
 
 RECORD = Path(__file__).with_name("finetune_losses.json")

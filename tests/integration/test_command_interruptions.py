@@ -150,3 +150,38 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+DROPPED = """
+import time
+from debertav3 import cli
+
+class Slow:
+    def __del__(self):
+        print("now", flush=True)
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            pass
+
+def work(standalone_mode):
+    Slow()
+    for _ in range(6000):
+        time.sleep(0.01)
+
+cli.app, cli._register = work, lambda name: None
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")], ids=["INT", "TERM"]
+)
+def test_a_signal_whose_exception_python_drops_is_heard(number: signal.Signals, word: str) -> None:
+    process = run(code=DROPPED)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "now\n"
+    started = time.monotonic()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (128 + number, f"debertav3: {word}\n")
+    assert time.monotonic() - started < 30

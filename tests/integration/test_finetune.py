@@ -22,12 +22,12 @@ from safetensors.torch import load_file
 
 from debertav3 import DebertaV2ForSequenceClassification
 from debertav3.errors import DivergedError, UserError
-from debertav3.finetune import trainer as training
-from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.objectives.text import TextObjective
-from debertav3.finetune.preparation import read_data
-from debertav3.finetune.resuming import checkpoints_of
-from debertav3.finetune.run import run
+from debertav3.finetuning import trainer as training
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.objectives.text import TextObjective
+from debertav3.finetuning.preparation import read_data
+from debertav3.finetuning.resuming import checkpoints_of
+from debertav3.finetuning.run import run
 from debertav3.runs import checkpoints
 from debertav3.sizes import config_for
 from debertav3.tokenization import DebertaV3Tokenizer

@@ -9,11 +9,11 @@ import torch
 import transformers
 
 from debertav3.errors import UserError
-from debertav3.finetune.baselines import PairLayout
-from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.preparation import read_data
-from debertav3.finetune.run import run
-from debertav3.finetune.starting_model import open_model, open_tokenizer
+from debertav3.finetuning.baselines import PairLayout
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.preparation import read_data
+from debertav3.finetuning.run import run
+from debertav3.finetuning.starting_model import open_model, open_tokenizer
 from debertav3.tasks.names import TASKS
 
 TEXTS = ["Somebody sleeps here often.", "Nobody sings in Oslo, says the bird.", "Anna waits and works."]

@@ -13,9 +13,9 @@ import torch
 import transformers
 
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
-from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.preparation import read_data
-from debertav3.finetune.run import run
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.preparation import read_data
+from debertav3.finetuning.run import run
 from debertav3.sizes import config_for
 
 TEXTS = ["Somebody sleeps here often.", "Nobody sings in Oslo, says the bird.", "Anna waits and works."]
@@ -138,7 +138,7 @@ def test_the_lines_of_the_card_run(
 
 
 def test_the_card_names_the_repository_that_it_is_sent_to(ours: Path, tmp_path: Path) -> None:
-    from debertav3.finetune.usage import name_repository
+    from debertav3.finetuning.usage import name_repository
 
     trained(ours, "squad2", tmp_path / "nano")
     card = (tmp_path / "nano" / "README.md").read_text(encoding="utf-8")

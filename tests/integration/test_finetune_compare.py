@@ -13,8 +13,8 @@ import torch
 
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
 from debertav3.errors import DivergedError, UserError
-from debertav3.finetune.compare import Line, compare, glue_averages, parse_sources
-from debertav3.finetune.trainer import FinetuneTrainer
+from debertav3.finetuning.compare import Line, compare, glue_averages, parse_sources
+from debertav3.finetuning.trainer import FinetuneTrainer
 from debertav3.sizes import config_for
 
 

@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file
 
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
-from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.preparation import read_data
-from debertav3.finetune.resuming import checkpoints_of
-from debertav3.finetune.run import run
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.preparation import read_data
+from debertav3.finetuning.resuming import checkpoints_of
+from debertav3.finetuning.run import run
 from debertav3.sizes import config_for
 
 FORMS = {"entailment": "Somebody {}.", "neutral": "Somebody {} often.", "contradiction": "Nobody {}."}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from debertav3.errors import UserError
-from debertav3.finetune.push import files_of, push
+from debertav3.finetuning.push import files_of, push
 
 
 class Hub(ThreadingHTTPServer):

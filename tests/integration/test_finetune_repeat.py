@@ -20,10 +20,10 @@ from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
 from debertav3.cli import compare as compare_command
 from debertav3.cli import finetune as command_line
 from debertav3.errors import UserError
-from debertav3.finetune.command import command_of
-from debertav3.finetune.compare import compare
-from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.preparation import resolve
+from debertav3.finetuning.command import command_of
+from debertav3.finetuning.compare import compare
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.preparation import resolve
 from debertav3.sizes import config_for
 
 
@@ -145,7 +145,7 @@ def test_runs_of_compare_and_search_say_how_to_repeat_them(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("optuna")
-    from debertav3.finetune.search import search
+    from debertav3.finetuning.search import search
 
     monkeypatch.setattr(sys, "argv", ["debertav3", "compare", "--models", "model", "--tasks", "sst2"])
     files = {"train": ["rows.jsonl"], "dev": ["rows.jsonl"]}
@@ -200,8 +200,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_command_resolves_to_the_same_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # neither files nor a model: only how a command is read is asked
-    monkeypatch.setattr("debertav3.finetune.steps.prepared", lambda *_, **__: nullcontext())
-    monkeypatch.setattr("debertav3.finetune.rehearsal.rehearse", lambda *_: None)
+    monkeypatch.setattr("debertav3.finetuning.steps.prepared", lambda *_, **__: nullcontext())
+    monkeypatch.setattr("debertav3.finetuning.rehearsal.rehearse", lambda *_: None)
     config = FinetuneConfig.of(**CONFIGS[name])
     words = shlex.split(command_of(config, Path("the out")))
     assert words[-2:] == ["--out", "the out"]

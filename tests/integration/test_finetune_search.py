@@ -10,10 +10,10 @@ import torch
 
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
 from debertav3.errors import DivergedError, UserError
-from debertav3.finetune import trainer as training
-from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.objectives.text import TextObjective
-from debertav3.finetune.search import paper_grid, read_grid, search
+from debertav3.finetuning import trainer as training
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.objectives.text import TextObjective
+from debertav3.finetuning.search import paper_grid, read_grid, search
 from debertav3.sizes import config_for
 from debertav3.tasks.names import TASKS
 
@@ -82,7 +82,7 @@ def test_a_broken_search_goes_on_and_finds_the_best(
 def test_trials_on_other_data_or_weights_are_not_ranked_together(
     base: FinetuneConfig, tmp_path: Path, nano: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("debertav3.finetune.search._score_of", lambda *args, **kwargs: 0.5)
+    monkeypatch.setattr("debertav3.finetuning.search._score_of", lambda *args, **kwargs: 0.5)
     out, rows = tmp_path / "out", Path(base.data.dev[0])
     search(base, GRID, out, trials=1)
     content = rows.read_text(encoding="utf-8")
@@ -106,7 +106,7 @@ def test_only_folders_that_the_search_made_are_removed(
         folder.mkdir()
         return -float(folder.name.removeprefix("trial-"))
 
-    monkeypatch.setattr("debertav3.finetune.search._score_of", score)
+    monkeypatch.setattr("debertav3.finetuning.search._score_of", score)
     out = tmp_path / "out"
     for name in ("trial-run of 2025", "trial-3"):
         (out / name).mkdir(parents=True)
@@ -128,7 +128,7 @@ def test_so_many_trials_are_so_many_settings(
         scored.append(dict(chosen))
         return None if chosen["batch_size"] == 2 else chosen["batch_size"] / 8
 
-    monkeypatch.setattr("debertav3.finetune.search._score_of", score)
+    monkeypatch.setattr("debertav3.finetuning.search._score_of", score)
     grid = {"batch_size": [1, 2, 4, 4], "sift": [True, False]}
     for trials in (2, 5, 6):  # the later commands add to the earlier
         search(base, grid, tmp_path / "out", trials=trials)

@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
 from debertav3.errors import UserError
-from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.preparation import read_data
-from debertav3.finetune.run import run
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.preparation import read_data
+from debertav3.finetuning.run import run
 from debertav3.layers.encoder import Intermediate
 from debertav3.sizes import config_for
 

@@ -8,10 +8,10 @@ import torch
 import transformers
 
 from debertav3 import DebertaV3Tokenizer
-from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.preparation import read_data
-from debertav3.finetune.run import run
-from debertav3.finetune.starting_model import open_model
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.preparation import read_data
+from debertav3.finetuning.run import run
+from debertav3.finetuning.starting_model import open_model
 from debertav3.tasks.names import TASKS
 
 CASES = {

@@ -25,7 +25,7 @@ def test_a_folder_comes_before_a_size(
     nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from debertav3.cli.info import describe
-    from debertav3.finetune.preparation import size_of
+    from debertav3.finetuning.preparation import size_of
 
     assert is_size("xsmall")
     monkeypatch.chdir(tmp_path)
@@ -46,8 +46,8 @@ def test_a_folder_comes_before_a_repository(
 
 
 def test_a_near_name_is_suggested(nano: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from debertav3.finetune.config import FinetuneConfig
-    from debertav3.finetune.starting_model import find_start
+    from debertav3.finetuning.config import FinetuneConfig
+    from debertav3.finetuning.start import find_start
 
     monkeypatch.chdir(nano.parents[1])
     with pytest.raises(UserError, match="Did you mean models/nano"):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from debertav3 import Predictor, UserError, cli
-from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.objectives import objective_of
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.objectives import objective_of
 from debertav3.inference.files.predict import check_run, evaluate_file, predict_file
 from debertav3.inference.files.row_answers import FILE_TASKS, AnswerOptions
 from debertav3.tasks.annotations.marks import Mark

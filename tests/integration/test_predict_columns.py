@@ -11,7 +11,7 @@ import pytest
 from debertav3 import Predictor, UserError, cli
 from debertav3.checkpoint import Checkpoint
 from debertav3.files.model_folder import ModelFolder
-from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetuning.config import FinetuneConfig
 from debertav3.tasks.columns import Columns, find_columns, read_trained
 from debertav3.tasks.custom import custom_task, named_columns
 from debertav3.tasks.rows import Row

@@ -200,9 +200,9 @@ def test_the_name_is_a_function_whatever_was_imported(repository: Path) -> None:
     code = """
 import sys, debertav3
 assert callable(debertav3.finetune) and "finetune" in dir(debertav3)
-import debertav3.finetune.config
+import debertav3.finetuning.config
 from debertav3 import finetune
-assert callable(finetune) and debertav3.finetune.config.FinetuneConfig
+assert callable(finetune) and debertav3.finetuning.config.FinetuneConfig
 heavy = {"torch", "transformers", "sklearn", "pandas", "datasets"} & set(sys.modules)
 assert not heavy, heavy
 """

@@ -12,8 +12,8 @@ import pytest
 import zstandard
 
 from debertav3 import Predictor, UserError
-from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.preparation import read_data
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.preparation import read_data
 from debertav3.inference.files.predict import evaluate_file, predict_file
 from debertav3.inference.files.row_answers import FILE_TASKS, AnswerOptions
 from debertav3.tasks.labels import find_label, label_text

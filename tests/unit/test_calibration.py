@@ -10,7 +10,7 @@ import pytest
 from debertav3.data.probabilities import Probabilities, read_probabilities
 from debertav3.errors import UserError
 from debertav3.files.model_folder import ModelFolder
-from debertav3.finetune.calibration import DevPredictions, best_threshold, describe, in_words
+from debertav3.finetuning.calibration import DevPredictions, best_threshold, describe, in_words
 
 
 def drawn(kind: Any, *, scale: float, rows: int = 4000) -> DevPredictions:

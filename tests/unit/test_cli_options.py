@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from debertav3 import cli
 from debertav3.cli.options import FORMER, Command, settings_table
-from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetuning.config import FinetuneConfig
 from debertav3.pretrain.settings import PretrainConfig
 from debertav3.runs.settings import Settings, all_settings
 

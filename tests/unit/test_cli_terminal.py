@@ -1,6 +1,7 @@
 """Contract: a log line never runs into a progress bar, and a command that wrote says what in one line."""
 
 import logging
+import subprocess
 import sys
 from pathlib import Path
 
@@ -30,6 +31,19 @@ def test_a_line_begins_at_the_left_while_a_bar_is_drawn(capsys: pytest.CaptureFi
     assert before.endswith("\r") and before.rstrip("\r ").rpartition("\r")[2].strip(" \r") != ""
     assert before.rpartition("\r")[0].endswith(" ")  # the bar was wiped
     assert "3/10" in before and "6/10" in after
+
+
+def test_a_line_comes_once_where_a_library_sets_up_the_root_logger() -> None:
+    code = (
+        "import logging\n"
+        "from debertav3.cli.terminal import log_to_stderr\n"
+        "log_to_stderr()\n"
+        "logging.info('set up by the way')\n"
+        "logging.getLogger('debertav3.test').info('hello')\n"
+        "logging.getLogger('library').warning('careful')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "debertav3: hello\ncareful\n"
 
 
 def test_only_the_first_process_speaks(

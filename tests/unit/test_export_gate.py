@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from debertav3.errors import UserError
-from debertav3.inference.export.gate import Calibration, Measured, Recorder, compare, judged_metrics
+from debertav3.inference.export.gate import Measured, Recorder, compare, judged_metrics
+from debertav3.inference.export.int8_examples import Calibration
 from debertav3.inference.export.request import ExportConfig
 from debertav3.tasks.columns import Columns, Trained
 from debertav3.tasks.scorers import (

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from debertav3.finetune.preparation import Data, read_data, resolve
+from debertav3.finetuning.preparation import Data, read_data, resolve
 from shapes import SHAPES, Shape
 
 

@@ -10,8 +10,8 @@ from debertav3 import (
     DebertaV2ForTokenClassification,
 )
 from debertav3.errors import UserError
-from debertav3.finetune.adaptation import add_lora, freeze, merged, parameter_groups, uses_every_parameter
-from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetuning.adaptation import add_lora, freeze, merged, parameter_groups, uses_every_parameter
+from debertav3.finetuning.config import FinetuneConfig
 from debertav3.sizes import config_for
 from helpers import VARIANTS, random_batch, tiny_config
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from debertav3.finetune.batches import EncodedDataset, LengthBucketSampler, PaddingCollator
-from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.objectives import objective_of
+from debertav3.finetuning.batches import EncodedDataset, LengthBucketSampler, PaddingCollator
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.objectives import objective_of
 from debertav3.tasks.example import Example
 from debertav3.tasks.names import TASKS
 from debertav3.tasks.summary import Summary

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from debertav3.errors import UserError
-from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.preparation import read_data, resolve, size_of
-from debertav3.finetune.recipes import RECIPES, SIFT_RECIPES
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.preparation import read_data, resolve, size_of
+from debertav3.finetuning.recipes import RECIPES, SIFT_RECIPES
 from debertav3.runs.assignments import read_settings
 from debertav3.sizes import raw_config
 from debertav3.tasks.names import TASKS

@@ -9,10 +9,10 @@ import pytest
 
 from debertav3 import DebertaV3Tokenizer
 from debertav3.errors import UserError
-from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.objectives import objective_of
-from debertav3.finetune.outcomes import worst
-from debertav3.finetune.preparation import Data, read_data
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.objectives import objective_of
+from debertav3.finetuning.outcomes import worst
+from debertav3.finetuning.preparation import Data, read_data
 from debertav3.tasks import metrics
 from debertav3.tasks.ranking import RankingTask
 from debertav3.tasks.scorers import SetScorer

@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from debertav3.errors import UserError
-from debertav3.finetune import data_check
-from debertav3.finetune.data_check import check_data
-from debertav3.finetune.doctor import examine
-from debertav3.finetune.preparation import read_data, resolve
-from debertav3.finetune.repetitions import Repetitions
-from debertav3.finetune.set_facts import percentile
-from debertav3.finetune.word_baseline import BalancedSample, WordModel
+from debertav3.finetuning import data_check
+from debertav3.finetuning.data_check import check_data
+from debertav3.finetuning.doctor import examine
+from debertav3.finetuning.preparation import read_data, resolve
+from debertav3.finetuning.repetitions import Repetitions
+from debertav3.finetuning.set_facts import percentile
+from debertav3.finetuning.word_baseline import BalancedSample, WordModel
 from debertav3.tasks.example import Example
 from debertav3.tasks.summary import Summary
 from debertav3.tokenization import DebertaV3Tokenizer
@@ -31,7 +31,7 @@ from debertav3.tokenization import DebertaV3Tokenizer
 @given(rows=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 3)), max_size=200), block=st.integers(2, 9))
 def test_repetitions_are_those_of_a_plain_count(rows: list[tuple[int, int]], block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("debertav3.finetune.repetitions._BLOCK", block)
+        patch.setattr("debertav3.finetuning.repetitions._BLOCK", block)
         found = Repetitions()
         for text, label in rows:
             found.add((f"text {text}",), str(label))

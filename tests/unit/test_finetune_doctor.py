@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from debertav3 import DebertaV3Tokenizer
 from debertav3.cli import data
-from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.doctor import examine
-from debertav3.finetune.preparation import can_balance, read_data
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.doctor import examine
+from debertav3.finetuning.preparation import can_balance, read_data
 from debertav3.tasks.names import TASKS
 
 pytest.importorskip("scipy")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from debertav3.errors import UserError
-from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.resuming import check_can_be_made, starting_point, write_settings
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.resuming import check_can_be_made, starting_point, write_settings
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from debertav3.finetune.losses import (
+from debertav3.finetuning.losses import (
     balanced_weights,
     balanced_yes_weights,
     classification_loss,

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
-from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.starting_model import label_order, open_model
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.starting_model import label_order, open_model
 from debertav3.sizes import config_for
 from debertav3.tasks.names import TASKS
 

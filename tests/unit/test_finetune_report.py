@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from debertav3.finetune.card import model_card
-from debertav3.finetune.outcomes import Outcome, by_length, calibration, worst
-from debertav3.finetune.preparation import Data
-from debertav3.finetune.report import render
-from debertav3.finetune.score_verdict import not_found, verdict
+from debertav3.finetuning.card import model_card
+from debertav3.finetuning.outcomes import Outcome, by_length, calibration, worst
+from debertav3.finetuning.preparation import Data
+from debertav3.finetuning.report import render
+from debertav3.finetuning.score_verdict import not_found, verdict
 from debertav3.tasks.example import Example
 from debertav3.tasks.names import TASKS
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from debertav3 import DebertaV2ForSequenceClassification
-from debertav3.finetune import sift
-from debertav3.finetune.losses import classification_loss
+from debertav3.finetuning import sift
+from debertav3.finetuning.losses import classification_loss
 from debertav3.sizes import config_for
 
 STEP, SIZE, WEIGHT = 1e-4, 1e-2, 3.0

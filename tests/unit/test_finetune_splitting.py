@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from debertav3.errors import UserError
-from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.preparation import Data, read_data, resolve
-from debertav3.finetune.splitting import assign
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.preparation import Data, read_data, resolve
+from debertav3.finetuning.splitting import assign
 from debertav3.tasks.example import Example
 
 
@@ -128,3 +128,11 @@ def test_public_data_give_way_to_a_split() -> None:
     config = resolve("mnli", model="xsmall", given={"dev_split": 0.1})
     assert isinstance(config, FinetuneConfig)
     assert (config.data.train, config.data.dev) == (("datasets:nyu-mll/glue:mnli",), ())
+
+
+def test_many_labels_with_few_examples_each_make_no_part_small() -> None:
+    labels = [f"label {number % 75}" for number in range(400)]
+    parts = assign(examples_of(labels), [0.9, 0.1], groups=range(400), seed=1)
+    assert parts.count(1) == 40
+    held = Counter(label for label, part in zip(labels, parts, strict=True) if part)
+    assert max(held.values()) == 1  # five or six examples: a tenth is none or one

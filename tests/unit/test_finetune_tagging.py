@@ -7,9 +7,9 @@ import pytest
 
 from debertav3 import DebertaV3Tokenizer
 from debertav3.errors import UserError
-from debertav3.finetune.batches import EncodedDataset
-from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.objectives import objective_of
+from debertav3.finetuning.batches import EncodedDataset
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.objectives import objective_of
 from debertav3.tasks.names import TASKS
 from debertav3.tasks.summary import Summary
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from debertav3.errors import UserError
-from debertav3.finetune.config import FinetuneConfig
-from debertav3.finetune.objectives import objective_of
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.objectives import objective_of
 from debertav3.tasks.columns import TEXT_COLUMNS, texts_of
 from debertav3.tasks.example import Example
 from debertav3.tasks.glue import SST2, TEXT_TASKS

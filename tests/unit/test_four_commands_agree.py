@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 
 from debertav3.cli import data as data_commands
 from debertav3.cli import finetune
-from debertav3.finetune.data_check import check_data
-from debertav3.finetune.preparation import Data, read_data, resolve
+from debertav3.finetuning.data_check import check_data
+from debertav3.finetuning.preparation import Data, read_data, resolve
 from debertav3.heads import BY_NAME, TOKENS
-from debertav3.inference.files.file_task import Example, FileTask
+from debertav3.inference.files.file_task import CheckedRow, FileTask
 from debertav3.inference.files.input import check_file, examples
 from debertav3.inference.files.row_answers import FILE_TASKS, AnswerOptions
 from debertav3.tasks.columns import Columns, Trained, find_columns
@@ -95,7 +95,7 @@ def answering(data: Data, shape: Shape, *, is_said: bool) -> FileTask:
     return FILE_TASKS[name](predictor, options)
 
 
-def as_training_has_it(example: Example, name: str) -> tuple[tuple[str, ...], Any]:
+def as_training_has_it(example: CheckedRow, name: str) -> tuple[tuple[str, ...], Any]:
     """Texts and gold label of a row of `predict` in the form of a training row."""
     inputs, gold = example.inputs, example.gold
     if name == "choice":

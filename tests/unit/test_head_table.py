@@ -15,7 +15,7 @@ from debertav3.errors import UserError
 from debertav3.heads import BY_TASK, ENCODER, HEADS, Head, HeadName
 from debertav3.inference.backends.protocol import head_for
 from debertav3.inference.export.graph import folded_copy, random_batch, to_tensors
-from debertav3.inference.export.run import head_to_export
+from debertav3.inference.export.int8_examples import head_to_export
 from debertav3.inference.export.verification import outputs_of
 from debertav3.inference.files.row_answers import FILE_TASKS
 from debertav3.models.auto_classes import AUTO_CLASSES

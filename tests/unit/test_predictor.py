@@ -12,7 +12,8 @@ import torch
 
 import debertav3
 from debertav3 import Predictor, UserError
-from debertav3.inference.backends.torch import DEVICES, choose_device
+from debertav3.inference.backends.protocol import DEVICES
+from debertav3.inference.backends.torch import choose_device
 from tiny_models import ModelFolders, assert_same, plain, save, softmax, tiny_model
 
 NLI = {0: "contradiction", 1: "neutral", 2: "entailment"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from debertav3.errors import UserError
-from debertav3.finetune.preparation import Data, read_data, resolve
+from debertav3.finetuning.preparation import Data, read_data, resolve
 from debertav3.tasks.read_options import ReadOptions
 from debertav3.tasks.tables import format_of, is_folder_of_rows, read_table
 

@@ -7,7 +7,7 @@ import pytest
 
 from debertav3.errors import UserError
 from debertav3.files import damage_of
-from debertav3.finetune.resuming import checkpoints_of
+from debertav3.finetuning.resuming import checkpoints_of
 from debertav3.pretrain import state
 from debertav3.runs import checkpoints
 from debertav3.runs.checkpoints import CheckpointStore

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from debertav3.errors import UserError
-from debertav3.finetune import resuming
-from debertav3.finetune.config import FinetuneConfig
+from debertav3.finetuning import resuming
+from debertav3.finetuning.config import FinetuneConfig
 from debertav3.pretrain import provenance
 from debertav3.runs.record import circumstances, differences, has_record, read_record, write_record
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import pytest
 
 from debertav3.errors import UserError
-from debertav3.finetune.config import FinetuneConfig, LabelKind, OptimizerConfig
+from debertav3.finetuning.config import FinetuneConfig, LabelKind, OptimizerConfig
 from debertav3.pretrain.provenance import pinned_settings
 from debertav3.pretrain.settings import PretrainConfig, recipe
 from debertav3.runs.assignments import as_assigned, read_settings, recorded_run

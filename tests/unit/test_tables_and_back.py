@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from debertav3.errors import UserError
-from debertav3.finetune.preparation import read_data, resolve
+from debertav3.finetuning.preparation import read_data, resolve
 from debertav3.tasks.custom import custom_task
 from debertav3.tasks.formats import CSV, JSON, JSONL, PARQUET, XLSX, Format
 from debertav3.tasks.names import TASKS

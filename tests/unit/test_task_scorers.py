@@ -6,7 +6,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from debertav3.finetune.score_verdict import verdict
+from debertav3.finetuning.score_verdict import verdict
 from debertav3.tasks.metrics import MetricName
 from debertav3.tasks.names import TASKS
 from debertav3.tasks.scorers import (

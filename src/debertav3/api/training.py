@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import UserError
-from ..finetune.config import FinetuneConfig
-from ..finetune.preparation import resolve
-from ..finetune.steps import is_cross_validation, prepared, train_and_score
+from ..finetuning.config import FinetuneConfig
+from ..finetuning.preparation import resolve
+from ..finetuning.steps import is_cross_validation, prepared, train_and_score
 from ..json_types import JsonObject
 from ..runs.settings import settings_of
 from ..tasks.memory_rows import are_paths, write_rows

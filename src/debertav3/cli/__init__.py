@@ -5,15 +5,9 @@ stderr says what is chosen and done.
 """
 
 import importlib
-import logging
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
-from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -21,7 +15,8 @@ import typer
 from .. import __version__
 from ..errors import UserError
 from ..files import DISK_ERRORS
-from .terminal import close_bars, log_to_stderr
+from .signals_heard import signals_heard
+from .terminal import close_bars, show_log
 
 app = typer.Typer(
     name="debertav3",
@@ -105,31 +100,16 @@ def _register_all() -> None:
         module.register(app)
 
 
-LOG_LEVELS = ("debug", "info", "warning", "error")
-
-
-def _show_log() -> None:
-    """Show this package's log on stderr from the level on that ``DEBERTAV3_LOG`` names, else warnings."""
-    level = os.environ.get("DEBERTAV3_LOG", "").lower()
-    if not level:
-        log_to_stderr(level=None)
-        return
-    if level not in LOG_LEVELS:
-        raise UserError(f"DEBERTAV3_LOG is {level!r}; need one of: {', '.join(LOG_LEVELS)}.")
-    log_to_stderr()
-    logging.getLogger("debertav3").setLevel(level.upper())
-
-
 def main() -> None:
     """Run the command line; the entry point of the ``debertav3`` script."""
-    with _ending_cleanly_on_sigterm():
+    with signals_heard():
         _run()
 
 
 def _run() -> NoReturn:
     try:
         _register(next(iter(sys.argv[1:]), None))
-        _show_log()
+        show_log()
         code = app(standalone_mode=False)
         if code == 130:  # how typer reports Ctrl-C
             _interrupted()
@@ -160,7 +140,8 @@ def _run() -> NoReturn:
             sys.exit(2)
         context = getattr(error, "ctx", None)
         help_of = "debertav3" if context is None else context.command_path
-        _fail(f"{error.format_message().rstrip('.')}. See {help_of} --help.")
+        message = error.format_message()
+        _fail(f"{message}{'' if message.endswith(('.', '?')) else '.'} See {help_of} --help.")
 
 
 def _fail(message: str) -> NoReturn:
@@ -180,28 +161,3 @@ def _reason(error: OSError) -> str:
         return f"the disk cannot take more: {error.strerror}. Free some space and run the same command again."
     place = "" if error.filename is None else f"{error.filename}: "
     return f"{place}{error.strerror}. Check the path, its permissions and the space on the disk."
-
-
-@contextmanager
-def _ending_cleanly_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM unwind as Ctrl-C does, so that temporary files go and what is answered is kept.
-
-    Fine-tuning and pre-training take the signal over while they train.
-    """
-    owner = os.getpid()
-
-    def stop(number: int, _: FrameType | None) -> None:
-        if os.getpid() != owner:  # a forked worker: it owns nothing that must be cleaned up
-            os._exit(128 + number)
-        close_bars()
-        print("debertav3: terminated", file=sys.stderr)
-        sys.exit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():  # Python allows handlers nowhere else
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -60,11 +60,8 @@ def bench(
     number = threads or int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(number)))  # before torch reads them
 
-    from ..inference.bench import report
-    from ..inference.bench.measure import QUICK_SHAPES, SHAPES, BenchConfig, read_shapes, run_bench
+    from ..inference.bench.plan import QUICK_SHAPES, SHAPES, BenchConfig, read_shapes
 
-    if plot is not None:
-        report.require_matplotlib()
     config = BenchConfig(
         model=model,
         exported=tuple(exported or ()),
@@ -73,6 +70,11 @@ def bench(
         threads=number,
         with_exports=not quick,
     )
+    from ..inference.bench import report
+    from ..inference.bench.measure import run_bench
+
+    if plot is not None:
+        report.require_matplotlib()
     print(report.HEADER, file=sys.stderr)
     found = run_bench(config, show=lambda figure: print(report.line(figure), file=sys.stderr, flush=True))
     print(f"matrix products: {found.matmul_gflops:.0f} GFLOP/s with {number} threads", file=sys.stderr)

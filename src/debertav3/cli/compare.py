@@ -80,8 +80,8 @@ def compare(
     """
     log_to_stderr()
     from ..errors import UserError
-    from ..finetune.compare import compare as run_all
-    from ..finetune.compare import parse_sources
+    from ..finetuning.compare import compare as run_all
+    from ..finetuning.compare import parse_sources
     from ..tasks.glue import GLUE_TASKS
 
     glue = [task.name for task in GLUE_TASKS]

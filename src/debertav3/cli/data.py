@@ -11,7 +11,9 @@ from ..files import Output
 from .data_check import check_command
 from .options import Command
 from .outputs import guard
-from .terminal import wrote
+from .terminal import log_to_stderr, wrote
+
+logger = logging.getLogger(__name__)
 
 
 def register(app: typer.Typer) -> None:
@@ -64,7 +66,7 @@ def prepare_command(
     """
     from ..data.prepare import WRITTEN, ExecutorConfig, PrepareConfig, prepare
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_to_stderr()
     config = PrepareConfig(
         inputs=tuple(inputs),
         tokenizer=tokenizer,
@@ -84,10 +86,10 @@ def prepare_command(
     )
     index = prepare(config, out, place)
     if index is None:
-        typer.echo(f"handed to {executor}; {out / 'index.json'} appears when all is done", err=True)
+        logger.info("handed to %s; %s appears when all is done", executor, out / "index.json")
         return
     for problem in first_problems(out):
-        typer.echo(problem, err=True)
+        logger.warning("%s", problem)
     print(json.dumps({"fingerprint": index["fingerprint"], **index["statistics"]}))
     wrote(out)
 

@@ -30,8 +30,8 @@ from .terminal import log_to_stderr, wrote
 logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    from ..finetune.batches import Tokenizer
-    from ..finetune.config import FinetuneConfig
+    from ..finetuning.batches import Tokenizer
+    from ..finetuning.config import FinetuneConfig
     from ..tasks.task import Task
 
 
@@ -83,19 +83,20 @@ def check_command(
     Prints the facts, then warnings. A file that cannot be trained on ends the command with its line.
     """
     log_to_stderr()
+    is_default = False
     if tokenizer is None:
         from ..inference.default_model import default_model
 
-        tokenizer = str(default_model())
-        logger.info("lengths are counted with the tokenizer of %s; --tokenizer names another", tokenizer)
+        tokenizer, is_default = str(default_model()), True
     guard(
         Output(option="--json", path=json_file),
         inputs={"FILES": files, "--dev": dev, "--tokenizer": tokenizer},
         overwrite=overwrite,
     )
     from ..files import write_json
-    from ..finetune.data_check import check_data
-    from ..finetune.preparation import resolve
+    from ..files.model_folder import ModelFolder
+    from ..finetuning.data_check import check_data
+    from ..finetuning.preparation import resolve
 
     given = only_given(
         train=files,
@@ -117,6 +118,10 @@ def check_command(
         tag_names=names_in(tag_names),
     )
     config = resolve(task, model=tokenizer, given=given, overrides=override or [])
+    if "/" not in tokenizer or Path(tokenizer).exists():
+        ModelFolder.find(tokenizer)  # a wrong name is told before the data are read
+    if is_default:
+        logger.info("lengths are counted with the tokenizer of %s; --tokenizer names another", tokenizer)
     facts = check_data(config, _open_tokenizer)
     for name, part in [("training data", facts["train"]), *facts["dev"].items()]:
         print(name)
@@ -136,7 +141,7 @@ def _open_tokenizer(config: "FinetuneConfig", task: "Task") -> "Tokenizer":
     try:
         return DebertaV3Tokenizer.from_pretrained(config.model)
     except UserError as error:
-        from ..finetune.starting_model import open_tokenizer
+        from ..finetuning.starting_model import open_tokenizer
 
         try:
             return open_tokenizer(config, task)

@@ -73,11 +73,13 @@ def export(
         overwrite=overwrite,
     )
     check_file("--calibration", calibration, advice="Give a file of examples, as predict reads them.")
-    if calibration is not None:
-        from ..tasks.tables import read_table
-
-        next(iter(read_table(calibration)), None)  # a wrong format shows at once
     checkpoint = open_checkpoint(model)
+    if calibration is not None:
+        from ..inference.export.int8_examples import Calibration
+
+        Calibration(calibration, columns=config.columns, trained=checkpoint.trained).check(
+            checkpoint, task=task
+        )
     from ..inference.export.run import export_model
 
     export_model(checkpoint, out, config)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UserError
-from ..finetune.config import FinetuneConfig, LabelKind
+from ..finetuning.config import FinetuneConfig, LabelKind
 from ..processes import is_first_process
 from .options import Command, help_settings
 from .reading_options import Encoding, FileFormat, Header, LabelMap, Records, Sheet, SkipBad
@@ -239,8 +239,8 @@ def finetune(
     To repeat a run: debertav3 finetune --config my-nli/run.json --out again
     """
     log_to_stderr()
-    from ..finetune.preparation import resolve
-    from ..finetune.steps import is_cross_validation, prepared, train_and_score
+    from ..finetuning.preparation import resolve
+    from ..finetuning.steps import is_cross_validation, prepared, train_and_score
     from ..runs.assignments import read_settings, recorded_run
     from ..tasks.table_writers import json_line
 
@@ -283,7 +283,7 @@ def finetune(
     )
     with prepared(settings, out, resume=resume, config=config, record=record) as data:
         if dry_run:
-            from ..finetune.rehearsal import rehearse
+            from ..finetuning.rehearsal import rehearse
 
             rehearse(settings, data)
             print(json_line(settings.to_dict()), end="")

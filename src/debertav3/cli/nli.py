@@ -47,5 +47,6 @@ def nli(
         backend=backend,
         calibrated=calibrated,
         labels=label_list(labels),
+        deferred=True,
     )
     print(json.dumps({name: round(100 * share, 1) for name, share in predictor.nli(pair).items()}))

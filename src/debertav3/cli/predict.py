@@ -37,7 +37,7 @@ from .options import Command, Overwrite
 from .outputs import guard
 from .reading_options import Encoding, Header, Records, Sheet, SkipBad, read_options
 from .task_plan import asked_columns, label_list, plan_of, threshold
-from .terminal import show_understanding, wrote
+from .terminal import show_log, show_understanding, wrote
 
 if TYPE_CHECKING:
     from ..inference.files.workers import Answerer, TaskPlan
@@ -272,5 +272,5 @@ def _answerer(plan: "TaskPlan", *, workers: int, use_ray: bool) -> "Answerer | N
     if workers > 1:
         from ..inference.files.workers import WorkerProcesses
 
-        return WorkerProcesses(plan, num_workers=workers)
+        return WorkerProcesses(plan, num_workers=workers, show_log=show_log)
     return None

@@ -25,8 +25,8 @@ def push(
     Needs a token: `hf auth login`, or the variable HF_TOKEN. Look at README.md and run.json before: they name
     the files you trained on.
     """
-    from ..finetune.push import files_of
-    from ..finetune.push import push as send
+    from ..finetuning.push import files_of
+    from ..finetuning.push import push as send
 
     files = files_of(folder)
     for file in files:

@@ -81,9 +81,10 @@ def search(
     If interrupted, rerun the command to continue; with more --trials it adds to what is there.
     """
     log_to_stderr()
-    from ..finetune.preparation import read_data, resolve
-    from ..finetune.search import paper_grid, read_grid
-    from ..finetune.search import search as run_search
+    from ..finetuning.preparation import read_data, resolve
+    from ..finetuning.search import paper_grid, read_grid
+    from ..finetuning.search import search as run_search
+    from ..finetuning.start import check_start
     from ..runs.assignments import read_settings
 
     base = resolve(
@@ -122,7 +123,8 @@ def search(
             "--config": config,
         },
     )
-    read_data(base)  # bad data are reported before the study begins
+    check_start(base)  # a wrong model or bad data are reported before the study begins
+    read_data(base)
     run_search(base, values, out, trials=trials)
     print((out / "search.md").read_text(encoding="utf-8"), end="")
     wrote(out)

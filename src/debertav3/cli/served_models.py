@@ -45,8 +45,11 @@ def load_models(
     """
     from ..inference.predictor import Predictor
 
+    names = label_list(labels)
+    for checkpoint in checkpoints.values():  # what is wrong with one is said before torch loads another
+        Predictor.from_pretrained(checkpoint, labels=names, deferred=True, **loading)
     return {
-        name: Predictor.from_pretrained(checkpoint, labels=label_list(labels), **loading)
+        name: Predictor.from_pretrained(checkpoint, labels=names, **loading)
         for name, checkpoint in checkpoints.items()
     }
 

@@ -78,9 +78,7 @@ def plan_of(
     ):
         if column is not None and option not in kind.column_options:
             raise UserError(f"task {task} reads no column that {option} names. Leave it out.")
-    for option in ("word_column", "tag_column", "tag_names"):
-        if getattr(options.reading, option) and task != "ner":
-            raise UserError(f"--{option.replace('_', '-')} is for task ner, not {task}. Leave it out.")
+    _refuse_options_of_others(task, options, nli_labels=nli_labels)
     columns = find_columns(trained, asked)
     settled = replace(
         options,
@@ -92,6 +90,43 @@ def plan_of(
     )
     loading["labels"] = _head_labels(named, labels, nli_labels)
     return TaskPlan(task=task, checkpoint=checkpoint, options=settled, loading=loading)
+
+
+_OPTION_TASKS = {
+    "template": ("zero-shot",),
+    "multi_label": ("zero-shot",),
+    "aggregation": ("ner",),
+    "top_k": ("fill-mask",),
+    "n_best": ("qa",),
+    "null_threshold": ("qa",),
+    "word_column": ("ner",),
+    "tag_column": ("ner",),
+    "tag_names": ("ner",),
+    "nli_labels": ("zero-shot", "rerank"),
+}
+"""Options that some tasks read: names in `AnswerOptions` or its ``reading``."""
+
+
+def _refuse_options_of_others(task: str, options: "AnswerOptions", *, nli_labels: str | None) -> None:
+    """Refuse options that the task would ignore, and values that it cannot use.
+
+    Raises:
+        UserError: naming the option.
+    """
+    from ..inference.entities import check_aggregation
+    from ..inference.files.row_answers import AnswerOptions
+    from ..inference.task_steps import check_template
+
+    usual = AnswerOptions()
+    given = [name for name in _OPTION_TASKS if getattr(options, name, None) != getattr(usual, name, None)]
+    given += [name for name in _OPTION_TASKS if getattr(options.reading, name, None)]
+    given += ["nli_labels"] if nli_labels else []
+    for name in given:
+        if task not in (tasks := _OPTION_TASKS[name]):
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{option} is for task {' and '.join(tasks)}, not {task}. Leave it out.")
+    check_template(options.template)
+    check_aggregation(options.aggregation)
 
 
 def asked_columns(text: str | None, pair: str | None, label: str | None) -> "Columns":

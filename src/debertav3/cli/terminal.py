@@ -1,9 +1,11 @@
 """What commands write to stderr: log lines that do not run into progress bars, and the closing line."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 
+from ..errors import UserError
 from ..processes import is_first_process
 
 
@@ -42,8 +44,29 @@ def log_to_stderr(*, level: int | None = logging.INFO) -> None:
     handler.setFormatter(logging.Formatter("debertav3: %(message)s"))
     logger = logging.getLogger("debertav3")
     logger.handlers = [handler]
+    root = logging.getLogger()
+    if not root.handlers:  # else the first library that sets it up repeats all our lines
+        others = BarHandler(sys.stderr)
+        others.setLevel(logging.WARNING)
+        others.addFilter(lambda record: not record.name.startswith("debertav3"))
+        root.addHandler(others)
     if level is not None:
         logger.setLevel(level if is_first_process() else logging.ERROR)
+
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def show_log() -> None:
+    """Show this package's log on stderr from the level on that ``DEBERTAV3_LOG`` names, else warnings."""
+    level = os.environ.get("DEBERTAV3_LOG", "").lower()
+    if not level:
+        log_to_stderr(level=None)
+        return
+    if level not in LOG_LEVELS:
+        raise UserError(f"DEBERTAV3_LOG is {level!r}; need one of: {', '.join(LOG_LEVELS)}.")
+    log_to_stderr()
+    logging.getLogger("debertav3").setLevel(level.upper())
 
 
 def show_understanding() -> None:

@@ -36,9 +36,9 @@ class PackedResidualOutput(ReadOnly, ResidualOutput):
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
         """``(B, L, input_size)`` and ``(B, L, D)`` to ``(B, L, D)``."""
         x = self.dropout(self.dense(x))
-        if is_watched(self.dense) or is_watched(self.dropout):  # who looked may have kept it
-            return self.LayerNorm(x + residual)
-        return self.LayerNorm(x.add_(residual))  # fresh memory costs page faults
+        is_kept = is_watched(self.dense) or is_watched(self.dropout)  # by who looked
+        output: Tensor = self.LayerNorm(x + residual if is_kept else x.add_(residual))  # fresh memory is slow
+        return output
 
 
 class PackedIntermediate(ReadOnly, Intermediate):
@@ -47,8 +47,9 @@ class PackedIntermediate(ReadOnly, Intermediate):
     def __init__(self, intermediate: Intermediate) -> None:
         nn.Module.__init__(self)
         self.activation = intermediate.activation
-        self.dense = pack_linear(intermediate.dense, has_gelu=self.activation == "gelu")
-        self._is_activated = self.activation == "gelu" and type(self.dense) is PackedLinear
+        dense = pack_linear(intermediate.dense, has_gelu=self.activation == "gelu")
+        self._is_activated = self.activation == "gelu" and type(dense) is PackedLinear
+        self.dense = dense
         self.seal()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -145,7 +146,7 @@ class _LayerPlan:
         output = layer.attention.output
         self.attention = cast(PackedSelfAttention, layer.attention.self)
         self.norms = {"attention_norm": output.LayerNorm, "output_norm": layer.output.LayerNorm}
-        linears = {
+        linears: dict[str, nn.Module] = {
             "query": self.attention.query_proj,
             "key": self.attention.key_proj,
             "value": self.attention.value_proj,

@@ -49,7 +49,8 @@ class ReadOnly(nn.Module):
         changed = fn(like)
         if changed.dtype != like.dtype or changed.device != like.device:
             raise UserError(f"{_CANNOT} moved to {changed.dtype} on {changed.device}; {_CURE}")
-        return super()._apply(fn, recurse)
+        applied: Self = super()._apply(fn, recurse)
+        return applied
 
     def _save_to_state_dict(self, *args: object, **kwargs: object) -> None:
         raise UserError(f"{_CANNOT} saved; {_CURE}")
@@ -96,7 +97,8 @@ class PackedLinear(ReadOnly):
     def forward(self, x: Tensor) -> Tensor:
         """``(..., in_features)`` to ``(..., out_features)``."""
         activation, form = self._activation
-        return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, activation, [], form)
+        output: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, activation, [], form)
+        return output
 
     def __getstate__(self) -> dict[str, object]:
         """For copies and pickles, which know no tensors in oneDNN's layout."""
@@ -107,7 +109,8 @@ class PackedLinear(ReadOnly):
 
 
 def _reorder(weight: Tensor) -> Tensor:
-    return torch.ops.mkldnn._reorder_linear_weight(weight, _TYPICAL_TOKENS)
+    reordered: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, _TYPICAL_TOKENS)
+    return reordered
 
 
 class KernelLinear(ReadOnly):
@@ -177,7 +180,8 @@ class TorchInt8(ReadOnly):
 
     def forward(self, x: Tensor) -> Tensor:
         """See `Int8Linear`."""
-        return self._linear[0](x)
+        output: Tensor = self._linear[0](x)
+        return output
 
 
 def pack_linear(linear: nn.Linear | Int8Linear, *, has_gelu: bool = False) -> Any:

@@ -31,5 +31,6 @@ def open_dataset(source: str, *, is_streamed: bool) -> Any:
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise UserError(
-            f"cannot open data set {path!r} (config {config or None}, split {split or 'train'}): {reason}"
+            f"cannot open data set {path!r} (config {config or None}, split {split or 'train'}): "
+            f"{reason.rstrip('.')}. Check its name and the network, or give files."
         ) from error

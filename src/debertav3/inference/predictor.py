@@ -15,6 +15,7 @@ from ..errors import UserError
 from ..tokenization import DebertaV3Tokenizer
 from .answers import Answer, Chosen, Classification, Filled, Ranked, SuspectWord, ZeroShotScores
 from .backends.choose import BackendConfig, open_backend
+from .backends.deferred import DeferredBackend
 from .backends.protocol import Backend
 from .engine import Engine, Steps
 from .entities import Entity, WordTag
@@ -79,6 +80,7 @@ class Predictor:
         max_length: int | None = None,
         batch_tokens: int | None = None,
         calibrated: bool = True,
+        deferred: bool = False,
     ) -> Self:
         """Open a checkpoint.
 
@@ -94,13 +96,15 @@ class Predictor:
             batch_tokens: most tokens of a batch, padding included; None takes what suits the device.
             calibrated: use the temperature and thresholds that fine-tuning fitted, if it did; off, the
                 probabilities are those of the logits, as with transformers.
+            deferred: load the weights with the first batch; labels, lengths and task are checked at once.
 
         Raises:
             UserError: if the checkpoint, the device or the backend cannot be used.
         """
         how = BackendConfig(backend=backend, device=device, dtype=dtype or "fp32")
         checkpoint = Checkpoint.open(checkpoint)
-        opened = open_backend(checkpoint, task=task, how=how)
+        opening = DeferredBackend if deferred else open_backend
+        opened = opening(checkpoint, task=task, how=how)
         return cls(
             tokenizer=checkpoint.tokenizer,
             backend=opened,

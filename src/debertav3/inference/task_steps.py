@@ -34,6 +34,16 @@ TEMPLATE = "This example is {}."
 """The hypothesis of zero-shot classification; ``{}`` stands for the label."""
 
 
+def check_template(template: str) -> None:
+    """Refuse a template that has no place for the label, or several.
+
+    Raises:
+        UserError: if so.
+    """
+    if template.count("{}") != 1:
+        raise UserError(f"the template must hold {{}} once, where the label goes; got {template!r}.")
+
+
 class TaskSteps:
     """What one checkpoint answers.
 
@@ -100,8 +110,7 @@ class TaskSteps:
         """The labels of each text by entailment, best first."""
         self.engine.require("zero-shot")
         columns = self.nli_columns
-        if template.count("{}") != 1:
-            raise UserError(f"the template must hold {{}} once, where the label goes; got {template!r}.")
+        check_template(template)
         checked = check_texts(texts, what="text")
         candidates = labels_per_text(labels, num_texts=len(checked))
         pairs: list[Text] = [

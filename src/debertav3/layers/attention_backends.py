@@ -228,7 +228,8 @@ def skew(scores: Tensor) -> Tensor:
         return flat.reshape(*scores.shape[:-1], -1)[..., :L]
     if L == 1:
         return scores[..., :1]
-    return scores.flatten(-2).narrow(-1, L - 1, L * (W - 1)).unflatten(-1, (L, W - 1)).narrow(-1, 0, L)
+    rows: Tensor = scores.flatten(-2).narrow(-1, L - 1, L * (W - 1)).unflatten(-1, (L, W - 1))
+    return rows.narrow(-1, 0, L)
 
 
 def _times_table(x_BNLH: Tensor, table_NWH: Tensor) -> Tensor:

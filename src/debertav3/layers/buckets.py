@@ -59,7 +59,7 @@ class RelativeBuckets:
             return self.max_distance
         # where the logarithm has grown to ``span`` buckets
         growth = (self.span - middle) / (middle - 1)
-        return math.ceil(middle * ((self.max_distance - 1) / middle) ** growth) + 1
+        return math.ceil(middle * math.pow((self.max_distance - 1) / middle, growth)) + 1
 
     def row(self, offset: int) -> int:
         """Row of one offset ``i - j``, in tokens."""

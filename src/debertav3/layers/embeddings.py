@@ -56,7 +56,7 @@ class Embeddings(nn.Module):
             token_type_ids: ``(B, L)`` int64; None means type 0 everywhere.
             position_ids: ``(B, L)`` or ``(1, L)`` int64; None means 0 .. L-1.
             mask: ``(B, L)`` bool, True for real tokens; padding becomes zero.
-            perturbation: SiFT's (``finetune/sift.py``); the embeddings are normalised before it.
+            perturbation: SiFT's (``finetuning/sift.py``); the embeddings are normalised before it.
 
         Returns:
             ``(B, L, D)``.
@@ -80,7 +80,8 @@ class Embeddings(nn.Module):
         x = self.LayerNorm(x)
         if mask is not None:
             x = x * mask.unsqueeze(-1).to(x.dtype)
-        return self.dropout(x)
+        embedded: Tensor = self.dropout(x)
+        return embedded
 
 
 def absolute_positions(length: int, position_embeddings: nn.Embedding, device: torch.device) -> Tensor:

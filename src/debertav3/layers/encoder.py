@@ -29,7 +29,8 @@ class ResidualOutput(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
         """``(B, L, input_size)`` and ``(B, L, D)`` to ``(B, L, D)``."""
-        return self.LayerNorm(self.dropout(self.dense(x)) + residual)
+        output: Tensor = self.LayerNorm(self.dropout(self.dense(x)) + residual)
+        return output
 
 
 class Attention(nn.Module):
@@ -119,12 +120,11 @@ class Convolution(nn.Module):
             x = self._convolve_seen(embedded, masks)
         else:
             x = self.conv(embedded.transpose(1, 2)).transpose(1, 2)
-        if masks.padding is None:
-            return self.LayerNorm(first_output + self.activation(self.dropout(x)))
-        real = masks.padding.unsqueeze(-1)
-        x = x.masked_fill(~real, 0.0)
-        x = self.LayerNorm(first_output + self.activation(self.dropout(x)))
-        return x * real.to(x.dtype)
+        real = None if masks.padding is None else masks.padding.unsqueeze(-1)
+        if real is not None:
+            x = x.masked_fill(~real, 0.0)
+        output: Tensor = self.LayerNorm(first_output + self.activation(self.dropout(x)))
+        return output if real is None else output * real.to(output.dtype)
 
     def _convolve_seen(self, embedded: Tensor, masks: AttentionMasks) -> Tensor:
         """The convolution where a token meets only those of its own sequence: tap by tap."""
@@ -186,8 +186,10 @@ class Encoder(nn.Module):
             return None
         # The module is called, not its weight read: adapters, hooks and offloading change what it gives.
         device = self.rel_embeddings.weight.device if device is None else device
-        table = self.rel_embeddings(torch.arange(self.num_rows, device=device))
-        return self.LayerNorm(table) if self.normalizes_relative_table else table
+        table: Tensor = self.rel_embeddings(torch.arange(self.num_rows, device=device))
+        if self.normalizes_relative_table:
+            table = self.LayerNorm(table)
+        return table
 
     def pairs(self, masks: AttentionMasks) -> Tensor | None:
         """The mask as the layers read it: see ``DisentangledSelfAttention.forward``."""
@@ -244,5 +246,5 @@ class Encoder(nn.Module):
             ``(B, L, D)``.
         """
         table_RD = self.relative_table(states.device)
-        output, _ = self.layer[-1](states, self.pairs(masks), table_RD, queries)
-        return output
+        output: tuple[Tensor, Tensor | None] = self.layer[-1](states, self.pairs(masks), table_RD, queries)
+        return output[0]

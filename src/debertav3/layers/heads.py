@@ -54,7 +54,8 @@ class MaskedLMHead(nn.Module):
 
     def transform(self, states: Tensor) -> Tensor:
         """``(..., D)`` states to ``(..., embedding_size)``, ready to be compared with the word embeddings."""
-        return self.LayerNorm(self.activation(self.dense(states)))
+        transformed: Tensor = self.LayerNorm(self.activation(self.dense(states)))
+        return transformed
 
 
 class MaskedLMPredictions(nn.Module):
@@ -66,7 +67,8 @@ class MaskedLMPredictions(nn.Module):
 
     def forward(self, states: Tensor, word_embeddings: Tensor) -> Tensor:
         """See ``MaskedLMHead.forward``."""
-        return self.lm_head(states, word_embeddings)
+        logits: Tensor = self.lm_head(states, word_embeddings)
+        return logits
 
 
 class LegacyTransform(nn.Module):
@@ -80,7 +82,8 @@ class LegacyTransform(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """``(B, L, D)`` to ``(B, L, embedding_size)``."""
-        return self.LayerNorm(self.activation(self.dense(states)))
+        transformed: Tensor = self.LayerNorm(self.activation(self.dense(states)))
+        return transformed
 
 
 class LegacyPredictions(nn.Module):
@@ -94,7 +97,8 @@ class LegacyPredictions(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """``(B, L, D)`` to ``(B, L, V)`` logits."""
-        return self.decoder(self.transform(states))
+        logits: Tensor = self.decoder(self.transform(states))
+        return logits
 
 
 class LegacyMaskedLMHead(nn.Module):
@@ -106,7 +110,8 @@ class LegacyMaskedLMHead(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """``(B, L, D)`` to ``(B, L, V)`` logits."""
-        return self.predictions(states)
+        logits: Tensor = self.predictions(states)
+        return logits
 
 
 class ReplacedTokenHead(nn.Module):
@@ -135,4 +140,5 @@ class ReplacedTokenHead(nn.Module):
         """
         context = hidden_states[:, :1] if context is None else context
         x = self.activation(self.dense(self.LayerNorm(hidden_states + context)))
-        return self.classifier(x).squeeze(-1)
+        logits: Tensor = self.classifier(x)
+        return logits.squeeze(-1)

@@ -61,7 +61,7 @@ class EnhancedMaskDecoder:
         """
         if position_ids is None:
             position_ids = absolute_positions(states.shape[1], self.position_embeddings, states.device)
-        query = states + self.position_embeddings(position_ids)
+        query: Tensor = states + self.position_embeddings(position_ids)
         for _ in range(self.NUM_STEPS):
             query = self.encoder.run_last_layer(states, masks, query)
         return query
@@ -176,11 +176,12 @@ class _SparseQueries:
             score = score + self.p2c_BNQL
         if self.hidden is not None:
             score = score.masked_fill(self.hidden, torch.finfo(score.dtype).min)
-        weight = self.attention.dropout(torch.softmax(score, dim=-1))
+        weight: Tensor = self.attention.dropout(torch.softmax(score, dim=-1))
         return (weight.to(self.v_BNLH.dtype) @ self.v_BNLH).transpose(1, 2).flatten(2)
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.attention.num_heads, self.attention.head_width)).transpose(1, 2)
+        x_BLNH: Tensor = x.unflatten(-1, (self.attention.num_heads, self.attention.head_width))
+        return x_BLNH.transpose(1, 2)
 
     def _over_heads(self, index: Tensor) -> Tensor:
         return index.unsqueeze(1).expand(-1, self.attention.num_heads, -1, -1)

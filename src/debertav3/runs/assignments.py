@@ -74,7 +74,9 @@ def read_mapping(path: str | Path) -> JsonObject:
         is_json = Path(path).suffix == ".json"
         content = json.loads(text) if is_json else _from_node(yaml.compose(text, Loader=yaml.SafeLoader))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--config {path} cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        advice = "Give a YAML file of settings, or the run.json of a run."
+        raise UserError(f"--config {path} cannot be read: {reason}. {advice}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         kind = "JSON" if isinstance(error, json.JSONDecodeError) else "YAML"
         raise UserError(f"--config {path} is not valid {kind}: {' '.join(str(error).split())}") from error

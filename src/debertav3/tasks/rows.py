@@ -46,6 +46,9 @@ def column_of(row: Row, names: Sequence[str]) -> str:
     raise UserError(f"{row.place}: {lacks([(name,) for name in names], row.fields)}")
 
 
+_CHOICES_SAID = 3
+
+
 def lacks(choices: Sequence[Sequence[str]], fields: Mapping[str, object]) -> str:
     """What to say of a row that has none of some choices of fields.
 
@@ -53,7 +56,9 @@ def lacks(choices: Sequence[Sequence[str]], fields: Mapping[str, object]) -> str
         choices: names of fields; any one choice would do, with all of its names.
         fields: the row.
     """
-    needed = " or ".join(" and ".join(map(repr, names)) for names in choices)
+    needed = " or ".join(" and ".join(map(repr, names)) for names in choices[:_CHOICES_SAID])
+    if len(choices) > _CHOICES_SAID:
+        needed += ", or other usual names"
     word = "field" if all(len(names) == 1 for names in choices) else "fields"
     hint = " A file that marks entities in texts is for task ner." if "entities" in fields else ""
     return f"needs the {word} {needed}; it has {listed(fields)}.{hint}"

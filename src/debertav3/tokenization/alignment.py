@@ -25,7 +25,8 @@ def encode_texts(
     """Ids of every text."""
     if len(texts) <= FEW:
         return [processor.encode(text) for text in texts]
-    return processor.encode(texts, num_threads=num_threads)
+    ids: list[list[int]] = processor.encode(texts, num_threads=num_threads)
+    return ids
 
 
 class PieceAligner:

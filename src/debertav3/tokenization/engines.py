@@ -83,7 +83,8 @@ class SentencePieceEngine:
 
     def decode(self, ids: list[int]) -> str:
         """Text of the ids; bytes that are no UTF-8 become U+FFFD."""
-        return self.processor.decode(ids)
+        text: str = self.processor.decode(ids)
+        return text
 
 
 class TokenizersEngine:

@@ -139,7 +139,8 @@ class Vocabulary:
 
     def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
         """Text of tokens."""
-        return self.decode(self.convert_tokens_to_ids(tokens))
+        text: str = self.decode(self.convert_tokens_to_ids(tokens))
+        return text
 
     def get_special_tokens_mask(
         self, token_ids_0: Sequence[int], token_ids_1: None = None, already_has_special_tokens: bool = False

@@ -95,7 +95,8 @@ def offset_rows(buckets: RelativeBuckets, length: int) -> npt.NDArray[np.int64]:
     """Rows of the relative table for the offsets ``1 - length .. length - 1``, rising."""
     far = min(buckets.farthest, length)
     row = np.array([buckets.row(offset) for offset in range(-far, far + 1)])
-    return row[np.arange(1 - length, length).clip(-far, far) + far]
+    rows: npt.NDArray[np.int64] = row[np.arange(1 - length, length).clip(-far, far) + far]
+    return rows
 
 
 @lru_cache(maxsize=64)

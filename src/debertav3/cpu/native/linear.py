@@ -39,4 +39,5 @@ def multiply_int8(x: Floats, weight: Int8Array) -> Floats:
     for start in range(0, x.shape[-1], _EXACT_DEPTH):
         some = slice(start, start + _EXACT_DEPTH)
         products += (whole[..., some] @ weight.weight[:, some].astype(np.float32).T).astype(np.int32)
-    return products.astype(np.float32) * (largest / LARGEST * weight.scale)
+    output: Floats = products.astype(np.float32) * (largest / LARGEST * weight.scale)
+    return output

@@ -69,10 +69,12 @@ def layer_norm(x: Floats, weight: Floats, bias: Floats, epsilon: float) -> Float
     """Each row to mean 0 and variance 1, then times ``weight`` plus ``bias``."""
     centred = x - x.mean(axis=-1, keepdims=True)
     variance = np.square(centred).mean(axis=-1, keepdims=True)
-    return centred / np.sqrt(variance + np.float32(epsilon)) * weight + bias
+    normal: Floats = centred / np.sqrt(variance + np.float32(epsilon)) * weight + bias
+    return normal
 
 
 def softmax(score: Floats) -> Floats:
     """Weights that sum to 1 over the last axis."""
     weight = np.exp(score - score.max(axis=-1, keepdims=True))
-    return weight / weight.sum(axis=-1, keepdims=True)
+    shares: Floats = weight / weight.sum(axis=-1, keepdims=True)
+    return shares

@@ -19,7 +19,7 @@ from .exported import (
     require_runtime,
 )
 from .native import NATIVE, NativeBackend, why_not
-from .protocol import INT8, Backend
+from .protocol import INT8, Backend, device_named
 
 logger = logging.getLogger(__name__)
 
@@ -58,17 +58,9 @@ def open_backend(checkpoint: Checkpoint, *, task: str | None, how: BackendConfig
     Raises:
         UserError: if the checkpoint or the backend cannot be used.
     """
-    if how.backend not in BACKENDS:
-        raise UserError(f"unknown backend {how.backend!r}. Choose one of: {', '.join(BACKENDS)}.")
+    check_runtime(checkpoint, task=task, how=how)
     if checkpoint.is_export:
-        exported = read_exported(checkpoint)
-        runs_natively = (NATIVE,) if exported.manifest.format == TORCH else ()
-        if how.backend not in ("auto", "light", exported.manifest.format, *runs_natively):
-            raise UserError(
-                f"{checkpoint.name} was exported for {exported.manifest.format}; it does not run on backend "
-                f"{how.backend!r}. Use --backend {exported.manifest.format}, or give the checkpoint itself."
-            )
-        backend = _open_checked(exported, task=task, how=how)
+        backend = _open_checked(read_exported(checkpoint), task=task, how=how)
     elif how.backend == "light" and why_not(checkpoint, device=how.device, dtype=how.dtype) is None:
         backend = _open_native(checkpoint, task=task, how=how)
     elif (export := _export_instead(checkpoint, task=task, how=how)) is not None:
@@ -79,6 +71,31 @@ def open_backend(checkpoint: Checkpoint, *, task: str | None, how: BackendConfig
         backend = _open_torch_or_native(checkpoint, task=task, how=how)
     logger.info("%s: backend %s on %s in %s", checkpoint.name, backend.name, backend.device, backend.dtype)
     return backend
+
+
+def check_runtime(checkpoint: Checkpoint, *, task: str | None, how: BackendConfig) -> None:
+    """Check what can be said of a choice without loading a runtime.
+
+    Raises:
+        UserError: if there is no such backend or kind of device, or an exported folder is of another
+            backend or head, or its runtime is not installed.
+    """
+    if how.backend not in BACKENDS:
+        raise UserError(f"unknown backend {how.backend!r}. Choose one of: {', '.join(BACKENDS)}.")
+    if how.device != "auto":
+        device_named(how.device)
+    if not checkpoint.is_export:
+        return
+    exported = read_exported(checkpoint)
+    runs_natively = (NATIVE,) if exported.manifest.format == TORCH else ()
+    if how.backend not in ("auto", "light", exported.manifest.format, *runs_natively):
+        raise UserError(
+            f"{checkpoint.name} was exported for {exported.manifest.format}; it does not run on backend "
+            f"{how.backend!r}. Use --backend {exported.manifest.format}, or give the checkpoint itself."
+        )
+    exported.require(task)
+    if exported.manifest.format != TORCH:  # int8 weights also run without torch
+        require_runtime(exported.manifest.format)
 
 
 def _export_instead(checkpoint: Checkpoint, *, task: str | None, how: BackendConfig) -> Exported | None:
@@ -172,7 +189,6 @@ def _open_torch_or_native(checkpoint: Checkpoint, *, task: str | None, how: Back
 
 def _open_checked(exported: Exported, *, task: str | None, how: BackendConfig) -> Backend:
     """Open an export, if its head fits the task and its files are those that were exported."""
-    exported.require(task)
     if exported.manifest.head == MULTIPLE_CHOICE:
         raise UserError(
             f"{exported.folder}: multiple choice is answered by backend torch alone. "

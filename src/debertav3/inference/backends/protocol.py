@@ -20,6 +20,9 @@ Batch = Mapping[str, npt.NDArray[np.int64]]
 Logits = Mapping[str, npt.NDArray[np.float32]]
 """By output name: ``logits``, or ``start_logits`` and ``end_logits``; real numbers in fp32."""
 
+DEVICES = ("cuda", "npu", "xpu", "mps", "cpu")
+"""Kinds of device, in the order in which ``auto`` looks for them; npu is Ascend's, through ``torch_npu``."""
+
 INT8 = "int8"
 """How weights are stored, and what products with them compute in."""
 
@@ -27,16 +30,25 @@ INT8 = "int8"
 class Backend(Protocol):
     """One checkpoint, ready to run."""
 
-    name: str
-    """``native``, ``torch``, ``onnx`` or ``openvino``."""
-    dtype: str
-    """In what it computes: ``fp32``, ``bf16`` or ``fp16``; ``int8`` where products with weights do."""
     head: str
     """A head's name in ``heads.py``."""
     config: JsonMapping
     """The checkpoint's ``config.json``."""
-    batch_tokens: int
-    """How many tokens a batch should hold, padding included, where the user does not say."""
+
+    @property
+    def name(self) -> str:
+        """``native``, ``torch``, ``onnx`` or ``openvino``."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """In what it computes: ``fp32``, ``bf16`` or ``fp16``; ``int8`` where products with weights do."""
+        ...
+
+    @property
+    def batch_tokens(self) -> int:
+        """How many tokens a batch should hold, padding included, where the user does not say."""
+        ...
 
     @property
     def device(self) -> object:
@@ -53,6 +65,20 @@ class Backend(Protocol):
             for masked LM.
         """
         ...
+
+
+def device_named(name: str) -> tuple[str, int]:
+    """Kind and number of a device such as ``cuda:1``, whether it is there or not.
+
+    Raises:
+        UserError: if devices are not called so.
+    """
+    kind, _, number = name.partition(":")
+    if kind not in DEVICES or (number and not number.isdecimal()):
+        raise UserError(
+            f"unknown device {name!r}. Choose auto or one of: {', '.join(DEVICES)} (cuda:1 for the second)."
+        )
+    return kind, int(number or 0)
 
 
 def head_of_task(task: str) -> str:

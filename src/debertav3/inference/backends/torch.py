@@ -16,15 +16,12 @@ from ...cpu.pack import pack_for_inference
 from ...errors import UserError
 from ...heads import BY_NAME, MULTIPLE_CHOICE
 from ...models import class_of
-from .protocol import INT8, Batch, Logits, head_for
+from .protocol import DEVICES, INT8, Batch, Logits, device_named, head_for
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
-
-DEVICES = ("cuda", "npu", "xpu", "mps", "cpu")
-"""Kinds of device, in the order in which ``auto`` looks for them; npu is Ascend's, through ``torch_npu``."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -140,13 +137,9 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device(next(kind for kind in DEVICES if _count(kind)))
-    kind, _, number = name.partition(":")
-    if kind not in DEVICES or (number and not number.isdecimal()):
-        raise UserError(
-            f"unknown device {name!r}. Choose auto or one of: {', '.join(DEVICES)} (cuda:1 for the second)."
-        )
+    kind, number = device_named(name)
     count = _count(kind)
-    if int(number or 0) >= count:
+    if number >= count:
         there = ", ".join(other for other in DEVICES if _count(other))
         found = f"torch finds {count} of that kind" if count else f"torch finds none; it finds {there}"
         raise UserError(f"device {name!r} cannot be used: {found}. Choose another, or auto.")

@@ -21,13 +21,13 @@ from ...checkpoint.quiet import quiet_transformers
 from ...errors import UserError
 from ...json_types import JsonObject
 from ...models.base import complete_config
-from ...sizes import SIZES, config_for, is_size
+from ...sizes import config_for, is_size
 from ..backends.choose import BackendConfig, open_backend, open_exported
 from ..backends.exported import FORMATS, MANIFEST, Manifest, is_installed, read_exported
 from ..backends.protocol import Backend
 from ..export.graph import folded_copy, random_batch
 from ..export.graph_writers import quiet_exporters, write_graph
-from ..export.run import head_to_export
+from ..export.int8_examples import head_to_export
 
 logger = logging.getLogger(__name__)
 
@@ -48,14 +48,8 @@ class Contender:
 
 @contextmanager
 def model_folder(model: str) -> Iterator[Path]:
-    """A folder with the model: the one given, or for a size such as ``xsmall`` one with random weights.
-
-    Raises:
-        UserError: if it is neither.
-    """
+    """A folder with the model: the one given, or for a size such as ``xsmall`` one with random weights."""
     if not is_size(model):
-        if not Path(model).is_dir():
-            raise UserError(f"{model} is neither a folder nor one of the sizes {', '.join(SIZES)}.")
         yield Path(model)
         return
     with tempfile.TemporaryDirectory() as temporary:

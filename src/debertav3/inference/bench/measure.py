@@ -13,35 +13,13 @@ import torch
 import transformers
 
 from ...checkpoint.folder import Checkpoint
-from ...errors import UserError
 from ...json_types import JsonMapping
 from ...sizes import flops_per_token
 from .contenders import Contender, model_folder, our_exports, ours, stock, stock_exports, stock_model
+from .plan import BenchConfig, Shape
 from .rounds import alternate, matmul_rate, times_as_fast
 
 logger = logging.getLogger(__name__)
-
-Shape = tuple[int, int]
-"""Texts in a batch, tokens in a text."""
-
-SHAPES: tuple[Shape, ...] = ((1, 32), (1, 128), (8, 128), (16, 64), (2, 512))
-QUICK_SHAPES: tuple[Shape, ...] = ((1, 32), (8, 64))
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchConfig:
-    """What to measure."""
-
-    model: str = "xsmall"
-    """A size, for random weights, or a checkpoint folder."""
-    exported: tuple[Path, ...] = ()
-    """Folders that ``debertav3 export`` has made of the model."""
-    shapes: tuple[Shape, ...] = SHAPES
-    rounds: int = 7
-    threads: int = 1
-    with_exports: bool = True
-    """Whether to export the model, ours and transformers' own, for ONNX Runtime and OpenVINO, where they are
-    installed; that takes a minute or two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,23 +122,6 @@ def _measure(
             )
         )
     return figures
-
-
-def read_shapes(text: str) -> tuple[Shape, ...]:
-    """Shapes written as ``1x32,8x128``.
-
-    Raises:
-        UserError: if one is not two positive numbers.
-    """
-    shapes = []
-    for part in text.split(","):
-        batch, _, length = part.strip().partition("x")
-        if not (batch.isdecimal() and length.isdecimal() and int(batch) and int(length)):
-            raise UserError(
-                f"shapes are written as texts x tokens, such as 1x32,8x128; got {part.strip()!r}."
-            )
-        shapes.append((int(batch), int(length)))
-    return tuple(shapes)
 
 
 def _machine() -> dict[str, object]:

@@ -19,17 +19,15 @@ from tqdm.auto import tqdm
 
 from ...checkpoint.folder import Checkpoint
 from ...errors import UserError
-from ...heads import BY_NAME, ENCODER, MULTIPLE_CHOICE, SEQUENCE
-from ...tasks.columns import Columns, Trained, find_columns
 from ...tasks.metrics import ERRORS, METRICS
 from ..backends.choose import open_exported
 from ..backends.exported import Exported, read_exported
 from ..backends.protocol import Backend, Batch, Logits
 from ..files.input import check_file, chunks_of
-from ..files.row_answers import FILE_TASKS, AnswerOptions
+from ..files.row_answers import FILE_TASKS
 from ..files.workers import answer_chunk
-from ..output_labels import is_nli, label_names
 from ..predictor import Predictor
+from .int8_examples import Calibration, task_of
 from .quantization import quantize, weighted_products
 from .sensitivity import rank_layers
 from .verification import decisions
@@ -44,7 +42,6 @@ MAX_LOST_POINTS = 0.3
 """Of a metric between 0 and 100."""
 MAX_ERROR_GROWTH = 0.01
 """Of an error in the unit of the labels, as a share of the float graph's."""
-MIN_EXAMPLES = 20
 CALIBRATION_BATCHES = 64
 _BATCH_TOKENS = 1024
 _RANKING_BATCHES = 4
@@ -70,25 +67,6 @@ class GateReport:
     """Layers that are not quantised, worst first."""
     attempts: list[dict[str, object]] = field(default_factory=list)
     """Every try: how many layers were kept in float, and what came of it."""
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """The examples by which int8 is judged."""
-
-    path: Path
-    """Rows as ``debertav3 predict`` reads them."""
-    columns: Columns = field(default_factory=Columns)
-    """Those that the user says."""
-    trained: Trained = field(default_factory=Trained)
-    """What the checkpoint says of its data."""
-
-    def options(self, task: str) -> AnswerOptions:
-        """How a task reads the rows: in the same way as prediction with the checkpoint."""
-        return AnswerOptions(
-            columns=find_columns(self.trained, self.columns),
-            trained_task=self.trained.task if task == "choice" else None,
-        )
 
 
 @dataclass
@@ -150,11 +128,7 @@ def pass_gate(
     task = task or task_of(exported.manifest.head, exported.config)
     logger.info("int8: the model in float answers %s", examples.path)
     before = measure(exported, task=task, examples=examples)
-    if before.num_examples < MIN_EXAMPLES:
-        raise UserError(
-            f"{examples.path} has {before.num_examples} rows; the gate of int8 needs at least "
-            f"{MIN_EXAMPLES}, and some hundreds to be sure."
-        )
+    examples.check_number(before.num_examples)
     names = weighted_products(exported.graph, folded, format_=exported.manifest.format)
     calibration = [exported.feed(batch) for batch in _spread(before.recorder.batches)]
     attempts: list[GateReport] = []
@@ -192,23 +166,6 @@ def pass_gate(
     )
 
 
-def task_of(head: str, config: Mapping[str, object]) -> str:
-    """The task whose rows a head reads.
-
-    Args:
-        head: what is exported.
-        config: the checkpoint's ``config.json``.
-
-    Raises:
-        UserError: if there is none.
-    """
-    if head == SEQUENCE:
-        return "nli" if is_nli(label_names(config)) else "classify"
-    if head in (MULTIPLE_CHOICE, ENCODER):
-        raise UserError(f"a {head} head decides nothing that int8 could be checked by; export fp32.")
-    return BY_NAME[head].tasks[0]
-
-
 def measure(exported: Exported, *, task: str, examples: Calibration) -> Measured:
     """Answer the examples with a graph and score the labelled ones."""
     recorder = Recorder(open_exported(exported))
@@ -220,7 +177,7 @@ def measure(exported: Exported, *, task: str, examples: Calibration) -> Measured
         checkpoint=exported.checkpoint,
     )
     answered = FILE_TASKS[task](predictor, examples.options(task))
-    found = check_file(answered, examples.path)
+    found = check_file(answered, examples.path, is_told=False)
     with tqdm(total=found.num_rows, desc="answer", unit="row", leave=False, disable=None) as bar:
         for chunk in chunks_of(answered, found):
             for example, answer in zip(chunk, answer_chunk(answered, chunk), strict=True):

@@ -3,7 +3,6 @@
 import json
 import logging
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,6 @@ from ...checkpoint.saving import replacing_folder
 from ...errors import UserError
 from ...files import write_json
 from ...files.model_content import PROBABILITIES, content_sums
-from ...heads import ENCODER, heads_in
 from ...json_types import JsonObject
 from ...models import class_of
 from ...models.base import complete_config
@@ -29,11 +27,12 @@ from ..backends.exported import (
     Manifest,
     read_exported,
 )
-from ..backends.protocol import Backend, head_for
+from ..backends.protocol import Backend
 from .export_card import export_card
-from .gate import Calibration, GateReport, pass_gate, task_of
+from .gate import GateReport, pass_gate
 from .graph import folded_copy, random_batch
 from .graph_writers import halve_weights, write_graph
+from .int8_examples import Calibration, head_to_export, task_of
 from .request import ExportConfig
 from .torch_weights import write_weights
 from .verification import Verification, verify
@@ -110,17 +109,6 @@ def export_model(checkpoint: str | Path | Checkpoint, target: str | Path, config
         (folder / "README.md").write_text(card, encoding="utf-8")
     logger.info("%s: %s", target, checks["summary"])
     return read_exported(Checkpoint.open(target))
-
-
-def head_to_export(raw: Mapping[str, object], *, task: str | None, place: str) -> str:
-    """Which head a checkpoint is exported with: see `head_for`; a bare encoder also goes.
-
-    Raises:
-        UserError: if nothing says which.
-    """
-    if task is None and {head.name for head in heads_in(raw.get("architectures"))} == {ENCODER}:
-        return ENCODER
-    return head_for(raw, task=task, place=place)
 
 
 def _finish(

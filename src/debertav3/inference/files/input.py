@@ -62,9 +62,14 @@ class Source:
 
 
 def check_file(
-    task: FileTask, source: str | Path, *, source_format: str | None = None, needs_schema: bool = False
+    task: FileTask,
+    source: str | Path,
+    *,
+    source_format: str | None = None,
+    needs_schema: bool = False,
+    is_told: bool = True,
 ) -> Source:
-    """Read a whole file without answering it, and say what was understood of it.
+    """Read a whole file without answering it, and say what was understood of it unless ``is_told`` is off.
 
     Raises:
         UserError: naming file, line and field of the first fault, or if there are no rows.
@@ -93,7 +98,7 @@ def check_file(
         raise UserError(f"{source}: none of its {num_empty} rows has a text. Fill in the texts.")
     reading.num_empty = num_empty
     reading.roles = task.roles
-    Understanding(
+    understood = Understanding(
         source=reading.source,
         format=reading.described,
         num_rows=reading.num_rows,
@@ -101,8 +106,10 @@ def check_file(
         label_kind=task.label_kind() if num_labelled else "",
         shown=shown,
         notes=reading.all_notes(),
-    ).tell()
-    reading.tell_skipped()
+    )
+    if is_told:
+        understood.tell()
+        reading.tell_skipped()
     return Source(
         reading=reading,
         num_rows=reading.num_rows,

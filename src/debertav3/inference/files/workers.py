@@ -46,14 +46,14 @@ class TaskPlan:
     """Arguments of `Predictor.from_pretrained`."""
 
     def open(self) -> FileTask:
-        """Load the model.
+        """Open the model, whose weights are loaded with the first batch: see `Predictor.from_pretrained`.
 
         Raises:
-            UserError: if there is no such task, or the model cannot be used.
+            UserError: if there is no such task, or the model does not answer it.
         """
         if self.task not in FILE_TASKS:
             raise UserError(f"unknown task {self.task!r}. Choose one of: {', '.join(FILE_TASKS)}.")
-        predictor = Predictor.from_pretrained(self.checkpoint, task=self.task, **self.loading)
+        predictor = Predictor.from_pretrained(self.checkpoint, task=self.task, deferred=True, **self.loading)
         return FILE_TASKS[self.task](predictor, self.options)
 
 
@@ -105,10 +105,13 @@ class WorkerProcesses:
     Args:
         plan: how each of them opens the task.
         num_workers: how many; the cores are divided among them, unless ``OMP_NUM_THREADS`` says otherwise.
+        show_log: called in each of them first, so that their messages look like this process's.
     """
 
-    def __init__(self, plan: TaskPlan, *, num_workers: int) -> None:
-        self.plan, self.num_workers = plan, num_workers
+    def __init__(
+        self, plan: TaskPlan, *, num_workers: int, show_log: Callable[[], None] | None = None
+    ) -> None:
+        self.plan, self.num_workers, self.show_log = plan, num_workers, show_log
 
     def __call__(self, chunks: Iterable[Chunk], batch_tokens: int | None) -> Iterator[list[StoredAnswer]]:
         """See `Answerer`.
@@ -124,7 +127,7 @@ class WorkerProcesses:
             self.num_workers,
             mp_context=get_context("spawn"),  # a fork of a process with threads may hang
             initializer=_open_in_worker,
-            initargs=(self.plan, batch_tokens, max(1, usable_cores() // self.num_workers)),
+            initargs=(self.plan, batch_tokens, max(1, usable_cores() // self.num_workers), self.show_log),
         )
         waiting: deque[Future[list[StoredAnswer]]] = deque()
         try:
@@ -152,9 +155,13 @@ _worker_task: FileTask | None = None
 """In a worker process: its task."""
 
 
-def _open_in_worker(plan: TaskPlan, batch_tokens: int | None, num_threads: int) -> None:
+def _open_in_worker(
+    plan: TaskPlan, batch_tokens: int | None, num_threads: int, show_log: Callable[[], None] | None
+) -> None:
     global _worker_task
     end_with_parent()
+    if show_log is not None:
+        show_log()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers, each of them once
     for name in THREAD_VARIABLES:
         os.environ.setdefault(name, str(num_threads))

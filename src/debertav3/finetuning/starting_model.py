@@ -1,20 +1,16 @@
 """From a size or a checkpoint to a model with the task's head and its tokenizer."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
-from ..checkpoint import Checkpoint
 from ..checkpoint import open_model as open_checkpoint
-from ..errors import UserError
 from ..heads import BY_NAME, HeadName
 from ..json_types import JsonObject
 from ..models import class_of
-from ..sizes import config_for, is_size, near_size
+from ..sizes import config_for
 from ..tasks.ranking import RankingTask
 from ..tasks.task import Task
 from ..tasks.text import TextTask
@@ -22,34 +18,10 @@ from ..tokenization import DebertaV3Tokenizer
 from . import baselines
 from .batches import Tokenizer
 from .config import FinetuneConfig
+from .start import OURS, Start, find_start, no_tokenizer
 
 _ROW_MULTIPLE = 64
 """Rows of a new word embedding come in multiples of this, which suits matrix products."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Start:
-    """What a run starts from, found once."""
-
-    family: str
-    """transformers' name of the model's family."""
-    checkpoint: Checkpoint | None
-    """None for a size, which starts from scratch."""
-
-
-def find_start(config: FinetuneConfig) -> Start:
-    """Find the model of a run; one on the Hub is downloaded.
-
-    Raises:
-        UserError: if there is no such model, or its config.json cannot be read.
-    """
-    name = config.model
-    if is_size(name):
-        return Start(family=baselines.OURS, checkpoint=None)
-    if "/" not in name and not Path(name).exists() and (near := near_size(name)):
-        raise UserError(f"no folder and no size is named {name}. Did you mean {near}?")
-    checkpoint = Checkpoint.open(name)
-    return Start(family=baselines.family_of(checkpoint.folder), checkpoint=checkpoint)
 
 
 def open_tokenizer(config: FinetuneConfig, task: Task, start: Start | None = None) -> Tokenizer:
@@ -65,11 +37,8 @@ def open_tokenizer(config: FinetuneConfig, task: Task, start: Start | None = Non
     """
     start = start or find_start(config)
     if config.tokenizer is None and start.checkpoint is None:
-        raise UserError(
-            f"--model {config.model} starts from scratch and has no tokenizer of its own. "
-            "Name a folder with an spm.model: --tokenizer DIR."
-        )
-    if start.family != baselines.OURS:
+        raise no_tokenizer(config)
+    if start.family != OURS:
         return baselines.open_tokenizer(config.tokenizer or config.model, start.family, head=task.head)
     if config.tokenizer is None and start.checkpoint is not None:
         return start.checkpoint.tokenizer
@@ -84,7 +53,7 @@ def check_tokenizer(config: FinetuneConfig, task: Task) -> None:
     """
     start = find_start(config)
     open_tokenizer(config, task, start)
-    if start.checkpoint is not None and start.family == baselines.OURS:
+    if start.checkpoint is not None and start.family == OURS:
         _ = start.checkpoint.config
 
 
@@ -107,7 +76,7 @@ def open_model(
         UserError: if there is no such model.
     """
     start = start or find_start(config)
-    if start.family != baselines.OURS:
+    if start.family != OURS:
         keys = _label_names(labels, task.head) | _problem_type(task)
         return baselines.open_model(config, start.family, head=task.head, keys=keys)
     settings = {

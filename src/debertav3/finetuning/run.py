@@ -33,7 +33,8 @@ from .records import data_facts, run_contents, run_record
 from .report import WORST_SHOWN, render
 from .resuming import checkpoints_of, remove_checkpoints, starting_point, write_settings
 from .score_verdict import verdict
-from .starting_model import find_start, open_tokenizer
+from .start import find_start
+from .starting_model import open_tokenizer
 
 logger = logging.getLogger(__name__)
 

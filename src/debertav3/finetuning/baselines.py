@@ -9,13 +9,11 @@ import transformers
 from transformers import PreTrainedModel
 
 from ..errors import UserError
-from ..files.model_folder import ModelFolder
 from ..heads import BY_NAME, SPANS, TOKENS, HeadName
 from ..tasks.spans import ContextWindow, token_windows
 from .batches import Tokenizer
 from .config import FinetuneConfig
 
-OURS = "deberta-v2"
 _DROPOUTS = {
     # Setting: what the families call it.
     "classifier_dropout": ("classifier_dropout", "summary_last_dropout", "cls_dropout"),
@@ -24,17 +22,6 @@ _DROPOUTS = {
 }
 _PREFIX_SPACE = ("roberta", "deberta", "xlm-roberta")
 """Families whose byte-level tokenizers need a space to read a word of a list as within a sentence."""
-
-
-def family_of(folder: ModelFolder) -> str:
-    """Return transformers' name of a model's family.
-
-    Raises:
-        UserError: if its config.json cannot be read.
-    """
-    if not folder.has("config.json"):
-        return OURS  # whose own opening says what is wrong
-    return str(folder.json("config.json").get("model_type"))
 
 
 def open_tokenizer(name: str, family: str, *, head: HeadName) -> Tokenizer:
@@ -64,7 +51,7 @@ def open_model(
 
     Args:
         config: the run.
-        family: from :func:`family_of`.
+        family: a `Start`'s.
         head: which head.
         keys: labels and whatever else the task says about the configuration.
 

@@ -17,6 +17,8 @@ def files_of(folder: Path) -> list[Path]:
     Raises:
         UserError: if it is not a folder with a finished model and its card.
     """
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; give one that debertav3 finetune has finished.")
     missing = [name for name in _NEEDED if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder} has no {missing[0]}; give a folder that debertav3 finetune has finished.")

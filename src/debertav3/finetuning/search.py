@@ -105,8 +105,8 @@ def search(
             weights, or all trials failed.
         MissingExtraError: without optuna.
     """
-    if not base.data.dev:
-        raise UserError("nothing to search by: give --dev FILE.")
+    if not base.data.dev and base.data.dev_split is None:
+        raise UserError("nothing to search by: give --dev FILE, or --dev-split 0.1.")
     check_can_be_made(out)
     foreign = [name for name in ("search.json", "search.md") if (out / name).exists()]
     if foreign and not (out / "study.log").exists():

@@ -66,8 +66,8 @@ def starting_point(
     Args:
         config: the run.
         out: its folder, which need not exist.
-        data: rows and sum of each data file (:func:`debertav3.finetune.records.data_facts`).
-        contents: what the run is made of (:func:`debertav3.finetune.records.run_contents`).
+        data: rows and sum of each data file (:func:`debertav3.finetuning.records.data_facts`).
+        contents: what the run is made of (:func:`debertav3.finetuning.records.run_contents`).
         labels: class names in id order.
         resume: whether to continue what is there.
 

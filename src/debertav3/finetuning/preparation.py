@@ -1,4 +1,4 @@
-"""Before the first tensor: settings resolved, data read and checked. Imports no torch, but for trackers."""
+"""Before the first tensor: settings resolved, data read and checked. Imports no torch."""
 
 import hashlib
 import importlib.util
@@ -31,6 +31,23 @@ _LOSS_SETTINGS = {
     "label_smoothing": ("one-label", TOKENS, MULTIPLE_CHOICE),
 }
 """Kinds of answer whose loss heeds a setting."""
+_TRACKERS = (
+    "azure_ml",
+    "clearml",
+    "codecarbon",
+    "comet_ml",
+    "dagshub",
+    "dvclive",
+    "flyte",
+    "kubeflow",
+    "mlflow",
+    "neptune",
+    "swanlab",
+    "tensorboard",
+    "trackio",
+    "wandb",
+)
+"""transformers' names, which it tells only after torch is loaded."""
 _SHAPE = ("num_hidden_layers", "hidden_size", "conv_kernel_size")
 
 
@@ -230,13 +247,9 @@ def _check_trackers(names: Sequence[str]) -> None:
     Raises:
         UserError: otherwise.
     """
-    if not names:
-        return
-    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK  # which loads torch
-
     for name in names:
-        if name not in INTEGRATION_TO_CALLBACK:
-            known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
+        if name not in _TRACKERS:
+            known = ", ".join(_TRACKERS)
             raise UserError(f"report_to={name}: there is no such tracker; transformers knows {known}.")
         if importlib.util.find_spec(name) is None:
             raise UserError(f"report_to={name} needs the package {name}: pip install {name}")
@@ -301,7 +314,8 @@ def size_of(model: str) -> str | None:
         try:
             raw = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise UserError(f"{file} cannot be read: {error}") from error
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise UserError(f"{file} cannot be read: {reason}") from error
         if not isinstance(raw, dict) or raw.get("model_type") != "deberta-v2":
             return None
         shape = [raw.get(key, 0) for key in _SHAPE]

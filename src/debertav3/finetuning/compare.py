@@ -20,6 +20,7 @@ from .config import FinetuneConfig
 from .preparation import Data, read_data, resolve
 from .records import changed_settings, changes_between, data_facts, known_by_path, run_contents
 from .resuming import check_can_be_made
+from .start import check_start
 
 logger = logging.getLogger(__name__)
 
@@ -178,6 +179,9 @@ def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> Non
     for _, config in waiting:
         if not is_size(config.model):
             note(partial(ModelFolder.find, config.model))
+    if not faults:
+        for _, config in waiting:
+            note(partial(check_start, config))
     if not faults:
         from .starting_model import check_tokenizer  # loads torch
 

@@ -70,7 +70,7 @@ def name_repository(card: str, *, folder: str, repository: str) -> str:
     """Name a repository where a card names the folder: title, results, and the lines that open the model.
 
     Args:
-        card: from :func:`debertav3.finetune.card.model_card`, possibly edited since.
+        card: from :func:`debertav3.finetuning.card.model_card`, possibly edited since.
         folder: the name that it was made with.
         repository: ``OWNER/NAME``.
     """

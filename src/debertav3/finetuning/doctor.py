@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from ..json_types import JsonMapping, JsonObject
 from ..tasks.example import Example
+from ..tasks.rows import first_of
 from ..tasks.task import Task
 from ..tasks.text import TextTask
 from .config import FinetuneConfig
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from .batches import Tokenizer
     from .preparation import Data
 
-_RARE_SHARE = 0.02
+_RARE_SHARE, _RARE_PART = 0.02, 1 / 3
+"""A label is rare with less than this share of the examples, and than this part of an average label."""
+_RARE_SHOWN = 10
 _LARGE_NUMBER = 10.0
 """A number to predict that is larger takes a head, which begins near 0, many steps to reach."""
 _BATCH_ROWS = 1024
@@ -185,9 +188,12 @@ def _warnings(source: str, facts: JsonObject, config: FinetuneConfig) -> list[st
 def _rare_labels(facts: JsonMapping, *, can_balance: bool) -> list[str]:
     """Name rare labels of the training data, and the setting that helps where the task takes it."""
     named = {name: number for name, number in facts["labels"].items() if isinstance(number, int)}
-    rare = [name for name, number in named.items() if number < _RARE_SHARE * sum(named.values())]
-    if not rare or len(named) < 2 or "O" in named:
+    if len(named) < 2 or "O" in named:
         return []
-    listed = ", ".join(f"{name} ({named[name]})" for name in rare)
+    most = min(_RARE_SHARE, _RARE_PART / len(named)) * sum(named.values())
+    rare = [name for name, number in named.items() if number < most]
+    if not rare:
+        return []
+    listed = first_of([f"{name} ({named[name]})" for name in rare], most=_RARE_SHOWN)
     advice = "; consider --set balance_classes=true" if can_balance else ""
     return [f"training data: rare labels: {listed}{advice}"]

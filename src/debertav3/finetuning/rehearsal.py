@@ -7,7 +7,8 @@ from .config import FinetuneConfig
 from .doctor import examine
 from .preparation import Data
 from .prepared_run import open_for_training
-from .starting_model import find_start, open_tokenizer
+from .start import find_start
+from .starting_model import open_tokenizer
 
 logger = logging.getLogger(__name__)
 

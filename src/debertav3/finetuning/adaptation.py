@@ -7,10 +7,10 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from ..errors import MissingExtraError, UserError
+from ..errors import MissingExtraError
 from ..models import DebertaV2PreTrainedModel
-from ..sizes import is_size
 from .config import FinetuneConfig
+from .start import check_frozen, check_lora
 
 _LAYER = re.compile(r"\.layers?\.(\d+)\.")
 _EMBEDDINGS = re.compile(r"(^|\.)(embeddings|word_embedding)\.")
@@ -30,11 +30,7 @@ def freeze(model: PreTrainedModel, config: FinetuneConfig) -> None:
     Raises:
         UserError: if more layers are to be frozen than the model has.
     """
-    layers = model.config.num_hidden_layers
-    if config.regularization.freeze_layers > layers:
-        raise UserError(
-            f"freeze_layers={config.regularization.freeze_layers}, but the model has {layers} layers."
-        )
+    check_frozen(config, model.config.num_hidden_layers)
     for name, parameter in model.named_parameters():
         layer = _LAYER.search(name)
         if layer is None:
@@ -54,8 +50,7 @@ def add_lora(model: PreTrainedModel, config: FinetuneConfig) -> Any:
         MissingExtraError: without the package peft.
         UserError: for a model from scratch, which has nothing that small changes could build on.
     """
-    if is_size(config.model):
-        raise UserError(f"--lora changes a trained model a little; --model {config.model} is from scratch.")
+    check_lora(config)
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:

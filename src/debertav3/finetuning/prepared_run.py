@@ -21,7 +21,8 @@ from .batches import EncodedDataset, PaddingCollator, Tokenizer
 from .config import FinetuneConfig
 from .objectives import Objective, objective_of
 from .preparation import Data
-from .starting_model import Start, label_order, open_model
+from .start import Start
+from .starting_model import label_order, open_model
 from .trainer import FinetuneTrainer, training_arguments
 
 

@@ -4,8 +4,9 @@ Rows that belong together stay together: those with the same texts, or with ``gr
 same value in it. Every part gets its share of each label.
 """
 
+import math
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 
 from ..errors import UserError
@@ -62,7 +63,10 @@ def hold_out(
 def assign(
     examples: Sequence[Example], weights: Sequence[float], *, groups: Sequence[Hashable], seed: int
 ) -> list[int]:
-    """Distribute examples over parts so that each part gets its share of every label.
+    """Distribute examples over parts so that each part gets its share of every label, and of all examples.
+
+    A part's share of a label is seldom whole. What the whole shares leave over goes where examples are
+    missing, so that many labels with few examples each do not make a part small.
 
     Args:
         examples: what to distribute.
@@ -83,17 +87,21 @@ def assign(
     sizes = [0] * len(weights)
     by_kind: dict[Hashable, list[int]] = defaultdict(lambda: [0] * len(weights))
     parts = [0] * len(examples)
+    totals = Counter(kinds)
+
+    def urgency(part: int, kind: Hashable, size: int) -> tuple[int, float, float]:
+        """How well a group of a kind suits a part, least first: within its whole share, rounded up, above."""
+        share = totals[kind] * weights[part] / sum(weights)
+        count = by_kind[kind][part] + size
+        of_kind, of_all = count / weights[part], (sizes[part] + size) / weights[part]
+        if count <= math.floor(share):
+            return 0, of_kind, of_all
+        return (1, of_all, of_kind) if count <= math.ceil(share) else (2, of_kind, of_all)
+
     for indices in order:
         found = [kinds[index] for index in indices]
         kind = max(sorted(set(found), key=str), key=found.count)
-        counts = by_kind[kind]
-        part = min(
-            range(len(weights)),
-            key=lambda one: (
-                (counts[one] + len(indices)) / weights[one],
-                (sizes[one] + len(indices)) / weights[one],
-            ),
-        )
+        part = min(range(len(weights)), key=lambda one: urgency(one, kind, len(indices)))
         for index in indices:
             parts[index] = part
             by_kind[kinds[index]][part] += 1

@@ -164,7 +164,7 @@ class LoraConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class SiftConfig(Settings):
-    """SiFT, adversarial training on normalised embeddings (``finetune/sift.py``). True where it is on."""
+    """SiFT, adversarial training on normalised embeddings (``finetuning/sift.py``). True where it is on."""
 
     HEADING: ClassVar[str] = "SiFT"
 

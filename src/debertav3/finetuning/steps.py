@@ -12,6 +12,7 @@ from .config import FinetuneConfig
 from .preparation import Data, read_data
 from .records import changes_since, refuse_other_folder
 from .resuming import WRITTEN, check_folder
+from .start import check_start
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ def prepared(
             refuse_other_folder(record, settings)
         if before_reading is not None:
             before_reading()
+        check_start(settings)
         data = read_data(settings)
         for line in changes_since(record, settings, data) if record else ():
             logger.warning("%s", line)
@@ -70,8 +72,8 @@ def train_and_score(
         the run, which can be resumed.
 
     Raises:
-        UserError: as :func:`debertav3.finetune.run.run` and
-            :func:`debertav3.finetune.crossvalidation.cross_validate`.
+        UserError: as :func:`debertav3.finetuning.run.run` and
+            :func:`debertav3.finetuning.crossvalidation.cross_validate`.
     """
     # torch is loaded only now, so that bad data are reported at once
     if is_cross_validation(settings):

@@ -1,0 +1,1 @@
+"""One encoder, many tasks: fine-tuning on the Hugging Face Trainer."""
