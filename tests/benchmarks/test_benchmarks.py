@@ -91,6 +91,7 @@ RUNS = {
         "--stock-pairs 2 --stock-batches 1 --only torch 'torch int8'",
     ],
     "scale_tables.py": [""],
+    "serve_limits.py": ["--model {nano} --rounds 1 --port 8950"],
     "serve_load.py": [
         "--data {data} --model {nano} --pairs 20 --seconds 0.3 --overload-seconds 0.5 --hang-ups 20 "
         "--rounds 1 --port 8970",
