@@ -26,12 +26,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from side_by_side import print_json
 
+T = TypeVar("T")
 NANO = Path(__file__).resolve().parents[1] / "models" / "nano"
 PAIR = ["A man is playing a guitar on stage.", "Nobody is playing music."]
 BODY_BYTES = 2_000_000
@@ -176,19 +179,10 @@ def slowly(server: Server, content: bytes) -> tuple[int, float]:
     return -1, time.perf_counter() - started
 
 
-def at_once(count: int, work: Callable[[int], object]) -> list[object]:
-    """Do something in so many threads; what they return."""
-    results: list[object] = [None] * count
-
-    def run(number: int) -> None:
-        results[number] = work(number)
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
+def at_once(count: int, work: Callable[[int], T]) -> list[T]:
+    """Do something in so many threads; what they return, in order."""
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(work, range(count)))
 
 
 class Bystander:
@@ -260,13 +254,14 @@ def check_limits(server: Server, check: Checks) -> dict[str, object]:
                     continue
         return -1, time.perf_counter() - started
 
-    for name, work, expected in (
+    slow: list[tuple[str, Callable[[int], tuple[int, float]], int]] = [
         ("a head, a byte a second", lambda _: slowly(server, head), 0),
         ("a body, a byte a second", slow_body, 408),
-    ):
+    ]
+    for name, work, expected in slow:
         seen = at_once(AT_ONCE, work)
-        statuses = Counter(status for status, _ in seen)  # type: ignore[misc]
-        longest = max(seconds for _, seconds in seen)  # type: ignore[misc]
+        statuses = Counter(status for status, _ in seen)
+        longest = max(seconds for _, seconds in seen)
         fine = set(statuses) == {expected} and longest < 13
         check(
             f"{name}, {AT_ONCE} clients",
@@ -384,9 +379,8 @@ def check_stop(server: Server, check: Checks) -> dict[str, object]:
         server.process.wait(60)
         return time.perf_counter() - started
 
-    results = at_once(33, lambda number: stop() if number == 0 else client(number))
-    took = results[0]
-    assert isinstance(took, float)
+    took = at_once(33, lambda number: stop() if number == 0 else client(number))[0]
+    assert took is not None
     check(
         "SIGTERM drops nothing",
         set(outcomes) <= {200, 503, "not connected"}
@@ -407,7 +401,7 @@ def main() -> None:
     parser.add_argument("--hang-ups", type=int, default=1000)
     parser.add_argument("--port", type=int, default=8980)
     asked = parser.parse_args()
-    check, figures = Checks(), {}
+    check, figures = Checks(), dict[str, object]()
     with serving(asked.model, asked.port) as server:
         figures |= check_limits(server, check)
         figures |= check_chunks(server, check, rounds=asked.rounds)
