@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -154,7 +155,7 @@ def greedy_requests() -> dict[str, tuple[bytes, int]]:
     }
 
 
-def send_and_read(server: Server, content: bytes) -> int:
+def send_and_read(server: Server, content: bytes, _: int = 0) -> int:
     """The status, also where the server answers and closes before everything is sent."""
     with server.connect() as connection:
         with suppress(ConnectionError):
@@ -236,7 +237,7 @@ def check_limits(server: Server, check: Checks) -> dict[str, object]:
     before = server.memory("VmRSS")
     other = Bystander(server)
     for name, (content, expected) in greedy_requests().items():
-        statuses = Counter(at_once(AT_ONCE, lambda _, sent=content: send_and_read(server, sent)))
+        statuses = Counter(at_once(AT_ONCE, partial(send_and_read, server, content)))
         check(f"{name}, {AT_ONCE} clients", set(statuses) == {expected}, f"{dict(statuses)}, need {expected}")
     head, whole = b"POST /nli HTTP/1.1\r\nhost: x", request("/nli", padded(200))
     body_begins = whole.index(b"\r\n\r\n") + 4
