@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 
 from debertav3 import Predictor
-from debertav3.serve import create_app
+from debertav3.serve import Limits, create_app
 from debertav3.tasks.custom import custom_task
 from debertav3.tasks.tables import read_table
 from debertav3.tasks.tagging import TaggingTask
@@ -55,7 +55,8 @@ def address(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 
 def _serve(models: dict[str, Predictor]) -> Iterator[str]:
     bound = socket.create_server(("127.0.0.1", 0))
-    app = create_app(models, costs={name: COST for name in models})
+    limits = Limits(queue_seconds=60)  # on a slow machine the searches of two panes fill a shorter queue
+    app = create_app(models, costs={name: COST for name in models}, limits=limits)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", log_config=None))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
