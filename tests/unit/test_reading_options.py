@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import typer
-from debertav3.finetuning.preparation import read_data, resolve
 from typer.main import get_command
 
 from debertav3.cli import data, finetune, predict
 from debertav3.errors import UserError
+from debertav3.finetuning.preparation import read_data, resolve
 from debertav3.inference.files.file_task import AnswerOptions
 from debertav3.inference.files.row_answers import FILE_TASKS
 from debertav3.tasks.label_map import read_label_map
