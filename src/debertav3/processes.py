@@ -28,7 +28,7 @@ def end_with_parent() -> None:
 
 
 def _watch(parent: int) -> None:
-    from multiprocessing import connection, parent_process  # here, for a command that answers starts sooner
+    from multiprocessing import connection, parent_process  # only in workers: --help needs none of it
 
     process = parent_process()
     if process is not None:

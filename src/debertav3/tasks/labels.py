@@ -51,6 +51,7 @@ SEVERAL_SEPARATOR = "|"
 SEPARATORS = (SEVERAL_SEPARATOR, ";", ",")
 """What people write between several labels."""
 
+_DECIMAL_COMMA = re.compile(r"[-+]?\d+,(?!\d{3}$)\d+")
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 
 
@@ -237,11 +238,13 @@ def is_named_flags(value: Mapping[Json, Json]) -> bool:
 
 
 def number(value: Json, *, what: str = "the label") -> float:
-    """A label that is a finite number.
+    """A label that is a finite number; a decimal comma counts, unless it may be one between thousands.
 
     Raises:
         UserError: naming ``what``, if it is none.
     """
+    if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value.strip()):
+        value = value.replace(",", ".")
     try:
         found = float("not a number" if isinstance(value, bool) else value)
     except (TypeError, ValueError):
