@@ -7,7 +7,7 @@ STAMP_DEV := $(VENV)/.installed-dev
 STAMP_SERVE := $(VENV)/.installed-serve
 PORT ?= 8000
 
-.PHONY: help run demo test test-all test-benchmarks test-browser test-clients test-hosts test-ray test-serve-limits test-serve-load test-serve-schema test-transformers check check-deploy format docs results clean
+.PHONY: help run demo test test-all test-annotation-tools test-benchmarks test-browser test-clients test-hosts test-ray test-serve-limits test-serve-load test-serve-schema test-transformers check check-deploy format docs results clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ test-serve-schema: $(STAMP_DEV)  ## random requests by the OpenAPI document (sch
 
 test-clients: $(STAMP_DEV)  ## unmodified clients of other servers against ours (downloads them)
 	$(PY) tests/clients/run.py
+
+test-annotation-tools: $(STAMP_DEV)  ## pre-annotations through Label Studio's and doccano's own code (downloads them)
+	$(PY) tests/annotation_tools/run.py
 
 check: $(STAMP_DEV)  ## lint, format and types
 	$(PY) -m ruff check .

@@ -164,6 +164,19 @@ def test_what_is_written_for_a_tool_reads_back(
     ]
 
 
+@pytest.mark.parametrize("ending", [".jsonl", ".json"])
+def test_doccano_need_not_guess_how_a_file_is_encoded(tmp_path: Path, ending: str) -> None:
+    """Its own guess takes short files in UTF-8 for Latin-1, and then all offsets are wrong."""
+    path = tmp_path / f"x{ending}"
+    text = "It rained \U0001f600 in Köln."
+    (doccano,) = (tool for tool in TOOLS if tool.name == "doccano")
+    with doccano.open(path) as write:
+        write([Marked(text, [Mark(15, 19, "LOC")], [0.9], split_words(text), {})])
+    assert path.read_bytes().isascii()
+    (row,) = read_table(path)
+    assert (row.fields["text"], row.fields["entities"]) == (text, [{"start": 15, "end": 19, "label": "LOC"}])
+
+
 SETS = (
     "bc5cdr_dev",
     "bc5cdr_train",

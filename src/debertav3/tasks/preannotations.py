@@ -64,7 +64,9 @@ def tool_named(name: str) -> Tool:
     raise UserError(f"--as {name!r} is not known. Choose one of: {', '.join(tool.name for tool in TOOLS)}.")
 
 
-def _rows(row_format: RowFormat) -> Callable[[str | Path], AbstractContextManager[WriteMarked]]:
+def _rows(
+    row_format: RowFormat, *, is_ascii: bool = False
+) -> Callable[[str | Path], AbstractContextManager[WriteMarked]]:
     """Objects: a list of them, or one a line, as the file's name says."""
 
     @contextmanager
@@ -72,7 +74,7 @@ def _rows(row_format: RowFormat) -> Callable[[str | Path], AbstractContextManage
         assert row_format.write is not None
         write_one = row_format.write
         is_list = Path(bare_name(path)).suffix in JSON.endings
-        layout = Layout(file_format=JSON if is_list else JSONL, columns=())
+        layout = Layout(file_format=JSON if is_list else JSONL, columns=(), is_ascii=is_ascii)
         with open_writer(path, layout) as write:
             yield lambda texts: write([write_one(one) for one in texts])
 
@@ -106,7 +108,7 @@ def _open_brat(path: str | Path) -> Iterator[WriteMarked]:
 
 TOOLS = (
     Tool(name="label-studio", endings=(".json", ".jsonl"), open=_rows(LABEL_STUDIO)),
-    Tool(name="doccano", endings=(".jsonl", ".json"), open=_rows(DOCCANO)),
+    Tool(name="doccano", endings=(".jsonl", ".json"), open=_rows(DOCCANO, is_ascii=True)),
     Tool(name="prodigy", endings=(".jsonl", ".json"), open=_rows(PRODIGY)),
     Tool(name="brat", endings=(), open=_open_brat),
     Tool(name="conll", endings=(".conll", ".bio", ".iob2", ".txt"), open=_open_conll),

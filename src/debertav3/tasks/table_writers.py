@@ -47,6 +47,8 @@ class Layout:
     """Types of the input's columns, for Parquet."""
     has_numbers: bool = False
     """Whether the prediction is a number."""
+    is_ascii: bool = False
+    """Whether JSON has escapes for other characters, for programs that guess how a file is encoded."""
 
     @property
     def all_columns(self) -> list[str]:
@@ -94,18 +96,19 @@ def open_writer(path: str | Path, layout: Layout) -> AbstractContextManager[Writ
         return _open_xlsx(Path(path), layout)
     if layout.file_format is CSV:
         return _open_csv(path, layout)
-    return _open_list(path) if layout.file_format is JSON else _open_jsonl(path)
+    opened = _open_list if layout.file_format is JSON else _open_jsonl
+    return opened(path, layout)
 
 
-def json_line(fields: Mapping[str, object]) -> str:
-    """One object as a line of strict JSON with its line end; text stays readable.
+def json_line(fields: Mapping[str, object], *, is_ascii: bool = False) -> str:
+    """One object as a line of strict JSON with its line end; text stays readable, unless it is to be ASCII.
 
     What JSON has no form for is written as `as_json` says, half a surrogate pair as an escape.
     """
     try:
-        line = json.dumps(fields, ensure_ascii=False, allow_nan=False)
+        line = json.dumps(fields, ensure_ascii=is_ascii, allow_nan=False)
     except (TypeError, ValueError):  # dates and decimals of a Parquet file, NaN
-        line = json.dumps(as_json(fields), ensure_ascii=False, allow_nan=False)
+        line = json.dumps(as_json(fields), ensure_ascii=is_ascii, allow_nan=False)
     try:
         line.encode("utf-8")
     except UnicodeEncodeError:  # JSON can carry half a surrogate pair, UTF-8 cannot
@@ -114,20 +117,20 @@ def json_line(fields: Mapping[str, object]) -> str:
 
 
 @contextmanager
-def _open_jsonl(path: str | Path) -> Iterator[WriteRows]:
+def _open_jsonl(path: str | Path, layout: Layout) -> Iterator[WriteRows]:
     with replacing_text(path) as file:
-        yield lambda rows: file.writelines(map(json_line, rows))
+        yield lambda rows: file.writelines(json_line(row, is_ascii=layout.is_ascii) for row in rows)
 
 
 @contextmanager
-def _open_list(path: str | Path) -> Iterator[WriteRows]:
+def _open_list(path: str | Path, layout: Layout) -> Iterator[WriteRows]:
     with replacing_text(path) as file:
         between = "[\n"
 
         def write(rows: Rows) -> None:
             nonlocal between
             for row in rows:
-                file.write(between + json_line(row).rstrip("\n"))
+                file.write(between + json_line(row, is_ascii=layout.is_ascii).rstrip("\n"))
                 between = ",\n"
 
         yield write
