@@ -20,8 +20,10 @@ DEVICE_NUMBERS = 1 << 27
 MIN_ROWS = 128
 """Every block reads the whole table of word embeddings, which must be worth it."""
 CPU_KEPT_BYTES = 1 << 28
-"""Gradients of logits that are kept, in the dtype of the products, for one product with the states: of a large
-vocabulary every such product, whatever its rows, costs as much as writing the table of words several times."""
+"""Gradients of logits that are kept, in the dtype of the matmuls, for one matmul with the states.
+
+With a large vocabulary every such matmul, whatever its rows, costs as much as writing the table several times.
+"""
 STRETCH = 64
 """Columns of a row that a draw sums up together."""
 
