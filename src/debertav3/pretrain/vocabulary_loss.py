@@ -22,7 +22,7 @@ MIN_ROWS = 128
 CPU_KEPT_BYTES = 1 << 28
 """Gradients of logits that are kept, in the dtype of the matmuls, for one matmul with the states.
 
-With a large vocabulary every such matmul, whatever its rows, costs as much as writing the table several times.
+With a large vocabulary every such matmul, whatever its rows, costs several writes of the whole table.
 """
 STRETCH = 64
 """Columns of a row that a draw sums up together."""
