@@ -6,9 +6,8 @@ STAMP := $(VENV)/.installed
 STAMP_DEV := $(VENV)/.installed-dev
 STAMP_SERVE := $(VENV)/.installed-serve
 PORT ?= 8000
-PAGE := http://127.0.0.1:$(PORT)/
 
-.PHONY: help run demo test test-all test-benchmarks test-browser test-clients test-hosts test-ray test-serve-load test-serve-schema test-transformers check check-deploy format docs results clean
+.PHONY: help run demo test test-all test-benchmarks test-browser test-clients test-hosts test-ray test-serve-limits test-serve-load test-serve-schema test-transformers check check-deploy format docs results clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -34,8 +33,7 @@ run: $(STAMP)  ## install, then answer one real premise and hypothesis
 	  "A man is playing a guitar on stage." "Nobody is playing music."
 
 demo: $(STAMP_SERVE)  ## install, serve the small model and open its page in a browser (PORT=8000)
-	@(for try in $$(seq 100); do sleep 0.3; curl -sf -o /dev/null $(PAGE)ready && exec $(PY) -m webbrowser $(PAGE); done) & \
-	exec $(VENV)/bin/debertav3 serve --model nano=models/nano --port $(PORT)
+	@exec $(VENV)/bin/debertav3 serve --model nano=models/nano --port $(PORT) --open
 
 test: $(STAMP_DEV)  ## install, then run the tests (under 10 minutes on 2 cores)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not hub"
@@ -60,6 +58,9 @@ test-transformers: $(STAMP_DEV)  ## tests with every supported transformers (TRA
 test-ray: $(STAMP_DEV)  ## the server on a local Ray: a replica killed under load, scaling (3 minutes; installs Ray)
 	$(PY) -m pip install --quiet -c constraints.txt -e '.[ray]'
 	OMP_NUM_THREADS=1 $(PY) -m pytest tests/integration/test_serve_ray.py -m ""
+
+test-serve-limits: $(STAMP_DEV)  ## bad and greedy clients, SIGTERM under load (1 minute, on a quiet machine)
+	$(PY) benchmarks/serve_limits.py --model models/nano
 
 test-serve-load: $(STAMP_DEV)  ## the server beside others under load (12 minutes, on a quiet machine)
 	$(PY) benchmarks/serve_load.py --data $(DATA) --model models/nano xsmall

@@ -1,7 +1,8 @@
 """How soon does one answer come from a cold start? Whole processes, from their start to their end.
 
-``debertav3 nli`` with exports of ``models/nano`` and with the checkpoint itself, and the same answer through
-the stock pipeline, in alternating rounds; resident memory is what the operating system reports at the end.
+``debertav3 nli`` with exports of ``models/nano`` and with the checkpoint itself, native and on torch, and the
+same answer through the stock pipeline, in alternating rounds; resident memory is what the operating system
+reports at the end.
 
 Run: python benchmarks/cold_start.py --rounds 7
 """
@@ -67,6 +68,7 @@ def main() -> None:
             export = [*ours, "export", "--model", str(NANO), "--format", name, "--out", f"{folder}/{name}"]
             subprocess.run(export, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             commands[name] = [*ours, "nli", "--model", f"{folder}/{name}", *PAIR]
+        commands["native"] = [*ours, "nli", "--model", str(NANO), "--backend", "native", *PAIR]
         commands["torch"] = [*ours, "nli", "--model", str(NANO), "--backend", "torch", *PAIR]
         commands["stock pipeline"] = [sys.executable, "-c", STOCK, str(NANO), *PAIR]
         figures: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}

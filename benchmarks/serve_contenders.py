@@ -5,7 +5,9 @@ Run: python benchmarks/serve_contenders.py NAME --model FOLDER --port PORT
 
 import argparse
 import asyncio
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -55,7 +57,10 @@ def stock(model: str) -> FastAPI:
     return app
 
 
-CONTENDERS: dict[str, Callable[[str], FastAPI]] = {"ours": ours, "first-come": first_come, "stock": stock}
+APPLICATIONS: dict[str, Callable[[str], FastAPI]] = {"ours": ours, "first-come": first_come, "stock": stock}
+INFINITY_PYTHON = os.environ.get("INFINITY_PYTHON")
+"""The Python of an environment with infinity, which is then a contender too: see ``serve_infinity.py``."""
+CONTENDERS = [*APPLICATIONS, *(["infinity"] if INFINITY_PYTHON else [])]
 
 
 def main() -> None:
@@ -64,8 +69,15 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--port", type=int, required=True)
     asked = parser.parse_args()
+    if asked.name == "infinity":
+        assert INFINITY_PYTHON is not None
+        script = str(Path(__file__).with_name("serve_infinity.py"))
+        os.execv(
+            INFINITY_PYTHON,
+            [INFINITY_PYTHON, script, "--model", str(Path(asked.model).resolve()), "--port", str(asked.port)],
+        )
     bound = bind("127.0.0.1", asked.port)
-    app = CONTENDERS[asked.name](asked.model)
+    app = APPLICATIONS[asked.name](asked.model)
     if asked.name == "stock":
         uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[bound])
     else:

@@ -634,4 +634,165 @@ SHAPES = {
         [(("Anna", "met", "Bob"), ("B-PER", "O", "B-PER")), (("So", "it", "is"), ("O", "O", "O"))],
         {"text_column": "2", "label_column": "3"},
     ),
+    "a title above the table": Shape(
+        "custom",
+        "x.csv",
+        "Reviews of the year 2024\n\ntext,label\na fine film,good\na dull film,bad\nso so,good\n",
+        FILMS,
+    ),
+    "a title as a spreadsheet writes it": Shape(
+        "custom",
+        "x.csv",
+        "Reviews;;\nof 2024;;\nid;text;label\n1;a fine film;good\n2;a dull film;bad\n3;so so;good\n",
+        FILMS,
+    ),
+    "comments above the table": Shape(
+        "custom",
+        "x.csv",
+        "# made by a program\ntext,label\na fine film,good\na dull film,bad\nso so,good\n",
+        FILMS,
+    ),
+    "what separates, said in the first line": Shape(
+        "custom", "x.csv", "sep=;\ntext;label\na fine film;good\na dull film;bad\nso so;good\n", FILMS
+    ),
+    "two lines of names": Shape(
+        "custom",
+        "x.csv",
+        "review,review,meta\ntext,label,date\na fine film,good,2024\na dull film,bad,2024\nso so,good,2023\n",
+        FILMS,
+    ),
+    "pandas' columns of two levels": Shape(
+        "custom",
+        "x.csv",
+        ",x,x\n,text,label\n0,a fine film,good\n1,a dull film,bad\n2,so so,good\n",
+        FILMS,
+    ),
+    "pandas' index of two levels": Shape(
+        "custom",
+        "x.csv",
+        ",,text,label\nx,0,a fine film,good\nx,1,a dull film,bad\ny,0,so so,good\n",
+        FILMS,
+    ),
+    "empty columns before": Shape(
+        "custom", "x.csv", ",,text,label\n,,a fine film,good\n,,a dull film,bad\n,,so so,good\n", FILMS
+    ),
+    "a row of totals": Shape(
+        "custom",
+        "x.csv",
+        "text,label,votes\na fine film,good,3\na dull film,bad,4\nso so,good,5\n\nTotal,,12\n",
+        FILMS,
+    ),
+    "a decimal comma": Shape(
+        "custom",
+        "x.csv",
+        "text;score\na fine film;4,5\na dull film;1,25\nso so;3\n",
+        [(("a fine film",), 4.5), (("a dull film",), 1.25), (("so so",), 3.0)],
+        {"label_kind": "number"},
+    ),
+    "quotes of Windows": Shape(
+        "custom",
+        "x.csv",
+        "text,label\n\u201ca fine film\u201d \u2013 really,good\nit\u2019s dull,bad\nso so,good\n".encode(
+            "cp1252"
+        ),
+        [
+            (("\u201ca fine film\u201d \u2013 really",), "good"),
+            (("it\u2019s dull",), "bad"),
+            (("so so",), "good"),
+        ],
+    ),
+    "no header, a label that is the number of a column": Shape(
+        "custom",
+        "train.csv",
+        '"3","Wall St. (Reuters)","Short-sellers are seen"\n"4","Science","A new thing is found"\n'
+        '"3","Oil","Oil prices go up"\n',
+        [
+            (("Short-sellers are seen",), "3"),
+            (("A new thing is found",), "4"),
+            (("Oil prices go up",), "3"),
+        ],
+    ),
+    "prompts and completions": Shape(
+        "custom",
+        "x.jsonl",
+        lines(
+            {"prompt": "a fine film", "completion": "good"},
+            {"prompt": "a dull film", "completion": "bad"},
+            {"prompt": "so so", "completion": "good"},
+        ),
+        FILMS,
+    ),
+    "Label Studio with cancelled annotations and several annotators": Shape(
+        "ner",
+        "x.json",
+        json.dumps(
+            [
+                {
+                    "id": 1,
+                    "data": {"text": "Anna met Bob in Rome."},
+                    "annotations": [
+                        {"was_cancelled": True, "result": [region(0, 4, "LOC")]},
+                        {"was_cancelled": False, "result": [region(*place) for place in PLACES]},
+                    ],
+                },
+                {
+                    "id": 2,
+                    "data": {"text": "Rome is big."},
+                    "annotations": [
+                        {"result": [region(0, 4, "PER")]},
+                        {"result": [region(0, 4, "LOC")], "ground_truth": True},
+                    ],
+                },
+            ]
+        ),
+        [MET, BIG],
+    ),
+    "doccano with relations": Shape(
+        "ner",
+        "x.jsonl",
+        lines(
+            {
+                "id": 1,
+                "text": "Anna met Bob in Rome.",
+                "entities": [
+                    {"id": number, "label": label, "start_offset": start, "end_offset": end}
+                    for number, (start, end, label) in enumerate(PLACES)
+                ],
+                "relations": [{"id": 1, "from_id": 0, "to_id": 1, "type": "met"}],
+            }
+        ),
+        [MET],
+    ),
+    "nested entities": Shape(
+        "ner",
+        "x.jsonl",
+        lines({"text": "Bank of Rome opened.", "label": [[8, 12, "LOC"], [0, 12, "ORG"]]}),
+        [(("Bank", "of", "Rome", "opened", "."), ("B-ORG", "I-ORG", "I-ORG", "O", "O"))],
+    ),
+    "version 2 of spaCy": Shape(
+        "ner",
+        "x.json",
+        json.dumps(
+            [
+                {
+                    "id": 0,
+                    "paragraphs": [
+                        {
+                            "raw": "Rome is big.",
+                            "sentences": [
+                                {
+                                    "tokens": [
+                                        {"id": place, "orth": word, "ner": tag}
+                                        for place, (word, tag) in enumerate(zip(*BIG, strict=True))
+                                    ],
+                                    "brackets": [],
+                                }
+                            ],
+                        }
+                    ],
+                }
+            ]
+        ),
+        [BIG],
+    ),
 }

@@ -58,9 +58,17 @@ __all__ = [
 if not TYPE_CHECKING:  # else every misspelt name would have the type Any
 
     def __getattr__(name: str) -> object:
-        if name in _MODULES:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
             return getattr(importlib.import_module(_MODULES[name], __name__), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        except ModuleNotFoundError as error:
+            from .errors import MissingExtraError
+
+            missing = MissingExtraError.of(error, feature=f"debertav3.{name}")
+            if missing is None:
+                raise
+            raise missing from error
 
 
 def __dir__() -> list[str]:

@@ -8,8 +8,37 @@ class UserError(ValueError):
     """
 
 
+EXTRA_OF = {
+    "torch": "torch",
+    "transformers": "torch",
+    "accelerate": "train",
+    "datasets": "train",
+    "tensorboard": "train",
+    "sklearn": "train",
+    "scipy": "train",
+    "pyarrow": "train",
+}
+"""The extra of ``pyproject.toml`` that brings a package, where code imports it without further ado."""
+
+
 class MissingExtraError(UserError, ImportError):
     """A feature needs a package that is not installed."""
+
+    @classmethod
+    def of(
+        cls, error: ModuleNotFoundError, *, feature: str, extra: str | None = None
+    ) -> "MissingExtraError | None":
+        """The error for an import that failed; None for a package that no extra brings.
+
+        Args:
+            error: of the import.
+            feature: what needs the package.
+            extra: what brings all that the feature needs; None for what brings the package.
+        """
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRA_OF:
+            return None
+        return cls(feature=feature, package=package, extra=extra or EXTRA_OF[package])
 
     def __init__(self, *, feature: str, package: str, extra: str) -> None:
         super().__init__(

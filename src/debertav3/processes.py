@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 import time
-from multiprocessing import connection, parent_process
 
 _POLL_SECONDS = 0.5
 _watching: set[int] = set()
@@ -29,6 +28,8 @@ def end_with_parent() -> None:
 
 
 def _watch(parent: int) -> None:
+    from multiprocessing import connection, parent_process  # only in workers: --help needs none of it
+
     process = parent_process()
     if process is not None:
         connection.wait([process.sentinel])

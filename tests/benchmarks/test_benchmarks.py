@@ -17,7 +17,13 @@ from debertav3.data.prepare import ExecutorConfig, PrepareConfig, prepare
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("*.py"))
-PARTS = {"side_by_side.py", "finetune_data.py", "serve_clients.py", "serve_contenders.py"}
+PARTS = {
+    "side_by_side.py",
+    "finetune_data.py",
+    "serve_clients.py",
+    "serve_contenders.py",
+    "serve_infinity.py",
+}
 """Modules of other scripts, which have no command of their own."""
 LABELS = ("entailment", "neutral", "contradiction")
 TEXT = "a man is playing the guitar on stage while nobody reads an old book near the quiet river"
@@ -85,6 +91,7 @@ RUNS = {
         "--stock-pairs 2 --stock-batches 1 --only torch 'torch int8'",
     ],
     "scale_tables.py": [""],
+    "serve_limits.py": ["--model {nano} --rounds 1 --port 8950"],
     "serve_load.py": [
         "--data {data} --model {nano} --pairs 20 --seconds 0.3 --overload-seconds 0.5 --hang-ups 20 "
         "--rounds 1 --port 8970",

@@ -1,7 +1,10 @@
 """The page in Chromium: ``make test-browser``."""
 
+import csv
+import datetime
 import json
 import os
+import re
 import shutil
 import socket
 import threading
@@ -14,7 +17,10 @@ import pytest
 import uvicorn
 
 from debertav3 import Predictor
-from debertav3.serve import create_app
+from debertav3.serve import Limits, create_app
+from debertav3.tasks.custom import custom_task
+from debertav3.tasks.tables import read_table
+from debertav3.tasks.tagging import TaggingTask
 from serving import COST, opened
 from tiny_models import ModelFolders
 
@@ -49,7 +55,8 @@ def address(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 
 def _serve(models: dict[str, Predictor]) -> Iterator[str]:
     bound = socket.create_server(("127.0.0.1", 0))
-    app = create_app(models, costs={name: COST for name in models})
+    limits = Limits(queue_seconds=60)  # on a slow machine the searches of two panes fill a shorter queue
+    app = create_app(models, costs={name: COST for name in models}, limits=limits)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", log_config=None))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
@@ -194,6 +201,13 @@ def test_every_task_shows_an_answer_and_no_text_becomes_html(page: Any, address:
     assert page.locator("main img").count() == 0 and page.title() == "debertav3"
 
 
+def test_one_mask_is_shown_by_its_candidates_alone(page: Any, address: str) -> None:
+    page.goto(f"{address}#task=fill-mask")
+    page.wait_for_selector(".bars li")
+    shown = page.locator(".view").first.inner_text()
+    assert "false" not in shown.split() and "%" in shown.splitlines()[1]
+
+
 def test_zero_shot_thresholds(page: Any, address: str) -> None:
     page.goto(f"{address}#task=zero-shot")
     page.wait_for_selector("table.matrix")
@@ -242,6 +256,98 @@ def test_corrections_are_collected(page: Any, address: str) -> None:
         page.get_by_role("button", name="Download 1 for nli").click()
     row = json.loads(Path(download.value.path()).read_text())
     assert row["label"] == "neutral" and row["premise"].startswith("A man") and len(row) == 3
+
+
+def download(page: Any, name: str, folder: Path) -> Path:
+    """What a button downloads, under its own name."""
+    with page.expect_download() as started:
+        page.get_by_role("button", name=name).click()
+    path = folder / started.value.suggested_filename
+    started.value.save_as(path)
+    return path
+
+
+def test_right_entities_are_read_by_finetune(page: Any, address: str, tmp_path: Path) -> None:
+    text = "😀 Anna Bell lives in Rome."
+    page.goto(f"{address}#task=ner&text=")
+    field = page.get_by_label("Text", exact=True)
+    field.fill(text)
+    page.wait_for_timeout(700)
+    page.get_by_role("button", name="This is wrong").click()
+    marks = page.get_by_role("button", name=re.compile("^Take .* away$"))
+    while marks.count():
+        marks.first.click()
+    for word in ("Anna Bell ", "Rome"):
+        start = text.encode("utf-16-le").index(word.encode("utf-16-le")) // 2
+        field.evaluate(f"(box) => box.setSelectionRange({start}, {start + len(word)})")
+        page.get_by_role("button", name="Mark the selection").click()
+    page.get_by_role("button", name="Take Rome away").click()
+    page.get_by_role("button", name="Keep", exact=True).click()
+    path = download(page, "Download 1 for ner", tmp_path)
+    (example,) = TaggingTask(name="ner").examples(read_table(path))
+    assert dict(zip(example.texts, example.label, strict=True))["Anna"] == "B-PER"
+    assert [tag for tag in example.label if tag != "O"] == ["B-PER", "I-PER"]
+
+
+def test_right_passages_are_read_by_finetune(page: Any, address: str, tmp_path: Path) -> None:
+    page.goto(f"{address}#task=rerank")
+    page.wait_for_selector(".ranking li")
+    page.wait_for_timeout(500)
+    page.get_by_role("button", name="This is wrong").click()
+    for tick in page.locator("fieldset input").all():
+        tick.uncheck()
+    page.get_by_label("A band is playing in the park.").check()
+    page.get_by_role("button", name="Keep", exact=True).click()
+    path = download(page, "Download 1 for rerank", tmp_path)
+    task = custom_task(str(path), label_kind="ranking")
+    found = {example.texts: example.label for example in task.examples(read_table(path))}
+    assert len(found) == 4 and sum(found.values()) == 1
+    assert found["Somebody plays music.", "A band is playing in the park."] == 1
+
+
+def test_a_workbook_comes_back_with_scores(page: Any, address: str, tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.append(["id", "premise", "hypothesis", "when"])
+    for number in range(30):
+        day = datetime.datetime(2024, 2, 29, 12, 30) if number else datetime.date(1999, 12, 31)
+        book.active.append(
+            [number + 0.5, f"A man, number {number}, sleeps & <b>snores</b> 😀.", "He is awake.", day]
+        )
+    book.active["C9"] = None
+    book.create_sheet("other").append(["not", "this"])
+    book.save(tmp_path / "pairs.xlsx")
+    page.goto(address)
+    bars(page)
+    page.set_input_files("#file-input", tmp_path / "pairs.xlsx")
+    page.get_by_role("button", name="Score", exact=True).click()
+    until(page, "/30 of 30, 1 not scored/.test(document.querySelector('#file').textContent)")
+    path = download(page, "Download CSV", tmp_path)
+    assert path.name == "pairs.scored.csv" and path.read_bytes().startswith(b"\xef\xbb\xbf")
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        found = list(csv.DictReader(lines))
+    assert [row["id"] for row in found] == [f"{number + 0.5}" for number in range(30)]
+    assert found[3]["premise"] == "A man, number 3, sleeps & <b>snores</b> 😀."
+    assert (found[0]["when"], found[1]["when"]) == ("1999-12-31", "2024-02-29 12:30:00")
+    assert found[7]["predicted"] == "" and found[8]["predicted"] in NLI.values()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"PK\x03\x04 and nothing else", "not a workbook"),
+        (b"\xd0\xcf\x11\xe0 old", "Save it as .xlsx"),
+        (b"a,b\n\xff,c\n", "not text in UTF-8"),
+    ],
+)
+def test_files_that_cannot_be_read_say_why(
+    page: Any, address: str, tmp_path: Path, content: bytes, says: str
+) -> None:
+    (tmp_path / "pairs.xlsx").write_bytes(content)
+    page.goto(address)
+    bars(page)
+    page.set_input_files("#file-input", tmp_path / "pairs.xlsx")
+    until(page, f"document.querySelector('#file').textContent.includes({json.dumps(says)})")
 
 
 def test_keyboard_alone(page: Any, address: str) -> None:

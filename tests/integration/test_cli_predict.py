@@ -100,7 +100,7 @@ def test_the_log_is_shown_on_demand(
     monkeypatch.setenv("DEBERTAV3_LOG", "loud")
     assert "need one of: debug, info, warning, error" in debertav3_command(*question).err
     monkeypatch.setenv("DEBERTAV3_LOG", "info")
-    assert f"{nli_model}: backend torch" in debertav3_command(*question).err
+    assert f"{nli_model}: backend native" in debertav3_command(*question).err
 
 
 def test_nli_labels_say_what_an_unnamed_head_means(

@@ -69,6 +69,13 @@ def test_chunked_bodies_are_counted_as_they_come(client: TestClient) -> None:
     assert answer.status_code == 413 and answer.headers["connection"] == "close"
 
 
+def test_white_space_around_texts_takes_no_room_in_the_queue(client: TestClient) -> None:
+    plain = json.dumps({"pairs": PAIRS}).encode()
+    answers = [send(client, body) for body in (plain, b" " * 19_000 + plain)]
+    characters = [answer.headers["x-compute-characters"] for answer in answers]
+    assert characters[0] == characters[1] == str(len("pairs") + sum(map(len, PAIRS[0])))
+
+
 def test_labels_times_texts_count_as_inputs(client: TestClient) -> None:
     body = {"texts": ["a"] * 6, "labels": ["b", "c"]}
     answer = client.post("/zero-shot", json=body)

@@ -74,6 +74,9 @@ def test_it_is_small() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_nothing_comes_from_elsewhere_and_no_text_becomes_html(path: Path) -> None:
     text = path.read_text(encoding="utf-8").replace('xmlns="http://www.w3.org/2000/svg"', "")
+    text = text.replace(
+        'new DOMParser().parseFromString(text, "application/xml")', ""
+    )  # of a workbook: not HTML
     assert not re.findall(r"(?:https?:)?//[a-z0-9-]+\.[a-z]", text)
     assert not re.findall(
         r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|srcdoc|DOMParser|\beval\(|new Function"

@@ -1,8 +1,11 @@
 """Over a real socket: hang-ups free their work, slow clients are closed, and stopping drops nothing."""
 
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -11,14 +14,12 @@ from typing import Any
 
 import httpx
 import pytest
-from typer.testing import CliRunner
 
 from debertav3 import Predictor, UserError
-from debertav3.cli import app as commands
 from debertav3.cli.served_models import name_models
 from debertav3.serve import Limits, create_app
 from debertav3.serve.lifecycle import Server, bind, is_loopback
-from serving import COST, opened
+from serving import COST, opened, serving
 from tiny_models import ModelFolders
 
 BODY = {"pairs": [["A man is asleep on a bench.", "Nobody is awake."]] * 60}
@@ -255,10 +256,41 @@ def test_models_get_names(tmp_path: Path) -> None:
         name_models(["x="])
 
 
-def test_the_schema_is_printed_without_a_model() -> None:
-    from debertav3.cli import _register
+def test_the_schema_is_printed_without_a_model_and_is_the_servers(predictor: Predictor) -> None:
+    code = """
+import sys
+from debertav3.cli import main
+sys.argv = ["debertav3", "serve", "--openapi"]
+try:
+    main()
+finally:
+    print({"torch", "transformers"} & sys.modules.keys(), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stderr.strip() == "set()", done.stderr
+    with serving({"m": predictor}) as client:
+        assert json.loads(done.stdout) == client.get("/openapi.json").json()
 
-    _register()
-    done = CliRunner().invoke(commands, ["serve", "--openapi"])
-    assert done.exit_code == 0, done.output
-    assert "/v1/rerank" in json.loads(done.stdout)["paths"]
+
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1")])
+def test_open_shows_the_page_when_it_is_ready(nano: Path, tmp_path: Path, host: str, shown: str) -> None:
+    browser, seen = tmp_path / "browser", tmp_path / "seen"
+    browser.write_text(f'#!/bin/sh\ncurl -sf "$1" > {seen}.page\necho "$1" > {seen}\n')
+    browser.chmod(0o755)
+    command = [sys.executable, "-m", "debertav3", "serve", f"--model={nano}", f"--host={host}", "--port=0"]
+    process = subprocess.Popen(
+        [*command, "--open", "--batch-tokens=512"],
+        env={**os.environ, "BROWSER": str(browser)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        lines = iter(process.stderr.readline, "")
+        address = next(line for line in lines if "serving" in line).split()[-1]
+        until(lambda: seen.exists() and seen.read_text().endswith("\n"))
+        assert seen.read_text() == f"http://{shown}:{address.rpartition(':')[2]}/\n"
+        assert "<!doctype html>" in Path(f"{seen}.page").read_text()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)

@@ -144,7 +144,9 @@ def cells_of(shape: Shape, block: dict[str, str]) -> tuple[list[list[str]], str]
     delimiter = max(",;\t", key=first.count)
     is_quoted = "quotes belong" not in block["format"]
     quoting = csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE
-    return list(csv.reader(io.StringIO(shape.content), delimiter=delimiter, quoting=quoting)), delimiter
+    cells = list(csv.reader(io.StringIO(shape.content), delimiter=delimiter, quoting=quoting))
+    is_first = block.get("text") in cells[0] and len(set(map(len, cells))) == 1  # nothing above the names
+    return (cells, delimiter) if is_first else None
 
 
 def table(cells: list[list[str]], delimiter: str) -> str:

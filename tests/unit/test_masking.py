@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 from debertav3.data.masking import (
-    STRATEGIES,
-    MaskingConfig,
     MaskingVocabulary,
     begins_word,
     choose_unbiased,
@@ -17,6 +15,7 @@ from debertav3.data.masking import (
     sample_generator,
     word_numbers,
 )
+from debertav3.data.masking_config import STRATEGIES, MaskingConfig
 from debertav3.data.samples import vocabulary_of
 from debertav3.errors import UserError
 from debertav3.tokenization import DebertaV3Tokenizer

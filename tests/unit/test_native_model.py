@@ -337,3 +337,17 @@ def test_it_answers_without_torch_on_threads_of_its_own(
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("{'entailment'")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/smaps")
+def test_a_packed_model_leaves_its_file(nano: Path, arithmetic: str) -> None:
+    """What was packed is not in memory twice; of the word embeddings only rows that are met are read."""
+    backend = native(Checkpoint.open(nano))
+    backend.run(batch_of([9, 4]))
+    weights = nano / "model.safetensors"
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    resident = 0
+    for line in lines:
+        if line.endswith(str(weights)):
+            resident += int(next(one for one in lines if one.startswith("Rss:")).split()[1]) * 1024
+    assert 0 < resident < weights.stat().st_size / 4

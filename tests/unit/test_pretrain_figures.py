@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from debertav3.data.masking import STRATEGIES
+from debertav3.data.masking_config import STRATEGIES
 from debertav3.data.samples import Batch
 from debertav3.errors import UserError
 from debertav3.models import DebertaV2ForMaskedLM, DebertaV2ForReplacedTokenDetection

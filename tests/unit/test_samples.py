@@ -11,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from debertav3.data.masking import MaskingConfig, MaskingVocabulary
+from debertav3.data.masking import MaskingVocabulary
+from debertav3.data.masking_config import MaskingConfig
 from debertav3.data.permutation import Permutation
 from debertav3.data.samples import PretrainingData, open_windows, segment_layout
 from debertav3.data.shards import FORMAT, INDEX_NAME, ShardWriter, TokenShards, token_dtype

@@ -9,9 +9,16 @@ import pytest
 import sentencepiece
 
 from debertav3.errors import UserError
-from debertav3.tokenization import DebertaV3Tokenizer, VocabularyConfig, train_vocabulary
+from debertav3.tokenization import DebertaV3Tokenizer
 from debertav3.tokenization.text_files import read_texts
-from debertav3.tokenization.unigram_training import MAX_LINE_BYTES, _measure, _sample_lines, _training_lines
+from debertav3.tokenization.unigram_training import (
+    MAX_LINE_BYTES,
+    VocabularyConfig,
+    _measure,
+    _sample_lines,
+    _training_lines,
+    train_vocabulary,
+)
 
 SENTENCE = (
     "the cat sat on a mat while seven dogs were running after another small grey mouse through tall grass"

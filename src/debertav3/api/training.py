@@ -1,5 +1,6 @@
 """``debertav3.finetune(...)``: the command `finetune` as a function, for files and for rows in memory."""
 
+import importlib.util
 import os
 import tempfile
 from collections import Counter
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import MissingExtraError, UserError
 from ..finetuning.config import FinetuneConfig
 from ..finetuning.preparation import resolve
 from ..finetuning.steps import is_cross_validation, prepared, train_and_score
@@ -111,8 +112,11 @@ def finetune(
 
     Raises:
         UserError: for settings, data or a folder that cannot be used, in one line.
+        MissingExtraError: without the extra ``train``.
         KeyboardInterrupt: if Ctrl-C or SIGTERM stopped the run; ``resume=True`` continues it.
     """
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtraError(feature="debertav3.finetune", package="torch", extra="train")
     if resume and out is None:
         raise UserError("resume=True needs the folder of the run: give out=FOLDER.")
     temporary = tempfile.TemporaryDirectory(prefix="debertav3-") if out is None else None

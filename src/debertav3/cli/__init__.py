@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from .. import __version__
-from ..errors import UserError
+from ..errors import MissingExtraError, UserError
 from ..files import DISK_ERRORS
 from .signals_heard import signals_heard
 from .terminal import close_bars, show_log
@@ -43,6 +43,15 @@ def _common(
 ) -> None:
     """DeBERTaV3: entailment, zero-shot labels, entities, answers, fine-tuning and checkpoints."""
 
+
+_EXTRA_OF_COMMAND = {
+    "finetune": "train",
+    "compare": "train",
+    "search": "search",
+    "pretrain": "pretrain",
+    "data": "train",
+}
+"""The extra that brings all that a command needs, where that is more than torch."""
 
 _LIGHT = ("nli",)
 """Commands whose module, called alike, has no other: the answer comes sooner than all are imported."""
@@ -122,6 +131,14 @@ def _run() -> NoReturn:
         # The reader of our stdout (``| head``) has left: nothing is wrong, and nothing more can be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except ModuleNotFoundError as error:
+        command = next(iter(sys.argv[1:]), "")
+        missing = MissingExtraError.of(
+            error, feature=f"debertav3 {command}", extra=_EXTRA_OF_COMMAND.get(command)
+        )
+        if missing is None:
+            raise
+        _fail(str(missing))
     except MemoryError:
         _fail("memory ran out. Take smaller batches, a smaller model, or a machine with more memory.")
     except OSError as error:

@@ -93,6 +93,9 @@ def serve(
             show_default="where OTEL_* says where they go",
         ),
     ] = None,
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Open the page in a browser once it is ready.")
+    ] = False,
     openapi: Annotated[bool, typer.Option("--openapi", help="Print the OpenAPI document and stop.")] = False,
 ) -> None:
     """Serve models over HTTP.
@@ -143,8 +146,15 @@ def serve(
     )
     provider = None if otel is False else _trace(app, is_asked=bool(otel))
     shown = f"[{host}]" if ":" in host else host
-    line = f"debertav3: serving {', '.join(checkpoints)} on http://{shown}:{bound.getsockname()[1]}"
-    server = Server(app, limits=limits, on_ready=lambda: print(line, file=sys.stderr, flush=True))
+    bound_port = bound.getsockname()[1]
+    line = f"debertav3: serving {', '.join(checkpoints)} on http://{shown}:{bound_port}"
+
+    def is_ready() -> None:
+        print(line, file=sys.stderr, flush=True)
+        if open_page:
+            _open_page(shown if host not in ("0.0.0.0", "::") else "127.0.0.1", bound_port)
+
+    server = Server(app, limits=limits, on_ready=is_ready)
     try:
         server.run(sockets=[bound])
     finally:
@@ -152,6 +162,14 @@ def serve(
             from ..serve.tracing import send_rest
 
             send_rest(provider)
+
+
+def _open_page(host: str, port: int) -> None:
+    """Open the page, beside the server: finding and starting a browser takes its time."""
+    import threading
+    import webbrowser
+
+    threading.Thread(target=webbrowser.open, args=(f"http://{host}:{port}/",), daemon=True).start()
 
 
 def _trace(app: "FastAPI", *, is_asked: bool) -> "TracerProvider | None":

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..tokenization import DebertaV3Tokenizer
-from .masking import Masked, MaskingConfig, MaskingVocabulary, begins_word, mask_window, sample_generator
+from .masking import Masked, MaskingVocabulary, begins_word, mask_window, sample_generator
+from .masking_config import MaskingConfig
 from .mixture import Mixture
 from .permutation import Permutation
 from .shards import TokenShards

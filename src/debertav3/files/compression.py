@@ -1,7 +1,13 @@
-"""Files that may be compressed: gzip and zstd, recognised by their first bytes, whatever their names."""
+"""Files that may be compressed, recognised by their first bytes, whatever their names.
 
+gzip and zstd are read and written; bzip2, xz and a zip archive of a single file are read.
+"""
+
+import bz2
 import gzip
 import io
+import lzma
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,26 +18,33 @@ from typing import IO, Any, BinaryIO, cast
 from ..errors import MissingExtraError, UserError
 
 ENDINGS = (".gz", ".zst")
+"""Of what is written."""
+READ_ENDINGS = (*ENDINGS, ".bz2", ".xz", ".zip")
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_BZIP2_MAGIC = b"BZh"
+_XZ_MAGIC = b"\xfd7zX"
+_ZIP_MAGIC = b"PK\x03\x04"
 _READ_AT_ONCE = 1 << 16
 
 
 def bare_name(path: str | Path) -> str:
     """The name of a file in lower case, without the ending that says how it is compressed."""
     name = Path(path).name.lower()
-    return next((name.removesuffix(ending) for ending in ENDINGS if name.endswith(ending)), name)
+    return next((name.removesuffix(ending) for ending in READ_ENDINGS if name.endswith(ending)), name)
 
 
 def is_compressed(path: str | Path) -> bool:
-    """Whether the first bytes of a file are those of gzip or zstd.
+    """Whether a file is compressed.
 
     Raises:
         OSError: if it cannot be read.
     """
     with Path(path).open("rb") as plain:
         magic = plain.read(4)
-    return magic.startswith(_GZIP_MAGIC) or magic == _ZSTD_MAGIC
+    if magic == _ZIP_MAGIC:
+        return only_member(path) is not None
+    return magic.startswith((_GZIP_MAGIC, _BZIP2_MAGIC)) or magic in (_ZSTD_MAGIC, _XZ_MAGIC)
 
 
 @contextmanager
@@ -51,13 +64,44 @@ def open_binary(path: str | Path) -> Iterator[BinaryIO]:
         elif magic == _ZSTD_MAGIC:
             with io.BufferedReader(_ZstdReader(plain)) as unpacked:
                 yield cast(BinaryIO, unpacked)
+        elif magic.startswith(_BZIP2_MAGIC):
+            with bz2.open(plain) as unpacked:
+                yield cast(BinaryIO, unpacked)
+        elif magic == _XZ_MAGIC:
+            with lzma.open(plain) as unpacked:
+                yield cast(BinaryIO, unpacked)
+        elif magic == _ZIP_MAGIC and (member := only_member(path)) is not None:
+            with zipfile.ZipFile(plain) as archive, archive.open(member) as unpacked:
+                yield cast(BinaryIO, unpacked)
         else:
             yield plain
 
 
+def members(path: str | Path) -> list[str]:
+    """Names of the files in a zip archive, but those that macOS adds; none for a file that is no archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return []
+    return [name for name in names if not name.endswith("/") and not name.startswith("__MACOSX/")]
+
+
+def only_member(path: str | Path) -> str | None:
+    """The file in a zip archive that has nothing else; None for other files."""
+    names = members(path)
+    return names[0] if len(names) == 1 else None
+
+
 def damage() -> tuple[type[Exception], ...]:
     """What reading a damaged compressed file raises."""
-    errors: tuple[type[Exception], ...] = (EOFError, zlib.error, gzip.BadGzipFile)
+    errors: tuple[type[Exception], ...] = (
+        EOFError,
+        zlib.error,
+        gzip.BadGzipFile,
+        lzma.LZMAError,
+        zipfile.BadZipFile,
+    )
     try:
         import zstandard
     except ImportError:
@@ -91,9 +135,8 @@ def reading(path: str | Path) -> Iterator[BinaryIO]:
     except IsADirectoryError:
         raise UserError(f"{path} is a folder. Give the path of a file.") from None
     except damage() as error:
-        kind = (
-            "gzip" if isinstance(error, zlib.error | gzip.BadGzipFile) or "zstd" not in str(error) else "zstd"
-        )
+        kind = "xz" if isinstance(error, lzma.LZMAError) else "zstd" if "zstd" in str(error) else "gzip"
+        kind = "zip" if isinstance(error, zipfile.BadZipFile) else kind
         raise UserError(f"{path} is a damaged {kind} file ({error}). Fetch or write it again.") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
@@ -106,7 +149,10 @@ def compressing(raw: IO[bytes], *, ending: str) -> IO[bytes]:
 
     Raises:
         MissingExtraError: for zstd without the package zstandard.
+        UserError: for an ending of compressed files that are read only.
     """
+    if ending in READ_ENDINGS and ending not in ENDINGS:
+        raise UserError(f"files that end in {ending} are read, not written. Give a name with .gz or .zst.")
     if ending == ".gz":
         return cast(IO[bytes], gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0))
     if ending == ".zst":

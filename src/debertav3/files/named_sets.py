@@ -1,5 +1,6 @@
 """Data sets by name, ``datasets:NAME[:CONFIG][:SPLIT]``: from the Hub or a folder."""
 
+from pathlib import Path
 from typing import Any
 
 from ..errors import MissingExtraError, UserError
@@ -18,12 +19,7 @@ def open_dataset(source: str, *, is_streamed: bool) -> Any:
         UserError: if there is no such set.
         MissingExtraError: without the package.
     """
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingExtraError(
-            feature="reading a data set by name", package="datasets", extra="train"
-        ) from error
+    datasets = _import_datasets("reading a data set by name")
     path, _, rest = source.removeprefix(DATASETS_PREFIX).partition(":")
     config, _, split = rest.partition(":")
     try:
@@ -34,3 +30,26 @@ def open_dataset(source: str, *, is_streamed: bool) -> Any:
             f"cannot open data set {path!r} (config {config or None}, split {split or 'train'}): "
             f"{reason.rstrip('.')}. Check its name and the network, or give files."
         ) from error
+
+
+def open_saved(folder: Path) -> Any:
+    """Open what ``datasets.Dataset.save_to_disk`` has written.
+
+    Raises:
+        UserError: if it cannot be read.
+        MissingExtraError: without the package.
+    """
+    datasets = _import_datasets("reading a folder of save_to_disk")
+    try:
+        return datasets.load_from_disk(str(folder))
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise UserError(f"{folder} cannot be read as a saved data set: {reason}") from error
+
+
+def _import_datasets(feature: str) -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError(feature=feature, package="datasets", extra="train") from error
+    return datasets

@@ -7,6 +7,7 @@ faults.
 
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import numpy as np
@@ -173,7 +174,8 @@ def run_batches(
                     place,
                     {name: _own_part(array[row], encoding, backend.head) for name, array in outputs.items()},
                 )
-            bar.update(len(places))
+            if bar is not None:
+                bar.update(len(places))
 
 
 def _own_part(logits: npt.NDArray[np.float32], encoding: Encoding, head: str) -> npt.NDArray[np.float32]:
@@ -193,9 +195,12 @@ def _check_finite(outputs: Logits, backend: Backend) -> None:
         )
 
 
-def _bar(total: int, show_progress: bool | None) -> "tqdm[NoReturn]":
-    from tqdm import tqdm
-
+def _bar(total: int, show_progress: bool | None) -> "AbstractContextManager[tqdm[NoReturn] | None]":
+    """A progress bar, or None where none is shown."""
     if show_progress is None:
         show_progress = total >= _BAR_FROM and sys.stderr.isatty()
-    return tqdm(total=total, unit=" inputs", disable=not show_progress, leave=False, file=sys.stderr)
+    if not show_progress:
+        return nullcontext()
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit=" inputs", leave=False, file=sys.stderr)

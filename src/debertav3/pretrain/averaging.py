@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .optimization import StepEngine
 from .settings import AveragingConfig
-from .sharding import share_like, whole
+from .sharding import let_go, local, share_like, whole
 
 EMA, MEAN = "ema", "mean"
 KINDS = (EMA, MEAN)
@@ -44,6 +44,7 @@ class WeightAverages:
     def __init__(self, engines: Mapping[str, StepEngine], config: AveragingConfig, *, num_steps: int) -> None:
         self.config = config
         self.num_steps = num_steps
+        self._engines = tuple(engines.values())
         self._trained = {name: dict(engine.named_trained()) for name, engine in engines.items()}
         wanted = {EMA: config.ema_decay is not None, MEAN: config.mean_last > 0}
         self._averages = {
@@ -75,7 +76,7 @@ class WeightAverages:
     def _approach(self, kind: str, share: float) -> None:
         for engine, averages in self._averages[kind].items():
             for name, average in averages.items():
-                _local(average).lerp_(_local(self._trained[engine][name].detach()), share)
+                local(average).lerp_(local(self._trained[engine][name].detach()), share)
 
     @contextmanager
     def in_place(self, kind: str) -> Iterator[None]:
@@ -92,9 +93,11 @@ class WeightAverages:
 
     @torch.no_grad()
     def _put(self, values: Mapping[str, Mapping[str, Tensor]]) -> None:
+        for one in self._engines:
+            let_go(one.model)
         for engine, weights in self._trained.items():
             for name, weight in weights.items():
-                _local(weight).copy_(_local(values[engine][name]))
+                local(weight).copy_(local(values[engine][name]))
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Whole tensors by the name of a file in a checkpoint. Call in every process alike."""
@@ -115,10 +118,4 @@ class WeightAverages:
             for engine, averages in engines.items():
                 for name, average in averages.items():
                     stored = share_like(tensors[f"{engine}-{kind}"][name], average)
-                    _local(average).copy_(_local(stored))
-
-
-def _local(tensor: Tensor) -> Tensor:
-    """This process's part of a weight that is spread over processes, else the weight."""
-    part: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
-    return part
+                    local(average).copy_(local(stored))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
 
-from ..data.masking import Strategy
+from ..data.masking_config import Strategy
 from ..errors import UserError
 from ..runs.settings import Settings
 from ..runs.values import Count, Range, Short

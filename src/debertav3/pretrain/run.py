@@ -5,6 +5,7 @@
 the same of averaged weights in ``ema/`` and ``mean/``.
 """
 
+import gc
 import logging
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -206,8 +207,21 @@ def pretrain(
         for kind in averages.kinds(loop.done):
             with averages.in_place(kind):
                 export(networks, out / kind, tokenizer, writes=is_main)
-    accelerator.end_training()
+    _leave(step, accelerator)
     return finished
+
+
+def _leave(step: TrainStep, accelerator: Accelerator) -> None:
+    """End the exchange between processes.
+
+    The wrapped networks go first. A process group that goes waits for its threads; if a wrapped network is
+    the last to hold it, it waits with Python's lock, which those threads may need: the process never ends.
+    """
+    for engine in step.engines.values():
+        engine.model = accelerator.unwrap_model(engine.model)
+    accelerator.free_memory()
+    gc.collect()  # a wrapped network refers to itself
+    accelerator.end_training()
 
 
 def _refusal(verdict: RunVerdict, out: Path) -> str:

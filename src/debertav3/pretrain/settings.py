@@ -6,7 +6,7 @@ How settings are read is in :mod:`debertav3.runs.settings`.
 from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
 
-from ..data.masking import MaskingConfig, Strategy
+from ..data.masking_config import MaskingConfig, Strategy
 from ..errors import UserError
 from ..runs.settings import Settings, all_settings
 from ..runs.values import Count, CountOrZero, Former, Positive, Range, Share, Short

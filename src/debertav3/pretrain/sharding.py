@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
@@ -26,6 +26,24 @@ def shard(model: nn.Module, layers: Iterable[nn.Module], device: torch.device, n
     for layer in layers:
         fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh)
+
+
+def let_go(model: nn.Module) -> None:
+    """Drop the gathered weights that a forward pass without a backward one leaves in a spread model.
+
+    Weights that are changed by hand count in the next forward pass only after this.
+    """
+    for part in model.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This process's part of a weight that is spread over processes, else the weight; memory is shared.
+
+    Call it where no gradients are recorded.
+    """
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def whole(tensor: Tensor) -> Tensor:

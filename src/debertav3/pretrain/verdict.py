@@ -10,6 +10,7 @@ import torch
 from ..checkpoint.sanity import ABSURD, is_absurd
 from ..data.shards import TokenShards
 from ..json_types import JsonMapping
+from .sharding import local
 
 MAX_SKIPPED_SHARE = 0.1
 SCALER_STEPS = 20
@@ -118,14 +119,8 @@ def broken_weights(models: Iterable[torch.nn.Module | None]) -> list[str]:
         for model in models
         if model is not None
         for name, tensor in model.state_dict().items()
-        if is_absurd(_local(tensor))
+        if is_absurd(local(tensor.detach()))
     ]
-
-
-def _local(tensor: torch.Tensor) -> torch.Tensor:
-    """This process's part of a weight that is spread over processes."""
-    part: torch.Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
-    return part
 
 
 def word_frequency_loss(train: TokenShards, heldout: TokenShards) -> float | None:

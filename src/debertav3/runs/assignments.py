@@ -2,24 +2,30 @@
 
 import json
 from pathlib import Path
-
-import yaml
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..json_types import Json, JsonObject
 from .values import NOTHING, Plain
 
+if TYPE_CHECKING:
+    import yaml  # imported where it is used: --help reads no settings
+
 
 def read_assigned(text: str) -> Json:
     """What follows ``--set key=``: YAML, but a text without quotes is taken whole, ``a #1`` too."""
+    import yaml
+
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     if node is None or (isinstance(node, yaml.ScalarNode) and node.style is None):
         return Plain(text.strip())
     return _from_node(node)
 
 
-def _from_node(node: yaml.Node | None) -> object:
+def _from_node(node: "yaml.Node | None") -> object:
     """YAML's lists and mappings with all scalars as texts: the field's type says what a text means."""
+    import yaml
+
     if isinstance(node, yaml.ScalarNode):
         return node.value if node.style else Plain(node.value)
     if isinstance(node, yaml.SequenceNode):
@@ -31,6 +37,8 @@ def _from_node(node: yaml.Node | None) -> object:
 
 def as_assigned(value: object) -> str:
     """Write a value as ``--set`` reads it."""
+    import yaml
+
     if value is None:
         return ""
     if isinstance(value, str):
@@ -69,6 +77,8 @@ def read_mapping(path: str | Path) -> JsonObject:
     Raises:
         UserError: if there is no such file or it is not a mapping.
     """
+    import yaml
+
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
         is_json = Path(path).suffix == ".json"

@@ -24,8 +24,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-import yaml
-
 from ..errors import UserError
 from ..json_types import JsonObject
 from .assignments import read_assigned
@@ -103,6 +101,8 @@ class Settings:
     @classmethod
     def read_overrides(cls, assignments: Iterable[str], *, source: str = "--set") -> dict[str, object]:
         """Values of the right type by full name; see `with_overrides`."""
+        import yaml
+
         values: dict[str, object] = {}
         for assignment in assignments:
             key, equals, text = assignment.partition("=")
@@ -196,15 +196,15 @@ def groups_of(cls: type[Settings]) -> dict[str, type[Settings]]:
 @_once
 def own_settings(cls: type[Settings]) -> tuple[Setting, ...]:
     """The settings of a class without those of its groups."""
-    hints, meanings = typing.get_type_hints(cls, include_extras=True), _meanings(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     return tuple(
-        _setting(field, hints[field.name], meanings.get(field.name, ""))
+        _setting(field, hints[field.name], functools.partial(_meaning, cls, field.name))
         for field in dataclasses.fields(cls)
         if field.name not in groups_of(cls)
     )
 
 
-def _setting(field: "dataclasses.Field[object]", hint: object, meaning: str) -> Setting:
+def _setting(field: "dataclasses.Field[object]", hint: object, read_meaning: Callable[[], str]) -> Setting:
     notes: list[object] = []
     optional = False
     while True:  # Annotated[T | None, ...] and Annotated[T, ...] | None may be nested
@@ -230,7 +230,7 @@ def _setting(field: "dataclasses.Field[object]", hint: object, meaning: str) -> 
         former=tuple(note.name for note in notes if isinstance(note, Former)),
         range=next((note for note in notes if isinstance(note, Range)), None),
         default=field.default,
-        meaning=meaning,
+        read_meaning=read_meaning,
         read_item=read_item,
         items=items,
     )
@@ -256,6 +256,10 @@ def _read_settings(cls: type[Kind], value: object, source: str) -> Kind:
     if not isinstance(value, Mapping):
         raise UserError(f"{source} must be a mapping with keys such as {_first_names(cls)}; got {value!r}.")
     return cls().with_values(value, source=source)
+
+
+def _meaning(cls: type[Settings], field: str) -> str:
+    return _meanings(cls).get(field, "")
 
 
 @_once

@@ -88,12 +88,17 @@ class Setting:
     range: Range | None
     default: object
     """``dataclasses.MISSING`` for a setting that must be given."""
-    meaning: str
-    """The field's docstring, on one line."""
+    read_meaning: Callable[[], str]
+    """Reads the field's docstring; only a help text needs it, and it takes parsing the source."""
     read_item: Callable[[object, str], object] | None = None
     """Of a tuple of numbers or settings: what one of the list and the source, for errors, are read as."""
     items: str = "texts"
     """What a tuple holds, in words."""
+
+    @property
+    def meaning(self) -> str:
+        """The field's docstring, on one line."""
+        return self.read_meaning()
 
     @property
     def wanted(self) -> str:

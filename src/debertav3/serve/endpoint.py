@@ -94,9 +94,8 @@ class Endpoint:
             if not service.is_ready:
                 raise Refusal("stopping", STOPPING)
             raw = await read_body(receive, service.limits)
-            content = parse_body(raw, service.limits)
+            content, call.characters = parse_body(raw, service.limits)
             operation = choose_operation(self.operations, content)
-            call.characters = len(raw)
             call.model_name = scope.get("path_params", {}).get("name") or content.get("model")
             body = validated(operation, content)
             with Interruption(scope, receive, seconds=service.limits.seconds):

@@ -93,8 +93,11 @@ def _too_large(limits: Limits) -> Refusal:
     return Refusal("too_large", f"the body has more than {limits.body_bytes} bytes. Send several requests.")
 
 
-def parse_body(body: bytes, limits: Limits) -> dict[str, object]:
+def parse_body(body: bytes, limits: Limits) -> tuple[dict[str, object], int]:
     """Parse a body and check its depth and its texts.
+
+    Returns:
+        What it says, and the characters of all its texts; white space around them is none.
 
     Raises:
         Refusal: if it is not strict JSON in UTF-8 with an object outside, or a text is too long or holds half
@@ -106,8 +109,9 @@ def parse_body(body: bytes, limits: Limits) -> dict[str, object]:
         raise Refusal("malformed", str(error)) from None
     if not isinstance(content, dict):
         raise Refusal("invalid", f"the body is a JSON {_name(content)}; need an object.")
-    may_have_halves = b"\\u" in body
+    may_have_halves, characters = b"\\u" in body, 0
     for text in _texts(content, depth=1):
+        characters += len(text)
         if len(text) > limits.characters:
             raise Refusal(
                 "invalid",
@@ -115,7 +119,7 @@ def parse_body(body: bytes, limits: Limits) -> dict[str, object]:
             )
         if may_have_halves and any("\ud800" <= character <= "\udfff" for character in text):
             raise Refusal("malformed", "a text holds half a character (a lone surrogate). Send whole ones.")
-    return content
+    return content, characters
 
 
 def _texts(value: object, *, depth: int) -> Iterator[str]:

@@ -121,8 +121,8 @@ def make_server(service: Service) -> "Server[Json]":
 
 async def _answer(service: Service, tool: Tool, arguments: JsonObject) -> object:
     raw = json.dumps(arguments).encode()
-    content = parse_body(raw, service.limits)  # the checks of a body: depth, lengths, half characters
-    call = Call(service, id="", model_name=content.get("model"), characters=len(raw))
+    content, characters = parse_body(raw, service.limits)  # its checks: depth, lengths, half characters
+    call = Call(service, id="", model_name=content.get("model"), characters=characters)
     return await tool.operation.answer(call, validated(tool.operation, content))
 
 

@@ -82,6 +82,16 @@ def find_dialect(
     return Dialect(delimiter, quoted, None if has_header else numbered), notes
 
 
+def likeliest_delimiter(head: Sequence[str], delimiters: str, *, is_quoted: bool) -> str:
+    """What separates the columns of most of the first lines, whatever the very first one is."""
+    found = Counter(
+        _delimiter(head[place : place + 20], delimiters, is_quoted=is_quoted)
+        for place in range(min(len(head), 12))
+        if any(one in head[place] for one in delimiters)
+    )
+    return found.most_common(1)[0][0] if found else delimiters[0]
+
+
 def _numbers(count: int) -> tuple[str, ...]:
     return tuple(str(number) for number in range(1, count + 1))
 
@@ -141,7 +151,7 @@ def _has_header(rows: Sequence[Sequence[str]], asked: Sequence[str]) -> bool:
     if len(rows) < 2:
         return True
     first = [cell.strip() for cell in rows[0]]
-    if set(asked) & set(first):
+    if {name for name in asked if not name.isdecimal()} & set(first):
         return True
     if any(name.lower() in USUAL_NAMES for name in first):
         return True

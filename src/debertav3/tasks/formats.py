@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import UserError
+from ..files.compression import members
 from .annotations.brat import read_brat
 from .annotations.conll import looks_like_conll, read_conll
 from .annotations.spacy import read_docbin
 from .choice_documents import read_race_folder
 from .json_rows import read_json, read_jsonl
 from .ranking_rows import read_qrels
+from .rows import first_of
 from .source_file import Found, SourceFile
-from .text_tables import FASTTEXT_MARK, TextTable, read_fasttext
+from .text_tables import FASTTEXT_MARK, TextTable, read_class_folders, read_fasttext
 from .typed_tables import read_dataset, read_parquet, read_xlsx
 from .xml_rows import read_xml
 
@@ -34,6 +36,7 @@ FormatName = Literal[
     "brat",
     "beir",
     "race",
+    "class-folders",
     "datasets",
 ]
 
@@ -69,6 +72,7 @@ SPACY = Format("spacy", (".spacy",), read_docbin, is_packed=True, title="spaCy's
 BRAT = Format("brat", (".ann",), read_brat, title="brat")
 """A folder, or one file of annotations beside its text."""
 BEIR = Format("beir", (), read_qrels, title="a folder of queries and passages")
+CLASS_FOLDERS = Format("class-folders", (), read_class_folders, title="a folder of texts for each class")
 RACE = Format("race", (), read_race_folder, title="a folder of RACE's articles")
 XML = Format("xml", (".xml",), read_xml, title="XML")
 DATASETS = Format("datasets", (), read_dataset, title="a data set")
@@ -92,6 +96,31 @@ def format_named(name: str) -> Format:
     raise UserError(f"unknown format {name!r}. Choose one of: {names}.")
 
 
+_WAYS_IN = {
+    ".xls": "Save it as .xlsx or CSV.",
+    ".ods": "Save it as .xlsx or CSV.",
+    ".pkl": "A pickle may run code; write a table: pandas.read_pickle(path).to_csv('x.csv').",
+    ".pickle": "A pickle may run code; write a table: pandas.read_pickle(path).to_csv('x.csv').",
+    ".feather": "Write Parquet: pandas.read_feather(path).to_parquet('x.parquet').",
+    ".arrow": "Write Parquet: datasets.Dataset.from_file(path).to_parquet('x.parquet').",
+    ".dta": "Write a table: pandas.read_stata(path).to_csv('x.csv').",
+    ".sav": "Write a table: pandas.read_spss(path).to_csv('x.csv').",
+    ".md": "Write the table as CSV.",
+    ".arff": "Write a table: its @data with a line of names.",
+    ".tar": "Unpack it and name one file.",
+    ".tgz": "Unpack it and name one file.",
+    ".sqlite": "Write a table: sqlite3 -csv -header FILE 'select ...' > x.csv.",
+    ".db": "Write a table: sqlite3 -csv -header FILE 'select ...' > x.csv.",
+}
+"""What to do with files of kinds that are not read."""
+
+
+def way_in(ending: str) -> str:
+    """What to do with a file whose kind is not known, by its ending."""
+    usual = f"Need {', '.join(ENDINGS)} (text also with .gz or .zst), or --format csv, tsv, ... for a table."
+    return _WAYS_IN.get(ending.lower(), usual)
+
+
 _LINES_LOOKED_AT = 200
 
 
@@ -112,14 +141,41 @@ def format_within(file: SourceFile, *, may_be_table: bool = True) -> Format | No
     return _table_within(lines, is_asked=bool(file.options.columns)) if may_be_table else None
 
 
+def _office_format(file: SourceFile) -> Format:
+    """Excel's, of the formats that are zip archives.
+
+    Raises:
+        UserError: for another one, or an archive of several files.
+    """
+    names = members(file.path)
+    if "xl/workbook.xml" in names or not names:
+        return XLSX  # whose reader reports damage
+    if "content.xml" in names:
+        raise UserError(f"{file.path} is an OpenDocument file. Save it as Excel workbook (.xlsx) or CSV.")
+    if "word/document.xml" in names:
+        raise UserError(f"{file.path} is a Word document. Save its table as CSV.")
+    shown = first_of(names, most=3)
+    raise UserError(
+        f"{file.path} is an archive of {len(names)} files ({shown}). Unpack it and name one of them."
+    )
+
+
 def certain_format(file: SourceFile) -> Format | None:
-    """The format of a file whose first characters leave no doubt, whatever its ending says."""
+    """The format of a file whose first characters leave no doubt, whatever its ending says.
+
+    Raises:
+        UserError: if they show one that is not read.
+    """
     head = file.head()
     if head.startswith(b"PAR1"):
         return PARQUET
     if head.startswith(b"PK\x03\x04"):
-        return XLSX
+        return _office_format(file)
     text = file.head_text().lstrip()
+    if re.match(r"<!doctype html|<html\b", text, re.IGNORECASE):
+        raise UserError(
+            f"{file.path} is a web page. Save its table as CSV; pandas: read_html(path)[0].to_csv('x.csv')."
+        )
     if re.match(r"<\?xml|<[A-Za-z][\w-]*[^<>]*>\s*<", text):
         return XML
     if re.match(r'\{\s*"|\[\s*[\[{"]|\{\s*\}|\[\s*\]', text):

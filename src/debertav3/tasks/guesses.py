@@ -266,9 +266,10 @@ class Guesser:
         else:
             is_several = len(set(cells)) * 2 > len(cells)
         if not is_several:
+            or_number = ", or number for a decimal comma" if are_numbers and separator == "," else ""
             raise UserError(
                 f"{self.reading.source}: is {example!r} in column {label!r} one label or several? "
-                "Say --label-kind one-label or --label-kind several-labels."
+                f"Say --label-kind one-label or --label-kind several-labels{or_number}."
             )
         self.reading.note(
             f"cells with {separator!r} have several labels, such as {example!r}",

@@ -20,6 +20,7 @@ Found = Iterator[tuple[str, dict[str, object]]]
 
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _HEAD_BYTES = 1 << 16
+_UNNAMED = "Unnamed: "
 
 
 @dataclass
@@ -69,7 +70,7 @@ class SourceFile:
         return head.decode(checked_encoding(named) if named else usual, "ignore")
 
     def lines(self, *, may_guess: bool = True) -> Iterator[str]:
-        r"""The lines of a text file, each with its line end; only ``\n`` ends one.
+        r"""The lines of a text file, each with its line end: ``\n``, or ``\r`` where there is no other.
 
         UTF-8 with or without a byte order mark, UTF-16 with one, or what the user says. What is none of these
         is read in the likeliest encoding, which is noted, if everything before was ASCII.
@@ -94,7 +95,7 @@ class SourceFile:
             self.encoding = "utf-8"
             is_ascii = True
             self._num_bytes = 0
-            for number, line in enumerate(read_lines(self.path), start=1):
+            for number, line in enumerate(self._raw_lines(), start=1):
                 self._num_bytes += len(line)
                 if self.encoding == "utf-8":
                     try:
@@ -111,6 +112,20 @@ class SourceFile:
                 f"{self.path} {where} is not {self.encoding.upper()} text (byte {error.start + 1}). "
                 "Save the file as UTF-8, or say --encoding NAME, such as latin-1."
             ) from None
+
+    def _raw_lines(self) -> Iterator[bytes]:
+        r"""The lines as bytes; those of a file that has no ``\n`` and several ``\r`` end at these."""
+        head = self.head()
+        if b"\n" in head or head.count(b"\r") < 2:
+            yield from read_lines(self.path)
+            return
+        with reading(self.path) as stream:
+            rest = b""
+            while block := stream.read(_HEAD_BYTES):
+                *whole, rest = (rest + block).split(b"\r")
+                yield from (line + b"\n" for line in whole)
+            if rest:
+                yield rest
 
     def _guess(self, line: bytes, number: int, *, can: bool) -> None:
         """Settle on the likeliest encoding of a line that is not UTF-8, and of those after it.
@@ -136,8 +151,6 @@ def unlike_names(names: list[str], place: str) -> list[str]:
         UserError: if two are the same.
     """
     twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice == [""]:
-        raise UserError(f"{place}: {names.count('')} columns have no name. Name them.")
     if twice:
         raise UserError(
             f"{place}: columns need different names; two are called {twice[0]!r}. Rename one, or say "
@@ -150,6 +163,7 @@ class Header:
     """The names of a table's columns, and its rows by them.
 
     Separators at the end of lines make columns without a name: those are left out, as long as they are empty.
+    Several others without a name, as an index of two levels has, are called as pandas calls them.
 
     Args:
         cells: of the line with the names.
@@ -164,6 +178,8 @@ class Header:
         self.width = len(named)
         while len(named) > 1 and not named[-1]:
             named.pop()
+        if named.count("") > 1:  # as pandas calls them, so that each keeps its cells
+            named = [name or f"{_UNNAMED}{number}" for number, name in enumerate(named)]
         self.names = unlike_names(named, place)
 
     @property
@@ -174,9 +190,13 @@ class Header:
         if empty:
             columns = "1 column" if empty == 1 else f"{empty} columns"
             found.append(Note(f"{columns} at the end, without a name and empty", is_left_out=True))
-        if "" in self.names:
-            place = self.names.index("") + 1
-            found.append(Note(f"column {place}, which has no name: an index", is_left_out=True))
+        unnamed = [
+            str(place) for place, name in enumerate(self.names, 1) if not name or name.startswith(_UNNAMED)
+        ]
+        if len(unnamed) == 1:
+            found.append(Note(f"column {unnamed[0]}, which has no name: an index", is_left_out=True))
+        elif unnamed:
+            found.append(Note(f"columns {', '.join(unnamed)}, which have no name", is_left_out=True))
         return found
 
     def fields(self, cells: Sequence[object], place: str) -> JsonObject | None:

@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import UserError
-from ..files.compression import ENDINGS as COMPRESSED
-from ..files.compression import bare_name
+from ..files.compression import READ_ENDINGS as COMPRESSED
+from ..files.compression import bare_name, only_member
 from ..files.named_sets import DATASETS_PREFIX
 from .annotations import Annotated
-from .annotations.brat import is_brat
-from .choice_documents import is_race_folder
+from .around_tables import without_totals
 from .class_names import names_beside, with_names
 from .columns import ID_NAMES
+from .folders import folder_format, parts_of
 from .formats import (
     BEIR,
     BRAT,
     CONLL,
+    CSV,
     DATASETS,
     ENDINGS,
     FORMATS,
@@ -26,7 +27,6 @@ from .formats import (
     JSONL,
     LOOK_ALIKE,
     PARQUET,
-    RACE,
     SPACY,
     TSV,
     XLSX,
@@ -35,6 +35,7 @@ from .formats import (
     format_named,
     format_within,
     is_conll,
+    way_in,
 )
 from .labels_beside import with_labels_beside
 from .notes import Note, Notes
@@ -187,6 +188,8 @@ class Reading:
         self._file.details.clear()
         self._file.notes = Notes()
         found = self.format.read(self._file)
+        if self.format in (CSV, TSV, XLSX):
+            found = without_totals(found, self._file)
         if names := {} if self.format in (PARQUET, DATASETS) else names_beside(self._file.path):
             found = ((where, with_names(fields, names)) for where, fields in found)
         found = _pairs_of_triples(with_labels_beside(found, self._file), self.source)
@@ -263,12 +266,10 @@ def format_of(
     if str(source).startswith(DATASETS_PREFIX):
         return DATASETS
     path = Path(source)
-    if path.is_dir() and is_brat(path):
-        return BRAT
     if is_qrels(path):
         return BEIR
-    if is_race_folder(path):
-        return RACE
+    if (folder := folder_format(path)) is not None:
+        return folder
     given = None if options.format is None else format_named(options.format)
     by_ending = format_of_ending(source)
     if given is not None and (by_ending is None or {given, by_ending} <= set(LOOK_ALIKE)):
@@ -286,7 +287,7 @@ def format_of(
     if found is None:
         raise UserError(
             f"{source}: neither its ending ({path.suffix or 'none'}) nor its content says what it holds. "
-            f"Need {', '.join(ENDINGS)} (text also with .gz or .zst), or --format csv, tsv, ... for a table."
+            f"{way_in(Path(bare_name(path)).suffix)}"
         )
     return found
 
@@ -297,7 +298,8 @@ def format_of_ending(path: str | Path) -> Format | None:
     Raises:
         UserError: if a format that is compressed within is compressed again.
     """
-    ending = Path(bare_name(path)).suffix
+    is_archive = str(path).lower().endswith(".zip")
+    ending = Path(bare_name((only_member(path) if is_archive else None) or path)).suffix
     found = next((one for one in FORMATS if ending in one.endings), None)
     if found is not None and found.is_packed and str(path).lower().endswith(COMPRESSED):
         raise UserError(
@@ -325,9 +327,8 @@ def expand(sources: Iterable[str], *, role: str) -> tuple[str, ...]:
         if is_beir(folder):
             expanded += splits_of(folder, role=role)
             continue
-        parts = [folder / name for name in starts if is_race_folder(folder / name)]
-        if parts:  # RACE as it is published: train, dev and test
-            expanded += map(str, parts)
+        if parts := parts_of(folder, role=role):
+            expanded += parts
             continue
         if source.startswith(DATASETS_PREFIX) or not folder.is_dir() or is_folder_of_rows(folder):
             expanded.append(source)
@@ -346,7 +347,7 @@ def expand(sources: Iterable[str], *, role: str) -> tuple[str, ...]:
 
 def is_folder_of_rows(path: Path) -> bool:
     """Whether a folder is read as one source."""
-    return path.is_dir() and (is_brat(path) or is_race_folder(path))
+    return folder_format(path) is not None
 
 
 def given_fields(row: Row) -> dict[str, object]:

@@ -79,7 +79,7 @@ class TaggingTask(Task):
             if row.fields[ENTITIES] is None:
                 reading.num_unlabelled += 1
                 return None
-            example = _marked_example(row)
+            example = _marked_example(row, self.label_map)
             reading.num_empty += example is None
             return example
         words_name = self._column(row, self.words_column)
@@ -92,7 +92,7 @@ class TaggingTask(Task):
             reading.num_unlabelled += 1
             return None
         tags = named_tags(words_in(row, column), reading.options.tag_names, place=row.place)
-        tags = [self.label_map.get(tag, tag) for tag in tags]
+        tags = [renamed_tag(tag, self.label_map) for tag in tags]
         check_names(row.place, tags)
         if len(words) != len(tags):
             raise UserError(
@@ -163,14 +163,25 @@ def is_marked_text(row: Row) -> bool:
     return ENTITIES in row.fields and isinstance(row.fields.get(TEXT), str)
 
 
-def _marked_example(row: Row) -> Example | None:
+def _marked_example(row: Row, label_map: Mapping[str, str]) -> Example | None:
     """The words of a text and their tags; None if it has no words."""
     text = row.fields[TEXT]
-    words, tags = tag_text(text, [Mark(**one) for one in row.fields[ENTITIES]])
+    marks = [
+        Mark(**{**one, "label": label_map.get(one["label"], one["label"])}) for one in row.fields[ENTITIES]
+    ]
+    words, tags = tag_text(text, marks)
     texts = tuple(text[start:end] for start, end in words)
     if not texts:
         return None
     return Example(texts=texts, label=tuple(tags), extra=MarkedText(text, tuple(words)), place=row.place)
+
+
+def renamed_tag(tag: str, label_map: Mapping[str, str]) -> str:
+    """A tag as the user's map has it: the whole tag, else its kind of entity under the same prefix."""
+    if tag in label_map or not label_map:
+        return label_map.get(tag, tag)
+    prefix, kind = split_tag(tag)
+    return f"{prefix}-{label_map[kind]}" if kind in label_map and _has_prefix(tag) else tag
 
 
 def _has_prefix(tag: str) -> bool:

@@ -11,7 +11,7 @@ from ..heads import HeadName
 from ..json_types import JsonMapping
 from .example import Example
 from .formats import Format
-from .labels import natural
+from .labels import natural, plain_label
 from .metrics import MetricName
 from .notes import Note
 from .read_options import AS_FOUND, ReadOptions, Said
@@ -19,6 +19,8 @@ from .scorers import Scorer
 from .summary import Summary
 from .tables import Reading, read_table
 from .understanding import Understanding, listed_labels, shown_row
+
+_MOST_ALIKE = 3
 
 
 class Task(ABC):
@@ -117,7 +119,7 @@ class Task(ABC):
             columns=reading.all_roles,
             label_kind=self.label_kind(found),
             shown=[self.shown(example) for example in found.first],
-            notes=[*self.notes, *reading.all_notes()],
+            notes=[*self.notes, *alike_notes(found.names), *reading.all_notes()],
         )
 
     @abstractmethod
@@ -165,6 +167,18 @@ class Task(ABC):
     def own(self, scores: JsonMapping) -> dict[str, float]:
         """Return the task's own metrics of all that a scorer says."""
         return {name: scores[name] for name in self.metrics}
+
+
+def alike_notes(names: Iterable[str]) -> list[Note]:
+    """What is said of labels that differ in nothing but case, spaces and hyphens."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(names):
+        groups[plain_label(name)].append(name)
+    return [
+        Note(f"the labels {', '.join(map(repr, group))} are different ones", "--labels FILE")
+        for group in groups.values()
+        if len(group) > 1
+    ][:_MOST_ALIKE]
 
 
 def take_balanced(examples: Sequence[Example], limit: int | None, *, seed: int) -> list[Example]:

@@ -41,6 +41,10 @@ _LEFT_OUT = -100.0
 """A label that transformers' Trainer does not count among those of a step."""
 
 
+_MAY_BE_NOTHING = frozenset(("NA", "N/A", "n/a", "#N/A", "<NA>", "null", "NULL", "None", "nan", "NaN"))
+_KEPT = "texts by which programs write that there is none are read as they are"
+
+
 class Numbered(NamedTuple):
     """Where texts and label are in the authors' files of a task, whose columns have no names."""
 
@@ -109,6 +113,9 @@ class TextTask(Task):
         reading.use(("text", "second text"), names)
         reading.use(("label",), (label,))
         texts, value = texts_in(row, names), label_cell(row, label)
+        for text in texts or ():
+            if text.strip() in _MAY_BE_NOTHING:
+                reading.notes.add(_KEPT, f"{text.strip()!r} ({row.place})")
         if texts is None:
             reading.num_empty += 1
         elif self._is_unlabelled(value):
@@ -162,6 +169,7 @@ class TextTask(Task):
         return self._name(row, value)
 
     def _number(self, row: Row, value: object) -> float:
+        value = self.label_map.get(label_text(value), value)
         found = number(value, what=f"{row.place}: the label")
         if found == _LEFT_OUT:
             raise UserError(

@@ -1,13 +1,14 @@
-"""Rows in tables of text, and lines of fastText."""
+"""Rows in tables of text, lines of fastText, and texts in a folder for each class."""
 
 import csv
 import itertools
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import UserError
-from .dialect import Dialect, find_dialect
+from .around_tables import above_note, num_above, separator_said
+from .dialect import Dialect, find_dialect, likeliest_delimiter
 from .source_file import Found, Header, SourceFile
 
 if TYPE_CHECKING:
@@ -28,17 +29,19 @@ class TextTable:
         """Yield the rows."""
         csv.field_size_limit(64 << 20)  # characters; the csv module's own limit is 128 thousand
         lines = file.lines()
-        head = _head(lines)
+        head, num_blank = _head(lines)
         if not any(line.strip() for line in head):
             raise UserError(
                 f"{file.path} holds no rows: it is empty. Need a line with the names of the columns, then "
                 "rows."
             )
+        delimiters, above = self._above(head, file)
+        head = head[above:]
         second = next(lines, None)
         lines = itertools.chain(head, [] if second is None else [second], lines)
         dialect, notes = find_dialect(
             head,
-            self.delimiters,
+            delimiters,
             is_quoted=self.is_quoted,
             is_cut=second is not None,
             options=file.options,
@@ -49,52 +52,68 @@ class TextTable:
         quotes = "" if dialect.is_quoted else ", quotes belong to the texts"
         file.details.append(f"{_DELIMITERS[dialect.delimiter]} between columns{quotes}")
         reader = dialect.reader(lines)
+        before = num_blank + above
         try:
             if dialect.names is None:
-                yield from self._with_header(reader, dialect, file)
+                yield from self._with_header(reader, dialect, file, before=before)
             else:
-                yield from _without_header(reader, dialect, file)
+                yield from _without_header(reader, dialect, file, before=before)
         except csv.Error as error:
+            line = before + reader.line_num
             raise UserError(
-                f"{file.path} line {reader.line_num} is not valid CSV ({error}). Quote cells that hold "
+                f"{file.path} line {line} is not valid CSV ({error}). Quote cells that hold "
                 f"{dialect.delimiter!r} or line ends; if quotes belong to the texts, say --format tsv."
             ) from None
 
-    def _with_header(self, reader: "Reader", dialect: Dialect, file: SourceFile) -> Found:
-        header = self._header(next(reader, []), file)
-        line = reader.line_num + 1
+    def _above(self, head: Sequence[str], file: SourceFile) -> tuple[str, int]:
+        """What may separate the columns, and how many lines are above the table."""
+        said = separator_said(head[0]) if len(head) > 1 else None
+        if said is not None and said in _DELIMITERS:
+            return said, 1
+        if file.options.has_header is not None or len(head) < 2:
+            return self.delimiters, 0
+        delimiter = likeliest_delimiter(head, self.delimiters, is_quoted=self.is_quoted)
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if self.is_quoted else csv.QUOTE_NONE
+        rows = [next(csv.reader([line], delimiter=delimiter, quoting=quoting), []) for line in head[:60]]
+        above = num_above(rows)
+        if above:
+            file.notes.note(*above_note(above))
+        return self.delimiters, above
+
+    def _with_header(self, reader: "Reader", dialect: Dialect, file: SourceFile, *, before: int) -> Found:
+        place = f"{file.path} line {before + 1}"
+        header = Header(next(reader, []), place)
+        for note in header.notes:
+            file.notes.note(*note)
+        line = before + reader.line_num + 1
         for cells in reader:
             if cells:  # a blank line has none
                 fields = header.fields(cells, f"{file.path} line {line}")
                 if fields is None:
+                    first = f"line {before + 1}" if before else "the first line"
                     error = UserError(
-                        f"{file.path} line {line} has {len(cells)} cells; the first line has "
+                        f"{file.path} line {line} has {len(cells)} cells; {first} has "
                         f"{len(header.names)} names ({', '.join(header.names)}). {_advice(dialect)}"
                     )
                     file.skip(error)
                 else:
                     yield f"line {line}", fields
-            line = reader.line_num + 1
-
-    def _header(self, cells: Sequence[str], file: SourceFile) -> Header:
-        header = Header(cells, f"{file.path} line 1")
-        for note in header.notes:
-            file.notes.note(*note)
-        return header
+            line = before + reader.line_num + 1
 
 
-def _head(lines: Iterable[str], *, most: int = 500) -> list[str]:
-    """The first lines, blank ones before the first row aside."""
+def _head(lines: Iterable[str], *, most: int = 500) -> tuple[list[str], int]:
+    """The first lines without blank ones before the first row, and how many of those there are."""
     found: list[str] = []
-    size = 0
+    size = num_blank = 0
     for line in lines:
         if not found and not line.strip():
+            num_blank += 1
             continue
         found.append(line)
         size += len(line)
         if len(found) == most or size > 1 << 20:
             break
-    return found
+    return found, num_blank
 
 
 def _advice(dialect: Dialect) -> str:
@@ -103,20 +122,23 @@ def _advice(dialect: Dialect) -> str:
     return "A cell of a .tsv file holds no tabs or line ends; save such texts as .csv, quoted."
 
 
-def _without_header(reader: "Reader", dialect: Dialect, file: SourceFile) -> Found:
+def _without_header(reader: "Reader", dialect: Dialect, file: SourceFile, *, before: int) -> Found:
     """Rows whose columns are numbered; where quotes mean nothing, rows may differ in width."""
     names = dialect.names or ()
-    line = 1
+    line = before + 1
     for cells in reader:
         if cells:
             if len(cells) != len(names) and dialect.is_quoted:
-                raise UserError(
-                    f"{file.path} line {line} has {len(cells)} cells; the lines before it have {len(names)}. "
-                    f"{_advice(dialect)}"
+                file.skip(
+                    UserError(
+                        f"{file.path} line {line} has {len(cells)} cells; most lines have {len(names)}. "
+                        f"{_advice(dialect)}"
+                    )
                 )
-            own = names if len(cells) <= len(names) else [str(n) for n in range(1, len(cells) + 1)]
-            yield f"line {line}", dict(itertools.zip_longest(own, cells, fillvalue=""))
-        line = reader.line_num + 1
+            else:
+                own = names if len(cells) <= len(names) else [str(n) for n in range(1, len(cells) + 1)]
+                yield f"line {line}", dict(itertools.zip_longest(own, cells, fillvalue=""))
+        line = before + reader.line_num + 1
 
 
 def read_fasttext(file: SourceFile) -> Found:
@@ -131,3 +153,21 @@ def read_fasttext(file: SourceFile) -> Found:
         if not labels:
             raise UserError(f"{file.path} line {number} has no {FASTTEXT_MARK}. Put one before each text.")
         yield f"line {number}", {"text": text, "label": labels[0] if len(labels) == 1 else labels}
+
+
+_UNLABELLED = ("unsup", "unlabeled", "unlabelled")
+
+
+def read_class_folders(file: SourceFile) -> Found:
+    """Texts in a folder for each class, as IMDB's reviews and the news of 20 Newsgroups are published.
+
+    Raises:
+        UserError: if a text cannot be read.
+    """
+    for folder in sorted(one for one in file.path.iterdir() if one.is_dir()):
+        if folder.name in _UNLABELLED:
+            file.notes.note(f"the texts in {folder.name}, which have no label", is_left_out=True)
+            continue
+        for path in sorted(folder.glob("*.txt")):
+            text = "".join(SourceFile(path, file.options).lines())
+            yield f"{folder.name}/{path.name}", {"text": text.strip(), "label": folder.name}

@@ -1,12 +1,15 @@
 """Rows whose columns have types: Parquet, Excel workbooks, data sets by name. Each needs its own package."""
 
+import itertools
+import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 from ..errors import MissingExtraError, UserError
-from ..files.named_sets import open_dataset
+from ..files.named_sets import open_dataset, open_saved
 from ..json_types import Json, JsonObject
+from .around_tables import above_note, num_above
 from .class_names import named, names_in_metadata, with_names
 from .labels import label_text
 from .source_file import Found, Header, SourceFile
@@ -71,33 +74,66 @@ def import_openpyxl() -> Json:
 def read_xlsx(file: SourceFile) -> Found:
     """Rows of a sheet of a workbook, the first or the one that is named; its first row has the names."""
     openpyxl = import_openpyxl()
-    import zipfile
-
     try:
-        book = openpyxl.load_workbook(file.path, read_only=True, data_only=True)
+        has_merged = _has_merged_cells(file.path)
+        book = openpyxl.load_workbook(file.path, read_only=not has_merged, data_only=True)
     except FileNotFoundError:
         raise UserError(f"{file.path} does not exist. Give the path of an existing file.") from None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"{file.path} cannot be read as an Excel workbook: {error}.") from None
     with closing(book):
         sheet = _sheet_of(book, file)
+        if has_merged and _fill_merged(sheet):
+            file.notes.note("a cell that is merged over several rows counts for each of them")
         rows = sheet.iter_rows(values_only=True)
-        cells = next(rows, ())
+        head = list(itertools.islice(rows, 60))
+        above = 0 if file.options.has_header is not None else num_above(head)
+        cells = head[above] if above < len(head) else ()
         if all(cell is None for cell in cells):
             raise UserError(
                 f"{file.path} holds no rows: sheet {sheet.title!r} is empty. Need a row with names of "
                 "columns."
             )
-        header = Header(cells, f"{file.path} row 1")
-        for note in header.notes:
+        header = Header(cells, f"{file.path} row {above + 1}")
+        for note in ([above_note(above)] if above else []) + header.notes:
             file.notes.note(*note)
-        for number, cells in enumerate(rows, start=2):
+        for number, cells in enumerate(itertools.chain(head[above + 1 :], rows), start=above + 2):
             if any(value is not None for value in cells):
                 padded = [*cells, *[None] * (len(header.names) - len(cells))]
                 fields = header.fields(padded, f"{file.path} row {number}")
                 if fields is None:
-                    raise UserError(f"{file.path} row {number} has more cells than the first row has names.")
-                yield f"row {number}", fields
+                    file.skip(
+                        UserError(f"{file.path} row {number} has more cells than there are names of columns.")
+                    )
+                else:
+                    yield f"row {number}", fields
+
+
+def _has_merged_cells(path: Path) -> bool:
+    """Whether a sheet of a workbook has some; only a workbook that is read whole says which."""
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if name.startswith("xl/worksheets/") and name.endswith(".xml"):
+                with archive.open(name) as sheet:
+                    before = b""
+                    while block := sheet.read(1 << 16):
+                        if b"<mergeCell " in before + block:
+                            return True
+                        before = block[-16:]
+    return False
+
+
+def _fill_merged(sheet: Json) -> bool:
+    """Write the value of a cell that is merged over rows into each of them; whether there is such a cell."""
+    found = False
+    for place in list(sheet.merged_cells.ranges):
+        if place.max_row > place.min_row:
+            value = sheet.cell(place.min_row, place.min_col).value
+            sheet.unmerge_cells(str(place))
+            for row in range(place.min_row, place.max_row + 1):
+                sheet.cell(row, place.min_col).value = value
+            found = True
+    return found
 
 
 def _sheet_of(book: Json, file: SourceFile) -> Json:
@@ -124,8 +160,8 @@ def cell_text(value: Json) -> Json:
 
 
 def read_dataset(file: SourceFile) -> Found:
-    """Rows of ``datasets:NAME[:CONFIG][:SPLIT]``; numbers of named classes as their names."""
-    loaded = open_dataset(str(file.path), is_streamed=False)
+    """Rows of ``datasets:NAME[:CONFIG][:SPLIT]`` or a folder of ``save_to_disk``; classes by their names."""
+    loaded = open_saved(file.path) if file.path.is_dir() else open_dataset(str(file.path), is_streamed=False)
     for number, fields in enumerate(dataset_rows(loaded), start=1):
         yield f"row {number}", fields
 

@@ -4,6 +4,5 @@ Imports neither torch nor transformers, so that light inference backends stay li
 """
 
 from .tokenizer import DebertaV3Tokenizer
-from .unigram_training import VocabularyConfig, VocabularyReport, train_vocabulary
 
-__all__ = ["DebertaV3Tokenizer", "VocabularyConfig", "VocabularyReport", "train_vocabulary"]
+__all__ = ["DebertaV3Tokenizer"]

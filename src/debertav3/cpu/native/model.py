@@ -16,7 +16,7 @@ from ..kernel.library import LONGEST, Kernel
 from .compiled import Compiled
 from .maths import Floats
 from .plain import Function, Mask, Named, Plain, Weights
-from .tensors import StoredArray
+from .tensors import StoredArray, release_pages
 
 logger = logging.getLogger(__name__)
 
@@ -108,9 +108,10 @@ class Encoder:
             table_RD = named.floats("rel_embeddings.weight")
             if config.normalizes_relative_table:
                 table_RD = named.norm("LayerNorm")(table_RD)
-        self.layers = [
-            make.layer(weights, number, config, table_RD) for number in range(config.num_hidden_layers)
-        ]
+        self.layers = []
+        for number in range(config.num_hidden_layers):
+            self.layers.append(make.layer(weights, number, config, table_RD))
+            release_pages(weights)  # so that a layer is not in memory twice
         self.convolution = Convolution(make, weights, config) if config.conv_kernel_size else None
 
     def __call__(

@@ -1,5 +1,7 @@
 """Tensors of a checkpoint as numpy sees them: views of the file, widened to fp32 where they are read."""
 
+import mmap
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +53,21 @@ class Int8Array:
     def floats(self) -> Floats:
         """The numbers that the integers stand for."""
         return self.weight * self.scale[:, None]
+
+
+def release_pages(weights: Mapping[str, StoredArray | Int8Array]) -> None:
+    """Let the system take back what was read of mapped files; it is read again where it is needed again."""
+    mapped: dict[int, mmap.mmap] = {}
+    for array in weights.values():
+        owner: object = array.weight if isinstance(array, Int8Array) else array.raw
+        while isinstance(owner, np.ndarray):
+            owner = owner.base
+        owner = owner.obj if isinstance(owner, memoryview) else owner
+        if isinstance(owner, mmap.mmap):
+            mapped[id(owner)] = owner
+    for file in mapped.values():
+        if hasattr(file, "madvise"):
+            file.madvise(mmap.MADV_DONTNEED)
 
 
 def _widened(dtype: str, raw: npt.NDArray[np.generic]) -> Floats:

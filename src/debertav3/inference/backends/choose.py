@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...checkpoint.folder import Checkpoint
 from ...cpu.kernel.library import kernel
-from ...errors import UserError
+from ...errors import MissingExtraError, UserError
 from ...heads import BY_TASK, MULTIPLE_CHOICE
 from .exported import (
     ONNX,
@@ -180,7 +180,8 @@ def _open_torch_or_native(checkpoint: Checkpoint, *, task: str | None, how: Back
         if reason is None:
             logger.info("%s: torch is not installed", how.backend)
             return _open_native(checkpoint, task=task, how=how)
-        logger.info("native not taken: %s", reason)
+        feature = f"backend torch (native does not run {checkpoint.name}: {reason})"
+        raise MissingExtraError(feature=feature, package="torch", extra=TORCH)
     require_runtime(TORCH)
     from .torch import TorchBackend
 

@@ -19,7 +19,14 @@ from ...tasks.scorers import (
     SetScorer,
 )
 from ...tasks.squad import answer_texts
-from ...tasks.tagging import TAGS_COLUMNS, WORDS_COLUMNS, given_entities, given_tags, is_marked_text
+from ...tasks.tagging import (
+    TAGS_COLUMNS,
+    WORDS_COLUMNS,
+    given_entities,
+    given_tags,
+    is_marked_text,
+    renamed_tag,
+)
 from ...tasks.understanding import shown_spans, shown_words
 from ...tasks.words import join_words, split_words
 from .file_task import NO_TEXT, CheckedRow, FileTask, Result, length_of
@@ -59,7 +66,7 @@ class NERTask(FileTask):
         tags = None
         if found is not None:
             self.use(("tags",), found[:1])
-            tags = found[1]
+            tags = [renamed_tag(tag, self.options.label_map) for tag in found[1]]
         return CheckedRow(words, tags, len(text)) if text.strip() else NO_TEXT
 
     def _marked(self, row: Row) -> CheckedRow:
@@ -72,7 +79,10 @@ class NERTask(FileTask):
             )
         self.use(("text", "entities"), (TEXT, ENTITIES))
         marks = row.fields[ENTITIES]
-        gold = None if marks is None else [(one["start"], one["end"], one["label"]) for one in marks]
+        named = self.options.label_map
+        gold = None
+        if marks is not None:
+            gold = [(one["start"], one["end"], named.get(one["label"], one["label"])) for one in marks]
         return CheckedRow(text, gold, len(text)) if text.strip() else NO_TEXT
 
     def label_kind(self) -> str:

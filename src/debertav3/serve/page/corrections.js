@@ -2,10 +2,11 @@
 
 import { byId, download, h, toast } from "./dom.js";
 import { toJsonLines } from "./tables.js";
-import { codePoint } from "./text.js";
+import { codePoint, lines, slicer } from "./text.js";
 
 const STORE = "debertav3-corrections";
-const COMMANDS = { nli: "nli", classify: "custom", "zero-shot": "custom", qa: "qa" };
+const COMMANDS = { nli: "nli", classify: "custom", "zero-shot": "custom", qa: "qa", ner: "ner", rerank: "custom --label-kind ranking" };
+const ANSWERS = ["label", "answers", "entities", "positive", "negative"];
 
 function read() {
   try { return JSON.parse(localStorage.getItem(STORE)) ?? {}; } catch { return {}; }
@@ -16,12 +17,12 @@ function write(all) {
   showCount();
 }
 
-const sameInput = (one, other) => JSON.stringify({ ...one, label: 0, answers: 0 }) === JSON.stringify({ ...other, label: 0, answers: 0 });
+const inputOf = (row) => JSON.stringify([Object.entries(row).filter(([name]) => !ANSWERS.includes(name)), [...row.positive ?? [], ...row.negative ?? []].sort()]);
 
 /** Keep a row; one with the same input is replaced. */
 export function correct(task, row) {
   const all = read();
-  all[task] = [...(all[task] ?? []).filter((one) => !sameInput(one, row)), row];
+  all[task] = [...(all[task] ?? []).filter((one) => inputOf(one) !== inputOf(row)), row];
   write(all);
   toast("Correction kept in this browser");
 }
@@ -36,7 +37,7 @@ export function showCount() {
       h("button", { type: "button", onclick: () => download(`corrections-${task}.jsonl`, "application/x-ndjson", toJsonLines(rows)) },
         `Download ${rows.length} for ${task}`),
       h("code", {}, `debertav3 finetune ${COMMANDS[task]} --model MODEL --train corrections-${task}.jsonl --out corrected`))),
-    h("button", { type: "button", class: "quiet", onclick: () => { write({}); } }, "Forget them"));
+    h("button", { type: "button", class: "quiet start", onclick: () => { write({}); } }, "Forget them"));
 }
 
 /** The row that a correction makes of a task's values. */
@@ -46,36 +47,77 @@ export function rowOf(task, values, label) {
   return values.second?.trim() ? { text: values.text, text_pair: values.second, label } : { text: values.text, label };
 }
 
-/** The control for one answer, or null where a task has none. */
-export function corrector(task, values, shown) {
-  if (task === "qa") return spanCorrector(values);
+/** The control for one answer, or null where a task has none; `kinds` are those of a head for entities. */
+export function corrector(task, values, shown, answer, kinds) {
+  const own = { ...values }, [result] = answer.results;
+  if (task === "qa") return box((keep) => spanChoices(own, keep), task);
+  if (task === "ner") return box((keep) => entityChoices(own.text, result.entities, kinds, keep), task);
+  if (task === "rerank") return box((keep) => passageChoices(own, answer.results, keep), task);
   if (!(task in COMMANDS) || !shown.label || !shown.scores) return null;
-  const own = { ...values };
-  const select = h("select", { "aria-label": "Right answer" }, h("option", { value: "" }, "right answer …"),
-    Object.keys(shown.scores).map((label) => h("option", { value: label }, label)));
-  select.addEventListener("change", () => {
-    if (!select.value) return;
-    correct(task, rowOf(task, own, select.value));
-    box.replaceChildren(h("span", { class: "muted" }, `Kept: ${select.value}`));
-  });
-  const button = h("button", { type: "button", class: "quiet", onclick: () => { box.replaceChildren(select); select.focus(); } }, "This is wrong");
-  const box = h("span", { class: "corrector" }, button);
-  return box;
+  return box((keep) => [h("select", { "aria-label": "Right answer", onchange: ({ target }) => target.value && keep(rowOf(task, own, target.value), target.value) },
+    h("option", { value: "" }, "right answer …"), Object.keys(shown.scores).map((label) => h("option", { value: label }, label)))], task);
 }
 
-/** For answers in a text: select the right span in the text's box, or say that there is none. */
-function spanCorrector(values) {
-  const own = { ...values };
-  const keep = (answers) => { correct("qa", { question: own.question, context: own.context, answers }); box.replaceChildren(h("span", { class: "muted" }, answers.text.length ? `Kept: ${answers.text[0]}` : "Kept: no answer")); };
-  const take = () => {
-    const area = document.querySelector('textarea[data-field="context"]');
-    const text = own.context.slice(area.selectionStart, area.selectionEnd);
-    if (area.value !== own.context || !text.trim()) return toast("Select the right answer in the box of the text first");
-    const start = area.selectionStart + (text.length - text.trimStart().length);
-    keep({ text: [text.trim()], answer_start: [codePoint(own.context, start)] });
+/** A button that opens what is to be chosen. */
+function box(choices, task) {
+  const keep = (row, what) => {
+    correct(task, row);
+    place.replaceChildren(h("span", { class: "muted" }, `Kept: ${what}`));
+    place.classList.remove("wide");
   };
-  const box = h("span", { class: "corrector" }, h("button", { type: "button", class: "quiet", onclick: () => box.replaceChildren(
-    h("button", { type: "button", class: "quiet", onclick: take }, "The selection in the text is right"),
-    h("button", { type: "button", class: "quiet", onclick: () => keep({ text: [], answer_start: [] }) }, "There is no answer")) }, "This is wrong"));
-  return box;
+  const open = () => {
+    place.replaceChildren(...choices(keep));
+    place.classList.toggle("wide", place.children.length > 1);
+    place.querySelector("select, button, input")?.focus();
+  };
+  const place = h("span", { class: "corrector" }, h("button", { type: "button", class: "quiet", onclick: open }, "This is wrong"));
+  return place;
+}
+
+/** What is selected in the box of a text, without white space around it; offsets in code points. */
+function selection(text) {
+  const area = [...document.querySelectorAll("textarea")].find((one) => one.value === text && one.selectionEnd > one.selectionStart);
+  const own = area ? text.slice(area.selectionStart, area.selectionEnd) : "";
+  if (!own.trim()) return void toast("Select it in the box of the text first");
+  const start = codePoint(text, area.selectionStart + own.length - own.trimStart().length);
+  return { text: own.trim(), start, end: start + Array.from(own.trim()).length };
+}
+
+const kept = (onclick) => h("button", { type: "button", class: "main", onclick }, "Keep");
+const button = (text, onclick) => h("button", { type: "button", class: "quiet", onclick }, text);
+
+function spanChoices({ question, context }, keep) {
+  const take = () => {
+    const found = selection(context);
+    if (found) keep({ question, context, answers: { text: [found.text], answer_start: [found.start] } }, found.text);
+  };
+  return [button("The selection in the text is right", take),
+    button("There is no answer", () => keep({ question, context, answers: { text: [], answer_start: [] } }, "no answer"))];
+}
+
+/** Entities to take away, and selections to mark. */
+function entityChoices(text, found, kinds, keep) {
+  let marks = found.map(({ start, end, entity_group }) => ({ start, end, label: entity_group }));
+  const list = h("span", { class: "row" }), kind = h("select", { "aria-label": "Kind of entity" }, kinds.map((one) => h("option", { value: one }, one)));
+  const draw = () => list.replaceChildren(...marks.map((mark) => h("button", { type: "button", class: "chip", "aria-label": `Take ${slicer(text)(mark.start, mark.end)} away`,
+    onclick: () => { marks = marks.filter((one) => one !== mark); draw(); } }, `${slicer(text)(mark.start, mark.end)} ${mark.label} ✕`)));
+  const add = () => {
+    const own = selection(text);
+    if (!own) return;
+    marks = [...marks.filter((one) => one.end <= own.start || one.start >= own.end), { start: own.start, end: own.end, label: kind.value }].sort((a, b) => a.start - b.start);
+    draw();
+  };
+  draw();
+  return [list, kind, button("Mark the selection", add), kept(() => keep({ text, entities: marks }, `${marks.length} ${marks.length === 1 ? "entity" : "entities"}`))];
+}
+
+/** Passages to tick that answer the query. */
+function passageChoices(values, results, keep) {
+  const query = values.query.trim(), passages = lines(values.passages);
+  const ticks = results.map(({ index, score }) => [passages[index], h("input", { type: "checkbox", checked: score >= 0.5 })]);
+  const take = () => {
+    const chosen = (wanted) => ticks.filter(([, tick]) => tick.checked === wanted).map(([passage]) => passage);
+    keep({ query, positive: chosen(true), negative: chosen(false) }, `${chosen(true).length} of ${ticks.length} answer it`);
+  };
+  return [h("fieldset", {}, h("legend", {}, "Which answer the query?"), ticks.map(([passage, tick]) => h("label", { class: "check" }, tick, passage))), kept(take)];
 }

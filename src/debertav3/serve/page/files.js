@@ -2,6 +2,7 @@
 
 import { post, server } from "./api.js";
 import { byId, download, h, labelled, toast } from "./dom.js";
+import { isWorkbook, readWorkbook } from "./sheets.js";
 import { FileProblem, freeName, guessColumns, parseTable, toCsv, toJsonLines } from "./tables.js";
 import { TASKS } from "./tasks.js";
 import { percent } from "./text.js";
@@ -17,6 +18,12 @@ export function addedBy(task, result) {
   return { predicted: result.label, score: result.score, ...Object.fromEntries(Object.entries(result.scores).map(([label, score]) => [`score ${label}`, score])) };
 }
 
+function textIn(bytes) {
+  try { return new TextDecoder("utf-8", { fatal: true }).decode(bytes); } catch {
+    throw new FileProblem("it is not text in UTF-8. Save it as CSV in UTF-8.");
+  }
+}
+
 export function setUpFiles(app) {
   const place = byId("file"), input = byId("file-input");
   let table = null;
@@ -26,11 +33,9 @@ export function setUpFiles(app) {
     place.hidden = false;
     try {
       if (file.size > MOST_BYTES) throw new FileProblem(`it has ${Math.round(file.size / 1e6)} MB; up to ${MOST_BYTES / 1e6} MB are taken here. Use debertav3 predict.`);
-      let content;
-      try { content = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer()); } catch {
-        throw new FileProblem("it is not text in UTF-8. Save it as CSV in UTF-8.");
-      }
-      table = new FileTable(app, place, file.name, parseTable(file.name, content));
+      const bytes = new Uint8Array(await file.arrayBuffer());
+      const found = isWorkbook(bytes) ? await readWorkbook(bytes) : parseTable(file.name, textIn(bytes));
+      table = new FileTable(app, place, file.name, found);
       table.show();
       place.scrollIntoView({ block: "nearest" });
     } catch (error) {
@@ -191,12 +196,12 @@ class FileTable {
   }
 
   save(format) {
-    const { columns, rows, delimiter = "," } = this.table;
+    const { columns, rows, delimiter = ",", format: source } = this.table;
     const names = new Map();
     for (const added of this.scores.values()) for (const name of Object.keys(added)) if (!names.has(name)) names.set(name, freeName(name, [...columns, ...names.values()]));
     const scored = rows.map((row, index) => ({ ...row, ...Object.fromEntries(Object.entries(this.scores.get(index) ?? {}).map(([name, value]) => [names.get(name), value])) }));
     const stem = this.name.replace(/\.[^.]*$/, "") + ".scored";
     if (format === "jsonl") download(`${stem}.jsonl`, "application/x-ndjson", toJsonLines(scored));
-    else download(`${stem}.csv`, "text/csv", toCsv([...columns, ...names.values()], scored, delimiter));
+    else download(`${stem}.csv`, "text/csv", (source === "xlsx" ? "\uFEFF" : "") + toCsv([...columns, ...names.values()], scored, delimiter)); // Excel needs the mark to see UTF-8
   }
 }

@@ -50,7 +50,7 @@ function difference() {
   const most = shared.reduce((a, b) => (Math.abs(other[b] - one[b]) > Math.abs(other[a] - one[a]) ? b : a));
   const [a, b] = app.panes.map((pane) => pane.shown.label);
   place.replaceChildren(h("b", {}, a === b ? `Same answer: ${a}. ` : `Different answers: ${a} and ${b}. `),
-    `${most}: ${percent(one[most])} and ${percent(other[most])}, ${points(other[most] - one[most])} points.`);
+    Math.abs(other[most] - one[most]) < 5e-5 ? "The scores are the same." : `${most}: ${percent(one[most])} and ${percent(other[most])}, ${points(other[most] - one[most])} points.`);
 }
 
 /** Lay out the panes for the mode; what is typed stays. */

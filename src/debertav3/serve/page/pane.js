@@ -161,7 +161,7 @@ export class Pane {
     this.shown = this.task.show(answer, values, { onThreshold });
     const before = this.shown.moves && new Map([...this.view.querySelectorAll("[data-key]")].map((one) => [one.dataset.key, one.getBoundingClientRect().top]));
     const focused = this.view.contains(document.activeElement) && document.activeElement.dataset.keep;
-    this.view.replaceChildren(...[this.shown.view].flat());
+    this.view.replaceChildren(...[this.shown.view].flat().filter(Boolean));
     if (focused) [...this.view.querySelectorAll("[data-keep]")].find((one) => one.dataset.keep === focused)?.focus();
     if (before && !matchMedia("(prefers-reduced-motion: reduce)").matches) move(this.view, before);
     this.describe(answer, milliseconds);
@@ -181,7 +181,8 @@ export class Pane {
   act(values, body) {
     const url = address(this.task.route);
     const button = (language, name) => h("button", { type: "button", class: "quiet", onclick: () => copy(snippet(language, url, body, hasKey()), name) }, name);
-    const fix = corrector(this.app.task, values, this.shown);
+    const labels = server.models.find((one) => one.name === this.model)?.labels ?? [];
+    const fix = corrector(this.app.task, values, this.shown, this.answer, [...new Set(labels.filter((one) => one !== "O").map((one) => one.replace(/^[BIESLU]-/, "")))]);
     this.actions.replaceChildren(h("span", { class: "muted" }, "Copy as"), button("curl", "curl"), button("python", "Python"), button("javascript", "JavaScript"),
       h("button", { type: "button", class: "quiet", onclick: () => copy(this.app.link(), "Link") }, "Link"), fix ?? "");
   }
