@@ -55,8 +55,8 @@ def hold_out(
     if chosen is None:  # all folds in turn: none may be empty
         if len(set(parts)) < len(weights):
             raise UserError(
-                f"{name} of {len(examples)} examples leaves a part with nothing to score on: give more data, or "
-                "fewer --folds."
+                f"{name} of {len(examples)} examples leaves a part with nothing to score on: give more data, "
+                "or fewer --folds."
             )
         return list(examples), {}
     held = [example for example, part in zip(examples, parts, strict=True) if part == chosen]
