@@ -8,10 +8,10 @@ from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .. import __version__
 from ..errors import UserError
 from ..inference.predictor import Predictor
 from ..json_types import Json, JsonObject
+from ..version import __version__
 from . import openapi, tei
 from .answers import ServedModel
 from .dispatch import ROUTES
