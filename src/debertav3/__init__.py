@@ -6,7 +6,7 @@ Names are imported on first use: ``import debertav3`` is instant, and light back
 import importlib
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from .version import __version__
 
 if TYPE_CHECKING:  # the same names for type checkers and editors, which cannot see __getattr__
     from .api.classifier import Classifier as Classifier

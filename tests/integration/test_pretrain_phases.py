@@ -19,7 +19,6 @@ from debertav3.cli.pretrain import pretrain_command
 from debertav3.data.prepare import ExecutorConfig, PrepareConfig, prepare
 from debertav3.errors import UserError
 from debertav3.models import DebertaV2Model
-from debertav3.pretrain.networks import build_networks
 from debertav3.pretrain.run import pretrain
 from debertav3.pretrain.settings import PretrainConfig, recipe
 
@@ -138,7 +137,7 @@ def test_a_phase_reads_its_own_data_length_and_masks(finished: Callable[[str], P
 
 
 def test_averages_are_exported_beside_the_weights_and_open(
-    finished: Callable[[str], Path], folders: dict[str, Path]
+    finished: Callable[[str], Path], folders: dict[str, Path], tmp_path: Path
 ) -> None:
     out = finished("averages")
     names = {str(path.parent.relative_to(out)) for path in out.rglob("model.safetensors")}
@@ -151,7 +150,13 @@ def test_averages_are_exported_beside_the_weights_and_open(
         shared = stored[f"generator-{kind}.safetensors:model.{table}.weight"]
         delta = stored[f"discriminator-{kind}.safetensors:model.{table}._weight"]
         assert torch.equal(opened.embeddings.word_embeddings.weight, shared + delta)
-        build_networks(TINY, 12001, out / kind)  # a run may start from it
+    overrides = ["max_length=24", "batch_size=2", "precision=fp32", "validation_windows=2"]
+    for number, start in enumerate((out, out / "ema")):  # a run may start from both
+        more = tmp_path / f"more-{number}"
+        pretrain_command(
+            out=more, data=[str(folders["first"])], start=start, size="nano", steps=1, override=overrides
+        )
+        assert json.loads((more / "run.json").read_text())["start"] == str(start.resolve())
     last = rows(out)[-1]
     for figure in (
         "heldout_mlm_loss",

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+from starlette.middleware.errors import ServerErrorMiddleware
 
 from debertav3 import UserError
 from debertav3.serve import create_app
@@ -69,6 +70,14 @@ def test_a_span_has_tokens_and_milliseconds_and_no_text(nano: Path) -> None:
     assert "secret" not in "".join(span.to_json() for span in spans)
     line = json.loads(stream.getvalue().splitlines()[0])
     assert line["trace_id"] == parent.split("-")[1] and line["body"] == body  # texts stay in the log
+
+
+def test_an_instrumented_application_takes_no_short_way_past_its_middleware(nano: Path) -> None:
+    """Without the packages, too: OpenTelemetry refuses any other stack than Starlette's."""
+    app = create_app({"m": opened(nano)}, costs={"m": COST})
+    assert type(app.build_middleware_stack()) is not ServerErrorMiddleware
+    app._is_instrumented_by_opentelemetry = True  # type: ignore[attr-defined]
+    assert type(app.build_middleware_stack()) is ServerErrorMiddleware
 
 
 @pytest.mark.parametrize(

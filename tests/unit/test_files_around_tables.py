@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from debertav3.finetune.preparation import read_data, resolve
 
 from debertav3.errors import UserError
+from debertav3.finetuning.preparation import read_data, resolve
 from debertav3.tasks.around_tables import num_above
 from debertav3.tasks.read_options import ReadOptions
 from debertav3.tasks.tables import read_table

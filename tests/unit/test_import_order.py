@@ -61,7 +61,7 @@ def test_imports_run_downward_and_siblings_do_not_meet(repository: Path, package
         here = path.relative_to(package).parts[0].removesuffix(".py")
         if here in ("__init__", "__main__"):
             continue
-        for other in imported_modules(path, package) - {here, "__version__"}:
+        for other in imported_modules(path, package) - {here}:
             if levels[other] >= levels[here]:
                 wrong.append(
                     f"{path.relative_to(package)} ({levels[here]}) imports {other} ({levels[other]})"

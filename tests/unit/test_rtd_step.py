@@ -156,10 +156,12 @@ def test_draws_never_leave_the_vocabulary_nor_take_the_impossible() -> None:
     assert draw(probability, torch.tensor([0.0, 0.5, 1 - 2**-24])).tolist() == [0, 2, 2]
 
 
+@pytest.mark.parametrize("kept", [1, 2000, 1 << 28])
 @pytest.mark.parametrize("rows", [1, 4, 1000])
-def test_blockwise_loss_equals_cross_entropy(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blockwise_loss_equals_cross_entropy(rows: int, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("debertav3.pretrain.vocabulary_loss.MIN_ROWS", rows)
     monkeypatch.setattr("debertav3.pretrain.vocabulary_loss.CPU_NUMBERS", 1)
+    monkeypatch.setattr("debertav3.pretrain.vocabulary_loss.CPU_KEPT_BYTES", kept)
     torch.manual_seed(0)
     given = [torch.randn(n, dtype=torch.float64, requires_grad=True) for n in ((10, 6), (31, 6), (31,))]
     targets = torch.randint(31, (10,))

@@ -12,9 +12,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from .. import __version__
 from ..errors import MissingExtraError, UserError
 from ..files import DISK_ERRORS
+from ..version import __version__
 from .signals_heard import signals_heard
 from .terminal import close_bars, show_log
 

@@ -8,23 +8,10 @@ import typer
 
 from ..errors import UserError
 from ..files import Output
-from .finetune import (
-    DATA,
-    SETTINGS,
-    HelpSettings,
-    Kind,
-    LabelColumn,
-    PairColumn,
-    TagColumn,
-    TagNames,
-    TextColumn,
-    WordColumn,
-    names_in,
-    only_given,
-)
+from .finetune import DATA, SETTINGS, HelpSettings, only_given
 from .options import Overwrite
 from .outputs import guard
-from .reading_options import Encoding, FileFormat, Header, LabelMap, Records, Sheet, SkipBad
+from .row_options import AS_FOUND, RowOptions, takes_row_options
 from .terminal import log_to_stderr, wrote
 
 logger = logging.getLogger(__name__)
@@ -35,6 +22,7 @@ if TYPE_CHECKING:
     from ..tasks.task import Task
 
 
+@takes_row_options
 def check_command(
     task: Annotated[str, typer.Argument(help="Task by name, as of `debertav3 finetune`.")],
     files: Annotated[list[str], typer.Argument(help="Training files, folders or datasets:NAME.")],
@@ -50,20 +38,7 @@ def check_command(
             show_default="that of nano, which comes with the package",
         ),
     ] = None,
-    text_column: TextColumn = None,
-    pair_column: PairColumn = None,
-    label_column: LabelColumn = None,
-    label_kind: Kind = None,
-    file_format: FileFormat = None,
-    encoding: Encoding = None,
-    header: Header = None,
-    sheet: Sheet = None,
-    records: Records = None,
-    labels: LabelMap = None,
-    skip_bad: SkipBad = False,
-    word_column: WordColumn = None,
-    tag_column: TagColumn = None,
-    tag_names: TagNames = None,
+    rows: RowOptions = AS_FOUND,
     override: Annotated[
         list[str] | None,
         typer.Option(
@@ -102,20 +77,7 @@ def check_command(
         train=files,
         dev=dev or [],
         tokenizer=tokenizer,
-        text_column=text_column,
-        pair_column=pair_column,
-        label_column=label_column,
-        label_kind=label_kind,
-        format=file_format,
-        encoding=encoding,
-        header=header,
-        sheet=sheet,
-        records=records,
-        labels=labels,
-        skip_bad=skip_bad or None,
-        word_column=word_column,
-        tag_column=tag_column,
-        tag_names=names_in(tag_names),
+        **rows.settings(),
     )
     config = resolve(task, model=tokenizer, given=given, overrides=override or [])
     if "/" not in tokenizer or Path(tokenizer).exists():

@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from ..errors import UserError
-from ..finetuning.config import FinetuneConfig, LabelKind
+from ..finetuning.config import FinetuneConfig
 from ..processes import is_first_process
 from .options import Command, help_settings
-from .reading_options import Encoding, FileFormat, Header, LabelMap, Records, Sheet, SkipBad
+from .row_options import AS_FOUND, RowOptions, takes_row_options
 from .terminal import log_to_stderr, wrote
 
-DATA, COLUMNS, MODEL, TRAINING, RUN = "Data", "Columns", "Model", "Training", "Run"
+DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
 SETTINGS = "Settings"
 
 TaskName = Annotated[
@@ -86,53 +86,6 @@ MaxLength = Annotated[
         rich_help_panel=DATA,
     ),
 ]
-TextColumn = Annotated[
-    str | None,
-    typer.Option(
-        help="Column of the text, or of the first of two, by name or number.",
-        show_default="by the task, or as the data look",
-        rich_help_panel=COLUMNS,
-    ),
-]
-PairColumn = Annotated[str | None, typer.Option(help="Column of a second text.", rich_help_panel=COLUMNS)]
-LabelColumn = Annotated[
-    str | None,
-    typer.Option(
-        help="Column with the gold labels; several with commas: toxic,insult.",
-        show_default="label, class, ...",
-        rich_help_panel=COLUMNS,
-    ),
-]
-Kind = Annotated[
-    LabelKind | None,
-    typer.Option("--label-kind", help="What a label is.", show_default="auto", rich_help_panel=COLUMNS),
-]
-WordColumn = Annotated[
-    str | None,
-    typer.Option(
-        "--word-column",
-        help="Words with tags, such as CoNLL: number of the column of the words, from 1.",
-        show_default="found",
-        rich_help_panel=COLUMNS,
-    ),
-]
-TagColumn = Annotated[
-    str | None,
-    typer.Option(
-        "--tag-column",
-        help="Likewise of the tags.",
-        show_default="found",
-        rich_help_panel=COLUMNS,
-    ),
-]
-TagNames = Annotated[
-    str | None,
-    typer.Option(
-        "--tag-names",
-        help="Names of tags that are numbers in the data, in their order: O,B-PER,I-PER.",
-        rich_help_panel=COLUMNS,
-    ),
-]
 Epochs = Annotated[
     float | None,
     typer.Option(
@@ -192,6 +145,7 @@ DryRun = Annotated[
 ]
 
 
+@takes_row_options
 def finetune(
     out: Out,
     task: TaskNameOrFile = None,
@@ -201,20 +155,7 @@ def finetune(
     folds: Folds = None,
     group_column: GroupColumn = None,
     max_length: MaxLength = None,
-    text_column: TextColumn = None,
-    pair_column: PairColumn = None,
-    label_column: LabelColumn = None,
-    label_kind: Kind = None,
-    file_format: FileFormat = None,
-    encoding: Encoding = None,
-    header: Header = None,
-    sheet: Sheet = None,
-    records: Records = None,
-    labels: LabelMap = None,
-    skip_bad: SkipBad = False,
-    word_column: WordColumn = None,
-    tag_column: TagColumn = None,
-    tag_names: TagNames = None,
+    rows: RowOptions = AS_FOUND,
     model: ModelNameOrFile = None,
     tokenizer: Tokenizer = None,
     epochs: Epochs = None,
@@ -256,20 +197,7 @@ def finetune(
             folds=folds,
             group_column=group_column,
             max_length=max_length,
-            text_column=text_column,
-            pair_column=pair_column,
-            label_column=label_column,
-            label_kind=label_kind,
-            format=file_format,
-            encoding=encoding,
-            header=header,
-            sheet=sheet,
-            records=records,
-            labels=labels,
-            skip_bad=skip_bad or None,
-            word_column=word_column,
-            tag_column=tag_column,
-            tag_names=names_in(tag_names),
+            **rows.settings(),
             tokenizer=tokenizer,
             epochs=epochs,
             learning_rate=learning_rate,
@@ -295,11 +223,6 @@ def finetune(
         report = {"dev": {source: _numbers(scores) for source, scores in report["dev"].items()}}
     print(json_line({"out": str(out), **report}), end="")
     wrote(out)
-
-
-def names_in(text: str | None) -> tuple[str, ...] | None:
-    """Names written with commas."""
-    return None if text is None else tuple(name.strip() for name in text.split(","))
 
 
 def only_given(**options: object) -> dict[str, object]:

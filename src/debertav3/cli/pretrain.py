@@ -51,7 +51,7 @@ def pretrain_command(
         Path | None,
         typer.Option(
             "--from",
-            help="Checkpoint folder to continue from, with or without generator.",
+            help="Checkpoint or run to continue from, with or without generator.",
             rich_help_panel=MODEL,
         ),
     ] = None,
@@ -175,7 +175,7 @@ def pretrain_command(
         from ..pretrain.probe_data import read_probes
 
         read_probes(settings.probes.data, rows=settings.probes.rows)  # wrong files are reported at once
-    shards, prepare = _shards(settings.plan, data or [], tokenizer or (str(start) if start else None), out)
+    shards, prepare = _shards(settings.plan, data or [], tokenizer or _tokenizer_of(start), out)
     try:
         from ..pretrain.run import pretrain
     except ModuleNotFoundError as error:
@@ -202,7 +202,16 @@ def _start(settings: PretrainConfig, start: Path | None, *, resume_stable: bool)
             raise UserError("--resume-stable needs --from RUN, the folder of the run to continue")
         find_stable_part(start, settings)
         return start
-    return None if start is None else open_checkpoint(start, with_generator=True).path
+    if start is None or (start / "encoder" / "config.json").is_file():  # the folder of a run
+        return start
+    return open_checkpoint(start, with_generator=True).path
+
+
+def _tokenizer_of(start: Path | None) -> str | None:
+    """Where the tokenizer of a checkpoint or a run is."""
+    if start is None:
+        return None
+    return str(start / "encoder" if (start / "encoder").is_dir() else start)
 
 
 def _shards(

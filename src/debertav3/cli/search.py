@@ -14,24 +14,21 @@ from .finetune import (
     DevSplit,
     GroupColumn,
     HelpSettings,
-    Kind,
-    LabelColumn,
     ModelName,
     Overrides,
-    PairColumn,
     Seed,
     TaskName,
-    TextColumn,
     Tokenizer,
     TrainFiles,
     only_given,
 )
 from .options import Command
 from .outputs import guard
-from .reading_options import Encoding, FileFormat, Header, LabelMap, Records, Sheet, SkipBad
+from .row_options import AS_FOUND, RowOptions, takes_row_options
 from .terminal import log_to_stderr, wrote
 
 
+@takes_row_options
 def search(
     task: TaskName,
     model: ModelName,
@@ -54,17 +51,7 @@ def search(
             rich_help_panel=TRAINING,
         ),
     ] = None,
-    text_column: TextColumn = None,
-    pair_column: PairColumn = None,
-    label_column: LabelColumn = None,
-    label_kind: Kind = None,
-    file_format: FileFormat = None,
-    encoding: Encoding = None,
-    header: Header = None,
-    sheet: Sheet = None,
-    records: Records = None,
-    labels: LabelMap = None,
-    skip_bad: SkipBad = False,
+    rows: RowOptions = AS_FOUND,
     tokenizer: Tokenizer = None,
     seed: Seed = None,
     config: ConfigFile = None,
@@ -95,17 +82,7 @@ def search(
             dev=dev,
             dev_split=dev_split,
             group_column=group_column,
-            text_column=text_column,
-            pair_column=pair_column,
-            label_column=label_column,
-            label_kind=label_kind,
-            format=file_format,
-            encoding=encoding,
-            header=header,
-            sheet=sheet,
-            records=records,
-            labels=labels,
-            skip_bad=skip_bad or None,
+            **rows.settings(),
             tokenizer=tokenizer,
             seed=seed,
         ),

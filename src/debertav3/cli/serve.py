@@ -75,8 +75,8 @@ def serve(
     ] = 30.0,
     queue_seconds: Annotated[
         float,
-        typer.Option(help="Work that may wait, in seconds of computing.", min=0.01, rich_help_panel=_LIMITS),
-    ] = 5.0,
+        typer.Option(help="Seconds a request may wait for others.", min=0.01, rich_help_panel=_LIMITS),
+    ] = 2.0,
     truncate: Annotated[
         bool,
         typer.Option(

@@ -79,6 +79,8 @@ def plan_of(
         if column is not None and option not in kind.column_options:
             raise UserError(f"task {task} reads no column that {option} names. Leave it out.")
     _refuse_options_of_others(task, options, nli_labels=nli_labels)
+    if labels is not None and not _names_labels(labels) and "--label-column" not in kind.column_options:
+        raise UserError(f"task {task} reads no label that --labels could name. Leave it out.")
     columns = find_columns(trained, asked)
     settled = replace(
         options,

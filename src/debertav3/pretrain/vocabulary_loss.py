@@ -19,8 +19,11 @@ DEVICE_NUMBERS = 1 << 27
 """On accelerators: 512 MiB, enough rows to keep them busy."""
 MIN_ROWS = 128
 """Every block reads the whole table of word embeddings, which must be worth it."""
-CPU_BLOCKS = 4
-"""Blocks whose gradients are kept, in the dtype of the products, for one addition to those of the words."""
+CPU_KEPT_BYTES = 1 << 28
+"""Gradients of logits that are kept, in the dtype of the matmuls, for one matmul with the states.
+
+With a large vocabulary every such matmul, whatever its rows, costs several writes of the whole table.
+"""
 STRETCH = 64
 """Columns of a row that a draw sums up together."""
 
@@ -158,7 +161,7 @@ class _Predict(torch.autograd.Function):
         words_dtype, bias_dtype = ctx.dtypes
         return (
             (dstates * dloss).to(dstates.dtype),
-            dwords.to(words_dtype) * dloss,
+            _scaled(dwords, words_dtype, dloss),
             (dbias * dloss).to(bias_dtype),
             None,
             None,
@@ -166,8 +169,15 @@ class _Predict(torch.autograd.Function):
         )
 
 
+def _scaled(gradient: Tensor, dtype: torch.dtype, factor: Tensor) -> Tensor:
+    """A gradient in another dtype times a number, in one allocation: new pages of a large table are slow."""
+    converted = gradient.to(dtype)
+    return converted * factor if converted is gradient else converted.mul_(factor)
+
+
 def _rows_of_a_block(words_VD: Tensor) -> tuple[int, int]:
     """Rows that are scored together, and rows whose gradients are kept for one product."""
     on_cpu = words_VD.device.type == "cpu"
     size = max(MIN_ROWS, (CPU_NUMBERS if on_cpu else DEVICE_NUMBERS) // len(words_VD))
-    return size, size * (CPU_BLOCKS if on_cpu and len(words_VD) * size <= CPU_NUMBERS else 1)
+    block_bytes = size * len(words_VD) * words_VD.element_size()
+    return size, size * (max(1, CPU_KEPT_BYTES // block_bytes) if on_cpu else 1)

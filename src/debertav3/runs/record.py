@@ -7,10 +7,10 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from .. import __version__
 from ..files import read_json_object, write_json
 from ..json_types import Json, JsonMapping, JsonObject
 from ..tasks.columns import RUN
+from ..version import __version__
 
 _PACKAGES = ("torch", "transformers", "accelerate", "sentencepiece", "numpy", "safetensors")
 _SUM_LENGTH = 64

@@ -8,10 +8,10 @@ from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .. import __version__
 from ..errors import UserError
 from ..inference.predictor import Predictor
 from ..json_types import Json, JsonObject
+from ..version import __version__
 from . import openapi, tei
 from .answers import ServedModel
 from .dispatch import ROUTES
@@ -29,8 +29,8 @@ from .service import Call, Service
 class _Application(FastAPI):
     """FastAPI, with a short way to the routes that take a body.
 
-    What wraps an application from outside, such as OpenTelemetry, sees every request. Middleware that is
-    added to it turns the short way off.
+    What wraps an application from outside sees every request. Middleware that is added to it turns the short
+    way off, and so does OpenTelemetry's instrumentation, which wraps the stack from inside.
     """
 
     endpoints: dict[str, Endpoint]
@@ -39,7 +39,7 @@ class _Application(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """The whole stack, with the short way before it."""
         stack = super().build_middleware_stack()
-        if self.user_middleware:
+        if self.user_middleware or getattr(self, "_is_instrumented_by_opentelemetry", False):
             return stack
 
         async def short_way(scope: Scope, receive: Receive, send: Send) -> None:

@@ -19,6 +19,8 @@ from .queue import BatchCost, TextQueue, Waiting
 
 Logits = dict[str, FloatArray]
 
+FILL = 0.8
+"""How much of the longest wait is filled: the rate varies, and some texts wait for others of their length."""
 RATE_SECONDS = 1.0
 """The rate is an average over about so long."""
 
@@ -98,13 +100,13 @@ class Batcher:
     Args:
         runners: computes a batch, by model.
         costs: what batches may hold, by model.
-        queue_seconds: how much work may wait, measured in seconds of computing.
+        queue_seconds: how long what is accepted may wait.
         observer: receives each batch, for metrics.
     """
 
     runners: Mapping[str, Runner]
     costs: Mapping[str, BatchCost]
-    queue_seconds: float = 5.0
+    queue_seconds: float = 2.0
     observer: Observer | None = None
     reserved: int = 0
     """Tokens, estimated, of requests that are being tokenized."""
@@ -149,8 +151,8 @@ class Batcher:
 
     @property
     def bound(self) -> int:
-        """Most tokens that may wait: `queue_seconds` of work, but two batches at the least."""
-        return max(int(self.rate * self.queue_seconds), self._least_bound)
+        """Most tokens that may wait: a part of `queue_seconds` of work, but two batches at the least."""
+        return max(int(FILL * self.rate * self.queue_seconds), self._least_bound)
 
     def reserve(self, tokens: int) -> AbstractContextManager[None]:
         """Hold room for a request while it is being tokenized.

@@ -34,8 +34,8 @@ class Limits:
     """For sending the request line and headers."""
     connections: int = 8192
     """Most open connections."""
-    queue_seconds: float = 5.0
-    """How much work may wait, in seconds of computing."""
+    queue_seconds: float = 2.0
+    """How long a request may wait for others: what would have to wait longer is refused."""
     truncate: bool = True
     """Whether texts that are too long are cut where a request does not say; otherwise they are refused."""
 

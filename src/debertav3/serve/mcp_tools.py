@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pydantic import TypeAdapter
 
-from .. import __version__
 from ..json_types import Json, JsonObject
+from ..version import __version__
 from .dispatch import ROUTES, Operation, validated
 from .limits import parse_body
 from .refusals import Refusal

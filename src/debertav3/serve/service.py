@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from .. import __version__
 from ..errors import UserError
 from ..heads import SEQUENCE
 from ..inference.batching import Encoding
 from ..inference.engine import Outputs, Steps
 from ..json_types import Json
+from ..version import __version__
 from .answers import ServedModel
 from .batch_cost import measure_cost
 from .batcher import Batcher, Closed, Overloaded

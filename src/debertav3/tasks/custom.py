@@ -55,14 +55,14 @@ def custom_task(
     """
     reading = read_table(source, options)
     if reading.format is CONLL:
-        return TaggingTask(name="custom")
+        return TaggingTask(name="custom", label_map=label_map or {})
     rows = list(islice(reading, _ROWS_LOOKED_AT))
     if not rows:
         raise UserError(f"{source} has no rows.")
     if label_column is None and label_kind in ("auto", "tags") and _marks_entities(rows[0], text_column):
         has_class = _INTENT in rows[0].fields
         both = Note(f"the label is the entities, and not {_INTENT!r}", f"--label-column {_INTENT}")
-        return TaggingTask(name="custom", notes=(both,) if has_class else ())
+        return TaggingTask(name="custom", label_map=label_map or {}, notes=(both,) if has_class else ())
     known = set(reading.notes.understood)
     found = Guesser(rows, reading)
     said = [None if name is None else _existing(rows, name, source) for name in (text_column, pair_column)]
@@ -87,7 +87,9 @@ def custom_task(
                 "ranking needs a query and a text: name their columns with --text-column NAME and "
                 "--pair-column NAME."
             )
-        return RankingTask(name="custom", columns=(texts,), label_column=(label,), notes=notes)
+        return RankingTask(
+            name="custom", columns=(texts,), label_column=(label,), label_map=label_map or {}, notes=notes
+        )
     target: Target = kind  # type: ignore[assignment]
     return TextTask(
         name="custom",

@@ -115,9 +115,10 @@ def _rows_of_list(content: Sequence[Json], file: SourceFile) -> Found:
         return
     for number, value in enumerate(content, start=1):
         fields = pair_as_row(value) or value
-        if not isinstance(fields, dict):
-            raise UserError(f"{file.path} row {number} is no object with named fields.")
-        yield f"row {number}", fields
+        if isinstance(fields, dict):
+            yield f"row {number}", fields
+        else:
+            file.skip(UserError(f"{file.path} row {number} is no object with named fields."))
 
 
 def _lists(content: Sequence[Sequence[Json]], file: SourceFile) -> Found:
@@ -127,9 +128,10 @@ def _lists(content: Sequence[Sequence[Json]], file: SourceFile) -> Found:
     names = [str(number) for number in range(1, width + 1)]
     file.notes.note(f"the columns have no names, so they are called {', '.join(names)}")
     for number, cells in enumerate(content, start=1):
-        if len(cells) != width:
-            raise UserError(f"{file.path} row {number} has {len(cells)} cells; others have {width}.")
-        yield f"row {number}", dict(zip(names, cells, strict=True))
+        if len(cells) == width:
+            yield f"row {number}", dict(zip(names, cells, strict=True))
+        else:
+            file.skip(UserError(f"{file.path} row {number} has {len(cells)} cells; others have {width}."))
 
 
 def _records_key(content: JsonMapping, file: SourceFile) -> str | None:

@@ -190,23 +190,28 @@ def several(value: Json, *, what: str = "label", separator: str = SEVERAL_SEPARA
     return [one for one in value if str(one).strip()]
 
 
-def several_known(value: Json, known: Sequence[str]) -> list[int]:
+def several_known(
+    value: Json, known: Sequence[str], *, label_map: Mapping[str, str] | None = None
+) -> list[int]:
     """The ids of several labels of a row, by whatever of ``|``, ``;`` and ``,`` is between them.
 
     Args:
         value: the cell.
         known: names of the labels, by which the separator is recognised.
+        label_map: what the rows call labels, and their names.
 
     Raises:
         UserError: if one is none of them.
     """
+    named = label_map or {}
     value = structured(value)
     if isinstance(value, str) and value.strip() and value.strip() not in known:
         for separator in SEPARATORS:
             parts = [part.strip() for part in value.split(separator) if part.strip()]
+            parts = [named.get(part, part) for part in parts]
             if len(parts) > 1 and all(part in known for part in parts):
                 return [find_label(part, known) for part in parts]
-    return [find_label(one, known) for one in several(value)]
+    return [find_label(named.get(label_text(one), one), known) for one in several(value)]
 
 
 def refuse_spans(value: Json, *, place: str) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..errors import UserError
 from .example import Example
-from .labels import relevance
+from .labels import label_text, relevance
 from .metrics import MetricName
 from .rows import Row
 from .scorers import RankScorer, Relevance, Scorer
@@ -21,6 +21,7 @@ class RankingTask(TextTask):
     """Means over the queries; texts of one query are those with an equal first text."""
 
     def _label(self, row: Row, value: object) -> float:
+        value = self.label_map.get(label_text(value), value)
         found = relevance(value, what=f"{row.place}: the label")
         if found > 1:
             raise UserError(

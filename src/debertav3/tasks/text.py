@@ -169,6 +169,7 @@ class TextTask(Task):
         return self._name(row, value)
 
     def _number(self, row: Row, value: object) -> float:
+        value = self.label_map.get(label_text(value), value)
         found = number(value, what=f"{row.place}: the label")
         if found == _LEFT_OUT:
             raise UserError(

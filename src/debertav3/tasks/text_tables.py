@@ -129,12 +129,15 @@ def _without_header(reader: "Reader", dialect: Dialect, file: SourceFile, *, bef
     for cells in reader:
         if cells:
             if len(cells) != len(names) and dialect.is_quoted:
-                raise UserError(
-                    f"{file.path} line {line} has {len(cells)} cells; the lines before it have {len(names)}. "
-                    f"{_advice(dialect)}"
+                file.skip(
+                    UserError(
+                        f"{file.path} line {line} has {len(cells)} cells; most lines have {len(names)}. "
+                        f"{_advice(dialect)}"
+                    )
                 )
-            own = names if len(cells) <= len(names) else [str(n) for n in range(1, len(cells) + 1)]
-            yield f"line {line}", dict(itertools.zip_longest(own, cells, fillvalue=""))
+            else:
+                own = names if len(cells) <= len(names) else [str(n) for n in range(1, len(cells) + 1)]
+                yield f"line {line}", dict(itertools.zip_longest(own, cells, fillvalue=""))
         line = before + reader.line_num + 1
 
 

@@ -102,8 +102,11 @@ def read_xlsx(file: SourceFile) -> Found:
                 padded = [*cells, *[None] * (len(header.names) - len(cells))]
                 fields = header.fields(padded, f"{file.path} row {number}")
                 if fields is None:
-                    raise UserError(f"{file.path} row {number} has more cells than the first row has names.")
-                yield f"row {number}", fields
+                    file.skip(
+                        UserError(f"{file.path} row {number} has more cells than there are names of columns.")
+                    )
+                else:
+                    yield f"row {number}", fields
 
 
 def _has_merged_cells(path: Path) -> bool:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 import transformers
 
-from ... import __version__, models
+from ... import models
 from ...checkpoint.folder import Checkpoint
 from ...checkpoint.opening import open_model
 from ...checkpoint.quiet import quiet_transformers
@@ -22,6 +22,7 @@ from ...errors import UserError
 from ...json_types import JsonObject
 from ...models.base import complete_config
 from ...sizes import config_for, is_size
+from ...version import __version__
 from ..backends.choose import BackendConfig, open_backend, open_exported
 from ..backends.exported import FORMATS, MANIFEST, Manifest, is_installed, read_exported
 from ..backends.protocol import Backend

@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ... import __version__
 from ...checkpoint.folder import Checkpoint
 from ...checkpoint.opening import open_model
 from ...checkpoint.saving import replacing_folder
@@ -18,6 +17,7 @@ from ...json_types import JsonObject
 from ...models import class_of
 from ...models.base import complete_config
 from ...tasks.columns import RUN, Trained
+from ...version import __version__
 from ..backends.choose import open_exported
 from ..backends.exported import (
     CHECKS,

@@ -159,15 +159,20 @@ class FileTask(ABC):
         own = self.trained.label_names(row) if self.trained is not None else ()
         return list(dict.fromkeys([*own, *self.label_columns]))
 
-    def label_cell(self, row: Row) -> Json:
-        """The first label column that a row has, as it is; None without one."""
+    def label_cell(self, row: Row, *, is_renamed: bool = True) -> Json:
+        """The first label column that a row has, as the user's map calls it; None without one.
+
+        Args:
+            row: the row.
+            is_renamed: whether the map counts already.
+        """
         columns = self.options.columns
         name = name_of_label(row, columns.labels(self.usual_labels(row)), is_said=columns.is_label_asked)
         if name is None:
             return None
         self.use(("label",), (name,))
         cell = label_cell(row, name)
-        mapped = self.options.label_map
+        mapped = self.options.label_map if is_renamed else {}
         if isinstance(cell, list):
             return [mapped.get(label_text(one), one) for one in cell] if mapped else cell
         return mapped.get(label_text(cell), cell) if mapped and cell is not None else cell

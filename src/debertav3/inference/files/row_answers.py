@@ -106,10 +106,12 @@ class ClassifyTask(FileTask):
             gold = self.gold(row, marks=())
             return None if gold is None else number(gold, what="label")
         if self._is_multi_label:
-            cell = self.label_cell(row)
+            cell = self.label_cell(row, is_renamed=False)
             if is_missing(cell) and not isinstance(cell, str):
                 return None
-            return sorted({labels[one] for one in several_known(cell, labels)})
+            return sorted(
+                {labels[one] for one in several_known(cell, labels, label_map=self.options.label_map)}
+            )
         gold = self.gold(row, known=labels)
         if gold is None:
             return None

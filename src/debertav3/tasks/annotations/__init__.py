@@ -81,7 +81,7 @@ class Annotated:
                     row[ENTITIES] = [mark._asdict() for mark in kept]
                 yield row
         except UserError as error:
-            raise UserError(f"{self._source} {error}") from None
+            self._file.skip(UserError(f"{self._source} {error}"))
 
 
 __all__ = ["ENTITIES", "ROW_FORMATS", "TEXT", "Annotated", "Mark", "RowFormat"]
