@@ -54,18 +54,21 @@ COMMANDS = {
     "finetune": Command(
         line="finetune nli --model {model} --train {rows} --dev {dev} --out {out}",
         files={"rows": ".jsonl", "dev": ".jsonl"},
+        folders=("model",),
         outputs={"out": "folder"},
         resumes=True,
     ),
     "compare": Command(
         line="compare --model {model} --tasks nli --train nli={rows} --dev nli={dev} --out {out}",
         files={"rows": ".jsonl", "dev": ".jsonl"},
+        folders=("model",),
         outputs={"out": "folder"},
         resumes=True,
     ),
     "search": Command(
         line="search nli --model {model} --train {rows} --dev {dev} --out {out}",
         files={"rows": ".jsonl", "dev": ".jsonl"},
+        folders=("model",),
         outputs={"out": "folder"},
         resumes=True,
     ),
@@ -73,10 +76,12 @@ COMMANDS = {
     "data check": Command(
         line="data check nli {rows} --dev {dev} --tokenizer {model} --json {answers}",
         files={"rows": ".jsonl", "dev": ".jsonl"},
+        folders=("model",),
         outputs={"answers": "file"},
     ),
     "data prepare": Command(
         line="data prepare --data {corpus} --tokenizer {model} --out {out}",
+        folders=("model",),
         outputs={"out": "folder"},
         resumes=True,
     ),
@@ -121,6 +126,8 @@ COMMANDS = {
         files={"rows": ".jsonl"},
         outputs={"out": "folder"},
     ),
+    "serve": Command(line="serve --model {model} --port 0", folders=("model",)),
+    "mcp": Command(line="mcp --model {model}", folders=("model",)),
     "doctor": Command(line="doctor {model}", folders=("model",)),
     "info": Command(line="info {model}", folders=("model",)),
 }

@@ -1,4 +1,4 @@
-"""Every command that writes x {full disk, SIGINT, SIGTERM}: one line, nothing half-written, nothing lost."""
+"""Every command x {full disk, SIGINT, SIGTERM}: one line, nothing half-written, nothing lost."""
 
 import json
 import shutil
@@ -115,6 +115,8 @@ def sandbox(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     DebertaV2ForSequenceClassification(config).save_pretrained(folder / "tiny")
     tokenizer.save_pretrained(str(folder / "tiny"))
+    shutil.copytree(folder / "tiny", folder / "trained")
+    (folder / "trained" / "README.md").write_text("A card.")
     rows = [
         {"premise": f"A man {i} sleeps.", "hypothesis": "He rests.", "label": LABELS[i % 3]}
         for i in range(24)
@@ -191,3 +193,27 @@ def test_a_signal_ends_a_command_in_one_line(
     )
     if not command.resumes:
         assert left == []
+
+
+READERS = {
+    "nli": "nli A B --model tiny",
+    "doctor": "doctor tiny",
+    "info": "info tiny",
+    "tokenizer check": "tokenizer check --model tiny --data corpus.txt",
+    "push": "push trained me/model --dry-run",
+}
+"""Commands that write nothing."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", READERS)
+def test_a_signal_ends_a_command_that_writes_nothing(
+    name: str, number: signal.Signals, sandbox: Path, run: WarmCommands
+) -> None:
+    command = Command(line=READERS[name], out="", limit=0)
+    ended, left = attempt(run, sandbox, command, signal=number, after=0.02)
+    assert left == []
+    if ended.code == 0:  # it was ready first
+        return
+    assert ended.code == 128 + number, ended.err
+    assert ended.err.splitlines()[-1].startswith(("debertav3: interrupted", "debertav3: terminated"))

@@ -1,4 +1,4 @@
-"""A newcomer's path works: a table with odd headers, check, train, evaluate, export to int8, predict."""
+"""A newcomer's path: a table with odd headers, check, train, evaluate, export, predict; also in Python."""
 
 import csv
 import json
@@ -8,9 +8,13 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas
 import pytest
 
+import debertav3
 from debertav3 import Predictor
+from debertav3.inference.export.request import ExportConfig
+from debertav3.inference.export.run import export_model
 
 WORDS = {
     "billing": ("invoice", "payment", "refund"),
@@ -111,3 +115,38 @@ def test_int8_answers_every_row_of_the_table(exported: Path, table: Path, tmp_pa
     texts = [row["Body"] for row in rows if row["Body"]]
     found = Predictor.from_pretrained(exported, task="classify").classify(texts)
     assert [one["label"] for one in found] == [row["prediction"] for row in rows if row["Body"]]
+
+
+def test_an_export_answers_as_the_model(trained: Path, table: Path, tmp_path: Path) -> None:
+    for package in ("onnxruntime", "onnxscript"):
+        pytest.importorskip(package)
+    done("export", "--model", trained, "--format", "onnx", "--out", tmp_path / "onnx")
+    for model, name in ((trained, "own.csv"), (tmp_path / "onnx", "onnx.csv")):
+        done("predict", "custom", "--model", model, "--data", table, "--out", tmp_path / name)
+    own, exported = (pandas.read_csv(tmp_path / name)["prediction"] for name in ("own.csv", "onnx.csv"))
+    assert own.equals(exported)
+
+
+def test_the_same_in_python(trained: Path, table: Path, nano: Path, tmp_path: Path) -> None:
+    frame = pandas.read_csv(table, sep=";").dropna(axis=1, how="all")
+    made = debertav3.finetune(
+        "custom",
+        nano,
+        frame,
+        out=tmp_path / "made",
+        text_column="Body",
+        label_column="Category",
+        epochs=1,
+        max_length=32,
+        batch_size=16,
+        dev_split=0.2,
+    )
+    weights = "model.safetensors"
+    assert (made.out / weights).read_bytes() == (trained / weights).read_bytes()
+    assert "<title>made" in (made.out / "report.html").read_text(encoding="utf-8")
+    assert 0 <= made.metrics["dev_split=0.2"]["accuracy"] <= 1
+    config = ExportConfig(format="torch", int8=True, calibration=table, force=True)
+    int8 = export_model(made.out, tmp_path / "int8", config).folder
+    texts = list(frame["Body"].dropna())
+    answers = [Predictor.from_pretrained(folder).classify(texts) for folder in (made.out, int8)]
+    assert all({one["label"] for one in found} <= WORDS.keys() for found in answers)

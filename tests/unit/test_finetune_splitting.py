@@ -136,3 +136,8 @@ def test_many_labels_with_few_examples_each_make_no_part_small() -> None:
     assert parts.count(1) == 40
     held = Counter(label for label, part in zip(labels, parts, strict=True) if part)
     assert max(held.values()) == 1  # five or six examples: a tenth is none or one
+
+
+def test_more_folds_than_examples_are_refused_before_the_first_training(rows: Path) -> None:
+    with pytest.raises(UserError, match=r"folds=200 of 100 examples leaves a part .* fewer --folds"):
+        read(rows, folds=200, label_column="label")

@@ -103,6 +103,12 @@ def _open_tokenizer(config: "FinetuneConfig", task: "Task") -> "Tokenizer":
     try:
         return DebertaV3Tokenizer.from_pretrained(config.model)
     except UserError as error:
+        from ..finetuning.start import OURS, find_start
+
+        start = find_start(config)
+        found = start.checkpoint
+        if found is None or (start.family == OURS and not found.folder.has("tokenizer_config.json")):
+            raise
         from ..finetuning.starting_model import open_tokenizer
 
         try:

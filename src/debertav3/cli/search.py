@@ -71,7 +71,7 @@ def search(
     from ..finetuning.preparation import read_data, resolve
     from ..finetuning.search import paper_grid, read_grid
     from ..finetuning.search import search as run_search
-    from ..finetuning.start import check_start
+    from ..finetuning.start import check_start, is_from_hub
     from ..runs.assignments import read_settings
 
     base = resolve(
@@ -100,8 +100,10 @@ def search(
             "--config": config,
         },
     )
-    check_start(base)  # a wrong model or bad data are reported before the study begins
+    if not is_from_hub(base):  # a wrong model or bad data are reported before the study begins
+        check_start(base)
     read_data(base)
+    check_start(base)
     run_search(base, values, out, trials=trials)
     print((out / "search.md").read_text(encoding="utf-8"), end="")
     wrote(out)

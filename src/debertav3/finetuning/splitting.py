@@ -47,9 +47,18 @@ def hold_out(
         weights, chosen, name = [1 - data.dev_split, data.dev_split], 1, f"dev_split={data.dev_split:g}"
     elif data.folds is not None and data.fold is not None:
         weights, chosen, name = [1.0] * data.folds, data.fold - 1, f"fold {data.fold} of {data.folds}"
+    elif data.folds is not None:
+        weights, chosen, name = [1.0] * data.folds, None, f"folds={data.folds}"
     else:
         return list(examples), {}
     parts = assign(examples, weights, groups=groups_of(examples, config, sources, options), seed=config.seed)
+    if chosen is None:  # all folds in turn: none may be empty
+        if len(set(parts)) < len(weights):
+            raise UserError(
+                f"{name} of {len(examples)} examples leaves a part with nothing to score on: give more data, "
+                "or fewer --folds."
+            )
+        return list(examples), {}
     held = [example for example, part in zip(examples, parts, strict=True) if part == chosen]
     kept = [example for example, part in zip(examples, parts, strict=True) if part != chosen]
     if not held or not kept:

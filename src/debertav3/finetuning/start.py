@@ -39,17 +39,20 @@ def find_start(config: FinetuneConfig) -> Start:
     return Start(family=_family_of(checkpoint.folder), checkpoint=checkpoint)
 
 
-def check_start(config: FinetuneConfig) -> None:
-    """Assert that model and tokenizer of a run are there, as far as no network and no torch is needed.
+def is_from_hub(config: FinetuneConfig) -> bool:
+    """Whether model or tokenizer of a run must be downloaded, which takes longer than a look at the data."""
+    named = [name for name in (config.model, config.tokenizer) if name is not None]
+    return any("/" in name and not Path(name).exists() and not is_size(name) for name in named)
 
-    What a name of the Hub stands for, and tokenizers of other families, are left to the opening.
+
+def check_start(config: FinetuneConfig) -> None:
+    """Assert that model and tokenizer of a run are there, as far as no torch is needed.
+
+    Tokenizers of other families are left to the opening.
 
     Raises:
-        UserError: if there is no such folder, or model and tokenizer in it cannot be read.
+        UserError: if there is no such model, or model and tokenizer cannot be read.
     """
-    named = [name for name in (config.model, config.tokenizer) if name is not None]
-    if any("/" in name and not Path(name).exists() and not is_size(name) for name in named):
-        return  # a download takes longer than a look at the data
     start = find_start(config)
     if start.checkpoint is None:
         check_lora(config)

@@ -12,7 +12,7 @@ from .config import FinetuneConfig
 from .preparation import Data, read_data
 from .records import changes_since, refuse_other_folder
 from .resuming import WRITTEN, check_folder
-from .start import check_start
+from .start import check_start, is_from_hub
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +55,11 @@ def prepared(
             refuse_other_folder(record, settings)
         if before_reading is not None:
             before_reading()
-        check_start(settings)
+        if not is_from_hub(settings):
+            check_start(settings)
         data = read_data(settings)
+        if is_from_hub(settings):
+            check_start(settings)
         for line in changes_since(record, settings, data) if record else ():
             logger.warning("%s", line)
         yield data
