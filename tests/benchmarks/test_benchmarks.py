@@ -107,7 +107,11 @@ RUNS = {
         "--data {data}/nli/mnli_matched_dev.jsonl.gz --tokenizer {nano} --threads 1 --batch 2 --steps 2 "
         "--rounds 1"
     ],
-    "two_versions.py": ["--before src --shapes 1x4 --rounds 1 --kinds packed 'packed int8' plain"],
+    "two_versions.py": [
+        "--before src --shapes 1x4 --rounds 1 --kinds packed 'packed int8' plain",
+        "--before src --shapes 2x24 --rounds 1 --kinds finetune rtd start "
+        "--data {data}/nli/mnli_matched_dev.jsonl.gz --shards {shards}",
+    ],
 }
 """For each script its commands."""
 WITH_RUNTIMES = {
