@@ -44,13 +44,13 @@ def command(*arguments: str) -> list[str]:
 
 
 def asking(arguments: list[str], test: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
-    from mcp import Client, StdioServerParameters
+    from mcp import Client, StdioServerParameters, stdio_client
 
     async def main() -> None:
         process = StdioServerParameters(
             command=sys.executable, args=command(*arguments)[1:], env={**os.environ}
         )
-        async with Client(process) as client:
+        async with Client(stdio_client(process)) as client:
             await test(client)
 
     asyncio.run(asyncio.wait_for(main(), 60))

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from accelerate import Accelerator
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from debertav3.models import DebertaV2ForMaskedLM, DebertaV2ForReplacedTokenDetection
@@ -97,6 +97,7 @@ def test_averages_are_saved_and_loaded_bit_for_bit(networks: Networks) -> None:
         assert all(torch.equal(tensors[key], value) for key, value in second.tensors()[name].items())
 
 
+@settings(deadline=None)
 @given(st.integers(1, 6), st.integers(1, 9), st.integers(1, 60))
 def test_points_of_the_mean_are_counted_back_from_the_end(last: int, every: int, num_steps: int) -> None:
     config = AveragingConfig(mean_last=last, mean_every_steps=every)

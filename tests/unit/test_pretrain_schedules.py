@@ -22,7 +22,7 @@ def rates(num_steps: int, **values: Any) -> list[float]:
     return [learning_rate(config, step, num_steps) for step in range(num_steps)]
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(SCHEDULES, st.integers(1, 300), st.data())
 def test_rates_rise_over_the_warm_up_and_never_after_it(
     schedule: str, num_steps: int, data: st.DataObject
@@ -65,6 +65,7 @@ def test_a_share_of_the_run_is_a_number_of_steps() -> None:
     assert recipe("nano").stable_steps is None
 
 
+@settings(deadline=None)
 @given(st.integers(2, 500), st.floats(0.01, 0.5), st.floats(0.01, 0.5))
 def test_a_linear_mask_rate_goes_from_one_end_to_the_other(num_steps: int, first: float, last: float) -> None:
     masking = MaskingChoice(mask_schedule="linear", mask_prob=first, mask_prob_end=last)
@@ -91,7 +92,7 @@ def phases_of(steps: list[int], batches: list[int]) -> Any:
     )
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 6), st.integers(1, 5)), min_size=1, max_size=5),
     st.sampled_from([1, 2, 4]),
