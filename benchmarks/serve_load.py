@@ -237,15 +237,16 @@ def hang_ups(server: Server, *, count: int) -> dict[str, Any]:
         if time.perf_counter() - started > 60:
             break
         time.sleep(0.05)
+    seconds, more_files = time.perf_counter() - started, server.files - files
     after = server.ask("closed", connections=1, seconds=0.5)
     result = {
         "clients": count,
         "answered before they left": sum(answered.values()),
         "noticed": server.metric('te_request_failure{err="disconnected"}') - left,
         "texts skipped": server.metric("te_predict_skipped") - skipped,
-        "seconds until idle": round(time.perf_counter() - started - after.seconds, 2),
+        "seconds until idle": round(seconds, 2),
         "texts waiting": server.metric("te_queue_size"),
-        "more open files": server.files - files,
+        "more open files": more_files,
         "answers afterwards": after.answers,
     }
     print(f"{count} clients that hang up: {result}", flush=True)

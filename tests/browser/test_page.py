@@ -237,6 +237,30 @@ def test_a_table_comes_back_with_scores(page: Any, address: str, tmp_path: Path)
     assert Path(download.value.path()).read_bytes().count(b"\r\n") == 151
 
 
+def test_rows_in_view_come_first_and_scoring_can_be_cancelled(
+    page: Any, address: str, tmp_path: Path
+) -> None:
+    table = tmp_path / "pairs.csv"
+    rows = (f"Man number {n} sleeps on a bench.,He is awake.\n" for n in range(2000))
+    table.write_text("premise,hypothesis\n" + "".join(rows))
+    page.goto(address)
+    bars(page)
+    page.set_input_files("#file-input", table)
+    for _ in range(3):
+        page.get_by_role("button", name=re.compile("Next")).click()
+    page.get_by_role("button", name="Score", exact=True).click()
+    until(page, "document.querySelectorAll('table.rows td.number:not(:empty)').length === 20")
+    assert page.locator("table.rows tbody td").first.inner_text() == "61"
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_role("button", name="Continue", exact=True).wait_for()
+    note = page.locator("#file [role=status]").inner_text()
+    done = int(note.split(" of ")[0].replace(",", ""))
+    assert 20 <= done < 2000
+    page.wait_for_timeout(300)
+    assert page.locator("#file [role=status]").inner_text() == note  # nothing goes on behind it
+    page.get_by_role("button", name="Download CSV").wait_for()
+
+
 def test_a_table_with_a_fault_says_where(page: Any, address: str, tmp_path: Path) -> None:
     table = tmp_path / "pairs.csv"
     table.write_text("premise,hypothesis\na,b\na,b,c\n")

@@ -7,7 +7,6 @@ a folder imports neither torch nor transformers.
 import importlib.util
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -179,14 +178,6 @@ def require_runtime(format_: str) -> None:
     """
     if not is_installed(format_):
         raise MissingExtraError(feature=f"backend {format_}", package=_PACKAGE[format_], extra=format_)
-
-
-def num_threads() -> int:
-    """Threads to compute with: ``OMP_NUM_THREADS``, else as many as cores that this process may use."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdecimal() and int(asked) > 0:
-        return int(asked)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _source_of(raw: Mapping[str, object]) -> object:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
+from ...cpu.kernel.threads import num_threads
 from ...errors import UserError
-from .exported import ONNX, Exported, num_threads, require_runtime
+from .exported import ONNX, Exported, require_runtime
 from .protocol import INT8, Batch, Logits
 
 if TYPE_CHECKING:

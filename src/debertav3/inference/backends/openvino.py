@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from ...cpu.kernel.threads import num_threads
 from ...errors import UserError
 from ..telemetry import without_telemetry
-from .exported import OPENVINO, Exported, num_threads, require_runtime
+from .exported import OPENVINO, Exported, require_runtime
 from .protocol import INT8, Batch, Logits
 
 if TYPE_CHECKING:
