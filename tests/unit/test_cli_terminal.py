@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tqdm import tqdm
 
+from debertav3 import cli
 from debertav3.cli.terminal import log_to_stderr, wrote
 
 
@@ -54,3 +55,23 @@ def test_only_the_first_process_speaks(
     monkeypatch.setenv("RANK", "1")
     wrote("c")
     assert capsys.readouterr().err == "debertav3: wrote a, b\n"
+
+
+@pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
+def test_a_clean_up_that_fails_after_a_signal_is_no_traceback(
+    stop: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """tqdm releases a lock that it has not made yet, where Ctrl-C comes while it makes it."""
+
+    def interrupted(**_: object) -> None:
+        try:
+            raise stop
+        finally:
+            raise AttributeError("type object 'tqdm' has no attribute '_lock'")
+
+    monkeypatch.setattr(cli, "_register", lambda _: None)
+    monkeypatch.setattr(cli, "app", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == code
+    assert capsys.readouterr().err == ("debertav3: interrupted\n" if code == 130 else "")

@@ -8,14 +8,16 @@ import pytest
 from debertav3.errors import UserError
 from debertav3.files import damage_of
 from debertav3.finetuning.resuming import checkpoints_of
-from debertav3.pretrain import state
+from debertav3.pretrain.stable_part import checkpoints_of as pretrain_checkpoints_of
 from debertav3.runs import checkpoints
 from debertav3.runs.checkpoints import CheckpointStore
 
 
 @pytest.fixture(params=["finetune", "pretrain"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> CheckpointStore:
-    return checkpoints_of(tmp_path) if request.param == "finetune" else state.checkpoints_of(tmp_path, keep=1)
+    return (
+        checkpoints_of(tmp_path) if request.param == "finetune" else pretrain_checkpoints_of(tmp_path, keep=1)
+    )
 
 
 def saved(store: CheckpointStore, step: int) -> Path:
@@ -28,7 +30,7 @@ def saved(store: CheckpointStore, step: int) -> Path:
 
 def test_names_are_those_of_earlier_versions(tmp_path: Path) -> None:
     assert checkpoints_of(tmp_path).path(500) == tmp_path / "checkpoints" / "checkpoint-500"
-    assert state.checkpoints_of(tmp_path, keep=2).path(500) == tmp_path / "checkpoints" / "step-000000500"
+    assert pretrain_checkpoints_of(tmp_path, keep=2).path(500) == tmp_path / "checkpoints" / "step-000000500"
 
 
 def test_a_saved_checkpoint_is_whole(store: CheckpointStore) -> None:

@@ -157,8 +157,8 @@ def finetune(
             "Write the rows to a file first."
         )
     try:
-        with prepared(config, folder, resume=resume, before_reading=write) as data:
-            report = train_and_score(config, data, folder, resume=resume)
+        with prepared(config, folder, resume=resume, before_reading=write) as (data, start):
+            report = train_and_score(config, data, folder, start=start, resume=resume)
     except BaseException:
         _remove_unused(written, folder)
         raise

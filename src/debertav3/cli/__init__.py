@@ -6,6 +6,7 @@ stderr says what is chosen and done.
 
 import importlib
 import os
+import signal
 import sys
 from functools import cache
 from typing import Annotated, NoReturn
@@ -15,7 +16,7 @@ import typer
 from ..errors import MissingExtraError, UserError
 from ..files import DISK_ERRORS
 from ..version import __version__
-from .signals_heard import signals_heard
+from .signals_heard import signal_behind, signals_heard
 from .terminal import close_bars, show_log
 
 app = typer.Typer(
@@ -150,6 +151,8 @@ def _run() -> NoReturn:
         # Wrong options, and Ctrl-C. Versions of typer have classes of their own for them.
         if type(error).__name__ == "Abort":
             _interrupted()
+        if (number := signal_behind(error)) is not None:  # a library's cleaning up has failed after it
+            _interrupted() if number == signal.SIGINT else sys.exit(128 + number)
         if not hasattr(error, "format_message"):
             raise
         if type(error).__name__ == "NoArgsIsHelpError":

@@ -209,14 +209,14 @@ def finetune(
         config_file=file,
         overrides=override or [],
     )
-    with prepared(settings, out, resume=resume, config=config, record=record) as data:
+    with prepared(settings, out, resume=resume, config=config, record=record) as (data, start):
         if dry_run:
             from ..finetuning.rehearsal import rehearse
 
-            rehearse(settings, data)
+            rehearse(settings, data, start)
             print(json_line(settings.to_dict()), end="")
             return
-        report = train_and_score(settings, data, out, resume=resume)
+        report = train_and_score(settings, data, out, start=start, resume=resume)
     if report is None or not is_first_process():
         return
     if not is_cross_validation(settings):

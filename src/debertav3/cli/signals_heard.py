@@ -59,6 +59,15 @@ def signals_heard() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def signal_behind(error: BaseException | None) -> signal.Signals | None:
+    """The signal during whose handling an error came, at any depth; None if there was none."""
+    while error is not None:
+        if (number := _signal_of(error)) is not None:
+            return number
+        error = error.__context__
+    return None
+
+
 def _signal_of(error: BaseException | None) -> signal.Signals | None:
     """The signal that has raised an exception; None if none has."""
     if isinstance(error, KeyboardInterrupt):

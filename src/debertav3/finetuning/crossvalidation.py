@@ -13,13 +13,14 @@ from .config import FinetuneConfig
 from .outcomes import Outcome
 from .preparation import Data, read_data
 from .run import run
+from .start import Start
 
 logger = logging.getLogger(__name__)
 
 PREDICTIONS = "out_of_fold.jsonl"
 
 
-def cross_validate(config: FinetuneConfig, data: Data, out: Path) -> dict[str, object]:
+def cross_validate(config: FinetuneConfig, data: Data, out: Path, *, start: Start) -> dict[str, object]:
     """Train on all but one fold, in turn, and score on that one.
 
     If interrupted, the same call continues with the first fold that is not finished.
@@ -29,6 +30,7 @@ def cross_validate(config: FinetuneConfig, data: Data, out: Path) -> dict[str, o
         data: of ``config``; every fold reads its own part.
         out: gets a folder for each fold, ``folds.json`` and ``out_of_fold.jsonl``: for every example its
             texts, gold label, prediction, confidence and fold.
+        start: what every fold starts from.
 
     Returns:
         ``folds`` and, by score, ``mean``, ``sd`` (sample standard deviation) and ``values``.
@@ -52,7 +54,7 @@ def cross_validate(config: FinetuneConfig, data: Data, out: Path) -> dict[str, o
         def keep(outcomes: Mapping[str, Sequence[Outcome]], part: Data = part, folder: Path = folder) -> None:
             _write_predictions(outcomes, part, folder)
 
-        if run(settings, part, folder, resume=folder.exists(), on_outcomes=keep) is None:
+        if run(settings, part, folder, start=start, resume=folder.exists(), on_outcomes=keep) is None:
             raise UserError("stopped; run the same command to continue.")
     return _summary(list(plan), out)
 

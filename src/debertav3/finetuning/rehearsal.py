@@ -7,19 +7,18 @@ from .config import FinetuneConfig
 from .doctor import examine
 from .preparation import Data
 from .prepared_run import open_for_training
-from .start import find_start
+from .start import Start
 from .starting_model import open_tokenizer
 
 logger = logging.getLogger(__name__)
 
 
-def rehearse(config: FinetuneConfig, data: Data) -> None:
+def rehearse(config: FinetuneConfig, data: Data, start: Start) -> None:
     """Open tokenizer and model as the run would, and say how long the examples are.
 
     Raises:
         UserError: for what would stop the run.
     """
-    start = find_start(config)
     tokenizer = open_tokenizer(config, data.task, start)
     with quiet_transformers():
         model = open_for_training(config, data, tokenizer, start)

@@ -33,7 +33,7 @@ from .records import data_facts, run_contents, run_record
 from .report import WORST_SHOWN, render
 from .resuming import checkpoints_of, remove_checkpoints, starting_point, write_settings
 from .score_verdict import verdict
-from .start import find_start
+from .start import Start, find_start
 from .starting_model import open_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ def run(
     data: Data,
     out: Path,
     *,
+    start: Start | None = None,
     resume: bool = False,
     on_outcomes: Callable[[Mapping[str, list[Outcome]]], None] | None = None,
 ) -> dict[str, object] | None:
@@ -57,6 +58,7 @@ def run(
         config: the run.
         data: from :func:`read_data`.
         out: gets the checkpoint, ``run.json`` and ``metrics.json``.
+        start: what it starts from, if that is found already.
         resume: continue from the newest complete checkpoint under ``out``.
         on_outcomes: called before ``run.json`` is written, with the answers to every dev set's examples.
 
@@ -76,7 +78,7 @@ def run(
     plots.require()
     page.require()
     with _says_not_possible():
-        start = find_start(config)
+        start = start or find_start(config)
         tokenizer = open_tokenizer(config, data.task, start)
         model = open_for_training(config, data, tokenizer, start)
         facts = examine(data, config, tokenizer=tokenizer) if config.data.check_data else {}

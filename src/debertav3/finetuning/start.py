@@ -45,10 +45,13 @@ def is_from_hub(config: FinetuneConfig) -> bool:
     return any("/" in name and not Path(name).exists() and not is_size(name) for name in named)
 
 
-def check_start(config: FinetuneConfig) -> None:
+def check_start(config: FinetuneConfig) -> Start:
     """Assert that model and tokenizer of a run are there, as far as no torch is needed.
 
     Tokenizers of other families are left to the opening.
+
+    Returns:
+        What was found, for the run to start from.
 
     Raises:
         UserError: if there is no such model, or model and tokenizer cannot be read.
@@ -65,6 +68,7 @@ def check_start(config: FinetuneConfig) -> None:
             _ = start.checkpoint.tokenizer
     if config.tokenizer is not None and start.family == OURS:
         DebertaV3Tokenizer.from_pretrained(config.tokenizer)
+    return start
 
 
 def check_lora(config: FinetuneConfig) -> None:

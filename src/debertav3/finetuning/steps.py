@@ -12,7 +12,7 @@ from .config import FinetuneConfig
 from .preparation import Data, read_data
 from .records import changes_since, refuse_other_folder
 from .resuming import WRITTEN, check_folder
-from .start import check_start, is_from_hub
+from .start import Start, check_start, is_from_hub
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +26,10 @@ def prepared(
     config: Path | None = None,
     record: Mapping[str, object] | None = None,
     before_reading: Callable[[], None] | None = None,
-) -> Iterator[Data]:
+) -> Iterator[tuple[Data, Start]]:
     """Check that a run may write ``out``, hold it while the block runs, and read the data. Loads no torch.
+
+    Gives the data and what the run starts from.
 
     Args:
         settings: the run.
@@ -55,18 +57,16 @@ def prepared(
             refuse_other_folder(record, settings)
         if before_reading is not None:
             before_reading()
-        if not is_from_hub(settings):
-            check_start(settings)
+        start = None if is_from_hub(settings) else check_start(settings)
         data = read_data(settings)
-        if is_from_hub(settings):
-            check_start(settings)
+        start = start or check_start(settings)
         for line in changes_since(record, settings, data) if record else ():
             logger.warning("%s", line)
-        yield data
+        yield data, start
 
 
 def train_and_score(
-    settings: FinetuneConfig, data: Data, out: Path, *, resume: bool = False
+    settings: FinetuneConfig, data: Data, out: Path, *, start: Start, resume: bool = False
 ) -> JsonObject | None:
     """Train as the settings say, in every fold if they ask for cross-validation.
 
@@ -82,10 +82,10 @@ def train_and_score(
     if is_cross_validation(settings):
         from .crossvalidation import cross_validate
 
-        return cross_validate(settings, data, out)
+        return cross_validate(settings, data, out, start=start)
     from .run import run
 
-    return run(settings, data, out, resume=resume)
+    return run(settings, data, out, start=start, resume=resume)
 
 
 def is_cross_validation(settings: FinetuneConfig) -> bool:
