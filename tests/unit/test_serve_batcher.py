@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from debertav3.errors import UserError
 from debertav3.inference.batching import Encoding
-from debertav3.serve.batcher import Batcher, Closed, Overloaded
+from debertav3.serve.batcher import FILL, Batcher, Closed, Overloaded
 from debertav3.serve.queue import BatchCost
 
 COST = BatchCost(budget=64, call=16.0, rate=1000.0)
@@ -107,7 +107,7 @@ def test_a_cancelled_request_is_not_computed() -> None:
 
 def test_a_full_queue_refuses_and_says_when_there_is_room() -> None:
     async def ask(batcher: Batcher, model: Model) -> None:
-        assert batcher.bound == 500  # tokens in four fifths of that at the rate that was measured
+        assert batcher.bound == 500  # tokens in half a second at the rate that was measured
         model.gate.clear()
         accepted = [asyncio.ensure_future(batcher.run("m", texts([1] * 50))) for _ in range(10)]
         await asyncio.sleep(0.05)
@@ -120,7 +120,7 @@ def test_a_full_queue_refuses_and_says_when_there_is_room() -> None:
         await asyncio.gather(*accepted)
         await batcher.run("m", texts([1] * 50))
 
-    run(ask, queue_seconds=0.625)
+    run(ask, queue_seconds=0.5001 / FILL)
 
 
 def test_the_bound_follows_the_rate_and_counts_what_goes_on_between_batches(
@@ -139,14 +139,14 @@ def test_the_bound_follows_the_rate_and_counts_what_goes_on_between_batches(
         await asyncio.gather(*(batcher.run("m", texts([1] * 60)) for _ in range(3)))
         assert batcher.rate < 600 and batcher.bound < 300
 
-    run(ask, queue_seconds=0.625)
+    run(ask, queue_seconds=0.5001 / FILL)
 
 
 def test_a_request_larger_than_the_queue_is_split_and_not_refused() -> None:
     async def ask(batcher: Batcher, model: Model) -> None:
         assert len((await batcher.run("m", texts(*[[1] * 50] * 40))).outputs) == 40
 
-    run(ask, queue_seconds=0.625)
+    run(ask, queue_seconds=0.5001 / FILL)
 
 
 def test_reserved_room_counts() -> None:
@@ -157,7 +157,7 @@ def test_reserved_room_counts() -> None:
                 await batcher.run("m", texts([1] * 50))
         assert batcher.waiting_tokens == 0
 
-    run(ask, queue_seconds=0.625)
+    run(ask, queue_seconds=0.5001 / FILL)
 
 
 def test_only_the_text_that_fails_fails() -> None:

@@ -19,8 +19,8 @@ from .queue import BatchCost, TextQueue, Waiting
 
 Logits = dict[str, FloatArray]
 
-FILL = 0.8
-"""How much of the longest wait is filled: the rate varies, and some texts wait for others of their length."""
+FILL = 0.6
+"""How much of the longest wait is filled: the rate varies, and texts of rare lengths wait longer than others."""
 RATE_SECONDS = 1.0
 """The rate is an average over about so long."""
 
