@@ -20,7 +20,7 @@ from .queue import BatchCost, TextQueue, Waiting
 Logits = dict[str, FloatArray]
 
 FILL = 0.6
-"""How much of the longest wait is filled: the rate varies, and texts of rare lengths wait longer than others."""
+"""How much of the longest wait is filled: the rate varies, and rare lengths wait longer."""
 RATE_SECONDS = 1.0
 """The rate is an average over about so long."""
 
