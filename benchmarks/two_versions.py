@@ -138,7 +138,7 @@ def answer(kind: str) -> None:
         try:
             from debertav3.cpu.int8 import Int8Linear
         except ImportError:  # older versions
-            from debertav3.layers.int8_linear import Int8Linear  # type: ignore[import-not-found,no-redef]
+            from debertav3.layers.int8_linear import Int8Linear  # type: ignore[no-redef]
 
         for name, linear in list(model.deberta.encoder.named_modules()):
             if type(linear) is torch.nn.Linear:
