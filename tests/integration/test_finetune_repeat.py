@@ -200,7 +200,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_command_resolves_to_the_same_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # neither files nor a model: only how a command is read is asked
-    monkeypatch.setattr("debertav3.finetuning.steps.prepared", lambda *_, **__: nullcontext())
+    monkeypatch.setattr("debertav3.finetuning.steps.prepared", lambda *_, **__: nullcontext((None, None)))
     monkeypatch.setattr("debertav3.finetuning.rehearsal.rehearse", lambda *_: None)
     config = FinetuneConfig.of(**CONFIGS[name])
     words = shlex.split(command_of(config, Path("the out")))
