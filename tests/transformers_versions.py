@@ -32,7 +32,8 @@ TESTS = (
 
 def oldest_supported() -> str:
     """The floor that ``pyproject.toml`` declares, such as ``5.5``."""
-    dependencies = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["dependencies"]
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    dependencies = project["optional-dependencies"]["torch"]
     (floor,) = [match[1] for line in dependencies if (match := re.match(r"transformers>=([\d.]+)", line))]
     return floor
 
