@@ -17,6 +17,7 @@ from debertav3.finetuning.config import FinetuneConfig
 from debertav3.finetuning.preparation import read_data
 from debertav3.finetuning.resuming import checkpoints_of
 from debertav3.finetuning.run import run
+from debertav3.runs.record import has_record
 from debertav3.sizes import config_for
 
 FORMS = {"entailment": "Somebody {}.", "neutral": "Somebody {} often.", "contradiction": "Nobody {}."}
@@ -102,6 +103,8 @@ def test_kills_change_nothing(tmp_path: Path, nano: Path, kills: int, epochs: in
             process = start(config, broken[-1], log)
             if kill_at_random(process, broken[-1], draw, last=epochs * STEPS_PER_EPOCH):
                 stopped_at.append(newest_step(broken[-1]))
+                if has_record(broken[-1]):  # it was complete, and the process about to end
+                    broken.append(tmp_path / f"broken-{len(broken)}")
             else:
                 assert process.returncode == 0, log.read_text(encoding="utf-8")
                 broken.append(tmp_path / f"broken-{len(broken)}")
