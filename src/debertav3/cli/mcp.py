@@ -6,7 +6,7 @@ import typer
 
 from .answer_options import BackendName, BatchTokens, Calibration, Device, Dtype, HeadLabels, MaxLength
 from .options import Command
-from .served_models import load_models, open_models, require_packages
+from .served_models import ServedTask, load_models, open_models, require_packages
 
 
 def register(app: typer.Typer) -> None:
@@ -21,10 +21,7 @@ def mcp(
             show_default="the nano model",
         ),
     ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option(help="Which head to load, where a checkpoint does not say: a task such as ner."),
-    ] = None,
+    task: ServedTask = None,
     labels: HeadLabels = None,
     device: Device = "auto",
     dtype: Dtype = "fp32",

@@ -10,7 +10,7 @@ import typer
 
 from .answer_options import BackendName, BatchTokens, Calibration, Device, Dtype, HeadLabels, MaxLength
 from .options import Command
-from .served_models import load_models, open_models, require_packages
+from .served_models import ServedTask, load_models, open_models, require_packages
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -36,10 +36,7 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8000,
-    task: Annotated[
-        str | None,
-        typer.Option(help="Which head to load, where a checkpoint does not say: a task such as fill-mask."),
-    ] = None,
+    task: ServedTask = None,
     labels: HeadLabels = None,
     device: Device = "auto",
     dtype: Dtype = "fp32",

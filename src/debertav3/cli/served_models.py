@@ -1,7 +1,9 @@
 """The models of ``serve`` and ``mcp``: by name, checked before torch is loaded."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from ..errors import UserError
 from .input_checks import check_loading, open_checkpoint
@@ -10,6 +12,11 @@ from .task_plan import label_list
 if TYPE_CHECKING:
     from ..checkpoint.folder import Checkpoint
     from ..inference.predictor import Predictor
+
+ServedTask = Annotated[
+    str | None,
+    typer.Option("--task", help="Which head to load, where a checkpoint does not say: a task such as ner."),
+]
 
 
 def open_models(models: list[str] | None, *, backend: str, dtype: str) -> "dict[str, Checkpoint]":

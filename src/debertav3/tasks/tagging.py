@@ -206,9 +206,16 @@ def named_tags(tags: list[str], names: Sequence[str], *, place: str) -> list[str
         place: of the row, for messages.
 
     Raises:
-        UserError: for a number that has no name.
+        UserError: for a number that has no name, or a tag by another name.
     """
-    if not names or not all(map(is_number, tags)):
+    if not names:
+        return tags
+    if not all(map(is_number, tags)):
+        for tag in tags:
+            if tag not in names:
+                raise UserError(
+                    f"{place}: tag {tag!r} is none of those that --tag-names names: leave it out."
+                )
         return tags
     for tag in tags:
         if not 0 <= int(tag) < len(names):
