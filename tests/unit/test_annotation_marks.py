@@ -283,11 +283,11 @@ def test_tags_as_numbers_get_their_names(tmp_path: Path) -> None:
     assert found.label == ("B-LOC", "O")
     with pytest.raises(UserError, match="tag 1 is none of the 1 that --tag-names names"):
         TASKS["ner"].read(path, ReadOptions(tag_names=("O",)))
-    path = write(tmp_path / "b.jsonl", '{"tokens": ["Ann", "sleeps"], "ner_tags": ["B-PER", "O"]}\n')
-    (found,) = TASKS["ner"].read(path, ReadOptions(tag_names=("O", "B-PER")))
+    named = write(tmp_path / "b.jsonl", '{"tokens": ["Ann", "sleeps"], "ner_tags": ["B-PER", "O"]}\n')
+    (found,) = TASKS["ner"].read(named, ReadOptions(tag_names=("O", "B-PER")))
     assert found.label == ("B-PER", "O")
     with pytest.raises(UserError, match="tag 'B-PER' is not in --tag-names; leave that option out"):
-        TASKS["ner"].read(path, ReadOptions(tag_names=("O", "B-LOC")))
+        TASKS["ner"].read(named, ReadOptions(tag_names=("O", "B-LOC")))
     info = {"features": {"ner_tags": {"feature": {"names": ["O", "B-LOC"], "_type": "ClassLabel"}}}}
     write(tmp_path / "dataset_info.json", json.dumps(info))
     (found,) = TASKS["ner"].read(path)

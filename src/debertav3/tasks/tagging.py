@@ -213,9 +213,7 @@ def named_tags(tags: list[str], names: Sequence[str], *, place: str) -> list[str
     if not all(map(is_number, tags)):
         for tag in tags:
             if tag not in names:
-                raise UserError(
-                    f"{place}: tag {tag!r} is none of those that --tag-names names: leave it out."
-                )
+                raise UserError(f"{place}: tag {tag!r} is not in --tag-names; leave that option out.")
         return tags
     for tag in tags:
         if not 0 <= int(tag) < len(names):
