@@ -223,3 +223,25 @@ def test_a_shell_that_completion_does_not_know_is_told(monkeypatch: pytest.Monke
     monkeypatch.setenv("SHELL", "/bin/tcsh")
     with pytest.raises(UserError, match="is tcsh; completion knows bash, fish, zsh"):
         CliRunner().invoke(cli.app, ["--install-completion"], catch_exceptions=False)
+
+
+def test_the_choices_of_an_option_are_those_of_the_package(commands: dict[str, Any]) -> None:
+    from debertav3.data.prepare import EXECUTORS
+    from debertav3.inference.backends.choose import BACKENDS
+    from debertav3.inference.backends.exported import ALL_FORMATS
+    from debertav3.inference.entities import AGGREGATIONS
+
+    for name, option, known in [
+        ("predict", "backend", BACKENDS),
+        ("predict", "aggregation", AGGREGATIONS),
+        ("export", "format_", ALL_FORMATS),
+        ("data prepare", "executor", EXECUTORS),
+    ]:
+        (parameter,) = (one for one in commands[name].params if one.name == option)
+        assert set(parameter.type.choices) == set(known), option
+
+
+def test_every_command_with_many_options_has_them_under_headings(commands: dict[str, Any]) -> None:
+    for name, found in commands.items():
+        loose = [one.name for one in found.params if getattr(one, "heading", "") == "Options"]
+        assert len(loose) <= 9, name
