@@ -43,8 +43,8 @@ _ARM = {
 _BY_MACHINE = {("Linux", "x86_64"): _X86, ("Linux", "aarch64"): _ARM, ("Darwin", "arm64"): _ARM}
 
 INSTRUCTIONS: dict[str, tuple[str, ...]] = _BY_MACHINE.get((platform.system(), platform.machine()), {})
-"""Compiler flags by the name of the library that they make, for this system and kind of processor; empty where
-there is no kernel. Nothing else depends on the machine that compiles."""
+"""Compiler flags by the name of the library that they make, for this system and processor; empty where there
+is no kernel. Nothing else depends on the machine that compiles."""
 
 OLDEST_MACOS = os.environ.get("MACOSX_DEPLOYMENT_TARGET", "11.0")
 """On macOS: the version that a library is made for."""
