@@ -29,20 +29,21 @@ FLAGS = (
     "-fvisibility=hidden",
     "-Wno-maybe-uninitialized",
 )
-_X86 = {
+_Flags = dict[str, tuple[str, ...]]
+_X86: _Flags = {
     "avx512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"),
     "avx2": ("-mavx2", "-mfma"),
 }
 _X86["avx512vnni"] = (*_X86["avx512"], "-mavx512vnni")
 _X86["amx"] = (*_X86["avx512"], "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8")
-_ARM = {
+_ARM: _Flags = {
     "neon": ("-march=armv8-a",),
     "dotprod": ("-march=armv8.2-a+dotprod",),
     "i8mm": ("-march=armv8.2-a+dotprod+i8mm",),
 }
 _BY_MACHINE = {("Linux", "x86_64"): _X86, ("Linux", "aarch64"): _ARM, ("Darwin", "arm64"): _ARM}
 
-INSTRUCTIONS: dict[str, tuple[str, ...]] = _BY_MACHINE.get((platform.system(), platform.machine()), {})
+INSTRUCTIONS: _Flags = _BY_MACHINE.get((platform.system(), platform.machine()), {})
 """Compiler flags by the name of the library that they make, for this system and processor; empty where there
 is no kernel. Nothing else depends on the machine that compiles."""
 
