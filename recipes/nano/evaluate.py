@@ -183,14 +183,14 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help="folder of the public data")
     parser.add_argument("--holdout", type=Path, required=True, help="SNLI pairs held out")
-    parser.add_argument("--most", type=int, default=1_500, help="texts of a zero-shot set")
-    parser.add_argument("--limit", type=int, default=0, help="pairs of a set; 0: all")
+    parser.add_argument("--texts", type=int, default=1_500, help="of each zero-shot set")
+    parser.add_argument("--pairs", type=int, default=0, help="of each set of pairs; 0: all")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     sets = nli_sets(arguments.data, arguments.holdout)
-    if arguments.limit:
-        sets = {name: rows[: arguments.limit] for name, rows in sets.items()}
-    figures = evaluate(arguments.model, sets, arguments.data, most=arguments.most)
+    if arguments.pairs:
+        sets = {name: rows[: arguments.pairs] for name, rows in sets.items()}
+    figures = evaluate(arguments.model, sets, arguments.data, most=arguments.texts)
     write_json(arguments.out, figures)
     _show(figures)
 

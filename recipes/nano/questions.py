@@ -29,6 +29,13 @@ AUXILIARIES = "is|are|was|were|can|could|will|would|should|has|have|had|may|migh
 SUBJECT = re.compile(
     r"^(who|what|which(?: [a-z]+){0,2})\s+(?!(?:do|does|did)\b)([a-z]+)\s+(.+)$", re.IGNORECASE
 )
+NOT_SUBJECT = re.compile(
+    r"\b(year|years|day|date|month|time|century)\b|\b(in|on|at|of|for|to|by|with|from)$|(ed|en)$"
+    r"|^\S+( \S+)* (it|he|she|they|there|you|we|i) ",
+    re.IGNORECASE,
+)
+"""In "which year was it sold" or "which city is it in" another word is the subject."""
+PAST = re.compile(r"(ed|s)$|^(led|won|wrote|built|made|gave|held|found)$")
 COPULA = re.compile(r"^(?:what|who)\s+(is|are|was|were)\s+(.+)$", re.IGNORECASE)
 
 
@@ -48,18 +55,16 @@ def statement(question: str, answer: str) -> str:
     if (found := COPULA.match(bare)) and found[2].split()[0].lower() in ("the", "a", "an"):
         return _sentence(f"{found[2]} {found[1]} {short}")
     found = SUBJECT.match(bare)
-    if found and _is_subject_question(found[1], found[2]):
+    if found and _is_subject_question(found[1], found[2], found[3]):
         return _sentence(f"{short} {found[2]} {found[3]}")
     return _both(question, answer)
 
 
-def _is_subject_question(asked: str, verb: str) -> bool:
-    """Whether the word after "who" or "which city" is a verb of which that is the subject."""
+def _is_subject_question(asked: str, verb: str, rest: str) -> bool:
+    """Whether "who" or "which city" is the subject of the verb after it."""
     if re.fullmatch(AUXILIARIES, verb.lower()):
-        return asked.lower() != "who" and " " in asked
-    return asked.lower() == "who" and bool(
-        re.search(r"(ed|s)$|^(led|won|wrote|built|made|gave|held|found)$", verb)
-    )
+        return " " in asked and not NOT_SUBJECT.search(f"{asked} {rest}")
+    return asked.lower() == "who" and bool(re.search(PAST, verb))
 
 
 def _sentence(text: str) -> str:
