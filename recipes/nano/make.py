@@ -219,7 +219,7 @@ class Runner:
 
     def command(self, line: str, stage: Stage) -> list[str]:
         """The arguments of a command; a run that has begun gets --resume."""
-        words = [part for word in shlex.split(line) for part in _expand(self._fill(word, stage))]
+        words = [part for word in shlex.split(line) for part in self._words(word, stage)]
         program, *rest = words
         if program == "python":
             return [sys.executable, str(self.scripts / rest[0]), *rest[1:]]
@@ -228,6 +228,12 @@ class Runner:
         many = program == "torchrun" and self.processes > 1
         launcher = ["torch.distributed.run", "--nproc-per-node", str(self.processes), "-m"] if many else []
         return [sys.executable, "-m", *launcher, "debertav3", *rest]
+
+    def _words(self, word: str, stage: Stage) -> Sequence[str]:
+        """A word of a command with its placeholders replaced; a value alone may be several words."""
+        if (name := word.strip("{}")) in self.recipe.values and word == f"{{{name}}}":
+            return str(self.recipe.values[name]).split()
+        return _expand(self._fill(word, stage))
 
     def _run_stage(self, stage: Stage, record: Record) -> bool:
         """Run the commands of a stage from the first that has not ended; False if the time is up."""

@@ -26,16 +26,14 @@ MOST_ANSWER_WORDS = 12
 LEAST_WORDS = 5
 """Of a premise."""
 AUXILIARIES = "is|are|was|were|can|could|will|would|should|has|have|had|may|might|must"
-SUBJECT = re.compile(
-    r"^(who|what|which(?: [a-z]+){0,2})\s+(?!(?:do|does|did)\b)([a-z]+)\s+(.+)$", re.IGNORECASE
-)
+WHO = re.compile(r"^who\s+(\S+?(?:ed|s)|led|won|wrote|built|made|gave|held|found)\s+(.+)$", re.IGNORECASE)
+WHICH = re.compile(r"^(?:what|which)((?: [a-z]+){1,2}?)\s+(is|are|was|were)\s+(.+)$", re.IGNORECASE)
 NOT_SUBJECT = re.compile(
     r"\b(year|years|day|date|month|time|century)\b|\b(in|on|at|of|for|to|by|with|from)$|(ed|en)$"
-    r"|^\S+( \S+)* (it|he|she|they|there|you|we|i) ",
+    r"| (it|he|she|they|there|you|we|i)\b",
     re.IGNORECASE,
 )
 """In "which year was it sold" or "which city is it in" another word is the subject."""
-PAST = re.compile(r"(ed|s)$|^(led|won|wrote|built|made|gave|held|found)$")
 COPULA = re.compile(r"^(?:what|who)\s+(is|are|was|were)\s+(.+)$", re.IGNORECASE)
 
 
@@ -54,17 +52,11 @@ def statement(question: str, answer: str) -> str:
         return _both(question, answer)
     if (found := COPULA.match(bare)) and found[2].split()[0].lower() in ("the", "a", "an"):
         return _sentence(f"{found[2]} {found[1]} {short}")
-    found = SUBJECT.match(bare)
-    if found and _is_subject_question(found[1], found[2], found[3]):
+    if (found := WHO.match(bare)) and not re.fullmatch(AUXILIARIES, found[1].lower()):
+        return _sentence(f"{short} {found[1]} {found[2]}")
+    if (found := WHICH.match(bare)) and not NOT_SUBJECT.search(f"{found[1]} {found[3]}"):
         return _sentence(f"{short} {found[2]} {found[3]}")
     return _both(question, answer)
-
-
-def _is_subject_question(asked: str, verb: str, rest: str) -> bool:
-    """Whether "who" or "which city" is the subject of the verb after it."""
-    if re.fullmatch(AUXILIARIES, verb.lower()):
-        return " " in asked and not NOT_SUBJECT.search(f"{asked} {rest}")
-    return asked.lower() == "who" and bool(re.search(PAST, verb))
 
 
 def _sentence(text: str) -> str:

@@ -18,7 +18,7 @@ from make import HERE, Recipe, Record, Runner
 from debertav3.errors import UserError
 
 RECIPE = """
-values: {COUNT: 3, WORD: a}
+values: {COUNT: 3, WORD: a b}
 tiny: {COUNT: 1}
 stages:
 - name: first
@@ -117,7 +117,7 @@ def test_a_stage_of_another_recipe_is_refused(workshop: Workshop, what: str) -> 
 
 def test_a_value_that_a_stage_does_not_use_may_change(workshop: Workshop) -> None:
     workshop.runner().run()
-    (workshop.folder / "stages.yaml").write_text(RECIPE.replace("WORD: a", "WORD: b"))
+    (workshop.folder / "stages.yaml").write_text(RECIPE.replace("WORD: a b", "WORD: c"))
     assert workshop.runner().run() and workshop.runs() == 3
 
 
@@ -187,6 +187,7 @@ def test_a_training_that_has_begun_is_resumed(workshop: Workshop) -> None:
     stage = runner.recipe.stages[1]
     line = "torchrun pretrain --data {data} --out {here}/run"
     assert "--resume" not in runner.command(line, stage)
+    assert runner.command("python write.py --times {COUNT} {WORD}", stage)[2:] == ["--times", "3", "a", "b"]
     run = workshop.folder / "out" / "second" / "run"
     run.mkdir(parents=True)
     (run / "run.json").write_text("{}")

@@ -1,4 +1,4 @@
-"""The recipe of models/nano makes pairs that say what the data say, and none of the sets that are kept out."""
+"""The recipe of models/nano makes pairs that say what the data say, and none of the sets kept out."""
 
 import json
 import random
