@@ -2,57 +2,43 @@
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from ..files import Output
-from .data_check import check_command
-from .options import Command
+from .commands import Group, Option
 from .outputs import guard
 from .terminal import log_to_stderr, wrote
 
 logger = logging.getLogger(__name__)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the ``data`` group."""
-    group = typer.Typer(help="Prepare and check data.", no_args_is_help=True)
-    group.command("prepare", cls=Command)(prepare_command)
-    group.command("check", cls=Command)(check_command)
-    app.add_typer(group, name="data")
-
-
 def prepare_command(
     inputs: Annotated[
         list[str],
-        typer.Option(
+        Option(
             "--data",
             help="Files, folders or datasets:NAME[:CONFIG][:SPLIT]; several, or given several times.",
         ),
     ],
-    tokenizer: Annotated[str, typer.Option(help="Folder or Hub name of the tokenizer.")],
-    out: Annotated[Path, typer.Option(help="Folder for the shards; an unfinished one is continued.")],
-    text_column: Annotated[
-        str, typer.Option(help="Key of the text in JSONL, Parquet and data sets.")
-    ] = "text",
+    tokenizer: Annotated[str, Option(help="Folder or Hub name of the tokenizer.")],
+    out: Annotated[Path, Option(help="Folder for the shards; an unfinished one is continued.")],
+    text_column: Annotated[str, Option(help="Key of the text in JSONL, Parquet and data sets.")] = "text",
     txt_documents: Annotated[
-        str, typer.Option(help="In .txt, a document is a 'block' between blank lines or each 'line'.")
+        str, Option(help="In .txt, a document is a 'block' between blank lines or each 'line'.")
     ] = "block",
     clean: Annotated[
         str,
-        typer.Option(help="'none', 'light' (spacing, rubbish) or 'gopher' (and Gopher's English filters)."),
+        Option(help="'none', 'light' (spacing, rubbish) or 'gopher' (and Gopher's English filters)."),
     ] = "none",
-    dedup: Annotated[str, typer.Option(help="'none', 'exact' or 'minhash' (near duplicates).")] = "none",
-    heldout_share: Annotated[
-        float, typer.Option(help="Share of documents, by hash, kept for validation.")
-    ] = 0.005,
-    unit_mib: Annotated[int, typer.Option(help="Largest share of a file for one task, in MiB.")] = 64,
-    workers: Annotated[int, typer.Option(help="Tasks at a time.")] = 1,
-    executor: Annotated[str, typer.Option(help="Where tasks run: local, slurm or ray.")] = "local",
-    slurm_partition: Annotated[str, typer.Option(help="Partition, for slurm.")] = "",
-    slurm_time: Annotated[str, typer.Option(help="Time limit of a task, for slurm.")] = "08:00:00",
+    dedup: Annotated[str, Option(help="'none', 'exact' or 'minhash' (near duplicates).")] = "none",
+    heldout_share: Annotated[float, Option(help="Share of documents, by hash, kept for validation.")] = 0.005,
+    unit_mib: Annotated[int, Option(help="Largest share of a file for one task, in MiB.")] = 64,
+    workers: Annotated[int, Option(help="Tasks at a time.")] = 1,
+    executor: Annotated[str, Option(help="Where tasks run: local, slurm or ray.")] = "local",
+    slurm_partition: Annotated[str, Option(help="Partition, for slurm.")] = "",
+    slurm_time: Annotated[str, Option(help="Time limit of a task, for slurm.")] = "08:00:00",
 ) -> None:
     """Turn raw text into shards for `pretrain`.
 
@@ -102,3 +88,22 @@ def first_problems(out: Path, most: int = 10) -> list[str]:
     if len(rows) > most:
         lines.append(f"... and {len(rows) - most} more in {out / 'problems.jsonl'}")
     return lines
+
+
+def _load(name: str) -> Callable[..., None]:
+    if name == "prepare":
+        return prepare_command
+    from .data_check import check_command
+
+    return check_command
+
+
+data = Group(
+    "data",
+    help="Prepare and check data.",
+    summaries={
+        "prepare": "Turn raw text into shards for `pretrain`.",
+        "check": "Look at labelled data before training.",
+    },
+    load=_load,
+)

@@ -3,45 +3,38 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from ..files import Output
 from .answer_options import LabelColumn, PairColumn, TextColumn
+from .commands import Option
 from .input_checks import check_file, choose, open_checkpoint
-from .options import Command, Overwrite
+from .options import Overwrite
 from .outputs import guard
 from .terminal import log_to_stderr, wrote
 
 
-def register(app: typer.Typer) -> None:
-    app.command("export", cls=Command)(export)
-
-
 def export(
-    model: Annotated[str, typer.Option(help="Checkpoint folder or Hub name.")],
+    model: Annotated[str, Option(help="Checkpoint folder or Hub name.")],
     format_: Annotated[
-        str, typer.Option("--format", help="What is to run it: openvino, onnx, or with --int8 torch.")
+        str, Option("--format", help="What is to run it: openvino, onnx, or with --int8 torch.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    out: Annotated[Path, Option(help="Folder to write.")],
     task: Annotated[
-        str | None, typer.Option(help="Whose head, where a checkpoint has two; what rows --calibration has.")
+        str | None, Option(help="Whose head, where a checkpoint has two; what rows --calibration has.")
     ] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="Quantise, if it decides as before.")] = False,
+    int8: Annotated[bool, Option("--int8", help="Quantise, if it decides as before.")] = False,
     calibration: Annotated[
-        Path | None, typer.Option(help="int8: your own examples, as predict reads them; some hundreds.")
+        Path | None, Option(help="int8: your own examples, as predict reads them; some hundreds.")
     ] = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
-    fp16: Annotated[bool, typer.Option("--fp16", help="Store weights in fp16: half the size.")] = False,
+    fp16: Annotated[bool, Option("--fp16", help="Store weights in fp16: half the size.")] = False,
     for_long_inputs: Annotated[
         bool,
-        typer.Option(
-            "--for-long-inputs", help="One head after the other: less memory, slower below 256 tokens."
-        ),
+        Option("--for-long-inputs", help="One head after the other: less memory, slower below 256 tokens."),
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="int8: write what the gate refuses; the model card says so.")
+        bool, Option("--force", help="int8: write what the gate refuses; the model card says so.")
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:

@@ -2,21 +2,15 @@
 
 from typing import Annotated
 
-import typer
-
 from .answer_options import BackendName, BatchTokens, Calibration, Device, Dtype, HeadLabels, MaxLength
-from .options import Command
+from .commands import Option
 from .served_models import ServedTask, load_models, open_models, require_packages
-
-
-def register(app: typer.Typer) -> None:
-    app.command("mcp", cls=Command)(mcp)
 
 
 def mcp(
     model: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             help="Checkpoint folder or Hub name, or NAME=MODEL; several are offered together.",
             show_default="the nano model",
         ),

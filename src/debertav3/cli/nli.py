@@ -3,23 +3,17 @@
 import json
 from typing import Annotated
 
-import typer
-
 from .answer_options import BackendName, Calibration, Device, Dtype, HeadLabels
+from .commands import Argument, Option
 from .input_checks import check_loading, open_checkpoint
-from .options import Command
 from .task_plan import label_list
 
 
-def register(app: typer.Typer) -> None:
-    app.command("nli", cls=Command)(nli)
-
-
 def nli(
-    premise: Annotated[str, typer.Argument(help="What is given.")],
-    hypothesis: Annotated[str, typer.Argument(help="What may follow from it.")],
+    premise: Annotated[str, Argument(help="What is given.")],
+    hypothesis: Annotated[str, Argument(help="What may follow from it.")],
     model: Annotated[
-        str | None, typer.Option(help="Checkpoint folder or Hub name.", show_default="the nano model")
+        str | None, Option(help="Checkpoint folder or Hub name.", show_default="the nano model")
     ] = None,
     labels: HeadLabels = None,
     device: Device = "auto",

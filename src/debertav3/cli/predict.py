@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from ..errors import UserError
 from ..files import Output
 from .answer_options import (
@@ -33,7 +31,8 @@ from .answer_options import (
     TopK,
     WordColumn,
 )
-from .options import Command, Overwrite
+from .commands import Option
+from .options import Overwrite
 from .outputs import guard
 from .reading_options import Encoding, Header, Records, Sheet, SkipBad, read_options
 from .task_plan import asked_columns, label_list, plan_of, threshold
@@ -43,17 +42,12 @@ if TYPE_CHECKING:
     from ..inference.files.workers import Answerer, TaskPlan
 
 
-def register(app: typer.Typer) -> None:
-    app.command("predict", cls=Command)(predict)
-    app.command("evaluate", cls=Command)(evaluate)
-
-
 def predict(
     task: TaskName,
     model: ModelName,
     source: Annotated[
         Path,
-        typer.Option(
+        Option(
             "--data",
             help="Rows: .jsonl, .json, .csv, .tsv, .conll (also .gz, .zst), .parquet, .xlsx, datasets:NAME; "
             "ner: also .spacy and a folder of brat.",
@@ -61,12 +55,12 @@ def predict(
     ],
     target: Annotated[
         Path,
-        typer.Option(
+        Option(
             "--out",
             help="Gets every row in order, with prediction and scores: .jsonl, .csv, .parquet, .xlsx.",
         ),
     ],
-    metrics: Annotated[Path | None, typer.Option(help="Gets the metrics of labelled rows as JSON.")] = None,
+    metrics: Annotated[Path | None, Option(help="Gets the metrics of labelled rows as JSON.")] = None,
     file_format: Format = None,
     text: TextColumn = None,
     pair: PairColumn = None,
@@ -80,16 +74,16 @@ def predict(
     tag_column: TagColumn = None,
     tag_names: TagNames = None,
     as_tool: AsTool = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
+    resume: Annotated[bool, Option("--resume", help="Continue a stopped run.")] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start again and replace what an earlier run has left.")
+        bool, Option("--overwrite", help="Start again and replace what an earlier run has left.")
     ] = False,
     workers: Annotated[
-        int, typer.Option(help="Processes, each with the model; the cores are divided among them.", min=1)
+        int, Option(help="Processes, each with the model; the cores are divided among them.", min=1)
     ] = 1,
     use_ray: Annotated[
         bool,
-        typer.Option("--ray", help="Let --workers actors of a Ray cluster answer (RAY_ADDRESS, or local)."),
+        Option("--ray", help="Let --workers actors of a Ray cluster answer (RAY_ADDRESS, or local)."),
     ] = False,
     labels: HeadLabels = None,
     nli_labels: NLILabels = None,
@@ -178,8 +172,8 @@ def predict(
 def evaluate(
     task: TaskName,
     model: ModelName,
-    data: Annotated[Path, typer.Option(help="Labelled rows: as of --data of `predict`.")],
-    metrics: Annotated[Path | None, typer.Option(help="Also write the metrics to this file.")] = None,
+    data: Annotated[Path, Option(help="Labelled rows: as of --data of `predict`.")],
+    metrics: Annotated[Path | None, Option(help="Also write the metrics to this file.")] = None,
     file_format: Format = None,
     text: TextColumn = None,
     pair: PairColumn = None,

@@ -10,58 +10,57 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Annotated
 
-import typer
-
 from ..finetuning.config import LabelKind
+from .commands import Option
 from .reading_options import Encoding, FileFormat, Header, LabelMap, Records, Sheet, SkipBad
 
 COLUMNS = "Columns"
 
 TextColumn = Annotated[
     str | None,
-    typer.Option(
+    Option(
         help="Column of the text, or of the first of two, by name or number.",
         show_default="by the task, or as the data look",
-        rich_help_panel=COLUMNS,
+        heading=COLUMNS,
     ),
 ]
-PairColumn = Annotated[str | None, typer.Option(help="Column of a second text.", rich_help_panel=COLUMNS)]
+PairColumn = Annotated[str | None, Option(help="Column of a second text.", heading=COLUMNS)]
 LabelColumn = Annotated[
     str | None,
-    typer.Option(
+    Option(
         help="Column with the gold labels; several with commas: toxic,insult.",
         show_default="label, class, ...",
-        rich_help_panel=COLUMNS,
+        heading=COLUMNS,
     ),
 ]
 Kind = Annotated[
     LabelKind | None,
-    typer.Option("--label-kind", help="What a label is.", show_default="auto", rich_help_panel=COLUMNS),
+    Option("--label-kind", help="What a label is.", show_default="auto", heading=COLUMNS),
 ]
 WordColumn = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--word-column",
         help="Words with tags, such as CoNLL: number of the column of the words, from 1.",
         show_default="found",
-        rich_help_panel=COLUMNS,
+        heading=COLUMNS,
     ),
 ]
 TagColumn = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--tag-column",
         help="Likewise of the tags.",
         show_default="found",
-        rich_help_panel=COLUMNS,
+        heading=COLUMNS,
     ),
 ]
 TagNames = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--tag-names",
         help="Names of tags that are numbers in the data, in their order: O,B-PER,I-PER.",
-        rich_help_panel=COLUMNS,
+        heading=COLUMNS,
     ),
 ]
 

@@ -6,10 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from .answer_options import BackendName, BatchTokens, Calibration, Device, Dtype, HeadLabels, MaxLength
-from .options import Command
+from .commands import Option
 from .served_models import ServedTask, load_models, open_models, require_packages
 
 if TYPE_CHECKING:
@@ -22,20 +20,16 @@ _LIMITS = "Limits"
 _SAFETY = "Safety"
 
 
-def register(app: typer.Typer) -> None:
-    app.command("serve", cls=Command)(serve)
-
-
 def serve(
     model: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             help="Checkpoint folder or Hub name, or NAME=MODEL; several are served together.",
             show_default="the nano model",
         ),
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8000,
+    host: Annotated[str, Option(help="Address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
+    port: Annotated[int, Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8000,
     task: ServedTask = None,
     labels: HeadLabels = None,
     device: Device = "auto",
@@ -46,54 +40,46 @@ def serve(
     max_length: MaxLength = None,
     keys: Annotated[
         Path | None,
-        typer.Option(
-            help="File with API keys, one a line; more in DEBERTAV3_API_KEYS.", rich_help_panel=_SAFETY
-        ),
+        Option(help="File with API keys, one a line; more in DEBERTAV3_API_KEYS.", heading=_SAFETY),
     ] = None,
     cors: Annotated[
         list[str] | None,
-        typer.Option(help="Origin of a web page that may ask from a browser.", rich_help_panel=_SAFETY),
+        Option(help="Origin of a web page that may ask from a browser.", heading=_SAFETY),
     ] = None,
     log_texts: Annotated[
-        bool, typer.Option("--log-texts", help="Write bodies to the log too.", rich_help_panel=_SAFETY)
+        bool, Option("--log-texts", help="Write bodies to the log too.", heading=_SAFETY)
     ] = False,
     body_bytes: Annotated[
-        int, typer.Option(help="Most bytes of a request.", min=1000, rich_help_panel=_LIMITS)
+        int, Option(help="Most bytes of a request.", min=1000, heading=_LIMITS)
     ] = 2_000_000,
-    inputs: Annotated[
-        int, typer.Option(help="Most texts or pairs of a request.", min=1, rich_help_panel=_LIMITS)
-    ] = 1024,
-    characters: Annotated[
-        int, typer.Option(help="Most characters of one text.", min=1, rich_help_panel=_LIMITS)
-    ] = 100_000,
+    inputs: Annotated[int, Option(help="Most texts or pairs of a request.", min=1, heading=_LIMITS)] = 1024,
+    characters: Annotated[int, Option(help="Most characters of one text.", min=1, heading=_LIMITS)] = 100_000,
     seconds: Annotated[
         float,
-        typer.Option(help="Seconds a request may take.", min=0.01, rich_help_panel=_LIMITS),
+        Option(help="Seconds a request may take.", min=0.01, heading=_LIMITS),
     ] = 30.0,
     queue_seconds: Annotated[
         float,
-        typer.Option(help="Seconds a request may wait for others.", min=0.01, rich_help_panel=_LIMITS),
+        Option(help="Seconds a request may wait for others.", min=0.01, heading=_LIMITS),
     ] = 2.0,
     truncate: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--truncate/--no-truncate",
             help="Cut texts that are too long, or refuse them.",
-            rich_help_panel=_LIMITS,
+            heading=_LIMITS,
         ),
     ] = True,
     otel: Annotated[
         bool | None,
-        typer.Option(
+        Option(
             "--otel/--no-otel",
             help="Record OpenTelemetry spans.",
             show_default="where OTEL_* says where they go",
         ),
     ] = None,
-    open_page: Annotated[
-        bool, typer.Option("--open", help="Open the page in a browser once it is ready.")
-    ] = False,
-    openapi: Annotated[bool, typer.Option("--openapi", help="Print the OpenAPI document and stop.")] = False,
+    open_page: Annotated[bool, Option("--open", help="Open the page in a browser once it is ready.")] = False,
+    openapi: Annotated[bool, Option("--openapi", help="Print the OpenAPI document and stop.")] = False,
 ) -> None:
     """Serve models over HTTP.
 

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from ..errors import UserError
+from .commands import Option
 from .input_checks import check_loading, open_checkpoint
 from .task_plan import label_list
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 ServedTask = Annotated[
     str | None,
-    typer.Option("--task", help="Which head to load, where a checkpoint does not say: a task such as ner."),
+    Option("--task", help="Which head to load, where a checkpoint does not say: a task such as ner."),
 ]
 
 
