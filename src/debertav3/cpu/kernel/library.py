@@ -22,9 +22,17 @@ logger = logging.getLogger(__name__)
 
 _AVX2 = frozenset({"avx2", "fma"})
 _AVX512 = _AVX2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
-_NEEDED = {"amx": _AVX512, "avx512vnni": _AVX512 | {"avx512_vnni"}, "avx512": _AVX512, "avx2": _AVX2}
+_NEEDED = {
+    "amx": _AVX512,
+    "avx512vnni": _AVX512 | {"avx512_vnni"},
+    "avx512": _AVX512,
+    "avx2": _AVX2,
+    "i8mm": frozenset(),
+    "dotprod": frozenset(),
+    "neon": frozenset(),
+}
 """What Linux must say of the processor, so that the library can be asked for the rest; the first that runs is
-taken."""
+taken. Every 64-bit Arm processor runs enough of each library to ask it."""
 
 VARIABLE = "DEBERTAV3_KERNEL"
 """The environment variable that names the kernel: a key of `INSTRUCTIONS`, or ``none`` for no kernel."""
@@ -267,11 +275,11 @@ def kernel() -> Kernel | None:
         UserError: if the variable names a kernel that does not exist or cannot run here.
     """
     flags = _processor_flags()
-    names = tuple(name for name, needed in _NEEDED.items() if needed <= flags)
+    names = tuple(name for name, needed in _NEEDED.items() if name in INSTRUCTIONS and needed <= flags)
     reason = "there is none for this processor"
     if wanted := os.environ.get(VARIABLE):
         if wanted != "none" and wanted not in INSTRUCTIONS:
-            raise UserError(f"{VARIABLE} is {wanted!r}; need one of: {', '.join(INSTRUCTIONS)}, none")
+            raise UserError(f"{VARIABLE} is {wanted!r}; need one of: {', '.join((*INSTRUCTIONS, 'none'))}")
         names = tuple(name for name in names if name == wanted)
         reason = f"{VARIABLE} is none" if wanted == "none" else f"this processor does not run {wanted}"
     for name in names:
