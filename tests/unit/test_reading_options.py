@@ -22,6 +22,7 @@ OPTIONS = (
     "--text-column",
     "--pair-column",
     "--label-column",
+    "--choice-columns",
     "--labels",
     "--format",
     "--encoding",

@@ -35,7 +35,7 @@ from .answer_options import (
 )
 from .options import Command, Overwrite
 from .outputs import guard
-from .reading_options import Encoding, Header, Records, Sheet, SkipBad, read_options
+from .reading_options import ChoiceColumns, Encoding, Header, Records, Sheet, SkipBad, read_options
 from .task_plan import asked_columns, label_list, plan_of, threshold
 from .terminal import show_log, show_understanding, wrote
 
@@ -71,6 +71,7 @@ def predict(
     text: TextColumn = None,
     pair: PairColumn = None,
     label: LabelColumn = None,
+    choices: ChoiceColumns = None,
     encoding: Encoding = None,
     header: Header = None,
     sheet: Sheet = None,
@@ -123,7 +124,7 @@ def predict(
         inputs={"--data": source, "--model": model},
         overwrite=overwrite,
     )
-    columns = asked_columns(text, pair, label)
+    columns = asked_columns(text, pair, label, choices)
     plan = plan_of(
         task,
         source,
@@ -184,6 +185,7 @@ def evaluate(
     text: TextColumn = None,
     pair: PairColumn = None,
     label: LabelColumn = None,
+    choices: ChoiceColumns = None,
     encoding: Encoding = None,
     header: Header = None,
     sheet: Sheet = None,
@@ -223,7 +225,7 @@ def evaluate(
     from ..inference.files.predict import evaluate_file, to_json
     from ..inference.files.row_answers import AnswerOptions
 
-    columns = asked_columns(text, pair, label)
+    columns = asked_columns(text, pair, label, choices)
     plan = plan_of(
         task,
         data,

@@ -33,7 +33,28 @@ Sheet = Annotated[
 ]
 Records = Annotated[
     str | None,
-    typer.Option(help="Of a JSON file with several lists of rows: the name of one.", rich_help_panel=READING),
+    typer.Option(
+        help="Of a JSON file with several lists of rows: the name of one, or several with commas.",
+        rich_help_panel=READING,
+    ),
+]
+ChoiceColumns = Annotated[
+    str | None,
+    typer.Option(
+        "--choice-columns",
+        help="Multiple choice: a column for each choice, A,B,C,D, or one that holds them all.",
+        show_default="choices, options, A to D, ...",
+        rich_help_panel=READING,
+    ),
+]
+DevRecords = Annotated[
+    str | None,
+    typer.Option(
+        "--dev-records",
+        help="Likewise of the dev files.",
+        show_default="as --records",
+        rich_help_panel=READING,
+    ),
 ]
 SkipBad = Annotated[
     bool,
@@ -73,9 +94,9 @@ def read_options(
     tag_names: tuple[str, ...],
 ) -> "ReadOptions":
     """What `tasks.tables` takes of these options."""
-    from ..tasks.read_options import ReadOptions, Said
+    from ..tasks.read_options import ReadOptions
 
-    named = Said(text=columns.text, pair=columns.pair, label=columns.label).columns
+    named = columns.names
     return ReadOptions(
         encoding=encoding,
         has_header=header,

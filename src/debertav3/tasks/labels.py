@@ -68,6 +68,16 @@ def label_text(value: object) -> str:
     return whole.group(1) if whole else text
 
 
+def whole_number(value: Json) -> int | None:
+    """A whole number, as JSON has it or as a text (``"3"``, ``3.0``); None for anything else."""
+    if isinstance(value, str):
+        text = label_text(value)
+        return int(text) if re.fullmatch(r"[+-]?\d{1,18}", text) else None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def is_no_gold(value: object, *, marks: Sequence[str] = NO_GOLD, known: Sequence[str] = ()) -> bool:
     """Whether a cell says that there is no gold label.
 
