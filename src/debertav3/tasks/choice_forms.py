@@ -4,7 +4,7 @@ Every choice is one input ``[CLS] context [SEP] choice [SEP]``; as in the offici
 a question goes with the choice. Training and prediction both read rows here, so they form the same pairs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ Prompt = Callable[[str, str, list[str]], tuple[str, list[str]]]
 """From a row's text, its second text and its choices to the context and the texts of the choices."""
 
 _CAUSE, _EFFECT = "cause", "effect"
+_NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,8 @@ class Choices(NamedTuple):
     """Where they are; empty where they are a part of the question."""
     roles: dict[str, str]
     """What its columns are."""
+    is_counted_from_1: bool = False
+    """Whether the columns of the choices are numbered from 1, so that a number may count from 0 or from 1."""
 
 
 def _with_question(context: str, question: str, options: list[str]) -> tuple[str, list[str]]:
@@ -88,7 +91,7 @@ def _gap(sentence: str, _: str, options: list[str]) -> tuple[str, list[str]]:
 
 
 _ENDINGS = ("ending0", "ending1", "ending2", "ending3")
-_QUESTION = ChoiceForm(text=("question",), prompt=_as_they_are)
+_QUESTION = ChoiceForm(text=("question", "question_stem", "stem", "prompt", "query"), prompt=_as_they_are)
 FORMS: dict[str, ChoiceForm] = {
     "swag": ChoiceForm(text=("sent1",), pair=("sent2", "startphrase"), choices=_ENDINGS, prompt=_beginning),
     "hellaswag": ChoiceForm(
@@ -126,7 +129,7 @@ FORMS: dict[str, ChoiceForm] = {
     "winogrande": ChoiceForm(
         text=("sentence",), choices=("option1", "option2"), names=("1", "2"), prompt=_gap
     ),
-    "race": ChoiceForm(text=("article", "context"), pair=("question",), prompt=_with_question),
+    "race": ChoiceForm(text=("article", "context"), pair=("question", "query"), prompt=_with_question),
     "arc": _QUESTION,
     "plain": ChoiceForm(text=("context",), prompt=_as_they_are),
 }
@@ -138,6 +141,9 @@ _GENERAL = ("race", "arc", "plain")
 def read_choices(row: Row, *, trained: str | None = None, columns: Columns | None = None) -> Choices:
     """What a model reads of a row.
 
+    The first form that fits is taken whose columns are the ones that the user says, or that the model was
+    trained on; without such a form those columns are read as a text, a question about it, and choices.
+
     Args:
         row: the row.
         trained: the task that the model was trained on; its form counts first.
@@ -146,58 +152,79 @@ def read_choices(row: Row, *, trained: str | None = None, columns: Columns | Non
     Raises:
         UserError: if the row is of no known kind, or one of its texts is missing or empty.
     """
-    columns = columns or Columns()
-    whole = _column(row, _QUESTION.text, columns.text, columns.is_text_asked)
-    nested = None if whole is None else nested_question(row, whole)
-    if whole is not None and nested is not None:
-        stem, options = nested
-        return _choices(row, _QUESTION, [(whole, stem)], options)
-    for form in _forms(trained, columns):
-        found = _fitting(row, form, columns)
-        if found is not None:
-            return _choices(row, form, *found)
-    raise UserError(f"{row.place}: {_needed(columns)}; it has {listed(row.fields)}.")
-
-
-def _forms(trained: str | None, columns: Columns) -> list[ChoiceForm]:
-    """The forms that may fit, that of the task first; where the user says columns, those that have them."""
+    wanted, is_asked = _wanted(row, columns or Columns())
     own = [name for name in FORMS if name == trained or name.partition("'")[0] == trained]
-    if columns.is_text_asked:
-        own = [name for name in own if columns.pair is None or FORMS[name].pair]
-        return [FORMS[name] for name in (*own, *_GENERAL)]
-    return [FORMS[name] for name in dict.fromkeys((*own, *FORMS))]
+    forms = [FORMS[name] for name in dict.fromkeys((*own, *FORMS))]
+    usual = (_nested(row), *(_fitting(row, form) for form in forms))
+    fitting = [one for one in usual if one is not None]
+    for found in fitting:
+        if wanted.items() <= found.roles.items():
+            return found
+    if wanted:
+        for form in (*(FORMS[name] for name in own), *(FORMS[name] for name in _GENERAL)):
+            as_said = _nested(row, wanted) or _fitting(row, form, wanted)
+            if as_said is not None:
+                return as_said
+    if fitting and not is_asked:
+        return fitting[0]
+    raise UserError(f"{row.place}: {_needed(wanted if is_asked else {})}; it has {listed(row.fields)}.")
 
 
-def _fitting(row: Row, form: ChoiceForm, columns: Columns) -> tuple[list[tuple[str, str]], Options] | None:
-    """The columns and texts of a row, and its choices; None if the row is not of the form."""
-    text = _column(row, form.text, columns.text, columns.is_text_asked)
-    if text is None or (columns.is_text_asked and columns.pair is not None and not form.pair):
+def _wanted(row: Row, columns: Columns) -> tuple[dict[str, str], bool]:
+    """The columns by role that the user says or the model was trained on, and whether the user says any.
+
+    Raises:
+        UserError: if the row lacks one that the user says.
+    """
+    said = {"text": columns.text, "second text": columns.pair}
+    asked = [role for role in said if columns.is_text_asked and said[role] is not None]
+    by_role: dict[str, tuple[str, ...]] = {role: (name,) for role, name in said.items() if name is not None}
+    by_role |= {"choices": columns.choices} if columns.choices else {}
+    asked += ["choices"] if columns.is_choices_asked else []
+    found = {
+        role: [actual_name(row.fields, name, is_said=role in asked) for name in names]
+        for role, names in by_role.items()
+    }
+    for role in asked:
+        if None in found[role]:
+            lacking = by_role[role][found[role].index(None)]
+            raise UserError(f"{row.place}: has no column {lacking!r}; it has {listed(row.fields)}.")
+    is_whole = all(None not in names for names in found.values())
+    return {
+        role: ",".join(map(str, names)) for role, names in found.items() if is_whole or role in asked
+    }, bool(asked)
+
+
+def _nested(row: Row, wanted: Mapping[str, str] = _NOTHING) -> Choices | None:
+    column = wanted.get("text", "question")
+    found = nested_question(row, column) if column in row.fields and "second text" not in wanted else None
+    return None if found is None else _choices(row, _QUESTION, [(column, found[0])], found[1])
+
+
+def _fitting(row: Row, form: ChoiceForm, wanted: Mapping[str, str] = _NOTHING) -> Choices | None:
+    """What a row says by a form and the columns that are wanted; None if it is not of the form."""
+    text = wanted.get("text") or _first(row, form.text)
+    if text is None or ("second text" in wanted and not form.pair):
         return None
     texts = [(text, row.fields[text])]
     if form.pair:
-        is_said = columns.is_text_asked and columns.pair is not None
-        pair = _column(row, form.pair, columns.pair, is_said)
+        pair = wanted.get("second text") or _first(row, form.pair)
         if pair == text or (pair is None and not form.pair_may_lack):
             return None
         if pair is not None and form.pair_values and row.fields[pair] not in form.pair_values:
             return None
         texts += [(pair, row.fields[pair])] if pair is not None and not is_missing(row.fields[pair]) else []
-    own: dict[str, tuple[str, ...]] = {"asked" if columns.is_choices_asked else "trained": columns.choices}
-    options = options_in(row, form.choices, **own)
+    said = wanted.get("choices")
+    options = options_in(row, tuple(said.split(",")) if said else form.choices)
     if options is None:
         inline = inline_question(str(texts[0][1])) if form is _QUESTION else None
-        if inline is None:
-            return None
-        return [(text, inline[0])], inline[1]
-    return [(name, checked_text(one, what=f"{row.place}: {name}")) for name, one in texts], options
+        return None if inline is None else _choices(row, form, [(text, inline[0])], inline[1])
+    checked = [(name, checked_text(one, what=f"{row.place}: {name}")) for name, one in texts]
+    return _choices(row, form, checked, options)
 
 
-def _column(row: Row, usual: Sequence[str], own: str | None, is_said: bool) -> str | None:
-    """The column of a text: the one that the user says, else the trained one, else a usual one."""
-    found = None if own is None else actual_name(row.fields, own, is_said=is_said)
-    if found is not None or (is_said and own is not None):
-        return found
-    return next((name for name in usual if name in row.fields), None)
+def _first(row: Row, names: Sequence[str]) -> str | None:
+    return next((name for name in names if name in row.fields), None)
 
 
 def _choices(row: Row, form: ChoiceForm, texts: Sequence[tuple[str, str]], options: Options) -> Choices:
@@ -209,17 +236,15 @@ def _choices(row: Row, form: ChoiceForm, texts: Sequence[tuple[str, str]], optio
         raise UserError(f"{row.place}: {error}") from None
     roles = named | ({"choices": ",".join(options.columns)} if options.columns else {})
     names = list(options.names or form.names[: len(options.texts)])
-    return Choices(context, shown, options.texts, names, options.columns, roles)
+    last = options.columns[-1] if len(options.columns) > 1 and form in map(FORMS.get, _GENERAL) else ""
+    from_1 = last.endswith(str(len(options.columns))) and options.columns[0].endswith("1")
+    return Choices(context, shown, options.texts, names, options.columns, roles, from_1)
 
 
-def _needed(columns: Columns) -> str:
-    said = [
-        f"{name!r} ({option})"
-        for option, name in (("--text-column", columns.text), ("--pair-column", columns.pair))
-        if columns.is_text_asked and name is not None
-    ]
-    if said:
-        return f"needs {' and '.join(said)}, and choices: name their columns with --choice-columns A,B,C,D"
+def _needed(wanted: Mapping[str, str]) -> str:
+    if wanted:
+        said = " and ".join(f"{name!r} as the {role}" for role, name in wanted.items() if role != "choices")
+        return f"needs choices to {said or 'a question'}: name their columns with --choice-columns A,B,C,D"
     return (
         "needs the fields 'question' or 'context' or both, and 'choices'; or say --text-column NAME, for a "
         "question about a text --pair-column NAME, and --choice-columns A,B,C,D (or one that holds a list)"
@@ -244,6 +269,11 @@ def choice_number(place: str, value: Json, choices: Choices) -> int:
         is_letter = len(text) == 1 and text.isascii() and text.isalpha()
         number = int(text) if text.isdecimal() else ord(text.upper()) - ord("A") if is_letter else -1
     is_number = 0 <= number < count
+    if choices.is_counted_from_1 and text.isdecimal() and number > 0:
+        raise UserError(
+            f"{place}: does the right choice {value!r} count from 0 or from 1? Say --labels FILE, a YAML "
+            "file with lines '0: A', '1: B', ... or '1: A', '2: B', ..."
+        )
     same = [
         n for n, one in enumerate(choices.options) if isinstance(value, str) and one.strip() == value.strip()
     ]

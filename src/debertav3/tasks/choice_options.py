@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ..errors import UserError
 from ..json_types import Json, JsonMapping
 from .columns import actual_name
-from .rows import Row, checked_text, is_missing, listed, shortened, structured
+from .rows import Row, checked_text, is_missing, shortened, structured
 
 LISTS = ("options", "choices")
 _FAMILY = re.compile(
@@ -29,36 +29,20 @@ class Options(NamedTuple):
     """What the row calls them; empty if they are counted."""
 
 
-def options_in(
-    row: Row, usual: Sequence[str], *, asked: Sequence[str] = (), trained: Sequence[str] = ()
-) -> Options | None:
+def options_in(row: Row, columns: Sequence[str]) -> Options | None:
     """The choices of a row; None if it has none.
 
     Args:
         row: the row.
-        usual: the columns of the choices, or `LISTS`.
-        asked: the columns that the user says: one for each choice, or one that holds them all.
-        trained: the columns that the model was trained on, which count before the usual ones.
+        columns: a column for each choice, one that holds them all, or `LISTS`.
 
     Raises:
-        UserError: if the user's columns do not exist, or one holds no choices.
+        UserError: if there are no choices in such columns.
     """
-    if asked:
-        found = [actual_name(row.fields, name, is_said=True) for name in asked]
-        if None in found:
-            lacking = asked[found.index(None)]
-            raise UserError(
-                f"{row.place}: has no column {lacking!r}, which --choice-columns names; it has "
-                f"{listed(row.fields)}."
-            )
-        return _of_columns(row, tuple(map(str, found)))
-    own = [actual_name(row.fields, name) for name in trained]
-    if own and None not in own:
-        return _of_columns(row, tuple(map(str, own)))
-    if usual == LISTS:
-        names = next(((name,) for name in usual if name in row.fields), family_of(row.fields))
+    if columns == LISTS:
+        names = next(((name,) for name in columns if name in row.fields), family_of(row.fields))
         return _of_columns(row, names) if names else None
-    found = [actual_name(row.fields, name) for name in usual]
+    found = [actual_name(row.fields, name) for name in columns]
     return None if None in found else _of_columns(row, tuple(map(str, found)))
 
 

@@ -102,7 +102,8 @@ def checked_text(value: object, *, what: str) -> str:
 
 def structured(value: Json) -> Json:
     """A list or object that a cell of a table holds as JSON text, or as Python writes it; else the value."""
-    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+    start = value.lstrip()[:2] if isinstance(value, str) else ""
+    if start[:1] not in ("[", "{") and start not in ("('", '("'):
         return value
     try:
         return json.loads(value)
