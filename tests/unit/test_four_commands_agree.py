@@ -13,11 +13,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import typer
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
-from debertav3.cli import data as data_commands
-from debertav3.cli import finetune
+from debertav3.cli import app
 from debertav3.finetuning.data_check import check_data
 from debertav3.finetuning.preparation import Data, read_data, resolve
 from debertav3.heads import BY_NAME, TOKENS
@@ -33,9 +31,6 @@ from debertav3.tasks.text import TextTask
 from debertav3.tokenization import DebertaV3Tokenizer
 from shapes import SHAPES, Shape
 
-APP = typer.Typer()
-finetune.register(APP)
-data_commands.register(APP)
 COLUMN_OPTIONS = ("text_column", "pair_column", "label_column")
 
 
@@ -300,7 +295,7 @@ def test_a_dry_run_reads_every_row(tmp_path: Path, nano: Path, name: str) -> Non
     path = str(written(shape, tmp_path))
     task = "custom" if shape.task == "rerank" else shape.task
     command = ["finetune", shape.task, "--model", str(nano), "--train", path, *options, "--dry-run"]
-    result = CliRunner().invoke(APP, [*command, "--out", str(tmp_path / "out")])
+    result = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     assert f"training data: {len(shape.rows)} examples" in result.output
     assert json.loads(result.stdout.splitlines()[-1])["task"] == task
