@@ -2,7 +2,7 @@
 //
 // Weights have one scale for each output, and are packed in panels: groups of inputs that one instruction adds up
 // lie side by side, PANEL outputs after one another. Inputs are quantised row by row, each with its own scale.
-// How they are multiplied depends on the processor: int8_x86.h.
+// How they are multiplied depends on the processor: int8_x86.h, int8_neon.h.
 #pragma once
 
 #include <atomic>
@@ -17,7 +17,12 @@ constexpr float SMALLEST_ROW = 1e-30f;  // the largest number of a row counts as
 
 }  // namespace
 
-#include "int8_x86.h"  // Quantized, GROUP, Ints and products
+// Quantized, GROUP, Ints and products
+#if defined(__aarch64__)
+#include "int8_neon.h"
+#else
+#include "int8_x86.h"
+#endif
 
 namespace {
 
