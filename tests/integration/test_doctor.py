@@ -99,6 +99,12 @@ def test_json_says_everything(sound: Path) -> None:
     assert found["tokenizer_size"] == 128001
 
 
+def test_number_formats_have_their_usual_names(sound: Path) -> None:
+    found = examine(sound)
+    found.dtypes = {"F32": 3, "I8": 4, "BF16": 1}
+    assert " as fp32, int8, bf16\n" in doctor.render(found)
+
+
 def test_faults_are_numbered_and_the_exit_code_is_1(folder: Path) -> None:
     spoil_config(folder, id2label={"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}, label2id=None)
     (folder / "spm.model").unlink()
