@@ -45,6 +45,8 @@ class DataConfig(Settings):
     """Column of the second text."""
     label_column: str | None = None
     """Column of the labels, or several, separated by commas; none: the task's, or detected."""
+    choice_columns: tuple[str, ...] = ()
+    """Multiple choice: a column per choice, or one that holds them all; none: detected."""
     label_kind: LabelKind = "auto"
     """Task custom: what a label is; auto: detected."""
     labels: str | None = None
@@ -58,7 +60,9 @@ class DataConfig(Settings):
     sheet: str | None = None
     """Sheet of a workbook, by name or number; none: the first."""
     records: str | None = None
-    """Which list of a JSON file to read, by name, if it has several."""
+    """Which list of a JSON file to read, by name, or several, separated by commas."""
+    dev_records: str | None = None
+    """Which list of the JSON dev files to read; none: as records."""
     skip_bad: bool = False
     """Skip rows that cannot be read, and list them, instead of stopping at the first."""
     word_column: str | None = None
