@@ -5,6 +5,8 @@
 
 namespace {
 
+constexpr float LOWEST_EXPONENT = -80.0f;  // less weighs nothing: subnormal numbers would slow the matmuls
+
 struct Fp32 {
     using Number = float;
     static Vec read(const float* p) { return load(p); }
