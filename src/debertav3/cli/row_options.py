@@ -1,4 +1,4 @@
-"""Options about labelled rows that the commands around training share: their columns, and how files are read.
+"""Options for labelled rows that the training commands share: their columns, and how files are read.
 
 A command has one parameter ``rows: RowOptions``, and `takes_row_options` puts the options in its place.
 """
@@ -12,37 +12,41 @@ from typing import Annotated
 
 from ..finetuning.config import LabelKind
 from .commands import Option
+from .options import COLUMNS
 from .reading_options import Encoding, FileFormat, Header, LabelMap, Records, Sheet, SkipBad
-
-COLUMNS = "Columns"
 
 TextColumn = Annotated[
     str | None,
     Option(
         help="Column of the text, or of the first of two, by name or number.",
-        show_default="by the task, or as the data look",
+        show_default="the task's, or detected",
         heading=COLUMNS,
     ),
 ]
-PairColumn = Annotated[str | None, Option(help="Column of a second text.", heading=COLUMNS)]
+PairColumn = Annotated[str | None, Option(help="Column of the second text.", heading=COLUMNS)]
 LabelColumn = Annotated[
     str | None,
     Option(
-        help="Column with the gold labels; several with commas: toxic,insult.",
+        help="Column with the gold labels, or several, separated by commas: toxic,insult.",
         show_default="label, class, ...",
         heading=COLUMNS,
     ),
 ]
 Kind = Annotated[
     LabelKind | None,
-    Option("--label-kind", help="What a label is.", show_default="auto", heading=COLUMNS),
+    Option(
+        "--label-kind",
+        help="What a label is: one of several names, a number, ...",
+        show_default="auto",
+        heading=COLUMNS,
+    ),
 ]
 WordColumn = Annotated[
     str | None,
     Option(
         "--word-column",
-        help="Words with tags, such as CoNLL: number of the column of the words, from 1.",
-        show_default="found",
+        help="Tagged words, such as CoNLL: which column has the words, counted from 1.",
+        show_default="detected",
         heading=COLUMNS,
     ),
 ]
@@ -50,8 +54,8 @@ TagColumn = Annotated[
     str | None,
     Option(
         "--tag-column",
-        help="Likewise of the tags.",
-        show_default="found",
+        help="Tagged words: which column has the tags, counted from 1.",
+        show_default="detected",
         heading=COLUMNS,
     ),
 ]
@@ -59,7 +63,7 @@ TagNames = Annotated[
     str | None,
     Option(
         "--tag-names",
-        help="Names of tags that are numbers in the data, in their order: O,B-PER,I-PER.",
+        help="Names of tags that are stored as numbers, in order: O,B-PER,I-PER.",
         heading=COLUMNS,
     ),
 ]
@@ -67,7 +71,7 @@ TagNames = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class RowOptions:
-    """What the user says of the rows; what is None is found out from the data."""
+    """What the user says about the rows; what is None is detected."""
 
     text_column: TextColumn = None
     pair_column: PairColumn = None
@@ -85,7 +89,7 @@ class RowOptions:
     tag_names: TagNames = None
 
     def settings(self) -> dict[str, object]:
-        """By the names of `FinetuneConfig`; None where nothing is said."""
+        """The options by their names in `FinetuneConfig`; None where the user gave none."""
         said = {field.name: getattr(self, field.name) for field in fields(self)}
         said["format"] = said.pop("file_format")
         said["skip_bad"] = self.skip_bad or None

@@ -6,8 +6,6 @@ from typing import Annotated
 from ..files import Output
 from .commands import Option
 from .finetune import (
-    RUN,
-    TRAINING,
     ConfigFile,
     DevFiles,
     DevSplit,
@@ -21,6 +19,7 @@ from .finetune import (
     TrainFiles,
     only_given,
 )
+from .options import RUN, TRAINING
 from .outputs import guard
 from .row_options import AS_FOUND, RowOptions, takes_row_options
 from .terminal import log_to_stderr, wrote
@@ -37,12 +36,12 @@ def search(
     group_column: GroupColumn = None,
     trials: Annotated[
         int,
-        Option(min=1, help="How many in all; earlier ones in --out count.", heading=TRAINING),
+        Option(min=1, help="Number of trials, including earlier ones in --out.", heading=TRAINING),
     ] = 20,
     grid: Annotated[
         list[str] | None,
         Option(
-            help="Values to try, learning_rate=1e-5,2e-5; several may follow.",
+            help="Values to try, such as learning_rate=1e-5,2e-5; several may follow.",
             show_default="the papers' grid",
             heading=TRAINING,
         ),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from .input_checks import check_file, check_loading, did_you_mean, open_checkpoint
+from .input_checks import check_file, did_you_mean, open_checkpoint
 
 if TYPE_CHECKING:
     from ..inference.files.row_answers import AnswerOptions
@@ -55,7 +55,6 @@ def plan_of(
     if answering_name(named, {}) not in FILE_TASKS:
         near = did_you_mean(named, list(FILE_TASKS))
         raise UserError(f"unknown task {named!r}.{near} Choose one of: {', '.join(FILE_TASKS)}.")
-    check_loading(backend=loading["backend"], dtype=loading["dtype"])
     checkpoint = None
     if named not in FILE_TASKS:
         checkpoint = open_checkpoint(model)
