@@ -7,7 +7,7 @@ STAMP_DEV := $(VENV)/.installed-dev
 STAMP_SERVE := $(VENV)/.installed-serve
 PORT ?= 8000
 
-.PHONY: help run demo test test-all test-annotation-tools test-benchmarks test-browser test-clients test-hosts test-ray test-serve-limits test-serve-load test-serve-schema test-transformers check check-deploy format docs results clean
+.PHONY: help run demo test test-all test-annotation-tools test-arm test-benchmarks test-browser test-clients test-hosts test-ray test-serve-limits test-serve-load test-serve-schema test-transformers check check-deploy format docs results clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -43,6 +43,10 @@ test-all: $(STAMP_DEV)  ## every test that this machine can run
 
 test-benchmarks: $(STAMP_DEV)  ## run every script under benchmarks/ once with tiny sizes
 	OMP_NUM_THREADS=1 $(PY) -m pytest tests/benchmarks -m ""
+
+test-arm: $(STAMP_DEV)  ## the kernel on 64-bit Arm under QEMU (Debian: apt install qemu-user g++-aarch64-linux-gnu)
+	$(PY) tests/arm/emulated.py
+	OMP_NUM_THREADS=1 $(PY) -m pytest tests/arm -m ""
 
 test-browser: $(STAMP_DEV)  ## the page of `debertav3 serve` in Chromium (Debian: apt install chromium)
 	$(PY) -m pip install --quiet 'playwright>=1.50,<2'
