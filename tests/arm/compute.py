@@ -11,8 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from debertav3.checkpoint.folder import Checkpoint
-from debertav3.cpu.kernel.library import AttentionArguments, Kernel, NormArguments, address, kernel
-from debertav3.cpu.kernel.tables import KernelTables
+from debertav3.cpu.kernel.library import (
+    AttentionArguments,
+    Kernel,
+    NormArguments,
+    TrainingArguments,
+    address,
+    kernel,
+)
+from debertav3.cpu.kernel.tables import KernelTables, offset_rows
 from debertav3.cpu.kernel.weights import PackedWeight
 from debertav3.inference.backends.native import NativeBackend
 from debertav3.layers.buckets import RelativeBuckets
@@ -63,6 +70,41 @@ def linear(compiled: Kernel, case: Arrays) -> np.ndarray:
     return compiled.linear(packed.arguments(), case["x"])
 
 
+def training(compiled: Kernel, case: Arrays) -> np.ndarray:
+    """Weights, weights after dropout, gradients of scores and of both products: flat, one after the other."""
+    is_bf16, tokens = bool(case["is_bf16"]), int(case["tokens"])
+    C, P, _ = case["content"].shape
+    buckets = RelativeBuckets(num_buckets=8, max_distance=16, span=8, long_inputs="clamp")
+    first, end = buckets.window(tokens)
+    columns = -(-(end - first) // 16) * 16
+    row = (offset_rows(buckets, P) - first).clip(0, end - first - 1)
+    by_query, by_key = row.astype(np.int32), np.ascontiguousarray(end - first - 1 - row[::-1], np.int32)
+
+    def numbers(x: np.ndarray) -> np.ndarray:
+        bits = np.append(x.ravel(), np.zeros(16, np.float32)).astype(
+            np.float32
+        )  # a vector behind may be read
+        return (bits.view(np.uint32) >> 16).astype(np.uint16) if is_bf16 else bits
+
+    given = {name: numbers(case[name]) for name in ("content", "dused")}
+    given |= {name: numbers(case[name][..., :columns]) for name in ("c2p", "p2c")}
+    names = {"weights": P, "used": P, "dscores": P, "dc2p": columns, "dp2c": columns}
+    made = {name: numbers(np.zeros((C, P, width))) for name, width in names.items()}
+    mask = np.ascontiguousarray(case["mask"])
+    team, threads = compiled.crew()
+    arguments = TrainingArguments(
+        **{name: address(x) for name, x in (given | made).items()},
+        rows_by_key=address(by_key), rows_by_query=address(by_query), mask=address(mask),
+        mask_sample=tokens * tokens, mask_query=tokens, samples=C, length=P, tokens=tokens, columns=columns,
+        first_sample=3, threads=threads, team=team, seed=99, threshold=1 << 30, kept_factor=4 / 3, scale=0.2,
+        is_bf16=is_bf16,
+    )  # fmt: skip
+    compiled.weigh(arguments)
+    compiled.differentiate(arguments)
+    found = np.concatenate([made[name][: C * P * width] for name, width in names.items()])
+    return (found.astype(np.uint32) << 16).view(np.float32) if is_bf16 else found
+
+
 def norm(compiled: Kernel, case: Arrays) -> np.ndarray:
     """LayerNorm of rows."""
     x, weight, bias = (np.array(case[name]) for name in ("x", "weight", "bias"))
@@ -86,7 +128,7 @@ def model(folder: Path) -> Arrays:
     return logits
 
 
-COMPUTE = {"attention": attention, "linear": linear, "norm": norm, "gelu": gelu}
+COMPUTE = {"attention": attention, "linear": linear, "training": training, "norm": norm, "gelu": gelu}
 
 if __name__ == "__main__":
     folder, name = Path(sys.argv[1]), sys.argv[2]

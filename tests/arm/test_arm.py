@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import compute
 import emulated
 import numpy as np
 import pytest
@@ -54,6 +55,7 @@ class Cases:
         self.int8: dict[str, Tensor] = {}  # to the last bit
         self.floats: dict[str, tuple[Tensor, Tensor, Tensor]] = {}  # input, weight, bias
         self.rows: dict[str, tuple[Tensor, Tensor]] = {}
+        self.training: list[str] = []
         self.logits: dict[str, tuple[np.ndarray, float]] = {}
 
     def write(self, name: str, **arrays: Any) -> str:
@@ -127,6 +129,15 @@ class Cases:
         # the distribution's tail is small beside x: its error counts as a share of x
         self.rows[name] = F.gelu(x.double()), 8 * UNIT * x.double().abs() + 1e-8
 
+    def add_training(self, tokens: int, *, is_bf16: bool) -> None:
+        padded = -(-tokens // 16) * 16
+        shapes = {"content": padded, "dused": padded, "c2p": 32, "p2c": 32}
+        given = {name: torch.randn(2, padded, width) * 3 for name, width in shapes.items()}
+        mask = torch.rand(2, tokens, tokens) > 0.3
+        mask[0, tokens // 2] = False  # a row that may see nothing
+        name = f"training-{tokens}-{'bf16' if is_bf16 else 'fp32'}"
+        self.training.append(self.write(name, tokens=tokens, is_bf16=is_bf16, mask=mask, **given))
+
     def add_model(self, name: str, *, is_int8: bool = False, **changes: Any) -> None:
         folder = self.folder / "models" / name
         model = random_model(DebertaV2ForTokenClassification, **changes)
@@ -179,6 +190,9 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Cases:
             made.add_linear(*shape)
         for width in (1, 7, 8, 48, 385):
             made.add_rows(width)
+        for tokens in (1, 7, 16, 37):
+            for is_bf16 in (False, True):
+                made.add_training(tokens, is_bf16=is_bf16)
     for variant in CHECKED:
         made.add_model(variant, **VARIANTS[variant])
     made.add_model("v3")
@@ -229,6 +243,19 @@ def test_linear_layers_norms_and_gelu(computed: str, cases: Cases) -> None:
         assert_product_error(torch.from_numpy(found[name]), x, weight, bias)
     for name, (want, allowed) in cases.rows.items():
         assert ((torch.from_numpy(found[name]).double() - want).abs() <= allowed).all(), name
+
+
+def test_attention_in_training(computed: str, cases: Cases) -> None:
+    """As this machine's kernel, which its own tests compare with the reference; dropout drops the same."""
+    ours = library.kernel()
+    if ours is None:
+        pytest.skip("this machine has no kernel to compare with")
+    found = np.load(cases.folder / f"{computed}.npz")
+    for name in cases.training:
+        want = compute.training(ours, dict(np.load(cases.folder / "cases" / f"{name}.npz")))
+        assert np.array_equal(found[name] == 0, want == 0), name
+        unit = 2.0**-8 if name.endswith("bf16") else 2.0**-20  # of bf16; some roundings of fp32
+        np.testing.assert_allclose(found[name], want, rtol=2 * unit, atol=2 * unit, err_msg=name)
 
 
 def test_whole_models(computed: str, cases: Cases) -> None:

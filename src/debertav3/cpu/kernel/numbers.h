@@ -11,7 +11,50 @@ struct Fp32 {
     static void write(float* p, Vec v) { store(p, v); }
 };
 
-#if defined(__AVX512F__)
+#if defined(__aarch64__)
+
+struct Bf16 {
+    using Number = uint16_t;
+    static Vec read(const uint16_t* p) {
+        const uint16x8_t halves = vld1q_u16(p);
+        return {vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(halves), 16)),
+                vreinterpretq_f32_u32(vshll_n_u16(vget_high_u16(halves), 16))};
+    }
+    static void write(uint16_t* p, Vec v) { vst1q_u16(p, vcombine_u16(rounded(v.low), rounded(v.high))); }
+
+private:
+    static uint16x4_t rounded(float32x4_t v) {
+        const uint32x4_t bits = vreinterpretq_u32_f32(v), odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+        const uint32x4_t nearest = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
+        return vshrn_n_u32(vbslq_u32(vceqq_f32(v, v), nearest, vdupq_n_u32(0x7fc00000)), 16);
+    }
+};
+
+inline float32x4_t where(uint32x4_t mask, float32x4_t v) {
+    return vreinterpretq_f32_u32(vandq_u32(mask, vreinterpretq_u32_f32(v)));
+}
+
+inline Vec zero_below(Vec x, float limit, Vec v) {
+    const float32x4_t least = vdupq_n_f32(limit);
+    return {where(vmvnq_u32(vcltq_f32(x.low, least)), v.low), where(vmvnq_u32(vcltq_f32(x.high, least)), v.high)};
+}
+
+inline float32x4_t drop(float32x4_t v, uint32_t key, uint32_t first, uint32_t threshold) {
+    constexpr uint32_t COUNT[] = {0, 1, 2, 3};
+    const uint32x4_t column = vaddq_u32(vld1q_u32(COUNT), vdupq_n_u32(first));
+    uint32x4_t x = vmlaq_u32(vdupq_n_u32(key), column, vdupq_n_u32(0x9e3779b9u));
+    x = vmulq_u32(veorq_u32(x, vshrq_n_u32(x, 16)), vdupq_n_u32(0x7feb352du));
+    x = vmulq_u32(veorq_u32(x, vshrq_n_u32(x, 15)), vdupq_n_u32(0x846ca68bu));
+    x = veorq_u32(x, vshrq_n_u32(x, 16));
+    return where(vcgeq_u32(x, vdupq_n_u32(threshold)), v);
+}
+
+inline Vec drop(Vec v, uint32_t key, int64_t first, uint32_t threshold) {
+    const uint32_t column = static_cast<uint32_t>(first);
+    return {drop(v.low, key, column, threshold), drop(v.high, key, column + 4, threshold)};
+}
+
+#elif defined(__AVX512F__)
 
 struct Bf16 {
     using Number = uint16_t;
