@@ -3,9 +3,9 @@
 import shutil
 import subprocess
 
+import emulated
 import pytest
 
-import emulated
 from debertav3.cpu.kernel import build
 
 ARM = build.instructions("Linux", "aarch64")
