@@ -8,7 +8,7 @@ STAMP_SERVE := $(VENV)/.installed-serve
 PORT ?= 8000
 WORDNET ?= /usr/share/wordnet
 
-.PHONY: help run demo test test-all test-annotation-tools test-arm test-benchmarks test-browser test-clients test-hosts test-ray test-serve-limits test-serve-load test-serve-schema test-transformers check check-deploy format docs nano results clean
+.PHONY: help run demo test test-all test-annotation-tools test-arm test-benchmarks test-browser test-clients test-hosts test-kernel test-ray test-serve-limits test-serve-load test-serve-schema test-transformers test-wheel check check-deploy format docs nano results clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -54,6 +54,10 @@ test-browser: $(STAMP_DEV)  ## the page of `debertav3 serve` in Chromium (Debian
 	npm install --silent --no-save --prefix build/axe axe-core@4 || echo "without npm: accessibility is not checked"
 	OMP_NUM_THREADS=1 $(PY) -m pytest tests/browser -m ""
 
+test-kernel: $(STAMP_DEV)  ## the CPU kernel's tests, with every library that this processor runs
+	OMP_NUM_THREADS=1 $(PY) -m pytest tests/unit/test_cpu_kernel.py tests/unit/test_int8_kernel.py tests/unit/test_native_model.py \
+	  tests/unit/test_packed_model.py tests/unit/test_training_attention.py
+
 test-hosts: $(STAMP_DEV)  ## pre-training over two hosts in two network namespaces (as root)
 	$(PY) -m pytest tests/integration/test_two_hosts.py
 
@@ -78,6 +82,9 @@ test-clients: $(STAMP_DEV)  ## unmodified clients of other servers against ours 
 
 test-annotation-tools: $(STAMP_DEV)  ## pre-annotations through Label Studio's and doccano's own code (downloads them)
 	$(PY) tests/annotation_tools/run.py
+
+test-wheel: $(STAMP_DEV)  ## build a wheel and a source archive, install both where there is no compiler (3 minutes)
+	$(PY) -m pytest tests/wheel -m ""
 
 check: $(STAMP_DEV)  ## lint, format and types
 	$(PY) -m ruff check .
