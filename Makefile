@@ -8,7 +8,7 @@ STAMP_SERVE := $(VENV)/.installed-serve
 PORT ?= 8000
 WORDNET ?= /usr/share/wordnet
 
-.PHONY: help run demo test test-all test-annotation-tools test-arm test-benchmarks test-browser test-clients test-hosts test-kernel test-ray test-serve-limits test-serve-load test-serve-schema test-transformers test-wheel check check-deploy format docs nano results clean
+.PHONY: help run demo test test-all test-annotation-tools test-arm test-benchmarks test-browser test-clients test-flash test-hosts test-kernel test-ray test-serve-limits test-serve-load test-serve-schema test-transformers test-wheel check check-deploy format docs nano results clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -53,6 +53,10 @@ test-browser: $(STAMP_DEV)  ## the page of `debertav3 serve` in Chromium (Debian
 	$(PY) -m pip install --quiet 'playwright>=1.50,<2'
 	npm install --silent --no-save --prefix build/axe axe-core@4 || echo "without npm: accessibility is not checked"
 	OMP_NUM_THREADS=1 $(PY) -m pytest tests/browser -m ""
+
+test-flash: $(STAMP_DEV)  ## the GPU's attention in Triton's interpreter, on the CPU (downloads Triton into build/flash)
+	$(PY) -m pip install --quiet --upgrade --no-deps --target build/flash 'triton>=3.7,<4' 'flashdeberta>=0.0.8,<0.1' 'einops>=0.7'
+	TRITON_INTERPRET=1 PYTHONPATH=build/flash OMP_NUM_THREADS=1 $(PY) -m pytest tests/unit/test_flash_attention.py -m "not gpu"
 
 test-kernel: $(STAMP_DEV)  ## the CPU kernel's tests, with every library that this processor runs
 	OMP_NUM_THREADS=1 $(PY) -m pytest tests/unit/test_cpu_kernel.py tests/unit/test_int8_kernel.py tests/unit/test_native_model.py \

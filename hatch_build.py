@@ -1,7 +1,7 @@
 """Hatchling's hook: compiles the CPU kernel while the package is built or installed, where that can be done.
 
-A wheel with the kernel is for the system and processor that it was built on, and for every Python 3: the kernel
-is opened with ctypes. Without the kernel it is for every platform. Installation never fails because of it.
+A wheel with the kernel is for the system and processor that it was built on, and for every Python 3: ctypes
+opens the kernel. Without it, a wheel is for every platform. Installation never fails for its sake.
 """
 
 import logging
