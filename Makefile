@@ -8,7 +8,7 @@ STAMP_SERVE := $(VENV)/.installed-serve
 PORT ?= 8000
 WORDNET ?= /usr/share/wordnet
 
-.PHONY: help run demo test test-all test-annotation-tools test-arm test-benchmarks test-browser test-clients test-flash test-hosts test-kernel test-ray test-serve-limits test-serve-load test-serve-schema test-transformers test-wheel check check-deploy format docs nano results clean
+.PHONY: help run demo test test-all test-kernel test-sanitize test-annotation-tools test-arm test-benchmarks test-browser test-clients test-flash test-hosts test-kernel test-ray test-serve-limits test-serve-load test-serve-schema test-transformers test-wheel check check-deploy format docs nano results clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -41,6 +41,12 @@ test: $(STAMP_DEV)  ## install, then run the tests (under 10 minutes on 2 cores)
 
 test-all: $(STAMP_DEV)  ## every test that this machine can run
 	$(PY) -m pytest
+
+test-kernel: $(STAMP_DEV)  ## the C++ kernel on 1,000 random shapes of each kind, up to 4,096 tokens (CASES="1000")
+	$(PY) tests/kernel_shapes.py --cases $(or $(CASES),1000) --longest 4096
+
+test-sanitize: $(STAMP_DEV)  ## the C++ kernel under AddressSanitizer and UBSan (needs g++; CASES="200")
+	OMP_NUM_THREADS=2 $(PY) tests/kernel_shapes.py --cases $(or $(CASES),200) --longest 600 --sanitize
 
 test-benchmarks: $(STAMP_DEV)  ## run every script under benchmarks/ once with tiny sizes
 	OMP_NUM_THREADS=1 $(PY) -m pytest tests/benchmarks -m ""
