@@ -40,6 +40,10 @@ def export(
             "--for-long-inputs", help="One head after the other: less memory, slower below 256 tokens."
         ),
     ] = False,
+    vnni: Annotated[
+        bool,
+        typer.Option("--vnni", help="int8 on ONNX and OpenVINO: all 8 bits, for processors with VNNI alone."),
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="int8: write what the gate refuses; the model card says so.")
     ] = False,
@@ -65,6 +69,7 @@ def export(
         columns=Columns(text=text_column, pair=pair_column, label=label_column),
         fp16=fp16,
         for_long_inputs=for_long_inputs,
+        needs_vnni=vnni,
         force=force,
     )
     guard(
