@@ -2,7 +2,10 @@
 
 import json
 import logging
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 import debertav3
@@ -257,3 +261,49 @@ def test_eight_bits_are_for_graphs_alone() -> None:
     for settings in ({"format": "torch", "int8": True}, {"format": "onnx"}):
         with pytest.raises(UserError, match="--vnni is for --int8"):
             ExportConfig(needs_vnni=True, calibration=Path("x"), **settings)  # type: ignore[arg-type]
+
+
+IN_ANOTHER_PROCESS = """
+import sys
+from debertav3 import Predictor, UserError
+try:
+    Predictor.from_pretrained(sys.argv[1])
+except UserError as error:
+    print("refused:", error)
+else:
+    print("opened")
+"""
+
+
+@pytest.mark.slow
+def test_openvino_without_vnni(nano: Path, tmp_path: Path) -> None:
+    """oneDNN kept from VNNI, on weights of the largest integers: 8 bits overflow, 7 bits hold."""
+    need_runtime("openvino")
+    pytest.importorskip("nncf", reason="int8 on openvino needs the extra quant")
+    tokenizer = DebertaV3Tokenizer.from_pretrained(nano)
+    model = tiny_model(debertav3.DebertaV2ForSequenceClassification, tokenizer, id2label=NLI)
+    with torch.no_grad():
+        for module in model.deberta.encoder.layer.modules():
+            if isinstance(module, torch.nn.Linear):
+                module.weight.copy_(0.1 * module.weight.sign())
+    source = save(model, tokenizer, tmp_path / "model")
+    rows = examples(tmp_path / "rows.jsonl", 40)
+    for needs_vnni, isa, want in (
+        (True, "ALL", "opened"),
+        (True, "AVX2", "refused:"),
+        (False, "AVX2", "opened"),
+    ):
+        folder = tmp_path / f"int8-{needs_vnni}"
+        if not folder.exists():
+            config = ExportConfig(
+                format="openvino", int8=True, calibration=rows, force=True, needs_vnni=needs_vnni
+            )
+            export_model(source, folder, config)
+        done = subprocess.run(
+            [sys.executable, "-c", IN_ANOTHER_PROCESS, folder],
+            env=os.environ | {"ONEDNN_MAX_CPU_ISA": isa},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.stdout.startswith(want), (needs_vnni, isa, done.stdout, done.stderr)
