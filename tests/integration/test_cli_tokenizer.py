@@ -10,33 +10,25 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
-import typer
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
+from debertav3.cli import app
 from debertav3.cli import tokenizer as commands
 from debertav3.errors import UserError
 from debertav3.tokenization import DebertaV3Tokenizer
 
 
-@pytest.fixture(scope="module")
-def app() -> typer.Typer:
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    commands.register(app)
-    return app
-
-
-def run(app: typer.Typer, *arguments: object):
+def run(*arguments: object):
     """Run in this process; what a command raises comes through."""
     return CliRunner().invoke(app, ["tokenizer", *map(str, arguments)], catch_exceptions=False)
 
 
-def test_encode_gives_one_list_per_line(app, nano: Path, tmp_path: Path, monkeypatch) -> None:
+def test_encode_gives_one_list_per_line(nano: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(commands, "CHUNK_LINES", 3)
     lines = ["A man eats.", "", "\ufb01ne\u00a0\u00bd", "[MASK] [SEP]", " tab\there ", "caf\u00e9", "last"]
     (tmp_path / "in.txt").write_bytes("\n".join(lines).encode())
     result = run(
-        app, "encode", "--model", nano, "--input", tmp_path / "in.txt", "--output", tmp_path / "sub/out.jsonl"
+        "encode", "--model", nano, "--input", tmp_path / "in.txt", "--output", tmp_path / "sub/out.jsonl"
     )
     assert result.exit_code == 0 and result.stdout == ""
     rows = (tmp_path / "sub/out.jsonl").read_text().splitlines()
@@ -45,21 +37,20 @@ def test_encode_gives_one_list_per_line(app, nano: Path, tmp_path: Path, monkeyp
     assert rows[1] == "[]"
 
 
-def test_encode_reads_a_column_and_recognises_specials_on_request(app, nano: Path, tmp_path: Path) -> None:
+def test_encode_reads_a_column_and_recognises_specials_on_request(nano: Path, tmp_path: Path) -> None:
     with gzip.open(tmp_path / "in.jsonl.gz", "wt") as stream:
         stream.write('{"premise": "a [MASK] b", "text": "no"}\n{"premise": "c"}\n')
     files = ("--input", tmp_path / "in.jsonl.gz", "--output", tmp_path / "out.jsonl")
-    run(app, "encode", "--model", nano, *files, "--column", "premise", "--parse-special-tokens")
+    run("encode", "--model", nano, *files, "--column", "premise", "--parse-special-tokens")
     tokenizer = DebertaV3Tokenizer.from_pretrained(nano)
     want = tokenizer.encode_batch(["a [MASK] b", "c"], parse_special_tokens=True)
     assert [json.loads(row) for row in (tmp_path / "out.jsonl").read_text().splitlines()] == want
     assert tokenizer.mask_token_id in want[0]
 
 
-def test_encode_in_hf5_mode(app, nano: Path, tmp_path: Path) -> None:
+def test_encode_in_hf5_mode(nano: Path, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("a\u00a0b\n", encoding="utf-8")
     run(
-        app,
         "encode",
         "--model",
         nano,
@@ -74,11 +65,10 @@ def test_encode_in_hf5_mode(app, nano: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out").read_text()) == want
 
 
-def test_a_bad_line_leaves_nothing_behind(app, nano: Path, tmp_path: Path) -> None:
+def test_a_bad_line_leaves_nothing_behind(nano: Path, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text('{"text": "a"}\n' * 5000 + "{oops\n")
     with pytest.raises(UserError, match="line 5001 is not JSON"):
         run(
-            app,
             "encode",
             "--model",
             nano,
@@ -90,7 +80,7 @@ def test_a_bad_line_leaves_nothing_behind(app, nano: Path, tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
-def test_train_writes_a_folder_that_encodes(app, tmp_path: Path) -> None:
+def test_train_writes_a_folder_that_encodes(tmp_path: Path) -> None:
     text = "the cat sat on a mat while seven dogs were running after another small grey mouse"
     words = text.split()
     rows = [
@@ -99,15 +89,15 @@ def test_train_writes_a_folder_that_encodes(app, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     inputs = ("--input", tmp_path / "in.jsonl") * 2
     columns = ("--column", "premise", "--column", "hypothesis")
-    result = run(app, "train", *inputs, *columns, "--vocab-size", 285, "--out", tmp_path / "out")
+    result = run("train", *inputs, *columns, "--vocab-size", 285, "--out", tmp_path / "out")
     report = json.loads(result.stdout)
     assert report["vocab_size"] == 285 and report["lines_read"] == 1200
     assert json.loads((tmp_path / "out/vocabulary.json").read_text())["measured"] == report
     assert len(DebertaV3Tokenizer.from_pretrained(tmp_path / "out")) == 286
 
 
-def test_check_compares_what_readers_get(app, nano: Path, tmp_path: Path) -> None:
-    result = run(app, "check", "--model", nano)
+def test_check_compares_what_readers_get(nano: Path, tmp_path: Path) -> None:
+    result = run("check", "--model", nano)
     report = json.loads(result.stdout)
     assert result.exit_code == 0 and report["verdict"] == "OK" and report["stock_differs"] == 0
     assert report["transformers5_differs"] > 0
@@ -115,13 +105,13 @@ def test_check_compares_what_readers_get(app, nano: Path, tmp_path: Path) -> Non
 
     DebertaV3Tokenizer.from_pretrained(nano, compat="hf5").save_pretrained(tmp_path)
     (tmp_path / "lines.txt").write_text("plain\na\u00a0b\n", encoding="utf-8")
-    result = run(app, "check", "--model", tmp_path, "--input", tmp_path / "lines.txt")
+    result = run("check", "--model", tmp_path, "--input", tmp_path / "lines.txt")
     report = json.loads(result.stdout)
     assert result.exit_code == 1 and "differs from spm.model on 50.00%" in report["verdict"]
     assert report["examples"] == ["a\u00a0b"]
 
     (tmp_path / "tokenizer.json").unlink()
-    assert "no tokenizer.json" in run(app, "check", "--model", tmp_path).stdout
+    assert "no tokenizer.json" in run("check", "--model", tmp_path).stdout
 
 
 def test_bad_input_ends_in_one_line_and_code_2(nano: Path, tmp_path: Path) -> None:
@@ -146,8 +136,8 @@ def test_bad_input_ends_in_one_line_and_code_2(nano: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("command", ["encode", "train", "check"])
-def test_help_has_an_example(app, command: str) -> None:
-    assert f"debertav3 tokenizer {command}" in run(app, command, "--help").stdout
+def test_help_has_an_example(command: str) -> None:
+    assert f"debertav3 tokenizer {command}" in run(command, "--help").stdout
 
 
 def test_a_hub_name_is_read_from_the_cache_without_a_network(nano: Path, tmp_path: Path) -> None:

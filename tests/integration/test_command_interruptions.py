@@ -168,7 +168,7 @@ def work(standalone_mode):
     for _ in range(6000):
         time.sleep(0.01)
 
-cli.app, cli._register = work, lambda name: None
+cli.app = work
 cli.main()
 """
 

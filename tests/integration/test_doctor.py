@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 import torch
 import transformers
-import typer
+from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
-from typer.testing import CliRunner
 
 from debertav3 import models
 from debertav3.checkpoint import save_model
 from debertav3.checkpoint.doctor import examine
-from debertav3.cli import doctor, info
+from debertav3.cli import app
 from debertav3.sizes import config_for, raw_config
 
 NAMES = {0: "entailment", 1: "neutral", 2: "contradiction"}
@@ -25,9 +24,6 @@ WORDS = "deberta.embeddings.word_embeddings"
 
 
 def command(*arguments: str) -> Any:
-    app = typer.Typer()
-    doctor.register(app)
-    info.register(app)
     return CliRunner().invoke(app, list(arguments))
 
 

@@ -157,9 +157,9 @@ def test_the_threshold_of_the_card_has_the_best_f1(
     ours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of windows cut as in training ``evaluate qa`` finds the F1 that metrics.json calls the best."""
-    from typer.testing import CliRunner
+    from click.testing import CliRunner
 
-    from debertav3.cli import _register, app
+    from debertav3.cli import app
 
     context = " ".join(TEXTS)
     place = {"text": ["Oslo"], "answer_start": [context.index("Oslo")]}
@@ -171,7 +171,6 @@ def test_the_threshold_of_the_card_has_the_best_f1(
     report = trained(ours, "squad2", tmp_path / "qa", rows=rows)
     (scores,) = report["dev"].values()
     card = (tmp_path / "qa" / "README.md").read_text(encoding="utf-8")
-    _register()
     assert scores["best_f1"] > scores["f1"], "the test needs a threshold that changes something"
     (line,) = re.findall(r"^debertav3 predict qa .*$", card, re.MULTILINE)
     monkeypatch.chdir(tmp_path)
@@ -209,9 +208,9 @@ def test_a_fitted_temperature_is_used_and_can_be_left_out(ours: Path, tmp_path: 
 def test_the_card_of_a_classifier_shows_a_row_and_the_command_for_a_table(
     ours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from typer.testing import CliRunner
+    from click.testing import CliRunner
 
-    from debertav3.cli import _register, app
+    from debertav3.cli import app
 
     ticket = 'My invoice isn\'t "right".'
     rows = [{"sentence": ticket if n == 0 else f"{TEXTS[n % 3]} {n}", "label": n % 2} for n in range(6)]
@@ -220,7 +219,6 @@ def test_the_card_of_a_classifier_shows_a_row_and_the_command_for_a_table(
     assert f"predictor.classify({json.dumps(ticket)})" in card
     monkeypatch.chdir(tmp_path)
     assert "positive" in printed(snippet(card))
-    _register()
     (line,) = re.findall(r"^debertav3 predict .*$", card, re.MULTILINE)
     Path("rows.csv").write_text("sentence,label\nA bird sings.,positive\n", encoding="utf-8")
     done = CliRunner().invoke(app, shlex.split(line)[1:])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from debertav3 import DebertaV2ForSequenceClassification, cli
 from debertav3.errors import UserError
@@ -43,7 +43,6 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def finetune(*words: Any) -> dict[str, Any]:
     """What the command prints; its error, if it ends with one."""
-    cli._register()
     done = CliRunner().invoke(cli.app, ["finetune", *map(str, words)])
     if done.exception is not None:
         raise done.exception

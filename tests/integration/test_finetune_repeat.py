@@ -12,13 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-import typer
+from click.testing import CliRunner
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
-from debertav3.cli import compare as compare_command
-from debertav3.cli import finetune as command_line
+from debertav3.cli import app
 from debertav3.errors import UserError
 from debertav3.finetuning.command import command_of
 from debertav3.finetuning.compare import compare
@@ -37,9 +35,6 @@ def logger() -> Iterator[None]:
 
 
 def invoke(args: list[str]) -> Any:
-    app = typer.Typer()
-    command_line.register(app)
-    compare_command.register(app)  # typer gives an app of one command no subcommands
     done = CliRunner().invoke(app, ["finetune", *args])
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception

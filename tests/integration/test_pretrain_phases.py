@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 pytest.importorskip("datatrove")
 
-from debertav3.cli.pretrain import pretrain_command
+from debertav3.cli.pretrain import pretrain as pretrain_command
 from debertav3.data.prepare import ExecutorConfig, PrepareConfig, prepare
 from debertav3.errors import UserError
 from debertav3.models import DebertaV2Model

@@ -69,7 +69,6 @@ def test_a_clean_up_that_fails_after_a_signal_is_no_traceback(
         finally:
             raise AttributeError("type object 'tqdm' has no attribute '_lock'")
 
-    monkeypatch.setattr(cli, "_register", lambda _: None)
     monkeypatch.setattr(cli, "app", interrupted)
     with pytest.raises(SystemExit) as ended:
         cli.main()

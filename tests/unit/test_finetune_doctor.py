@@ -6,19 +6,16 @@ from typing import Any
 
 import pytest
 import transformers
-import typer
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from debertav3 import DebertaV3Tokenizer
-from debertav3.cli import data
+from debertav3.cli import app
 from debertav3.finetuning.config import FinetuneConfig
 from debertav3.finetuning.doctor import examine
 from debertav3.finetuning.preparation import can_balance, read_data
 from debertav3.tasks.names import TASKS
 
 pytest.importorskip("scipy")
-APP = typer.Typer()
-data.register(APP)
 WORDS = ("sleeps", "sings", "runs", "reads", "waits", "works", "walks", "laughs")
 
 
@@ -140,7 +137,7 @@ def test_lengths_by_the_tokenizer_of_another_family(tmp_path: Path) -> None:
     transformers.BertTokenizer(str(tmp_path / "bert" / "vocab.txt")).save_pretrained(tmp_path / "bert")
     rows = write(tmp_path / "a.jsonl", [{"sentence": "A dog barks.", "label": n % 2} for n in range(4)])
     result = CliRunner().invoke(
-        APP,
+        app,
         [
             "data",
             "check",
@@ -178,7 +175,7 @@ def test_every_kind_of_task_is_examined(
         "--json",
         str(tmp_path / "x.json"),
     ]
-    result = CliRunner().invoke(APP, arguments)
+    result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     facts = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))["train"]
     assert {key: facts[key] for key in expected} == expected

@@ -131,7 +131,6 @@ def calls_on_import(body: list[ast.stmt]) -> Iterator[ast.Call]:
 MAKES_A_NEW_OBJECT = {"dataclass", "dataclasses.dataclass", "lru_cache", "torch.no_grad"}
 """Decorators that leave everything else as it was."""
 EXPECTED = {
-    "cli/__init__.py: app.callback",  # the one app is given its own options where it is made
     "inference/spacy_components.py: Language.factory",  # spaCy imports entry points for this
 }
 

@@ -6,10 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import typer
-from typer.main import get_command
+from click import Context
 
-from debertav3.cli import data, finetune, predict
+from debertav3.cli import app
 from debertav3.errors import UserError
 from debertav3.finetuning.preparation import read_data, resolve
 from debertav3.inference.files.file_task import AnswerOptions
@@ -22,6 +21,7 @@ OPTIONS = (
     "--text-column",
     "--pair-column",
     "--label-column",
+    "--choice-columns",
     "--labels",
     "--format",
     "--encoding",
@@ -36,12 +36,12 @@ OPTIONS = (
 
 
 def test_every_command_that_reads_rows_takes_the_same_options() -> None:
-    app = typer.Typer()
-    for module in (data, finetune, predict):
-        module.register(app)
-    commands: Any = get_command(app)
-    found = {name: commands.commands[name] for name in ("finetune", "predict", "evaluate")}
-    found["data check"] = commands.commands["data"].commands["check"]
+    context = Context(app)
+    found: dict[str, Any] = {
+        name: app.get_command(context, name) for name in ("finetune", "predict", "evaluate")
+    }
+    group: Any = app.get_command(context, "data")
+    found["data check"] = group.get_command(context, "check")
     for name, command in found.items():
         known = {opt: one for one in command.params for opt in (*one.opts, *one.secondary_opts)}
         assert not set(OPTIONS) - known.keys(), name

@@ -1,4 +1,4 @@
-"""The ``debertav3`` command. Each command is in the module of its name, with heavy imports inside functions.
+"""The ``debertav3`` command. Each command is in the module of its name, imported when it is called.
 
 stdout carries answers only. Bad input ends in one line on stderr and exit code 2. With ``DEBERTAV3_LOG=info``
 stderr says what is chosen and done.
@@ -8,42 +8,70 @@ import importlib
 import os
 import signal
 import sys
-from functools import cache
-from typing import Annotated, NoReturn
+from typing import Any, NoReturn
 
-import typer
+import click
 
 from ..errors import MissingExtraError, UserError
-from ..files import DISK_ERRORS
 from ..version import __version__
+from .commands import Group
+from .completion import completion_options
 from .signals_heard import signal_behind, signals_heard
 from .terminal import close_bars, show_log
 
-app = typer.Typer(
-    name="debertav3",
-    help="DeBERTaV3: entailment, zero-shot labels, entities, answers, fine-tuning and checkpoints.",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+SUMMARIES = {
+    "nli": "Judge whether a text entails another.",
+    "predict": "Answer every row of a file.",
+    "evaluate": "Score a checkpoint on labelled rows.",
+    "finetune": "Train a model on labelled data.",
+    "compare": "Train several models on several tasks.",
+    "search": "Find the best settings for a task.",
+    "push": "Send a model to the Hugging Face Hub.",
+    "data": "Prepare and check data.",
+    "pretrain": "Pre-train an encoder on raw text.",
+    "doctor": "Check a checkpoint for faults.",
+    "info": "Print the measures of a model.",
+    "tokenizer": "Encode files, train a vocabulary, check a folder.",
+    "trim-vocab": "Remove tokens that a corpus does not use.",
+    "bench": "Measure how fast this machine answers.",
+    "export": "Export a model for OpenVINO, ONNX or int8.",
+    "serve": "Serve models over HTTP.",
+    "mcp": "Offer models as MCP tools over stdio.",
+}
+"""Each command and the first line of its own help, in the order of ``debertav3 --help``."""
+
+_MODULE = {"evaluate": "predict"}
+"""The module of a command that is not in the one of its name."""
 
 
-def _print_version(is_asked: bool) -> None:
+def _load(name: str) -> Any:
+    name = name.replace("-", "_")
+    return getattr(importlib.import_module(f".{_MODULE.get(name, name)}", __name__), name)
+
+
+def _print_version(ctx: click.Context, option: click.Parameter, is_asked: bool) -> None:
     if is_asked:
         print(f"debertav3 {__version__}")
-        raise typer.Exit
+        ctx.exit()
 
 
-@app.callback()
-def _common(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop."),
-    ] = False,
-) -> None:
-    """DeBERTaV3: entailment, zero-shot labels, entities, answers, fine-tuning and checkpoints."""
-
+app = Group(
+    "debertav3",
+    help="DeBERTaV3: entailment, zero-shot labels, entities, answers, fine-tuning and checkpoints.",
+    summaries=SUMMARIES,
+    load=_load,
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_print_version,
+            help="Print the version and exit.",
+        ),
+        *completion_options("debertav3"),
+    ],
+)
 
 _EXTRA_OF_COMMAND = {
     "finetune": "train",
@@ -54,61 +82,6 @@ _EXTRA_OF_COMMAND = {
 }
 """The extra that brings all that a command needs, where that is more than torch."""
 
-_LIGHT = ("nli",)
-"""Commands whose module, called alike, has no other: the answer comes sooner than all are imported."""
-
-
-def _register(command: str | None = None) -> None:
-    """Add the commands: one of `_LIGHT` alone, or all, which leaves none out that was added before."""
-    if command in _LIGHT and not app.registered_commands:
-        importlib.import_module(f".{command}", __name__).register(app)
-    else:
-        _register_all()
-
-
-@cache
-def _register_all() -> None:
-    """Add all commands, once in a process."""
-    app.registered_commands.clear()
-    from . import (
-        bench,
-        compare,
-        data,
-        doctor,
-        export,
-        finetune,
-        info,
-        mcp,
-        nli,
-        predict,
-        pretrain,
-        push,
-        search,
-        serve,
-        tokenizer,
-        trim_vocab,
-    )
-
-    for module in (
-        nli,
-        predict,
-        finetune,
-        compare,
-        search,
-        push,
-        data,
-        pretrain,
-        doctor,
-        info,
-        tokenizer,
-        trim_vocab,
-        bench,
-        export,
-        serve,
-        mcp,
-    ):
-        module.register(app)
-
 
 def main() -> None:
     """Run the command line; the entry point of the ``debertav3`` script."""
@@ -118,11 +91,8 @@ def main() -> None:
 
 def _run() -> NoReturn:
     try:
-        _register(next(iter(sys.argv[1:]), None))
         show_log()
         code = app(standalone_mode=False)
-        if code == 130:  # how typer reports Ctrl-C
-            _interrupted()
         sys.exit(code if isinstance(code, int) else 0)
     except UserError as error:
         _fail(str(error))
@@ -147,21 +117,19 @@ def _run() -> NoReturn:
         if error.errno is None:  # of a library, not of the system
             raise
         _fail(_reason(error))
-    except Exception as error:
-        # Wrong options, and Ctrl-C. Versions of typer have classes of their own for them.
-        if type(error).__name__ == "Abort":
-            _interrupted()
-        if (number := signal_behind(error)) is not None:  # a library's cleaning up has failed after it
-            _interrupted() if number == signal.SIGINT else sys.exit(128 + number)
-        if not hasattr(error, "format_message"):
-            raise
-        if type(error).__name__ == "NoArgsIsHelpError":
-            error.show()  # type: ignore[attr-defined]
-            sys.exit(2)
-        context = getattr(error, "ctx", None)
-        help_of = "debertav3" if context is None else context.command_path
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(2)
+    except click.UsageError as error:
+        help_of = "debertav3" if error.ctx is None else error.ctx.command_path
         message = error.format_message()
         _fail(f"{message}{'' if message.endswith(('.', '?')) else '.'} See {help_of} --help.")
+    except click.Abort:  # how click reports Ctrl-C
+        _interrupted()
+    except Exception as error:
+        if (number := signal_behind(error)) is not None:  # a library's cleaning up has failed after it
+            _interrupted() if number == signal.SIGINT else sys.exit(128 + number)
+        raise
 
 
 def _fail(message: str) -> NoReturn:
@@ -177,6 +145,8 @@ def _interrupted() -> NoReturn:
 
 
 def _reason(error: OSError) -> str:
+    from ..files import DISK_ERRORS
+
     if error.errno in DISK_ERRORS and error.filename is None:
         return f"the disk cannot take more: {error.strerror}. Free some space and run the same command again."
     place = "" if error.filename is None else f"{error.filename}: "

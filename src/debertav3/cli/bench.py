@@ -5,35 +5,30 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from ..files import Output
-from .options import Command, Overwrite
+from .commands import Option
+from .options import Overwrite
 from .outputs import guard
 from .terminal import wrote
 
 
-def register(app: typer.Typer) -> None:
-    app.command(cls=Command)(bench)
-
-
 def bench(
     model: Annotated[
-        str, typer.Option(help="A size such as xsmall, with random weights, or a checkpoint folder.")
+        str, Option(help="A size such as xsmall, with random weights, or a checkpoint folder.")
     ] = "xsmall",
     exported: Annotated[
         list[Path] | None,
-        typer.Option(help="Folders of debertav3 export to measure too, such as int8; several may follow."),
+        Option(help="Folders of debertav3 export to measure too, such as int8; several may follow."),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Two shapes, three rounds, torch only: well under a minute.")
+        bool, Option("--quick", help="Two shapes, three rounds, torch only: well under a minute.")
     ] = False,
     shapes: Annotated[
-        str | None, typer.Option(help="Texts x tokens.", show_default="1x32,1x128,8x128,16x64,2x512")
+        str | None, Option(help="Texts x tokens.", show_default="1x32,1x128,8x128,16x64,2x512")
     ] = None,
-    rounds: Annotated[int | None, typer.Option(help="Counted rounds.", show_default="7", min=1)] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores", min=1)] = None,
-    plot: Annotated[Path | None, typer.Option(help="Also draw tokens a second as PNG.")] = None,
+    rounds: Annotated[int | None, Option(help="Counted rounds.", show_default="7", min=1)] = None,
+    threads: Annotated[int | None, Option(help="Threads.", show_default="all cores", min=1)] = None,
+    plot: Annotated[Path | None, Option(help="Also draw tokens a second as PNG.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Measure how fast this machine answers.

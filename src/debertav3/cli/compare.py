@@ -3,14 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from ..files import Output
+from .commands import Option
 from .finetune import (
-    DATA,
-    MODEL,
-    RUN,
-    TRAINING,
     BatchSize,
     Epochs,
     HelpSettings,
@@ -19,7 +14,7 @@ from .finetune import (
     Overrides,
     only_given,
 )
-from .options import Command
+from .options import DATA, MODEL, RUN, TRAINING
 from .outputs import guard
 from .terminal import log_to_stderr, wrote
 
@@ -27,41 +22,37 @@ from .terminal import log_to_stderr, wrote
 def compare(
     models: Annotated[
         list[str],
-        typer.Option(
+        Option(
             "--model",
             help="Sizes, folders or Hub names; several may follow.",
-            rich_help_panel=MODEL,
+            heading=MODEL,
         ),
     ],
     tasks: Annotated[
-        str, typer.Option(help="Tasks with commas between; glue means its nine.", rich_help_panel=DATA)
+        str, Option(help="Task names, separated by commas; glue stands for all nine of GLUE.", heading=DATA)
     ],
     out: Annotated[
         Path,
-        typer.Option(help="Folder for the runs and the table; finished runs are kept.", rich_help_panel=RUN),
+        Option(help="Folder for the runs and the table; finished runs in it are kept.", heading=RUN),
     ],
     train: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             help="TASK=FILE; several may follow.",
             show_default="the task's public data",
-            rich_help_panel=DATA,
+            heading=DATA,
         ),
     ] = None,
-    dev: Annotated[
-        list[str] | None, typer.Option(help="TASK=FILE; several may follow.", rich_help_panel=DATA)
-    ] = None,
+    dev: Annotated[list[str] | None, Option(help="TASK=FILE; several may follow.", heading=DATA)] = None,
     max_length: MaxLength = None,
     tokenizer: Annotated[
         str | None,
-        typer.Option(help="Of every model.", show_default="its own", rich_help_panel=MODEL),
+        Option(help="Tokenizer of every model.", show_default="its own", heading=MODEL),
     ] = None,
     epochs: Epochs = None,
     learning_rate: LearningRate = None,
     batch_size: BatchSize = None,
-    seeds: Annotated[
-        str, typer.Option(help="Seeds with commas between.", rich_help_panel=TRAINING)
-    ] = "1,2,3",
+    seeds: Annotated[str, Option(help="Seeds, separated by commas.", heading=TRAINING)] = "1,2,3",
     override: Overrides = None,
     help_settings: HelpSettings = False,
 ) -> None:
@@ -93,7 +84,7 @@ def compare(
         numbers = [int(seed) for seed in seeds.split(",")]
     except ValueError:
         raise UserError(
-            f"--seeds {seeds!r}: write whole numbers with commas between, such as 1,2,3."
+            f"--seeds {seeds!r}: give whole numbers, separated by commas, such as 1,2,3."
         ) from None
     guard(
         Output(option="--out", path=out, is_folder=True, writes=("compare.*",), may_exist=True),
@@ -122,8 +113,3 @@ def compare(
     wrote(out)
     if found.failures:
         raise UserError(found.summary())
-
-
-def register(app: typer.Typer) -> None:
-    """Add ``compare``."""
-    app.command(cls=Command)(compare)

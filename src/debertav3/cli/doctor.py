@@ -4,10 +4,10 @@ import json
 import textwrap
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from click.exceptions import Exit
 
+from .commands import Argument, Option
 from .input_checks import open_checkpoint
-from .options import Command
 
 if TYPE_CHECKING:
     from ..checkpoint.diagnosis import Diagnosis
@@ -16,13 +16,9 @@ LABEL_WIDTH = 22
 TEXT_WIDTH = 100
 
 
-def register(app: typer.Typer) -> None:
-    app.command(cls=Command)(doctor)
-
-
 def doctor(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A checkpoint folder, or a Hub name.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
+    path: Annotated[str, Argument(metavar="PATH", help="Checkpoint folder or Hub name.")],
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check a checkpoint for faults.
 
@@ -39,7 +35,7 @@ def doctor(
     else:
         print(render(diagnosis))
     if not diagnosis.is_ok:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def render(diagnosis: "Diagnosis") -> str:

@@ -4,143 +4,124 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from ..errors import UserError
 from ..finetuning.config import FinetuneConfig
 from ..processes import is_first_process
-from .options import Command, help_settings
+from .commands import Argument, Option
+from .options import DATA, MODEL, RUN, SETTINGS, TRAINING, help_settings
 from .row_options import AS_FOUND, RowOptions, takes_row_options
 from .terminal import log_to_stderr, wrote
 
-DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
-SETTINGS = "Settings"
-
 TaskName = Annotated[
-    str, typer.Argument(help="nli, mnli, qnli, ..., squad2, ner, arc, ... or custom; a wrong name lists all.")
+    str, Argument(help="nli, mnli, qnli, ..., squad2, ner, arc, ... or custom; a wrong name lists all.")
 ]
-ModelName = Annotated[
-    str, typer.Option(help="Size (from scratch), local folder or Hub name.", rich_help_panel=MODEL)
-]
+ModelName = Annotated[str, Option(help="Size (trained from scratch), folder or Hub name.", heading=MODEL)]
 TaskNameOrFile = Annotated[
     str | None,
-    typer.Argument(
+    Argument(
         help="nli, mnli, qnli, ..., squad2, ner, arc, ... or custom; a wrong name lists all. "
-        "May be left out if --config names it.",
-        show_default=False,
+        "Optional if --config names it.",
     ),
 ]
 ModelNameOrFile = Annotated[
     str | None,
-    typer.Option(
-        help="Size (from scratch), local folder or Hub name; needed unless --config names it.",
+    Option(
+        help="Size (trained from scratch), folder or Hub name; required unless --config names it.",
         show_default=False,
-        rich_help_panel=MODEL,
+        heading=MODEL,
     ),
 ]
 Tokenizer = Annotated[
     str | None,
-    typer.Option(help="Folder or Hub name.", show_default="the model's own", rich_help_panel=MODEL),
+    Option(help="Tokenizer: a folder or Hub name.", show_default="the model's own", heading=MODEL),
 ]
 TrainFiles = Annotated[
     list[str] | None,
-    typer.Option(
-        help="Training files (JSONL, CSV, Parquet, ...), folders or datasets:NAME; several may follow.",
-        show_default="those of --config, or the task's public data",
-        rich_help_panel=DATA,
+    Option(
+        help="Training data: files (JSONL, CSV, Parquet, ...), folders or datasets:NAME; several may follow.",
+        show_default="from --config, or the task's public data",
+        heading=DATA,
     ),
 ]
 DevFiles = Annotated[
     list[str] | None,
-    typer.Option(
-        help="Dev files; the first selects the best checkpoint. Several may follow.", rich_help_panel=DATA
-    ),
+    Option(help="Dev data; several may follow. The first selects the best checkpoint.", heading=DATA),
 ]
 DevSplit = Annotated[
     float | None,
-    typer.Option(
-        help="Without --dev: hold out this share of the training data, such as 0.1, with the same labels.",
-        rich_help_panel=DATA,
+    Option(
+        help="Without --dev: hold out this share of the training rows, such as 0.1, with the same labels.",
+        heading=DATA,
     ),
 ]
 GroupColumn = Annotated[
     str | None,
-    typer.Option(
-        help="For --dev-split and --folds: rows with the same value in this column stay together.",
-        rich_help_panel=DATA,
+    Option(
+        help="For --dev-split and --folds: keep rows with the same value in this column together.",
+        heading=DATA,
     ),
 ]
 Folds = Annotated[
     int | None,
-    typer.Option(
-        help="Cross-validation: train on all but one of this many parts, in turn, and score on that one.",
+    Option(
+        help="Cross-validation: number of parts; each in turn is scored by a model trained on the others.",
         min=2,
-        rich_help_panel=DATA,
+        heading=DATA,
     ),
 ]
 MaxLength = Annotated[
     int | None,
-    typer.Option(
-        help="Tokens of one example; longer ones are truncated.",
+    Option(
+        help="Tokens in one example; longer ones are truncated.",
         show_default="by model and task",
-        rich_help_panel=DATA,
+        heading=DATA,
     ),
 ]
 Epochs = Annotated[
     float | None,
-    typer.Option(
-        help="Passes over the training data.", show_default="by model and task", rich_help_panel=TRAINING
-    ),
+    Option(help="Passes over the training data.", show_default="by model and task", heading=TRAINING),
 ]
 LearningRate = Annotated[
     float | None,
-    typer.Option(
-        help="Highest learning rate, such as 2e-5.",
+    Option(
+        help="Peak learning rate, such as 2e-5.",
         show_default="by model and task",
-        rich_help_panel=TRAINING,
+        heading=TRAINING,
     ),
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option(
-        help="Examples per optimiser step.", show_default="by model and task", rich_help_panel=TRAINING
-    ),
+    Option(help="Examples per optimizer step.", show_default="by model and task", heading=TRAINING),
 ]
 Seed = Annotated[
     int | None,
-    typer.Option(help="Of new weights, order and dropout.", show_default="1", rich_help_panel=TRAINING),
+    Option(help="Random seed of new weights, data order and dropout.", show_default="1", heading=TRAINING),
 ]
-Sift = Annotated[
-    bool, typer.Option("--sift", help="Add SiFT, the adversarial regulariser.", rich_help_panel=TRAINING)
-]
-Lora = Annotated[
-    bool, typer.Option("--lora", help="Train low-rank changes only; needs peft.", rich_help_panel=TRAINING)
-]
+Sift = Annotated[bool, Option("--sift", help="Add SiFT, an adversarial regularizer.", heading=TRAINING)]
+Lora = Annotated[bool, Option("--lora", help="Train low-rank adapters only; needs peft.", heading=TRAINING)]
 ConfigFile = Annotated[
     Path | None,
-    typer.Option(help="YAML file of settings, or the run.json of a run.", rich_help_panel=SETTINGS),
+    Option(help="YAML file of settings, or the run.json of a run.", heading=SETTINGS),
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Any setting, such as weight_decay=0.1.", rich_help_panel=SETTINGS),
+    Option("--set", help="Any setting, such as weight_decay=0.1.", heading=SETTINGS),
 ]
 HelpSettings = Annotated[bool, help_settings(lambda: FinetuneConfig, heading=SETTINGS)]
 Out = Annotated[
     Path,
-    typer.Option(help="Folder for the checkpoint, the scores, the report and run.json.", rich_help_panel=RUN),
+    Option(help="Folder for the checkpoint, the scores, the report and run.json.", heading=RUN),
 ]
 Resume = Annotated[
     bool,
-    typer.Option(
-        "--resume", help="Resume from the newest complete checkpoint in --out.", rich_help_panel=RUN
-    ),
+    Option("--resume", help="Resume from the newest complete checkpoint in --out.", heading=RUN),
 ]
 DryRun = Annotated[
     bool,
-    typer.Option(
+    Option(
         "--dry-run",
-        help="Check data, model, tokenizer and lengths, print the settings and stop.",
-        rich_help_panel=RUN,
+        help="Check data, model, tokenizer and lengths, print the settings and exit.",
+        heading=RUN,
     ),
 ]
 
@@ -239,8 +220,3 @@ def _named(file: Mapping[str, object], key: str, *, instead: str) -> str:
 
 def _numbers(scores: dict[str, object]) -> dict[str, float]:
     return {name: value for name, value in scores.items() if isinstance(value, float)}
-
-
-def register(app: typer.Typer) -> None:
-    """Add ``finetune``."""
-    app.command(cls=Command)(finetune)

@@ -5,25 +5,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from ..json_types import JsonMapping, JsonObject
+from .commands import Argument, Option
 from .input_checks import open_checkpoint
-from .options import Command
 
 LABEL_WIDTH = 16
 
 
-def register(app: typer.Typer) -> None:
-    app.command(cls=Command)(info)
-
-
 def info(
     model: Annotated[
-        str, typer.Argument(metavar="SIZE-or-PATH", help="A size such as xsmall, a folder, or a Hub name.")
+        str,
+        Argument(metavar="SIZE-or-PATH", help="A size such as xsmall, a checkpoint folder, or a Hub name."),
     ],
-    length: Annotated[int, typer.Option(help="Tokens of the text for which operations are counted.")] = 128,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    length: Annotated[int, Option(help="Tokens in the text for which operations are counted.")] = 128,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Print the measures of a model.
 

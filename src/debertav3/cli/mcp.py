@@ -2,23 +2,19 @@
 
 from typing import Annotated
 
-import typer
-
 from .answer_options import BackendName, BatchTokens, Calibration, Device, Dtype, HeadLabels, MaxLength
-from .options import Command
+from .commands import Option
+from .options import MODEL
 from .served_models import ServedTask, load_models, open_models, require_packages
-
-
-def register(app: typer.Typer) -> None:
-    app.command("mcp", cls=Command)(mcp)
 
 
 def mcp(
     model: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Checkpoint folder or Hub name, or NAME=MODEL; several are offered together.",
+        Option(
+            help="Checkpoint folder or Hub name, or NAME=MODEL; several may be given.",
             show_default="the nano model",
+            heading=MODEL,
         ),
     ] = None,
     task: ServedTask = None,
@@ -38,7 +34,7 @@ def mcp(
     Example: debertav3 mcp --model nli=my-nli --model ner=my-ner
     """
     require_packages("mcp", "mcp", "fastapi", "prometheus_client", extra="mcp")
-    checkpoints = open_models(model, backend=backend, dtype=dtype)
+    checkpoints = open_models(model)
 
     from ..errors import UserError
     from ..serve import Limits

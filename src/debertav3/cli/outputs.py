@@ -1,10 +1,6 @@
 """What every command does first: check its outputs against its inputs, and lock them until it ends."""
 
-from collections.abc import Callable
-from typing import Any
-
-import typer
-import typer.main
+import click
 
 from ..files import Inputs, Output, hold_outputs
 
@@ -20,19 +16,10 @@ def guard(*outputs: Output, inputs: Inputs, overwrite: bool = False) -> None:
     Raises:
         UserError: as `hold_outputs`.
     """
-    held, context = hold_outputs(outputs, inputs=inputs, overwrite=overwrite), _context()
+    held = hold_outputs(outputs, inputs=inputs, overwrite=overwrite)
+    context = click.get_current_context(silent=True)
     if context is not None:
         context.with_resource(held)
         return
     with held:  # called as a function, whose end nobody tells: checked, and not held
         pass
-
-
-def _context() -> Any:
-    """The command that is running, if any: newer versions of typer bring their own click."""
-    get: Callable[..., object] | None = getattr(typer.main, "get_current_context", None)
-    if get is not None:
-        return get(silent=True)
-    import click
-
-    return click.get_current_context(silent=True)

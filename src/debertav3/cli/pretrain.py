@@ -6,120 +6,109 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from ..errors import MissingExtraError, UserError
 from ..files import Output
 from ..pretrain.phases import Plan
 from ..pretrain.settings import Objective, PretrainConfig, Sharing
 from ..processes import is_first_process
+from .commands import Option
 from .input_checks import open_checkpoint
-from .options import Command, help_settings
+from .options import DATA, MODEL, RUN, SETTINGS, TRAINING, help_settings
 from .outputs import guard
 from .terminal import log_to_stderr, wrote
 
-DATA, MODEL, TRAINING, SETTINGS, RUN = "Data", "Model", "Training", "Settings", "Run"
 
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("pretrain", cls=Command)(pretrain_command)
-
-
-def pretrain_command(
-    out: Annotated[Path, typer.Option(help="Folder of the run.", rich_help_panel=RUN)],
+def pretrain(
+    out: Annotated[Path, Option(help="Folder for the run.", heading=RUN)],
     data: Annotated[
         list[str] | None,
-        typer.Option(
-            help="The folder that `data prepare` wrote; or text files, prepared into OUT/shards.",
-            rich_help_panel=DATA,
+        Option(
+            help="The folder that `data prepare` wrote, or text files, which are prepared into OUT/shards.",
+            heading=DATA,
         ),
     ] = None,
     tokenizer: Annotated[
         str | None,
-        typer.Option(help="Tokenizer for text files.", show_default="that of --from", rich_help_panel=DATA),
+        Option(help="Tokenizer for text files.", show_default="that of --from", heading=DATA),
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="nano, xsmall, small, base, large or mdeberta-base.",
             show_default="base",
-            rich_help_panel=MODEL,
+            heading=MODEL,
         ),
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--from",
-            help="Checkpoint or run to continue from, with or without generator.",
-            rich_help_panel=MODEL,
+            help="Checkpoint or run to continue from, with or without a generator.",
+            heading=MODEL,
         ),
     ] = None,
     resume_stable: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--resume-stable",
-            help="--from is a run of schedule=wsd: continue its stable part, optimizer and steps included.",
-            rich_help_panel=MODEL,
+            help="--from is a run with schedule=wsd: continue its stable part, with its optimizer and steps.",
+            heading=MODEL,
         ),
     ] = False,
     objective: Annotated[
         Objective | None,
-        typer.Option(
-            help="Replaced token detection or masked words.", show_default="rtd", rich_help_panel=TRAINING
-        ),
+        Option(help="Replaced token detection or masked words.", show_default="rtd", heading=TRAINING),
     ] = None,
     sharing: Annotated[
         Sharing | None,
-        typer.Option(
+        Option(
             help="How generator and discriminator share embeddings; es needs --set mode=joint.",
             show_default="gdes",
-            rich_help_panel=TRAINING,
+            heading=TRAINING,
         ),
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(help="Optimiser steps.", show_default="by size", rich_help_panel=TRAINING),
+        Option(help="Optimizer steps.", show_default="by size", heading=TRAINING),
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="Highest learning rate.", show_default="by size", rich_help_panel=TRAINING),
+        Option(help="Peak learning rate.", show_default="by size", heading=TRAINING),
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(
-            help="Windows per optimiser step.",
+        Option(
+            help="Windows (of --max-length tokens) per optimizer step.",
             show_default="by size",
-            rich_help_panel=TRAINING,
+            heading=TRAINING,
         ),
     ] = None,
     max_length: Annotated[
         int | None,
-        typer.Option(help="Tokens of a window.", show_default="by size", rich_help_panel=TRAINING),
+        Option(help="Tokens in a window.", show_default="by size", heading=TRAINING),
     ] = None,
     probe_data: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Labelled rows, or good and bad sentences, to measure the encoder on while it trains.",
-            rich_help_panel=TRAINING,
+        Option(
+            help="Labelled rows, or pairs of a good and a bad sentence, to measure the encoder on during "
+            "training.",
+            heading=TRAINING,
         ),
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="YAML file of settings, or the run.json of a run.", rich_help_panel=SETTINGS),
+        Option(help="YAML file of settings, or the run.json of a run.", heading=SETTINGS),
     ] = None,
     override: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Any setting, such as weight_decay=0.1.", rich_help_panel=SETTINGS),
+        Option("--set", help="Any setting, such as weight_decay=0.1.", heading=SETTINGS),
     ] = None,
     help_settings: Annotated[bool, help_settings(lambda: PretrainConfig, heading=SETTINGS)] = False,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Resume from the newest complete checkpoint.", rich_help_panel=RUN),
+        Option("--resume", help="Resume from the newest complete checkpoint.", heading=RUN),
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the settings and stop.", rich_help_panel=RUN)
-    ] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Print the settings and exit.", heading=RUN)] = False,
 ) -> None:
     """Pre-train an encoder on raw text.
 
@@ -177,10 +166,10 @@ def pretrain_command(
         read_probes(settings.probes.data, rows=settings.probes.rows)  # wrong files are reported at once
     shards, prepare = _shards(settings.plan, data or [], tokenizer or _tokenizer_of(start), out)
     try:
-        from ..pretrain.run import pretrain
+        from ..pretrain.run import pretrain as run_pretraining
     except ModuleNotFoundError as error:
         raise MissingExtraError(feature="pre-training", package=str(error.name), extra="pretrain") from error
-    finished = pretrain(
+    finished = run_pretraining(
         settings,
         shards,
         out,

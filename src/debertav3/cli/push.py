@@ -3,18 +3,14 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from .options import Command
+from .commands import Argument, Option
 
 
 def push(
-    folder: Annotated[Path, typer.Argument(help="A folder that `debertav3 finetune` has made.")],
-    repository: Annotated[
-        str, typer.Argument(help="NAME or OWNER/NAME on the Hub; made if it is not there.")
-    ],
-    private: Annotated[bool, typer.Option("--private", help="Nobody else may see it.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and stop.")] = False,
+    folder: Annotated[Path, Argument(help="Folder that `debertav3 finetune` wrote.")],
+    repository: Annotated[str, Argument(help="NAME or OWNER/NAME on the Hub; created if it does not exist.")],
+    private: Annotated[bool, Option("--private", help="Create it as a private repository.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="List what would be sent, and exit.")] = False,
 ) -> None:
     """Send a model to the Hugging Face Hub.
 
@@ -33,8 +29,3 @@ def push(
         print(f"{file.stat().st_size:>12,} bytes  {file.name}")
     if not dry_run:
         print(send(folder, repository, private=private))
-
-
-def register(app: typer.Typer) -> None:
-    """Add ``push``."""
-    app.command(cls=Command)(push)

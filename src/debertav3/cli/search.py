@@ -3,12 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from ..files import Output
+from .commands import Option
 from .finetune import (
-    RUN,
-    TRAINING,
     ConfigFile,
     DevFiles,
     DevSplit,
@@ -22,7 +19,7 @@ from .finetune import (
     TrainFiles,
     only_given,
 )
-from .options import Command
+from .options import RUN, TRAINING
 from .outputs import guard
 from .row_options import AS_FOUND, RowOptions, takes_row_options
 from .terminal import log_to_stderr, wrote
@@ -32,23 +29,21 @@ from .terminal import log_to_stderr, wrote
 def search(
     task: TaskName,
     model: ModelName,
-    out: Annotated[
-        Path, typer.Option(help="Folder for the study, the best trial and the table.", rich_help_panel=RUN)
-    ],
+    out: Annotated[Path, Option(help="Folder for the study, the best trial and the table.", heading=RUN)],
     train: TrainFiles = None,
     dev: DevFiles = None,
     dev_split: DevSplit = None,
     group_column: GroupColumn = None,
     trials: Annotated[
         int,
-        typer.Option(min=1, help="How many in all; earlier ones in --out count.", rich_help_panel=TRAINING),
+        Option(min=1, help="Number of trials, including earlier ones in --out.", heading=TRAINING),
     ] = 20,
     grid: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Values to try, learning_rate=1e-5,2e-5; several may follow.",
+        Option(
+            help="Values to try, such as learning_rate=1e-5,2e-5; several may follow.",
             show_default="the papers' grid",
-            rich_help_panel=TRAINING,
+            heading=TRAINING,
         ),
     ] = None,
     rows: RowOptions = AS_FOUND,
@@ -100,15 +95,8 @@ def search(
             "--config": config,
         },
     )
-    if not is_from_hub(base):  # a wrong model or bad data are reported before the study begins
-        check_start(base)
+    start = None if is_from_hub(base) else check_start(base)  # before the data, where that is quick
     read_data(base)
-    check_start(base)
-    run_search(base, values, out, trials=trials)
+    run_search(base, values, out, trials=trials, start=start or check_start(base))
     print((out / "search.md").read_text(encoding="utf-8"), end="")
     wrote(out)
-
-
-def register(app: typer.Typer) -> None:
-    """Add ``search``."""
-    app.command(cls=Command)(search)

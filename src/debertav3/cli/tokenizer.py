@@ -1,14 +1,15 @@
 """``debertav3 tokenizer``: encode files, train a vocabulary, check a folder."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from click.exceptions import Exit
 
 from ..files import Output
-from .options import Command, Overwrite
+from .commands import Group, Option
+from .options import Overwrite
 from .outputs import guard
 from .terminal import wrote
 
@@ -18,28 +19,20 @@ CHUNK_CHARACTERS = 2_000_000  # bounds the memory where lines are long
 COLUMN_HELP = "Text column of .jsonl rows."
 
 
-def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Encode files, train a vocabulary, check a folder.", no_args_is_help=True)
-    group.command(cls=Command)(encode)
-    group.command(cls=Command)(train)
-    group.command(cls=Command)(check)
-    app.add_typer(group, name="tokenizer")
-
-
 def encode(
-    model: Annotated[str, typer.Option(help="Folder with spm.model or tokenizer.json, or a Hub name.")],
-    input: Annotated[Path, typer.Option("--data", help="A .txt or .jsonl file, also .gz or .zst.")],
+    model: Annotated[str, Option(help="Folder with spm.model or tokenizer.json, or Hub name.")],
+    input: Annotated[Path, Option("--data", help="A .txt or .jsonl file, also .gz or .zst.")],
     output: Annotated[
-        Path, typer.Option("--out", help="File: one JSON list of ids a line, without special tokens.")
+        Path, Option("--out", help="File for the ids: one JSON list per line, without special tokens.")
     ],
-    column: Annotated[str, typer.Option("--text-column", help=COLUMN_HELP)] = "text",
+    column: Annotated[str, Option("--text-column", help=COLUMN_HELP)] = "text",
     compat: Annotated[
-        Literal["exact", "hf5"] | None, typer.Option(help="'hf5' for the ids of transformers 5.")
+        Literal["exact", "hf5"] | None, Option(help="hf5: the ids that transformers 5 gives.")
     ] = None,
     parse_special_tokens: Annotated[
-        bool, typer.Option(help="Recognise [MASK] and the like in text.")
+        bool, Option(help="Recognize special tokens such as [MASK] in the text.")
     ] = False,
-    threads: Annotated[int, typer.Option(help="Threads of the tokenizer.")] = 2,
+    threads: Annotated[int, Option(help="Threads of the tokenizer.")] = 2,
     overwrite: Overwrite = False,
 ) -> None:
     """Turn every line of a file into token ids.
@@ -70,21 +63,21 @@ def encode(
 def train(
     inputs: Annotated[
         list[Path],
-        typer.Option("--data", help=".txt or .jsonl, also .gz or .zst; several, or repeated."),
+        Option("--data", help="Text files: .txt or .jsonl, also .gz or .zst; several may follow."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for spm.model, tokenizer.json and vocabulary.json.")],
-    vocab_size: Annotated[int, typer.Option(help="Pieces in the model; [MASK] comes on top.")] = 128_000,
+    out: Annotated[Path, Option(help="Folder for spm.model, tokenizer.json and vocabulary.json.")],
+    vocab_size: Annotated[int, Option(help="Tokens in spm.model; [MASK] comes on top.")] = 128_000,
     columns: Annotated[
-        list[str] | None, typer.Option("--text-column", help=f"{COLUMN_HELP} Repeatable.")
+        list[str] | None, Option("--text-column", help=f"{COLUMN_HELP} Several may follow.")
     ] = None,
     max_lines: Annotated[
-        int, typer.Option(help="Lines drawn evenly from all; bounds the memory.")
+        int, Option(help="Train on a random sample of this many lines, which bounds the memory.")
     ] = 2_000_000,
     coverage: Annotated[
-        float, typer.Option(help="Share of all characters with a piece of their own.")
+        float, Option(help="Share of all characters that get a token of their own.")
     ] = 0.999997,
-    threads: Annotated[int, typer.Option(help="Threads of the trainer; the result depends on them.")] = 2,
-    seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
+    threads: Annotated[int, Option(help="Threads of the trainer; the result depends on their number.")] = 2,
+    seed: Annotated[int, Option(help="Random seed of the sample.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Train a vocabulary on texts.
@@ -119,11 +112,11 @@ def train(
 
 
 def check(
-    model: Annotated[Path, typer.Option(help="A local tokenizer folder.")],
+    model: Annotated[Path, Option(help="Local tokenizer folder.")],
     input: Annotated[
-        Path | None, typer.Option("--data", help="Lines to compare on; a few hard ones if left out.")
+        Path | None, Option("--data", help="Lines to compare on.", show_default="a few hard ones")
     ] = None,
-    column: Annotated[str, typer.Option("--text-column", help=COLUMN_HELP)] = "text",
+    column: Annotated[str, Option("--text-column", help=COLUMN_HELP)] = "text",
 ) -> None:
     """Check that other libraries get the same ids.
 
@@ -141,7 +134,7 @@ def check(
     report = check_folder(model, PROBES if input is None else read_texts(input, columns=(column,)))
     print(json.dumps(asdict(report), indent=2))
     if report.verdict != "OK":
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
@@ -156,3 +149,17 @@ def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
             chunk, characters = [], 0
     if chunk:
         yield chunk
+
+
+_COMMANDS: dict[str, Callable[..., None]] = {"encode": encode, "train": train, "check": check}
+
+tokenizer = Group(
+    "tokenizer",
+    help="Encode files, train a vocabulary, check a folder.",
+    summaries={
+        "encode": "Turn every line of a file into token ids.",
+        "train": "Train a vocabulary on texts.",
+        "check": "Check that other libraries get the same ids.",
+    },
+    load=_COMMANDS.__getitem__,
+)

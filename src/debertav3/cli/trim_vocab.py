@@ -4,34 +4,30 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from ..files import Output
+from .answer_options import ModelName
+from .commands import Option
 from .input_checks import open_checkpoint
-from .options import Command, Overwrite
+from .options import Overwrite
 from .outputs import guard
 from .terminal import wrote
 
 
-def register(app: typer.Typer) -> None:
-    app.command("trim-vocab", cls=Command)(trim_vocab)
-
-
 def trim_vocab(
-    model: Annotated[str, typer.Option(help="Checkpoint folder or Hub name.")],
+    model: ModelName,
     corpus: Annotated[
         list[Path],
-        typer.Option("--data", help=".txt or .jsonl, also .gz or .zst; several may follow."),
+        Option("--data", help="Text files: .txt or .jsonl, also .gz or .zst; several may follow."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the smaller checkpoint and its tokenizer.")],
+    out: Annotated[Path, Option(help="Folder for the smaller checkpoint and its tokenizer.")],
     columns: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--text-column",
-            help="Columns of .jsonl files that hold text; 'text' if left out; several may follow.",
+            help="Columns of .jsonl files that have text; several may follow.",
         ),
     ] = None,
-    min_count: Annotated[int, typer.Option(help="How often a piece must come to be kept.", min=1)] = 1,
+    min_count: Annotated[int, Option(help="Keep tokens that occur at least this often.", min=1)] = 1,
     overwrite: Overwrite = False,
 ) -> None:
     """Remove tokens that a corpus does not use.

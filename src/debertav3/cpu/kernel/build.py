@@ -29,13 +29,26 @@ FLAGS = (
     "-fvisibility=hidden",
     "-Wno-maybe-uninitialized",
 )
-INSTRUCTIONS: dict[str, tuple[str, ...]] = {
+_Flags = dict[str, tuple[str, ...]]
+_X86: _Flags = {
     "avx512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"),
     "avx2": ("-mavx2", "-mfma"),
 }
-INSTRUCTIONS["avx512vnni"] = (*INSTRUCTIONS["avx512"], "-mavx512vnni")
-INSTRUCTIONS["amx"] = (*INSTRUCTIONS["avx512"], "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8")
-"""Compiler flags by the name of the library that they make; nothing depends on the machine that compiles."""
+_X86["avx512vnni"] = (*_X86["avx512"], "-mavx512vnni")
+_X86["amx"] = (*_X86["avx512"], "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8")
+_ARM: _Flags = {
+    "neon": ("-march=armv8-a",),
+    "dotprod": ("-march=armv8.2-a+dotprod",),
+    "i8mm": ("-march=armv8.2-a+dotprod+i8mm",),
+}
+_BY_MACHINE = {("Linux", "x86_64"): _X86, ("Linux", "aarch64"): _ARM, ("Darwin", "arm64"): _ARM}
+
+INSTRUCTIONS: _Flags = _BY_MACHINE.get((platform.system(), platform.machine()), {})
+"""Compiler flags by the name of the library that they make, for this system and processor; empty where there
+is no kernel. Nothing else depends on the machine that compiles."""
+
+OLDEST_MACOS = os.environ.get("MACOSX_DEPLOYMENT_TARGET", "11.0")
+"""On macOS: the version that a library is made for."""
 
 
 def library_file(instructions: str) -> Path:
@@ -56,8 +69,13 @@ def build() -> list[Path]:
     Returns:
         Those that could be made; one line of log says why where one, or all, could not.
     """
-    if platform.system() != "Linux" or platform.machine() not in ("x86_64", "AMD64"):
-        logger.warning("CPU kernel not built: it is for Linux on x86-64; torch or numpy will compute")
+    if not INSTRUCTIONS:
+        logger.warning(
+            "CPU kernel not built: there is none for %s on %s (Linux on x86-64 or Arm, macOS on Arm); "
+            "torch or numpy will compute",
+            platform.system(),
+            platform.machine(),
+        )
         return []
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
@@ -90,7 +108,8 @@ def _compile(compiler: str, name: str) -> Path:
             "-o",
             str(made),
         ]
-        subprocess.run(command, check=True, capture_output=True, text=True)
+        environment = {**os.environ, "MACOSX_DEPLOYMENT_TARGET": OLDEST_MACOS}
+        subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
         made.replace(target)
     return target
 

@@ -4,11 +4,46 @@
 #if defined(__AMX_BF16__)
 #include <sys/syscall.h>
 #include <unistd.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
 #endif
 
 namespace {
 
-#if defined(__AMX_BF16__)
+#if defined(__aarch64__) && defined(__APPLE__)
+
+inline bool has(const char* feature) {
+    int there = 0;
+    size_t size = sizeof there;
+    return sysctlbyname(feature, &there, &size, nullptr, 0) == 0 && there != 0;
+}
+
+inline bool is_ready() {
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+    return has("hw.optional.arm.FEAT_I8MM");
+#elif defined(__ARM_FEATURE_DOTPROD)
+    return has("hw.optional.arm.FEAT_DotProd");
+#else
+    return true;
+#endif
+}
+
+#elif defined(__aarch64__)
+
+inline bool is_ready() {
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+    constexpr unsigned long I8MM = 1 << 13;  // HWCAP2_I8MM; older headers lack the name
+    return (getauxval(AT_HWCAP2) & I8MM) != 0;
+#elif defined(__ARM_FEATURE_DOTPROD)
+    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#else
+    return true;
+#endif
+}
+
+#elif defined(__AMX_BF16__)
 
 inline bool is_ready() {
     constexpr long ASK_PERMISSION = 0x1023, TILE_DATA = 18;  // arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)

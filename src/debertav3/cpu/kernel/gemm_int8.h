@@ -3,7 +3,7 @@
 // Weights have one scale for each output, and are packed in panels: groups of inputs that one instruction adds up
 // lie side by side, PANEL outputs after one another. Inputs are quantised row by row, each with its own scale.
 // AMX multiplies signed bytes; VNNI needs one side unsigned, so 128 is added to the inputs and 128 times the sum of
-// the weights taken away; without either, 16-bit numbers are multiplied, which cannot overflow.
+// the weights taken away; without either, 16-bit numbers are multiplied, which cannot overflow. Arm: int8_neon.h.
 #pragma once
 
 #include <atomic>
@@ -14,7 +14,16 @@
 
 namespace {
 
-#if defined(__AMX_INT8__)
+#if defined(__aarch64__)
+using Quantized = int8_t;
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+constexpr int64_t GROUP = 8;
+#elif defined(__ARM_FEATURE_DOTPROD)
+constexpr int64_t GROUP = 4;
+#else
+constexpr int64_t GROUP = 2;
+#endif
+#elif defined(__AMX_INT8__)
 using Quantized = int8_t;
 constexpr int64_t GROUP = 4;
 #elif defined(__AVX512VNNI__)
@@ -73,7 +82,15 @@ inline void pack_int8(const int8_t* weight, const float* scale, int64_t in, int6
     }
 }
 
-#if defined(__AVX512F__)
+#if defined(__aarch64__)
+
+}  // namespace
+
+#include "int8_neon.h"
+
+namespace {
+
+#elif defined(__AVX512F__)
 
 using Ints = __m512i;
 
@@ -195,6 +212,8 @@ inline void multiply_int8(const int8_t* a, int64_t stride, int64_t rows, const i
 
 #else
 
+#if !defined(__aarch64__)
+
 template <int ROWS>
 inline void multiply_int8_tile(const Quantized* a, int64_t stride, const int8_t* panel, int64_t steps,
                                int32_t* sums) {
@@ -215,6 +234,8 @@ inline void multiply_int8_tile(const Quantized* a, int64_t stride, const int8_t*
         store_ints(sums + r * PANEL + LANES, right[r]);
     }
 }
+
+#endif
 
 inline void multiply_int8(const Quantized* a, int64_t stride, int64_t rows, const int8_t* panel, int64_t steps,
                           int32_t* sums) {

@@ -15,6 +15,8 @@ namespace {
 inline void relax() {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb");  // "yield" does nothing on most processors
 #endif
 }
 

@@ -1,13 +1,21 @@
-// One vector of floats on AVX-512 (16 lanes) or AVX2 (8 lanes): the few operations that the kernels need.
+// One vector of floats on AVX-512 (16 lanes), AVX2 or Arm (8 lanes): the few operations that the kernels need.
 #pragma once
-
-#include <immintrin.h>
 
 #include <cstdint>
 
+#if defined(__aarch64__)
+#include "simd_neon.h"
+#else
+#include <immintrin.h>
+#endif
+
 namespace {
 
-#if defined(__AVX512F__)
+#if defined(__aarch64__)
+
+// simd_neon.h has it all.
+
+#elif defined(__AVX512F__)
 
 using Vec = __m512;
 constexpr int LANES = 16;
@@ -130,7 +138,7 @@ inline void transpose(Vec (&v)[LANES]) {
 }
 
 #else
-#error "compile with -mavx512f or with -mavx2 -mfma"
+#error "compile for 64-bit Arm, or with -mavx512f or -mavx2 -mfma"
 #endif
 
 // e^x for x <= 88, within 2 units in the last place; below -87 it stays at e^-87.
