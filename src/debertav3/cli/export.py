@@ -53,7 +53,11 @@ def export(
     ] = False,
     vnni: Annotated[
         bool,
-        typer.Option("--vnni", help="int8 on ONNX and OpenVINO: all 8 bits, for processors with VNNI alone."),
+        Option(
+            "--vnni",
+            help="int8, not torch: all 8 bits of weights, only for processors with VNNI.",
+            heading=EXPORT,
+        ),
     ] = False,
     force: Annotated[
         bool,
