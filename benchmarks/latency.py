@@ -187,16 +187,16 @@ def main() -> None:
     commands[STOCK] = [*command, COLD_STOCK, str(model), *pairs[0]]
     if not arguments.without_onnx:
         commands[ONNX] = [*command, COLD_ONNX, str(model), str(graph), *pairs[0]]
-    started = cold(commands, rounds=arguments.rounds) if arguments.rounds else {}
+    cold_seconds = cold(commands, rounds=arguments.rounds) if arguments.rounds else {}
     exact = np.array(shares["native fp32"])
     rows = []
-    for name, found in seconds.items():
+    for name, times in seconds.items():
         got = np.array(shares[name])
         row = {
             "contender": name,
-            "cold_s": started.get(name),
-            "p50_ms": 1e3 * float(np.percentile(found, 50)),
-            "p95_ms": 1e3 * float(np.percentile(found, 95)),
+            "cold_s": cold_seconds.get(name),
+            "p50_ms": 1e3 * float(np.percentile(times, 50)),
+            "p95_ms": 1e3 * float(np.percentile(times, 95)),
             "largest_difference": float(np.abs(got - exact).max()),
             "equal_decisions": float((got.argmax(1) == exact.argmax(1)).mean()),
         }

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 
 import debertav3
@@ -276,34 +275,19 @@ else:
 
 
 @pytest.mark.slow
-def test_openvino_without_vnni(nano: Path, tmp_path: Path) -> None:
-    """oneDNN kept from VNNI, on weights of the largest integers: 8 bits overflow, 7 bits hold."""
+def test_openvino_kept_from_the_instructions_that_it_passed_on(nano: Path, tmp_path: Path) -> None:
+    """oneDNN's paths for older processors: with SSE 4.1, int8 of OpenVINO 2026.4 is not even finite."""
     need_runtime("openvino")
     pytest.importorskip("nncf", reason="int8 on openvino needs the extra quant")
-    tokenizer = DebertaV3Tokenizer.from_pretrained(nano)
-    model = tiny_model(debertav3.DebertaV2ForSequenceClassification, tokenizer, id2label=NLI)
-    with torch.no_grad():
-        for module in model.deberta.encoder.layer.modules():
-            if isinstance(module, torch.nn.Linear):
-                module.weight.copy_(0.1 * module.weight.sign())
-    source = save(model, tokenizer, tmp_path / "model")
     rows = examples(tmp_path / "rows.jsonl", 40)
-    for needs_vnni, isa, want in (
-        (True, "ALL", "opened"),
-        (True, "AVX2", "refused:"),
-        (False, "AVX2", "opened"),
-    ):
-        folder = tmp_path / f"int8-{needs_vnni}"
-        if not folder.exists():
-            config = ExportConfig(
-                format="openvino", int8=True, calibration=rows, force=True, needs_vnni=needs_vnni
-            )
-            export_model(source, folder, config)
+    config = ExportConfig(format="openvino", int8=True, calibration=rows, force=True, needs_vnni=True)
+    export_model(nano, tmp_path / "int8", config)
+    for isa, want in (("ALL", "opened"), ("SSE41", "refused:")):
         done = subprocess.run(
-            [sys.executable, "-c", IN_ANOTHER_PROCESS, folder],
+            [sys.executable, "-c", IN_ANOTHER_PROCESS, tmp_path / "int8"],
             env=os.environ | {"ONEDNN_MAX_CPU_ISA": isa},
             capture_output=True,
             text=True,
             timeout=300,
         )
-        assert done.stdout.startswith(want), (needs_vnni, isa, done.stdout, done.stderr)
+        assert done.stdout.startswith(want), (isa, done.stdout, done.stderr)
