@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..json_types import Json
 from .columns import ID_NAMES, ONE_TEXT_NAMES, TEXT_COLUMNS
 from .labels import CUSTOM_LABEL_NAMES, NO_VALUES, SEPARATORS, bracketed, is_named_flags, label_text
-from .rows import Row, is_missing, listed, structured
+from .rows import Row, is_missing, listed, nested_names, structured
 from .tables import Reading
 
 _LABEL_PART = re.compile(r"label|class|categor|target|sentiment|judge?ment|gold|cats|intent|topic|emotion")
@@ -29,6 +29,7 @@ MOST_LABELS = 20
 """Integers with more distinct values than this are a quantity, not class names."""
 _IDENTIFIER = re.compile(r"[A-Za-z]{0,6}[-_:.#]?\d[\d.-]*|[0-9a-f]{8}-[0-9a-f-]{20,}|[0-9a-f]{32,}")
 _PERCENT = re.compile(r"[-+]?\d[\d.,]*\s?%")
+_NESTED_SHOWN = 6
 _SELDOM = ("/", "+", "&", " ")
 """Marks that separate labels in some files, but more often belong to their names."""
 _ENOUGH = 20
@@ -120,10 +121,25 @@ class Guesser:
         about = ""
         if any(re.fullmatch(r"[-+]?\d[\d.,]*", name) for name in first) and "1" not in first:
             about = "Its first line is read as the names; if it is a row, say --no-header. "
+        about += self._about()
         raise UserError(
             f"which column is the label? {self.reading.source} has {listed(first)}. "
             f"{about}Say --label-column NAME{hint}."
         )
+
+    def _about(self) -> str:
+        """What else there is where the label or the text may be."""
+        first, about = self.rows[0].fields, ""
+        nested = [name for name in nested_names(first) if name not in first]
+        if nested:
+            about += f"Columns within others are called {', '.join(nested[:_NESTED_SHOWN])}. "
+        elif len(self.rows) == 1 and self.reading.format.name in ("json", "jsonl"):
+            about += (
+                'The file is one object, so one row; rows are a list: [{"text": ..., "label": ...}, ...]. '
+            )
+        left = [note for note in self.reading.notes.understood if note.is_left_out and note.option]
+        about += "".join(f"Left out: {note.text} ({note.option}). " for note in left)
+        return about
 
     def _flags(self, free: Sequence[str]) -> list[str]:
         """Columns with only 0 and 1."""
@@ -177,7 +193,7 @@ class Guesser:
         if not sizes:
             raise UserError(
                 f"which column is the text? {self.reading.source} has {listed(self.rows[0].fields)}. "
-                "Say --text-column NAME."
+                f"{self._about()}Say --text-column NAME."
             )
         by_lower = {name.lower(): name for name in sizes}
         for name in ONE_TEXT_NAMES:
