@@ -115,6 +115,17 @@ def test_a_stage_of_another_recipe_is_refused(workshop: Workshop, what: str) -> 
         workshop.runner().run()
 
 
+def test_a_change_that_does_not_matter_may_be_accepted(workshop: Workshop) -> None:
+    workshop.runner().run()
+    path = workshop.scripts / "write.py"
+    path.write_text(path.read_text() + "\n# a comment\n")
+    with pytest.raises(UserError, match="add --accept first"):
+        workshop.runner().run()
+    assert workshop.runner(accept=["first", "second"]).run() and workshop.runs() == 3
+    record = Record.read(workshop.folder / "out" / "first")
+    assert record and record.accepted == ["write.py"] and workshop.runner().run()
+
+
 def test_a_value_that_a_stage_does_not_use_may_change(workshop: Workshop) -> None:
     workshop.runner().run()
     (workshop.folder / "stages.yaml").write_text(RECIPE.replace("WORD: a b", "WORD: c"))
