@@ -206,17 +206,19 @@ def test_a_training_that_has_begun_is_resumed(workshop: Workshop) -> None:
     assert "--nproc-per-node" in workshop.runner(processes=2).command(line, stage)
 
 
-def test_the_recipe_of_nano_names_only_what_there_is() -> None:
-    recipe = Recipe.read(HERE / "stages.yaml")
+@pytest.mark.parametrize("name", ["nano", "german"])
+def test_a_recipe_names_only_what_there_is(name: str) -> None:
+    folder = HERE.parent / name
+    recipe = Recipe.read(folder / "stages.yaml")
     names = [stage.name for stage in recipe.stages]
-    assert len(set(names)) == len(names) and set(Recipe.read(HERE / "stages.yaml", tiny=True).values) == set(
-        recipe.values
-    )
-    runner = Runner(recipe, {"data": HERE, "wordnet": HERE}, HERE / "nothing")
+    assert len(set(names)) == len(names) and set(
+        Recipe.read(folder / "stages.yaml", tiny=True).values
+    ) == set(recipe.values)
+    runner = Runner(recipe, {"data": HERE, "wordnet": HERE}, HERE / "nothing", scripts=folder)
     for place, stage in enumerate(recipe.stages):
         text = json.dumps([stage.run, stage.config])
         assert not [later for later in names[place:] if f"{{{later}}}" in text]  # only earlier stages
         for line in stage.run:
             runner._fill(line, stage)
             if line.startswith("python "):
-                assert (HERE / line.split()[1]).is_file()
+                assert (folder / line.split()[1]).is_file()
