@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from study_rows import BASES, ROWS, Row
-from study_sets import TASKS, write_sets
+from study_sets import TASKS, StudyTask, write_sets
 from study_work import Stopped, Work
 
 BEGIN, END = "<!-- table of benchmarks/pretraining_study.py -->", "<!-- end of the study -->"
@@ -36,6 +36,7 @@ class Study:
         steps: of a row of 32 windows of 128 tokens.
         seeds: of fine-tuning.
         settings: of every fine-tuning.
+        tasks: on which rows are fine-tuned.
     """
 
     work: Work
@@ -44,6 +45,7 @@ class Study:
     steps: int
     seeds: Sequence[int]
     settings: Sequence[str]
+    tasks: Sequence[StudyTask]
 
     def folder(self, row: Row) -> Path:
         """Where a row is."""
@@ -101,7 +103,7 @@ class Study:
 
     def _finetune(self, row: Row, encoder: str) -> dict[str, dict[str, list[float]]]:
         jobs = []
-        for task in TASKS:
+        for task in self.tasks:
             for seed in self.seeds:
                 out = self.folder(row) / f"{task.name}-{seed}"
                 settings = (*task.settings, *row.finetuning, *self.settings, f"seed={seed}")
@@ -109,7 +111,7 @@ class Study:
                 jobs.append(self.work.finetuning(task.task, encoder, self.shards, files, out, settings))
         self.work.all(jobs)
         scores: dict[str, dict[str, list[float]]] = {}
-        for task in TASKS:
+        for task in self.tasks:
             found = [_score(self.folder(row) / f"{task.name}-{seed}", task.metric) for seed in self.seeds]
             scores[task.name] = {task.metric: found}
             for seed in self.seeds:
@@ -141,7 +143,7 @@ def _cell(found: Sequence[float]) -> str:
 
 def table(study: Study, rows: Sequence[Row]) -> list[str]:
     """Lines of Markdown."""
-    names = [task.name for task in TASKS]
+    names = [task.name for task in study.tasks]
     lines = [
         f"| row | what | tokens | minutes | {' | '.join(names)} | MLM loss | cosine E_G, E_D |",
         "|---|---|---:|---:|" + "---:|" * (len(names) + 1) + "---|",
@@ -215,6 +217,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/study"))
     parser.add_argument("--steps", type=int, default=800, help="of a row, of 4,096 tokens")
     parser.add_argument("--seeds", default="1,2,3", help="of fine-tuning, with commas between")
+    parser.add_argument("--tasks", default=",".join(task.name for task in TASKS), help="with commas between")
     parser.add_argument("--only", help="names of rows or families with commas between")
     parser.add_argument("--minutes", type=float, default=0, help="stop after so long; rerun to continue")
     parser.add_argument("--processes", type=int, default=2)
@@ -236,6 +239,7 @@ def main() -> None:
         steps=arguments.steps,
         seeds=[int(seed) for seed in arguments.seeds.split(",")],
         settings=arguments.settings,
+        tasks=[task for task in TASKS if task.name in arguments.tasks.split(",")],
     )
     try:
         if not arguments.dry_run:

@@ -35,7 +35,8 @@ def open_data(shards: Path, split: str, tokenizer: DebertaV3Tokenizer) -> Pretra
         length=LENGTH,
         special=special_ids(tokenizer),
     )
-    return PretrainingData(windows, vocabulary_of(tokenizer), config.masking_config(), seed=0)
+    masking, vocabulary = config.masking_config(), vocabulary_of(tokenizer)
+    return PretrainingData(windows, vocabulary, masking, seed=0, shuffled=split == "train")
 
 
 def labels_of(batch: MaskedBatch) -> Tensor:

@@ -57,7 +57,18 @@ class Work:
         files = files or sorted(str(path) for path in corpus.glob("*.jsonl.gz"))
         tokenizer = str(Path(__file__).parents[1] / "models" / "nano")
         self._run(
-            ["data", "prepare", "--data", *files, "--tokenizer", tokenizer, "--out", str(shards)],
+            [
+                "data",
+                "prepare",
+                "--data",
+                *files,
+                "--tokenizer",
+                tokenizer,
+                "--out",
+                str(shards),
+                "--heldout-share",
+                "0.01",
+            ],
             self.out / "prepare.log",
         )
 

@@ -59,7 +59,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, nano: Path) -> Tiny:
     data = folder / "data"
     for name, count in (("mnli_matched_dev", 1024), ("snli_dev", 96), ("sick_train", 96)):
         rows(data / "nli" / f"{name}.jsonl.gz", count)  # real_pairs calibrates with those after 1,000
-    rows(data / "corpus" / "stories.jsonl.gz", 1500)
+    rows(data / "corpus" / "stories.jsonl.gz", 4000)
     rows(data / "classification" / "sentence_polarity.jsonl.gz", 96)
     (data / "ner").mkdir()
     for part in ("train", "dev"):
@@ -94,7 +94,7 @@ RUNS = {
     "pretrain_speed.py": ["--data {shards} --length 24 --windows 2 --rounds 1 --threads 1"],
     "pretraining_study.py": [
         "--data {data} --out {out}/study --steps 4 --seeds 1 --processes 1 --set max_steps=2 "
-        "--figures {out}/study --only random,mlm-stock,mlm,mlm-stock-time,start-rtd-gdes,start-mlm,no-c2p"
+        "--tasks inference --figures {out}/study --only random,mlm-stock,mlm-stock-time,start-rtd-gdes,no-c2p"
     ],
     "real_pairs.py": [
         "--data {data} --folder {out}/pairs --prepare torch-int8",
