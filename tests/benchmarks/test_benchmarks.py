@@ -44,7 +44,9 @@ class Tiny(NamedTuple):
 
 def rows(path: Path, count: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    texts = [" ".join(WORDS[(i * k) % len(WORDS)] for k in range(1, 9)) for i in range(1, count + 1)]
+    texts = [
+        " ".join(WORDS[(i * k) % len(WORDS)] for k in range(1, 9)) + f" {i}" for i in range(1, count + 1)
+    ]
     lines = [
         {"premise": text, "hypothesis": texts[-i], "label": LABELS[i % 3], "group": str(i % 5), "text": text}
         for i, text in enumerate(texts)
