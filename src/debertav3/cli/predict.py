@@ -34,7 +34,7 @@ from .answer_options import (
 from .commands import Option
 from .options import DATA, RUN, Overwrite
 from .outputs import guard
-from .reading_options import Encoding, Header, Records, Sheet, SkipBad, read_options
+from .reading_options import ChoiceColumns, Encoding, Header, Records, Sheet, SkipBad, read_options
 from .task_plan import asked_columns, label_list, plan_of, threshold
 from .terminal import show_log, show_understanding, wrote
 
@@ -69,6 +69,7 @@ def predict(
     text: TextColumn = None,
     pair: PairColumn = None,
     label: LabelColumn = None,
+    choices: ChoiceColumns = None,
     encoding: Encoding = None,
     header: Header = None,
     sheet: Sheet = None,
@@ -125,7 +126,7 @@ def predict(
         inputs={"--data": source, "--model": model},
         overwrite=overwrite,
     )
-    columns = asked_columns(text, pair, label)
+    columns = asked_columns(text, pair, label, choices)
     plan = plan_of(
         task,
         source,
@@ -186,6 +187,7 @@ def evaluate(
     text: TextColumn = None,
     pair: PairColumn = None,
     label: LabelColumn = None,
+    choices: ChoiceColumns = None,
     encoding: Encoding = None,
     header: Header = None,
     sheet: Sheet = None,
@@ -225,7 +227,7 @@ def evaluate(
     from ..inference.files.predict import evaluate_file, to_json
     from ..inference.files.row_answers import AnswerOptions
 
-    columns = asked_columns(text, pair, label)
+    columns = asked_columns(text, pair, label, choices)
     plan = plan_of(
         task,
         data,

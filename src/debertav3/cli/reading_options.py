@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Annotated
 
 from .commands import Option
+from .options import COLUMNS
 
 if TYPE_CHECKING:
     from ..tasks.columns import Columns
@@ -33,7 +34,28 @@ Sheet = Annotated[
 ]
 Records = Annotated[
     str | None,
-    Option(help="Which list of a JSON file to read, by name, if it has several.", heading=READING),
+    Option(
+        help="Which list of a JSON file to read, by name, if it has several; several with commas.",
+        heading=READING,
+    ),
+]
+DevRecords = Annotated[
+    str | None,
+    Option(
+        "--dev-records",
+        help="Which list of the JSON dev files to read.",
+        show_default="as --records",
+        heading=READING,
+    ),
+]
+ChoiceColumns = Annotated[
+    str | None,
+    Option(
+        "--choice-columns",
+        help="Multiple choice: a column for each choice, A,B,C,D, or one that holds them all.",
+        show_default="choices, options, A to D, ...",
+        heading=COLUMNS,
+    ),
 ]
 SkipBad = Annotated[
     bool,
@@ -71,15 +93,14 @@ def read_options(
     tag_names: tuple[str, ...],
 ) -> "ReadOptions":
     """These options as `tasks.tables` takes them."""
-    from ..tasks.read_options import ReadOptions, Said
+    from ..tasks.read_options import ReadOptions
 
-    named = Said(text=columns.text, pair=columns.pair, label=columns.label).columns
     return ReadOptions(
         encoding=encoding,
         has_header=header,
         sheet=sheet,
         records=records,
-        columns=named,
+        columns=columns.names,
         skip_bad=skip_bad,
         word_column=word_column,
         tag_column=tag_column,

@@ -13,7 +13,17 @@ from typing import Annotated
 from ..finetuning.config import LabelKind
 from .commands import Option
 from .options import COLUMNS
-from .reading_options import Encoding, FileFormat, Header, LabelMap, Records, Sheet, SkipBad
+from .reading_options import (
+    ChoiceColumns,
+    DevRecords,
+    Encoding,
+    FileFormat,
+    Header,
+    LabelMap,
+    Records,
+    Sheet,
+    SkipBad,
+)
 
 TextColumn = Annotated[
     str | None,
@@ -76,12 +86,14 @@ class RowOptions:
     text_column: TextColumn = None
     pair_column: PairColumn = None
     label_column: LabelColumn = None
+    choice_columns: ChoiceColumns = None
     label_kind: Kind = None
     file_format: FileFormat = None
     encoding: Encoding = None
     header: Header = None
     sheet: Sheet = None
     records: Records = None
+    dev_records: DevRecords = None
     labels: LabelMap = None
     skip_bad: SkipBad = False
     word_column: WordColumn = None
@@ -93,8 +105,9 @@ class RowOptions:
         said = {field.name: getattr(self, field.name) for field in fields(self)}
         said["format"] = said.pop("file_format")
         said["skip_bad"] = self.skip_bad or None
-        if self.tag_names is not None:
-            said["tag_names"] = tuple(name.strip() for name in self.tag_names.split(","))
+        for name in ("tag_names", "choice_columns"):
+            if said[name] is not None:
+                said[name] = tuple(part.strip() for part in str(said[name]).split(","))
         return said
 
 

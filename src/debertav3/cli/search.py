@@ -95,10 +95,8 @@ def search(
             "--config": config,
         },
     )
-    if not is_from_hub(base):  # a wrong model or bad data are reported before the study begins
-        check_start(base)
+    start = None if is_from_hub(base) else check_start(base)  # before the data, where that is quick
     read_data(base)
-    check_start(base)
-    run_search(base, values, out, trials=trials)
+    run_search(base, values, out, trials=trials, start=start or check_start(base))
     print((out / "search.md").read_text(encoding="utf-8"), end="")
     wrote(out)

@@ -121,6 +121,45 @@ class LayerArguments(ctypes.Structure):
     )
 
 
+class TrainingArguments(ctypes.Structure):
+    """One block of attention in training; ``abi.h`` says what the fields mean."""
+
+    _fields_ = (
+        *_fields(ctypes.c_void_p, "content", "c2p", "p2c", "rows_by_key", "rows_by_query", "mask"),
+        *_fields(ctypes.c_void_p, "weights", "used", "dused", "dscores", "dc2p", "dp2c"),
+        *_fields(ctypes.c_int64, "mask_sample", "mask_query"),
+        *_fields(ctypes.c_int64, "samples", "length", "tokens", "columns", "first_sample", "threads"),
+        ("team", ctypes.c_void_p),
+        ("seed", ctypes.c_uint64),
+        ("threshold", ctypes.c_uint32),
+        *_fields(ctypes.c_float, "kept_factor", "scale"),
+        ("is_bf16", ctypes.c_int32),
+    )
+
+
+class VocabularyArguments(ctypes.Structure):
+    """Predictions of words for some rows; ``abi.h`` says what the fields mean."""
+
+    _fields_ = (
+        *_fields(ctypes.c_void_p, "logits", "bias", "targets", "uniforms", "drawn", "correct"),
+        *_fields(ctypes.c_void_p, "loss", "top", "share", "dbias"),
+        *_fields(ctypes.c_int64, "rows", "words", "threads"),
+        ("team", ctypes.c_void_p),
+        ("temperature", ctypes.c_float),
+        ("is_bf16", ctypes.c_int32),
+    )
+
+
+_STRUCTS = (
+    LinearArguments,
+    AttentionArguments,
+    NormArguments,
+    LayerArguments,
+    TrainingArguments,
+    VocabularyArguments,
+)
+
+
 class Kernel:
     """An opened library.
 
@@ -146,7 +185,7 @@ class Kernel:
         if function("sources", ctypes.c_uint64)() != sources_digest():
             raise OSError(f"{path} was compiled from other sources: install the package again")
         struct_size = function("struct_size", size, size)
-        for index, mirror in enumerate((LinearArguments, AttentionArguments, NormArguments, LayerArguments)):
+        for index, mirror in enumerate(_STRUCTS):
             theirs, ours = struct_size(index), ctypes.sizeof(mirror)
             if theirs != ours:
                 raise OSError(f"{path}: {mirror.__name__} has {theirs} bytes there and {ours} in library.py")
@@ -160,6 +199,21 @@ class Kernel:
         self._pack_int8 = function("pack_int8", None, pointer, pointer, size, size, pointer)
         self._attend = function("attend", number, ctypes.POINTER(AttentionArguments))
         self._layer = function("layer", number, ctypes.POINTER(LayerArguments))
+        self._weigh = function("weigh", number, ctypes.POINTER(TrainingArguments))
+        self._differentiate = function("differentiate", number, ctypes.POINTER(TrainingArguments))
+        self._predict = function("predict", number, ctypes.POINTER(VocabularyArguments))
+        self._widen = function(
+            "widen",
+            number,
+            pointer,
+            ctypes.c_int32,
+            size,
+            ctypes.c_float,
+            pointer,
+            ctypes.c_int32,
+            size,
+            pointer,
+        )
         self._linear = function(
             "linear", number, ctypes.POINTER(LinearArguments), pointer, size, pointer, size, pointer
         )
@@ -184,6 +238,24 @@ class Kernel:
     def layer(self, arguments: LayerArguments) -> None:
         """Run one layer of the encoder."""
         _check(self._layer(ctypes.byref(arguments)))
+
+    def weigh(self, arguments: TrainingArguments) -> None:
+        """From products to attention weights, in training."""
+        _check(self._weigh(ctypes.byref(arguments)))
+
+    def differentiate(self, arguments: TrainingArguments) -> None:
+        """From the gradient of attention weights to those of products."""
+        _check(self._differentiate(ctypes.byref(arguments)))
+
+    def predict(self, arguments: VocabularyArguments) -> None:
+        """From products with the word embeddings to loss, draws and gradients; threads are filled in."""
+        arguments.team, arguments.threads = self.crew()
+        _check(self._predict(ctypes.byref(arguments)))
+
+    def widen(self, x: int, count: int, factor: float, out: int, *, is_bf16: bool, adds: bool) -> None:
+        """``out = x * factor``, or that added to it: addresses of ``count`` numbers, ``out`` in fp32."""
+        team, threads = self.crew()
+        _check(self._widen(x, is_bf16, count, factor, out, adds, threads, team))
 
     def linear(self, arguments: LinearArguments, x_MD: Floats) -> Floats:
         """``(M, in)`` to ``(M, out)``."""
