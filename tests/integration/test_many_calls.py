@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).parents[2]
 WORDS = ("a man is playing the guitar on stage", "nobody listens to him", "in the rain")
 CALLS, THREADS = 10_000, 8
 GROWTH_MIB = 8
-"""What the allocator may still add in the second half: pages of its arenas. 2 KiB lost in each call are 10 MiB."""
+"""What the allocator may still add in the second half; 2 KiB lost in each call would be 10 MiB."""
 
 
 def resident_mib() -> float:

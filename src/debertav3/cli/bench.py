@@ -29,6 +29,9 @@ def bench(
     rounds: Annotated[int | None, Option(help="Counted rounds.", show_default="7", min=1)] = None,
     threads: Annotated[int | None, Option(help="Threads.", show_default="all cores", min=1)] = None,
     plot: Annotated[Path | None, Option(help="Also draw tokens a second as PNG.")] = None,
+    compare: Annotated[
+        Path | None, Option(help="JSON line of an earlier run: say what became faster.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Measure how fast this machine answers.
@@ -45,7 +48,7 @@ def bench(
 
     guard(
         Output(option="--plot", path=plot),
-        inputs={"--model": model, "--exported": exported},
+        inputs={"--model": model, "--exported": exported, "--compare": compare},
         overwrite=overwrite,
     )
     if plot is not None and plot.suffix.lower() != ".png":
@@ -72,7 +75,13 @@ def bench(
         report.require_matplotlib()
     print(report.HEADER, file=sys.stderr)
     found = run_bench(config, show=lambda figure: print(report.line(figure), file=sys.stderr, flush=True))
-    print(f"matrix products: {found.matmul_gflops:.0f} GFLOP/s with {number} threads", file=sys.stderr)
+    print(f"\n{report.limits(found)}", file=sys.stderr)
+    print(
+        f"\nIs this processor missing in docs/inference.md? Please send:\n{report.row(found)}",
+        file=sys.stderr,
+    )
+    if compare is not None:
+        print("", *report.compared(found, compare), sep="\n", file=sys.stderr)
     if plot is not None:
         report.plot(found, plot)
     print(json.dumps({"benchmark": "bench", **found.as_dict()}))

@@ -93,7 +93,7 @@ inline void quantize_row(const float* x, int64_t depth, const QuantizedRows& row
     const int64_t written = round_up(depth, LANES);
     std::memset(place, 0, (round_up(depth, INT8_STEP) - written) * BYTES);
     rows.scales[r] = largest / 127.0f;
-    rows.offsets[r] = -sum_of(negatives);
+    rows.offsets[r] = static_cast<int32_t>(0u - static_cast<uint32_t>(sum_of(negatives)));  // NaN's sum may wrap
 }
 
 #if !defined(__AMX_INT8__)

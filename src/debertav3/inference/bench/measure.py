@@ -5,7 +5,7 @@ import platform
 import statistics
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 import transformers
 
 from ...checkpoint.folder import Checkpoint
+from ...cpu.kernel.library import kernel
 from ...json_types import JsonMapping
 from ...sizes import flops_per_token
 from .contenders import Contender, model_folder, our_exports, ours, stock, stock_exports, stock_model
@@ -31,7 +32,11 @@ class Figure:
     length: int
     milliseconds: float
     """Median of a call."""
+    p95_milliseconds: float
+    """95 of 100 calls took no longer."""
     tokens_per_second: float
+    texts_per_second: float
+    """Or pairs: one is one row of the batch."""
     share: float
     """Of the machine's rate of products, counting the products of our graph."""
     times: float
@@ -48,6 +53,11 @@ class BenchReport:
     model: str
     rounds: int
     matmul_gflops: float
+    """In fp32: the fastest of what torch, oneDNN and our kernel reach."""
+    encoder_mb: float
+    """Weights that every call reads, as fp32, without the look-up of words."""
+    resident_mib: float | None = None
+    """Memory of this process at its end, every contender in it; None where the system does not say."""
     figures: list[Figure] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, object]:
@@ -75,12 +85,13 @@ def run_bench(config: BenchConfig, *, show: Callable[[Figure], None]) -> BenchRe
             model=config.model,
             rounds=config.rounds,
             matmul_gflops=matmul_rate() / 1e9,
+            encoder_mb=flops_per_token(raw, length=1) * 2 / 1e6,
         )
         for shape in config.shapes:
             for figure in _measure(contenders, shape, raw, rounds=config.rounds, rate=report.matmul_gflops):
                 report.figures.append(figure)
                 show(figure)
-    return report
+    return replace(report, resident_mib=_resident_mib())
 
 
 def _contenders(config: BenchConfig, folder: Path) -> list[Contender]:
@@ -115,13 +126,23 @@ def _measure(
                 batch=shape[0],
                 length=shape[1],
                 milliseconds=median * 1e3,
+                p95_milliseconds=float(np.percentile(taken, 95)) * 1e3,
                 tokens_per_second=num_tokens / median,
+                texts_per_second=shape[0] / median,
                 share=operations / median / (rate * 1e9),
                 times=times_as_fast(seconds[contenders[0].name], taken),
                 difference=float(np.abs(output - outputs[0]).max()),
             )
         )
     return figures
+
+
+def _resident_mib() -> float | None:
+    try:
+        with open("/proc/self/status", encoding="utf-8") as lines:
+            return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+    except (OSError, StopIteration):
+        return None
 
 
 def _machine() -> dict[str, object]:
@@ -133,6 +154,7 @@ def _machine() -> dict[str, object]:
         logger.debug("no name of the processor in /proc/cpuinfo")
     return {
         "cpu": name,
+        "kernel": None if (compiled := kernel()) is None else compiled.name,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -1,16 +1,18 @@
 """The figures as lines of a table and as a plot."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from ...errors import MissingExtraError
+from ...errors import MissingExtraError, UserError
 from ...files import replacing
 from .measure import BenchReport, Figure
 
+OURS = "debertav3 torch"
 HEADER = (
-    f"{'batch x tokens':>14}  {'':<28}{'ms':>9}{'tokens/s':>11}{'times as fast':>15}{'share of products':>19}"
-    f"{'difference':>12}"
+    f"{'batch x tokens':>14}  {'':<26}{'p50 ms':>9}{'p95 ms':>9}{'texts/s':>9}"
+    f"{'tokens/s':>10}{'times stock':>12}{'matmul rate':>12}{'difference':>12}"
 )
 
 
@@ -18,9 +20,82 @@ def line(figure: Figure) -> str:
     """One row of the table."""
     shape = f"{figure.batch} x {figure.length}"
     return (
-        f"{shape:>14}  {figure.name:<28}{figure.milliseconds:>9.1f}{figure.tokens_per_second:>11,.0f}"
-        f"{figure.times:>15.2f}{figure.share:>19.0%}{figure.difference:>12.1e}"
+        f"{shape:>14}  {figure.name:<26}{figure.milliseconds:>9.1f}{figure.p95_milliseconds:>9.1f}"
+        f"{figure.texts_per_second:>9.1f}{figure.tokens_per_second:>10,.0f}{figure.times:>12.2f}"
+        f"{figure.share:>12.0%}{figure.difference:>12.1e}"
     )
+
+
+def limits(report: BenchReport) -> str:
+    """One paragraph: what keeps this machine from answering faster, by our figures on torch."""
+    ours = [one for one in report.figures if one.name == OURS]
+    small = min(ours, key=lambda one: (one.batch * one.length, one.length))
+    best = max(ours, key=lambda one: one.share)
+    kernel = report.machine["kernel"] or "none, torch computes"
+    text = (
+        f"What limits this machine: {report.machine['cpu']}, {report.machine['threads']} threads, "
+        f"kernel {kernel}, multiplies at {report.matmul_gflops:.0f} GFLOP/s in fp32. "
+        f"Our best shape, {best.batch} x {best.length}, reaches {best.share:.0%} of that: "
+    )
+    if best.share >= 0.7:
+        text += "arithmetic is the limit, so more cores help, and int8 does. "
+    else:
+        text += "arithmetic is not the limit. Does another program run, or are cores fewer than threads? "
+    speed = report.encoder_mb / small.milliseconds
+    text += (
+        f"{small.batch} x {small.length} reaches {small.share:.0%}; "
+        f"it reads {report.encoder_mb:.0f} MB of weights in {small.milliseconds:.1f} ms, {speed:.0f} GB/s: "
+    )
+    text += (
+        "memory is the limit there, which int8 halves and batches share."
+        if small.share < 0.6
+        else "fine too."
+    )
+    memory = (
+        ""
+        if report.resident_mib is None
+        else f" This process, all contenders in it: {report.resident_mib:.0f} MiB."
+    )
+    return text + memory
+
+
+def row(report: BenchReport) -> str:
+    """Our figures as one row of Markdown, to be sent."""
+    ours = [one for one in report.figures if one.name == OURS]
+    cells = [f"{one.batch} x {one.length}: {one.milliseconds:.1f} ms, {one.times:.2f}" for one in ours]
+    machine = report.machine
+    start = [machine["cpu"], f"{machine['threads']} threads", f"kernel {machine['kernel']}"]
+    return "| " + " | ".join(map(str, [*start, f"{report.matmul_gflops:.0f} GFLOP/s", *cells])) + " |"
+
+
+def compared(report: BenchReport, old: Path) -> list[str]:
+    """Lines that say how many times as fast each figure is as in an earlier report.
+
+    Args:
+        report: of now.
+        old: a file with the JSON line of an earlier run.
+
+    Raises:
+        UserError: if it is no such file, or has no figure in common.
+    """
+    try:
+        loaded = json.loads(old.read_text(encoding="utf-8"))
+        before = {
+            (one["name"], one["batch"], one["length"]): one["milliseconds"] for one in loaded["figures"]
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"--compare reads the JSON line of an earlier debertav3 bench; {old} is not one ({error})."
+        ) from None
+    lines = [
+        f"{f'{one.batch} x {one.length}':>14}  {one.name:<26}{before[key]:>9.1f} ms before, "
+        f"{one.milliseconds:.1f} now: {before[key] / one.milliseconds:.2f} times as fast"
+        for one in report.figures
+        if (key := (one.name, one.batch, one.length)) in before
+    ]
+    if not lines:
+        raise UserError(f"--compare {old} has no contender and shape that this run has.")
+    return lines
 
 
 def require_matplotlib() -> ModuleType:

@@ -5,6 +5,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from torch import nn
+
+from ...cpu.kernel.library import kernel
+from ...cpu.linear import KernelLinear, PackedLinear
 
 _WARMUP_CALLS = 2
 
@@ -38,11 +42,23 @@ def times_as_fast(slow: Sequence[float], fast: Sequence[float]) -> float:
 
 
 def matmul_rate(*, size: int = 1024, rounds: int = 9) -> float:
-    """Floating-point operations a second on square fp32 products, 2 * size**3 each: the best round."""
-    first, second, out = torch.randn(size, size), torch.randn(size, size), torch.empty(size, size)
+    """Floating-point operations a second on square fp32 products, 2 * size**3 each: the best round.
 
+    torch's own library may use half of a processor of another firm, so oneDNN and our kernel are asked too.
+    """
+    first, second, out = torch.randn(size, size), torch.randn(size, size), torch.empty(size, size)
+    layer = nn.Linear(size, size, bias=False).requires_grad_(False)
+    ways: dict[str, Callable[[], object]] = {"torch": lambda: torch.mm(first, second, out=out)}
+    for packed in (PackedLinear(layer, has_gelu=False), *([KernelLinear(layer)] if kernel() else [])):
+        ways[type(packed).__name__] = lambda packed=packed: packed(first)  # type: ignore[misc]
+    with torch.inference_mode():
+        seconds = alternate({name: _ten_times(run) for name, run in ways.items()}, rounds=rounds)
+    return 10 * 2 * size**3 / min(min(one) for one in seconds.values())
+
+
+def _ten_times(run: Callable[[], object]) -> Callable[[], None]:
     def ten() -> None:
         for _ in range(10):
-            torch.mm(first, second, out=out)
+            run()
 
-    return 10 * 2 * size**3 / min(alternate({"products": ten}, rounds=rounds)["products"])
+    return ten
