@@ -1,4 +1,4 @@
-"""``export_model``: a checkpoint in, a checked and self-contained folder out, or nothing at all."""
+"""``export_model``: a checkpoint in, a checked and self-contained folder out; on failure, nothing."""
 
 import json
 import logging
@@ -7,12 +7,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ...checkpoint.folder import Checkpoint
 from ...checkpoint.opening import open_model
 from ...checkpoint.saving import replacing_folder
 from ...errors import UserError
 from ...files import write_json
-from ...files.model_content import PROBABILITIES, content_sums
+from ...files.model_content import PROBABILITIES, PROBES, content_sums
+from ...heads import MULTIPLE_CHOICE
 from ...json_types import JsonObject
 from ...models import class_of
 from ...models.base import complete_config
@@ -27,6 +30,7 @@ from ..backends.exported import (
     Manifest,
     read_exported,
 )
+from ..backends.probes import Probes
 from ..backends.protocol import Backend
 from .export_card import export_card
 from .gate import GateReport, pass_gate
@@ -35,15 +39,18 @@ from .graph_writers import halve_weights, write_graph
 from .int8_examples import Calibration, head_to_export, task_of
 from .request import ExportConfig
 from .torch_weights import write_weights
-from .verification import Verification, verify
+from .verification import Verification, outputs_of, verify
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
+_PROBE_SHAPES = ((16, 24), (16, 64))
+"""Of the probes of int8: 32 inputs of 1 to 64 tokens, which cost a V3 xsmall some 50 ms."""
+
 _SAMPLE = (2, 70)
-"""Batch size and length of the traced batch, in tokens: neither 1 nor equal to any size of a model."""
+"""Batch size and tokens of the traced batch: neither 1 nor equal to any dimension of a model."""
 
 
 def export_model(checkpoint: str | Path | Checkpoint, target: str | Path, config: ExportConfig) -> Exported:
@@ -59,16 +66,16 @@ def export_model(checkpoint: str | Path | Checkpoint, target: str | Path, config
 
     Raises:
         UserError: if the checkpoint cannot be used, the graph does not compute what the model computes, or
-            int8 does not decide as before; then nothing is written.
+            int8 does not give the same answers; then nothing is written.
     """
     target = Path(target)
     if target.is_dir() and any(target.iterdir()) and not (target / MANIFEST).is_file():
-        raise UserError(f"{target} holds something else than an export. Choose another folder.")
+        raise UserError(f"{target} holds something other than an export. Choose another folder.")
     checkpoint = Checkpoint.open(checkpoint)
-    sums = checkpoint.fingerprint  # first, so that a file that changes meanwhile is noticed
+    sums = checkpoint.fingerprint  # first, to notice a file that changes in the meantime
     head = head_to_export(checkpoint.config, task=config.task, place=checkpoint.name)
     if config.int8 and config.task is None:
-        task_of(head, checkpoint.config)  # refuses at once what the gate could not judge
+        task_of(head, checkpoint.config)  # refuses now what the gate could not judge
     model = open_model(checkpoint, head=class_of(head)).model
     if config.fp16:
         model = model.half().float()  # what the export's weights will be
@@ -83,7 +90,7 @@ def export_model(checkpoint: str | Path | Checkpoint, target: str | Path, config
         size, length = _SAMPLE
         length = min(length, model.config.max_position_embeddings)
         sample = random_batch(size, length, head=head, config=model.config, is_ragged=True)
-        if config.format != TORCH:  # the tokenizer gives just what the graph takes
+        if config.format != TORCH:  # the tokenizer must give exactly what the graph takes
             tokenizer.model_input_names = tuple(n for n in tokenizer.model_input_names if n in sample)
         tokenizer.save_pretrained(folder)
         manifest = Manifest(
@@ -121,21 +128,32 @@ def _finish(
     *,
     trained: Trained,
 ) -> dict[str, object]:
-    """Verify the graph, then shrink it and check again; what the checks found."""
-    logger.info("comparing what was written with the model")
+    """Verify the graph, then shrink it and check again. Returns what the checks found."""
+    logger.info("comparing the export with the model")
     found = verify(_opened(folder), model, head=manifest.head, weights="fp32")
     checks: JsonObject = {"verification": {"fp32": _described(found)}}
     report: GateReport | None = None
     if config.int8:
         assert config.calibration is not None
         examples = Calibration(config.calibration, columns=config.columns, trained=trained)
-        report = pass_gate(folder, folded, examples=examples, task=config.task, force=config.force)
+        report = pass_gate(
+            folder,
+            folded,
+            examples=examples,
+            task=config.task,
+            force=config.force,
+            needs_vnni=config.needs_vnni,
+        )
         checks["gate"] = asdict(report)
     if config.fp16:
         halve_weights(graph, format_=config.format)
         if report is None:
             found = verify(_opened(folder), model, head=manifest.head, weights="fp16")
             checks["verification"]["fp16"] = _described(found)
+    if config.int8 and manifest.head != MULTIPLE_CHOICE:  # which no export answers
+        probes = _probes(folder, model, head=manifest.head)
+        (folder / PROBES).write_text(probes.to_json(), encoding="utf-8")
+        checks["probes"] = {"allowed_difference": probes.tolerance}
     weights = "int8" if config.int8 else "fp16" if config.fp16 else "fp32"
     stored = replace(manifest, weights=weights, files=content_sums(folder))
     (folder / MANIFEST).write_text(stored.to_json(), encoding="utf-8")
@@ -143,8 +161,24 @@ def _finish(
     return checks
 
 
+def _probes(folder: Path, model: "PreTrainedModel", *, head: str) -> Probes:
+    """Inputs of random words, so that nobody's text is in the folder, with the logits of both models."""
+    tokenizer = Checkpoint.open(folder).tokenizer
+    batches = []
+    for size, length in _PROBE_SHAPES:
+        length = min(length, model.config.max_position_embeddings)
+        batch = random_batch(size, length, head=head, config=model.config, is_ragged=True)
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        ids[np.arange(size), mask.sum(1) - 1] = tokenizer.sep_token_id
+        ids[:, 0] = tokenizer.cls_token_id
+        batches.append(batch)
+    backend = _opened(folder)
+    ours, exact = [backend.run(batch) for batch in batches], [outputs_of(model, batch) for batch in batches]
+    return Probes.make(batches, head=head, ours=ours, exact=exact)
+
+
 def _opened(folder: Path) -> Backend:
-    """What is written so far, as prediction will run it."""
+    """Open what is written so far, as prediction will."""
     return open_exported(read_exported(Checkpoint.open(folder)))
 
 
