@@ -68,6 +68,15 @@ def test_a_quick_bench_prints_a_table_a_line_and_a_plot(
         "--quick", "--model", model, "--shapes", "1x8,3x20", "--rounds", 1, "--threads", 1, "--plot", plot
     )
     check(outcome, ["stock transformers", "debertav3 torch"])
+    assert "What limits this machine:" in outcome.err and "| kernel " in outcome.err
+    old = tmp_path / "old.json"
+    old.write_text(outcome.out, encoding="utf-8")
+    options = ("--quick", "--model", model, "--rounds", 1, "--threads", 1, "--compare", old)
+    again = command(*options, "--shapes", "1x8")
+    assert again.code == 0 and again.err.count("times as fast") == 2
+    old.write_text("[]", encoding="utf-8")
+    refused = command(*options, "--shapes", "1x8")
+    assert refused.code == 2 and "JSON line of an earlier debertav3 bench" in refused.err
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 

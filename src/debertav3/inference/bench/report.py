@@ -10,6 +10,9 @@ from ...files import replacing
 from .measure import BenchReport, Figure
 
 OURS = "debertav3 torch"
+_STREAMS = 8.0
+"""GB/s from which reading weights, not starting work, takes the time of a small batch."""
+
 HEADER = (
     f"{'batch x tokens':>14}  {'':<26}{'p50 ms':>9}{'p95 ms':>9}{'texts/s':>9}"
     f"{'tokens/s':>10}{'times stock':>12}{'matmul rate':>12}{'difference':>12}"
@@ -46,17 +49,15 @@ def limits(report: BenchReport) -> str:
         f"{small.batch} x {small.length} reaches {small.share:.0%}; "
         f"it reads {report.encoder_mb:.0f} MB of weights in {small.milliseconds:.1f} ms, {speed:.0f} GB/s: "
     )
-    text += (
-        "memory is the limit there, which int8 halves and batches share."
-        if small.share < 0.6
-        else "fine too."
-    )
-    memory = (
-        ""
-        if report.resident_mib is None
-        else f" This process, all contenders in it: {report.resident_mib:.0f} MiB."
-    )
-    return text + memory
+    if small.share < 0.6 and speed >= _STREAMS:
+        text += "memory is the limit there, which int8 relieves and larger batches share."
+    elif small.share < 0.6:
+        text += "too slow for memory to be the limit, so the time goes into starting many small steps."
+    else:
+        text += "arithmetic again."
+    if report.resident_mib is not None:
+        text += f" This process, with all contenders: {report.resident_mib:.0f} MiB."
+    return text
 
 
 def row(report: BenchReport) -> str:
