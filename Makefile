@@ -6,8 +6,9 @@ STAMP := $(VENV)/.installed
 STAMP_DEV := $(VENV)/.installed-dev
 STAMP_SERVE := $(VENV)/.installed-serve
 PORT ?= 8000
+WORDNET ?= /usr/share/wordnet
 
-.PHONY: help run demo test test-all test-annotation-tools test-benchmarks test-browser test-clients test-hosts test-ray test-serve-limits test-serve-load test-serve-schema test-transformers check check-deploy format docs results clean
+.PHONY: help run demo test test-all test-annotation-tools test-benchmarks test-browser test-clients test-hosts test-ray test-serve-limits test-serve-load test-serve-schema test-transformers check check-deploy format docs nano results clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -97,6 +98,9 @@ docs: $(VENV)/bin/python  ## build the documentation site into build/site and ch
 results: $(STAMP_DEV)  ## train every task on real data in DATA, row by row (hours); rerun to continue
 	$(PY) benchmarks/finetune_results.py --data $(DATA) --out runs/results --page docs/results.md \
 	  --json benchmarks/results/finetune.json
+
+nano: $(STAMP_DEV)  ## make models/nano from DATA again, into runs/nano (hours; MINUTES=160 stops; rerun to continue)
+	$(PY) recipes/nano/make.py --data $(DATA) --wordnet $(WORDNET) --out runs/nano $(if $(MINUTES),--minutes $(MINUTES))
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
-"""The files that the public data do not hold as they are: SNLI split by premise, and pairs as documents.
+"""The files that the public data do not hold as they are: SNLI split by premise, and rows as documents.
 
 Writes ``snli_train.jsonl`` and ``snli_holdout.jsonl`` (each premise in one of them, one in ten held out) and
-``pairs-text.jsonl``, the texts without labels for pre-training.
+``pairs-text.jsonl``, the texts of the training sets without labels, for pre-training.
 
 Run: python recipes/nano/split_texts.py --data DATA --out runs/nli
 """
@@ -23,10 +23,21 @@ PAIRS = {
     "nli/mnli_train_taxinli": ("premise", "hypothesis"),
     "nli/mnli_mismatched_1annot": ("premise", "hypothesis"),
     "nli/scitail_2way": ("premise", "hypothesis"),
+    "nli/help_andor": ("premise", "hypothesis"),
+    "nli/function_words": ("premise", "hypothesis"),
     "glue/qnli_train": ("question", "sentence"),
     "glue/boolq_train": ("question", "passage"),
 }
-SQUAD = ("train-v2.0-slice", "train-from-dev-v2.0", "train-new-wiki-v1.1")
+TEXTS = (
+    "sentence_polarity",
+    "movie_reviews",
+    "emobank_valence",
+    "newsmtsc_target_sentiment",
+    "movie_subjectivity",
+    "hwu64_intent",
+    "hint3_intent",
+)
+SQUAD = ("train-v2.0-slice", "train-from-dev-v2.0", "train-new-wiki-v1.1", "policy_qa", "covid_qa")
 PAIRS_OF_A_DOCUMENT = 20
 """Held-out documents keep their pairs together."""
 
@@ -55,6 +66,8 @@ def texts(data: Path) -> Iterator[str]:
             if name == "nli/snli_dev" and is_held_out(first):
                 continue
             yield f"{first}{mark}\n{second}"
+    for name in TEXTS:
+        yield from (row.fields["text"] for row in read_table(data / "classification" / f"{name}.jsonl.gz"))
     for name in SQUAD:
         content = json.loads((data / "squad" / f"{name}.json").read_text(encoding="utf-8"))
         for paragraph in (one for article in content["data"] for one in article["paragraphs"]):

@@ -18,6 +18,7 @@ import uvicorn
 
 from debertav3 import Predictor
 from debertav3.serve import Limits, create_app
+from debertav3.tasks.choice import CHOICE_TASKS
 from debertav3.tasks.custom import custom_task
 from debertav3.tasks.tables import read_table
 from debertav3.tasks.tagging import TaggingTask
@@ -327,6 +328,68 @@ def test_right_passages_are_read_by_finetune(page: Any, address: str, tmp_path: 
     found = {example.texts: example.label for example in task.examples(read_table(path))}
     assert len(found) == 4 and sum(found.values()) == 1
     assert found["Somebody plays music.", "A band is playing in the park."] == 1
+
+
+def test_the_right_choice_is_read_by_finetune(page: Any, address: str, tmp_path: Path) -> None:
+    page.goto(f"{address}#task=choice")
+    bars(page)
+    page.get_by_role("button", name="This is wrong").click()
+    page.get_by_label("Right choice").select_option("It rains.")
+    path = download(page, "Download 1 for choice", tmp_path)
+    task = next(one for one in CHOICE_TASKS if one.name == "choice")
+    (example,) = task.examples(read_table(path))
+    assert (
+        int(str(example.label)) == 1
+        and example.texts[0] == "Anna went to bed late."
+        and len(example.texts) == 4
+    )
+
+
+def test_right_labels_of_several_texts(page: Any, address: str, tmp_path: Path) -> None:
+    page.goto(f"{address}#task=zero-shot")
+    page.wait_for_selector("table.matrix")
+    page.wait_for_timeout(500)
+    page.get_by_role("button", name="This is wrong").click()
+    page.get_by_label("Right label of The striker scored twice in the final.").select_option("sports")
+    page.get_by_label("Right label of Heavy rain is expected on Sunday.").select_option("weather")
+    page.get_by_role("button", name="Keep", exact=True).click()
+    path = download(page, "Download 2 for zero-shot", tmp_path)
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["label"] for row in found] == ["sports", "weather"]
+    assert found[0]["text"] == "The striker scored twice in the final."
+
+
+FILES = {
+    "rerank": [{"passage": f"Passage {n}."} for n in range(70)],
+    "choice": [{"context": "It rains.", "choices": ["The street is wet.", f"Nobody {n}."]} for n in range(3)],
+    "fill-mask": [{"text": "A [MASK] sleeps."}, {"text": "no mask"}, {"text": "[MASK] and [MASK]"}],
+    "rtd": [{"text": "A man is asleep on a cloud."}, {"text": "The chef cooked a hammer."}],
+}
+
+
+@pytest.mark.parametrize("task", FILES)
+def test_tables_for_the_other_tabs(page: Any, address: str, tmp_path: Path, task: str) -> None:
+    rows = FILES[task]
+    table = tmp_path / "rows.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page.goto(f"{address}#task={task}")
+    page.wait_for_selector(".view > *")
+    page.set_input_files("#file-input", table)
+    page.get_by_role("button", name="Score", exact=True).click()
+    until(page, f"/{len(rows)} of {len(rows)}/.test(document.querySelector('#file').textContent)")
+    path = download(page, "Download JSONL", tmp_path)
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [{key: row[key] for key in rows[0]} for row in found] == rows
+    scored = [row for row in found if "score" in row]
+    assert len(scored) == len(rows) - (task == "fill-mask")
+    if task == "choice":
+        assert all(row["predicted"] == row["choices"][row["index"]] for row in scored)
+    if task == "rerank":
+        asked = {"query": "Somebody plays music.", "passages": [row["passage"] for row in rows]}
+        answer = page.request.post(f"{address}rerank", data=asked).json()["results"]
+        assert [row["score"] for row in found] == pytest.approx(
+            [one["score"] for one in sorted(answer, key=lambda one: one["index"])], abs=1e-5
+        )
 
 
 def test_a_workbook_comes_back_with_scores(page: Any, address: str, tmp_path: Path) -> None:

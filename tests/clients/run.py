@@ -54,7 +54,7 @@ def environment(name: str, *, lock: bool) -> Path:
     return python
 
 
-def tiny_models(folder: Path) -> dict[str, Path]:
+def tiny_models(folder: Path, heads: dict[str, tuple[str, dict[int, str] | None]] = HEADS) -> dict[str, Path]:
     """Save the tiny models; their folders by name."""
     sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY / "src")]
     import debertav3
@@ -63,8 +63,10 @@ def tiny_models(folder: Path) -> dict[str, Path]:
 
     tokenizer = DebertaV3Tokenizer.from_pretrained(REPOSITORY / "models" / "nano")
     folders = {}
-    for name, (kind, labels) in HEADS.items():
-        settings = {} if labels is None else {"id2label": labels}
+    for name, (kind, labels) in heads.items():
+        settings: dict[str, object] = {"max_position_embeddings": 512}
+        if labels is not None:
+            settings["id2label"] = labels
         model = tiny_model(getattr(debertav3, kind), tokenizer, **settings)
         folders[name] = save(model, tokenizer, folder / name)
     return folders

@@ -266,3 +266,27 @@ def test_the_average_of_glue_is_over_tasks_and_needs_all() -> None:
 def test_a_task_may_have_several_sources() -> None:
     found = parse_sources(["a=x.jsonl", "b=datasets:n:c", "a=y=z"], ["a", "b"], option="--train")
     assert found == {"a": ["x.jsonl", "y=z"], "b": ["datasets:n:c"]}
+
+
+def test_a_model_is_opened_once_for_all_its_runs(
+    tmp_path: Path, nano: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not once more for each check and each run."""
+    from debertav3.files.model_folder import ModelFolder
+
+    models = [tiny(tmp_path / f"width {width}", nano, width=width) for width in (16, 24)]
+    rows = write(tmp_path / "a.jsonl", [{"sentence": f"word {n}", "label": n % 2} for n in range(12)])
+    found: list[str] = []
+    find = ModelFolder.find.__func__  # type: ignore[attr-defined]  # of a class method
+
+    def note(cls: type[ModelFolder], name: Any, **how: Any) -> ModelFolder:
+        found.append(str(name))
+        folder: ModelFolder = find(cls, name, **how)
+        return folder
+
+    monkeypatch.setattr(ModelFolder, "find", classmethod(note))
+    tasks = {task: {"train": [rows], "dev": [rows]} for task in ("sst2", "cola")}
+    compare(
+        models, tasks, [1, 2], tmp_path / "out", overrides=["max_steps=1", "batch_size=4", "check_data=false"]
+    )
+    assert sorted(found) == sorted(models)

@@ -13,7 +13,7 @@ from debertav3.inference.export.request import ExportConfig
 from debertav3.inference.export.run import export_model
 from debertav3.inference.files.predict import evaluate_file, predict_file
 from debertav3.inference.files.row_answers import FILE_TASKS, AnswerOptions, FileTask
-from debertav3.tasks.choice_forms import FORMS
+from debertav3.tasks.choice_forms import read_choices
 from debertav3.tasks.names import TASKS
 from debertav3.tasks.rows import Row
 from tiny_models import ModelFolders, assert_same, softmax
@@ -119,12 +119,11 @@ def test_files_are_answered_and_scored(predictor: Predictor, tmp_path: Path) -> 
     found = [json.loads(line) for line in target.read_text("utf-8").splitlines()]
     right = 0
     for row, got in zip(rows, found, strict=True):
-        form = next(form for form in FORMS.values() if form.fits(row))
-        context, texts = form.prompt(Row("", row))
+        context, texts, options, *_ = read_choices(Row("", row))
         logits = directly(predictor, context, texts)
         assert got["prediction"] == int(logits.argmax())
         assert got["scores"]["probabilities"] == pytest.approx(softmax(logits).tolist(), abs=2e-6)
-        assert got["scores"]["text"] == form.options(Row("", row))[got["prediction"]]
+        assert got["scores"]["text"] == options[got["prediction"]]
         right += got["prediction"] == task(predictor).read(Row("the row", row)).gold
     report = json.loads((tmp_path / "metrics.json").read_text())
     assert (report["labelled"], report["accuracy"]) == (5, right / 5)

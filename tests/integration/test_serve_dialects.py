@@ -1,5 +1,6 @@
 """Each dialect's answers have exactly the shape that its clients read, and the scores of `Predictor`."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -302,6 +303,39 @@ def test_hub_text_classification(client: TestClient, models: dict[str, Predictor
     assert ask(client, "/hf/text-classification", pair) == [
         by_score(models["nli"].classify((PREMISE, HYPOTHESIS))["scores"])
     ]
+
+
+def test_hub_functions_apply_to_the_logits(client: TestClient, models: dict[str, Predictor]) -> None:
+    def scores(function: str) -> dict[str, float]:
+        body = {"inputs": PREMISE, "parameters": {"function_to_apply": function}}
+        (row,) = ask(client, "/hf/text-classification", {**body, "model": "nli"})
+        return {one["label"]: one["score"] for one in row}
+
+    logits = scores("none")
+    for label, score in scores("sigmoid").items():
+        assert score == pytest.approx(1 / (1 + math.exp(-logits[label])), abs=1e-5)
+    own = models["nli"].classify(PREMISE)["scores"]
+    assert scores("softmax") == pytest.approx(own, abs=1e-5)  # without a temperature these are the same
+
+
+def test_a_whole_number_may_be_written_with_a_point(client: TestClient) -> None:
+    body = {"query": PREMISE, "documents": [PREMISE, HYPOTHESIS]}
+    assert len(ask(client, "/v1/rerank", {**body, "top_n": 1.0})["results"]) == 1
+    assert client.post("/v1/rerank", json={**body, "top_n": 1.5}).status_code == 422
+    assert client.post("/v1/rerank", json={**body, "top_n": "1"}).status_code == 422
+
+
+def test_the_document_says_what_each_task_needs(client: TestClient) -> None:
+    refused = client.post("/hf/zero-shot-classification", json={"inputs": PREMISE})
+    assert refused.status_code == 422 and refused.json()["error"] == "need parameters."
+    document = client.get("/openapi.json").json()
+
+    def body(path: str) -> dict[str, Any]:
+        return document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+
+    assert "parameters" in body("/hf/zero-shot-classification")["required"]
+    assert body("/infinity/rerank")["properties"]["documents"]["minItems"] == 1
+    assert "text/html" in document["paths"]["/"]["get"]["responses"]["200"]["content"]
 
 
 def test_hub_zero_shot(client: TestClient, models: dict[str, Predictor]) -> None:

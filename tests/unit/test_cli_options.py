@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from debertav3 import cli
 from debertav3.cli.commands import FORMER, Argument, Command, Option, command
 from debertav3.cli.options import settings_table
+from debertav3.errors import UserError
 from debertav3.finetuning.config import FinetuneConfig
 from debertav3.pretrain.settings import PretrainConfig
 from debertav3.runs.settings import Settings, all_settings
@@ -194,3 +195,53 @@ def test_a_shell_can_complete(tmp_path: Any) -> None:
         text=True,
     )  # fmt: skip
     assert done.stdout.split() == ["plain,finetune"]
+
+
+@pytest.mark.parametrize(("shell", "startup"), [("bash", ".bashrc"), ("zsh", ".zshrc"), ("fish", None)])
+def test_completion_is_installed_once_and_adds_to_what_is_there(
+    shell: str, startup: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SHELL", f"/bin/{shell}")
+    for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    if startup:
+        (tmp_path / startup).write_text("alias a=b\n", encoding="utf-8")
+    for _ in range(2):
+        assert CliRunner().invoke(cli.app, ["--install-completion"]).exit_code == 0
+    (script,) = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != startup]
+    shown = CliRunner().invoke(cli.app, ["--show-completion"]).stdout
+    assert script.read_text(encoding="utf-8").strip() == shown.strip()
+    assert f"{shell}_complete" in shown
+    if startup:
+        lines = (tmp_path / startup).read_text(encoding="utf-8").splitlines()
+        assert lines[0] == "alias a=b"
+        assert lines.count(f"source '{script}'") == 1
+
+
+def test_a_shell_that_completion_does_not_know_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHELL", "/bin/tcsh")
+    with pytest.raises(UserError, match="is tcsh; completion knows bash, fish, zsh"):
+        CliRunner().invoke(cli.app, ["--install-completion"], catch_exceptions=False)
+
+
+def test_the_choices_of_an_option_are_those_of_the_package(commands: dict[str, Any]) -> None:
+    from debertav3.data.prepare import EXECUTORS
+    from debertav3.inference.backends.choose import BACKENDS
+    from debertav3.inference.backends.exported import ALL_FORMATS
+    from debertav3.inference.entities import AGGREGATIONS
+
+    for name, option, known in [
+        ("predict", "backend", BACKENDS),
+        ("predict", "aggregation", AGGREGATIONS),
+        ("export", "format_", ALL_FORMATS),
+        ("data prepare", "executor", EXECUTORS),
+    ]:
+        (parameter,) = (one for one in commands[name].params if one.name == option)
+        assert set(parameter.type.choices) == set(known), option
+
+
+def test_every_command_with_many_options_has_them_under_headings(commands: dict[str, Any]) -> None:
+    for name, found in commands.items():
+        loose = [one.name for one in found.params if getattr(one, "heading", "") == "Options"]
+        assert len(loose) <= 9, name

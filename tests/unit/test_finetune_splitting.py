@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,15 @@ from hypothesis import strategies as st
 from debertav3.errors import UserError
 from debertav3.finetuning.config import FinetuneConfig
 from debertav3.finetuning.preparation import Data, read_data, resolve
-from debertav3.finetuning.splitting import assign
+from debertav3.finetuning.splitting import SplitKeys, assign
 from debertav3.tasks.example import Example
 
 
-def examples_of(labels: list[str]) -> list[Example]:
-    return [Example(texts=(f"text {number}",), label=label) for number, label in enumerate(labels)]
+def keys_of(labels: Sequence[object], groups: Sequence[int]) -> SplitKeys:
+    keys = SplitKeys()
+    for number, (label, group) in enumerate(zip(labels, groups, strict=True)):
+        keys.add(Example(texts=(f"text {number}",), label=label), str(group))
+    return keys
 
 
 @given(
@@ -27,7 +31,7 @@ def examples_of(labels: list[str]) -> list[Example]:
 )
 def test_folds_are_even_and_groups_whole(labels: list[str], folds: int, per_group: int, seed: int) -> None:
     groups = [number // per_group for number in range(len(labels))]
-    parts = assign(examples_of(labels), [1.0] * folds, groups=groups, seed=seed)
+    parts = assign(keys_of(labels, groups), [1.0] * folds, seed=seed).tolist()
     assert all(
         len({part for part, one in zip(parts, groups, strict=True) if one == group}) == 1 for group in groups
     )
@@ -98,8 +102,8 @@ def one_fold(rows: Path, fold: int) -> list[Example]:
 
 
 def test_numbers_are_spread_by_size(tmp_path: Path) -> None:
-    examples = [Example(texts=(str(n),), label=float(n)) for n in range(100)]
-    parts = assign(examples, [0.9, 0.1], groups=list(range(100)), seed=0)
+    keys = keys_of([float(n) for n in range(100)], range(100))
+    parts = assign(keys, [0.9, 0.1], seed=0).tolist()
     assert {n // 10 for n, part in enumerate(parts) if part} == set(range(10))
 
 
@@ -132,7 +136,7 @@ def test_public_data_give_way_to_a_split() -> None:
 
 def test_many_labels_with_few_examples_each_make_no_part_small() -> None:
     labels = [f"label {number % 75}" for number in range(400)]
-    parts = assign(examples_of(labels), [0.9, 0.1], groups=range(400), seed=1)
+    parts = assign(keys_of(labels, range(400)), [0.9, 0.1], seed=1).tolist()
     assert parts.count(1) == 40
     held = Counter(label for label, part in zip(labels, parts, strict=True) if part)
     assert max(held.values()) == 1  # five or six examples: a tenth is none or one

@@ -139,16 +139,16 @@ def test_rows_of_the_hub_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("texts", "starts", "message"),
     [
-        ("Oslo", 6, "must be lists of the same length"),
         (["Oslo"], [], "must be lists of the same length"),
         (None, None, "must be lists of the same length"),
-        (["Oslo"], ["6"], "answer_start must be a number of characters, 0 or more, got '6'"),
+        (["Oslo"], ["six"], "answer_start must be a number of characters, 0 or more, got 'six'"),
         (["Oslo"], [-5], "answer_start must be a number of characters, 0 or more, got -5"),
-        (["Oslo"], [None], "answer_start must be a number of characters, 0 or more, got None"),
-        ([5], [6], "an answer must be a text that is not empty, got 5"),
+        (["s"], [None], "the context has 's' 2 times; say which with answer_start"),
+        (["Rome"], [None], "the context has 'Rome' 0 times"),
+        ([None], [6], "an answer must be a text that is not empty, got None"),
         ([""], [6], "an answer must be a text that is not empty, got ''"),
     ],
-    ids=["scalar", "short", "null", "text-start", "negative", "null-start", "number", "empty"],
+    ids=["short", "null", "text-start", "negative", "twice", "nowhere", "no-text", "empty"],
 )
 def test_bad_answers_are_named(tmp_path: Path, texts: Any, starts: Any, message: str) -> None:
     path = tmp_path / "squad.jsonl"
@@ -158,7 +158,26 @@ def test_bad_answers_are_named(tmp_path: Path, texts: Any, starts: Any, message:
         TASK.read(str(path))
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"answers": {"text": "Oslo", "answer_start": 6}},
+        {"answers": {"text": ["Oslo"], "answer_start": ["6"]}},
+        {"answers": {"text": ["Oslo"], "answer_start": [None]}},
+        {"answers": ["Oslo"]},
+        {"answer": "Oslo"},
+        {"answer_text": "Oslo", "answer_start": "6.0"},
+        {"text": "Oslo", "answer_start": 6, "is_impossible": False},
+    ],
+)
+def test_an_answer_may_be_written_in_many_ways(tmp_path: Path, row: dict[str, Any]) -> None:
+    path = tmp_path / "squad.jsonl"
+    path.write_text(json.dumps({"question": "Which?", "context": "It is Oslo.", **row}))
+    ((example,),) = (TASK.read(str(path)),)
+    assert (example.label, example.extra.start) == ("Oslo", 6)
+
+
 def test_a_bad_answer_of_an_official_file_is_named(tmp_path: Path) -> None:
-    answers = [{"text": "Oslo", "answer_start": "6"}]
+    answers = [{"text": "Oslo", "answer_start": "six"}]
     with pytest.raises(UserError, match="question 1: answer_start must be a number of characters"):
         TASK.read(write(tmp_path, article({**question("1", None), "answers": answers})))

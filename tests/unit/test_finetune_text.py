@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ import pytest
 from debertav3.errors import UserError
 from debertav3.finetuning.config import FinetuneConfig
 from debertav3.finetuning.objectives import objective_of
+from debertav3.finetuning.splitting import take_balanced
 from debertav3.tasks.columns import TEXT_COLUMNS, texts_of
 from debertav3.tasks.example import Example
 from debertav3.tasks.glue import SST2, TEXT_TASKS
 from debertav3.tasks.names import TASKS, check_task_name
 from debertav3.tasks.rows import Row
 from debertav3.tasks.summary import Summary
-from debertav3.tasks.task import take_balanced
 from debertav3.tasks.text import TextTask
 from debertav3.tokenization import DebertaV3Tokenizer
 
@@ -38,7 +39,7 @@ def write(folder: Path, *rows: Any) -> str:
             {**GOOD, "label": "maybe"},
             "line 2: unknown label 'maybe'; task nli knows contradiction, entailment",
         ),
-        ({**GOOD, "premise": 5}, "line 2: field 'premise' must be a text, got int"),
+        ({**GOOD, "premise": [5]}, "line 2: field 'premise' must be a text, got list"),
         (
             {"hypothesis": "x", "label": "neutral"},
             "line 2: needs the fields 'premise' and 'hypothesis' or",
@@ -171,12 +172,12 @@ def test_a_dev_distribution_over_a_label_that_training_lacks_is_refused() -> Non
 
 
 def test_a_subset_is_balanced_and_follows_from_the_seed() -> None:
-    examples = examples_of(*["neutral"] * 50, *["entailment"] * 10)
-    subset = take_balanced(examples, 12, seed=1)
-    assert sorted(example.label for example in subset) == ["entailment"] * 6 + ["neutral"] * 6
-    assert subset == take_balanced(examples, 12, seed=1)
-    assert subset != take_balanced(examples, 12, seed=2)
-    assert take_balanced(examples, None, seed=1) == examples
+    labels, names = [0] * 50 + [1] * 10, ["neutral", "entailment"]
+    subset = take_balanced(labels, names, 13, seed=1)
+    assert sorted(labels[index] for index in subset) == [0] * 6 + [1] * 7
+    assert subset == take_balanced(labels, names, 13, seed=1) == sorted(set(subset))
+    assert subset != take_balanced(labels, names, 13, seed=2)
+    assert Counter(labels[index] for index in take_balanced(labels, names, 40, seed=1)) == {0: 30, 1: 10}
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,6 @@ from debertav3.inference.files.file_task import CheckedRow, FileTask
 from debertav3.inference.files.input import check_file, examples
 from debertav3.inference.files.row_answers import FILE_TASKS, AnswerOptions
 from debertav3.tasks.columns import Columns, Trained, find_columns
-from debertav3.tasks.custom import named_columns
 from debertav3.tasks.metrics import tag_entities
 from debertav3.tasks.ranking import RankingTask
 from debertav3.tasks.read_options import ReadOptions
@@ -71,12 +70,22 @@ def answering(data: Data, shape: Shape, *, is_said: bool) -> FileTask:
         is_multi_label=target == "several-labels",
         nli_columns=SimpleNamespace(names=data.labels),
     )
-    said_names = {option.removesuffix("_column"): said.get(option) for option in COLUMN_OPTIONS}
-    named = named_columns(task) if task.name == "custom" else said_names  # as run.json has them
+    named: Any = data.columns  # as run.json has them
     asked = [said.get(option) if is_said else None for option in COLUMN_OPTIONS]
     columns = find_columns(
-        Trained(task.name, named.get("text"), named.get("pair"), named.get("label")),
-        Columns(text=asked[0], pair=asked[1], label=asked[2]),
+        Trained(
+            task.name,
+            named.get("text"),
+            named.get("pair"),
+            named.get("label"),
+            tuple(named.get("choices", ())),
+        ),
+        Columns(
+            text=asked[0],
+            pair=asked[1],
+            label=asked[2],
+            choices=said.get("choice_columns", ()) if is_said else (),
+        ),
     )
     reading = ReadOptions(
         encoding=said.get("encoding"),
@@ -84,7 +93,7 @@ def answering(data: Data, shape: Shape, *, is_said: bool) -> FileTask:
         sheet=said.get("sheet"),
         records=said.get("records"),
         tag_names=said.get("tag_names", ()),
-        columns=columns.names,
+        columns=() if name == "ner" and not is_said else columns.names,
     )
     options = AnswerOptions(columns=columns, trained_task=task.name, reading=reading)
     return FILE_TASKS[name](predictor, options)
@@ -221,10 +230,7 @@ def agree(
     assert said_block(caplog) == trained
     assert facts["train"]["examples"] == len(shape.rows)
     assert [(example.texts, example.label) for example in data.train] == shape.rows
-    is_known = data.task.name == "custom" or not says_numbers(
-        shape
-    )  # only task custom notes what a number means
-    for is_said in (True, False) if is_known else (True,):
+    for is_said in (True, False):
         task = answering(data, shape, is_said=is_said)
         caplog.clear()
         with caplog.at_level(logging.INFO):
@@ -256,7 +262,10 @@ def renamed(shape: Shape, block: dict[str, str]) -> Shape | None:
     else:
         return None
     kept = {name: value for name, value in shape.said.items() if name not in roles}
-    return replace(shape, content=content, said={**kept, **{key: names[name] for key, name in said.items()}})
+    new = {key: names[name] for key, name in said.items()}
+    if "choices" in block:
+        new["choice_columns"] = tuple(names[name] for name in block["choices"].split(","))
+    return replace(shape, content=content, said={**kept, **new})
 
 
 @pytest.mark.parametrize("name", SHAPES)

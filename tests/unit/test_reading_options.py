@@ -21,6 +21,7 @@ OPTIONS = (
     "--text-column",
     "--pair-column",
     "--label-column",
+    "--choice-columns",
     "--labels",
     "--format",
     "--encoding",

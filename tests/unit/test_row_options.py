@@ -12,8 +12,9 @@ from debertav3.cli.search import search
 from debertav3.finetuning.config import FinetuneConfig
 
 SAID = RowOptions(
-    text_column="text", pair_column="pair", label_column="gold", label_kind="tags", file_format="csv",
-    encoding="latin-1", header=False, sheet="2", records="rows", labels="map.yaml", skip_bad=True,
+    text_column="text", pair_column="pair", label_column="gold", choice_columns="A, B",
+    label_kind="tags", file_format="csv", encoding="latin-1", header=False, sheet="2", records="rows",
+    dev_records="more", labels="map.yaml", skip_bad=True,
     word_column="1", tag_column="4", tag_names="O, B-PER",
 )  # fmt: skip
 
@@ -28,5 +29,9 @@ def test_each_option_reaches_its_setting() -> None:
     said = only_given(**SAID.settings())
     assert len(said) == len(fields(RowOptions))
     config = FinetuneConfig(task="ner", model="nano").with_values(said, source="the options")
-    assert {name: config.get(name) for name in said} == {**said, "tag_names": ("O", "B-PER")}
+    assert {name: config.get(name) for name in said} == {
+        **said,
+        "tag_names": ("O", "B-PER"),
+        "choice_columns": ("A", "B"),
+    }
     assert not only_given(**RowOptions().settings())

@@ -10,7 +10,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import Any, Literal, Union, cast
 
 import click
 
@@ -53,8 +53,8 @@ class Option:
         show_default: str | bool = True,
         heading: str = OTHERS,
         metavar: str | None = None,
-        min: int | None = None,
-        max: int | None = None,
+        min: float | None = None,
+        max: float | None = None,
         callback: Callable[[Any], None] | None = None,
         is_eager: bool = False,
     ) -> None:
@@ -265,12 +265,14 @@ def _parameter(name: str, hint: Any, default: Any) -> click.Parameter:
 _METAVAR = {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH"}
 
 
-def _click_type(given: Any, lowest: int | None = None, highest: int | None = None) -> click.ParamType:
+def _click_type(given: Any, lowest: float | None = None, highest: float | None = None) -> click.ParamType:
     if typing.get_origin(given) is Literal:
         return _Choice(typing.get_args(given))
-    if given is int:
-        return click.INT if lowest is highest is None else click.IntRange(lowest, highest)
-    return {float: click.FLOAT, str: click.STRING, Path: click.Path(path_type=Path)}[given]
+    if given in (int, float) and not lowest is highest is None:
+        ranged: Any = click.IntRange if given is int else click.FloatRange
+        return cast(click.ParamType, ranged(lowest, highest))
+    plain: dict[type, click.ParamType] = {int: click.INT, float: click.FLOAT, str: click.STRING}
+    return plain.get(given) or click.Path(path_type=given)
 
 
 def _current_spellings(args: list[str], known: set[str]) -> Iterator[str]:

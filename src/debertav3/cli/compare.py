@@ -6,10 +6,6 @@ from typing import Annotated
 from ..files import Output
 from .commands import Option
 from .finetune import (
-    DATA,
-    MODEL,
-    RUN,
-    TRAINING,
     BatchSize,
     Epochs,
     HelpSettings,
@@ -18,6 +14,7 @@ from .finetune import (
     Overrides,
     only_given,
 )
+from .options import DATA, MODEL, RUN, TRAINING
 from .outputs import guard
 from .terminal import log_to_stderr, wrote
 
@@ -31,10 +28,12 @@ def compare(
             heading=MODEL,
         ),
     ],
-    tasks: Annotated[str, Option(help="Tasks with commas between; glue means its nine.", heading=DATA)],
+    tasks: Annotated[
+        str, Option(help="Task names, separated by commas; glue stands for all nine of GLUE.", heading=DATA)
+    ],
     out: Annotated[
         Path,
-        Option(help="Folder for the runs and the table; finished runs are kept.", heading=RUN),
+        Option(help="Folder for the runs and the table; finished runs in it are kept.", heading=RUN),
     ],
     train: Annotated[
         list[str] | None,
@@ -48,12 +47,12 @@ def compare(
     max_length: MaxLength = None,
     tokenizer: Annotated[
         str | None,
-        Option(help="Of every model.", show_default="its own", heading=MODEL),
+        Option(help="Tokenizer of every model.", show_default="its own", heading=MODEL),
     ] = None,
     epochs: Epochs = None,
     learning_rate: LearningRate = None,
     batch_size: BatchSize = None,
-    seeds: Annotated[str, Option(help="Seeds with commas between.", heading=TRAINING)] = "1,2,3",
+    seeds: Annotated[str, Option(help="Seeds, separated by commas.", heading=TRAINING)] = "1,2,3",
     override: Overrides = None,
     help_settings: HelpSettings = False,
 ) -> None:
@@ -85,7 +84,7 @@ def compare(
         numbers = [int(seed) for seed in seeds.split(",")]
     except ValueError:
         raise UserError(
-            f"--seeds {seeds!r}: write whole numbers with commas between, such as 1,2,3."
+            f"--seeds {seeds!r}: give whole numbers, separated by commas, such as 1,2,3."
         ) from None
     guard(
         Output(option="--out", path=out, is_folder=True, writes=("compare.*",), may_exist=True),

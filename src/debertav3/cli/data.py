@@ -4,14 +4,17 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from ..files import Output
 from .commands import Group, Option
+from .options import DATA, MODEL, RUN
 from .outputs import guard
 from .terminal import log_to_stderr, wrote
 
 logger = logging.getLogger(__name__)
+
+CLEANING = "Cleaning"
 
 
 def prepare_command(
@@ -19,26 +22,44 @@ def prepare_command(
         list[str],
         Option(
             "--data",
-            help="Files, folders or datasets:NAME[:CONFIG][:SPLIT]; several, or given several times.",
+            help="Files, folders or datasets:NAME[:CONFIG][:SPLIT]; several may follow.",
+            heading=DATA,
         ),
     ],
-    tokenizer: Annotated[str, Option(help="Folder or Hub name of the tokenizer.")],
-    out: Annotated[Path, Option(help="Folder for the shards; an unfinished one is continued.")],
-    text_column: Annotated[str, Option(help="Key of the text in JSONL, Parquet and data sets.")] = "text",
+    tokenizer: Annotated[str, Option(help="Tokenizer: a folder or Hub name.", heading=MODEL)],
+    out: Annotated[Path, Option(help="Folder for the shards; an unfinished one is continued.", heading=RUN)],
+    text_column: Annotated[
+        str, Option(help="Column of the text in JSONL, Parquet and data sets.", heading=DATA)
+    ] = "text",
     txt_documents: Annotated[
-        str, Option(help="In .txt, a document is a 'block' between blank lines or each 'line'.")
+        Literal["block", "line"],
+        Option(help="In .txt, a document is a block between blank lines, or a line.", heading=DATA),
     ] = "block",
     clean: Annotated[
-        str,
-        Option(help="'none', 'light' (spacing, rubbish) or 'gopher' (and Gopher's English filters)."),
+        Literal["none", "light", "gopher"],
+        Option(
+            help="light: normalize whitespace and drop garbage; gopher: also Gopher's filters for English.",
+            heading=CLEANING,
+        ),
     ] = "none",
-    dedup: Annotated[str, Option(help="'none', 'exact' or 'minhash' (near duplicates).")] = "none",
-    heldout_share: Annotated[float, Option(help="Share of documents, by hash, kept for validation.")] = 0.005,
-    unit_mib: Annotated[int, Option(help="Largest share of a file for one task, in MiB.")] = 64,
-    workers: Annotated[int, Option(help="Tasks at a time.")] = 1,
-    executor: Annotated[str, Option(help="Where tasks run: local, slurm or ray.")] = "local",
-    slurm_partition: Annotated[str, Option(help="Partition, for slurm.")] = "",
-    slurm_time: Annotated[str, Option(help="Time limit of a task, for slurm.")] = "08:00:00",
+    dedup: Annotated[
+        Literal["none", "exact", "minhash"],
+        Option(help="Drop duplicate documents; minhash: near duplicates too.", heading=CLEANING),
+    ] = "none",
+    heldout_share: Annotated[
+        float, Option(help="Share of the documents to hold out for validation.", heading=DATA)
+    ] = 0.005,
+    unit_mib: Annotated[int, Option(help="MiB of a file in one job at most.", heading=RUN)] = 64,
+    workers: Annotated[int, Option(help="Jobs at a time.", heading=RUN)] = 1,
+    executor: Annotated[
+        Literal["local", "slurm", "ray"], Option(help="Where the jobs run.", heading=RUN)
+    ] = "local",
+    slurm_partition: Annotated[
+        str, Option(help="slurm: partition.", show_default="the cluster's", heading=RUN)
+    ] = "",
+    slurm_time: Annotated[
+        str, Option(help="slurm: time limit of a job, in hours:minutes:seconds.", heading=RUN)
+    ] = "08:00:00",
 ) -> None:
     """Turn raw text into shards for `pretrain`.
 
@@ -47,8 +68,8 @@ def prepare_command(
     Example: debertav3 data prepare --data corpus/ extra.jsonl.zst --tokenizer models/nano --out shards
         --dedup exact --workers 2
 
-    Prints the statistics as JSON. Lines and files that cannot be read are listed with their place in
-    OUT/problems.jsonl. Run again with the same arguments, it does only what is unfinished.
+    Prints the statistics as JSON. Lines and files that cannot be read are listed in OUT/problems.jsonl, with
+    file and line number. If interrupted, rerun the command to finish what is left.
     """
     from ..data.prepare import WRITTEN, ExecutorConfig, PrepareConfig, prepare
 

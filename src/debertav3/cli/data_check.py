@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 from ..errors import UserError
 from ..files import Output
 from .commands import Argument, Option
-from .finetune import DATA, SETTINGS, HelpSettings, only_given
-from .options import Overwrite
+from .finetune import HelpSettings, only_given
+from .options import DATA, MODEL, RUN, SETTINGS, Overwrite
 from .outputs import guard
 from .row_options import AS_FOUND, RowOptions, takes_row_options
 from .terminal import log_to_stderr, wrote
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @takes_row_options
 def check_command(
-    task: Annotated[str, Argument(help="Task by name, as of `debertav3 finetune`.")],
+    task: Annotated[str, Argument(help="Task name, as for `debertav3 finetune`.")],
     files: Annotated[list[str], Argument(help="Training files, folders or datasets:NAME.")],
     dev: Annotated[list[str] | None, Option(help="Dev files; several may follow.", heading=DATA)] = None,
     tokenizer: Annotated[
@@ -31,17 +31,20 @@ def check_command(
         Option(
             "--tokenizer",
             "--model",
-            help="By which lengths are counted: folder or Hub name.",
-            show_default="that of nano, which comes with the package",
+            help="Counts the tokens: a folder or Hub name.",
+            heading=MODEL,
+            show_default="nano's, which comes with the package",
         ),
     ] = None,
     rows: RowOptions = AS_FOUND,
     override: Annotated[
         list[str] | None,
-        Option("--set", help="Settings as of `debertav3 finetune`: max_length=128.", heading=SETTINGS),
+        Option("--set", help="Settings of `debertav3 finetune`, such as max_length=128.", heading=SETTINGS),
     ] = None,
     help_settings: HelpSettings = False,
-    json_file: Annotated[Path | None, Option("--json", help="Gets all facts.")] = None,
+    json_file: Annotated[
+        Path | None, Option("--json", help="File for all facts, as JSON.", heading=RUN)
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Look at labelled data before training.

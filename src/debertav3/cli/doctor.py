@@ -17,8 +17,8 @@ TEXT_WIDTH = 100
 
 
 def doctor(
-    path: Annotated[str, Argument(metavar="PATH", help="A checkpoint folder, or a Hub name.")],
-    as_json: Annotated[bool, Option("--json", help="Print everything as one JSON object.")] = False,
+    path: Annotated[str, Argument(metavar="PATH", help="Checkpoint folder or Hub name.")],
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check a checkpoint for faults.
 

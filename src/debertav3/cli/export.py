@@ -1,40 +1,61 @@
 """``debertav3 export``: a checkpoint as a graph for OpenVINO or ONNX Runtime, or in int8 for any backend."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from ..files import Output
-from .answer_options import LabelColumn, PairColumn, TextColumn
+from .answer_options import LabelColumn, ModelName, PairColumn, TextColumn
 from .commands import Option
-from .input_checks import check_file, choose, open_checkpoint
-from .options import Overwrite
+from .input_checks import check_file, open_checkpoint
+from .options import DATA, MODEL, RUN, Overwrite
 from .outputs import guard
 from .terminal import log_to_stderr, wrote
 
+EXPORT = "Export"
+
 
 def export(
-    model: Annotated[str, Option(help="Checkpoint folder or Hub name.")],
+    model: ModelName,
     format_: Annotated[
-        str, Option("--format", help="What is to run it: openvino, onnx, or with --int8 torch.")
+        Literal["openvino", "onnx", "torch"],
+        Option("--format", help="The runtime to export for; torch only with --int8.", heading=EXPORT),
     ],
-    out: Annotated[Path, Option(help="Folder to write.")],
+    out: Annotated[Path, Option(help="Folder for the export.", heading=RUN)],
     task: Annotated[
-        str | None, Option(help="Whose head, where a checkpoint has two; what rows --calibration has.")
+        str | None,
+        Option(
+            help="Task whose head to export, if the checkpoint has several, and that of the rows in "
+            "--calibration.",
+            heading=MODEL,
+        ),
     ] = None,
-    int8: Annotated[bool, Option("--int8", help="Quantise, if it decides as before.")] = False,
+    int8: Annotated[
+        bool,
+        Option("--int8", help="Quantize to int8, provided that the answers stay the same.", heading=EXPORT),
+    ] = False,
     calibration: Annotated[
-        Path | None, Option(help="int8: your own examples, as predict reads them; some hundreds.")
+        Path | None,
+        Option(help="int8: some hundred rows of your own, as `debertav3 predict` reads them.", heading=DATA),
     ] = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
-    fp16: Annotated[bool, Option("--fp16", help="Store weights in fp16: half the size.")] = False,
+    fp16: Annotated[
+        bool, Option("--fp16", help="Store weights in fp16, which halves the size.", heading=EXPORT)
+    ] = False,
     for_long_inputs: Annotated[
         bool,
-        Option("--for-long-inputs", help="One head after the other: less memory, slower below 256 tokens."),
+        Option(
+            "--for-long-inputs",
+            help="Compute one attention head after the other: less memory, slower below 256 tokens.",
+            heading=EXPORT,
+        ),
     ] = False,
     force: Annotated[
-        bool, Option("--force", help="int8: write what the gate refuses; the model card says so.")
+        bool,
+        Option(
+            "--force", help="int8: write even what the checks refuse; the model card says so.", heading=EXPORT
+        ),
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -45,11 +66,9 @@ def export(
     Example: debertav3 export --model models/nano --format openvino --out nano-openvino
     """
     log_to_stderr()
-    from ..inference.backends.exported import ALL_FORMATS
     from ..inference.export.request import ExportConfig
     from ..tasks.columns import Columns
 
-    choose("--format", format_, ALL_FORMATS)
     config = ExportConfig(
         format=format_,
         task=task,

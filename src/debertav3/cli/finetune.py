@@ -8,66 +8,63 @@ from ..errors import UserError
 from ..finetuning.config import FinetuneConfig
 from ..processes import is_first_process
 from .commands import Argument, Option
-from .options import help_settings
+from .options import DATA, MODEL, RUN, SETTINGS, TRAINING, help_settings
 from .row_options import AS_FOUND, RowOptions, takes_row_options
 from .terminal import log_to_stderr, wrote
-
-DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
-SETTINGS = "Settings"
 
 TaskName = Annotated[
     str, Argument(help="nli, mnli, qnli, ..., squad2, ner, arc, ... or custom; a wrong name lists all.")
 ]
-ModelName = Annotated[str, Option(help="Size (from scratch), local folder or Hub name.", heading=MODEL)]
+ModelName = Annotated[str, Option(help="Size (trained from scratch), folder or Hub name.", heading=MODEL)]
 TaskNameOrFile = Annotated[
     str | None,
     Argument(
         help="nli, mnli, qnli, ..., squad2, ner, arc, ... or custom; a wrong name lists all. "
-        "May be left out if --config names it.",
+        "Optional if --config names it.",
     ),
 ]
 ModelNameOrFile = Annotated[
     str | None,
     Option(
-        help="Size (from scratch), local folder or Hub name; needed unless --config names it.",
+        help="Size (trained from scratch), folder or Hub name; required unless --config names it.",
         show_default=False,
         heading=MODEL,
     ),
 ]
 Tokenizer = Annotated[
     str | None,
-    Option(help="Folder or Hub name.", show_default="the model's own", heading=MODEL),
+    Option(help="Tokenizer: a folder or Hub name.", show_default="the model's own", heading=MODEL),
 ]
 TrainFiles = Annotated[
     list[str] | None,
     Option(
-        help="Training files (JSONL, CSV, Parquet, ...), folders or datasets:NAME; several may follow.",
-        show_default="those of --config, or the task's public data",
+        help="Training data: files (JSONL, CSV, Parquet, ...), folders or datasets:NAME; several may follow.",
+        show_default="from --config, or the task's public data",
         heading=DATA,
     ),
 ]
 DevFiles = Annotated[
     list[str] | None,
-    Option(help="Dev files; the first selects the best checkpoint. Several may follow.", heading=DATA),
+    Option(help="Dev data; several may follow. The first selects the best checkpoint.", heading=DATA),
 ]
 DevSplit = Annotated[
     float | None,
     Option(
-        help="Without --dev: hold out this share of the training data, such as 0.1, with the same labels.",
+        help="Without --dev: hold out this share of the training rows, such as 0.1, with the same labels.",
         heading=DATA,
     ),
 ]
 GroupColumn = Annotated[
     str | None,
     Option(
-        help="For --dev-split and --folds: rows with the same value in this column stay together.",
+        help="For --dev-split and --folds: keep rows with the same value in this column together.",
         heading=DATA,
     ),
 ]
 Folds = Annotated[
     int | None,
     Option(
-        help="Cross-validation: train on all but one of this many parts, in turn, and score on that one.",
+        help="Cross-validation: number of parts; each in turn is scored by a model trained on the others.",
         min=2,
         heading=DATA,
     ),
@@ -75,7 +72,7 @@ Folds = Annotated[
 MaxLength = Annotated[
     int | None,
     Option(
-        help="Tokens of one example; longer ones are truncated.",
+        help="Tokens in one example; longer ones are truncated.",
         show_default="by model and task",
         heading=DATA,
     ),
@@ -87,21 +84,21 @@ Epochs = Annotated[
 LearningRate = Annotated[
     float | None,
     Option(
-        help="Highest learning rate, such as 2e-5.",
+        help="Peak learning rate, such as 2e-5.",
         show_default="by model and task",
         heading=TRAINING,
     ),
 ]
 BatchSize = Annotated[
     int | None,
-    Option(help="Examples per optimiser step.", show_default="by model and task", heading=TRAINING),
+    Option(help="Examples per optimizer step.", show_default="by model and task", heading=TRAINING),
 ]
 Seed = Annotated[
     int | None,
-    Option(help="Of new weights, order and dropout.", show_default="1", heading=TRAINING),
+    Option(help="Random seed of new weights, data order and dropout.", show_default="1", heading=TRAINING),
 ]
-Sift = Annotated[bool, Option("--sift", help="Add SiFT, the adversarial regulariser.", heading=TRAINING)]
-Lora = Annotated[bool, Option("--lora", help="Train low-rank changes only; needs peft.", heading=TRAINING)]
+Sift = Annotated[bool, Option("--sift", help="Add SiFT, an adversarial regularizer.", heading=TRAINING)]
+Lora = Annotated[bool, Option("--lora", help="Train low-rank adapters only; needs peft.", heading=TRAINING)]
 ConfigFile = Annotated[
     Path | None,
     Option(help="YAML file of settings, or the run.json of a run.", heading=SETTINGS),
@@ -123,7 +120,7 @@ DryRun = Annotated[
     bool,
     Option(
         "--dry-run",
-        help="Check data, model, tokenizer and lengths, print the settings and stop.",
+        help="Check data, model, tokenizer and lengths, print the settings and exit.",
         heading=RUN,
     ),
 ]

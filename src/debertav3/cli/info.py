@@ -14,9 +14,10 @@ LABEL_WIDTH = 16
 
 def info(
     model: Annotated[
-        str, Argument(metavar="SIZE-or-PATH", help="A size such as xsmall, a folder, or a Hub name.")
+        str,
+        Argument(metavar="SIZE-or-PATH", help="A size such as xsmall, a checkpoint folder, or a Hub name."),
     ],
-    length: Annotated[int, Option(help="Tokens of the text for which operations are counted.")] = 128,
+    length: Annotated[int, Option(help="Tokens in the text for which operations are counted.")] = 128,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Print the measures of a model.

@@ -51,31 +51,7 @@ def check_file(option: str, path: str | Path | None, *, advice: str = "Give the 
         raise UserError(f"{option} {path} cannot be read: {reason}. {advice}") from None
 
 
-def choose(option: str, value: str, known: Sequence[str]) -> None:
-    """Check that an option has one of its values.
-
-    Raises:
-        UserError: naming the nearest, and all.
-    """
-    if value not in known:
-        raise UserError(
-            f"{option} {value!r} is not known.{did_you_mean(value, known)} Choose one of: {', '.join(known)}."
-        )
-
-
 def did_you_mean(value: str, known: Sequence[str]) -> str:
     """A sentence with the nearest of some names, or nothing."""
     near = get_close_matches(value, known, n=1, cutoff=0.7)
     return f" Did you mean {near[0]!r}?" if near else ""
-
-
-def check_loading(*, backend: str, dtype: str) -> None:
-    """Check the names of a backend and a precision.
-
-    Raises:
-        UserError: for one that does not exist.
-    """
-    from ..inference.backends.choose import BACKENDS
-
-    choose("--backend", backend, BACKENDS)
-    choose("--dtype", dtype, ("fp32", "bf16", "fp16"))

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from .answer_options import BackendName, BatchTokens, Calibration, Device, Dtype, HeadLabels, MaxLength
 from .commands import Option
+from .options import MODEL
 from .served_models import ServedTask, load_models, open_models, require_packages
 
 
@@ -11,8 +12,9 @@ def mcp(
     model: Annotated[
         list[str] | None,
         Option(
-            help="Checkpoint folder or Hub name, or NAME=MODEL; several are offered together.",
+            help="Checkpoint folder or Hub name, or NAME=MODEL; several may be given.",
             show_default="the nano model",
+            heading=MODEL,
         ),
     ] = None,
     task: ServedTask = None,
@@ -32,7 +34,7 @@ def mcp(
     Example: debertav3 mcp --model nli=my-nli --model ner=my-ner
     """
     require_packages("mcp", "mcp", "fastapi", "prometheus_client", extra="mcp")
-    checkpoints = open_models(model, backend=backend, dtype=dtype)
+    checkpoints = open_models(model)
 
     from ..errors import UserError
     from ..serve import Limits

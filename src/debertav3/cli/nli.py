@@ -3,18 +3,16 @@
 import json
 from typing import Annotated
 
-from .answer_options import BackendName, Calibration, Device, Dtype, HeadLabels
-from .commands import Argument, Option
-from .input_checks import check_loading, open_checkpoint
+from .answer_options import BackendName, Calibration, Device, Dtype, HeadLabels, ModelNameOrNano
+from .commands import Argument
+from .input_checks import open_checkpoint
 from .task_plan import label_list
 
 
 def nli(
-    premise: Annotated[str, Argument(help="What is given.")],
-    hypothesis: Annotated[str, Argument(help="What may follow from it.")],
-    model: Annotated[
-        str | None, Option(help="Checkpoint folder or Hub name.", show_default="the nano model")
-    ] = None,
+    premise: Annotated[str, Argument(help="The premise: what is given.")],
+    hypothesis: Annotated[str, Argument(help="The hypothesis: what may follow from it.")],
+    model: ModelNameOrNano = None,
     labels: HeadLabels = None,
     device: Device = "auto",
     dtype: Dtype = "fp32",
@@ -32,7 +30,6 @@ def nli(
     from ..inference.predictor import Predictor
 
     pair = (check_text(premise, what="the premise"), check_text(hypothesis, what="the hypothesis"))
-    check_loading(backend=backend, dtype=dtype)
     predictor = Predictor.from_pretrained(
         open_checkpoint(model or default_model()),
         task="nli",

@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from ..runs.settings import Settings
     from ..runs.values import Setting
 
+DATA, COLUMNS, MODEL, TRAINING, RUN = "Data", "Columns", "Model", "Training", "Run"
+SETTINGS = "Settings"
+"""Headings of options, in every help."""
+
 Overwrite = Annotated[
-    bool, Option("--overwrite", help="Replace what earlier commands wrote, never an input.")
+    bool, Option("--overwrite", help="Replace existing outputs; an input is never replaced.")
 ]
 
 WIDTH = 78

@@ -14,8 +14,8 @@ from .answer_options import (
     Device,
     Dtype,
     Format,
-    HeadLabels,
     LabelColumn,
+    LabelsOrMap,
     MaxLength,
     ModelName,
     MultiLabel,
@@ -32,9 +32,9 @@ from .answer_options import (
     WordColumn,
 )
 from .commands import Option
-from .options import Overwrite
+from .options import DATA, RUN, Overwrite
 from .outputs import guard
-from .reading_options import Encoding, Header, Records, Sheet, SkipBad, read_options
+from .reading_options import ChoiceColumns, Encoding, Header, Records, Sheet, SkipBad, read_options
 from .task_plan import asked_columns, label_list, plan_of, threshold
 from .terminal import show_log, show_understanding, wrote
 
@@ -49,22 +49,27 @@ def predict(
         Path,
         Option(
             "--data",
-            help="Rows: .jsonl, .json, .csv, .tsv, .conll (also .gz, .zst), .parquet, .xlsx, datasets:NAME; "
-            "ner: also .spacy and a folder of brat.",
+            help="Rows: .jsonl, .json, .csv, .tsv, .conll (also .gz, .zst), .parquet, .xlsx or "
+            "datasets:NAME; ner: also .spacy or a folder of brat files.",
+            heading=DATA,
         ),
     ],
     target: Annotated[
         Path,
         Option(
             "--out",
-            help="Gets every row in order, with prediction and scores: .jsonl, .csv, .parquet, .xlsx.",
+            help="File for the rows, in order, with prediction and scores: .jsonl, .csv, .parquet or .xlsx.",
+            heading=DATA,
         ),
     ],
-    metrics: Annotated[Path | None, Option(help="Gets the metrics of labelled rows as JSON.")] = None,
+    metrics: Annotated[
+        Path | None, Option(help="File for the metrics, as JSON, if rows have labels.", heading=DATA)
+    ] = None,
     file_format: Format = None,
     text: TextColumn = None,
     pair: PairColumn = None,
     label: LabelColumn = None,
+    choices: ChoiceColumns = None,
     encoding: Encoding = None,
     header: Header = None,
     sheet: Sheet = None,
@@ -74,18 +79,22 @@ def predict(
     tag_column: TagColumn = None,
     tag_names: TagNames = None,
     as_tool: AsTool = None,
-    resume: Annotated[bool, Option("--resume", help="Continue a stopped run.")] = False,
+    resume: Annotated[bool, Option("--resume", help="Continue an interrupted run.", heading=RUN)] = False,
     overwrite: Annotated[
-        bool, Option("--overwrite", help="Start again and replace what an earlier run has left.")
+        bool,
+        Option("--overwrite", help="Start again and replace what an earlier run has left.", heading=RUN),
     ] = False,
     workers: Annotated[
-        int, Option(help="Processes, each with the model; the cores are divided among them.", min=1)
+        int,
+        Option(
+            help="Processes, each with its own copy of the model; they share the cores.", min=1, heading=RUN
+        ),
     ] = 1,
     use_ray: Annotated[
         bool,
-        Option("--ray", help="Let --workers actors of a Ray cluster answer (RAY_ADDRESS, or local)."),
+        Option("--ray", help="Run --workers actors on a Ray cluster (RAY_ADDRESS, or local).", heading=RUN),
     ] = False,
-    labels: HeadLabels = None,
+    labels: LabelsOrMap = None,
     nli_labels: NLILabels = None,
     backend: BackendName = "auto",
     calibrated: Calibration = True,
@@ -117,7 +126,7 @@ def predict(
         inputs={"--data": source, "--model": model},
         overwrite=overwrite,
     )
-    columns = asked_columns(text, pair, label)
+    columns = asked_columns(text, pair, label, choices)
     plan = plan_of(
         task,
         source,
@@ -172,12 +181,13 @@ def predict(
 def evaluate(
     task: TaskName,
     model: ModelName,
-    data: Annotated[Path, Option(help="Labelled rows: as of --data of `predict`.")],
-    metrics: Annotated[Path | None, Option(help="Also write the metrics to this file.")] = None,
+    data: Annotated[Path, Option(help="Labelled rows, in the formats of `debertav3 predict`.", heading=DATA)],
+    metrics: Annotated[Path | None, Option(help="Also write the metrics to this file.", heading=DATA)] = None,
     file_format: Format = None,
     text: TextColumn = None,
     pair: PairColumn = None,
     label: LabelColumn = None,
+    choices: ChoiceColumns = None,
     encoding: Encoding = None,
     header: Header = None,
     sheet: Sheet = None,
@@ -186,7 +196,7 @@ def evaluate(
     word_column: WordColumn = None,
     tag_column: TagColumn = None,
     tag_names: TagNames = None,
-    labels: HeadLabels = None,
+    labels: LabelsOrMap = None,
     nli_labels: NLILabels = None,
     backend: BackendName = "auto",
     calibrated: Calibration = True,
@@ -202,8 +212,8 @@ def evaluate(
 ) -> None:
     """Score a checkpoint on labelled rows.
 
-    Prints the metrics as JSON: shares from 0 to 1, but for `exact_match` and `f1` of qa, which are points
-    of 100 as in SQuAD's official script.
+    Prints the metrics as JSON: from 0 to 1, except `exact_match` and `f1` of qa, which go from 0 to 100 as in
+    SQuAD's official script.
 
     Example: debertav3 evaluate nli --model models/nano --data dev.jsonl.gz --metrics metrics.json
     """
@@ -217,7 +227,7 @@ def evaluate(
     from ..inference.files.predict import evaluate_file, to_json
     from ..inference.files.row_answers import AnswerOptions
 
-    columns = asked_columns(text, pair, label)
+    columns = asked_columns(text, pair, label, choices)
     plan = plan_of(
         task,
         data,

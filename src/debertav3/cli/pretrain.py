@@ -13,19 +13,17 @@ from ..pretrain.settings import Objective, PretrainConfig, Sharing
 from ..processes import is_first_process
 from .commands import Option
 from .input_checks import open_checkpoint
-from .options import help_settings
+from .options import DATA, MODEL, RUN, SETTINGS, TRAINING, help_settings
 from .outputs import guard
 from .terminal import log_to_stderr, wrote
 
-DATA, MODEL, TRAINING, SETTINGS, RUN = "Data", "Model", "Training", "Settings", "Run"
-
 
 def pretrain(
-    out: Annotated[Path, Option(help="Folder of the run.", heading=RUN)],
+    out: Annotated[Path, Option(help="Folder for the run.", heading=RUN)],
     data: Annotated[
         list[str] | None,
         Option(
-            help="The folder that `data prepare` wrote; or text files, prepared into OUT/shards.",
+            help="The folder that `data prepare` wrote, or text files, which are prepared into OUT/shards.",
             heading=DATA,
         ),
     ] = None,
@@ -45,7 +43,7 @@ def pretrain(
         Path | None,
         Option(
             "--from",
-            help="Checkpoint or run to continue from, with or without generator.",
+            help="Checkpoint or run to continue from, with or without a generator.",
             heading=MODEL,
         ),
     ] = None,
@@ -53,7 +51,7 @@ def pretrain(
         bool,
         Option(
             "--resume-stable",
-            help="--from is a run of schedule=wsd: continue its stable part, optimizer and steps included.",
+            help="--from is a run with schedule=wsd: continue its stable part, with its optimizer and steps.",
             heading=MODEL,
         ),
     ] = False,
@@ -71,28 +69,29 @@ def pretrain(
     ] = None,
     steps: Annotated[
         int | None,
-        Option(help="Optimiser steps.", show_default="by size", heading=TRAINING),
+        Option(help="Optimizer steps.", show_default="by size", heading=TRAINING),
     ] = None,
     learning_rate: Annotated[
         float | None,
-        Option(help="Highest learning rate.", show_default="by size", heading=TRAINING),
+        Option(help="Peak learning rate.", show_default="by size", heading=TRAINING),
     ] = None,
     batch_size: Annotated[
         int | None,
         Option(
-            help="Windows per optimiser step.",
+            help="Windows (of --max-length tokens) per optimizer step.",
             show_default="by size",
             heading=TRAINING,
         ),
     ] = None,
     max_length: Annotated[
         int | None,
-        Option(help="Tokens of a window.", show_default="by size", heading=TRAINING),
+        Option(help="Tokens in a window.", show_default="by size", heading=TRAINING),
     ] = None,
     probe_data: Annotated[
         list[str] | None,
         Option(
-            help="Labelled rows, or good and bad sentences, to measure the encoder on while it trains.",
+            help="Labelled rows, or pairs of a good and a bad sentence, to measure the encoder on during "
+            "training.",
             heading=TRAINING,
         ),
     ] = None,
@@ -109,7 +108,7 @@ def pretrain(
         bool,
         Option("--resume", help="Resume from the newest complete checkpoint.", heading=RUN),
     ] = False,
-    dry_run: Annotated[bool, Option("--dry-run", help="Print the settings and stop.", heading=RUN)] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Print the settings and exit.", heading=RUN)] = False,
 ) -> None:
     """Pre-train an encoder on raw text.
 

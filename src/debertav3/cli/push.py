@@ -7,10 +7,10 @@ from .commands import Argument, Option
 
 
 def push(
-    folder: Annotated[Path, Argument(help="A folder that `debertav3 finetune` has made.")],
-    repository: Annotated[str, Argument(help="NAME or OWNER/NAME on the Hub; made if it is not there.")],
-    private: Annotated[bool, Option("--private", help="Nobody else may see it.")] = False,
-    dry_run: Annotated[bool, Option("--dry-run", help="Say what would be sent, and stop.")] = False,
+    folder: Annotated[Path, Argument(help="Folder that `debertav3 finetune` wrote.")],
+    repository: Annotated[str, Argument(help="NAME or OWNER/NAME on the Hub; created if it does not exist.")],
+    private: Annotated[bool, Option("--private", help="Create it as a private repository.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="List what would be sent, and exit.")] = False,
 ) -> None:
     """Send a model to the Hugging Face Hub.
 

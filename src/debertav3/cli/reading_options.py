@@ -1,8 +1,9 @@
-"""Options of every command that reads labelled rows: what a file is, where its content alone leaves doubt."""
+"""Options of every command that reads labelled rows: what a file is, where its content is ambiguous."""
 
 from typing import TYPE_CHECKING, Annotated
 
 from .commands import Option
+from .options import COLUMNS
 
 if TYPE_CHECKING:
     from ..tasks.columns import Columns
@@ -13,8 +14,8 @@ READING = "Reading files"
 Encoding = Annotated[
     str | None,
     Option(
-        help="Of files of text: latin-1, cp1252, ...",
-        show_default="UTF-8, else the likeliest",
+        help="Encoding of text files: latin-1, cp1252, ...",
+        show_default="UTF-8, else detected",
         heading=READING,
     ),
 ]
@@ -22,29 +23,50 @@ Header = Annotated[
     bool | None,
     Option(
         "--header/--no-header",
-        help="Whether the first line of a table has the names; if not, columns are called 1, 2, ...",
-        show_default="as it looks",
+        help="Whether the first line of a table has the column names; if not, they are 1, 2, ...",
+        show_default="detected",
         heading=READING,
     ),
 ]
 Sheet = Annotated[
     str | None,
-    Option(help="Of a workbook, by name or number.", show_default="the first", heading=READING),
+    Option(help="Sheet of a workbook, by name or number.", show_default="the first", heading=READING),
 ]
 Records = Annotated[
     str | None,
-    Option(help="Of a JSON file with several lists of rows: the name of one.", heading=READING),
+    Option(
+        help="Which list of a JSON file to read, by name, if it has several; several with commas.",
+        heading=READING,
+    ),
+]
+DevRecords = Annotated[
+    str | None,
+    Option(
+        "--dev-records",
+        help="Which list of the JSON dev files to read.",
+        show_default="as --records",
+        heading=READING,
+    ),
+]
+ChoiceColumns = Annotated[
+    str | None,
+    Option(
+        "--choice-columns",
+        help="Multiple choice: a column for each choice, A,B,C,D, or one that holds them all.",
+        show_default="choices, options, A to D, ...",
+        heading=COLUMNS,
+    ),
 ]
 SkipBad = Annotated[
     bool,
-    Option("--skip-bad", help="Leave out rows that cannot be read, and list them.", heading=READING),
+    Option("--skip-bad", help="Skip rows that cannot be read, and list them.", heading=READING),
 ]
 FileFormat = Annotated[
     str | None,
     Option(
         "--format",
         help="jsonl, json, csv, tsv, parquet, xlsx, conll, fasttext or xml.",
-        show_default="as content and ending say",
+        show_default="by ending and content",
         heading=READING,
     ),
 ]
@@ -70,16 +92,15 @@ def read_options(
     tag_column: str | None,
     tag_names: tuple[str, ...],
 ) -> "ReadOptions":
-    """What `tasks.tables` takes of these options."""
-    from ..tasks.read_options import ReadOptions, Said
+    """These options as `tasks.tables` takes them."""
+    from ..tasks.read_options import ReadOptions
 
-    named = Said(text=columns.text, pair=columns.pair, label=columns.label).columns
     return ReadOptions(
         encoding=encoding,
         has_header=header,
         sheet=sheet,
         records=records,
-        columns=named,
+        columns=columns.names,
         skip_bad=skip_bad,
         word_column=word_column,
         tag_column=tag_column,

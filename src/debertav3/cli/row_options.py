@@ -1,4 +1,4 @@
-"""Options about labelled rows that the commands around training share: their columns, and how files are read.
+"""Options for labelled rows that the training commands share: their columns, and how files are read.
 
 A command has one parameter ``rows: RowOptions``, and `takes_row_options` puts the options in its place.
 """
@@ -12,37 +12,51 @@ from typing import Annotated
 
 from ..finetuning.config import LabelKind
 from .commands import Option
-from .reading_options import Encoding, FileFormat, Header, LabelMap, Records, Sheet, SkipBad
-
-COLUMNS = "Columns"
+from .options import COLUMNS
+from .reading_options import (
+    ChoiceColumns,
+    DevRecords,
+    Encoding,
+    FileFormat,
+    Header,
+    LabelMap,
+    Records,
+    Sheet,
+    SkipBad,
+)
 
 TextColumn = Annotated[
     str | None,
     Option(
         help="Column of the text, or of the first of two, by name or number.",
-        show_default="by the task, or as the data look",
+        show_default="the task's, or detected",
         heading=COLUMNS,
     ),
 ]
-PairColumn = Annotated[str | None, Option(help="Column of a second text.", heading=COLUMNS)]
+PairColumn = Annotated[str | None, Option(help="Column of the second text.", heading=COLUMNS)]
 LabelColumn = Annotated[
     str | None,
     Option(
-        help="Column with the gold labels; several with commas: toxic,insult.",
+        help="Column with the gold labels, or several, separated by commas: toxic,insult.",
         show_default="label, class, ...",
         heading=COLUMNS,
     ),
 ]
 Kind = Annotated[
     LabelKind | None,
-    Option("--label-kind", help="What a label is.", show_default="auto", heading=COLUMNS),
+    Option(
+        "--label-kind",
+        help="What a label is: one of several names, a number, ...",
+        show_default="auto",
+        heading=COLUMNS,
+    ),
 ]
 WordColumn = Annotated[
     str | None,
     Option(
         "--word-column",
-        help="Words with tags, such as CoNLL: number of the column of the words, from 1.",
-        show_default="found",
+        help="Tagged words, such as CoNLL: which column has the words, counted from 1.",
+        show_default="detected",
         heading=COLUMNS,
     ),
 ]
@@ -50,8 +64,8 @@ TagColumn = Annotated[
     str | None,
     Option(
         "--tag-column",
-        help="Likewise of the tags.",
-        show_default="found",
+        help="Tagged words: which column has the tags, counted from 1.",
+        show_default="detected",
         heading=COLUMNS,
     ),
 ]
@@ -59,7 +73,7 @@ TagNames = Annotated[
     str | None,
     Option(
         "--tag-names",
-        help="Names of tags that are numbers in the data, in their order: O,B-PER,I-PER.",
+        help="Names of tags that are stored as numbers, in order: O,B-PER,I-PER.",
         heading=COLUMNS,
     ),
 ]
@@ -67,17 +81,19 @@ TagNames = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class RowOptions:
-    """What the user says of the rows; what is None is found out from the data."""
+    """What the user says about the rows; what is None is detected."""
 
     text_column: TextColumn = None
     pair_column: PairColumn = None
     label_column: LabelColumn = None
+    choice_columns: ChoiceColumns = None
     label_kind: Kind = None
     file_format: FileFormat = None
     encoding: Encoding = None
     header: Header = None
     sheet: Sheet = None
     records: Records = None
+    dev_records: DevRecords = None
     labels: LabelMap = None
     skip_bad: SkipBad = False
     word_column: WordColumn = None
@@ -85,12 +101,13 @@ class RowOptions:
     tag_names: TagNames = None
 
     def settings(self) -> dict[str, object]:
-        """By the names of `FinetuneConfig`; None where nothing is said."""
+        """The options by their names in `FinetuneConfig`; None where the user gave none."""
         said = {field.name: getattr(self, field.name) for field in fields(self)}
         said["format"] = said.pop("file_format")
         said["skip_bad"] = self.skip_bad or None
-        if self.tag_names is not None:
-            said["tag_names"] = tuple(name.strip() for name in self.tag_names.split(","))
+        for name in ("tag_names", "choice_columns"):
+            if said[name] is not None:
+                said[name] = tuple(part.strip() for part in str(said[name]).split(","))
         return said
 
 

@@ -6,8 +6,6 @@ from typing import Annotated
 from ..files import Output
 from .commands import Option
 from .finetune import (
-    RUN,
-    TRAINING,
     ConfigFile,
     DevFiles,
     DevSplit,
@@ -21,6 +19,7 @@ from .finetune import (
     TrainFiles,
     only_given,
 )
+from .options import RUN, TRAINING
 from .outputs import guard
 from .row_options import AS_FOUND, RowOptions, takes_row_options
 from .terminal import log_to_stderr, wrote
@@ -37,12 +36,12 @@ def search(
     group_column: GroupColumn = None,
     trials: Annotated[
         int,
-        Option(min=1, help="How many in all; earlier ones in --out count.", heading=TRAINING),
+        Option(min=1, help="Number of trials, including earlier ones in --out.", heading=TRAINING),
     ] = 20,
     grid: Annotated[
         list[str] | None,
         Option(
-            help="Values to try, learning_rate=1e-5,2e-5; several may follow.",
+            help="Values to try, such as learning_rate=1e-5,2e-5; several may follow.",
             show_default="the papers' grid",
             heading=TRAINING,
         ),
@@ -96,10 +95,8 @@ def search(
             "--config": config,
         },
     )
-    if not is_from_hub(base):  # a wrong model or bad data are reported before the study begins
-        check_start(base)
+    start = None if is_from_hub(base) else check_start(base)  # before the data, where that is quick
     read_data(base)
-    check_start(base)
-    run_search(base, values, out, trials=trials)
+    run_search(base, values, out, trials=trials, start=start or check_start(base))
     print((out / "search.md").read_text(encoding="utf-8"), end="")
     wrote(out)

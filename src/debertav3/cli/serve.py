@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from .answer_options import BackendName, BatchTokens, Calibration, Device, Dtype, HeadLabels, MaxLength
 from .commands import Option
+from .options import MODEL
 from .served_models import ServedTask, load_models, open_models, require_packages
 
 if TYPE_CHECKING:
@@ -24,12 +25,13 @@ def serve(
     model: Annotated[
         list[str] | None,
         Option(
-            help="Checkpoint folder or Hub name, or NAME=MODEL; several are served together.",
+            help="Checkpoint folder or Hub name, or NAME=MODEL; several may be given.",
             show_default="the nano model",
+            heading=MODEL,
         ),
     ] = None,
-    host: Annotated[str, Option(help="Address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
-    port: Annotated[int, Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8000,
+    host: Annotated[str, Option(help="Address to listen on; 0.0.0.0 means all.")] = "127.0.0.1",
+    port: Annotated[int, Option(help="Port; 0 picks a free one.", min=0, max=65535)] = 8000,
     task: ServedTask = None,
     labels: HeadLabels = None,
     device: Device = "auto",
@@ -40,33 +42,37 @@ def serve(
     max_length: MaxLength = None,
     keys: Annotated[
         Path | None,
-        Option(help="File with API keys, one a line; more in DEBERTAV3_API_KEYS.", heading=_SAFETY),
+        Option(help="File with API keys, one per line; DEBERTAV3_API_KEYS may hold more.", heading=_SAFETY),
     ] = None,
     cors: Annotated[
         list[str] | None,
-        Option(help="Origin of a web page that may ask from a browser.", heading=_SAFETY),
+        Option(help="Origin of a web page that may call the server; several may follow.", heading=_SAFETY),
     ] = None,
     log_texts: Annotated[
-        bool, Option("--log-texts", help="Write bodies to the log too.", heading=_SAFETY)
+        bool, Option("--log-texts", help="Log the bodies of requests and answers too.", heading=_SAFETY)
     ] = False,
     body_bytes: Annotated[
-        int, Option(help="Most bytes of a request.", min=1000, heading=_LIMITS)
+        int, Option(help="Bytes in a request at most.", min=1000, heading=_LIMITS)
     ] = 2_000_000,
-    inputs: Annotated[int, Option(help="Most texts or pairs of a request.", min=1, heading=_LIMITS)] = 1024,
-    characters: Annotated[int, Option(help="Most characters of one text.", min=1, heading=_LIMITS)] = 100_000,
+    inputs: Annotated[
+        int, Option(help="Texts or pairs in a request at most.", min=1, heading=_LIMITS)
+    ] = 1024,
+    characters: Annotated[
+        int, Option(help="Characters in one text at most.", min=1, heading=_LIMITS)
+    ] = 100_000,
     seconds: Annotated[
         float,
-        Option(help="Seconds a request may take.", min=0.01, heading=_LIMITS),
+        Option(help="Seconds that a request may take.", min=0.01, heading=_LIMITS),
     ] = 30.0,
     queue_seconds: Annotated[
         float,
-        Option(help="Seconds a request may wait for others.", min=0.01, heading=_LIMITS),
+        Option(help="Seconds that a request may wait in the queue.", min=0.01, heading=_LIMITS),
     ] = 2.0,
     truncate: Annotated[
         bool,
         Option(
             "--truncate/--no-truncate",
-            help="Cut texts that are too long, or refuse them.",
+            help="Truncate texts that are too long, or refuse them.",
             heading=_LIMITS,
         ),
     ] = True,
@@ -75,11 +81,11 @@ def serve(
         Option(
             "--otel/--no-otel",
             help="Record OpenTelemetry spans.",
-            show_default="where OTEL_* says where they go",
+            show_default="if OTEL_* variables name a receiver",
         ),
     ] = None,
     open_page: Annotated[bool, Option("--open", help="Open the page in a browser once it is ready.")] = False,
-    openapi: Annotated[bool, Option("--openapi", help="Print the OpenAPI document and stop.")] = False,
+    openapi: Annotated[bool, Option("--openapi", help="Print the OpenAPI document and exit.")] = False,
 ) -> None:
     """Serve models over HTTP.
 
@@ -94,7 +100,7 @@ def serve(
 
         print(json.dumps(openapi_document(), indent=1, ensure_ascii=False))
         return
-    checkpoints = open_models(model, backend=backend, dtype=dtype)
+    checkpoints = open_models(model)
 
     from ..serve import Keys, Limits, create_app
     from ..serve.lifecycle import Server, bind, is_loopback

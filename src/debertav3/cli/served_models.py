@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from ..errors import UserError
 from .commands import Option
-from .input_checks import check_loading, open_checkpoint
+from .input_checks import open_checkpoint
+from .options import MODEL
 from .task_plan import label_list
 
 if TYPE_CHECKING:
@@ -14,24 +15,23 @@ if TYPE_CHECKING:
 
 ServedTask = Annotated[
     str | None,
-    Option("--task", help="Which head to load, where a checkpoint does not say: a task such as ner."),
+    Option(
+        "--task", help="Task, such as ner, whose head to load, if a checkpoint has several.", heading=MODEL
+    ),
 ]
 
 
-def open_models(models: list[str] | None, *, backend: str, dtype: str) -> "dict[str, Checkpoint]":
+def open_models(models: list[str] | None) -> "dict[str, Checkpoint]":
     """Open the checkpoints of ``--model``, without loading weights.
 
     Args:
         models: MODEL or NAME=MODEL each; None is the nano model.
-        backend: of ``--backend``, which is checked.
-        dtype: of ``--dtype``, likewise.
 
     Raises:
         UserError: if one cannot be opened, or a name comes twice.
     """
     from ..inference.default_model import default_model
 
-    check_loading(backend=backend, dtype=dtype)
     wanted = name_models(models or [f"nano={default_model()}"])
     return {name: open_checkpoint(path) for name, path in wanted.items()}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from .input_checks import check_file, check_loading, did_you_mean, open_checkpoint
+from .input_checks import check_file, did_you_mean, open_checkpoint
 
 if TYPE_CHECKING:
     from ..inference.files.row_answers import AnswerOptions
@@ -55,7 +55,6 @@ def plan_of(
     if answering_name(named, {}) not in FILE_TASKS:
         near = did_you_mean(named, list(FILE_TASKS))
         raise UserError(f"unknown task {named!r}.{near} Choose one of: {', '.join(FILE_TASKS)}.")
-    check_loading(backend=loading["backend"], dtype=loading["dtype"])
     checkpoint = None
     if named not in FILE_TASKS:
         checkpoint = open_checkpoint(model)
@@ -75,6 +74,7 @@ def plan_of(
         ("--text-column", asked.text),
         ("--pair-column", asked.pair),
         ("--label-column", asked.label),
+        ("--choice-columns", ",".join(asked.choices) or None),
     ):
         if column is not None and option not in kind.column_options:
             raise UserError(f"task {task} reads no column that {option} names. Leave it out.")
@@ -88,7 +88,7 @@ def plan_of(
         label_map=_label_map(labels),
         columns=columns,
         trained_task=trained.task,
-        reading=options.reading.with_columns(columns.names),
+        reading=options.reading if task == "ner" else options.reading.with_columns(columns.names),
     )
     loading["labels"] = _head_labels(named, labels, nli_labels)
     return TaskPlan(task=task, checkpoint=checkpoint, options=settled, loading=loading)
@@ -131,10 +131,11 @@ def _refuse_options_of_others(task: str, options: "AnswerOptions", *, nli_labels
     check_aggregation(options.aggregation)
 
 
-def asked_columns(text: str | None, pair: str | None, label: str | None) -> "Columns":
+def asked_columns(text: str | None, pair: str | None, label: str | None, choices: str | None) -> "Columns":
+    """The columns that the user names."""
     from ..tasks.columns import Columns
 
-    return Columns(text=text, pair=pair, label=label)
+    return Columns(text=text, pair=pair, label=label, choices=tuple(label_list(choices) or ()))
 
 
 def label_list(text: str | None) -> list[str] | None:

@@ -20,16 +20,18 @@ COLUMN_HELP = "Text column of .jsonl rows."
 
 
 def encode(
-    model: Annotated[str, Option(help="Folder with spm.model or tokenizer.json, or a Hub name.")],
+    model: Annotated[str, Option(help="Folder with spm.model or tokenizer.json, or Hub name.")],
     input: Annotated[Path, Option("--data", help="A .txt or .jsonl file, also .gz or .zst.")],
     output: Annotated[
-        Path, Option("--out", help="File: one JSON list of ids a line, without special tokens.")
+        Path, Option("--out", help="File for the ids: one JSON list per line, without special tokens.")
     ],
     column: Annotated[str, Option("--text-column", help=COLUMN_HELP)] = "text",
     compat: Annotated[
-        Literal["exact", "hf5"] | None, Option(help="'hf5' for the ids of transformers 5.")
+        Literal["exact", "hf5"] | None, Option(help="hf5: the ids that transformers 5 gives.")
     ] = None,
-    parse_special_tokens: Annotated[bool, Option(help="Recognise [MASK] and the like in text.")] = False,
+    parse_special_tokens: Annotated[
+        bool, Option(help="Recognize special tokens such as [MASK] in the text.")
+    ] = False,
     threads: Annotated[int, Option(help="Threads of the tokenizer.")] = 2,
     overwrite: Overwrite = False,
 ) -> None:
@@ -61,15 +63,21 @@ def encode(
 def train(
     inputs: Annotated[
         list[Path],
-        Option("--data", help=".txt or .jsonl, also .gz or .zst; several, or repeated."),
+        Option("--data", help="Text files: .txt or .jsonl, also .gz or .zst; several may follow."),
     ],
     out: Annotated[Path, Option(help="Folder for spm.model, tokenizer.json and vocabulary.json.")],
-    vocab_size: Annotated[int, Option(help="Pieces in the model; [MASK] comes on top.")] = 128_000,
-    columns: Annotated[list[str] | None, Option("--text-column", help=f"{COLUMN_HELP} Repeatable.")] = None,
-    max_lines: Annotated[int, Option(help="Lines drawn evenly from all; bounds the memory.")] = 2_000_000,
-    coverage: Annotated[float, Option(help="Share of all characters with a piece of their own.")] = 0.999997,
-    threads: Annotated[int, Option(help="Threads of the trainer; the result depends on them.")] = 2,
-    seed: Annotated[int, Option(help="Seed of the sample.")] = 0,
+    vocab_size: Annotated[int, Option(help="Tokens in spm.model; [MASK] comes on top.")] = 128_000,
+    columns: Annotated[
+        list[str] | None, Option("--text-column", help=f"{COLUMN_HELP} Several may follow.")
+    ] = None,
+    max_lines: Annotated[
+        int, Option(help="Train on a random sample of this many lines, which bounds the memory.")
+    ] = 2_000_000,
+    coverage: Annotated[
+        float, Option(help="Share of all characters that get a token of their own.")
+    ] = 0.999997,
+    threads: Annotated[int, Option(help="Threads of the trainer; the result depends on their number.")] = 2,
+    seed: Annotated[int, Option(help="Random seed of the sample.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Train a vocabulary on texts.
@@ -104,9 +112,9 @@ def train(
 
 
 def check(
-    model: Annotated[Path, Option(help="A local tokenizer folder.")],
+    model: Annotated[Path, Option(help="Local tokenizer folder.")],
     input: Annotated[
-        Path | None, Option("--data", help="Lines to compare on; a few hard ones if left out.")
+        Path | None, Option("--data", help="Lines to compare on.", show_default="a few hard ones")
     ] = None,
     column: Annotated[str, Option("--text-column", help=COLUMN_HELP)] = "text",
 ) -> None:

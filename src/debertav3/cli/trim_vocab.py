@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from ..files import Output
+from .answer_options import ModelName
 from .commands import Option
 from .input_checks import open_checkpoint
 from .options import Overwrite
@@ -13,20 +14,20 @@ from .terminal import wrote
 
 
 def trim_vocab(
-    model: Annotated[str, Option(help="Checkpoint folder or Hub name.")],
+    model: ModelName,
     corpus: Annotated[
         list[Path],
-        Option("--data", help=".txt or .jsonl, also .gz or .zst; several may follow."),
+        Option("--data", help="Text files: .txt or .jsonl, also .gz or .zst; several may follow."),
     ],
     out: Annotated[Path, Option(help="Folder for the smaller checkpoint and its tokenizer.")],
     columns: Annotated[
         list[str] | None,
         Option(
             "--text-column",
-            help="Columns of .jsonl files that hold text; 'text' if left out; several may follow.",
+            help="Columns of .jsonl files that have text; several may follow.",
         ),
     ] = None,
-    min_count: Annotated[int, Option(help="How often a piece must come to be kept.", min=1)] = 1,
+    min_count: Annotated[int, Option(help="Keep tokens that occur at least this often.", min=1)] = 1,
     overwrite: Overwrite = False,
 ) -> None:
     """Remove tokens that a corpus does not use.

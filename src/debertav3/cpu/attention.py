@@ -22,6 +22,7 @@ from .kernel.library import LARGEST_WIDTH, LONGEST, AttentionArguments, Kernel, 
 from .kernel.tables import KernelTables
 from .linear import ReadOnly, pack_linear
 from .scratch import scratch
+from .training_attention import BLOCKWISE
 
 
 def can_fuse(states: Tensor, dropout_prob: float = 0.0) -> bool:
@@ -194,7 +195,7 @@ def _times_table(x_BNLH: Tensor, table_NWH: Tensor, name: str) -> Tensor:
 
 SDPA = replace(backends.SDPA, run=sdpa_in_scratch)
 
-BACKENDS: tuple[AttentionBackend, ...] = (FUSED, SDPA, backends.STRIDED, backends.EAGER, backends.BLOCKWISE)
+BACKENDS: tuple[AttentionBackend, ...] = (FUSED, SDPA, backends.STRIDED, backends.EAGER, BLOCKWISE)
 """For a model that may run on a CPU, the preferred ones first."""
 
 PACKED_BACKENDS: tuple[AttentionBackend, ...] = (

@@ -11,16 +11,14 @@ from pathlib import Path
 
 from ..errors import DivergedError, UserError
 from ..files import read_json_object, replacing_text, write_json
-from ..files.model_folder import ModelFolder
 from ..json_types import JsonMapping
 from ..runs.record import has_record, read_record
-from ..sizes import is_size
 from ..tasks.glue import GLUE_TASKS
 from .config import FinetuneConfig
 from .preparation import Data, read_data, resolve
 from .records import changed_settings, changes_between, data_facts, known_by_path, run_contents
 from .resuming import check_can_be_made
-from .start import check_start
+from .start import Start, check_start, find_start
 
 logger = logging.getLogger(__name__)
 
@@ -123,12 +121,12 @@ def compare(
     }
     check_can_be_made(out)
     _refuse_foreign(out)
-    _check(plan)
+    starts = _check(plan)
     found = Comparison(lines=[], failures=[])
     for (model, task), runs in plan.items():
         finished = []
         for folder, config in runs.items():
-            failure = _ensure_run(config, folder)
+            failure = None if _is_finished(folder) else _run(config, folder, starts[model])
             if failure is None:
                 finished.append((config.seed, folder))
             else:
@@ -149,11 +147,14 @@ def _refuse_foreign(out: Path) -> None:
         )
 
 
-def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> None:
+def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> dict[str, Start]:
     """Find before the first training what would stop a later one: settings, data, models, tokenizers.
 
+    Returns:
+        What the runs that are left start from, by model: each is opened once.
+
     Raises:
-        UserError: if there is such a thing.
+        UserError: naming everything that is wrong.
     """
     data: dict[str, Data] = {}
     waiting = []  # one run for each model and task that has runs to do
@@ -176,19 +177,25 @@ def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> Non
         except UserError as error:
             faults[" ".join(str(error).split()).rstrip(".")] = None
 
+    starts: dict[str, Start] = {}
+
+    def find(config: FinetuneConfig) -> None:
+        if config.model not in starts:
+            starts[config.model] = find_start(config)
+
     for _, config in waiting:
-        if not is_size(config.model):
-            note(partial(ModelFolder.find, config.model))
+        note(partial(find, config))
     if not faults:
         for _, config in waiting:
-            note(partial(check_start, config))
+            note(partial(check_start, config, starts[config.model]))
     if not faults:
         from .starting_model import check_tokenizer  # loads torch
 
         for task, config in waiting:
-            note(partial(check_tokenizer, config, data[task].task))
+            note(partial(check_tokenizer, config, data[task].task, starts[config.model]))
     if faults:
         raise UserError(f"nothing was trained: {'; '.join(faults)}.")
+    return starts
 
 
 def _is_finished(folder: Path) -> bool:
@@ -218,19 +225,18 @@ def _refuse_others(config: FinetuneConfig, folder: Path, *, data: JsonMapping) -
         )
 
 
-def _ensure_run(config: FinetuneConfig, folder: Path) -> Failure | None:
-    """Start or resume a run, unless it is finished.
+def _run(config: FinetuneConfig, folder: Path, start: Start) -> Failure | None:
+    """Start or resume a run.
 
     Returns:
         Why it has no score; None if it has one.
     """
-    if _is_finished(folder):
-        return None
     from .run import NotPossibleError, run
 
     logger.info("%s on %s, seed %d", config.model, config.task, config.seed)
     try:
-        if run(config, read_data(config, is_told=False), folder, resume=folder.exists()) is None:
+        data = read_data(config, is_told=False)
+        if run(config, data, folder, start=start, resume=folder.exists()) is None:
             raise UserError("stopped by SIGTERM; run the same command to continue.")
     except (DivergedError, NotPossibleError) as error:
         logger.warning("%s on %s, seed %d has failed: %s", config.model, config.task, config.seed, error)

@@ -45,6 +45,8 @@ class DataConfig(Settings):
     """The column of a second text."""
     label_column: str | None = None
     """The column of the labels, or several with commas between; none: as the task or the data say."""
+    choice_columns: tuple[str, ...] = ()
+    """Multiple choice: a column for each choice, or one that holds them all; none: as the data look."""
     label_kind: LabelKind = "auto"
     """Task custom: what a label is; auto: as the data look."""
     labels: str | None = None
@@ -58,7 +60,9 @@ class DataConfig(Settings):
     sheet: str | None = None
     """Of a workbook, by name or number; none: the first."""
     records: str | None = None
-    """Of a JSON file with several lists of rows: the name of one."""
+    """Of a JSON file with several lists of rows: the name of one, or several with commas between."""
+    dev_records: str | None = None
+    """Likewise of the dev files, where they hold them under another name."""
     skip_bad: bool = False
     """Leave out rows that cannot be read, and list them, in place of stopping at the first."""
     word_column: str | None = None

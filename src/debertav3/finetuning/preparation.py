@@ -17,14 +17,14 @@ from ..tasks.label_map import read_label_map
 from ..tasks.names import CUSTOM, TASKS, check_task_name, training_name
 from ..tasks.public import PUBLIC_SOURCES
 from ..tasks.read_options import ReadOptions, Said
-from ..tasks.tables import expand
+from ..tasks.tables import expand, named_columns
 from ..tasks.tagging import TaggingTask
-from ..tasks.task import Task, take_balanced
+from ..tasks.task import Task
 from ..tasks.text import TextTask
 from ..tasks.understanding import tell_all
 from .config import FinetuneConfig
 from .recipes import recipe
-from .splitting import hold_out
+from .splitting import HELD_OUT, TRAIN, SplitKeys, group_of, needs_split, split
 
 _LOSS_SETTINGS = {
     "balance_classes": ("one-label", "several-labels", TOKENS),
@@ -106,11 +106,13 @@ class Data:
     dev: dict[str, list[Example]]
     rows: dict[str, int]
     """Labelled rows of each source."""
+    columns: dict[str, object]
+    """What the columns of the training rows are: ``text``, ``pair``, ``label``, ``choices``."""
     row_sums: dict[str, str]
     """SHA-256 sum over the rows of each source that is not a file."""
 
 
-def read_options(config: FinetuneConfig) -> ReadOptions:
+def read_options(config: FinetuneConfig, *, records: str | None = None) -> ReadOptions:
     """How the files of a run are read."""
     data = config.data
     return ReadOptions(
@@ -118,7 +120,7 @@ def read_options(config: FinetuneConfig) -> ReadOptions:
         encoding=data.encoding,
         has_header=data.header,
         sheet=data.sheet,
-        records=data.records,
+        records=records or data.records,
         columns=_said(config).columns,
         word_column=data.word_column,
         tag_column=data.tag_column,
@@ -133,8 +135,19 @@ def _said(config: FinetuneConfig) -> Said:
         text=data.text_column,
         pair=data.pair_column,
         label=data.label_column,
+        choices=data.choice_columns,
         label_map=read_label_map(data.labels) if data.labels else {},
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A file of a run."""
+
+    path: str
+    name: str
+    """What its scores go by."""
+    options: ReadOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,8 +155,13 @@ class Sources:
     """What a run reads, and as what."""
 
     task: Task
-    train: tuple[str, ...]
-    dev: tuple[str, ...]
+    train: tuple[Source, ...]
+    dev: tuple[Source, ...]
+
+    @property
+    def train_names(self) -> str:
+        """For messages."""
+        return ", ".join(source.name for source in self.train)
 
 
 def find_sources(config: FinetuneConfig) -> Sources:
@@ -154,12 +172,26 @@ def find_sources(config: FinetuneConfig) -> Sources:
     """
     micro_batch(config)
     _check_trackers(config.loop.report_to)
-    if not config.data.train:
+    data = config.data
+    if not data.train:
         raise UserError(f"no training data: task {config.task} needs --train FILE [FILE ...].")
-    train, dev = expand(config.data.train, role="train"), expand(config.data.dev, role="dev")
+    train, dev = expand(data.train, role="train"), expand(data.dev, role="dev")
+    options = read_options(config)
+    dev_options = read_options(config, records=data.dev_records)
     task = _task_of(config, source=train[0])
     _check_settings(config, task)
-    return Sources(task=task, train=train, dev=dev)
+    return Sources(
+        task=task,
+        train=tuple(Source(path=path, name=path, options=options) for path in train),
+        dev=tuple(
+            Source(
+                path=path,
+                name=f"{path} {data.dev_records}" if data.dev_records else path,
+                options=dev_options,
+            )
+            for path in dev
+        ),
+    )
 
 
 def read_data(config: FinetuneConfig, *, is_told: bool = True) -> Data:
@@ -174,30 +206,43 @@ def read_data(config: FinetuneConfig, *, is_told: bool = True) -> Data:
     """
     sources = find_sources(config)
     task = sources.task
-    read, understood = {}, []
-    for source in dict.fromkeys([*sources.train, *sources.dev]):
-        reading = task.open(source, read_options(config))
-        read[source] = task.read(reading)
+    read: dict[str, list[Example]] = {}
+    understood, row_sums, columns = [], {}, None
+    keys = SplitKeys()
+    for source in {one.name: one for one in (*sources.train, *sources.dev)}.values():
+        reading = task.open(source.path, source.options)
+        examples = read[source.name] = []
+        for example in task.examples(reading):
+            examples.append(example)
+            if source in sources.train and needs_split(config):
+                keys.add(example, group_of(reading, config.data.group_column))
+        task.finish(reading, num_examples=len(examples))
         if config.data.group_column is not None and source in sources.train:
             reading.roles["group"] = config.data.group_column
-        understood.append(task.understood(reading, task.summary(read[source])))
+        understood.append(task.understood(reading, task.summary(examples)))
+        columns = named_columns(reading) if columns is None else columns
+        if source.name != source.path or not Path(source.path).is_file():
+            row_sums[source.name] = _sum_of(examples)
     if is_told:
         tell_all(understood)
-    everything = [example for source in sources.train for example in read[source]]
-    labels = task.choose_labels(task.summary(everything), source=", ".join(sources.train))
-    kept, held_out = hold_out(everything, config, sources=sources.train, options=read_options(config))
-    dev = held_out | {source: read[source] for source in sources.dev}
-    for source, examples in dev.items():
-        task.check_dev(task.summary(examples), labels, source=source)
+    everything = [example for source in sources.train for example in read[source.name]]
+    labels = task.choose_labels(task.summary(everything), source=sources.train_names)
+    train, dev = everything, {source.name: read[source.name] for source in sources.dev}
+    if needs_split(config):
+        name, parts = split(keys, config)
+        train = [example for example, part in zip(everything, parts, strict=True) if part == TRAIN]
+        held = [example for example, part in zip(everything, parts, strict=True) if part == HELD_OUT]
+        dev = ({name: held} if name else {}) | dev
+    for name, examples in dev.items():
+        task.check_dev(task.summary(examples), labels, source=name)
     return Data(
         task=task,
         labels=labels,
-        train=take_balanced(kept, config.data.train_limit, seed=config.seed),
+        train=train,
         dev=dev,
-        rows={source: len(examples) for source, examples in read.items()},
-        row_sums={
-            source: _sum_of(examples) for source, examples in read.items() if not Path(source).is_file()
-        },
+        rows={name: len(examples) for name, examples in read.items()},
+        columns=columns or {},
+        row_sums=row_sums,
     )
 
 

@@ -59,6 +59,8 @@ class PreparedRun:
     """In the order of the model's outputs."""
     train: list[Example]
     dev_sets: dict[str, EncodedDataset]
+    columns: dict[str, object]
+    """See `Data.columns`."""
     trainer: FinetuneTrainer
 
 
@@ -112,7 +114,13 @@ def prepare_run(
         compute_metrics=first_dev_scores,
     )
     return PreparedRun(
-        task=task, objective=objective, labels=labels, train=data.train, dev_sets=dev_sets, trainer=trainer
+        task=task,
+        objective=objective,
+        labels=labels,
+        train=data.train,
+        dev_sets=dev_sets,
+        columns=data.columns,
+        trainer=trainer,
     )
 
 

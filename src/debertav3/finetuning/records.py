@@ -27,7 +27,7 @@ def run_record(
     *,
     out: Path,
     labels: tuple[str, ...],
-    columns: Mapping[str, str],
+    columns: Mapping[str, object],
     data: Mapping[str, object],
     contents: Mapping[str, object],
     device: str,
@@ -39,7 +39,7 @@ def run_record(
         config: the resolved settings.
         out: the folder of the run.
         labels: class names in id order.
-        columns: from :func:`debertav3.tasks.custom.named_columns`.
+        columns: from `Data.columns`.
         data: from :func:`data_facts`.
         contents: from :func:`run_contents`.
         device: what the run was computed on.

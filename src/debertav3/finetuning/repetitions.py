@@ -38,7 +38,7 @@ class Repetitions:
 
     def add(self, texts: Sequence[str], label: object) -> None:
         """Take in an example."""
-        key = _text_key(texts)
+        key = text_key(texts) & ~_LABELS
         if self._is_kept(key):
             self._keys.append(key | self._label_key(label))
             self._is_sorted = False
@@ -122,9 +122,10 @@ def _ending(depth: int) -> np.uint64:
     return np.uint64(((1 << depth) - 1) << _LABEL_BITS)
 
 
-def _text_key(texts: Sequence[str]) -> int:
+def text_key(texts: Sequence[str]) -> int:
+    """64 bits of a hash of texts."""
     digest = hashlib.blake2b(digest_size=8)
     for text in texts:
         raw = text.encode("utf-8", "surrogatepass")
         digest.update(len(raw).to_bytes(8, "little") + raw)
-    return int.from_bytes(digest.digest(), "little") & ~_LABELS
+    return int.from_bytes(digest.digest(), "little")

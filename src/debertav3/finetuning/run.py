@@ -19,7 +19,6 @@ from ..json_types import JsonMapping
 from ..models import DebertaV2PreTrainedModel
 from ..runs import page, plots
 from ..runs.record import finite, write_record
-from ..tasks.custom import named_columns
 from .adaptation import merged
 from .batches import Tokenizer
 from .card import model_card
@@ -213,7 +212,7 @@ def _record(
         config,
         out=out,
         labels=prepared.labels,
-        columns=named_columns(prepared.task),
+        columns=prepared.columns,
         data=data,
         contents=contents,
         device=str(prepared.trainer.args.device),

@@ -23,6 +23,7 @@ from .preparation import read_data, size_of
 from .recipes import recipe
 from .records import changed_settings, changes_between, data_facts, known_by_path, run_contents
 from .resuming import check_can_be_made
+from .start import Start
 
 if TYPE_CHECKING:
     import optuna
@@ -83,7 +84,12 @@ def read_grid(assignments: Sequence[str], base: FinetuneConfig) -> Grid:
 
 
 def search(
-    base: FinetuneConfig, grid: Mapping[str, Sequence[Choice]], out: Path, *, trials: int
+    base: FinetuneConfig,
+    grid: Mapping[str, Sequence[Choice]],
+    out: Path,
+    *,
+    trials: int,
+    start: Start | None = None,
 ) -> list[dict[str, object]]:
     """Try ``trials`` different settings, or all that the grid has; earlier trials under ``out`` count.
 
@@ -96,6 +102,7 @@ def search(
         grid: values to try, by key.
         out: gets ``study.log``, a folder for the best trial, ``search.json`` and ``search.md``.
         trials: how many in all.
+        start: the model of ``base``, if it is found already.
 
     Returns:
         A row for each trial with a score, best first: ``trial``, ``score`` and ``settings``.
@@ -125,7 +132,7 @@ def search(
         _tell_score(
             study,
             trial.number,
-            _score_of(base, trial.params, folder, known=_scores(study), contents=contents),
+            _score_of(base, trial.params, folder, known=_scores(study), contents=contents, start=start),
         )
         rows = _rows(study)
         _remove_worse(study, out, best=rows[0]["trial"] if rows else None)
@@ -241,6 +248,7 @@ def _score_of(
     *,
     known: Mapping[str, float | None],
     contents: Mapping[str, object],
+    start: Start | None,
 ) -> float | None:
     """Train with the chosen settings, or resume that, unless the score is known already.
 
@@ -258,7 +266,11 @@ def _score_of(
         raise UserError(f"{', '.join(changed)} changed during the search; begin it in another folder.")
     logger.info("%s: %s", folder.name, _spelled(chosen))
     try:
-        if not has_record(folder) and run(config, data, folder, resume=folder.exists()) is None:
+        if config.model != base.model:
+            start = None
+        if not has_record(folder) and (
+            run(config, data, folder, start=start, resume=folder.exists()) is None
+        ):
             raise UserError("stopped; run the same command to continue.")
     except DivergedError as error:
         logger.warning("%s has failed: %s", folder.name, error)

@@ -1,4 +1,4 @@
-"""Held-out examples where no dev file is named: a share of the training data, or one of several folds.
+"""Which examples train, which are held out, which are not used; decided by 16 bytes kept of each example.
 
 Rows that belong together stay together: those with the same texts, or with ``group_column`` those with the
 same value in it. Every part gets its share of each label.
@@ -6,42 +6,126 @@ same value in it. Every part gets its share of each label.
 
 import math
 import random
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 from ..errors import UserError
 from ..tasks.columns import actual_name
 from ..tasks.example import Example
-from ..tasks.read_options import AS_FOUND, ReadOptions
-from ..tasks.tables import read_table
-from ..tasks.tagging import MarkedText
+from ..tasks.tables import Reading
 from .config import FinetuneConfig
+from .repetitions import text_key
 
+TRAIN, HELD_OUT, UNUSED = 0, 1, 2
+"""What becomes of an example."""
+Parts = npt.NDArray[np.int32]
 _INTERVALS = 10
 """Numbers are spread like labels, by the tenth of the sorted values that they lie in."""
+_BLOCK = 1 << 16
 
 
-def hold_out(
-    examples: Sequence[Example],
-    config: FinetuneConfig,
-    *,
-    sources: Sequence[str],
-    options: ReadOptions = AS_FOUND,
-) -> tuple[list[Example], dict[str, list[Example]]]:
-    """Split the training examples as ``dev_split``, or ``folds`` and ``fold``, say.
+class SplitKeys:
+    """What is kept of examples until it is known where they go: a hash of the group, and the label."""
 
-    Args:
-        examples: of all training sources.
-        config: the run.
-        sources: the training sources, for ``group_column``.
-        options: how they are read.
+    def __init__(self) -> None:
+        self._groups = array("Q")
+        self._ids: dict[str, int] = {}
+        self._kinds = array("I")
+        self._numbers = array("d")
 
-    Returns:
-        What to train on, and a dev set by its name; the dev set is missing if nothing is held out.
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def add(self, example: Example, group: str | None = None) -> None:
+        """Take in an example.
+
+        Args:
+            example: the example.
+            group: what it shares with those that it stays together with; None for its texts.
+        """
+        label = example.label
+        self._groups.append(text_key(example.texts if group is None else (group,)))
+        self._kinds.append(self._ids.setdefault(label if isinstance(label, str) else "", len(self._ids)))
+        if isinstance(label, int | float) and not isinstance(label, bool):
+            self._numbers.append(label)
+
+    @property
+    def groups(self) -> npt.NDArray[np.uint64]:
+        """Of each example; equal ones go to one part."""
+        return np.frombuffer(self._groups, dtype=np.uint64)
+
+    @property
+    def labels(self) -> tuple[Sequence[int], list[str]]:
+        """Of each example the id of its label, and the labels by id; those that are no text are one."""
+        return self._kinds, list(self._ids)
+
+    @property
+    def kinds(self) -> tuple[Sequence[int], list[str]]:
+        """What every part should have its share of: the label, or the tenth that a number lies in."""
+        if len(self._numbers) < len(self) or not len(self):
+            return self.labels
+        order = np.argsort(np.frombuffer(self._numbers), kind="stable")
+        kinds = np.empty(len(self), np.uint32)
+        kinds[order] = np.arange(len(self)) * _INTERVALS // len(self)
+        return array("I", kinds.tobytes()), [str(one) for one in range(_INTERVALS)]
+
+
+def group_of(reading: Reading, column: str | None) -> str | None:
+    """What the row that was read last shares with those that it stays together with; None for its texts.
 
     Raises:
-        UserError: if a part would be empty, or the groups cannot be read.
+        UserError: if the row has no such column.
     """
+    if column is None:
+        return None
+    fields = reading.latest.fields
+    name = actual_name(fields, column, is_said=True)
+    if name is None:
+        raise UserError(
+            f"{reading.source} has no column {column!r}, which --group-column names. "
+            f"It has {', '.join(map(str, fields))}."
+        )
+    return str(fields[name])
+
+
+def needs_split(config: FinetuneConfig) -> bool:
+    """Whether a run holds examples out, or draws some of them."""
+    data = config.data
+    return data.dev_split is not None or data.folds is not None or data.train_limit is not None
+
+
+def split(keys: SplitKeys, config: FinetuneConfig) -> tuple[str, Parts]:
+    """Decide about every example as ``dev_split``, or ``folds`` and ``fold``, and ``train_limit`` say.
+
+    Args:
+        keys: of all training examples, in order.
+        config: the run.
+
+    Returns:
+        The name of the held-out set, empty where nothing is held out; and for each example `TRAIN`,
+        `HELD_OUT` or `UNUSED`.
+
+    Raises:
+        UserError: if a part would be empty.
+    """
+    name, parts = _held_out(keys, config)
+    limit = config.data.train_limit
+    kept = np.flatnonzero(parts == TRAIN)
+    if limit is not None and limit < len(kept):
+        ids, names = keys.labels
+        parts[kept] = UNUSED
+        chosen = take_balanced(
+            [ids[index] for index in kept.tolist()] if name else ids, names, limit, seed=config.seed
+        )
+        parts[kept[chosen]] = TRAIN
+    return name, parts
+
+
+def _held_out(keys: SplitKeys, config: FinetuneConfig) -> tuple[str, Parts]:
     data = config.data
     if data.dev_split is not None:
         weights, chosen, name = [1 - data.dev_split, data.dev_split], 1, f"dev_split={data.dev_split:g}"
@@ -50,122 +134,114 @@ def hold_out(
     elif data.folds is not None:
         weights, chosen, name = [1.0] * data.folds, None, f"folds={data.folds}"
     else:
-        return list(examples), {}
-    parts = assign(examples, weights, groups=groups_of(examples, config, sources, options), seed=config.seed)
+        return "", np.zeros(len(keys), np.int32)
+    parts = assign(keys, weights, seed=config.seed)
     if chosen is None:  # all folds in turn: none may be empty
-        if len(set(parts)) < len(weights):
+        if len(np.unique(parts)) < len(weights):
             raise UserError(
-                f"{name} of {len(examples)} examples leaves a part with nothing to score on: give more data, "
+                f"{name} of {len(keys)} examples leaves a part with nothing to score on: give more data, "
                 "or fewer --folds."
             )
-        return list(examples), {}
-    held = [example for example, part in zip(examples, parts, strict=True) if part == chosen]
-    kept = [example for example, part in zip(examples, parts, strict=True) if part != chosen]
-    if not held or not kept:
+        return "", np.zeros(len(keys), np.int32)
+    is_held = parts == chosen
+    if is_held.all() or not is_held.any():
+        lacking = "train on" if is_held.any() else "score on"
         raise UserError(
-            f"{name} of {len(examples)} examples leaves nothing to {'train on' if held else 'score on'}: "
-            "give more data, another share, or --dev FILE."
+            f"{name} of {len(keys)} examples leaves nothing to {lacking}: give more data, another share, or "
+            "--dev FILE."
         )
-    return kept, {name: held}
+    return name, np.where(is_held, HELD_OUT, TRAIN).astype(np.int32)
 
 
-def assign(
-    examples: Sequence[Example], weights: Sequence[float], *, groups: Sequence[Hashable], seed: int
-) -> list[int]:
+def assign(keys: SplitKeys, weights: Sequence[float], *, seed: int) -> Parts:
     """Distribute examples over parts so that each part gets its share of every label, and of all examples.
 
     A part's share of a label is seldom whole. What the whole shares leave over goes where examples are
     missing, so that many labels with few examples each do not make a part small.
 
     Args:
-        examples: what to distribute.
+        keys: of the examples.
         weights: of the parts; the sum does not matter.
-        groups: of each example; equal ones go to one part.
         seed: of the order.
 
     Returns:
         The index of each example's part.
     """
-    kinds = _kinds(examples)
-    members: dict[Hashable, list[int]] = defaultdict(list)
-    for index, group in enumerate(groups):
-        members[group].append(index)
-    order = list(members.values())
-    random.Random(seed).shuffle(order)
-    order.sort(key=len, reverse=True)  # large groups first, while there is room for them
-    sizes = [0] * len(weights)
-    by_kind: dict[Hashable, list[int]] = defaultdict(lambda: [0] * len(weights))
-    parts = [0] * len(examples)
+    kinds, names = keys.kinds
     totals = Counter(kinds)
+    shares = [[totals[kind] * one / sum(weights) for one in weights] for kind in range(len(names))]
+    sizes = [0] * len(weights)
+    by_kind: dict[int, list[int]] = defaultdict(lambda: [0] * len(weights))
+    parts = np.zeros(len(keys), np.int32)
 
-    def urgency(part: int, kind: Hashable, size: int) -> tuple[int, float, float]:
+    def urgency(part: int, kind: int, size: int) -> tuple[int, float, float]:
         """How well a group of a kind suits a part, least first: within its whole share, rounded up, above."""
-        share = totals[kind] * weights[part] / sum(weights)
+        share = shares[kind][part]
         count = by_kind[kind][part] + size
         of_kind, of_all = count / weights[part], (sizes[part] + size) / weights[part]
         if count <= math.floor(share):
             return 0, of_kind, of_all
         return (1, of_all, of_kind) if count <= math.ceil(share) else (2, of_kind, of_all)
 
-    for indices in order:
-        found = [kinds[index] for index in indices]
-        kind = max(sorted(set(found), key=str), key=found.count)
+    for indices in _groups(keys.groups, seed=seed):
+        found = Counter(kinds[index] for index in indices)
+        kind = min(found, key=lambda one: (-found[one], names[one]))
         part = min(range(len(weights)), key=lambda one: urgency(one, kind, len(indices)))
-        for index in indices:
-            parts[index] = part
-            by_kind[kinds[index]][part] += 1
+        parts[indices] = part
+        for one, count in found.items():
+            by_kind[one][part] += count
         sizes[part] += len(indices)
     return parts
 
 
-def groups_of(
-    examples: Sequence[Example],
-    config: FinetuneConfig,
-    sources: Sequence[str],
-    options: ReadOptions = AS_FOUND,
-) -> list[Hashable]:
-    """What decides which examples stay together: the value in ``group_column``, else the texts.
+def _groups(keys: npt.NDArray[np.uint64], *, seed: int) -> Iterator[list[int]]:
+    """The examples of each group: large groups first, while there is room for them, others by chance."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    del ordered
+    ends = np.append(starts[1:], len(keys))
+    by_appearance = np.argsort(order[starts])
+    starts, ends = starts[by_appearance], ends[by_appearance]
+    chance = array("Q", range(len(starts)))
+    random.Random(seed).shuffle(chance)
+    shuffled = np.frombuffer(chance, dtype=np.uint64)
+    shuffled = shuffled[np.argsort((starts - ends)[shuffled], kind="stable")]
+    for first in range(0, len(shuffled), _BLOCK):
+        block = shuffled[first : first + _BLOCK]
+        for start, end in zip(starts[block].tolist(), ends[block].tolist(), strict=True):
+            yield order[start:end].tolist()
 
-    Raises:
-        UserError: if a row has no such column, or the task's texts are not whole cells of a row.
+
+def take_balanced(labels: Sequence[int], names: Sequence[str], limit: int, *, seed: int) -> list[int]:
+    """Draw ``limit`` examples, labels as balanced as the data allow.
+
+    Args:
+        labels: of each example the id of its label.
+        names: of the labels, by id.
+        limit: fewer than there are examples.
+        seed: of the draw.
+
+    Returns:
+        Their indices, in order.
     """
-    column = config.data.group_column
-    if column is None:
-        return [example.texts for example in examples]
-    by_text: dict[str, set[str]] = defaultdict(set)
-    for source in sources:
-        for row in read_table(source, options):
-            name = actual_name(row.fields, column, is_said=True)
-            if name is None:
-                raise UserError(
-                    f"{source} has no column {column!r}, which --group-column names. "
-                    f"It has {', '.join(map(str, row.fields))}."
-                )
-            group = str(row.fields[name])
-            for value in row.fields.values():
-                if isinstance(value, str):
-                    by_text[value.strip()].add(group)
-    found: list[Hashable] = []
-    for example in examples:
-        texts = (example.extra.text,) if isinstance(example.extra, MarkedText) else example.texts
-        candidates = [by_text.get(text.strip(), set()) for text in texts]
-        common = set.intersection(*candidates) if candidates else set()
-        if not common:
-            raise UserError(
-                f"--group-column: task {config.task} does not take its texts from single columns, so the "
-                "group of an example is not known. Split the file yourself and give --dev."
-            )
-        found.append(min(common))
-    return found
-
-
-def _kinds(examples: Sequence[Example]) -> list[Hashable]:
-    """What every part should have its share of: the label, or the tenth that a number lies in."""
-    labels = [example.label for example in examples]
-    if all(isinstance(label, int | float) and not isinstance(label, bool) for label in labels):
-        order = sorted(range(len(labels)), key=lambda index: labels[index])
-        kinds: list[Hashable] = [0] * len(labels)
-        for rank, index in enumerate(order):
-            kinds[index] = rank * _INTERVALS // len(labels)
-        return kinds
-    return [label if isinstance(label, str) else "" for label in labels]
+    generator = random.Random(seed)
+    left = Counter(labels)
+    quota: Counter[int] = Counter()
+    room = limit
+    while room:  # a round: one more of each label that has any
+        having = sorted((one for one in left if left[one]), key=lambda one: names[one])
+        rounds = max(1, min(room // len(having), min(left[one] for one in having)))
+        for one in having[:room]:
+            quota[one] += rounds
+            left[one] -= rounds
+        room -= rounds * min(room, len(having))
+    pool = array("Q", range(len(labels)))
+    chosen = []
+    for size in range(len(labels), 0, -1):  # as ``random.sample`` draws
+        place = generator.randrange(size)
+        index, pool[place] = pool[place], pool[size - 1]
+        if quota[labels[index]]:
+            quota[labels[index]] -= 1
+            chosen.append(index)
+    return sorted(chosen)

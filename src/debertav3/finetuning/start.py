@@ -45,18 +45,22 @@ def is_from_hub(config: FinetuneConfig) -> bool:
     return any("/" in name and not Path(name).exists() and not is_size(name) for name in named)
 
 
-def check_start(config: FinetuneConfig) -> Start:
-    """Assert that model and tokenizer of a run are there, as far as no torch is needed.
+def check_start(config: FinetuneConfig, start: Start | None = None) -> Start:
+    """Check that a run's model and tokenizer can be opened, as far as that needs no torch.
 
-    Tokenizers of other families are left to the opening.
+    Tokenizers of other families are checked when they are opened.
+
+    Args:
+        config: the run.
+        start: from `find_start`, if it is found already.
 
     Returns:
-        What was found, for the run to start from.
+        What the run starts from.
 
     Raises:
         UserError: if there is no such model, or model and tokenizer cannot be read.
     """
-    start = find_start(config)
+    start = start or find_start(config)
     if start.checkpoint is None:
         check_lora(config)
         check_frozen(config, SIZES[config.model]["num_hidden_layers"])

@@ -45,13 +45,12 @@ def open_tokenizer(config: FinetuneConfig, task: Task, start: Start | None = Non
     return DebertaV3Tokenizer.from_pretrained(config.tokenizer or config.model)
 
 
-def check_tokenizer(config: FinetuneConfig, task: Task) -> None:
-    """Assert that a run's model is there and has a tokenizer that can be opened.
+def check_tokenizer(config: FinetuneConfig, task: Task, start: Start) -> None:
+    """Check that a run's tokenizer can be opened, and its model's configuration.
 
     Raises:
-        UserError: otherwise.
+        UserError: if not.
     """
-    start = find_start(config)
     open_tokenizer(config, task, start)
     if start.checkpoint is not None and start.family == OURS:
         _ = start.checkpoint.config

@@ -21,6 +21,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from ..errors import UserError
+from .attention_dropout import draw_seed, dropped, kept_factor
 from .relative_position import OffsetTables
 
 BLOCK_NUMBERS = 1 << 18
@@ -105,7 +106,8 @@ class _Blockwise(torch.autograd.Function):
         q, k, v = (_by_head(x, dtype) for x in (q_BNLH, k_BNLH, v_BNLH))
         keys, queries = (None if x is None else x.to(dtype) for x in (keys_NWH, queries_NWH))
         weight_NBLL = q.new_empty(N, B, L, L)
-        dropped = torch.empty(N, B, L, L, dtype=torch.bool) if dropout_prob else None
+        gone_NBLL = torch.empty(N, B, L, L, dtype=torch.bool, device=q.device) if dropout_prob else None
+        seed = draw_seed().to(q.device) if dropout_prob else None
         context = torch.empty_like(v)
         for head, samples in _blocks(B, N, L):
             q_CLH, k_CLH = q[head, samples], k[head, samples]
@@ -113,18 +115,19 @@ class _Blockwise(torch.autograd.Function):
             if mask is not None:
                 score.masked_fill_(_hidden(mask, head, samples), torch.finfo(score.dtype).min)
             weight = weight_NBLL[head, samples].copy_(torch.softmax(score, dim=-1))
-            if dropped is not None:
-                gone = dropped[head, samples].copy_(torch.rand_like(score) < dropout_prob)
-                weight = weight.masked_fill(gone, 0.0) / (1 - dropout_prob)
+            if gone_NBLL is not None and seed is not None:
+                first = (head * B + samples.start) * L
+                gone = gone_NBLL[head, samples].copy_(dropped(seed, first, (*score.shape,), dropout_prob))
+                weight = weight.masked_fill(gone, 0.0) * kept_factor(dropout_prob)
             torch.bmm(weight, v[head, samples], out=context[head, samples])
-        ctx.save_for_backward(q, k, v, keys, queries, mask, weight_NBLL, dropped)
+        ctx.save_for_backward(q, k, v, keys, queries, mask, weight_NBLL, gone_NBLL)
         ctx.scale, ctx.dropout_prob = scale, dropout_prob
         return context.transpose(0, 1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, keys, queries, mask, weight_NBLL, dropped = ctx.saved_tensors
+        q, k, v, keys, queries, mask, weight_NBLL, gone_NBLL = ctx.saved_tensors
         N, B, L, _ = q.shape
         gradient_NBLH = _by_head(gradient, q.dtype)
         dq, dk, dv = (torch.empty_like(q) for _ in range(3))
@@ -138,10 +141,10 @@ class _Blockwise(torch.autograd.Function):
             q_CLH, k_CLH, do = q[head, samples], k[head, samples], gradient_NBLH[head, samples]
             weight = used = weight_NBLL[head, samples]
             dweight = torch.bmm(do, v[head, samples].transpose(1, 2))
-            if dropped is not None:
-                keep = 1 - ctx.dropout_prob
-                used = weight.masked_fill(dropped[head, samples], 0.0) / keep
-                dweight = dweight.masked_fill_(dropped[head, samples], 0.0) / keep
+            if gone_NBLL is not None:
+                factor = kept_factor(ctx.dropout_prob)
+                used = weight.masked_fill(gone_NBLL[head, samples], 0.0) * factor
+                dweight = dweight.masked_fill_(gone_NBLL[head, samples], 0.0) * factor
             torch.bmm(used.transpose(1, 2), do, out=dv[head, samples])
             dscore = torch._softmax_backward_data(dweight, weight, -1, weight.dtype)
             if mask is not None:  # a row that may see nothing has weights, but no score has a part in them

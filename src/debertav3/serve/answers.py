@@ -115,6 +115,13 @@ class ServedModel:
             return found["scores"]
         return {name: float(sigmoid(np.asarray(value))) for name, value in found["scores"].items()}
 
+    def can_moderate(self) -> bool:
+        """Whether its labels say what speaks against a text."""
+        try:
+            return bool(self.flags())
+        except Refusal:
+            return False
+
     def flags(self) -> list[str]:
         """Labels that speak against a text, for moderation.
 

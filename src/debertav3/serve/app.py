@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI
-from fastapi.responses import PlainTextResponse, Response
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import UserError
@@ -129,7 +130,24 @@ def _app_of(service: Service, *, keys: Keys, origins: Sequence[str]) -> FastAPI:
             expose_headers=["retry-after", "x-request-id", "x-total-time", "x-compute-tokens"],
         )
     add_page(app)
+    _say_methods(app)
     return app
+
+
+def _say_methods(app: FastAPI) -> None:
+    """Name the methods of all routes of a path where another one was asked; each route knows its own only."""
+
+    @app.exception_handler(405)
+    async def refuse(request: Request, error: Exception) -> Response:
+        methods = {
+            method
+            for route in app.routes
+            if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+            for method in route.methods or ()
+        }
+        return JSONResponse(
+            {"error": f"{request.method} is not for this path"}, 405, {"allow": ", ".join(sorted(methods))}
+        )
 
 
 def _served(models: Models) -> dict[str, ServedModel]:

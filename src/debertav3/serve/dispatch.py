@@ -148,7 +148,7 @@ OWN_ZERO_SHOT = _operation(
     {"texts": [PREMISE], "labels": ["music", "sports"]},
     "texts",
 )
-HUB_ZERO_SHOT = _operation("hub", hf_tasks.HubTask, hf_tasks.zero_shot, object, _HUB_EXAMPLE, "inputs")
+HUB_ZERO_SHOT = _operation("hub", hf_tasks.HubZeroShot, hf_tasks.zero_shot, object, _HUB_EXAMPLE, "inputs")
 
 _BY_INPUT = (JINA_CLASSIFY, INFINITY_CLASSIFY, VLLM_CLASSIFY)
 
@@ -211,7 +211,11 @@ ROUTES: dict[str, tuple[Operation, ...]] = {
     **{
         f"/hf/{task}": (
             _operation(
-                "hub", hf_tasks.HubTask, answer, Json, hf_tasks.EXAMPLES.get(task, {"inputs": PREMISE})
+                "hub",
+                hf_tasks.BODIES[task],
+                answer,
+                Json,
+                hf_tasks.EXAMPLES.get(task, {"inputs": PREMISE}),
             ),
         )
         for task, answer in hf_tasks.TASKS.items()
@@ -241,4 +245,6 @@ def validated(operation: Operation, content: Mapping[str, object]) -> BaseModel:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the body"
+        if first["type"] == "missing":
+            raise Refusal("invalid", f"need {where}.") from None
         raise Refusal("invalid", f"{where}: {first['msg']}.") from None

@@ -7,18 +7,23 @@ labels mean zero-shot, an object with a question means question answering, and e
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field
 
 from ..heads import MASKED_LM, SEQUENCE, SPANS, TOKENS
+from ..inference.answers import Classification, sigmoid, softmax
 from ..inference.task_steps import TEMPLATE
 from ..json_types import Json, JsonObject
 from .answers import ServedModel
 from .refusals import Refusal
-from .schemas import Compatible, Text
+from .schemas import WHOLE, Compatible, Text
 from .service import Call
 from .tei import Predict, by_score, predict
 
 Texts = Text | Annotated[list[Text], Field(min_length=1)]
+Labels = Annotated[str, Field(pattern=r"[^\s,]")] | Annotated[list[Text], Field(min_length=1)]
+"""In a list, or in a text with commas between them."""
+Masked = Annotated[str, Field(pattern=r"\[MASK\]")]
 
 
 class PairInput(Compatible):
@@ -38,21 +43,27 @@ class QuestionInput(Compatible):
 class Parameters(Compatible):
     """Parameters of all tasks; each reads its own."""
 
-    top_k: Annotated[int | None, Field(ge=1)] = None
+    top_k: Annotated[int, Field(ge=1), WHOLE] | None = None
     function_to_apply: Literal["sigmoid", "softmax", "none"] | None = None
-    candidate_labels: Texts | None = None
+    candidate_labels: Labels | None = None
     multi_label: bool | None = None
     hypothesis_template: Annotated[str | None, Field(pattern=r"^[^{}]*\{\}[^{}]*$")] = None
     aggregation_strategy: Literal["none", "simple", "first", "average", "max"] | None = None
     ignore_labels: list[str] | None = None
-    stride: Annotated[int | None, Field(ge=0)] = None
-    doc_stride: Annotated[int | None, Field(ge=0)] = None
-    max_answer_len: Annotated[int | None, Field(ge=1)] = None
-    max_seq_len: Annotated[int | None, Field(ge=1)] = None
-    max_question_len: Annotated[int | None, Field(ge=1)] = None
+    stride: Annotated[int, Field(ge=0), WHOLE] | None = None
+    doc_stride: Annotated[int, Field(ge=0), WHOLE] | None = None
+    max_answer_len: Annotated[int, Field(ge=1), WHOLE] | None = None
+    max_seq_len: Annotated[int, Field(ge=1), WHOLE] | None = None
+    max_question_len: Annotated[int, Field(ge=1), WHOLE] | None = None
     handle_impossible_answer: bool | None = None
     align_to_words: bool | None = None
     targets: Texts | None = None
+
+
+class ZeroShotParameters(Parameters):
+    """Parameters of zero-shot classification."""
+
+    candidate_labels: Labels
 
 
 class HubTask(Compatible):
@@ -60,6 +71,37 @@ class HubTask(Compatible):
 
     inputs: Texts | PairInput | QuestionInput
     parameters: Parameters | None = None
+
+
+class HubClassify(HubTask):
+    """Classify a text, a pair, or a list of texts."""
+
+    inputs: Texts | PairInput
+
+
+class HubTexts(HubTask):
+    """Find entities in a text, or in each of a list."""
+
+    inputs: Texts
+
+
+class HubZeroShot(HubTask):
+    """Choose among labels that the model was never trained on, for a text or a list of texts."""
+
+    inputs: Texts
+    parameters: ZeroShotParameters
+
+
+class HubQuestion(HubTask):
+    """Answer a question from a context."""
+
+    inputs: QuestionInput
+
+
+class HubMasks(HubTask):
+    """What may stand at the masks of a text, or of each of a list."""
+
+    inputs: Masked | Annotated[list[Masked], Field(min_length=1)]
 
 
 async def infer(call: Call, body: HubTask) -> Json:
@@ -94,16 +136,18 @@ async def text_classification(call: Call, body: HubTask) -> list[object]:
     else:
         texts = _texts(body)
     call.check_inputs(len(texts))
-    raw = asked.function_to_apply == "none"
-    found = await call.answer(model.steps.classify(texts, raw=raw))
-    return [by_score(_applied(model, one, asked, raw=raw))[: asked.top_k] for one in found]
+    asked_for = asked.function_to_apply
+    found = await call.answer(model.steps.classify(texts, raw=asked_for is not None))
+    return [by_score(_applied(model, one, asked_for))[: asked.top_k] for one in found]
 
 
-def _applied(model: ServedModel, found: Json, asked: Parameters, *, raw: bool) -> dict[str, float]:
-    own = "sigmoid" if model.predictor.is_multi_label or len(model.labels) == 1 else "softmax"
-    if asked.function_to_apply not in (None, "none", own):
-        raise Refusal("invalid", f"function_to_apply of this model is {own}, or none for raw scores.")
-    return model.scores(found, raw=raw)
+def _applied(model: ServedModel, found: Classification, function: str | None) -> dict[str, float]:
+    """The scores of the head, or what a function makes of its logits, as pipelines of transformers do."""
+    scores = model.scores(found, raw=function is not None)
+    if function in (None, "none"):
+        return scores
+    values = (softmax if function == "softmax" else sigmoid)(np.array(list(scores.values())))
+    return dict(zip(scores, map(float, values), strict=True))
 
 
 async def zero_shot(call: Call, body: HubTask) -> list[Json]:
@@ -188,8 +232,19 @@ def _texts(body: HubTask) -> list[str]:
         return [body.inputs]
     if isinstance(body.inputs, list):
         return body.inputs
+    if isinstance(body.inputs, PairInput) and body.inputs.text_pair is None:
+        return [body.inputs.text]
     raise Refusal("invalid", "inputs must be a text or a list of texts.")
 
+
+BODIES: dict[str, type[HubTask]] = {
+    "text-classification": HubClassify,
+    "zero-shot-classification": HubZeroShot,
+    TOKENS: HubTexts,
+    SPANS: HubQuestion,
+    "fill-mask": HubMasks,
+}
+"""What a body of each task must hold where the URL names it."""
 
 TASKS: dict[str, Callable[[Call, HubTask], Awaitable[object]]] = {
     "text-classification": text_classification,

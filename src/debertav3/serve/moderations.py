@@ -43,7 +43,7 @@ class ModerationAnswer(TypedDict):
 
 async def moderate(call: Call, body: Moderation) -> ModerationAnswer:
     """Judge each text by every label that is not a benign one, or by every kind of entity."""
-    model = call.use("classify", "ner")
+    model = call.use("classify", "ner", suits=ServedModel.can_moderate)
     flags = model.flags()
     texts = _messages(body)
     call.check_inputs(len(texts))

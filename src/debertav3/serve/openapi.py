@@ -7,7 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
 from ..json_types import Json, JsonObject
-from .dispatch import ROUTES, Operation
+from .dispatch import HUB, ROUTES, Operation
 from .refusals import STATUS
 
 _REF = "#/components/schemas/{model}"
@@ -41,6 +41,11 @@ def describe(app: FastAPI, *, needs_key: bool) -> None:
             schemas = components.setdefault("schemas", {})
             for path, operations in ROUTES.items():
                 found["paths"].setdefault(_plain(path), {})["post"] = _operation(path, operations, schemas)
+            found["paths"]["/"]["get"] = {
+                "operationId": "page",
+                "summary": "The page for people",
+                "responses": {"200": {"description": "A document", "content": {"text/html": {}}}},
+            }
             if needs_key:
                 components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
                 found["security"] = [{"key": []}]
@@ -55,7 +60,7 @@ def _plain(path: str) -> str:
 
 
 def _operation(path: str, operations: Sequence[Operation], schemas: dict[str, object]) -> dict[str, object]:
-    bodies = [_schema(one.body, schemas, mode="validation") for one in operations]
+    bodies = [_chosen(_schema(one.body, schemas, mode="validation"), one, operations) for one in operations]
     answers = [_schema(one.returns, schemas, mode="serialization") for one in operations]
     error = {"content": {"application/json": {"schema": {"type": "object"}}}}
     described: dict[str, object] = {
@@ -101,6 +106,20 @@ def _schema(kind: Json, schemas: JsonObject, *, mode: Json) -> JsonObject:
     schema = TypeAdapter(kind).json_schema(ref_template=_REF, mode=mode)
     schemas.update(schema.pop("$defs", {}))
     return schema
+
+
+def _chosen(schema: JsonObject, one: Operation, operations: Sequence[Operation]) -> JsonObject:
+    """The schema of those bodies that `choose_operation` gives to this operation."""
+    earlier = operations[: operations.index(one)]
+    conditions: list[JsonObject] = []
+    if one is not operations[-1]:
+        by_key: list[JsonObject] = [{"required": [key]} for key in sorted(one.keys)]
+        if one is HUB:
+            by_key.append({"properties": {"inputs": {"type": "object"}}})
+        conditions.append({"anyOf": by_key})
+    if others := {key for other in earlier for key in other.keys} - one.keys:
+        conditions.append({"not": {"anyOf": [{"required": [key]} for key in sorted(others)]}})
+    return {"allOf": [schema, *conditions]} if conditions else schema
 
 
 def _any_of(found: Sequence[dict[str, object]]) -> dict[str, object]:

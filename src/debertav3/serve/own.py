@@ -9,7 +9,7 @@ from ..inference.answers import Answer, Chosen, Filled, SuspectWord
 from ..inference.entities import Entity
 from ..inference.task_steps import TEMPLATE
 from ..json_types import Json, JsonObject
-from .schemas import ModelName, Strict, Text, Truncate
+from .schemas import WHOLE, ModelName, Strict, Text, Truncate
 from .service import Call
 
 Pair = Annotated[list[Text], Field(min_length=2, max_length=2)]
@@ -72,12 +72,12 @@ class Qa(Own):
     """Questions."""
 
     questions: Annotated[list[Question], Field(min_length=1)]
-    n_best: Annotated[int, Field(ge=1, le=20)] = 1
+    n_best: Annotated[int, Field(ge=1, le=20), WHOLE] = 1
     null_threshold: Annotated[
         float | None,
         Field(description='Logits by which "no answer" must lead to win; null always answers.'),
     ] = 0.0
-    max_answer_tokens: Annotated[int, Field(ge=1, le=512)] = 30
+    max_answer_tokens: Annotated[int, Field(ge=1, le=512), WHOLE] = 30
 
 
 class Choice(Strict):
@@ -98,7 +98,7 @@ class FillMask(Own):
     """Texts, each with at least one ``[MASK]``."""
 
     texts: Annotated[list[Annotated[str, Field(pattern=r"\[MASK\]")]], Field(min_length=1)]
-    top_k: Annotated[int, Field(ge=1, le=100)] = 5
+    top_k: Annotated[int, Field(ge=1, le=100), WHOLE] = 5
 
 
 class Rtd(Own):

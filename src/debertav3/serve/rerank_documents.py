@@ -10,7 +10,18 @@ from pydantic import Field
 
 from ..json_types import JsonObject
 from .refusals import Refusal
-from .schemas import Compatible, Length, ModelName, PromptTokens, Text, TextObject, cut_of, usage
+from .schemas import (
+    NOT_EMPTY,
+    WHOLE,
+    Compatible,
+    Length,
+    ModelName,
+    PromptTokens,
+    Text,
+    TextObject,
+    cut_of,
+    usage,
+)
 from .service import Call
 
 Document = Text | TextObject
@@ -20,9 +31,12 @@ class RerankDocuments(Compatible):
     """Rank documents by how well they answer a query."""
 
     query: Text
-    documents: list[Document]
+    documents: Annotated[list[Document], NOT_EMPTY]
     model: ModelName = None
-    top_n: Annotated[int | None, Field(ge=0, description="How many to return; 0 or null returns all.")] = None
+    top_n: Annotated[
+        Annotated[int, Field(ge=0), WHOLE] | None,
+        Field(description="How many to return; 0 or null returns all."),
+    ] = None
     return_documents: bool | None = None
     raw_scores: Annotated[bool | None, Field(description="infinity's: logits instead of probabilities.")] = (
         None

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ..inference.batching import Cut
 
@@ -19,7 +19,20 @@ class Compatible(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
 
-Text = Annotated[str, Field(pattern=r"\S", description="At least one character that is not white space.")]
+def _whole(value: object) -> object:
+    """``20.0`` is an integer of JSON Schema, too; some clients write numbers so."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+"""Stands after the bounds, so that the OpenAPI document has them."""
+NOT_EMPTY = Field(json_schema_extra={"minItems": 1})
+"""Of lists whose refusal has its dialect's own words: the OpenAPI document says it, the answer checks it."""
+
+
+Text = Annotated[
+    str, Field(pattern=r"[^\s\x1c-\x1f\x85]", description="At least one character that is not white space.")
+]
 ModelName = Annotated[
     str | None, Field(description="A served name; with a single model any name will do.", max_length=256)
 ]
@@ -28,9 +41,10 @@ Truncate = Annotated[
     Field(description="Cut inputs that are too long, or refuse them; null takes the server's setting."),
 ]
 Side = Literal["left", "right", "Left", "Right"]
-Length = Annotated[int, Field(ge=8)]
+Length = Annotated[int, Field(ge=8), WHOLE]
 PromptTokens = Annotated[
-    Literal[-1] | Length | None, Field(description="Most tokens of an input; -1 is what the model takes.")
+    Annotated[Literal[-1], WHOLE] | Length | None,
+    Field(description="Most tokens of an input; -1 is what the model takes."),
 ]
 
 

@@ -114,7 +114,13 @@ class Service:
         except Closed:
             raise Refusal("stopping", STOPPING) from None
 
-    def model(self, name: object, *, tasks: Sequence[str]) -> ServedModel:
+    def model(
+        self,
+        name: object,
+        *,
+        tasks: Sequence[str],
+        suits: Callable[[ServedModel], bool] = lambda _: True,
+    ) -> ServedModel:
         """The model for a request.
 
         With a single model any name will do, as elsewhere; of several models the name counts, and without
@@ -123,6 +129,7 @@ class Service:
         Args:
             name: what the request calls it, if anything.
             tasks: what is asked for; the model must answer one of them.
+            suits: what more the first model is chosen by where the request names none.
 
         Raises:
             Refusal: if there is no such model, or its head cannot answer.
@@ -135,7 +142,8 @@ class Service:
         elif name:
             raise Refusal("unknown_model", f"no model of that name; there are {', '.join(self.models)}.")
         else:
-            chosen = next((one for one in served if set(tasks) & set(one.tasks)), served[0])
+            able = [one for one in served if set(tasks) & set(one.tasks)] or served
+            chosen = next((one for one in able if suits(one)), able[0])
         if tasks and not set(tasks) & set(chosen.tasks):
             chosen.require(tasks[0])
         return chosen
@@ -172,9 +180,9 @@ class Call:
         """Since the request began."""
         return time.perf_counter() - self.started
 
-    def use(self, *tasks: str) -> ServedModel:
+    def use(self, *tasks: str, suits: Callable[[ServedModel], bool] = lambda _: True) -> ServedModel:
         """The model that answers one of some tasks: see `Service.model`."""
-        self.model = self.service.model(self.model_name, tasks=tasks)
+        self.model = self.service.model(self.model_name, tasks=tasks, suits=suits)
         return self.model
 
     def check_inputs(self, count: int) -> None:

@@ -9,7 +9,7 @@ from ..errors import UserError
 from ..inference.batching import Cut
 from ..json_types import Json
 from .refusals import Refusal
-from .schemas import Compatible, Side, Text, cut_of
+from .schemas import NOT_EMPTY, WHOLE, Compatible, Side, Text, cut_of
 from .service import Call
 
 Sequence = Annotated[list[Text], Field(min_length=1, max_length=2, description="A text, or a pair.")]
@@ -28,7 +28,7 @@ class Rerank(Compatible):
     """Rank texts by how well they answer a query."""
 
     query: Text
-    texts: list[Text]
+    texts: Annotated[list[Text], NOT_EMPTY]
     truncate: bool | None = None
     truncation_direction: Side = "right"
     raw_scores: bool = False
@@ -38,17 +38,17 @@ class Rerank(Compatible):
 class Tokenize(Compatible):
     """Tokens of texts."""
 
-    inputs: Text | list[Text]
+    inputs: Text | Annotated[list[Text], NOT_EMPTY]
     add_special_tokens: bool = True
 
 
-TokenId = Annotated[int, Field(ge=0)]
+TokenId = Annotated[int, Field(ge=0), WHOLE]
 
 
 class Decode(Compatible):
     """Text of token ids."""
 
-    ids: list[TokenId] | list[list[TokenId]]
+    ids: Annotated[list[TokenId], NOT_EMPTY] | Annotated[list[list[TokenId]], NOT_EMPTY]
     skip_special_tokens: bool = True
 
 

@@ -9,11 +9,13 @@ from typing import Self
 
 from ..errors import UserError
 from ..heads import MULTIPLE_CHOICE, HeadName
-from .choice_forms import FORMS, LABEL_COLUMNS, Prompt, any_form, arc, copa, race, right_choice, swag
+from .choice_forms import FORMS, LABEL_COLUMNS, choice_number, read_choices
+from .columns import Columns, name_of_label
 from .example import Example
+from .labels import is_no_gold, label_text
 from .metrics import MetricName
 from .read_options import Said
-from .rows import Row
+from .rows import Row, lacks
 from .scorers import ChoiceScorer, Scorer
 from .summary import Summary
 from .tables import Reading
@@ -28,26 +30,42 @@ class ChoiceTask(Task):
     """Which of the texts goes with the context."""
 
     name: str
-    prompt: Prompt
     label_column: tuple[str, ...] = LABEL_COLUMNS
     metrics: tuple[MetricName, ...] = ("accuracy",)
     head: HeadName = MULTIPLE_CHOICE
 
     needs: str = "a context, choices and the number of the right one"
+    columns: Columns = field(default_factory=Columns)
+    """Those of the texts and the choices, as far as the user says them."""
     label_map: Mapping[str, str] = field(default_factory=dict)
     """What the user calls the right choices, and their names or numbers."""
-    is_asked: bool = False
-    """Whether the user has named the label's column."""
+    is_label_asked: bool = False
 
     def with_said(self, said: Said) -> Self:
         """See `Task.with_said`."""
-        if said.text is not None or said.pair is not None:
+        form = FORMS.get(self.name)
+        if said.pair is not None and said.text is None:
+            raise UserError("--pair-column names the question about a text: name that with --text-column.")
+        if said.pair is not None and form is not None and not form.pair:
             raise UserError(
-                f"task {self.name} reads a context and choices by their names: leave --text-column and "
-                "--pair-column out, or rename the columns to context and choices."
+                f"task {self.name} reads one text and its choices: leave --pair-column out, or use "
+                "task choice."
             )
+        columns = Columns(
+            text=said.text,
+            pair=said.pair,
+            choices=said.choices,
+            is_text_asked=said.text is not None,
+            is_choices_asked=bool(said.choices),
+        )
         label = self.label_column if said.label is None else (said.label,)
-        return replace(self, label_column=label, label_map=said.label_map, is_asked=said.label is not None)
+        return replace(
+            self,
+            columns=columns,
+            label_column=label,
+            label_map=said.label_map,
+            is_label_asked=said.label is not None,
+        )
 
     def examples(self, reading: Reading) -> Iterator[Example]:
         """Read rows; those without a right choice, and with more or fewer choices than most, are counted.
@@ -71,20 +89,21 @@ class ChoiceTask(Task):
             reading.note(f"{num_odd:,} rows that have not {usual} choices", is_left_out=True)
 
     def _read_row(self, row: Row, reading: Reading) -> Example | None:
-        context, choices = self.prompt(row)
-        found = right_choice(
-            row,
-            self.label_column,
-            count=len(choices),
-            trained=self.name,
-            label_map=self.label_map,
-            is_said=self.is_asked,
-        )
-        if found is None:
+        found = read_choices(row, trained=self.name, columns=self.columns)
+        column = name_of_label(row, self.label_column, is_said=self.is_label_asked)
+        if column is None:
+            raise UserError(
+                f"{row.place}: {lacks([(name,) for name in self.label_column[:3]], row.fields)} If another "
+                "column says which choice is right, name it with --label-column."
+            )
+        reading.use(tuple(found.roles), tuple(found.roles.values()))
+        reading.use(("label",), (column,))
+        value = row.fields[column]
+        if is_no_gold(value, marks=("-1", "")):
             reading.num_unlabelled += 1
             return None
-        reading.use(("label",), (found.column,))
-        return Example(texts=(context, *choices), label=str(found.choice), place=row.place)
+        right = choice_number(row.place, self.label_map.get(label_text(value), value), found)
+        return Example(texts=(found.context, *found.texts), label=str(right), place=row.place)
 
     def label_kind(self, found: Summary) -> str:
         """How many choices there are."""
@@ -118,14 +137,20 @@ class ChoiceTask(Task):
         return self.own(self.scores(dev, [commonest] * len(dev), labels=labels))
 
 
-_MORE_FORMS = ("hellaswag", "cosmosqa", "siqa", "piqa", "winogrande")
-CHOICE_TASKS = (
-    ChoiceTask(name="race", prompt=race),
-    ChoiceTask(name="swag", prompt=swag),
-    ChoiceTask(name="copa", prompt=copa),
-    ChoiceTask(name="arc", prompt=arc),
-    *(ChoiceTask(name=name, prompt=FORMS[name].prompt) for name in _MORE_FORMS),
-    ChoiceTask(name="commonsenseqa", prompt=any_form),
-    ChoiceTask(name="dream", prompt=any_form),
-    ChoiceTask(name="choice", prompt=any_form),
+CHOICE_TASKS = tuple(
+    ChoiceTask(name=name)
+    for name in (
+        "race",
+        "swag",
+        "copa",
+        "arc",
+        "hellaswag",
+        "cosmosqa",
+        "siqa",
+        "piqa",
+        "winogrande",
+        "commonsenseqa",
+        "dream",
+        "choice",
+    )
 )

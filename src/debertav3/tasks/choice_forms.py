@@ -9,296 +9,289 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..errors import UserError
-from ..json_types import Json, JsonMapping
-from .columns import name_of_label
-from .labels import is_no_gold, label_text
-from .rows import Row, checked_text, column_of, list_in, listed, structured, text_in
+from ..json_types import Json
+from .choice_options import LISTS, Options, inline_question, nested_question, options_in
+from .columns import Columns, actual_name
+from .labels import label_text
+from .rows import Row, checked_text, is_missing, listed, shortened
 
-LABEL_COLUMNS = ("label", "answer", "answerKey")
+LABEL_COLUMNS = ("label", "answer", "answerKey", "correct_answer", "correct", "most-plausible-alternative")
 """Columns of the right choice."""
 
-Prompt = Callable[[Row], tuple[str, list[str]]]
-"""From a row to its context and the texts of its choices."""
+Prompt = Callable[[str, str, list[str]], tuple[str, list[str]]]
+"""From a row's text, its second text and its choices to the context and the texts of the choices."""
 
-_LISTS = ("options", "choices")
+_CAUSE, _EFFECT = "cause", "effect"
+_NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceForm:
     """How rows of one kind are written."""
 
-    columns: tuple[tuple[str, ...], ...]
-    """Of each text its column, by any of its names."""
+    text: tuple[str, ...]
+    """The column of the text, by any of its names."""
+    pair: tuple[str, ...] = ()
+    """Likewise of the second text; empty where there is none."""
+    choices: tuple[str, ...] = LISTS
+    """A column for each choice, or `LISTS`: a list, or columns whose names say that they are choices."""
     prompt: Prompt
-    options: Callable[[Row], list[str]]
-    """The choices as the row has them, without what the prompt adds."""
     names: tuple[str, ...] = ()
     """What the right one is called, where it is not counted from 0."""
-
-    def fits(self, fields: JsonMapping) -> bool:
-        """Whether a row has all columns."""
-        return all(any(name in fields for name in names) for names in self.columns)
-
-
-def race(row: Row) -> tuple[str, list[str]]:
-    """Context and question; a gap in the question is filled by the option."""
-    question = text_in(row, ("question",))
-    options = _list_of(row, _LISTS)
-    return text_in(row, ("article", "context")), _joined(question, options)
+    pair_values: tuple[str, ...] = ()
+    """The only values of the second text; empty for any."""
+    pair_may_lack: bool = False
 
 
-def _joined(question: str, options: Sequence[str]) -> list[str]:
-    return [question.replace("_", one) if "_" in question else f"{question} {one}" for one in options]
+class Choices(NamedTuple):
+    """What a model reads of a row of multiple choice."""
+
+    context: str
+    texts: list[str]
+    """The choices with what the prompt adds."""
+    options: list[str]
+    """As the row has them."""
+    names: list[str]
+    """What the row calls them; empty if they are counted."""
+    columns: tuple[str, ...]
+    """Where they are; empty where they are a part of the question."""
+    roles: dict[str, str]
+    """What its columns are."""
+    is_counted_from_1: bool = False
+    """Whether the columns of the choices are numbered from 1, so that a number may count from 0 or from 1."""
 
 
-def swag(row: Row) -> tuple[str, list[str]]:
-    """A sentence, and the beginning of the next one with each of four ends."""
-    start = text_in(row, ("sent2", "startphrase"))
-    return text_in(row, ("sent1",)), [f"{start} {end}" for end in _endings(row)]
+def _with_question(context: str, question: str, options: list[str]) -> tuple[str, list[str]]:
+    """A gap in the question is filled by the option."""
+    return context, [
+        question.replace("_", one) if "_" in question else f"{question} {one}" for one in options
+    ]
 
 
-def hellaswag(row: Row) -> tuple[str, list[str]]:
-    """A context, and the beginning of the next sentence with each of its ends."""
-    start = str(row.fields.get("ctx_b") or "").strip()
-    ends = _list_of(row, ("endings",))
-    return text_in(row, ("ctx_a",)), [f"{start} {end}".strip() for end in ends]
+def _beginning(context: str, start: str, ends: list[str]) -> tuple[str, list[str]]:
+    """The beginning of the next sentence goes with each of its ends."""
+    return context, [f"{start.strip()} {end}".strip() for end in ends]
 
 
-def copa(row: Row) -> tuple[str, list[str]]:
-    """A premise, asked for its cause or effect."""
-    asked = (
-        "What was the cause of this?"
-        if text_in(row, ("question",)) == "cause"
-        else "What happened as a result?"
-    )
-    return f"{text_in(row, ('premise',))} {asked}", _texts("choice1", "choice2")(row)
+def _cause_or_effect(premise: str, asked: str, choices: list[str]) -> tuple[str, list[str]]:
+    question = "What was the cause of this?" if asked == _CAUSE else "What happened as a result?"
+    return f"{premise} {question}", choices
 
 
-def cosmosqa(row: Row) -> tuple[str, list[str]]:
-    """Context and question, with each of the answers."""
-    options = _texts("answer0", "answer1", "answer2", "answer3")(row)
-    return text_in(row, ("context",)), _joined(text_in(row, ("question",)), options)
+def _as_they_are(text: str, _: str, choices: list[str]) -> tuple[str, list[str]]:
+    return text, choices
 
 
-def siqa(row: Row) -> tuple[str, list[str]]:
-    """Context and question, with each of the answers."""
-    options = _texts("answerA", "answerB", "answerC")(row)
-    return text_in(row, ("context",)), _joined(text_in(row, ("question",)), options)
-
-
-def piqa(row: Row) -> tuple[str, list[str]]:
-    """A goal and two ways to it."""
-    return text_in(row, ("goal",)), _texts("sol1", "sol2")(row)
-
-
-def winogrande(row: Row) -> tuple[str, list[str]]:
-    """A sentence up to its gap, and what follows with each of two words in it."""
-    sentence = text_in(row, ("sentence",))
+def _gap(sentence: str, _: str, options: list[str]) -> tuple[str, list[str]]:
+    """A sentence up to its gap, and what follows with each of the words in it."""
     before, gap, after = sentence.partition("_")
     if not gap:
-        raise UserError(f"{row.place}: the sentence has no gap '_' for the options.")
-    return before.strip(), [f"{one}{after}" for one in _texts("option1", "option2")(row)]
+        raise UserError("the sentence has no gap '_' for the options.")
+    return before.strip(), [f"{one}{after}" for one in options]
 
 
-def arc(row: Row) -> tuple[str, list[str]]:
-    """A question and its answers."""
-    nested = _nested(row)
-    question = row.fields.get("question") if nested is None else nested.get("stem")
-    return checked_text(question, what=f"{row.place}: question"), _listed(row)
-
-
-def plain(row: Row) -> tuple[str, list[str]]:
-    """A context and what may go with it."""
-    return text_in(row, ("context",)), _list_of(row, _LISTS[::-1])
-
-
-def _texts(*names: str) -> Callable[[Row], list[str]]:
-    """What reads choices that are a column each."""
-    return lambda row: [text_in(row, (name,)) for name in names]
-
-
-def _nested(row: Row) -> JsonMapping | None:
-    """The question of the authors' files of ARC, OpenBookQA and CommonsenseQA: its stem and its choices."""
-    question = structured(row.fields.get("question"))
-    return question if isinstance(question, dict) and "stem" in question else None
-
-
-def _listed(row: Row) -> list[str]:
-    nested = _nested(row)
-    if nested is None:
-        return _list_of(row, _LISTS)
-    choices = nested.get("choices")
-    if not isinstance(choices, list) or not all(isinstance(one, dict) for one in choices):
-        raise UserError(f"{row.place}: question.choices must be a list of objects with text and label.")
-    return _list_of(Row(row.place, {"choices": [one.get("text") for one in choices]}), ("choices",))
-
-
-_QUESTION_FORM = ChoiceForm(columns=(("question",), _LISTS), prompt=arc, options=_listed)
+_ENDINGS = ("ending0", "ending1", "ending2", "ending3")
+_QUESTION = ChoiceForm(text=("question", "question_stem", "stem", "prompt", "query"), prompt=_as_they_are)
 FORMS: dict[str, ChoiceForm] = {
-    "swag": ChoiceForm(
-        columns=(("sent1",), ("sent2", "startphrase"), ("ending0",)),
-        prompt=swag,
-        options=lambda row: _endings(row),
-    ),
+    "swag": ChoiceForm(text=("sent1",), pair=("sent2", "startphrase"), choices=_ENDINGS, prompt=_beginning),
     "hellaswag": ChoiceForm(
-        columns=(("ctx_a",), ("endings",)), prompt=hellaswag, options=lambda row: _list_of(row, ("endings",))
+        text=("ctx_a",), pair=("ctx_b",), pair_may_lack=True, choices=("endings",), prompt=_beginning
     ),
     "copa": ChoiceForm(
-        columns=(("premise",), ("question",), ("choice1",), ("choice2",)),
-        prompt=copa,
-        options=_texts("choice1", "choice2"),
+        text=("premise",),
+        pair=("question",),
+        pair_values=(_CAUSE, _EFFECT),
+        choices=("choice1", "choice2"),
+        prompt=_cause_or_effect,
+    ),
+    "copa's XML": ChoiceForm(
+        text=("p",),
+        pair=("asks-for",),
+        pair_values=(_CAUSE, _EFFECT),
+        choices=("a1", "a2"),
+        names=("1", "2"),
+        prompt=_cause_or_effect,
     ),
     "cosmosqa": ChoiceForm(
-        columns=(("context",), ("question",), ("answer0",), ("answer3",)),
-        prompt=cosmosqa,
-        options=_texts("answer0", "answer1", "answer2", "answer3"),
+        text=("context",),
+        pair=("question",),
+        choices=("answer0", "answer1", "answer2", "answer3"),
+        prompt=_with_question,
     ),
     "siqa": ChoiceForm(
-        columns=(("context",), ("question",), ("answerA",), ("answerC",)),
-        prompt=siqa,
-        options=_texts("answerA", "answerB", "answerC"),
+        text=("context",),
+        pair=("question",),
+        choices=("answerA", "answerB", "answerC"),
         names=("1", "2", "3"),
+        prompt=_with_question,
     ),
-    "piqa": ChoiceForm(
-        columns=(("goal",), ("sol1",), ("sol2",)), prompt=piqa, options=_texts("sol1", "sol2")
-    ),
+    "piqa": ChoiceForm(text=("goal",), choices=("sol1", "sol2"), prompt=_as_they_are),
     "winogrande": ChoiceForm(
-        columns=(("sentence",), ("option1",), ("option2",)),
-        prompt=winogrande,
-        options=_texts("option1", "option2"),
-        names=("1", "2"),
+        text=("sentence",), choices=("option1", "option2"), names=("1", "2"), prompt=_gap
     ),
-    "race": ChoiceForm(columns=(("article", "context"), ("question",), _LISTS), prompt=race, options=_listed),
-    "arc": _QUESTION_FORM,
-    "nested": ChoiceForm(columns=(("question",),), prompt=arc, options=_listed),
-    "plain": ChoiceForm(columns=(("context",), _LISTS), prompt=plain, options=_listed),
+    "race": ChoiceForm(text=("article", "context"), pair=("question", "query"), prompt=_with_question),
+    "arc": _QUESTION,
+    "plain": ChoiceForm(text=("context",), prompt=_as_they_are),
 }
 """Every kind, by the task that trains on it; the first that fits a row is taken."""
+_GENERAL = ("race", "arc", "plain")
+"""Forms that fit columns of any names."""
 
 
-def _endings(row: Row) -> list[str]:
-    return _texts(*(f"ending{number}" for number in range(4)))(row)
+def read_choices(row: Row, *, trained: str | None = None, columns: Columns | None = None) -> Choices:
+    """What a model reads of a row.
 
-
-def form_of(row: Row, *, trained: str | None = None) -> ChoiceForm:
-    """How a row is to be read.
+    The first form that fits is taken whose columns are the ones that the user says, or that the model was
+    trained on; without such a form those columns are read as a text, a question about it, and choices.
 
     Args:
         row: the row.
         trained: the task that the model was trained on; its form counts first.
+        columns: those that the user says, or that the model was trained on.
 
     Raises:
-        UserError: if it is of no known kind.
+        UserError: if the row is of no known kind, or one of its texts is missing or empty.
     """
-    fields = row.fields
-    for name in [*([trained] if trained in FORMS else []), *FORMS]:
-        if FORMS[str(name)].fits(fields) and (name != "nested" or _nested(row) is not None):
-            return FORMS[str(name)]
-    raise UserError(
-        f"{row.place}: needs the fields 'question' or 'context' or both and 'choices', or those of swag or "
-        f"copa; it has {listed(fields)}."
+    wanted, is_asked = _wanted(row, columns or Columns())
+    own = [name for name in FORMS if name == trained or name.partition("'")[0] == trained]
+    forms = [FORMS[name] for name in dict.fromkeys((*own, *FORMS))]
+    usual = (_nested(row), *(_fitting(row, form) for form in forms))
+    fitting = [one for one in usual if one is not None]
+    for found in fitting:
+        if wanted.items() <= found.roles.items():
+            return found
+    if wanted:
+        for form in (*(FORMS[name] for name in own), *(FORMS[name] for name in _GENERAL)):
+            as_said = _nested(row, wanted) or _fitting(row, form, wanted)
+            if as_said is not None:
+                return as_said
+    if fitting and not is_asked:
+        return fitting[0]
+    raise UserError(f"{row.place}: {_needed(wanted if is_asked else {})}; it has {listed(row.fields)}.")
+
+
+def _wanted(row: Row, columns: Columns) -> tuple[dict[str, str], bool]:
+    """The columns by role that the user says or the model was trained on, and whether the user says any.
+
+    Raises:
+        UserError: if the row lacks one that the user says.
+    """
+    said = {"text": columns.text, "second text": columns.pair}
+    asked = [role for role in said if columns.is_text_asked and said[role] is not None]
+    by_role: dict[str, tuple[str, ...]] = {role: (name,) for role, name in said.items() if name is not None}
+    by_role |= {"choices": columns.choices} if columns.choices else {}
+    asked += ["choices"] if columns.is_choices_asked else []
+    found = {
+        role: [actual_name(row.fields, name, is_said=role in asked) for name in names]
+        for role, names in by_role.items()
+    }
+    for role in asked:
+        if None in found[role]:
+            lacking = by_role[role][found[role].index(None)]
+            raise UserError(f"{row.place}: has no column {lacking!r}; it has {listed(row.fields)}.")
+    is_whole = all(None not in names for names in found.values())
+    return {
+        role: ",".join(map(str, names)) for role, names in found.items() if is_whole or role in asked
+    }, bool(asked)
+
+
+def _nested(row: Row, wanted: Mapping[str, str] = _NOTHING) -> Choices | None:
+    column = wanted.get("text", "question")
+    found = nested_question(row, column) if column in row.fields and "second text" not in wanted else None
+    return None if found is None else _choices(row, _QUESTION, [(column, found[0])], found[1])
+
+
+def _fitting(row: Row, form: ChoiceForm, wanted: Mapping[str, str] = _NOTHING) -> Choices | None:
+    """What a row says by a form and the columns that are wanted; None if it is not of the form."""
+    text = wanted.get("text") or _first(row, form.text)
+    if text is None or ("second text" in wanted and not form.pair):
+        return None
+    texts = [(text, row.fields[text])]
+    if form.pair:
+        pair = wanted.get("second text") or _first(row, form.pair)
+        if pair == text or (pair is None and not form.pair_may_lack):
+            return None
+        if pair is not None and form.pair_values and row.fields[pair] not in form.pair_values:
+            return None
+        texts += [(pair, row.fields[pair])] if pair is not None and not is_missing(row.fields[pair]) else []
+    said = wanted.get("choices")
+    options = options_in(row, tuple(said.split(",")) if said else form.choices)
+    if options is None:
+        inline = inline_question(str(texts[0][1])) if form is _QUESTION else None
+        return None if inline is None else _choices(row, form, [(text, inline[0])], inline[1])
+    checked = [(name, checked_text(one, what=f"{row.place}: {name}")) for name, one in texts]
+    return _choices(row, form, checked, options)
+
+
+def _first(row: Row, names: Sequence[str]) -> str | None:
+    return next((name for name in names if name in row.fields), None)
+
+
+def _choices(row: Row, form: ChoiceForm, texts: Sequence[tuple[str, str]], options: Options) -> Choices:
+    named = dict(zip(("text", "second text"), (name for name, _ in texts), strict=False))
+    first, second, *_ = [*(text for _, text in texts), ""]
+    try:
+        context, shown = form.prompt(first, second, options.texts)
+    except UserError as error:
+        raise UserError(f"{row.place}: {error}") from None
+    roles = named | ({"choices": ",".join(options.columns)} if options.columns else {})
+    names = list(options.names or form.names[: len(options.texts)])
+    last = options.columns[-1] if len(options.columns) > 1 and form in map(FORMS.get, _GENERAL) else ""
+    from_1 = last.endswith(str(len(options.columns))) and options.columns[0].endswith("1")
+    return Choices(context, shown, options.texts, names, options.columns, roles, from_1)
+
+
+def _needed(wanted: Mapping[str, str]) -> str:
+    if wanted:
+        said = " and ".join(f"{name!r} as the {role}" for role, name in wanted.items() if role != "choices")
+        return f"needs choices to {said or 'a question'}: name their columns with --choice-columns A,B,C,D"
+    return (
+        "needs the fields 'question' or 'context' or both, and 'choices'; or say --text-column NAME, for a "
+        "question about a text --pair-column NAME, and --choice-columns A,B,C,D (or one that holds a list)"
     )
 
 
-def any_form(row: Row) -> tuple[str, list[str]]:
-    """Whatever the columns of the row say that it is."""
-    return form_of(row).prompt(row)
+def choice_number(place: str, value: Json, choices: Choices) -> int:
+    """Index of the right choice.
 
-
-class Right(NamedTuple):
-    """The right choice of a row."""
-
-    choice: int
-    """From 0."""
-    column: str
-
-
-def right_choice(
-    row: Row,
-    columns: Sequence[str],
-    *,
-    count: int,
-    trained: str | None = None,
-    label_map: Mapping[str, str] | None = None,
-    is_said: bool = False,
-) -> Right | None:
-    """The right choice of a row; None where it says none.
-
-    Args:
-        row: the row.
-        columns: where the label may be.
-        count: how many choices there are.
-        trained: the task whose form counts first.
-        label_map: what the user calls the choices, and their names or numbers.
-        is_said: whether the user names the columns.
+    It is given as a name, or without names as a number (2, "2"), a letter ("C"), the name of the choice's
+    column or its text.
 
     Raises:
-        UserError: if there is no such column, or no such choice.
+        UserError: if there is no such choice, or it may be one of two.
     """
-    column = name_of_label(row, columns, is_said=is_said)
-    if column is None:
-        column = column_of(row, columns)
-    value = row.fields[column]
-    if is_no_gold(value, marks=("-1", "")):
-        return None
-    if label_map:
-        value = label_map.get(label_text(value), value)
-    return Right(choice_number(row, value, count, names=choice_names(row, count, trained=trained)), column)
-
-
-def choice_number(row: Row, value: Json, count: int, *, names: Sequence[str] = ()) -> int:
-    """Index of the right choice: given as a name, or without names as a number (2, "2") or a letter ("C").
-
-    Raises:
-        UserError: if there is no such choice.
-    """
-    text = label_text(value)
+    text, count, names = label_text(value), len(choices.options), choices.names
+    for called in (names, choices.columns if len(choices.columns) > 1 else ()):
+        if text in called:
+            return list(called).index(text)
+    number = -1
+    if not names:
+        is_letter = len(text) == 1 and text.isascii() and text.isalpha()
+        number = int(text) if text.isdecimal() else ord(text.upper()) - ord("A") if is_letter else -1
+    is_number = 0 <= number < count
+    if choices.is_counted_from_1 and text.isdecimal() and number > 0:
+        raise UserError(
+            f"{place}: does the right choice {value!r} count from 0 or from 1? Say --labels FILE, a YAML "
+            "file with lines '0: A', '1: B', ... or '1: A', '2: B', ..."
+        )
+    same = [
+        n for n, one in enumerate(choices.options) if isinstance(value, str) and one.strip() == value.strip()
+    ]
+    if same and is_number and same != [number]:
+        raise UserError(
+            f"{place}: is {value!r} the number of the right choice, counted from 0, or its text? Write "
+            "letters (A, B, ...) into the column of the label."
+        )
+    if len(same) == 1:
+        return same[0]
+    if is_number:
+        return number
     if names:
-        if text not in names:
-            raise UserError(
-                f"{row.place}: the right choice is {value!r}; the choices are called {', '.join(names)}."
-            )
-        return names.index(text)
-    number = ord(text.upper()) - ord("A") if len(text) == 1 and text.isalpha() else -1
-    if text.isdecimal():
-        number = int(text)
-    if not 0 <= number < count:
-        raise UserError(
-            f"{row.place}: the right choice is {value!r}; need 0 to {count - 1}, or a letter from A."
-        )
-    return number
-
-
-def choice_names(row: Row, count: int, *, trained: str | None = None) -> list[str]:
-    """What the choices of a row are called, in ARC A to D in some rows, 1 to 4 in others; empty for no names.
-
-    Raises:
-        UserError: if not each choice has a name of its own.
-    """
-    form = form_of(row, trained=trained)
-    if form.names:
-        return list(form.names[:count])
-    nested = _nested(row)
-    choices = structured(row.fields.get("choices"))
-    if nested is not None:
-        given: Json = [one.get("label") for one in nested["choices"]]
-    elif isinstance(choices, dict) and choices.get("label") is not None:
-        given = choices["label"]
-    else:
-        return []
-    names = [str(name).strip() for name in given] if isinstance(given, list) else []
-    if len(names) != count or len(set(names)) != count:
-        raise UserError(
-            f"{row.place}: choices.label must give each of the {count} choices a name of its own, "
-            f"got {given!r}."
-        )
-    return names
-
-
-def _list_of(row: Row, names: Sequence[str]) -> list[str]:
-    column = column_of(row, names)
-    values = structured(row.fields[column])
-    if isinstance(values, dict):  # ARC on the Hub: {"text": [...], "label": ["A", ...]}
-        values = values.get("text")
-    values = list_in(Row(row.place, {names[0]: values}), names[:1], least=2)
-    return [checked_text(one, what=f"{row.place}: choice {index}") for index, one in enumerate(values)]
+        raise UserError(f"{place}: the right choice is {value!r}; the choices are called {', '.join(names)}.")
+    counted = ""
+    if number == count:
+        counted = " If the rows count from 1, say --labels FILE, a YAML file with lines '1: A', '2: B', ..."
+    raise UserError(
+        f"{place}: the right choice is {shortened(value)}; need 0 to {count - 1}, a letter from A, or the "
+        f"text of a choice.{counted}"
+    )

@@ -16,7 +16,6 @@ from .rows import Row, checked_text, is_missing, lacks, structured
 logger = logging.getLogger(__name__)
 
 RUN = "run.json"
-_CUSTOM = "custom"
 _ROLES = ("text", "pair", "label")
 
 PAIR_COLUMNS = (
@@ -104,14 +103,17 @@ class Columns:
     pair: str | None = None
     """Of the second text."""
     label: str | None = None
+    choices: tuple[str, ...] = ()
+    """Of multiple choice: a column for each choice, or one that holds them all."""
     is_text_asked: bool = False
     """Whether the user has said the texts' columns, so that no other will do."""
     is_label_asked: bool = False
+    is_choices_asked: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names that are said or trained with."""
-        return Said(text=self.text, pair=self.pair, label=self.label).columns
+        return Said(text=self.text, pair=self.pair, label=self.label, choices=self.choices).columns
 
     def texts(self, usual: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
         """The names to look for, those of the user or the training before the usual ones."""
@@ -269,21 +271,18 @@ def says_yes(value: Json, *, what: str) -> bool:
 
 
 class Trained(NamedTuple):
-    """What a model's folder says of the data that it was trained on.
-
-    Of the columns those that task custom has settled on; for other tasks those that the user said.
-    """
+    """What a model's folder says of the data that it was trained on: the task, and what each column was."""
 
     task: str | None = None
     text: str | None = None
     pair: str | None = None
     label: str | None = None
+    choices: tuple[str, ...] = ()
 
     def record(self) -> dict[str, object]:
         """The same in the form of ``run.json``, for a folder that is made of the model's."""
         columns = {name: getattr(self, name) for name in _ROLES if getattr(self, name)}
-        said = {f"{name}_column": column for name, column in columns.items()}
-        return {"config": {"task": self.task, **said}, "columns": columns}
+        return {"config": {"task": self.task}, "columns": {**columns, "choices": list(self.choices)}}
 
 
 def read_trained(folder: ModelFolder) -> Trained:
@@ -297,9 +296,12 @@ def read_trained(folder: ModelFolder) -> Trained:
         part if isinstance(part, dict) else {} for part in (content.get("config"), content.get("columns"))
     )
     task = config.get("task")
-    is_custom = task == _CUSTOM
-    names = [columns.get(name) if is_custom else config.get(f"{name}_column") for name in _ROLES]
-    return Trained(*(value if isinstance(value, str) and value else None for value in (task, *names)))
+    said = {} if columns else {name: config.get(f"{name}_column") for name in _ROLES}
+    text, pair, label = ({**said, **columns}.get(name) or None for name in _ROLES)
+    chosen = columns.get("choices")
+    choices = tuple(map(str, chosen)) if isinstance(chosen, list) else ()
+    are_names = all(one is None or isinstance(one, str) for one in (task, text, pair, label))
+    return Trained(task, text, pair, label, choices) if are_names else Trained()
 
 
 def find_columns(trained: Trained, asked: Columns) -> Columns:
@@ -313,6 +315,8 @@ def find_columns(trained: Trained, asked: Columns) -> Columns:
         text=asked.text or trained.text,
         pair=asked.pair or trained.pair,
         label=asked.label or trained.label,
+        choices=asked.choices or trained.choices,
         is_text_asked=asked.text is not None or asked.pair is not None,
         is_label_asked=asked.label is not None,
+        is_choices_asked=bool(asked.choices),
     )

@@ -113,17 +113,6 @@ def _marks_entities(row: Row, text_column: str | None) -> bool:
     return text_column is None and all(isinstance(cell, list) for cell in cells)
 
 
-def named_columns(task: Task) -> dict[str, str]:
-    """The columns that task custom has settled on: ``text``, ``pair`` if there is one, and ``label``."""
-    if isinstance(task, TextTask):
-        texts, label = task.columns[0], task.label_column
-    elif isinstance(task, TaggingTask):
-        texts, label = task.words_column[:1], task.tags_column
-    else:
-        return {}
-    return dict(zip(("text", "pair"), texts, strict=False)) | {"label": label[0]}
-
-
 def _labels(rows: list[Row], named: str, source: str) -> str:
     """The label column, or several with commas between their names."""
     if actual_name(rows[0].fields, named, is_said=True) is not None or "," not in named:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ..errors import UserError
 from ..json_types import Json
 from .columns import ID_NAMES, ONE_TEXT_NAMES, TEXT_COLUMNS
-from .labels import CUSTOM_LABEL_NAMES, SEPARATORS, is_named_flags, label_text
+from .labels import CUSTOM_LABEL_NAMES, NO_VALUES, SEPARATORS, bracketed, is_named_flags, label_text
 from .rows import Row, is_missing, listed, structured
 from .tables import Reading
 
@@ -28,6 +28,11 @@ _MORE_PAIRS = (
 MOST_LABELS = 20
 """Whole numbers with more different values than this are taken for a quantity, not for names of classes."""
 _IDENTIFIER = re.compile(r"[A-Za-z]{0,6}[-_:.#]?\d[\d.-]*|[0-9a-f]{8}-[0-9a-f-]{20,}|[0-9a-f]{32,}")
+_PERCENT = re.compile(r"[-+]?\d[\d.,]*\s?%")
+_SELDOM = ("/", "+", "&", " ")
+"""What separates labels in some files, and more often belongs to their names."""
+_ENOUGH = 20
+"""Rows, so that most of them having a label of its own says something."""
 _LONGEST_LABEL = 40
 """Characters of the name of one of several labels."""
 
@@ -220,12 +225,22 @@ class Guesser:
         if label not in self.rows[0].fields and "," in label:
             return "several-labels", "|"
         given = [structured(value) for value in self.cells(label)]
+        given = [value for value in given if not isinstance(value, str) or value.strip() not in NO_VALUES]
         if any(isinstance(value, list) for value in given):
             has_words = any(isinstance(structured(one), list) for one in self.cells(text))
             return "tags" if has_words else "several-labels", "|"
         flags = [value for value in given if isinstance(value, dict) and is_named_flags(value)]
         if any(sum(value.values()) != 1 for value in flags):
             return "several-labels", "|"
+        texts = [value for value in given if isinstance(value, str)]
+        lists = [found for found in map(bracketed, texts) if isinstance(found, list)]
+        if len(lists) == len(given) and any(len(one) > 1 for one in lists):
+            return "several-labels", ","
+        if texts and len(texts) == len(given) and all(map(_PERCENT.fullmatch, texts)):
+            raise UserError(
+                f"{self.reading.source}: are {texts[0]!r} and the like in column {label!r} numbers or names "
+                "of classes? Write numbers without %, or say --label-kind one-label."
+            )
         numbers = [_number(value) for value in given]
         if all(number is not None for number in numbers):
             distinct = set(numbers)
@@ -265,7 +280,9 @@ class Guesser:
             return False
         else:
             is_several = len(set(cells)) * 2 > len(cells)
-        if not is_several:
+        if separator in _SELDOM:
+            return is_several and self._ask_about(separator, split, example, label)
+        if not is_several and separator != "\n":
             or_number = ", or number for a decimal comma" if are_numbers and separator == "," else ""
             raise UserError(
                 f"{self.reading.source}: is {example!r} in column {label!r} one label or several? "
@@ -276,6 +293,21 @@ class Guesser:
             "--label-kind one-label",
         )
         return True
+
+    def _ask_about(self, separator: str, split: Sequence[Sequence[str]], example: str, label: str) -> bool:
+        """Whether a mark that seldom separates labels does: never without asking.
+
+        Raises:
+            UserError: if most cells would be labels of their own, and few parts come again and again.
+        """
+        parts = {part for cells in split for part in cells}
+        has_space = separator != " " and any(" " in part for part in parts)
+        if has_space or 2 * len(parts) > len(split) + len(parts) or len(split) < _ENOUGH:
+            return False
+        raise UserError(
+            f"{self.reading.source}: is {example!r} in column {label!r} one label or several? Say "
+            "--label-kind one-label or --label-kind several-labels."
+        )
 
 
 def _is_index_name(name: str) -> bool:

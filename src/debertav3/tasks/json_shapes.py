@@ -70,13 +70,17 @@ def rows_of_document(content: Json, file: SourceFile, *, under: str = "") -> Fou
         yield from race_rows(content, str(file.path))
         return
     if file.options.records is not None and not under:
-        name = file.options.records
-        if name not in content:
-            raise UserError(
-                f"{file.path} has nothing called {name!r}; it has {', '.join(map(repr, content))}."
-            )
-        file.details.append(f"the rows under {name!r}")
-        yield from rows_of_document(content[name], file, under=name)
+        asked = file.options.records
+        names = [asked] if asked in content else [name.strip() for name in asked.split(",")]
+        for name in names:
+            if name not in content:
+                raise UserError(
+                    f"{file.path} has nothing called {name!r}; it has {', '.join(map(repr, content))}."
+                )
+        for name in names:
+            file.details.append(f"the rows under {name!r}")
+            for where, fields in rows_of_document(content[name], file, under=name):
+                yield f"{where} of {name!r}" if len(names) > 1 else where, fields
         return
     utterances = _snips(content)
     if utterances is not None:

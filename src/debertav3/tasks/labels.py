@@ -48,8 +48,12 @@ NO_GOLD = ("-1", "-")
 """How public sets write that there is no agreed label."""
 SEVERAL_SEPARATOR = "|"
 """Between the labels of a text that has several."""
-SEPARATORS = (SEVERAL_SEPARATOR, ";", ",")
+SEPARATORS = (SEVERAL_SEPARATOR, ";", ",", "\n", "/", "+", "&", " ")
 """What people write between several labels."""
+NO_VALUES = ("nan", "NaN", "NAN", "<NA>", "#N/A", "NaT")
+"""What programs write where there is no label."""
+_BRACKETED = re.compile(r"\[([^\[\]{}'\"]*)\]|\{([^\[\]{}'\"]*)\}")
+_TAGGED = re.compile(r"(?:<[^<>]+>)+")
 
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,(?!\d{3}$)\d+")
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
@@ -68,6 +72,16 @@ def label_text(value: object) -> str:
     return whole.group(1) if whole else text
 
 
+def whole_number(value: Json) -> int | None:
+    """A whole number, as JSON has it or as a text (``"3"``, ``3.0``); None for anything else."""
+    if isinstance(value, str):
+        text = label_text(value)
+        return int(text) if re.fullmatch(r"[+-]?\d{1,18}", text) else None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def is_no_gold(value: object, *, marks: Sequence[str] = NO_GOLD, known: Sequence[str] = ()) -> bool:
     """Whether a cell says that there is no gold label.
 
@@ -81,6 +95,8 @@ def is_no_gold(value: object, *, marks: Sequence[str] = NO_GOLD, known: Sequence
     if isinstance(value, list | dict):
         return False
     text = label_text(value)
+    if text in NO_VALUES and text not in known:
+        return True
     return text in marks and text not in known
 
 
@@ -173,6 +189,7 @@ def several(value: Json, *, what: str = "label", separator: str = SEVERAL_SEPARA
         UserError: naming ``what``, if it is neither.
     """
     value = structured(value)
+    value = bracketed(value) if isinstance(value, str) else value
     if isinstance(value, str):
         return [one.strip() for one in value.split(separator) if one.strip()]
     if isinstance(value, int | float):
@@ -190,6 +207,15 @@ def several(value: Json, *, what: str = "label", separator: str = SEVERAL_SEPARA
     return [one for one in value if str(one).strip()]
 
 
+def bracketed(text: str) -> str | list[str]:
+    """The labels of a cell such as ``[sea, car]``, ``{sea,car}`` or ``<sea><car>``; else the text."""
+    inside = _BRACKETED.fullmatch(text.strip())
+    if inside is not None:
+        parts = (inside.group(1) or inside.group(2) or "").split(",")
+        return [part.strip() for part in parts if part.strip()]
+    return text.strip()[1:-1].split("><") if _TAGGED.fullmatch(text.strip()) else text
+
+
 def several_known(
     value: Json, known: Sequence[str], *, label_map: Mapping[str, str] | None = None
 ) -> list[int]:
@@ -205,6 +231,8 @@ def several_known(
     """
     named = label_map or {}
     value = structured(value)
+    if isinstance(value, str) and value.strip() and value.strip() not in known:
+        value = bracketed(value)
     if isinstance(value, str) and value.strip() and value.strip() not in known:
         for separator in SEPARATORS:
             parts = [part.strip() for part in value.split(separator) if part.strip()]
@@ -253,7 +281,10 @@ def number(value: Json, *, what: str = "the label") -> float:
     try:
         found = float("not a number" if isinstance(value, bool) else value)
     except (TypeError, ValueError):
-        raise UserError(f"{what} must be a number, got {shortened(value)}.") from None
+        hint = ""
+        if isinstance(value, str) and re.fullmatch(r"[-+]?\d[\d.,' ]*\s?%?", value.strip()):
+            hint = " Write it with a point and no other marks, such as 1234.5."
+        raise UserError(f"{what} must be a number, got {shortened(value)}.{hint}") from None
     except OverflowError:
         found = math.inf
     if not math.isfinite(found):

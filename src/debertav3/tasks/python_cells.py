@@ -22,13 +22,13 @@ def python_value(text: str) -> Json:
         ValueError: if it holds none.
     """
     text = text.strip()
-    if len(text) > _LONGEST or not text or text[0] not in "[{":
+    if len(text) > _LONGEST or not text or text[0] not in "[{(":
         raise ValueError("no list")
     if _NUMBERS.fullmatch(text):
         return [float(one) if "." in one else int(one) for one in text[1:-1].split()]
     try:
         tree = ast.parse(_with_commas(text), mode="eval").body
-        if not isinstance(tree, ast.List | ast.Tuple | ast.Dict):
+        if not isinstance(tree, ast.List | ast.Tuple | ast.Dict | ast.Set):
             raise ValueError("no list")
         return _value(tree)
     except (SyntaxError, RecursionError, MemoryError, tokenize.TokenError, IndentationError) as error:
@@ -55,7 +55,7 @@ def _with_commas(text: str) -> str:
 def _value(node: ast.AST) -> Json:
     if isinstance(node, ast.Constant):
         return node.value
-    if isinstance(node, ast.List | ast.Tuple):
+    if isinstance(node, ast.List | ast.Tuple | ast.Set):
         return [_value(one) for one in node.elts]
     if isinstance(node, ast.Dict) and None not in node.keys:
         return {_value(key): _value(one) for key, one in zip(node.keys, node.values, strict=True) if key}

@@ -18,7 +18,7 @@ class ReadOptions:
     sheet: str | None = None
     """Of a workbook: the sheet, by its name or its number from 1."""
     records: str | None = None
-    """Of a JSON file that holds several lists of rows: the name of one."""
+    """Of a JSON file that holds several lists of rows: the name of one, or several with commas between."""
     columns: tuple[str, ...] = ()
     """Columns that the user names: a text file that shows no other format is a table then."""
     word_column: str | None = None
@@ -48,6 +48,8 @@ class Said:
     pair: str | None = None
     """Of the second text."""
     label: str | None = None
+    choices: tuple[str, ...] = ()
+    """Of multiple choice: a column for each choice, or one that holds them all."""
     label_map: Mapping[str, str] = field(default_factory=dict)
     """What the rows call labels, and what the task calls them."""
 
@@ -55,7 +57,9 @@ class Said:
     def columns(self) -> tuple[str, ...]:
         """The names of columns that are said."""
         label = () if self.label is None else (self.label, *self.label.split(","))
-        return tuple(dict.fromkeys(name.strip() for name in (self.text, self.pair, *label) if name))
+        return tuple(
+            dict.fromkeys(name.strip() for name in (self.text, self.pair, *label, *self.choices) if name)
+        )
 
     def __bool__(self) -> bool:
         return bool(self.columns or self.label_map)

@@ -86,11 +86,13 @@ def text_in(row: Row, names: Sequence[str]) -> str:
 
 
 def checked_text(value: object, *, what: str) -> str:
-    """Return a value that is a text and not empty.
+    """Return a value that is a text and not empty; a number is its text.
 
     Raises:
         UserError: naming ``what`` otherwise.
     """
+    if isinstance(value, int | float) and not isinstance(value, bool) and not is_missing(value):
+        return str(value)
     if not isinstance(value, str):
         raise UserError(f"{what} must be a text, got {type(value).__name__}.")
     if not value.strip():
@@ -100,7 +102,8 @@ def checked_text(value: object, *, what: str) -> str:
 
 def structured(value: Json) -> Json:
     """A list or object that a cell of a table holds as JSON text, or as Python writes it; else the value."""
-    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+    start = value.lstrip()[:2] if isinstance(value, str) else ""
+    if start[:1] not in ("[", "{") and start not in ("('", '("'):
         return value
     try:
         return json.loads(value)

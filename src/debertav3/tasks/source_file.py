@@ -1,6 +1,5 @@
 """A file of rows as its format reads it: decompressed, and decoded line by line if it is text."""
 
-import codecs
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,14 +10,13 @@ from typing import IO
 from ..errors import UserError
 from ..files.compression import is_compressed, read_lines, reading
 from ..json_types import JsonObject
-from .encodings import checked_encoding, guess_encoding
+from .encodings import MARKED, checked_encoding, guess_encoding, wide_encoding
 from .notes import Note, Notes
 from .read_options import ReadOptions
 
 Found = Iterator[tuple[str, dict[str, object]]]
 """Where each row is (``line 7``), and its fields."""
 
-UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _HEAD_BYTES = 1 << 16
 _UNNAMED = "Unnamed: "
 
@@ -66,7 +64,7 @@ class SourceFile:
         """The first bytes as text, whatever of them can be read."""
         head = self.head()
         named = self.options.encoding
-        usual = "utf-16" if head.startswith(UTF16_MARKS) else "utf-8-sig"
+        usual = wide_encoding(head) or "utf-8-sig"
         return head.decode(checked_encoding(named) if named else usual, "ignore")
 
     def lines(self, *, may_guess: bool = True) -> Iterator[str]:
@@ -83,9 +81,13 @@ class SourceFile:
         """
         number = 0
         try:
-            if self.options.encoding or self.head().startswith(UTF16_MARKS):
-                named = self.options.encoding
-                self.encoding = checked_encoding(named) if named else "utf-16"
+            named, wide = self.options.encoding, wide_encoding(self.head())
+            if named or wide:
+                self.encoding = checked_encoding(named) if named else str(wide)
+                if not named and self.encoding not in MARKED:
+                    self.notes.note(
+                        f"every second byte is 0; the file is read as {self.encoding}", "--encoding NAME"
+                    )
                 codec = "utf-8-sig" if self.encoding == "utf-8" else self.encoding
                 with reading(self.path) as stream:
                     for text in _decoded_lines(stream, codec):

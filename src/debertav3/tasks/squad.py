@@ -11,11 +11,11 @@ from ..errors import UserError
 from ..heads import SPANS, HeadName
 from .columns import QUESTION_CONTEXT_COLUMNS, names_of_texts, said_texts, texts_in
 from .example import Example
-from .labels import label_text
 from .metrics import MetricName, answer_f1, exact_match
 from .read_options import Said
-from .rows import Row, is_missing, shortened, structured
+from .rows import Row, shortened
 from .scorers import AnswerScorer, Scorer
+from .squad_answers import ANSWERS, Answer, answers_in
 from .summary import Summary
 from .tables import Reading
 from .task import Task
@@ -49,18 +49,27 @@ class SpanTask(Task):
 
     needs: str = "question, context and answers"
     columns: tuple[tuple[str, ...], ...] = QUESTION_CONTEXT_COLUMNS
+    answers_column: str = ANSWERS
     is_asked: bool = False
-    """Whether the user has named the columns."""
+    """Whether the user has named the columns of the texts."""
+    is_label_asked: bool = False
+    """Likewise that of the answers."""
 
     def with_said(self, said: Said) -> Self:
         """See `Task.with_said`."""
-        if said.label is not None or said.label_map:
+        if said.label_map:
             raise UserError(
-                f"task {self.name} reads its answers from the column answers: leave --label-column and "
-                "--labels out."
+                f"task {self.name} finds answers in texts, which have no labels that --labels could name. "
+                "Leave it out."
             )
         columns = said_texts(said, num_texts=2, task=self.name)
-        return self if columns is None else replace(self, columns=(columns,), is_asked=True)
+        return replace(
+            self,
+            columns=self.columns if columns is None else (columns,),
+            answers_column=said.label or self.answers_column,
+            is_asked=columns is not None,
+            is_label_asked=said.label is not None,
+        )
 
     def examples(self, reading: Reading) -> Iterator[Example]:
         """Read official SQuAD JSON, or rows as on the Hub (``question``, ``context``, ``answers``)."""
@@ -72,16 +81,19 @@ class SpanTask(Task):
                 if pair is None:
                     reading.num_empty += 1
                     continue
-                example, has_moved = _example(row, pair, id=str(row.fields.get("id", number)))
+                given = answers_in(row, self.answers_column, is_said=self.is_label_asked)
+                reading.use(("question", "context"), names)
+                if given is None or not (given[1] or self.has_unanswerable):
+                    reading.num_unlabelled += 1
+                    continue
+                example, has_moved = _example(row, pair, given[1], id=str(row.fields.get("id", number)))
             except UserError as error:
                 reading.skip(error)
                 continue
-            reading.use(("question", "context"), names)
+            reading.use(("answers",), given[:1])
+            reading.note_numbers()
             repaired += has_moved
-            if example is None or not (example.extra.answers or self.has_unanswerable):
-                reading.num_unlabelled += 1
-            else:
-                yield example
+            yield example
         if repaired:
             reading.note(
                 f"{repaired:,} questions have an answer that begins up to {MOST_MOVED} characters beside its "
@@ -201,33 +213,34 @@ def _best_threshold(
     return 100.0 * best / len(golds), where
 
 
-def _example(row: Row, pair: tuple[str, ...], *, id: str) -> tuple[Example | None, bool]:
-    """A question with its answers, None where nothing is said of them; and whether an answer was moved."""
-    place = row.place
+def _example(row: Row, pair: tuple[str, ...], given: Sequence[Answer], *, id: str) -> tuple[Example, bool]:
+    """A question with its answers; and whether an answer was moved."""
     context = pair[1]
-    given = structured(row.fields.get("answers"))
-    if is_missing(given):
-        if not says_impossible(row.fields):
-            return None, False
-        given = {"text": [], "answer_start": []}
-    if isinstance(given, list) and all(isinstance(one, dict) for one in given):
-        given = {name: [one.get(name) for one in given] for name in ("text", "answer_start")}
-    if not isinstance(given, dict) or not {"text", "answer_start"} <= set(given):
-        raise UserError(f"{place}: answers must have text and answer_start, got {shortened(given)}.")
-    answers = _answers(place, given["text"], given["answer_start"])
-    placed = [(text, _place_of(context, text, start, place=place)) for text, start in answers]
+    placed = [(one.text, _place_of(context, one, place=row.place)) for one in given]
     trimmed = [(text.strip(), start + len(text) - len(text.lstrip())) for text, start in placed]
     gold = Gold(id, tuple(text for text, _ in trimmed), trimmed[0][1] if trimmed else None)
     label = trimmed[0][0] if trimmed else ""
-    return Example(texts=pair, label=label, extra=gold, place=place), placed != answers
+    has_moved = any(one.start not in (None, start) for one, (_, start) in zip(given, placed, strict=True))
+    return Example(texts=pair, label=label, extra=gold, place=row.place), has_moved
 
 
-def _place_of(context: str, text: str, start: int, *, place: str) -> int:
+def _place_of(context: str, answer: Answer, *, place: str) -> int:
     """Where an answer is: at ``answer_start``, or nearest to it by at most `MOST_MOVED` characters.
+
+    An answer without ``answer_start`` is where the context has it, once.
 
     Raises:
         UserError: if it is not there.
     """
+    text, start = answer
+    if start is None:
+        count = context.count(text)
+        if count == 1:
+            return context.index(text)
+        raise UserError(
+            f"{place}: the context has {shortened(text)} {count} times; say which with answer_start, "
+            "the number of its first character, or leave such rows out with --skip-bad."
+        )
     for distance in range(MOST_MOVED + 1):
         for found in dict.fromkeys((start + distance, start - distance)):
             if found >= 0 and context[found : found + len(text)] == text:
@@ -236,49 +249,6 @@ def _place_of(context: str, text: str, start: int, *, place: str) -> int:
         f"{place}: the context does not have {shortened(text)} at character {start}, nor within {MOST_MOVED} "
         "of it; correct answer_start, or leave such rows out with --skip-bad."
     )
-
-
-def _answers(place: str, texts: object, starts: object) -> list[tuple[str, int]]:
-    """The answers of a question and where they begin, checked; no entries where there is none."""
-    if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
-        raise UserError(
-            f"{place}: text and answer_start must be lists of the same length (both [] for no answer), "
-            f"got {texts!r} and {starts!r}."
-        )
-    for text, start in zip(texts, starts, strict=True):
-        if not isinstance(text, str) or not text.strip():
-            raise UserError(f"{place}: an answer must be a text that is not empty, got {text!r}.")
-        if not isinstance(start, int) or isinstance(start, bool) or start < 0:
-            raise UserError(
-                f"{place}: answer_start must be a number of characters, 0 or more, got {start!r}."
-            )
-    return list(zip(texts, starts, strict=True))
-
-
-def says_impossible(fields: Mapping[str, object]) -> bool:
-    """Whether a row says that its question has no answer."""
-    return label_text(fields.get("is_impossible")) == "true"
-
-
-def answer_texts(fields: Mapping[str, object]) -> list[str] | None:
-    """The right answers of a question, as SQuAD, its copy on the Hub, or a plain list has them.
-
-    ``[""]`` means "no answer"; None where the row says nothing.
-
-    Raises:
-        UserError: if ``answers`` has another form.
-    """
-    answers = structured(fields.get("answers"))
-    if is_missing(answers):
-        return [""] if says_impossible(fields) else None
-    if isinstance(answers, dict):
-        answers = answers.get("text")
-    if isinstance(answers, list):
-        texts = [answer.get("text") if isinstance(answer, dict) else answer for answer in answers]
-        strings = [text for text in texts if isinstance(text, str)]
-        if len(strings) == len(texts):
-            return [text.strip() for text in strings] or [""]
-    raise UserError(f"answers must be a list of texts or of objects with 'text'; got {shortened(answers)}.")
 
 
 SPAN_TASKS = (

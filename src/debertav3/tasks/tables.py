@@ -51,6 +51,10 @@ _MOST_SHOWN = 20
 """Bad rows that are named one by one."""
 
 
+TEXT_ROLES = {"text": "text", "words": "text", "question": "text", "second text": "pair", "context": "pair"}
+"""What tasks call the columns of their texts, and what a model remembers them as."""
+_LABEL_ROLES = ("label", "tags", "answers")
+
 Read = TypeVar("Read")
 """What a row is read as."""
 
@@ -76,6 +80,8 @@ class Reading:
         """Likewise those without a gold label."""
         self.roles: dict[str, str] = {}
         """What the columns are to the task, by role: ``text``, ``second text``, ``label``."""
+        self.latest = Row(source, {})
+        """The row that was read last."""
         self._file = SourceFile(Path(source), options)
         self._is_noted = False
         self._columns: dict[str, None] = {}
@@ -152,8 +158,18 @@ class Reading:
             except UserError as error:
                 self.skip(error)
                 continue
+            self.note_numbers()
             if found is not None:
                 yield found
+
+    def note_numbers(self) -> None:
+        """Say of numbers where texts are needed, such as a title ``2012``, that they are read as texts."""
+        for role in TEXT_ROLES:
+            value = self.latest.fields.get(self.roles.get(role, ""))
+            if isinstance(value, int | float):
+                self.notes.add(
+                    "numbers in the column of texts are read as texts", f"{value} ({self.latest.place})"
+                )
 
     def tell_skipped(self) -> None:
         """Say how many rows are left out, and why."""
@@ -201,13 +217,15 @@ class Reading:
             self._columns.update(dict.fromkeys(fields if original is None else original))
             if self.format.is_typed:
                 cells = {name: cell_text(value) for name, value in fields.items()}
-                yield Row(place, cells, fields if original is None else original)
+                self.latest = Row(place, cells, fields if original is None else original)
+                yield self.latest
                 continue
             for name, value in fields.items():
                 if isinstance(value, float) and not math.isfinite(value):
                     _refuse_infinity(value, name, place)
                     fields[name] = None  # NaN, by which pandas marks a gap
-            yield Row(place, fields, original)
+            self.latest = Row(place, fields, original)
+            yield self.latest
         if not self._is_noted:
             self._is_noted = True
             self.notes.log(self.source)
@@ -348,6 +366,20 @@ def expand(sources: Iterable[str], *, role: str) -> tuple[str, ...]:
 def is_folder_of_rows(path: Path) -> bool:
     """Whether a folder is read as one source."""
     return folder_format(path) is not None
+
+
+def named_columns(reading: Reading) -> dict[str, object]:
+    """The columns of a source that was read, as a model remembers them: text, pair, label, choices.
+
+    Nothing of formats that have no columns, and of those of annotation tools.
+    """
+    roles = reading.roles
+    if reading.format is CONLL or "entities" in roles:
+        return {}
+    found: dict[str, object] = {TEXT_ROLES[role]: name for role, name in roles.items() if role in TEXT_ROLES}
+    if label := next((roles[role] for role in _LABEL_ROLES if role in roles), None):
+        found["label"] = label
+    return found | ({"choices": roles["choices"].split(",")} if "choices" in roles else {})
 
 
 def given_fields(row: Row) -> dict[str, object]:

@@ -1,6 +1,5 @@
 """What every task has to say: how rows become examples, which head answers, how answers are scored."""
 
-import random
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -179,19 +178,3 @@ def alike_notes(names: Iterable[str]) -> list[Note]:
         for group in groups.values()
         if len(group) > 1
     ][:_MOST_ALIKE]
-
-
-def take_balanced(examples: Sequence[Example], limit: int | None, *, seed: int) -> list[Example]:
-    """Draw ``limit`` examples, labels as balanced as the data allow; None means all."""
-    if limit is None or limit >= len(examples):
-        return list(examples)
-    generator = random.Random(seed)
-    shuffled = generator.sample(range(len(examples)), len(examples))
-    by_label: dict[str, list[int]] = defaultdict(list)
-    for index in shuffled:
-        label = examples[index].label
-        by_label[label if isinstance(label, str) else ""].append(index)
-    turns = sorted(
-        (turn, name, index) for name, group in by_label.items() for turn, index in enumerate(group)
-    )
-    return [examples[index] for index in sorted(index for _, _, index in turns[:limit])]

@@ -15,6 +15,7 @@ from .example import Example
 from .labels import (
     LABEL_COLUMNS,
     NO_GOLD,
+    NO_VALUES,
     SEVERAL_SEPARATOR,
     is_no_gold,
     label_text,
@@ -158,6 +159,8 @@ class TextTask(Task):
         """Whether there is no gold label; the empty text of a row with none of several labels is one."""
         if is_missing(value):
             return self.target != "several-labels" or not isinstance(value, str)
+        if isinstance(value, str) and value.strip() in NO_VALUES:
+            return True
         return self.target == "one-label" and is_no_gold(value, marks=self.no_gold)
 
     def _label(self, row: Row, value: object) -> object:

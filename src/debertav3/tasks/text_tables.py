@@ -3,7 +3,7 @@
 import csv
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import UserError
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 FASTTEXT_MARK = "__label__"
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
 
 class TextTable:
@@ -28,7 +29,7 @@ class TextTable:
     def __call__(self, file: SourceFile) -> Found:
         """Yield the rows."""
         csv.field_size_limit(64 << 20)  # characters; the csv module's own limit is 128 thousand
-        lines = file.lines()
+        lines = _at_carriage_returns(file.lines())
         head, num_blank = _head(lines)
         if not any(line.strip() for line in head):
             raise UserError(
@@ -99,6 +100,15 @@ class TextTable:
                 else:
                     yield f"line {line}", fields
             line = before + reader.line_num + 1
+
+
+def _at_carriage_returns(lines: Iterable[str]) -> Iterator[str]:
+    r"""Lines that end at ``\r``, too; the csv module puts those of quoted cells together again."""
+    for line in lines:
+        if "\r" in line[:-2] or line.endswith("\r"):
+            yield from _LINE.findall(line)
+        else:
+            yield line
 
 
 def _head(lines: Iterable[str], *, most: int = 500) -> tuple[list[str], int]:

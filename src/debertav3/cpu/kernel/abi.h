@@ -55,4 +55,27 @@ struct LayerArguments {
     float epsilon;
 };
 
+// Attention in training, for one head of some samples: see training.h. Numbers are fp32, or bf16. Lengths and columns
+// are multiples of 16; arrays are contiguous, and 16 more numbers may be read behind c2p and p2c.
+struct TrainingArguments {
+    const void* content;           // (samples, length, length), q.k
+    const void *c2p, *p2c;         // (samples, length, columns): q.kr by falling row, k.qr by rising row; or null
+    const int32_t* rows_by_key;    // the column of c2p for j - i from 1 - length
+    const int32_t* rows_by_query;  // the column of p2c for i - j from 1 - length
+    const uint8_t* mask;           // 0 where query i may not see key j, contiguous in j, or null
+    void *weights, *used;          // (samples, length, length), before and after dropout; the same block without it
+    const void* dused;             // the gradient of `used`
+    void *dscores, *dc2p, *dp2c;   // of the products; those of no term null
+    int64_t mask_sample, mask_query;  // bytes
+    int64_t samples, length, tokens, columns;
+    int64_t first_sample;          // of the block among all heads and samples of the call: dropout counts from there
+    int64_t threads;
+    Team team;
+    uint64_t seed;                 // of dropout
+    uint32_t threshold;            // of 2^32: random numbers below are dropped
+    float kept_factor;             // of what is kept
+    float scale;
+    int32_t is_bf16;
+};
+
 }  // extern "C"

@@ -5,6 +5,7 @@
 #include "cpu_features.h"
 #include "layer.h"
 #include "own_threads.h"
+#include "training.h"
 
 #define EXPORTED __attribute__((visibility("default")))
 
@@ -36,7 +37,7 @@ EXPORTED uint64_t debertav3_sources() { return DEBERTAV3_SOURCES; }
 // Sizes of the structs in bytes, in the order of abi.h.
 EXPORTED int64_t debertav3_struct_size(int64_t number) {
     constexpr int64_t SIZES[] = {sizeof(LinearArguments), sizeof(AttentionArguments), sizeof(NormArguments),
-                                 sizeof(LayerArguments)};
+                                 sizeof(LayerArguments), sizeof(TrainingArguments)};
     return SIZES[number];
 }
 
@@ -76,6 +77,16 @@ EXPORTED int debertav3_attend(const AttentionArguments* arguments) {
 
 EXPORTED int debertav3_layer(const LayerArguments* arguments) {
     return guarded([&] { run_layer(*arguments); });
+}
+
+// From products to attention weights.
+EXPORTED int debertav3_weigh(const TrainingArguments* a) {
+    return guarded([&] { a->is_bf16 ? weigh<Bf16>(*a) : weigh<Fp32>(*a); });
+}
+
+// From the gradient of attention weights to those of products.
+EXPORTED int debertav3_differentiate(const TrainingArguments* a) {
+    return guarded([&] { a->is_bf16 ? differentiate<Bf16>(*a) : differentiate<Fp32>(*a); });
 }
 
 // y (rows, out) = x (rows, in) W^T + b, both contiguous.

@@ -121,6 +121,25 @@ class LayerArguments(ctypes.Structure):
     )
 
 
+class TrainingArguments(ctypes.Structure):
+    """One block of attention in training; ``abi.h`` says what the fields mean."""
+
+    _fields_ = (
+        *_fields(ctypes.c_void_p, "content", "c2p", "p2c", "rows_by_key", "rows_by_query", "mask"),
+        *_fields(ctypes.c_void_p, "weights", "used", "dused", "dscores", "dc2p", "dp2c"),
+        *_fields(ctypes.c_int64, "mask_sample", "mask_query"),
+        *_fields(ctypes.c_int64, "samples", "length", "tokens", "columns", "first_sample", "threads"),
+        ("team", ctypes.c_void_p),
+        ("seed", ctypes.c_uint64),
+        ("threshold", ctypes.c_uint32),
+        *_fields(ctypes.c_float, "kept_factor", "scale"),
+        ("is_bf16", ctypes.c_int32),
+    )
+
+
+_STRUCTS = (LinearArguments, AttentionArguments, NormArguments, LayerArguments, TrainingArguments)
+
+
 class Kernel:
     """An opened library.
 
@@ -146,7 +165,7 @@ class Kernel:
         if function("sources", ctypes.c_uint64)() != sources_digest():
             raise OSError(f"{path} was compiled from other sources: install the package again")
         struct_size = function("struct_size", size, size)
-        for index, mirror in enumerate((LinearArguments, AttentionArguments, NormArguments, LayerArguments)):
+        for index, mirror in enumerate(_STRUCTS):
             theirs, ours = struct_size(index), ctypes.sizeof(mirror)
             if theirs != ours:
                 raise OSError(f"{path}: {mirror.__name__} has {theirs} bytes there and {ours} in library.py")
@@ -160,6 +179,8 @@ class Kernel:
         self._pack_int8 = function("pack_int8", None, pointer, pointer, size, size, pointer)
         self._attend = function("attend", number, ctypes.POINTER(AttentionArguments))
         self._layer = function("layer", number, ctypes.POINTER(LayerArguments))
+        self._weigh = function("weigh", number, ctypes.POINTER(TrainingArguments))
+        self._differentiate = function("differentiate", number, ctypes.POINTER(TrainingArguments))
         self._linear = function(
             "linear", number, ctypes.POINTER(LinearArguments), pointer, size, pointer, size, pointer
         )
@@ -184,6 +205,14 @@ class Kernel:
     def layer(self, arguments: LayerArguments) -> None:
         """Run one layer of the encoder."""
         _check(self._layer(ctypes.byref(arguments)))
+
+    def weigh(self, arguments: TrainingArguments) -> None:
+        """From products to attention weights, in training."""
+        _check(self._weigh(ctypes.byref(arguments)))
+
+    def differentiate(self, arguments: TrainingArguments) -> None:
+        """From the gradient of attention weights to those of products."""
+        _check(self._differentiate(ctypes.byref(arguments)))
 
     def linear(self, arguments: LinearArguments, x_MD: Floats) -> Floats:
         """``(M, in)`` to ``(M, out)``."""

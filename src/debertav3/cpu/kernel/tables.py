@@ -56,7 +56,7 @@ class KernelTables:
             first_row: which row of the relative table comes first in these.
         """
         num_rows = next(x.shape[1] for x in (key_NRH, query_NRH) if x is not None)
-        is_by_offset = _jumps(buckets)
+        is_by_offset = jumps(buckets)
         if is_by_offset:
             length = _longest_served(buckets, first_row, num_rows)
             row = offset_rows(buckets, length) - first_row
@@ -117,7 +117,7 @@ def _rows(
 
 
 @lru_cache(maxsize=64)
-def _jumps(buckets: RelativeBuckets) -> bool:
+def jumps(buckets: RelativeBuckets) -> bool:
     """Whether a row of the relative table is left out, or comes twice, between neighbouring offsets."""
     far = buckets.farthest
     row = [buckets.row(offset) for offset in range(-far - 1, far + 2)]

@@ -204,6 +204,8 @@ def examples(task: FileTask, reading: Reading) -> Iterator[tuple[Row, CheckedRow
                 raise placed from error
             reading.skip(placed)
             example = NO_TEXT
+        reading.roles = task.roles
+        reading.note_numbers()
         yield row, example
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from ...data.probabilities import LIKELY
 from ...errors import UserError
-from ...tasks import choice_forms
+from ...tasks.choice_forms import LABEL_COLUMNS as CHOICE_LABELS
+from ...tasks.choice_forms import choice_number, read_choices
 from ...tasks.columns import PAIR_COLUMNS, SENTENCE_COLUMNS, TEXT_COLUMNS, texts_of
 from ...tasks.glue import NLI_LABEL_COLUMNS
 from ...tasks.labels import (
@@ -248,8 +249,8 @@ class ChooseTask(FileTask):
 
     name = "choice"
     text_columns = ()
-    label_columns = choice_forms.LABEL_COLUMNS
-    column_options = ("--label-column",)
+    label_columns = CHOICE_LABELS
+    column_options = ("--text-column", "--pair-column", "--label-column", "--choice-columns")
 
     def label_kind(self) -> str:
         """Which choice is right."""
@@ -266,15 +267,12 @@ class ChooseTask(FileTask):
 
     def read(self, row: Row) -> CheckedRow:
         """See `FileTask.read`."""
-        form = choice_forms.form_of(row, trained=self.options.trained_task)
-        context, texts = form.prompt(row)
-        gold = self.gold(row, marks=("-1",))
-        right = None
-        if gold is not None:
-            names = choice_forms.choice_names(row, len(texts), trained=self.options.trained_task)
-            right = choice_forms.choice_number(row, gold, len(texts), names=names)
-        length = len(context) * len(texts) + length_of(texts)
-        return CheckedRow((context, texts, form.options(row)), right, length)
+        found = read_choices(row, trained=self.options.trained_task, columns=self.options.columns)
+        self.use(tuple(found.roles), tuple(found.roles.values()))
+        gold = self.gold(row, marks=("-1", ""))
+        right = None if gold is None else choice_number(row.place, gold, found)
+        length = len(found.context) * len(found.texts) + length_of(found.texts)
+        return CheckedRow((found.context, found.texts, found.options), right, length)
 
     def answer(self, examples: Sequence[CheckedRow]) -> list[Result]:
         """The index of the best choice; its text, and the probabilities of all."""

@@ -18,7 +18,7 @@ from ...tasks.scorers import (
     Scorer,
     SetScorer,
 )
-from ...tasks.squad import answer_texts
+from ...tasks.squad_answers import ANSWERS, answers_in
 from ...tasks.tagging import (
     TAGS_COLUMNS,
     WORDS_COLUMNS,
@@ -157,7 +157,11 @@ class QATask(FileTask):
     name = "qa"
     text_columns = QUESTION_CONTEXT_COLUMNS
     text_roles = ("question", "context")
-    column_options = ("--text-column", "--pair-column")
+    column_options = ("--text-column", "--pair-column", "--label-column")
+
+    def label_kind(self) -> str:
+        """Whether there is one."""
+        return "answers"
 
     def make_scorer(self) -> Scorer:
         """SQuAD's."""
@@ -166,7 +170,15 @@ class QATask(FileTask):
     def read(self, row: Row) -> CheckedRow:
         """See `FileTask.read`."""
         pair = self.texts(row)
-        return NO_TEXT if pair is None else CheckedRow(pair, answer_texts(row.fields), length_of(pair))
+        if pair is None:
+            return NO_TEXT
+        columns = self.options.columns
+        found = answers_in(row, columns.label or ANSWERS, is_said=columns.is_label_asked)
+        if found is None:
+            return CheckedRow(pair, None, length_of(pair))
+        name, answers = found
+        self.use(("answers",), (name,))
+        return CheckedRow(pair, [one.text.strip() for one in answers] or [""], length_of(pair))
 
     def answer(self, examples: Sequence[CheckedRow]) -> list[Result]:
         """The answer, and its position and probabilities."""

@@ -5,7 +5,7 @@ import { toJsonLines } from "./tables.js";
 import { codePoint, lines, slicer } from "./text.js";
 
 const STORE = "debertav3-corrections";
-const COMMANDS = { nli: "nli", classify: "custom", "zero-shot": "custom", qa: "qa", ner: "ner", rerank: "custom --label-kind ranking" };
+const COMMANDS = { choice: "choice", nli: "nli", classify: "custom", "zero-shot": "custom", qa: "qa", ner: "ner", rerank: "custom --label-kind ranking" };
 const ANSWERS = ["label", "answers", "entities", "positive", "negative"];
 
 function read() {
@@ -53,6 +53,8 @@ export function corrector(task, values, shown, answer, kinds) {
   if (task === "qa") return box((keep) => spanChoices(own, keep), task);
   if (task === "ner") return box((keep) => entityChoices(own.text, result.entities, kinds, keep), task);
   if (task === "rerank") return box((keep) => passageChoices(own, answer.results, keep), task);
+  if (task === "choice") return box((keep) => rightChoices(own, keep), task);
+  if (task === "zero-shot" && answer.results.length > 1) return box((keep) => textChoices(own, answer.results, keep), task);
   if (!(task in COMMANDS) || !shown.label || !shown.scores) return null;
   return box((keep) => [h("select", { "aria-label": "Right answer", onchange: ({ target }) => target.value && keep(rowOf(task, own, target.value), target.value) },
     h("option", { value: "" }, "right answer …"), Object.keys(shown.scores).map((label) => h("option", { value: label }, label)))], task);
@@ -109,6 +111,25 @@ function entityChoices(text, found, kinds, keep) {
   };
   draw();
   return [list, kind, button("Mark the selection", add), kept(() => keep({ text, entities: marks }, `${marks.length} ${marks.length === 1 ? "entity" : "entities"}`))];
+}
+
+/** The choice that is right. */
+function rightChoices({ context, choices }, keep) {
+  const all = lines(choices);
+  return [h("select", { "aria-label": "Right choice", onchange: ({ target }) => target.value && keep({ context, choices: all, label: Number(target.value) }, all[target.value]) },
+    h("option", { value: "" }, "right choice …"), all.map((choice, index) => h("option", { value: index }, choice)))];
+}
+
+/** The right label of each of several texts; those left open are not kept. */
+function textChoices(values, results, keep) {
+  const picks = lines(values.texts).map((text, index) => [text, h("select", { "aria-label": `Right label of ${text}` },
+    h("option", { value: "" }, "as it is"), [...results[index].labels].sort().map((label) => h("option", { value: label }, label)))]);
+  const take = () => {
+    const chosen = picks.filter(([, pick]) => pick.value);
+    if (!chosen.length) return toast("Choose a right label first");
+    chosen.forEach(([text, pick]) => keep({ text, label: pick.value }, `${chosen.length} ${chosen.length > 1 ? "labels" : "label"}`));
+  };
+  return [h("fieldset", {}, h("legend", {}, "Which labels are right?"), picks.map(([text, pick]) => h("label", { class: "check" }, pick, text))), kept(take)];
 }
 
 /** Passages to tick that answer the query. */

@@ -4,7 +4,7 @@ import { post, server } from "./api.js";
 import { byId, download, h, labelled, toast } from "./dom.js";
 import { isWorkbook, readWorkbook } from "./sheets.js";
 import { FileProblem, freeName, guessColumns, parseTable, toCsv, toJsonLines } from "./tables.js";
-import { TASKS } from "./tasks.js";
+import { oddest, TASKS } from "./tasks.js";
 import { percent } from "./text.js";
 
 const MOST_BYTES = 50_000_000, PAGE = 20, CHUNK_ROWS = 64, CHUNK_CHARACTERS = 100_000;
@@ -12,6 +12,10 @@ const MOST_BYTES = 50_000_000, PAGE = 20, CHUNK_ROWS = 64, CHUNK_CHARACTERS = 10
 /** What one row of an answer adds to the table: {name: value}. */
 export function addedBy(task, result) {
   if (task === "zero-shot") return { predicted: result.labels[0], score: result.scores[0], ...Object.fromEntries(result.labels.map((label, index) => [`score ${label}`, result.scores[index]])) };
+  if (task === "rerank") return { score: result.score };
+  if (task === "choice") return { predicted: result.text, score: result.score, index: result.index };
+  if (task === "fill-mask") return { predicted: result.masks.map(([best]) => best.token_str.trim()).join(" | "), score: result.masks[0][0].score };
+  if (task === "rtd") { const top = oddest(result.words); return { predicted: top?.word ?? "", score: top?.score ?? 0 }; }
   if (task === "ner") return { entities: result.entities };
   if (task === "qa") return { answer: result.answer, score: result.score, start: result.start, end: result.end, no_answer_score: result.no_answer_score };
   if (result.label === null) return { predicted: result.score };
@@ -86,7 +90,6 @@ class FileTable {
     const { rows, columns } = this.table;
     const head = h("div", { class: "row" }, h("h2", {}, this.name), h("span", { class: "muted" }, `${rows.length.toLocaleString("en")} rows`),
       h("button", { type: "button", class: "quiet", onclick: () => { this.cancel(); this.place.hidden = true; this.place.replaceChildren(); } }, "Close"));
-    if (!this.task.many) return this.place.replaceChildren(head, h("p", { class: "hint muted" }, "Files are scored under NLI, Zero-shot, Classify, Entities and Question: choose one of these tabs."));
     this.columns = guessColumns(this.fields, columns);
     const selects = this.fields.map((field) => labelled(`Column: ${field.label.replace(/, .*/, "").toLowerCase()}`, h("select", {
       onchange: (event) => { this.columns[field.name] = event.target.value; this.cancel(); this.scores.clear(); this.problems.clear(); this.draw(); } },
@@ -148,6 +151,8 @@ class FileTable {
       if (!isOpen(row) || chunk.length >= most || (chunk.length && characters > CHUNK_CHARACTERS)) return;
       const values = this.values(row);
       if (this.fields.some((field) => !field.optional && !values[field.name].trim())) return this.problems.set(row, "empty text");
+      const problem = this.task.unfit?.(values);
+      if (problem) return this.problems.set(row, problem);
       characters += Object.values(values).join("").length;
       chunk.push(row);
     };
@@ -160,7 +165,7 @@ class FileTable {
   async run() {
     const missing = this.fields.find((field) => !field.optional && !this.columns[field.name]);
     if (missing) return toast(`Choose the column for ${missing.label.toLowerCase()}`);
-    if (this.task.weight && !this.task.weight(this.app.values())) return toast("Write the labels above first");
+    if (this.task.weight && !this.task.weight(this.app.values())) return toast(`Write the ${this.task.needs} above first`);
     const running = (this.running = new AbortController());
     this.first = 0;
     this.settings = { ...this.app.values() };
@@ -185,7 +190,7 @@ class FileTable {
       if (server.models.length > 1) body.model = this.app.panes[0].model;
       const answer = await post(this.task.route, body, signal);
       if (signal.aborted) return;
-      answer.results.forEach((result, index) => this.scores.set(chunk[index], addedBy(this.app.task, result)));
+      answer.results.forEach((result, index) => this.scores.set(chunk[this.task.ranks ? result.index : index], addedBy(this.app.task, result)));
     } catch (error) {
       if (signal.aborted || ![413, 422, 504].includes(error.status)) throw error;
       if (chunk.length === 1) { this.problems.set(chunk[0], error.message); return; }

@@ -74,6 +74,18 @@ function odd(result, values) {
     span ? h("span", { class: "word odd", vars: { w: span.score }, tabindex: "0", title: percent(span.score), "aria-label": `${text}, replaced with ${percent(span.score)}` }, text) : text));
 }
 
+/** The word that was most likely replaced, or null. */
+export const oddest = (words) => words.reduce((best, word) => (word.score > (best?.score ?? -1) ? word : best), null);
+
+/** Choices in one cell of a table: a list in JSON, else one a line or with | between. */
+export function choicesIn(cell) {
+  try {
+    const list = JSON.parse(cell);
+    if (Array.isArray(list)) return list.map(String);
+  } catch { /* it is text */ }
+  return cell.split(/[\n|]/).map((one) => one.trim()).filter(Boolean);
+}
+
 /** Fields: kind "text" (several lines), "lines" (one item a line), "line", "check", "select". */
 export const TASKS = {
   nli: {
@@ -134,13 +146,13 @@ export const TASKS = {
       label: answer.results.length === 1 ? answer.results[0].labels[0] : undefined,
     }),
     many: (rows, v) => ({ texts: rows.map((row) => row.texts), labels: names(v.labels), multi_label: Boolean(v.multi), template: v.template }),
-    weight: (v) => names(v.labels).length,
+    weight: (v) => names(v.labels).length, needs: "labels",
   },
   rerank: {
     title: "Passages by how well they answer", short: "Rerank", route: "rerank",
     fields: [
-      { name: "query", label: "Query", kind: "line" },
-      { name: "passages", label: "Passages, one a line", kind: "lines" },
+      { name: "query", label: "Query", kind: "line", setting: true },
+      { name: "passages", label: "Passages, one a line", kind: "lines", also: ["passage", "document", "text", "sentence", "content"] },
     ],
     examples: [
       { query: "Somebody plays music.", passages: "The shop is closed on Sundays.\nA man plays the guitar on stage.\nTwo dogs run through a field.\nA band is playing in the park." },
@@ -157,6 +169,8 @@ export const TASKS = {
         says: `first: ${passages[answer.results[0].index]}`, moves: true,
       };
     },
+    many: (rows, v) => ({ query: v.query, passages: rows.map((row) => row.passages) }),
+    weight: (v) => (filled(v.query) ? 1 : 0), needs: "query", ranks: true,
   },
   ner: {
     title: "Entities in a text", short: "Entities", route: "ner",
@@ -192,8 +206,8 @@ export const TASKS = {
   choice: {
     title: "The best of several choices", short: "Choose", route: "choose",
     fields: [
-      { name: "context", label: "Context or question", kind: "text" },
-      { name: "choices", label: "Choices, one a line", kind: "lines" },
+      { name: "context", label: "Context or question", kind: "text", also: ["question", "premise", "startphrase", "prompt"] },
+      { name: "choices", label: "Choices, one a line", kind: "lines", also: ["options", "endings", "answers"] },
     ],
     examples: [{ context: "Anna went to bed late.", choices: "She is tired.\nIt rains.\nShe won a race." }],
     body: (v) => filled(v.context) && lines(v.choices).length > 0 && { questions: [{ context: v.context, choices: lines(v.choices) }] },
@@ -201,10 +215,11 @@ export const TASKS = {
       const [result] = answer.results, choices = lines(v.choices);
       return { view: bars(choices.map((choice, index) => [choice, result.scores[index]]), { isPlain: true }), says: `${result.text} ${percent(result.score)}` };
     },
+    many: (rows) => ({ questions: rows.map((row) => ({ context: row.context, choices: choicesIn(row.choices) })) }),
   },
   "fill-mask": {
     title: "Words for a mask", short: "Fill in", route: "fill-mask",
-    fields: [{ name: "text", label: "Text with [MASK]", kind: "text", insert: "[MASK]" }],
+    fields: [{ name: "text", label: "Text with [MASK]", kind: "text", insert: "[MASK]", also: ["sentence", "content"] }],
     examples: [{ text: "A man is asleep on a [MASK]." }, { text: "The [MASK] is playing a [MASK]." }],
     body: (v) => /\[MASK\]/.test(v.text) && { texts: [v.text], top_k: 6 },
     hint: "Write [MASK] where a word is missing.",
@@ -215,15 +230,18 @@ export const TASKS = {
         says: masks.map((found) => found[0]?.token_str).join(", "),
       };
     },
+    many: (rows) => ({ texts: rows.map((row) => row.text), top_k: 1 }),
+    unfit: (row) => !/\[MASK\]/.test(row.text) && "no [MASK] in it",
   },
   rtd: {
     title: "Words that look replaced", short: "Odd words", route: "rtd",
-    fields: [{ name: "text", label: "Text", kind: "text" }],
+    fields: [{ name: "text", label: "Text", kind: "text", also: ["sentence", "content"] }],
     examples: [{ text: "A man is asleep on a cloud." }, { text: "The chef cooked a delicious hammer." }],
     body: (v) => filled(v.text) && { texts: [v.text] },
     show: (answer, v) => {
-      const top = answer.results[0].words.reduce((a, b) => (b.score > (a?.score ?? -1) ? b : a), null);
+      const top = oddest(answer.results[0].words);
       return { view: odd(answer.results[0], v), says: top ? `most likely replaced: ${top.word} ${percent(top.score)}` : "" };
     },
+    many: (rows) => ({ texts: rows.map((row) => row.text) }),
   },
 };

@@ -12,6 +12,7 @@ from ...errors import UserError
 from ...json_types import JsonObject
 from ..source_file import Found, SourceFile
 from .character_spans import DOCCANO
+from .chat import CHAT
 from .format import RowFormat
 from .label_studio import LABEL_STUDIO, LABEL_STUDIO_CHOICES, LABEL_STUDIO_SHORT
 from .marks import ENTITIES, TEXT, Mark, whole_words
@@ -26,6 +27,7 @@ ROW_FORMATS: tuple[RowFormat, ...] = (
     PRODIGY,
     SPACY_JSON,
     DOCCANO,
+    CHAT,
 )
 """In the order in which they are tried: those with marks of their own first."""
 
