@@ -119,7 +119,7 @@ class Layer(nn.Module):
 
 
 class Convolution(nn.Module):
-    """V2's convolution over the input, added to the first layer's output."""
+    """V2's convolution over the input, nGiE, added to the first layer's output (official: ``ConvLayer``)."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
