@@ -8,7 +8,7 @@ STAMP_SERVE := $(VENV)/.installed-serve
 PORT ?= 8000
 WORDNET ?= /usr/share/wordnet
 
-.PHONY: help run demo test test-all test-annotation-tools test-benchmarks test-browser test-clients test-hosts test-ray test-serve-limits test-serve-load test-serve-schema test-transformers check check-deploy format docs nano results clean
+.PHONY: help run demo test test-all test-annotation-tools test-arm test-benchmarks test-browser test-clients test-flash test-hosts test-kernel test-ray test-serve-limits test-serve-load test-serve-schema test-transformers test-wheel check check-deploy format docs nano results clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -45,10 +45,22 @@ test-all: $(STAMP_DEV)  ## every test that this machine can run
 test-benchmarks: $(STAMP_DEV)  ## run every script under benchmarks/ once with tiny sizes
 	OMP_NUM_THREADS=1 $(PY) -m pytest tests/benchmarks -m ""
 
+test-arm: $(STAMP_DEV)  ## the kernel on 64-bit Arm under QEMU (Debian: apt install qemu-user g++-aarch64-linux-gnu)
+	$(PY) tests/arm/emulated.py
+	OMP_NUM_THREADS=1 $(PY) -m pytest tests/arm -m ""
+
 test-browser: $(STAMP_DEV)  ## the page of `debertav3 serve` in Chromium (Debian: apt install chromium)
 	$(PY) -m pip install --quiet 'playwright>=1.50,<2'
 	npm install --silent --no-save --prefix build/axe axe-core@4 || echo "without npm: accessibility is not checked"
 	OMP_NUM_THREADS=1 $(PY) -m pytest tests/browser -m ""
+
+test-flash: $(STAMP_DEV)  ## the GPU's attention in Triton's interpreter, on the CPU (downloads Triton into build/flash)
+	$(PY) -m pip install --quiet --upgrade --no-deps --target build/flash 'triton>=3.7,<4' 'flashdeberta>=0.0.8,<0.1' 'einops>=0.7'
+	TRITON_INTERPRET=1 PYTHONPATH=build/flash OMP_NUM_THREADS=1 $(PY) -m pytest tests/unit/test_flash_attention.py -m "not gpu"
+
+test-kernel: $(STAMP_DEV)  ## the CPU kernel's tests, with every library that this processor runs
+	OMP_NUM_THREADS=1 $(PY) -m pytest tests/unit/test_cpu_kernel.py tests/unit/test_int8_kernel.py tests/unit/test_native_model.py \
+	  tests/unit/test_packed_model.py tests/unit/test_training_attention.py
 
 test-hosts: $(STAMP_DEV)  ## pre-training over two hosts in two network namespaces (as root)
 	$(PY) -m pytest tests/integration/test_two_hosts.py
@@ -74,6 +86,9 @@ test-clients: $(STAMP_DEV)  ## unmodified clients of other servers against ours 
 
 test-annotation-tools: $(STAMP_DEV)  ## pre-annotations through Label Studio's and doccano's own code (downloads them)
 	$(PY) tests/annotation_tools/run.py
+
+test-wheel: $(STAMP_DEV)  ## build a wheel and a source archive, install both where there is no compiler (3 minutes)
+	$(PY) -m pytest tests/wheel -m ""
 
 check: $(STAMP_DEV)  ## lint, format and types
 	$(PY) -m ruff check .

@@ -1,10 +1,11 @@
 """Hatchling's hook: compiles the CPU kernel while the package is built or installed, where that can be done.
 
-A wheel with the kernel is for Linux on x86-64; without it, it is for every platform. Installation never fails
-because of the kernel.
+A wheel with the kernel is for the system and processor that it was built on, and for every Python 3: ctypes
+opens the kernel. Without it, a wheel is for every platform. Installation never fails for its sake.
 """
 
 import logging
+import platform
 import runpy
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,13 @@ class CpuKernelHook(BuildHookInterface):
         if self.target_name != "wheel":
             return
         logging.basicConfig(level=logging.INFO, format="%(message)s")
-        libraries = runpy.run_path(str(Path(self.root, KERNEL, "build.py")))["build"]()
+        script = runpy.run_path(str(Path(self.root, KERNEL, "build.py")))
+        libraries = script["build"]()
         if not libraries:
             return
         build_data["pure_python"] = False
-        build_data["tag"] = "py3-none-linux_x86_64"
+        system = "linux"
+        if platform.system() == "Darwin":
+            system = f"macosx_{script['OLDEST_MACOS'].replace('.', '_')}"
+        build_data["tag"] = f"py3-none-{system}_{platform.machine()}"
         build_data["artifacts"] += [str(KERNEL / library.name) for library in libraries]

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from debertav3.cpu.kernel import library
+from debertav3.layers.attention_backends import eager_attention
+from debertav3.layers.relative_position import RelativePositions, RelativeTables
 from helpers import tiny_config
 
 
@@ -53,6 +55,62 @@ def assert_product_error(
     assert (error <= ((n + 2) * UNIT + per_product) * sizes).all(), (error / sizes).max()
     typical = UNIT * (n * product_rms + want.square().mean().sqrt()) + per_product * n**0.5 * product_rms
     assert error.square().mean().sqrt() <= typical
+
+
+def attention_inputs(
+    batch: int,
+    heads: int,
+    length: int,
+    width: int,
+    *,
+    terms: str,
+    positions: RelativePositions,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor, Tensor, RelativeTables | None]:
+    """Queries, keys and values as the linear layers leave them, and tables, in float64."""
+    rng = torch.Generator().manual_seed(seed)
+
+    def states() -> Tensor:
+        x = torch.randn(batch, length, heads * width, generator=rng, dtype=torch.float64)
+        return x.unflatten(-1, (heads, width)).transpose(1, 2)
+
+    def table() -> Tensor:
+        return torch.randn(heads, 2 * positions.span, width, generator=rng, dtype=torch.float64)
+
+    tables = None
+    if terms != "content":
+        keys, queries = (table() if name in terms else None for name in ("c2p", "p2c"))
+        tables = RelativeTables(positions, width**-0.5, keys, queries)
+    return states(), states(), states(), tables
+
+
+def in_fp32(tables: RelativeTables | None) -> RelativeTables | None:
+    if tables is None:
+        return None
+    keys, queries = (None if x is None else x.float() for x in (tables.key_NRH, tables.query_NRH))
+    return RelativeTables(tables.positions, tables.scale, keys, queries)
+
+
+def attention_reference(
+    q: Tensor, k: Tensor, v: Tensor, tables: RelativeTables | None, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Attention of inputs in float64, by the eager reference, and how far fp32 may be from each number."""
+    settings: dict[str, Any] = {"scale": q.shape[-1] ** -0.5, "dropout_prob": 0.0, "output_attentions": False}
+    want, _ = eager_attention(q, k, v, tables, mask, **settings)
+    sizes, _ = eager_attention(q, k, v.abs(), tables, mask, **settings)
+    # A score that is off by d moves a weight by the share 2d at most. Inputs are rounded to fp32 too.
+    score_error = 2 * UNIT * largest_score_sum(q, k, tables)
+    return want, (2 * score_error + (8 + q.shape[-2] ** 0.5) * UNIT) * sizes
+
+
+def largest_score_sum(q: Tensor, k: Tensor, tables: RelativeTables | None) -> Tensor:
+    """The largest score if nothing cancelled out, Σ|q||k| and likewise with the tables."""
+    total = (q.abs() @ k.abs().transpose(-1, -2)).amax()
+    if tables is not None and tables.key_NRH is not None:
+        total = total + (q.abs() @ tables.key_NRH.abs().transpose(-1, -2)).amax()
+    if tables is not None and tables.query_NRH is not None:
+        total = total + (k.abs() @ tables.query_NRH.abs().transpose(-1, -2)).amax()
+    return total * q.shape[-1] ** -0.5
 
 
 def effect_of_rounding(model: Any, batches: list[dict[str, Tensor]]) -> list[Tensor]:

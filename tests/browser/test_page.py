@@ -17,6 +17,7 @@ import pytest
 import uvicorn
 
 from debertav3 import Predictor
+from debertav3.runs import page as report_page
 from debertav3.serve import Limits, create_app
 from debertav3.tasks.choice import CHOICE_TASKS
 from debertav3.tasks.custom import custom_task
@@ -89,6 +90,22 @@ def page(browser: Any) -> Iterator[Any]:
     yield opened_page
     context.close()
     assert faults == []
+
+
+def test_a_report_breaks_no_metric_name_on_a_narrow_screen(browser: Any) -> None:
+    rows = [[name, "0.5333", "0.3667", "1.0000"] for name in ("accuracy", "exact_match", "macro_f1")]
+    header = ["", "this model", "always the same answer", "linear model over words"]
+    narrow = browser.new_page(viewport={"width": 400, "height": 900})
+    narrow.set_content(report_page.page("Run", [report_page.table(header, rows)]))
+    lines = narrow.evaluate(
+        "[...document.querySelectorAll('tbody td:first-child')].map(cell => {"
+        " const range = document.createRange(); range.selectNodeContents(cell);"
+        " return range.getClientRects().length })"
+    )
+    width = narrow.evaluate("document.documentElement.scrollWidth")
+    narrow.close()
+    assert lines == [1, 1, 1]
+    assert width == 400
 
 
 def until(page: Any, condition: str) -> None:

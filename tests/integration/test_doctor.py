@@ -17,6 +17,7 @@ from debertav3 import models
 from debertav3.checkpoint import save_model
 from debertav3.checkpoint.doctor import examine
 from debertav3.cli import app
+from debertav3.cli.doctor import render
 from debertav3.sizes import config_for, raw_config
 
 NAMES = {0: "entailment", 1: "neutral", 2: "contradiction"}
@@ -97,6 +98,12 @@ def test_json_says_everything(sound: Path) -> None:
     assert found["dtypes"] == {"F32": found["parameters"]}
     assert found["embeddings"]["rows"] == 128100 and found["embeddings"]["looks_random"] is False
     assert found["tokenizer_size"] == 128001
+
+
+def test_number_formats_have_their_usual_names(sound: Path) -> None:
+    found = examine(sound)
+    found.dtypes = {"F32": 3, "I8": 4, "BF16": 1}
+    assert " as fp32, int8, bf16\n" in render(found)
 
 
 def test_faults_are_numbered_and_the_exit_code_is_1(folder: Path) -> None:

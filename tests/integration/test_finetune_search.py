@@ -191,5 +191,5 @@ def test_the_grid_is_the_papers_unless_it_is_given(nano: Path) -> None:
         read_grid(["batch_sise=8"], base)
     with pytest.raises(UserError, match="--grid 'batch_size' has no '='"):
         read_grid(["batch_size"], base)
-    with pytest.raises(UserError, match="batch_size must be a whole number at least 1"):
+    with pytest.raises(UserError, match="batch_size must be an integer of at least 1"):
         read_grid(["batch_size=8,many"], base)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import pytest
 from click import Context, Group
@@ -226,7 +226,7 @@ def test_a_shell_that_completion_does_not_know_is_told(monkeypatch: pytest.Monke
 
 
 def test_the_choices_of_an_option_are_those_of_the_package(commands: dict[str, Any]) -> None:
-    from debertav3.data.prepare import EXECUTORS
+    from debertav3.data.prepare import Cleaning, Deduplication, Documents, Executor
     from debertav3.inference.backends.choose import BACKENDS
     from debertav3.inference.backends.exported import ALL_FORMATS
     from debertav3.inference.entities import AGGREGATIONS
@@ -235,7 +235,10 @@ def test_the_choices_of_an_option_are_those_of_the_package(commands: dict[str, A
         ("predict", "backend", BACKENDS),
         ("predict", "aggregation", AGGREGATIONS),
         ("export", "format_", ALL_FORMATS),
-        ("data prepare", "executor", EXECUTORS),
+        ("data prepare", "executor", get_args(Executor)),
+        ("data prepare", "clean", get_args(Cleaning)),
+        ("data prepare", "dedup", get_args(Deduplication)),
+        ("data prepare", "txt_documents", get_args(Documents)),
     ]:
         (parameter,) = (one for one in commands[name].params if one.name == option)
         assert set(parameter.type.choices) == set(known), option

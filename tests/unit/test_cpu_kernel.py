@@ -13,7 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from cpu_kernels import UNIT, assert_product_error, batch_for, effect_of_rounding, open_kernel, random_model
+from cpu_kernels import (
+    assert_product_error,
+    attention_inputs,
+    attention_reference,
+    batch_for,
+    effect_of_rounding,
+    in_fp32,
+    open_kernel,
+    random_model,
+)
 from debertav3 import DebertaV2ForMaskedLM, DebertaV2ForSequenceClassification, DebertaV2Model
 from debertav3.cpu import attention as fused
 from debertav3.cpu import linear as packed
@@ -21,7 +30,7 @@ from debertav3.cpu.kernel import library
 from debertav3.cpu.kernel.build import INSTRUCTIONS, build, library_file
 from debertav3.cpu.pack import pack_for_inference
 from debertav3.errors import UserError
-from debertav3.layers.attention_backends import choose, eager_attention
+from debertav3.layers.attention_backends import choose
 from debertav3.layers.relative_position import RelativePositions, RelativeTables
 
 pytestmark = pytest.mark.usefixtures("_keep_threads")
@@ -30,65 +39,15 @@ SMALL = RelativePositions(num_buckets=8, max_distance=32, span=8, long_inputs="c
 V3 = RelativePositions(num_buckets=256, max_distance=512, span=256, long_inputs="clamp")
 
 
-def attention_inputs(
-    batch: int,
-    heads: int,
-    length: int,
-    width: int,
-    *,
-    terms: str,
-    positions: RelativePositions,
-    seed: int = 0,
-) -> tuple[Tensor, Tensor, Tensor, RelativeTables | None]:
-    """Queries, keys and values as the linear layers leave them, and tables, in float64."""
-    rng = torch.Generator().manual_seed(seed)
-
-    def states() -> Tensor:
-        x = torch.randn(batch, length, heads * width, generator=rng, dtype=torch.float64)
-        return x.unflatten(-1, (heads, width)).transpose(1, 2)
-
-    def table() -> Tensor:
-        return torch.randn(heads, 2 * positions.span, width, generator=rng, dtype=torch.float64)
-
-    tables = None
-    if terms != "content":
-        keys, queries = (table() if name in terms else None for name in ("c2p", "p2c"))
-        tables = RelativeTables(positions, width**-0.5, keys, queries)
-    return states(), states(), states(), tables
-
-
-def in_fp32(tables: RelativeTables | None) -> RelativeTables | None:
-    if tables is None:
-        return None
-    keys, queries = (None if x is None else x.float() for x in (tables.key_NRH, tables.query_NRH))
-    return RelativeTables(tables.positions, tables.scale, keys, queries)
-
-
 def assert_equals_reference(
     q: Tensor, k: Tensor, v: Tensor, tables: RelativeTables | None, mask: Tensor | None = None
 ) -> None:
-    settings_: dict[str, Any] = {
-        "scale": q.shape[-1] ** -0.5,
-        "dropout_prob": 0.0,
-        "output_attentions": False,
-    }
-    want, _ = eager_attention(q, k, v, tables, mask, **settings_)
-    sizes, _ = eager_attention(q, k, v.abs(), tables, mask, **settings_)
-    got, _ = fused.fused_attention(q.float(), k.float(), v.float(), in_fp32(tables), mask, **settings_)
-    # A score that is off by d moves a weight by the share 2d at most. Inputs are rounded to fp32 too.
-    score_error = 2 * UNIT * largest_score_sum(q, k, tables)
-    share = 2 * score_error + (8 + q.shape[-2] ** 0.5) * UNIT
-    assert ((got.double() - want).abs() <= share * sizes).all()
-
-
-def largest_score_sum(q: Tensor, k: Tensor, tables: RelativeTables | None) -> Tensor:
-    """The largest score if nothing cancelled out, Σ|q||k| and likewise with the tables."""
-    total = (q.abs() @ k.abs().transpose(-1, -2)).amax()
-    if tables is not None and tables.key_NRH is not None:
-        total = total + (q.abs() @ tables.key_NRH.abs().transpose(-1, -2)).amax()
-    if tables is not None and tables.query_NRH is not None:
-        total = total + (k.abs() @ tables.query_NRH.abs().transpose(-1, -2)).amax()
-    return total * q.shape[-1] ** -0.5
+    want, allowed = attention_reference(q, k, v, tables, mask)
+    got, _ = fused.fused_attention(
+        q.float(), k.float(), v.float(), in_fp32(tables), mask,
+        scale=q.shape[-1] ** -0.5, dropout_prob=0.0, output_attentions=False,
+    )  # fmt: skip
+    assert ((got.double() - want).abs() <= allowed).all()
 
 
 @pytest.mark.parametrize("terms", ["c2p+p2c", "c2p", "p2c", "content"])

@@ -47,19 +47,19 @@ def test_an_assignment_becomes_a_value_of_the_fields_type(
     [
         ("learning_rat=1", "unknown key 'learning_rat'. Did you mean 'learning_rate'?"),
         ("zzz=1", "unknown key 'zzz'. Known: "),
-        ("batch_size=many", "batch_size must be a whole number at least 1; got 'many'"),
-        ("batch_size=2.5", "batch_size must be a whole number at least 1; got '2.5'"),
+        ("batch_size=many", "batch_size must be an integer of at least 1; got 'many'"),
+        ("batch_size=2.5", "batch_size must be an integer of at least 1; got '2.5'"),
         ("length_grouping=3", "length_grouping must be true or false; got '3'"),
         ("learning_rate", "has no '='"),
-        ("learning_rate=-1", "impossible setting: learning_rate=-1.0"),
+        ("learning_rate=-1", "invalid setting: learning_rate=-1.0"),
         (
             "schedule=spiral",
             "It must be one of linear, cosine, constant_with_warmup.",
         ),
-        ("seed=-1", "impossible setting: seed=-1"),
-        ("seed=4294967296", "impossible setting: seed=4294967296"),
+        ("seed=-1", "invalid setting: seed=-1"),
+        ("seed=4294967296", "invalid setting: seed=4294967296"),
         ("text_column=[abca", "--set 'text_column=[abca' is not valid YAML: "),
-        ("batch_size=null", "batch_size must be a whole number at least 1; got 'null'"),
+        ("batch_size=null", "batch_size must be an integer of at least 1; got 'null'"),
     ],
 )
 def test_a_wrong_assignment_is_one_clear_line(config: FinetuneConfig, assignment: str, message: str) -> None:

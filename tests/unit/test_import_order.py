@@ -171,7 +171,7 @@ PROCESSOR = (
 
 def test_layers_know_no_processor(package: Path) -> None:
     for path in (package / "layers").rglob("*.py"):
-        assert not {"cpu", "processes"} & imported_modules(path, package), path
+        assert not {"cpu", "gpu", "processes"} & imported_modules(path, package), path
         words = re.findall(PROCESSOR, path.read_text(encoding="utf-8"))
         assert not words, f"{path}: {words}"
 

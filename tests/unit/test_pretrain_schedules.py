@@ -159,7 +159,7 @@ def test_settings_with_phases_are_written_and_read_back() -> None:
         (["phases=[{steps: 20000}, {}]"], "The last phase would have none: set max_steps higher"),
         (["phases=[{}, {steps: 5}]"], "phase 1 of 2 needs steps"),
         (["phases=[{steps: 5}, {stepz: 5}]"], "phases, number 2: unknown key 'stepz'. Did you mean 'steps'?"),
-        (["phases=[{steps: many}, {}]"], "--set: phases, number 1: steps must be a whole number at least 1"),
+        (["phases=[{steps: many}, {}]"], "--set: phases, number 1: steps must be an integer of at least 1"),
         (["phases=[3]"], "number 1 must be a mapping with keys such as steps and data"),
         (["phases=3"], "phases must be a list of mappings with keys such as steps and data; got '3'"),
         (["phases=[{data: [a], weights: [1, 2]}]"], "has 1 folders and 2 weights"),
@@ -169,7 +169,7 @@ def test_settings_with_phases_are_written_and_read_back() -> None:
         (["phases=[{mask_prob_end: 0.1}]"], "needs mask_prob"),
         (["mean_last=50", "mean_every_steps=500"], "mean_last=50 points 500 steps apart do not fit"),
         (["ema_decay=1"], "It must be a number above 0 and below 1"),
-        (["probe_rows=0"], "must be a whole number at least 1"),
+        (["probe_rows=0"], "must be an integer of at least 1"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_in_one_line(assignments: list[str], message: str) -> None:

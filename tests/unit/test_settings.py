@@ -74,12 +74,12 @@ def test_a_text_means_what_the_type_of_the_setting_says(
     ("text", "message"),
     [
         ("keep_best=0", "--set: keep_best must be true or false; got '0'."),
-        ("batch_size=yes", "--set: batch_size must be a whole number at least 1; got 'yes'."),
-        ("batch_size=2.5", "--set: batch_size must be a whole number at least 1; got '2.5'."),
-        ("batch_size=", "--set: batch_size must be a whole number at least 1; got ''."),
+        ("batch_size=yes", "--set: batch_size must be an integer of at least 1; got 'yes'."),
+        ("batch_size=2.5", "--set: batch_size must be an integer of at least 1; got '2.5'."),
+        ("batch_size=", "--set: batch_size must be an integer of at least 1; got ''."),
         (
             "batch_size=0",
-            "batch_size=0. It must be a whole number at least 1. Change it with --set batch_size",
+            "batch_size=0. It must be an integer of at least 1. Change it with --set batch_size",
         ),
         ("learning_rate=nan", "learning_rate=nan. It must be a number above 0."),
         ("learning_rate=1e999", "learning_rate=inf. It must be a number above 0."),

@@ -82,7 +82,15 @@ def _facts(diagnosis: "Diagnosis") -> list[tuple[str, str]]:
     return facts
 
 
-_DTYPES = {"F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16"}
+_DTYPES = {
+    **{"F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16", "BOOL": "bool"},
+    **{
+        f"{kind}{bits}": f"{name}{bits}"
+        for kind, name in (("I", "int"), ("U", "uint"))
+        for bits in (8, 16, 32, 64)
+    },
+}
+"""Names of number formats, by those in safetensors files."""
 
 
 def _listed(names: list[str]) -> str:

@@ -52,14 +52,14 @@ def help_settings(settings: Callable[[], "type[Settings]"], *, heading: str) -> 
 
 
 def settings_table(settings: "type[Settings]") -> str:
-    """Every setting with its default, what it may be and what it means, under the headings of its group."""
+    """List every setting with its default, type and meaning, grouped under headings."""
     from ..runs.settings import all_settings, groups_of
 
     groups = groups_of(settings)
     lines = [
         "Settings: --set KEY=VALUE, or lines 'KEY: VALUE' in the YAML file of --config.",
-        "KEY is a name below, or its full name with the group: GROUP.NAME. Without value: none.",
-        "Some defaults depend on model and task; --dry-run prints what a run would have.",
+        "KEY is a name below, with or without its group: GROUP.NAME. An empty value means none.",
+        "Some defaults depend on model and task; --dry-run prints those of a run.",
     ]
     group = None
     for setting in all_settings(settings):
@@ -76,7 +76,7 @@ def _entry(setting: "Setting") -> list[str]:
     is_needed = setting.default is dataclasses.MISSING
     name = f"  {setting.short}" if is_needed else f"  {setting.short}={_default(setting.default)}"
     meaning = " ".join(part for part in (setting.meaning, f"[{setting.wanted}]") if part)
-    wrapped = textwrap.wrap(meaning, WIDTH - KEY_WIDTH)
+    wrapped = textwrap.wrap(meaning, WIDTH - KEY_WIDTH, break_on_hyphens=False)
     if len(name) >= KEY_WIDTH:
         return [name, *(" " * KEY_WIDTH + line for line in wrapped)]
     return [f"{name:<{KEY_WIDTH}}{wrapped[0]}", *(" " * KEY_WIDTH + line for line in wrapped[1:])]

@@ -77,7 +77,7 @@ def fused_attention(
     compiled = kernel()
     if compiled is None or output_attentions or not can_fuse(q_BNLH, dropout_prob):
         raise UserError(
-            "attention backend 'fused' runs in inference only: fp32 on an x86 CPU with the kernel built, no "
+            "attention backend 'fused' runs in inference only: fp32 on a CPU with the kernel built, no "
             "gradients, no dropout, no attention weights; use 'auto'"
         )
     if isinstance(tables, RelativeTables):

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event, Thread
+from typing import Literal, get_args
 
 from tqdm import tqdm
 
@@ -41,36 +42,37 @@ WRITTEN = (INDEX_NAME, PLAN_NAME, "problems.jsonl", "tokenizer", "stages", *SPLI
 """Everything that ``data prepare`` writes in its folder."""
 
 Stage = tuple[str, list[object], int]
-CLEANING = ("none", "light", "gopher")
-DEDUPLICATION = ("none", "exact", "minhash")
-EXECUTORS = ("local", "slurm", "ray")
+Documents = Literal["block", "line"]
+Cleaning = Literal["none", "light", "gopher"]
+Deduplication = Literal["none", "exact", "minhash"]
+Executor = Literal["local", "slurm", "ray"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
-    """What ``data prepare`` makes of its inputs."""
+    """What ``data prepare`` reads, and how it cuts, cleans and splits it."""
 
     inputs: tuple[str, ...]
     """Files, folders or ``datasets:NAME[:CONFIG][:SPLIT]``."""
     tokenizer: str
     """Folder or Hub name of the tokenizer."""
     text_column: str = "text"
-    txt_documents: str = "block"
-    """In .txt files a document is a ``"block"`` between blank lines or each ``"line"``."""
-    clean: str = "none"
+    txt_documents: Documents = "block"
+    """In .txt files, a document is a ``"block"`` between blank lines, or a ``"line"``."""
+    clean: Cleaning = "none"
     """``"none"``, ``"light"`` (see `clean_text`) or ``"gopher"`` (light, then Gopher's filters)."""
-    dedup: str = "none"
+    dedup: Deduplication = "none"
     """``"none"``, ``"exact"`` or ``"minhash"`` (near duplicates)."""
     heldout_share: float = 0.005
-    """Share of the documents, by hash, that training never sees."""
+    """Share of the documents held out for validation, chosen by hash."""
     unit_mib: int = 64
-    """Largest share of a file for one task, in MiB."""
+    """MiB of a file in one task at most."""
 
     def __post_init__(self) -> None:
         for name, allowed in (
-            ("clean", CLEANING),
-            ("dedup", DEDUPLICATION),
-            ("txt_documents", ("block", "line")),
+            ("clean", get_args(Cleaning)),
+            ("dedup", get_args(Deduplication)),
+            ("txt_documents", get_args(Documents)),
         ):
             if getattr(self, name) not in allowed:
                 raise UserError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
@@ -84,15 +86,15 @@ class PrepareConfig:
 class ExecutorConfig:
     """Where the tasks run."""
 
-    kind: str = "local"
+    kind: Executor = "local"
     workers: int = 1
     """Tasks at a time."""
     slurm_time: str = "08:00:00"
     slurm_partition: str = ""
 
     def __post_init__(self) -> None:
-        if self.kind not in EXECUTORS:
-            raise UserError(f"the executor must be one of {', '.join(EXECUTORS)}; got {self.kind!r}")
+        if self.kind not in (known := get_args(Executor)):
+            raise UserError(f"the executor must be one of {', '.join(known)}; got {self.kind!r}")
         if self.kind == "slurm" and not self.slurm_partition:
             raise UserError("the slurm executor needs --slurm-partition")
         if self.workers < 1:

@@ -13,26 +13,26 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(Settings):
-    """What is read, and what of it the model sees."""
+    """What is read, and how much of it the model sees."""
 
     HEADING: ClassVar[str] = "data"
 
     train: tuple[str, ...] = ()
-    """Training files, folders or datasets:NAME."""
+    """Training data: files, folders or datasets:NAME."""
     dev: tuple[str, ...] = ()
-    """Dev files; the first one selects the best checkpoint."""
+    """Dev data; the first selects the best checkpoint."""
     dev_split: Annotated[float, Range(above=0, below=1)] | None = None
-    """Hold out this share of the training data as dev set, every label with its share."""
+    """Hold out this share of the training rows as dev set, with the same label distribution."""
     folds: Annotated[int, Range(min=2)] | None = None
-    """Cross-validation: parts of the training data, each of which is held out once."""
+    """Cross-validation: number of parts of the training data; each is held out once."""
     fold: Count | None = None
     """The part that this run holds out, from 1; set by --folds."""
     group_column: str | None = None
-    """Of dev_split and folds: rows with the same value in this column stay together."""
+    """For dev_split and folds: keep rows with the same value in this column together."""
     train_limit: Annotated[int, Range(min=2)] | None = None
-    """Train on so many examples, drawn by seed; balanced if rows have one label, else at random."""
+    """Train on a random sample of this many examples, balanced over labels if rows have one label each."""
     max_length: Annotated[int, Range(min=8)] = 256
-    """Tokens of one example, special tokens included; longer ones are truncated."""
+    """Tokens in one example, special tokens included; longer ones are truncated."""
     window_overlap: CountOrZero = 128
     """Tokens that neighbouring windows of a long context share (question answering)."""
     length_grouping: bool = True
@@ -40,37 +40,37 @@ class DataConfig(Settings):
     check_data: bool = True
     """Run the data check before training."""
     text_column: str | None = None
-    """The column of the text, or the first of two, by name or number; none: as the task or the data say."""
+    """Column of the text, or of the first of two, by name or number; none: the task's, or detected."""
     pair_column: str | None = None
-    """The column of a second text."""
+    """Column of the second text."""
     label_column: str | None = None
-    """The column of the labels, or several with commas between; none: as the task or the data say."""
+    """Column of the labels, or several, separated by commas; none: the task's, or detected."""
     choice_columns: tuple[str, ...] = ()
-    """Multiple choice: a column for each choice, or one that holds them all; none: as the data look."""
+    """Multiple choice: a column per choice, or one that holds them all; none: detected."""
     label_kind: LabelKind = "auto"
-    """Task custom: what a label is; auto: as the data look."""
+    """Task custom: what a label is; auto: detected."""
     labels: str | None = None
-    """A YAML file with lines 'label in the data: label of the task'."""
+    """YAML file with lines 'label in the data: label of the task'."""
     format: str | None = None
-    """Of the files, where their ending says none or the wrong one: csv, tsv, jsonl, json, conll, ..."""
+    """Format of the files, if their ending does not tell: csv, tsv, jsonl, json, conll, ..."""
     encoding: str | None = None
-    """Of files of text; none: UTF-8, or the likeliest."""
+    """Encoding of text files; none: UTF-8, else detected."""
     header: bool | None = None
-    """Whether the first line of a table has the names of its columns; none: as it looks."""
+    """Whether the first line of a table has the column names; none: detected."""
     sheet: str | None = None
-    """Of a workbook, by name or number; none: the first."""
+    """Sheet of a workbook, by name or number; none: the first."""
     records: str | None = None
-    """Of a JSON file with several lists of rows: the name of one, or several with commas between."""
+    """Which list of a JSON file to read, by name, or several, separated by commas."""
     dev_records: str | None = None
-    """Likewise of the dev files, where they hold them under another name."""
+    """Which list of the JSON dev files to read; none: as records."""
     skip_bad: bool = False
-    """Leave out rows that cannot be read, and list them, in place of stopping at the first."""
+    """Skip rows that cannot be read, and list them, instead of stopping at the first."""
     word_column: str | None = None
-    """Words with tags: the column of the words, a number from 1; none: as the data look."""
+    """Tagged words: which column has the words, counted from 1; none: detected."""
     tag_column: str | None = None
-    """Words with tags: the column of the tags, a number from 1; none: as the data look."""
+    """Tagged words: which column has the tags, counted from 1; none: detected."""
     tag_names: tuple[str, ...] = ()
-    """Words with tags: the names of tags that the data have as numbers from 0, such as O, B-PER, I-PER."""
+    """Tagged words: names of tags that are stored as numbers, in order, such as O, B-PER, I-PER."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,15 +80,15 @@ class OptimizerConfig(Settings):
     HEADING: ClassVar[str] = "optimizer and learning rate"
 
     learning_rate: Positive = 2e-5
-    """Highest learning rate."""
+    """Peak learning rate."""
     schedule: Schedule = "linear"
-    """What the learning rate does after the warm-up."""
+    """How the learning rate changes after the warm-up."""
     warmup_steps: NotNegative = 0.1
-    """Optimiser steps of linear warm-up; below 1 a share of all steps."""
+    """Optimizer steps of linear warm-up; below 1: a share of all steps."""
     layer_decay: Annotated[float, Range(above=0, max=1)] = 1.0
-    """Factor of the learning rate from each layer to the one below it; 1 for none."""
+    """Factor by which the learning rate falls from each layer to the one below; 1: no decay."""
     weight_decay: NotNegative = 0.01
-    """Not for biases and LayerNorms."""
+    """Weight decay, except for biases and LayerNorms."""
     adam_beta1: Share = 0.9
     """Decay of the first moment."""
     adam_beta2: Share = 0.999
@@ -108,41 +108,41 @@ class LoopConfig(Settings):
     epochs: Positive = 3.0
     """Passes over the training data."""
     max_steps: Count | None = None
-    """Optimiser steps; takes precedence over epochs."""
+    """Optimizer steps; takes precedence over epochs."""
     batch_size: Count = 32
-    """Examples per optimiser step, over all devices and accumulated micro-batches."""
+    """Examples per optimizer step, over all devices and accumulated micro-batches."""
     micro_batch_size: Count | None = None
     """Examples per device and forward pass; none: the device's whole share of batch_size."""
     early_stopping_patience: Count | None = None
     """Evaluations without improvement before the run stops."""
     precision: Precision = "auto"
-    """Autocast to bf16 or fp16, or fp32; auto: bf16 where CUDA has it, else fp32."""
+    """Mixed precision in bf16 or fp16, or plain fp32; auto: bf16 where CUDA supports it, else fp32."""
     gradient_checkpointing: bool = False
-    """About a third more computation for much less memory."""
+    """Recompute activations: much less memory for about a third more computation."""
     log_every_steps: Count = 20
-    """Optimiser steps between two log lines."""
+    """Optimizer steps between two log lines."""
     report_to: tuple[str, ...] = ()
-    """Trackers by transformers' names, such as tensorboard, trackio, wandb."""
+    """Experiment trackers, by transformers' names: tensorboard, trackio, wandb, ..."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegularizationConfig(Settings):
-    """What keeps the model from learning the training data by heart, and the loss from favouring a label."""
+    """What keeps the model from memorizing the training data, and the loss from favouring a label."""
 
     HEADING: ClassVar[str] = "regularization"
 
     label_smoothing: Share = 0.0
-    """Share of the target that is spread over all labels."""
+    """Share of the target probability that is spread over all labels."""
     balance_classes: bool = False
-    """Weight examples so that all labels count equally; for several labels, yes and no of each."""
+    """Weight examples so that all labels count equally; with several labels, the yes and no of each."""
     classifier_dropout: Share | None = None
-    """Dropout before the classifier; here and in the next two none: as the model's config says."""
+    """Dropout before the classifier; none: the model's own."""
     hidden_dropout: Share | None = None
-    """Dropout of hidden states."""
+    """Dropout of hidden states; none: the model's own."""
     attention_dropout: Share | None = None
-    """Dropout of attention probabilities."""
+    """Dropout of attention probabilities; none: the model's own."""
     initializer_range: Positive | None = None
-    """Standard deviation of new weights, for a model from scratch; none: as its size says."""
+    """Standard deviation of new weights, for a model from scratch; none: the size's own."""
     freeze_embeddings: bool = False
     """Do not train the embeddings."""
     freeze_layers: CountOrZero = 0
@@ -156,11 +156,11 @@ class LoraConfig(Settings):
     HEADING: ClassVar[str] = "LoRA"
 
     enabled: Annotated[bool, Short("lora")] = False
-    """Train low-rank changes only (package peft); the saved model has them merged in."""
+    """Train low-rank adapters only (package peft); they are merged into the saved model."""
     rank: Annotated[int, Range(min=1), Short("lora_rank")] = 8
-    """Rank of the changes."""
+    """Rank of the adapters."""
     dropout: Annotated[float, Range(min=0, below=1), Short("lora_dropout")] = 0.0
-    """Dropout before the changes."""
+    """Dropout before the adapters."""
 
     def __bool__(self) -> bool:
         return self.enabled
@@ -168,18 +168,18 @@ class LoraConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class SiftConfig(Settings):
-    """SiFT, adversarial training on normalised embeddings (``finetuning/sift.py``). True where it is on."""
+    """SiFT, adversarial training on normalized embeddings (``finetuning/sift.py``). True where it is on."""
 
     HEADING: ClassVar[str] = "SiFT"
 
     enabled: Annotated[bool, Short("sift")] = False
-    """Also train against small changes of the embeddings."""
+    """Also train against small perturbations of the embeddings."""
     weight: Annotated[float, Range(above=0), Short("sift_weight")] = 5.0
-    """Factor of the regulariser in the loss."""
+    """Weight of the regularizer in the loss."""
     step_size: Annotated[float, Range(above=0), Short("sift_step_size")] = 1e-4
-    """Length of the ascent step, in the largest coordinate of each token."""
+    """Size of the ascent step: the largest coordinate of each token."""
     initial_size: Annotated[float, Range(above=0), Short("sift_initial_size")] = 1e-2
-    """Standard deviation of the first change."""
+    """Standard deviation of the initial perturbation."""
 
     def __bool__(self) -> bool:
         return self.enabled
@@ -194,11 +194,11 @@ class EvaluationConfig(Settings):
     eval_batch_size: Count = 64
     """Examples per device and forward pass."""
     eval_every_steps: Count | None = None
-    """Optimiser steps between two evaluations; none: after every epoch."""
+    """Optimizer steps between two evaluations; none: after every epoch."""
     keep_best: bool = True
-    """End with the weights of the best evaluation rather than the last."""
+    """End with the weights of the best evaluation, not of the last."""
     calibrate: bool = True
-    """Fit a temperature, and a threshold for each of several labels, on the first dev set."""
+    """Fit a temperature on the first dev set, and a threshold per label where texts have several."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,25 +208,25 @@ class CheckpointConfig(Settings):
     HEADING: ClassVar[str] = "checkpoints"
 
     save_every_steps: Count | None = None
-    """Optimiser steps between two checkpoints, in addition to those after each evaluation."""
+    """Optimizer steps between two checkpoints, in addition to those after each evaluation."""
     keep_checkpoints: bool = False
-    """Keep the folder checkpoints (with optimiser state) after the run has finished."""
+    """Keep the folder checkpoints (with optimizer state) after the run has finished."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneConfig(Settings):
-    """Everything that decides the numbers of a run; defaults are the middle of the papers' search grids."""
+    """Every setting of a run. Defaults are the middle of the papers' search grids."""
 
     HEADING: ClassVar[str] = "run"
 
     task: str
-    """Name of the task."""
+    """Task name."""
     model: str
-    """A size by name (from scratch), a local folder or a Hub name."""
+    """Size (trained from scratch), folder or Hub name."""
     tokenizer: str | None = None
-    """Folder or Hub name; none: the model's own."""
+    """Tokenizer: a folder or Hub name; none: the model's own."""
     seed: Annotated[int, Range(min=0, below=2**32)] = 1  # what numpy takes
-    """Of new weights, order and dropout."""
+    """Random seed of new weights, data order and dropout."""
     data: DataConfig = DataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     loop: LoopConfig = LoopConfig()

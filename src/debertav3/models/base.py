@@ -13,16 +13,20 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.generic import can_return_tuple
 
-from ..cpu.attention import BACKENDS
+from ..cpu.attention import BACKENDS as CPU_BACKENDS
 from ..errors import UserError
 from ..files import write_text
+from ..gpu.flash_attention import FLASH
 from ..layers.attention import DisentangledSelfAttention, is_watched
-from ..layers.attention_backends import named
+from ..layers.attention_backends import AttentionBackend, named
 from ..layers.config import EncoderConfig
 from ..layers.embeddings import Embeddings, Perturbation
 from ..layers.encoder import Encoder, Layer
 from ..layers.heads import LegacyPredictions, MaskedLMHead
 from ..layers.masks import AttentionMasks
+
+BACKENDS: tuple[AttentionBackend, ...] = (FLASH, *CPU_BACKENDS)
+"""What computes attention in our models, the preferred ones first: on a GPU, on a CPU, everywhere."""
 
 # What official pre-training files contain in addition to the encoder; a head may leave it unread.
 _PRETRAINING_KEYS = [r"position_embeddings", r"lm_predictions\.", r"mask_predictions\.", r"\._weight$"]
@@ -91,8 +95,9 @@ class DebertaV2PreTrainedModel(PreTrainedModel):
         """Choose how attention is computed in every layer.
 
         Args:
-            name: ``"auto"``, ``"sdpa"``, ``"strided"``, ``"eager"``, to train on a CPU ``"blockwise"``, and
-                for inference on one ``"fused"``, which ``"auto"`` takes by itself where it can;
+            name: ``"auto"``, ``"sdpa"``, ``"strided"``, ``"eager"``, to train on a CPU ``"blockwise"``, for
+                inference on one ``"fused"``, and on a GPU ``"flash"`` (extra ``gpu``); ``"auto"`` takes the
+                last two by itself where it can;
                 see ``layers/attention_backends.py``.
 
         Raises:

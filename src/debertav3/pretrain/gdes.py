@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from ..errors import UserError
 from ..layers.embeddings import Embeddings
 from .sharding import whole
+from .table_memory import TableMemory, look_up
 
 Sharing = Literal["gdes", "nes", "es"]
 SHARINGS: tuple[str, ...] = get_args(Sharing)
@@ -73,11 +74,13 @@ class GDESEmbedding(_TiedEmbedding):
     def __init__(self, generator: nn.Embedding) -> None:
         super().__init__(generator)
         self._weight = nn.Parameter(torch.zeros_like(generator.weight))
+        self.table_memory: TableMemory | None = None
+        """For the gradient of delta; None for autograd's own."""
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Embed ``(B, L)`` token ids as ``(B, L, D)``."""
         shared = F.embedding(input_ids, self.detached_generator_weight())
-        return shared + F.embedding(input_ids, self._weight, padding_idx=self.padding_idx)
+        return shared + look_up(input_ids, self._weight, self.padding_idx, self.table_memory)
 
     @torch.no_grad()
     def merged_weight(self) -> Tensor:

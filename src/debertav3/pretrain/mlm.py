@@ -8,10 +8,12 @@ output, the decoder and vocabulary logits at places that are not masked, and an 
 import torch
 from torch import Tensor, nn
 
+from ..layers.attention import is_plain
 from ..layers.mask_decoder import decode_masked_positions
 from ..layers.masks import AttentionMasks
 from ..models import DebertaV2ForMaskedLM
 from .batches import MaskedBatch
+from .table_memory import TableMemory, look_up
 from .vocabulary_loss import MaskedPredictions, predict_masked
 
 
@@ -27,13 +29,21 @@ class MaskedLanguageModel(nn.Module):
         super().__init__()
         self.model = model
         self.temperature = temperature
+        self.table_memory: TableMemory | None = None
+        """For the gradient of the word embeddings; None for autograd's own."""
 
     def forward(self, batch: MaskedBatch) -> MaskedPredictions:
         """The summed loss, the drawn tokens, and how many were guessed right."""
         deberta = self.model.deberta
         masks = AttentionMasks.read(batch.pairs())
+        words = deberta.embeddings.word_embeddings
+        memory = self.table_memory if is_plain(words, nn.Embedding) else None
         embedded = deberta.embeddings(
-            input_ids=batch.input_ids, position_ids=batch.position_ids, mask=masks.padding
+            inputs_embeds=words(batch.input_ids)
+            if memory is None
+            else look_up(batch.input_ids, words.weight, words.padding_idx, memory),
+            position_ids=batch.position_ids,
+            mask=masks.padding,
         )
         before_last = len(deberta.encoder.layer) - 1
         states = deberta.encoder(embedded, masks, num_layers=before_last).last_hidden_state
@@ -47,8 +57,9 @@ class MaskedLanguageModel(nn.Module):
         )
         head = self.model.lm_predictions.lm_head
         transformed = head.transform(decoded).to(_product_dtype(decoded))
-        words = deberta.embeddings.word_embeddings.weight
-        return predict_masked(transformed, words, head.bias, batch.targets, batch.uniforms, self.temperature)
+        return predict_masked(
+            transformed, words.weight, head.bias, batch.targets, batch.uniforms, self.temperature, memory
+        )
 
 
 def _product_dtype(x: Tensor) -> torch.dtype:

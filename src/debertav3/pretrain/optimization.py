@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .muon import MuonWithAdamW, encoder_matrices
 from .schedules import PretrainOptimizerConfig, learning_rate
 from .sharding import shard, whole
+from .table_memory import TableMemory
 
 Item = TypeVar("Item")
 
@@ -78,6 +79,11 @@ class StepEngine:
         else:
             self.model, self.optimizer = accelerator.prepare(model, build_optimizer(model, config))
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.is_alone = accelerator.num_processes == 1 and not shard_layers and accelerator.scaler is None
+        if self.is_alone and accelerator.device.type == "cpu":
+            for part in self.model.modules():
+                if hasattr(part, "table_memory"):
+                    part.table_memory = TableMemory()
 
     def named_trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         """What is trained, by its name in the model itself, whatever wraps it."""
@@ -110,12 +116,34 @@ class StepEngine:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         limit = self.config.max_grad_norm or float("inf")
-        norm = whole(self.accelerator.clip_grad_norm_(self.trained, limit))
-        if self.accelerator.scaler is not None or bool(torch.isfinite(norm)):
-            self.optimizer.step()  # a scaler looks for itself
+        norm = self._clip_and_step(limit)
         skipped = torch.isfinite(norm).logical_not()
         self.optimizer.zero_grad()
         return {f"{self.name}_gradient_norm": norm.detach(), f"{self.name}_skipped": skipped}
+
+    def _clip_and_step(self, limit: float) -> Tensor:
+        """Returns the norm before clipping."""
+        if not self.is_alone:
+            norm = whole(self.accelerator.clip_grad_norm_(self.trained, limit))
+            if self.accelerator.scaler is not None or bool(torch.isfinite(norm)):
+                self.optimizer.step()  # a scaler looks for itself
+            return norm
+        norm = nn.utils.get_total_norm([p.grad for p in self.trained if p.grad is not None])
+        if not bool(torch.isfinite(norm)):
+            return norm
+        too_large = (norm.float() + 1e-6) / limit
+        inner = getattr(self.optimizer, "optimizer", self.optimizer)
+        if too_large <= 1:
+            self.optimizer.step()
+        elif type(inner) is torch.optim.AdamW and norm.device.type == "cpu" and norm.dtype == torch.float32:
+            # fused AdamW divides while it reads: a pass over memory less
+            vars(inner)["grad_scale"] = too_large
+            self.optimizer.step()
+            del vars(inner)["grad_scale"]
+        else:
+            nn.utils.clip_grads_with_norm_(self.trained, limit, norm)
+            self.optimizer.step()
+        return norm
 
 
 def parameter_copies(parameters: Iterable[Tensor]) -> list[Tensor]:

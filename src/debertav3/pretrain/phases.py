@@ -20,20 +20,20 @@ MaskProb = Annotated[float, Range(above=0, max=0.5)]
 
 @dataclass(frozen=True, kw_only=True)
 class MaskingChoice(Settings):
-    """Which tokens the generator must guess; what the objective decides is left out."""
+    """Which tokens are masked."""
 
     HEADING: ClassVar[str] = "masking"
 
     strategy: Annotated[Strategy | None, Short("masking")] = None
     """Which tokens are masked; none: as in the official code, windowed for rtd and ngram for mlm."""
     mask_prob: MaskProb = 0.15
-    """Share of the tokens that is masked, at first where it changes; validation always masks this share."""
+    """Share of the tokens to mask, at the start if it changes; validation always masks this share."""
     mask_schedule: Literal["constant", "linear", "piecewise"] = "constant"
-    """Constant, linear to mask_prob_end over the run, or piecewise by mask_points."""
+    """constant; linear: to mask_prob_end over the run; piecewise: by mask_points."""
     mask_prob_end: MaskProb | None = None
-    """Share at the last step, for linear."""
+    """For linear: share at the last step."""
     mask_points: tuple[str, ...] = ()
-    """STEP:SHARE for piecewise, such as [60000:0.15, 90000:0.05]: from that step on this share."""
+    """For piecewise: STEP:SHARE, such as [60000:0.15, 90000:0.05], the share from that step on."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,24 +74,24 @@ class MaskingChoice(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseConfig(Settings):
-    """One phase of a run; what is left out is as in the run."""
+    """One phase of a run; what is not set is as in the run."""
 
     steps: Count | None = None
-    """Optimiser steps; none, in the last phase: to the end of the run."""
+    """Optimizer steps; none, in the last phase: to the end of the run."""
     data: tuple[str, ...] = ()
     """Folders of shards; none: --data."""
     weights: tuple[float, ...] = ()
-    """Of the folders, by ratio; none: in proportion to their windows."""
+    """Sampling weights of the folders; none: in proportion to their windows."""
     batch_size: Count | None = None
-    """Windows of one optimiser step."""
+    """Windows per optimizer step."""
     micro_batch_size: Count | None = None
-    """Windows of one forward pass."""
+    """Windows per forward pass."""
     max_length: Count | None = None
-    """Tokens of a window."""
+    """Tokens in a window."""
     mask_prob: MaskProb | None = None
-    """Share of the tokens that is masked, at first where mask_prob_end is set; none: the run's schedule."""
+    """Share of the tokens to mask, at the start if mask_prob_end is set; none: the run's schedule."""
     mask_prob_end: MaskProb | None = None
-    """Share at the last step of the phase, linear between; none: constant."""
+    """Share at the last step of the phase, reached linearly; none: constant."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

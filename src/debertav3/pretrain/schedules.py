@@ -9,12 +9,12 @@ from ..runs.settings import Settings
 from ..runs.values import Former, NotNegative, Positive, Share, Short
 
 DECAY = 0.1
-"""Share of a ``wsd`` run that decays unless the settings say otherwise."""
+"""Share of a ``wsd`` run that decays by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainOptimizerConfig(Settings):
-    """AdamW with linear warm-up and decay (DeBERTaV3, arXiv:2111.09543, table 14), or what was found since.
+    """AdamW with linear warm-up and decay (DeBERTaV3, arXiv:2111.09543, table 14), or a newer choice.
 
     Deviation: the official ``optims/xadam.py`` corrects no bias of the moments; AdamW does, which matters
     only for the first steps of the warm-up. Deviation: the official schedule falls a little at the end of
@@ -26,15 +26,15 @@ class PretrainOptimizerConfig(Settings):
     kind: Annotated[Literal["adamw", "muon"], Short("optimizer")] = "adamw"
     """AdamW; or Muon for the matrices of the layers, with AdamW for tables, norms, biases and heads."""
     learning_rate: Positive = 6e-4
-    """Highest learning rate."""
+    """Peak learning rate."""
     warmup_steps: NotNegative = 10_000
-    """Optimiser steps of linear warm-up; below 1 a share of all steps."""
+    """Optimizer steps of linear warm-up; below 1: a share of all steps."""
     schedule: Literal["linear", "wsd", "cosine"] = "linear"
     """After the warm-up: linear to 0, cosine to 0, or constant until a decay at the end (wsd)."""
     decay_steps: NotNegative | None = None
-    """Of wsd: optimiser steps of the decay; below 1 a share of all steps; none: a tenth of them."""
+    """For wsd: optimizer steps of the decay; below 1: a share of all steps; none: a tenth of them."""
     decay_shape: Literal["sqrt", "linear"] = "sqrt"
-    """Of wsd: 1 - sqrt(t) or 1 - t over the decay."""
+    """For wsd: 1 - sqrt(t) or 1 - t over the decay."""
     adam_beta1: Annotated[Share, Former("beta1")] = 0.9
     """Decay of the first moment."""
     adam_beta2: Annotated[Share, Former("beta2")] = 0.98
@@ -42,11 +42,11 @@ class PretrainOptimizerConfig(Settings):
     adam_epsilon: Annotated[Positive, Former("epsilon")] = 1e-6
     """Added to the denominator of the update."""
     weight_decay: NotNegative = 0.01
-    """Not for biases and LayerNorms; delta of GDES decays, as officially."""
+    """Weight decay, except for biases and LayerNorms; delta of GDES decays, as in the official code."""
     max_grad_norm: Annotated[NotNegative, Former("max_gradient_norm")] = 1.0
     """Global norm at which gradients are clipped; 0 turns it off."""
     muon_momentum: Share = 0.95
-    """Of Muon. Its learning rate and weight decay are those of AdamW."""
+    """Momentum of Muon, whose learning rate and weight decay are those of AdamW."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,11 +65,11 @@ def as_steps(number: float, num_steps: int) -> int:
 def learning_rate(config: PretrainOptimizerConfig, step: int, num_steps: int) -> float:
     """Learning rate of ``step``, counted from 0, of a run of ``num_steps``.
 
-    It rises in a line over the warm-up. Then it goes
+    It rises linearly over the warm-up. After it:
 
-    - ``linear``: in a line to 0 (DeBERTaV3);
-    - ``cosine``: by half a cosine to 0 (Loshchilov and Hutter 2017, arXiv:1608.03983);
-    - ``wsd``: not at all until ``decay_steps`` before the end, then to 0 by ``1 - sqrt(t)`` or ``1 - t``,
+    - ``linear``: linearly to 0 (DeBERTaV3);
+    - ``cosine``: along half a cosine to 0 (Loshchilov and Hutter 2017, arXiv:1608.03983);
+    - ``wsd``: constant until ``decay_steps`` before the end, then to 0 by ``1 - sqrt(t)`` or ``1 - t``,
       with t from 0 to 1 over the decay (Hägele et al. 2024, arXiv:2405.18392).
     """
     warmup = as_steps(config.warmup_steps, num_steps)

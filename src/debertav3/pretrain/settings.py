@@ -18,7 +18,7 @@ Objective = Literal["rtd", "mlm"]
 Sharing = Literal["gdes", "nes", "es"]
 
 _OFFICIAL: dict[Objective, Strategy] = {"rtd": "windowed", "mlm": "ngram"}
-"""How the official code masks for each objective."""
+"""The official code's masking for each objective."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +34,11 @@ class DetectionConfig(Settings):
     generator_layers: Count | None = None
     """Depth of the generator; none: half of the discriminator's, at its width."""
     temperature: Positive = 1.0
-    """Of the generator's draws."""
+    """Temperature at which tokens are sampled from the generator."""
     weight: Annotated[float, Range(min=0), Short("rtd_weight")] = 50.0
-    """Factor of the discriminator's loss, the paper's lambda."""
+    """Weight of the discriminator's loss, the paper's lambda."""
     discriminator_learning_rate: Positive | None = None
-    """Highest learning rate of the discriminator; none: learning_rate."""
+    """Peak learning rate of the discriminator; none: learning_rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,27 +48,27 @@ class PretrainDataConfig(Settings):
     HEADING: ClassVar[str] = "windows and batches"
 
     batch_size: Annotated[Count, Former("global_batch")] = 8192
-    """Windows of one optimiser step, over all processes and micro-batches."""
+    """Windows per optimizer step, over all processes and micro-batches."""
     micro_batch_size: Annotated[Count, Former("micro_batch")] = 32
-    """Windows of one forward pass; lower it to save memory."""
+    """Windows per forward pass; lower it to save memory."""
     max_length: Annotated[Count, Former("length")] = 512
-    """Tokens of a window."""
+    """Tokens in a window."""
     packing: Literal["documents", "stream"] = "documents"
     """Segments with block masks, or one stream cut every max_length - 2 tokens (official)."""
     loader_workers: CountOrZero = 0
-    """Processes that make batches, for each training process."""
+    """Worker processes that make batches, per training process."""
     validation_windows: CountOrZero = 256
     """Held-out windows to validate on, the same each time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainLoopConfig(Settings):
-    """When what happens; all in optimiser steps."""
+    """Number of steps, and when what happens; all in optimizer steps."""
 
     HEADING: ClassVar[str] = "steps"
 
     max_steps: Annotated[Count, Former("steps")] = 500_000
-    """Optimiser steps of the run."""
+    """Optimizer steps of the run."""
     log_every_steps: Count = 20
     """Steps between two log lines."""
     eval_every_steps: Annotated[Count, Former("validate_every_steps")] = 500
@@ -76,9 +76,9 @@ class PretrainLoopConfig(Settings):
     save_every_steps: Count = 500
     """Steps between two checkpoints."""
     save_total_limit: Annotated[Count, Former("keep_checkpoints")] = 2
-    """How many of the newest checkpoints are kept."""
+    """How many of the newest checkpoints to keep."""
     max_skipped_steps: Count = 10
-    """Steps with gradients that are not finite, in a row, after which the run stops."""
+    """Stop after this many steps in a row with gradients that are not finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,51 +88,51 @@ class AveragingConfig(Settings):
     HEADING: ClassVar[str] = "averages of the weights"
 
     ema_decay: Annotated[float, Range(above=0, below=1)] | None = None
-    """Exponential moving average into OUT/ema: 0.999 remembers about 1,000 steps; none: no average."""
+    """Decay of the exponential moving average in OUT/ema: 0.999 spans about 1,000 steps; none: no average."""
     mean_last: CountOrZero = 0
-    """How many points at the end of the run to average into OUT/mean; 0: no mean."""
+    """Average the weights at this many points at the end of the run into OUT/mean; 0: no mean."""
     mean_every_steps: Count = 500
-    """Optimiser steps between two of these points, the last of which is the end of the run."""
+    """Optimizer steps between two of these points; the last point is the end of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeConfig(Settings):
     """Short evaluations while the run trains; they change nothing in it."""
 
-    HEADING: ClassVar[str] = "probes while it trains"
+    HEADING: ClassVar[str] = "probes during training"
 
     data: Annotated[tuple[str, ...], Short("probe_data")] = ()
     """Files of labelled rows, or of rows with sentence_good and sentence_bad (--probe-data)."""
     every_steps: Annotated[Count, Short("probe_every_steps")] = 5000
     """Steps between two probes; the last step has one, too."""
     rows: Annotated[Count, Short("probe_rows")] = 2000
-    """Most rows of a file that are used."""
+    """Rows used of a file at most."""
     max_length: Annotated[Count, Short("probe_max_length")] = 128
-    """Tokens at which a text of the probes is truncated."""
+    """Tokens in one text of the probes; longer ones are truncated."""
     finetune_steps: Annotated[CountOrZero, Short("probe_finetune_steps")] = 200
     """Steps of fine-tuning a copy on labelled rows; 0: the linear probe alone."""
     learning_rate: Annotated[Positive, Short("probe_learning_rate")] = 1e-4
-    """Highest learning rate of that fine-tuning."""
+    """Peak learning rate of that fine-tuning."""
     batch_size: Annotated[Count, Short("probe_batch_size")] = 32
-    """Rows of one step of that fine-tuning."""
+    """Rows per step of that fine-tuning."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig(Settings):
-    """How it is computed; changes speed and memory."""
+    """How the run is computed: changes speed and memory."""
 
     HEADING: ClassVar[str] = "computation"
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Autocast to bf16 or fp16, or fp32; auto: bf16 where the device computes in it."""
+    """Mixed precision in bf16 or fp16, or plain fp32; auto: bf16 where the device computes in it."""
     compile: bool = False
-    """Compile the layers with torch.compile: minutes at the start, faster steps after."""
+    """Compile the layers with torch.compile: minutes at the start, then faster steps."""
     gradient_checkpointing: bool = False
-    """About a third more computation for much less memory."""
+    """Recompute activations: much less memory for about a third more computation."""
     shard_weights: bool = False
     """Spread weights, gradients and optimizer over the processes (FSDP2): less memory, more traffic."""
     exchange_timeout_seconds: Count = 1800
-    """Seconds without word from the other processes after which a process gives up."""
+    """Give up when another process has not answered for this many seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,13 +142,13 @@ class PretrainConfig(Settings):
     HEADING: ClassVar[str] = "run"
 
     size: str = "base"
-    """Which model, see `debertav3.sizes`."""
+    """Size of the model: nano, xsmall, small, base, large or mdeberta-base."""
     objective: Objective = "rtd"
     """Replaced token detection, or masked words with the enhanced mask decoder."""
     seed: Annotated[int, Range(min=-(2**63), below=2**64)] = 0
-    """Of weights, order, masks and dropout."""
+    """Random seed of weights, data order, masks and dropout."""
     dropout: Share = 0.1
-    """Of hidden states and attention in pre-training; the exported config keeps the size's own."""
+    """Dropout of hidden states and attention in pre-training; the exported config keeps the size's own."""
     data: PretrainDataConfig = PretrainDataConfig()
     masking: MaskingChoice = field(default_factory=MaskingChoice)
     rtd: DetectionConfig = DetectionConfig()

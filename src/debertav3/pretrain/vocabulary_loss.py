@@ -2,7 +2,8 @@
 
 A batch of base size masks some 2,500 tokens, and its logits over 128,100 words are 1.3 GB in fp32, several
 times over while training. Here a block of rows is multiplied, scored, drawn from and turned into gradients
-before the next.
+before the next. On a CPU the C++ kernel does it in two passes over the products of many rows, in their dtype
+(``cpu/kernel/vocabulary.h``).
 
 Shape letters: M masked tokens, V vocabulary, D width, R rows of a block.
 """
@@ -12,6 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from ..cpu.kernel.library import Kernel, VocabularyArguments, kernel
+from ..layers.relative_position import records_graph
+from .table_memory import TableMemory, writes_directly
 
 CPU_NUMBERS = 1 << 21
 """Logits per block: 8 MiB in fp32."""
@@ -46,6 +51,7 @@ def predict_masked(
     targets_M: Tensor,
     uniforms_M: Tensor,
     temperature: float,
+    memory: TableMemory | None = None,
 ) -> MaskedPredictions:
     """Score, and draw a token each from ``softmax(logits / temperature)``; special ones too, as officially.
 
@@ -60,8 +66,15 @@ def predict_masked(
         targets_M: the right tokens.
         uniforms_M: numbers in [0, 1).
         temperature: above 0; below 1 sharpens.
+        memory: where the gradient of the word embeddings goes; None for autograd's own.
     """
-    loss, drawn, correct = _Predict.apply(states_MD, words_VD, bias_V, targets_M, uniforms_M, temperature)
+    memory = memory if writes_directly(words_VD, memory) else None
+    compiled = kernel() if _fits_kernel(states_MD) else None
+    predict = _Predict if compiled is None else _PredictInKernel
+    more = () if compiled is None else (memory, torch.is_grad_enabled(), compiled)
+    loss, drawn, correct = predict.apply(
+        states_MD, words_VD, bias_V, targets_M, uniforms_M, temperature, *more
+    )
     return MaskedPredictions(loss, drawn, correct)
 
 
@@ -166,6 +179,91 @@ class _Predict(torch.autograd.Function):
             None,
             None,
             None,
+        )
+
+
+def _fits_kernel(states_MD: Tensor) -> bool:
+    return (
+        states_MD.device.type == "cpu"
+        and states_MD.dtype in (torch.float32, torch.bfloat16)
+        and type(states_MD) is Tensor
+        and not records_graph()
+    )
+
+
+class _PredictInKernel(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states_MD: Tensor,
+        words_VD: Tensor,
+        bias_V: Tensor,
+        targets_M: Tensor,
+        uniforms_M: Tensor,
+        temperature: float,
+        memory: TableMemory | None,
+        has_gradients: bool,
+        compiled: Kernel,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        M, (V, D) = len(targets_M), words_VD.shape
+        kept = memory or TableMemory()
+        words = words_VD
+        if words.dtype != states_MD.dtype:
+            words = kept.block("words", states_MD, V, D).copy_(words_VD)
+        bias, states_MD = bias_V.float().contiguous(), states_MD.contiguous()
+        targets_M, uniforms_M = targets_M.contiguous(), uniforms_M.float().contiguous()
+        free = "dwords" if words is words_VD else "words"  # the products' last reader makes them
+        needs_gradient = has_gradients and any(ctx.needs_input_grad[:3])
+        dstates, dwords = torch.zeros_like(states_MD), None
+        dbias = torch.zeros_like(bias) if needs_gradient else None
+        loss_M, top_M, share_M = torch.empty(3, M).unbind()
+        drawn_M, correct_M = torch.empty(2, M, dtype=torch.int64).unbind()
+        size = max(1, CPU_KEPT_BYTES // (V * states_MD.element_size()))
+        for start in range(0, M, size):
+            rows = slice(start, min(start + size, M))
+            logits = kept.block("logits", states_MD, rows.stop - start, V)
+            torch.mm(states_MD[rows], words.T, out=logits)
+            per_row = (x[rows] for x in (targets_M, uniforms_M, drawn_M, correct_M, loss_M, top_M, share_M))
+            compiled.predict(
+                VocabularyArguments(
+                    logits.data_ptr(),
+                    bias.data_ptr(),
+                    *(x.data_ptr() for x in per_row),
+                    None if dbias is None else dbias.data_ptr(),
+                    *logits.shape,
+                    temperature=temperature,
+                    is_bf16=logits.dtype == torch.bfloat16,
+                )
+            )
+            if needs_gradient:
+                torch.mm(logits, words, out=dstates[rows])
+                is_only = start == 0 and rows.stop == M
+                share = logits.T @ states_MD[rows] if not is_only else torch.mm(
+                    logits.T, states_MD, out=kept.block(free, states_MD, V, D)
+                )  # fmt: skip
+                dwords = share if dwords is None else dwords.float().add_(share)
+        if needs_gradient:
+            ctx.save_for_backward(dstates, dwords, dbias)
+        ctx.words, ctx.memory, ctx.dtypes = words_VD, memory, (words_VD.dtype, bias_V.dtype)
+        correct = correct_M.sum()
+        ctx.mark_non_differentiable(drawn_M, correct)
+        return loss_M.sum(), drawn_M, correct
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dloss: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
+        dstates, dwords, dbias = ctx.saved_tensors
+        words_dtype, bias_dtype = ctx.dtypes
+        found = None
+        if dwords is not None and ctx.memory is not None:
+            ctx.memory.add_whole(ctx.words, dwords, float(dloss))
+        elif dwords is not None:
+            found = dwords.to(words_dtype, copy=True).mul_(dloss)
+        return (
+            (dstates * dloss).to(dstates.dtype),
+            found,
+            (dbias * dloss).to(bias_dtype),
+            *(None,) * 6,
         )
 
 

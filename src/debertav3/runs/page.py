@@ -33,7 +33,8 @@ th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align
 th { background: var(--soft); font-weight: 600; overflow-wrap: normal; }
 td { white-space: nowrap; }
 th:first-child, td:first-child, th.text, td.text { text-align: left; }
-td:first-child, td.text { white-space: normal; overflow-wrap: anywhere; }
+td:first-child { white-space: normal; overflow-wrap: break-word; }
+td.text { white-space: normal; overflow-wrap: anywhere; }
 td.text { min-width: 8rem; }
 summary { cursor: pointer; color: #0b5cad; margin: .75rem 0; }
 pre { background: var(--soft); padding: .75rem; white-space: pre-wrap; font-size: .85rem; }

@@ -1,4 +1,4 @@
-"""One setting: its type, choices and range, and how what a file or ``--set`` says becomes that type."""
+"""One setting: its type, choices and range, and how values from files and ``--set`` are converted to it."""
 
 import math
 from collections.abc import Callable
@@ -11,13 +11,13 @@ _YES = ("yes", "on", "true")
 _NO = ("no", "off", "false")
 _WORDS = {
     bool: "true or false",
-    int: "a whole number",
+    int: "an integer",
     float: "a number",
-    str: "a text",
-    tuple: "a text or a list of texts",
+    str: "a string",
+    tuple: "a string or a list of strings",
 }
 NOTHING = ("", "null", "none", "~")
-"""Texts without quotes that mean None."""
+"""Unquoted strings that mean None."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,19 +45,20 @@ class Range:
             ("at most", self.max),
             ("below", self.below),
         )
-        return " and ".join(f"{word} {bound}" for word, bound in bounds if bound is not None)
+        words = " and ".join(f"{word} {bound}" for word, bound in bounds if bound is not None)
+        return f"of {words}" if words.startswith("at ") else words
 
 
 @dataclass(frozen=True)
 class Short:
-    """The short name of a setting whose field's name alone would not be clear: ``sift.weight``."""
+    """The short name of a setting whose field name alone would not be clear, such as ``sift.weight``."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Former:
-    """A name that a setting had in earlier versions: still read, never written or shown."""
+    """A setting's name in earlier versions: still read, never written or shown."""
 
     name: str
 
@@ -71,7 +72,7 @@ CountOrZero = Annotated[int, Range(min=0)]
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What a field says of itself."""
+    """A field of a settings class, described."""
 
     path: str
     """``optimizer.learning_rate``."""
@@ -80,19 +81,19 @@ class Setting:
     former: tuple[str, ...]
     """Earlier names, without group."""
     kind: type
-    """bool, int, float, str or tuple (of texts, unless ``read_item`` says otherwise)."""
+    """bool, int, float, str or tuple (of strings, unless ``read_item`` says otherwise)."""
     optional: bool
     """Whether None may be given."""
     choices: tuple[str, ...]
-    """Every text that may be given; empty where any may."""
+    """The allowed strings; empty if any string is allowed."""
     range: Range | None
     default: object
     """``dataclasses.MISSING`` for a setting that must be given."""
     read_meaning: Callable[[], str]
-    """Reads the field's docstring; only a help text needs it, and it takes parsing the source."""
+    """Reads the field's docstring. Only help texts need it: the source must be parsed for it."""
     read_item: Callable[[object, str], object] | None = None
-    """Of a tuple of numbers or settings: what one of the list and the source, for errors, are read as."""
-    items: str = "texts"
+    """For a tuple of numbers or settings: reads one item; takes the item and its source, for errors."""
+    items: str = "strings"
     """What a tuple holds, in words."""
 
     @property
@@ -111,27 +112,27 @@ class Setting:
         return f"{words}, or none" if self.optional else words
 
     def check(self, value: Any) -> None:
-        """Assert that a value of the right type is among the choices and in the range.
+        """Check that a value of the right type is among the choices and in the range.
 
         Raises:
-            UserError: otherwise.
+            UserError: if it is not.
         """
         if value is None and self.optional:
             return
         is_known = not self.choices or value in self.choices
         if not is_known or (self.range is not None and value not in self.range):
             raise UserError(
-                f"impossible setting: {self.short}={value!r}. It must be {self.wanted}. "
+                f"invalid setting: {self.short}={value!r}. It must be {self.wanted}. "
                 f"Change it with --set {self.short}=VALUE."
             )
         if self.kind is float and not math.isfinite(value):
-            raise UserError(f"impossible setting: {self.short}={value!r}. It must be a finite number.")
+            raise UserError(f"invalid setting: {self.short}={value!r}. It must be a finite number.")
 
     def read(self, value: object, *, source: str) -> object:
         """Convert a value from ``--set``, YAML or JSON to the field's type.
 
         Raises:
-            UserError: if it cannot be.
+            UserError: if it cannot be converted.
         """
         if value is None or (isinstance(value, Plain) and value.lower() in NOTHING):
             if self.optional:
@@ -150,7 +151,7 @@ class Setting:
 
 
 class Plain(str):
-    """A text without quotes, which may stand for a number, a truth value or nothing."""
+    """An unquoted string, which may mean a number, a boolean or None."""
 
 
 def _shown(value: object) -> str:
@@ -202,7 +203,7 @@ def read_number(value: object, source: str) -> float:
     """Read one of a list of numbers.
 
     Raises:
-        UserError: if it is none.
+        UserError: if it is not a number.
     """
     number = _read_float(value)
     if number is None or not math.isfinite(number):
@@ -217,4 +218,4 @@ READERS: dict[type, Callable[[object], object]] = {
     str: _read_text,
     tuple: _read_texts,
 }
-"""What converts a value, by the type of a setting; None where the value cannot be converted."""
+"""Converters by type of setting; each returns None for a value that it cannot convert."""

@@ -78,4 +78,19 @@ struct TrainingArguments {
     int32_t is_bf16;
 };
 
+// Predictions of words for some rows: see vocabulary.h.
+struct VocabularyArguments {
+    void* logits;               // (rows, words) products, fp32 or bf16; gradients of the logits afterwards
+    const float* bias;          // (words)
+    const int64_t* targets;     // (rows)
+    const float* uniforms;      // (rows), in [0, 1)
+    int64_t *drawn, *correct;   // (rows)
+    float *loss, *top, *share;  // (rows)
+    float* dbias;               // (words), added to; null where no gradients are wanted
+    int64_t rows, words, threads;
+    Team team;
+    float temperature;          // of the draws
+    int32_t is_bf16;
+};
+
 }  // extern "C"

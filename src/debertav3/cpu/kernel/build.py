@@ -43,9 +43,19 @@ _ARM: _Flags = {
 }
 _BY_MACHINE = {("Linux", "x86_64"): _X86, ("Linux", "aarch64"): _ARM, ("Darwin", "arm64"): _ARM}
 
-INSTRUCTIONS: _Flags = _BY_MACHINE.get((platform.system(), platform.machine()), {})
-"""Compiler flags by the name of the library that they make, for this system and processor; empty where there
-is no kernel. Nothing else depends on the machine that compiles."""
+
+def instructions(system: str, machine: str) -> dict[str, tuple[str, ...]]:
+    """Compiler flags by the name of the library that they make; none where there is no kernel.
+
+    Args:
+        system: as ``platform.system()`` says it.
+        machine: as ``platform.machine()`` says it.
+    """
+    return _BY_MACHINE.get((system, machine), {})
+
+
+INSTRUCTIONS = instructions(platform.system(), platform.machine())
+"""Those of this system and processor; nothing else depends on the machine that compiles."""
 
 OLDEST_MACOS = os.environ.get("MACOSX_DEPLOYMENT_TARGET", "11.0")
 """On macOS: the version that a library is made for."""

@@ -6,6 +6,7 @@
 #include "layer.h"
 #include "own_threads.h"
 #include "training.h"
+#include "vocabulary.h"
 
 #define EXPORTED __attribute__((visibility("default")))
 
@@ -37,7 +38,8 @@ EXPORTED uint64_t debertav3_sources() { return DEBERTAV3_SOURCES; }
 // Sizes of the structs in bytes, in the order of abi.h.
 EXPORTED int64_t debertav3_struct_size(int64_t number) {
     constexpr int64_t SIZES[] = {sizeof(LinearArguments), sizeof(AttentionArguments), sizeof(NormArguments),
-                                 sizeof(LayerArguments), sizeof(TrainingArguments)};
+                                 sizeof(LayerArguments), sizeof(TrainingArguments),
+                                 sizeof(VocabularyArguments)};
     return SIZES[number];
 }
 
@@ -87,6 +89,22 @@ EXPORTED int debertav3_weigh(const TrainingArguments* a) {
 // From the gradient of attention weights to those of products.
 EXPORTED int debertav3_differentiate(const TrainingArguments* a) {
     return guarded([&] { a->is_bf16 ? differentiate<Bf16>(*a) : differentiate<Fp32>(*a); });
+}
+
+// From products with the word embeddings to loss, draws and gradients.
+EXPORTED int debertav3_predict(const VocabularyArguments* a) {
+    return guarded([&] { a->is_bf16 ? predict<Bf16>(*a) : predict<Fp32>(*a); });
+}
+
+// out (count) = x * factor, x in fp32 or bf16; added to what is there, if wanted.
+EXPORTED int debertav3_widen(const void* x, int32_t is_bf16, int64_t count, float factor, float* out, int32_t adds,
+                             int64_t threads, Team team) {
+    return guarded([&] {
+        if (is_bf16)
+            widen<Bf16>(static_cast<const uint16_t*>(x), count, factor, out, adds != 0, threads, team);
+        else
+            widen<Fp32>(static_cast<const float*>(x), count, factor, out, adds != 0, threads, team);
+    });
 }
 
 // y (rows, out) = x (rows, in) W^T + b, both contiguous.

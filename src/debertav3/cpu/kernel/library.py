@@ -137,7 +137,27 @@ class TrainingArguments(ctypes.Structure):
     )
 
 
-_STRUCTS = (LinearArguments, AttentionArguments, NormArguments, LayerArguments, TrainingArguments)
+class VocabularyArguments(ctypes.Structure):
+    """Predictions of words for some rows; ``abi.h`` says what the fields mean."""
+
+    _fields_ = (
+        *_fields(ctypes.c_void_p, "logits", "bias", "targets", "uniforms", "drawn", "correct"),
+        *_fields(ctypes.c_void_p, "loss", "top", "share", "dbias"),
+        *_fields(ctypes.c_int64, "rows", "words", "threads"),
+        ("team", ctypes.c_void_p),
+        ("temperature", ctypes.c_float),
+        ("is_bf16", ctypes.c_int32),
+    )
+
+
+_STRUCTS = (
+    LinearArguments,
+    AttentionArguments,
+    NormArguments,
+    LayerArguments,
+    TrainingArguments,
+    VocabularyArguments,
+)
 
 
 class Kernel:
@@ -181,6 +201,19 @@ class Kernel:
         self._layer = function("layer", number, ctypes.POINTER(LayerArguments))
         self._weigh = function("weigh", number, ctypes.POINTER(TrainingArguments))
         self._differentiate = function("differentiate", number, ctypes.POINTER(TrainingArguments))
+        self._predict = function("predict", number, ctypes.POINTER(VocabularyArguments))
+        self._widen = function(
+            "widen",
+            number,
+            pointer,
+            ctypes.c_int32,
+            size,
+            ctypes.c_float,
+            pointer,
+            ctypes.c_int32,
+            size,
+            pointer,
+        )
         self._linear = function(
             "linear", number, ctypes.POINTER(LinearArguments), pointer, size, pointer, size, pointer
         )
@@ -213,6 +246,16 @@ class Kernel:
     def differentiate(self, arguments: TrainingArguments) -> None:
         """From the gradient of attention weights to those of products."""
         _check(self._differentiate(ctypes.byref(arguments)))
+
+    def predict(self, arguments: VocabularyArguments) -> None:
+        """From products with the word embeddings to loss, draws and gradients; threads are filled in."""
+        arguments.team, arguments.threads = self.crew()
+        _check(self._predict(ctypes.byref(arguments)))
+
+    def widen(self, x: int, count: int, factor: float, out: int, *, is_bf16: bool, adds: bool) -> None:
+        """``out = x * factor``, or that added to it: addresses of ``count`` numbers, ``out`` in fp32."""
+        team, threads = self.crew()
+        _check(self._widen(x, is_bf16, count, factor, out, adds, threads, team))
 
     def linear(self, arguments: LinearArguments, x_MD: Floats) -> Floats:
         """``(M, in)`` to ``(M, out)``."""

@@ -5,13 +5,62 @@
 
 namespace {
 
+constexpr float LOWEST_EXPONENT = -80.0f;  // less weighs nothing: subnormal numbers would slow the matmuls
+
 struct Fp32 {
     using Number = float;
     static Vec read(const float* p) { return load(p); }
     static void write(float* p, Vec v) { store(p, v); }
 };
 
-#if defined(__AVX512F__)
+#if defined(__aarch64__)
+
+struct Bf16 {
+    using Number = uint16_t;
+    static Vec read(const uint16_t* p) {
+        const uint16x8_t numbers = vld1q_u16(p);
+        return {vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(numbers), 16)),
+                vreinterpretq_f32_u32(vshll_n_u16(vget_high_u16(numbers), 16))};
+    }
+    static void write(uint16_t* p, Vec v) { vst1q_u16(p, vcombine_u16(narrowed(v.low), narrowed(v.high))); }
+
+private:
+    static uint16x4_t narrowed(float32x4_t v) {  // to the nearest, halves to even; NaN stays NaN
+        const uint32x4_t bits = vreinterpretq_u32_f32(v), odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+        const uint32x4_t rounded = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
+        return vshrn_n_u32(vbslq_u32(vceqq_f32(v, v), rounded, vdupq_n_u32(0x7fc00000)), 16);
+    }
+};
+
+inline float32x4_t zero_where(uint32x4_t gone, float32x4_t v) {
+    return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(v), gone));
+}
+
+// v, and 0 where x < limit.
+inline Vec zero_below(Vec x, float limit, Vec v) {
+    const float32x4_t bound = vdupq_n_f32(limit);
+    return {zero_where(vcltq_f32(x.low, bound), v.low), zero_where(vcltq_f32(x.high, bound), v.high)};
+}
+
+inline float32x4_t drop_quarter(float32x4_t v, uint32_t key, uint32_t first, uint32_t threshold) {
+    constexpr uint32_t COUNT[4] = {0, 1, 2, 3};
+    const uint32x4_t column = vaddq_u32(vld1q_u32(COUNT), vdupq_n_u32(first));
+    uint32x4_t x = vmlaq_u32(vdupq_n_u32(key), column, vdupq_n_u32(0x9e3779b9u));
+    x = veorq_u32(x, vshrq_n_u32(x, 16));
+    x = vmulq_u32(x, vdupq_n_u32(0x7feb352du));
+    x = veorq_u32(x, vshrq_n_u32(x, 15));
+    x = vmulq_u32(x, vdupq_n_u32(0x846ca68bu));
+    x = veorq_u32(x, vshrq_n_u32(x, 16));
+    return zero_where(vcltq_u32(x, vdupq_n_u32(threshold)), v);
+}
+
+// v where the random number of a column is at least the threshold, else 0: see below.
+inline Vec drop(Vec v, uint32_t key, int64_t first, uint32_t threshold) {
+    const uint32_t column = static_cast<uint32_t>(first);
+    return {drop_quarter(v.low, key, column, threshold), drop_quarter(v.high, key, column + 4, threshold)};
+}
+
+#elif defined(__AVX512F__)
 
 struct Bf16 {
     using Number = uint16_t;

@@ -18,8 +18,6 @@ namespace {
 
 thread_local Scratch training_scratch;
 
-constexpr float LOWEST_EXPONENT = -80.0f;  // less weighs nothing: subnormal numbers would slow the matmuls
-
 // The key of a row's random numbers: SplitMix64 (Steele, Lea and Flood, 2014), its upper half.
 inline uint32_t row_key(uint64_t seed, uint64_t row) {
     uint64_t x = seed + (row + 1) * 0x9e3779b97f4a7c15ULL;

@@ -4,6 +4,7 @@ Where there is no kernel, numpy computes everything: slower, and right.
 """
 
 import logging
+import os
 from collections.abc import Mapping
 from functools import partial
 from typing import Self
@@ -12,7 +13,7 @@ from ...checkpoint import files, keys
 from ...checkpoint.agreement import check_body, compare
 from ...checkpoint.folder import Checkpoint
 from ...checkpoint.shapes import expected_tensors
-from ...cpu.kernel.library import kernel
+from ...cpu.kernel.library import VARIABLE, kernel
 from ...cpu.native.model import NativeModel
 from ...errors import UserError
 from ...heads import BY_NAME, MASKED_LM
@@ -83,7 +84,11 @@ class NativeBackend:
         )
         compiled = kernel()
         if compiled is None:
-            logger.info("without the CPU kernel numpy computes, which is slower")
+            is_wanted = os.environ.get(VARIABLE) == "none"
+            logger.log(
+                logging.INFO if is_wanted else logging.WARNING,
+                "without the CPU kernel numpy computes, which is slower; DEBERTAV3_LOG=info says why",
+            )
         model = NativeModel(weights.arrays(usable), config, head=head, compiled=compiled)
         return cls(model, checkpoint, head=head, is_int8=bool(report.int8))
 
