@@ -5,6 +5,7 @@ asked; a second, smaller file is the dev set, so that the linear models over wor
 the highest resident size that the operating system saw (VmHWM), so Linux only.
 
 Run: python benchmarks/check_memory.py --data ../shared/data --megabytes 10 1000
+     python benchmarks/check_memory.py --data ../shared/data --megabytes 1000 --set dev_split=0.1
 """
 
 import argparse
@@ -60,9 +61,9 @@ def write(path: Path, rows: list[dict[str, Any]], size: int) -> int:
     return count
 
 
-def check(train: Path, dev: Path) -> dict[str, float]:
+def check(train: Path, options: list[str]) -> dict[str, float]:
     """One ``data check`` in a process of its own."""
-    command = [sys.executable, "-c", COMMAND, "data", "check", "nli", str(train), "--dev", str(dev)]
+    command = [sys.executable, "-c", COMMAND, "data", "check", "nli", str(train), *options]
     started = time.perf_counter()
     done = subprocess.run(
         [*command, "--tokenizer", str(NANO)], stdout=subprocess.PIPE, text=True, check=False
@@ -80,6 +81,13 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the public data")
     parser.add_argument("--megabytes", type=int, nargs="+", default=[10, 1000])
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="settings, such as dev_split=0.1: no dev file then",
+    )
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     rows, found = pairs(arguments.data), []
@@ -88,14 +96,15 @@ def main() -> None:
         write(dev, rows[::3], 1_000_000)
         for megabytes in arguments.megabytes:
             count = write(train, rows, megabytes * 1_000_000)
-            figures = check(train, dev)
+            options = [word for one in arguments.set for word in ("--set", one)] or ["--dev", str(dev)]
+            figures = check(train, options)
             found.append({"megabytes": megabytes, "rows": count, **figures})
             print(
                 f"{megabytes:>6,} MB{count:>12,} rows {figures['seconds']:7.1f} s "
                 f"{figures['peak_mebibytes']:6.0f} MiB",
                 flush=True,
             )
-    print_json("check_memory", runs=found)
+    print_json("check_memory", runs=found, settings=arguments.set)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 
 class UserError(ValueError):
-    """Bad input. The message says what was got, what is needed and what to do, in one line.
+    """Bad input. The message says in one line what was given, what is needed and what to do.
 
     The command line prints it to stderr without a traceback and exits with code 2.
     """
@@ -18,7 +18,7 @@ EXTRA_OF = {
     "scipy": "train",
     "pyarrow": "train",
 }
-"""The extra of ``pyproject.toml`` that brings a package, where code imports it without further ado."""
+"""The extra in ``pyproject.toml`` that installs each package, for packages that are imported directly."""
 
 
 class MissingExtraError(UserError, ImportError):
@@ -28,12 +28,12 @@ class MissingExtraError(UserError, ImportError):
     def of(
         cls, error: ModuleNotFoundError, *, feature: str, extra: str | None = None
     ) -> "MissingExtraError | None":
-        """The error for an import that failed; None for a package that no extra brings.
+        """The error for a failed import; None if no extra installs the package.
 
         Args:
-            error: of the import.
+            error: the failed import.
             feature: what needs the package.
-            extra: what brings all that the feature needs; None for what brings the package.
+            extra: installs all that the feature needs; None means the one that installs the package.
         """
         package = (error.name or "").partition(".")[0]
         if package not in EXTRA_OF:
@@ -48,4 +48,4 @@ class MissingExtraError(UserError, ImportError):
 
 
 class DivergedError(UserError):
-    """A training ended without usable weights: its loss or its weights are no longer finite numbers."""
+    """A training ended without usable weights: the loss or the weights are no longer finite."""

@@ -253,7 +253,7 @@ def test_what_cannot_run_says_so_in_one_line(exports: Exports, tmp_path: Path) -
             ExportConfig(**settings)  # type: ignore[arg-type]
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match="something else than an export"):
+    with pytest.raises(UserError, match="something other than an export"):
         export_model(source, tmp_path / "other", ExportConfig(format="onnx"))
     assert (tmp_path / "other" / "thesis.txt").read_text() == "mine"
 

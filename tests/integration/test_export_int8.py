@@ -225,7 +225,10 @@ def test_what_an_int8_folder_cannot_do_is_one_line(int8_folder: Path, tmp_path: 
     name = "deberta.encoder.layer.0.output.dense.weight_scale"
     for changed, message in (
         ({**stored, name: stored[name][:-1].clone()}, "need one F32 number for each row"),
-        ({key: value for key, value in stored.items() if key != name}, "is stored as I8; need real numbers"),
+        (
+            {key: value for key, value in stored.items() if key != name},
+            "is stored as I8; need floating point",
+        ),
     ):
         save_file(changed, damaged / INT8_WEIGHTS)
         with pytest.raises(UserError, match="changed since the export"):  # by its checksum

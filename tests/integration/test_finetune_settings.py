@@ -153,8 +153,8 @@ def test_a_tracker_that_is_not_there_is_named_before_the_data_are_read(name: str
 @pytest.mark.parametrize(
     ("processes", "changes", "message"),
     [
-        ("2", {"batch_size": 5}, "batch_size 5 is no multiple of 2 processes x 2 examples"),
-        ("1", {"batch_size": 5, "micro_batch_size": 2}, "batch_size 5 is no multiple of 1 processes x 2"),
+        ("2", {"batch_size": 5}, "batch_size 5 is not a multiple of 2 processes x 2 examples"),
+        ("1", {"batch_size": 5, "micro_batch_size": 2}, "batch_size 5 is not a multiple of 1 processes x 2"),
     ],
 )
 def test_a_batch_that_cannot_be_split_is_refused_before_the_data_are_read(

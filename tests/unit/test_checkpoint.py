@@ -322,7 +322,7 @@ def test_broken_folder_gets_one_clear_line(fault: str, message: str, tmp_path: P
         ({"intermediate_size": 57}, "has shape .* and config.json makes it"),
         ({"conv_kernel_size": 3}, "the weights lack deberta.encoder.conv"),
         ({"share_att_key": False}, "the weights lack .*pos_key_proj"),
-        ({"norm_rel_ebd": "none"}, "config.json has no place for deberta.encoder.LayerNorm"),
+        ({"norm_rel_ebd": "none"}, "config.json does not allow deberta.encoder.LayerNorm"),
         ({"auto_map": {"AutoModel": "m.M"}}, "asks for code"),
         ({"quantization_config": {"bits": 4}}, "quantised weights are not read"),
         ({"id2label": {"0": "a", "2": "b"}}, "id2label must name every class from 0 on"),
@@ -371,7 +371,7 @@ def test_two_names_for_one_tensor_are_refused(tmp_path: Path) -> None:
 def test_whole_numbers_are_no_weights(tmp_path: Path) -> None:
     save_stock(tmp_path)
     change_weights(tmp_path, lambda t: {**t, "classifier.bias": torch.zeros(3, dtype=torch.int8)})
-    with pytest.raises(UserError, match=r"classifier\.bias is stored as I8; need real numbers"):
+    with pytest.raises(UserError, match=r"classifier\.bias is stored as I8; need floating point"):
         open_model(tmp_path, head=models.DebertaV2ForSequenceClassification)
 
 

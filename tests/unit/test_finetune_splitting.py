@@ -112,7 +112,7 @@ def test_numbers_are_spread_by_size(tmp_path: Path) -> None:
     [
         ({"dev_split": 0.1, "folds": 3}, "dev_split and folds are two sources of a dev set"),
         ({"dev_split": 0.1, "dev": "rows.jsonl"}, "--dev and dev_split are two sources of a dev set"),
-        ({"group_column": "author"}, "group_column means something with --dev-split or --folds only"),
+        ({"group_column": "author"}, "group_column needs --dev-split or --folds"),
         (
             {"dev_split": 0.1, "group_column": "autor"},
             "has no column 'autor', which --group-column names. It has",

@@ -29,6 +29,7 @@ from debertav3.tasks.read_options import ReadOptions
 from debertav3.tasks.tagging import MarkedText
 from debertav3.tasks.text import TextTask
 from debertav3.tokenization import DebertaV3Tokenizer
+from more_shapes import MORE_SHAPES
 from shapes import SHAPES, Shape
 
 COLUMN_OPTIONS = ("text_column", "pair_column", "label_column")
@@ -177,10 +178,9 @@ def says_numbers(shape: Shape) -> bool:
 def variants(shape: Shape, block: dict[str, str]) -> dict[str, Shape]:
     """The same rows with other line ends and marks, compressed, and with the columns in another order."""
     content = shape.content.encode() if isinstance(shape.content, str) else shape.content
-    found = {
-        "windows": replace(shape, content=content.replace(b"\n", b"\r\n")),
-        "gzip": replace(shape, name=f"{shape.name}.gz", content=gzip.compress(content)),
-    }
+    found = {"gzip": replace(shape, name=f"{shape.name}.gz", content=gzip.compress(content))}
+    if b"\0" not in content and b"\r" not in content:
+        found["windows"] = replace(shape, content=content.replace(b"\n", b"\r\n"))
     if isinstance(shape.content, str):
         found["mark"] = replace(shape, content=b"\xef\xbb\xbf" + content)
     if shape.name.endswith(".json") and isinstance(shape.content, str):
@@ -196,12 +196,13 @@ def variants(shape: Shape, block: dict[str, str]) -> dict[str, Shape]:
     return found
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", [*SHAPES, *MORE_SHAPES])
 def test_four_commands_agree(
     tmp_path: Path, tokenizer: DebertaV3Tokenizer, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    trained = agree(SHAPES[name], tmp_path, tokenizer, caplog)
-    for kind, shape in variants(SHAPES[name], trained).items():
+    first = {**SHAPES, **MORE_SHAPES}[name]
+    trained = agree(first, tmp_path, tokenizer, caplog)
+    for kind, shape in variants(first, trained).items():
         folder = tmp_path / kind
         folder.mkdir()
         found = agree(shape, folder, tokenizer, caplog)
@@ -235,8 +236,11 @@ def agree(
         caplog.clear()
         with caplog.at_level(logging.INFO):
             source = check_file(task, path)
-        assert said_block(caplog) == trained, is_said
-        rows = [as_training_has_it(one, task.name) for _, one in examples(task, source.reading)]
+        answered_too = "without a gold label" in trained.get("left out", "")  # by prediction
+        wanted = {key: value for key, value in trained.items() if key != "left out" or not answered_too}
+        assert said_block(caplog) == wanted, is_said
+        answered = (one for _, one in examples(task, source.reading) if one.gold is not None)
+        rows = [as_training_has_it(one, task.name) for one in answered]
         assert rows == trained_rows(data), is_said
     return trained
 

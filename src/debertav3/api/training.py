@@ -1,4 +1,4 @@
-"""``debertav3.finetune(...)``: the command `finetune` as a function, for files and for rows in memory."""
+"""``debertav3.finetune(...)``: the `finetune` command as a function, for files and for rows in memory."""
 
 import importlib.util
 import os
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..inference.predictor import Predictor
 
 ROWS = "rows"
-"""Folder in that of a run for the rows that were given in memory."""
+"""Subfolder of a run's folder for rows that were given in memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +39,9 @@ class FinetuneResult:
     values of each score, by its name.
     """
     folds: int | None = None
-    """Of a cross-validation, the number of models."""
+    """Number of models after a cross-validation."""
     _temporary: object = field(default=None, repr=False, compare=False)
-    """Keeps a temporary folder as long as somebody holds this object."""
+    """Keeps a temporary folder alive as long as this object."""
 
     def predictor(self, **options: Any) -> "Predictor":
         """Open the model.
@@ -50,7 +50,7 @@ class FinetuneResult:
             options: as for `Predictor.from_pretrained`.
 
         Raises:
-            UserError: after a cross-validation, which leaves a model for each fold.
+            UserError: after a cross-validation, which leaves one model per fold.
         """
         from ..inference.predictor import Predictor
 
@@ -84,34 +84,34 @@ def finetune(
     resume: bool = False,
     **settings: object,
 ) -> FinetuneResult:
-    """Train a model on labelled data, score it on the dev data, and leave a folder that answers.
+    """Train a model on labelled data, score it on the dev data, and save a model that is ready to use.
 
     The same settings give the same weights as ``debertav3 finetune``.
 
     Args:
-        task: such as ``nli``, ``squad2``, ``ner``, or ``custom`` for your own columns.
-        model: a size (from scratch), a local folder or a Hub name.
+        task: its name, such as ``nli``, ``squad2`` or ``ner``, or ``custom`` for your own columns.
+        model: a size (trained from scratch), a folder or a Hub name.
         train: a path, several paths or ``datasets:NAME``; or rows: a list of dicts, a pandas DataFrame, a
-            ``datasets.Dataset``. None takes the task's public data.
-        dev: likewise; the first dev file selects the best checkpoint.
-        out: folder of the run; None takes a temporary one, which is deleted with the result.
-        epochs: passes over the training data; here and below None takes what suits model and task.
-        learning_rate: the highest one.
-        batch_size: examples per optimiser step.
-        max_length: most tokens of an example.
-        dev_split: without ``dev``, the share of the training data that is held out.
-        seed: of new weights, order and dropout.
+            ``datasets.Dataset``. None means the task's public data.
+        dev: the same; the first dev set selects the best checkpoint.
+        out: folder for the run; None means a temporary one, deleted with the result.
+        epochs: passes over the training data; here and below, None means the default for model and task.
+        learning_rate: its peak.
+        batch_size: examples per optimizer step.
+        max_length: tokens in one example at most.
+        dev_split: without ``dev``, the share of the training rows to hold out.
+        seed: random seed of new weights, data order and dropout.
         text_column: task custom: the column of the text.
-        pair_column: task custom: the column of a second text.
+        pair_column: task custom: the column of the second text.
         label_column: task custom: the column of the gold labels.
         label_kind: task custom: what a label is.
-        sift: add SiFT, the adversarial regulariser.
-        lora: train low-rank changes only.
+        sift: add SiFT, an adversarial regularizer.
+        lora: train low-rank adapters only.
         resume: continue from the newest complete checkpoint in ``out``.
         settings: any other setting by short name, or by full name as ``**{"optimizer.weight_decay": 0.1}``.
 
     Raises:
-        UserError: for settings, data or a folder that cannot be used, in one line.
+        UserError: if settings, data or the folder cannot be used.
         MissingExtraError: without the extra ``train``.
         KeyboardInterrupt: if Ctrl-C or SIGTERM stopped the run; ``resume=True`` continues it.
     """
@@ -178,7 +178,7 @@ def _is_source(data: object) -> bool:
 
 
 def _sources(data: Any, folder: Path, name: str) -> list[str] | None:
-    """The paths that a run reads: those given, or the file that the rows are written to."""
+    """The paths that a run reads: the given ones, or the file that the rows are written to."""
     if data is None:
         return None
     if are_paths(data):
@@ -191,23 +191,23 @@ def _rows_file(folder: Path, name: str) -> Path:
 
 
 def _plain(value: object) -> object:
-    """A setting without numpy's number types, as a grid search has them, and without paths."""
+    """A setting with numpy's numbers (from a grid search) and paths made plain."""
     if isinstance(value, np.generic):
         return value.item()
     return str(value) if isinstance(value, Path) else value
 
 
 def _refuse_doubles(given: Mapping[str, object]) -> None:
-    """Refuse a setting that is given by its short and by its full name."""
+    """Refuse a setting that is given by both its short and its full name."""
     known = settings_of(FinetuneConfig)
     counts = Counter(known[name].path for name in given if name in known)
     for path, count in counts.items():
         if count > 1:
-            raise UserError(f"finetune(): {known[path].short} and {path} are one setting; give one of them.")
+            raise UserError(f"finetune(): {known[path].short} and {path} are one setting; give only one.")
 
 
 def _remove_unused(written: list[Path], folder: Path) -> None:
-    """Remove the rows of a call that failed before the run began: the folder is as it was."""
+    """Remove the rows of a call that failed before its run began, so that the folder is as before."""
     if any(path.name != ROWS for path in folder.glob("[!.]*")):
         return
     for path in written:

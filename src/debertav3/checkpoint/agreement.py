@@ -1,4 +1,4 @@
-"""Whether the tensors of a file are those of the model that is to be made of them; without torch."""
+"""Checks that the tensors in a file are those that the model needs. No torch."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ class LoadReport:
     fresh: tuple[str, ...]
     """Given random weights: missing from the file, or stored with another shape or other labels."""
     unused: tuple[str, ...]
-    """In the file and of no use to this model, such as another head."""
+    """In the file, but not needed by this model, such as another head."""
     stale: tuple[str, ...]
     """Read, but one training step behind: see :func:`debertav3.checkpoint.keys.stale_keys`."""
     int8: tuple[str, ...] = ()
-    """Read as the fp32 numbers that int8 weights mean; `restore_int8` takes the integers themselves."""
+    """Int8 weights, read as the fp32 numbers they stand for; `restore_int8` takes the integers themselves."""
 
 
 def check_body(
@@ -33,13 +33,13 @@ def check_body(
     *,
     delta_suffices: bool = False,
 ) -> None:
-    """Check that the configuration describes these tensors, before any memory is taken on its word.
+    """Check that the configuration describes these tensors, before memory is allocated for what it says.
 
     Args:
         folder: for the message.
         raw: a checked configuration.
         stored: tensors by their official names.
-        delta_suffices: whether Δ may stand for the word embeddings, as beside a generator.
+        delta_suffices: whether Δ is enough in place of the word embeddings, as beside a generator.
 
     Raises:
         UserError: if the number of layers or the size of the word embeddings differ, or only Δ is stored.
@@ -49,15 +49,15 @@ def check_body(
     if only_delta and not delta_suffices:
         raise UserError(
             f"{folder} holds only the difference {keys.delta_key('word_embeddings')} to a generator's word "
-            "embeddings, not the embeddings themselves: use a complete file, or add the generator's"
+            "embeddings, not the embeddings themselves: use a complete checkpoint, or add the generator's"
         )
     key = keys.delta_key if only_delta else keys.table_key
     words = stored.get(key("word_embeddings"))
     if words is None:
-        raise UserError(f"{folder} has no word embeddings: its weights are not those of a DeBERTa model")
+        raise UserError(f"{folder} has no word embeddings: these are not the weights of a DeBERTa model")
     if words.shape != (config.vocab_size, config.embedding_size):
         raise UserError(
-            f"{folder}: config.json says {config.vocab_size} words of {config.embedding_size} numbers, the "
+            f"{folder}: config.json says {config.vocab_size} words of {config.embedding_size} numbers; the "
             f"weights have {' of '.join(map(str, words.shape))}; correct vocab_size and hidden_size"
         )
     if (layers := keys.count_layers(stored)) != config.num_hidden_layers:
@@ -83,30 +83,30 @@ def compare(
         weights: the checkpoint's.
         wanted: shapes of the model's tensors by their official names.
         head_name: the model's class, for messages.
-        new_head: whether the head may be initialised where the file has none that fits.
-        relabelled: whether other labels are wanted than the file names.
+        new_head: whether to initialize the head if the file has none that fits.
+        relabelled: whether other labels are wanted than those in the file.
 
     Returns:
         Names of the tensors to read, and the report.
 
     Raises:
-        UserError: where the model would not be what the file holds.
+        UserError: if the model would differ from what the file holds.
     """
     stored = weights.stored
     usable = {name for name in wanted if name in stored and stored[name].shape == wanted[name]}
     for name in usable:
         if stored[name].dtype not in ("F64", "F32", "F16", "BF16") and name not in weights.scales:
-            raise UserError(f"{folder}: {name} is stored as {stored[name].dtype}; need real numbers")
+            raise UserError(f"{folder}: {name} is stored as {stored[name].dtype}; need floating point")
     check_encoder(folder, wanted, stored)
     fresh = {name for name in wanted if not name.startswith(keys.BODY) and name not in usable}
-    modules = {name.split(".")[0] for name in fresh}  # half a head is no head
-    if relabelled or _has_pooler(stored) != _has_pooler(wanted):  # a classifier of texts is none of tokens
+    modules = {name.split(".")[0] for name in fresh}  # a head is fresh as a whole, or not at all
+    if relabelled or _has_pooler(stored) != _has_pooler(wanted):  # a classifier of texts does not fit tokens
         modules.add("classifier")
     if foreign := keys.foreign_parts(stored, wanted):
         if not new_head:
             raise UserError(
                 f"{folder}: {some_of(foreign)} belong to its head, and {head_name} has no such weights: "
-                "it would answer otherwise than it was trained to. Use the code that trained it, or "
+                "it would not answer as it was trained to. Use the code that trained it, or "
                 "fine-tune it here"
             )
         modules |= {name.split(".")[0] for name in wanted if not name.startswith(keys.BODY)}
@@ -114,7 +114,7 @@ def compare(
     if fresh and not new_head:
         found = ", ".join(keys.heads_of(stored)) or "no head, only an encoder"
         raise UserError(
-            f"{folder} cannot predict with this head: it has {found}, and lacks {some_of(sorted(fresh))}; "
+            f"{folder} cannot predict with this head: it has {found}, but not {some_of(sorted(fresh))}; "
             "fine-tune it first, or choose a checkpoint that was"
         )
     report = LoadReport(
@@ -130,10 +130,10 @@ def compare(
 def check_encoder(
     folder: ModelFolder, wanted: Mapping[str, tuple[int, ...]], stored: Mapping[str, files.StoredTensor]
 ) -> None:
-    """Check that the stored encoder is the wanted one, tensor by tensor; heads are not looked at.
+    """Check that the stored encoder is the wanted one, tensor by tensor; heads are not checked.
 
     Raises:
-        UserError: if a tensor is missing, has another shape, or has no place in the wanted encoder.
+        UserError: if a tensor is missing, has another shape, or is not part of the wanted encoder.
     """
     optional = keys.table_key("position_embeddings")  # read by the enhanced mask decoder alone
     missing = [
@@ -169,10 +169,10 @@ def _disagreement(
         return f"{name} has shape {list(stored[name].shape)}, and config.json makes it {list(wanted[name])}"
     parts = []
     if missing:
-        parts.append(f"the weights lack {some_of(missing)}")
+        parts.append(f"the weights have no {some_of(missing)}")
     if surplus:
-        parts.append(f"config.json has no place for {some_of(surplus)}")
-    return f"{' and '.join(parts)}: config.json and weights are not of the same model"
+        parts.append(f"config.json does not allow {some_of(surplus)}")
+    return f"{' and '.join(parts)}: config.json and weights belong to different models"
 
 
 def some_of(names: list[str] | tuple[str, ...], limit: int = 3) -> str:

@@ -1,7 +1,7 @@
-"""The files of a checkpoint folder, read as hostile input: where they are, and what may be opened at all.
+"""The files of a checkpoint folder, read as hostile input.
 
-A folder is data. Nothing in it names code to run, a file outside it, or a size that is not checked against
-the file first. Only safetensors and, with ``weights_only=True``, ``.bin`` files are read.
+A folder is only data: nothing in it can name code to run or a file outside it, and every size that it states
+is checked against the file first. Only safetensors and, with ``weights_only=True``, ``.bin`` files are read.
 """
 
 import json
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from ..cpu.native.tensors import StoredArray
 
 INT8_WEIGHTS = "model_int8.safetensors"
-"""Weights whose whole numbers mean nothing without their scales (``int8.py``): a name of their own, because
-transformers would take them for the weights, with no more than a warning."""
+"""Int8 weights, which mean nothing without their scales (``int8.py``). They have a name of their own because
+transformers would load them as ordinary weights, with only a warning."""
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", INT8_WEIGHTS)
-"""Names of the weights, in the order in which they are looked for; each may be split, with an index."""
+"""Names of weight files, in the order in which they are tried; each may be split, with an index."""
 
 _NOT_READ = frozenset({".h5", ".msgpack", ".ot", ".pt", ".pth", ".ckpt"})
 
 MAX_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
 MAX_DIMENSIONS = 16
-MAX_TENSORS = 20_000  # the deepest released model has a thousand
+MAX_TENSORS = 20_000  # the deepest released model has about a thousand
 
 DTYPE_BYTES = {
     "F64": 8,
@@ -44,7 +44,7 @@ DTYPE_BYTES = {
     "U8": 1,
     "BOOL": 1,
 }
-"""Bytes per number of the dtypes that are read, by their name in safetensors."""
+"""Bytes per number of each supported dtype, by its name in safetensors."""
 
 _TORCH_NAMES = {
     "torch.float64": "F64",
@@ -62,7 +62,7 @@ _TORCH_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """What a file says of one tensor, without its numbers."""
+    """What a file says about one tensor, without its numbers."""
 
     dtype: str
     """As in safetensors: ``F32``, ``F16``, ``BF16``, ..."""
@@ -102,7 +102,7 @@ def _from_index(folder: ModelFolder, name: str, *, suffix: str) -> list[Path]:
     names = set()
     for key, part in weight_map.items():
         if not isinstance(part, str) or not part.endswith(suffix):
-            raise UserError(f"{index}: {key} is said to be in {part!r}; need the name of a {suffix} file")
+            raise UserError(f"{index}: {key} is in {part!r}; need the name of a {suffix} file")
         names.add(part)
     paths = [folder.file(part) for part in sorted(names)]
     for path in paths:
@@ -121,21 +121,21 @@ def find_generator(folder: ModelFolder) -> list[Path]:
 
 
 def read_header(path: Path) -> dict[str, StoredTensor]:
-    """Read and check what a safetensors file says of its tensors, without reading them.
+    """Read and check what a safetensors file says about its tensors, without reading them.
 
     Raises:
-        UserError: if the file is truncated, damaged, or says anything that its length contradicts.
+        UserError: if the file is truncated, damaged, or its header contradicts its length.
     """
     return {name: tensor for name, (tensor, _) in _read_entries(path).items()}
 
 
 def _read_entries(path: Path) -> dict[str, tuple[StoredTensor, int]]:
-    """What the header says of each tensor, and at which byte of the file its numbers begin."""
+    """What the header says about each tensor, and the byte offset of its numbers in the file."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if size < 8 or length > min(size - 8, MAX_HEADER_BYTES):
-            raise _damaged(path, f"it has {size:,} bytes, fewer than its header announces")
+            raise _damaged(path, f"it has {size:,} bytes, fewer than its header says")
         text = stream.read(length)
     try:
         header = json.loads(text.decode("utf-8"))
@@ -174,7 +174,7 @@ def _checked_entry(path: Path, name: str, entry: object) -> tuple[StoredTensor, 
     if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
         raise UserError(f"{path}: {name} is stored as {dtype!r}; this package reads {', '.join(DTYPE_BYTES)}")
     if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
-        raise _damaged(path, f"the shape or place of {name!r} is not made of whole numbers")
+        raise _damaged(path, f"the shape or offsets of {name!r} are not integers")
     stored = StoredTensor(dtype, tuple(shape))
     if offsets[1] - offsets[0] != stored.size * DTYPE_BYTES[dtype]:
         raise _damaged(path, f"the size of {name!r} contradicts its shape")
@@ -190,7 +190,7 @@ def _are_counts(value: object) -> bool:
 
 
 def _damaged(path: Path, why: str) -> UserError:
-    return UserError(f"{path} is damaged or cut short: {why}; copy or download it again")
+    return UserError(f"{path} is damaged or truncated: {why}; copy or download it again")
 
 
 def read_safetensors(path: Path, only: Iterable[str] | None = None) -> "dict[str, torch.Tensor]":
@@ -210,7 +210,7 @@ def read_safetensors(path: Path, only: Iterable[str] | None = None) -> "dict[str
 
 
 def map_safetensors(path: Path, only: Iterable[str]) -> "dict[str, StoredArray]":
-    """Map tensors into memory, without torch: what nobody looks at is never read.
+    """Map tensors into memory, without torch; only what is used is read from the disk.
 
     Raises:
         UserError: if the file is damaged.
@@ -233,7 +233,7 @@ def map_safetensors(path: Path, only: Iterable[str]) -> "dict[str, StoredArray]"
 
 
 def read_bin(path: Path) -> "dict[str, torch.Tensor]":
-    """Read all tensors of a ``.bin`` file onto the CPU, running nothing that the file says.
+    """Read all tensors of a ``.bin`` file onto the CPU, without running any code from it.
 
     Raises:
         UserError: if the file is damaged, or holds anything but tensors.
@@ -268,10 +268,10 @@ def read_bin(path: Path) -> "dict[str, torch.Tensor]":
         if not isinstance(name, str) or not isinstance(value, torch.Tensor) or value.layout != torch.strided:
             raise UserError(f"{path}: {name!r} is not an ordinary tensor; need a table of tensors by name")
         if str(value.dtype) not in _TORCH_NAMES:
-            raise UserError(f"{path}: {name} is stored as {value.dtype}; need real or whole numbers")
+            raise UserError(f"{path}: {name} is stored as {value.dtype}; need floats or integers")
     return dict(content)
 
 
 def describe(tensor: "torch.Tensor") -> StoredTensor:
-    """Return of a tensor what a file would say of it."""
+    """Describe a tensor as a file would."""
     return StoredTensor(_TORCH_NAMES[str(tensor.dtype)], tuple(tensor.shape))

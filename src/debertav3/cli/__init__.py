@@ -30,7 +30,7 @@ SUMMARIES = {
     "data": "Prepare and check data.",
     "pretrain": "Pre-train an encoder on raw text.",
     "doctor": "Check a checkpoint for faults.",
-    "info": "Print the measures of a model.",
+    "info": "Print the size and cost of a model.",
     "tokenizer": "Encode files, train a vocabulary, check a folder.",
     "trim-vocab": "Remove tokens that a corpus does not use.",
     "bench": "Measure how fast this machine answers.",

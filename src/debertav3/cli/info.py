@@ -1,4 +1,4 @@
-"""``debertav3 info``: how large a model is and what it costs, from its configuration alone."""
+"""``debertav3 info``: size and cost of a model, from its configuration alone."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ def info(
     length: Annotated[int, Option(help="Tokens in the text for which operations are counted.")] = 128,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Print the measures of a model.
+    """Print the size and cost of a model.
 
     Layers, width, vocabulary, parameters, bytes and operations.
 
@@ -47,7 +47,7 @@ def describe(model: str, *, length: int) -> dict[str, object]:
         heads = heads_in(raw.get("architectures"))
         head = heads[0].name if heads else ENCODER
         return {"path": model, **_facts(raw, name=size_of(raw), head=head, length=length)}
-    return _facts(raw_config(model), name=model, head=None, length=length)  # says which sizes there are
+    return _facts(raw_config(model), name=model, head=None, length=length)  # raises, listing the sizes
 
 
 def _facts(raw: JsonMapping, *, name: str | None, head: str | None, length: int) -> JsonObject:
@@ -92,7 +92,7 @@ def _facts(raw: JsonMapping, *, name: str | None, head: str | None, length: int)
 
 
 def render(facts: JsonMapping) -> str:
-    """Lay the facts out for a terminal."""
+    """Format the facts for a terminal."""
     parameters, published = facts["parameters"], facts["published_millions"]
     flops = facts["flops_per_token"]
     width, heads = facts["width"], facts["heads"]
@@ -106,16 +106,16 @@ def render(facts: JsonMapping) -> str:
         ("exactly", f"{parameters['backbone']:,} backbone, with the head ({facts['head']})"),
         ("", f"{parameters['encoder_only_backbone']:,} of them in the bare encoder"),
         ("", f"{parameters['embedding']:,} word embeddings"),
-        ("", f"{parameters['total']:,} together"),
+        ("", f"{parameters['total']:,} in total"),
     ]
     rows.append(("bytes", ", ".join(f"{_mebibytes(n)} {dtype}" for dtype, n in facts["bytes"].items())))
     rows.append(
         (
             "operations",
-            f"{flops['forward'] / 1e6:,.1f} MFLOP per token, forward, in a text of {flops['length']}",
+            f"{flops['forward'] / 1e6:,.1f} MFLOP per token, forward pass, text of {flops['length']} tokens",
         )
     )
-    rows.append(("", "(matrix products of the encoder, a multiplication and its addition as 2)"))
+    rows.append(("", "(matmuls of the encoder; a multiply-add counts as 2)"))
     title = facts.get("path") or f"size {facts['size']}"
     if facts.get("path") and facts["size"]:
         title += f" (size {facts['size']})"
@@ -123,7 +123,7 @@ def render(facts: JsonMapping) -> str:
 
 
 def _in_millions(parameters: Mapping[str, int], published: Mapping[str, object] | None) -> str:
-    """Backbone and embedding as the authors publish them, or rounded where they do not."""
+    """Backbone and embedding as published by the authors, or rounded if they are not."""
     backbone, embedding = _millions(parameters["backbone"]), _millions(parameters["embedding"])
     if not published:
         return f"{backbone} backbone + {embedding} embedding"

@@ -1,4 +1,4 @@
-"""``debertav3 trim-vocab``: a smaller checkpoint that keeps the pieces a corpus uses."""
+"""``debertav3 trim-vocab``: a smaller checkpoint with only the tokens that a corpus uses."""
 
 import json
 from pathlib import Path
@@ -32,9 +32,9 @@ def trim_vocab(
 ) -> None:
     """Remove tokens that a corpus does not use.
 
-    Removes their embeddings and prints what that saves.
+    Removes their embeddings and prints how much that saves.
 
-    Single characters, bytes and special tokens stay. A text whose pieces were all kept gets equal outputs.
+    Keeps single characters, bytes and special tokens. Texts whose tokens were all kept get the same outputs.
 
     Example: debertav3 trim-vocab --model models/nano --data texts.jsonl.gz --out small
     """
@@ -57,7 +57,7 @@ def trim_vocab(
     counts = count_ids(tokenizer, tqdm(texts, desc="reading", unit=" texts", disable=None))
     if not counts.any():
         raise UserError(
-            "the corpus holds no text, so nothing says which pieces to keep. Give files with text."
+            "the corpus has no text, so there is nothing to tell which tokens to keep. Give files with text."
         )
 
     from ..checkpoint.trimming import trim_checkpoint

@@ -1,7 +1,7 @@
-"""Linear layers in int8 for inference: weights are quantised once, the rows of the input at every call.
+"""Linear layers in int8 for inference: weights are quantized once, the rows of the input at every call.
 
-Both are symmetric, one scale a row: ``y = (q(x) q(W)^T) * scale(x) * scale(W) + b``. The matmul of the
-integers is exact, so every machine computes the same, bit by bit; the C++ kernel does it in its integer units
+Both are symmetric, one scale per row: ``y = (q(x) q(W)^T) * scale(x) * scale(W) + b``. The matmul of the
+integers is exact, so every machine gives the same bits; the C++ kernel does it in its integer units
 (``linear.py``), this module with torch alone.
 """
 
@@ -15,41 +15,41 @@ from ..errors import UserError
 
 LARGEST = 127
 SMALLEST_ROW = 1e-30
-"""Rows whose largest number is smaller count as if it were this: no scale is 0, and none is not normal."""
+"""Lower bound for the largest number of a row, so that no scale is 0 or subnormal."""
 
 _EXACT_DEPTH = 1024
-"""So many products of two numbers of int8 add up exactly in fp32: 1024 * 127 * 127 < 2^24."""
+"""This many int8 products add up exactly in fp32: 1024 * 127 * 127 < 2^24."""
 
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights as int8, rounded to the nearest even number.
+    """Round weights to int8; ties go to the even number.
 
     Args:
         weight: ``(out, in)``, of any float dtype.
 
     Returns:
-        ``(out, in)`` int8 in -127 .. 127, and ``(out,)`` fp32 that each row is to be multiplied by; 1 for a
-        row of zeros.
+        ``(out, in)`` int8 in -127 .. 127, and ``(out,)`` fp32, the scale of each row; 1 for a row of
+        zeros.
 
     Raises:
         UserError: if a weight is not finite.
     """
     weight = weight.detach().float()
     if not weight.isfinite().all():
-        raise UserError("int8 needs finite weights; this layer has infinite ones or NaN")
+        raise UserError("int8 needs finite weights; this layer has infinity or NaN")
     largest = weight.abs().amax(dim=1)
     scale = torch.where(largest >= SMALLEST_ROW, largest / LARGEST, 1.0)
     return (weight / scale[:, None]).round().to(torch.int8), scale
 
 
 def quantize_input(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of the input as whole numbers.
+    """Quantize the rows of the input.
 
     Args:
         x: ``(M, in)`` fp32.
 
     Returns:
-        ``(M, in)`` fp32, whole numbers in -127 .. 127, and ``(M, 1)`` fp32, their scales.
+        ``(M, in)`` fp32, integers in -127 .. 127, and ``(M, 1)`` fp32, their scales.
     """
     largest = x.abs().amax(dim=1, keepdim=True).clamp(min=SMALLEST_ROW)
     whole = largest.new_tensor(float(LARGEST))
@@ -79,7 +79,7 @@ class Int8Linear(nn.Module):
 
     @classmethod
     def from_linear(cls, linear: nn.Linear) -> Self:
-        """Quantise a layer; see `quantize_rows`."""
+        """Quantize a layer; see `quantize_rows`."""
         weight, scale = quantize_rows(linear.weight)
         made = cls(linear.in_features, linear.out_features, bias=linear.bias is not None)
         made.weight, made.weight_scale = weight, scale
@@ -88,17 +88,17 @@ class Int8Linear(nn.Module):
         return made
 
     def dequantized(self) -> Tensor:
-        """The weights that the integers stand for, ``(out, in)`` fp32."""
+        """The dequantized weights, ``(out, in)`` fp32."""
         return self.weight * self.weight_scale.float()[:, None]
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., in_features)`` to ``(..., out_features)``, computed in fp32, in the dtype of ``x``.
 
         Raises:
-            UserError: where a gradient is wanted.
+            UserError: if a gradient is needed.
         """
         if torch.is_grad_enabled() and x.requires_grad:
-            raise UserError("layers in int8 are for inference; open the model in fp32 to compute gradients")
+            raise UserError("int8 layers are for inference; open the model in fp32 to compute gradients")
         rows, scale = quantize_input(x.reshape(-1, self.in_features).float())
         y = self._multiply(rows).float() * (scale * self.weight_scale.float())
         if self.bias is not None:
@@ -106,7 +106,7 @@ class Int8Linear(nn.Module):
         return y.view(*x.shape[:-1], self.out_features).to(x.dtype)
 
     def _multiply(self, rows_MI: Tensor) -> Tensor:
-        """Exact products of whole numbers with the weights, ``(M, out)`` int32."""
+        """Exact products of integers with the weights, ``(M, out)`` int32."""
         products = rows_MI.new_zeros(len(rows_MI), self.out_features, dtype=torch.int32)
         for start in range(0, self.in_features, _EXACT_DEPTH):
             some = slice(start, start + _EXACT_DEPTH)
@@ -114,7 +114,7 @@ class Int8Linear(nn.Module):
         return products
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows."""
+        """For ``repr``."""
         return (
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
         )

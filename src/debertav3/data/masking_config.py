@@ -1,4 +1,4 @@
-"""How tokens are chosen and replaced. Standard library only: settings and ``--help`` read it."""
+"""How tokens are chosen and replaced. Standard library only, since settings and ``--help`` import it."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -16,7 +16,7 @@ class MaskingConfig:
     strategy: Strategy = "windowed"
     """``"windowed"`` (official, RTD), ``"unbiased"``, ``"whole-word"`` or ``"ngram"`` (official, MLM)."""
     mask_prob: float = 0.15
-    """Share of the tokens of a window that is chosen."""
+    """Share of a window's tokens that are chosen."""
     always_mask: bool = True
     """True: chosen tokens become [MASK] (RTD). False: 80 % [MASK], 10 % random, 10 % unchanged (MLM)."""
 

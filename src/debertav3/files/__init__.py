@@ -1,8 +1,8 @@
 """Files and folders: written whole or not at all, identified by content, guarded against being overwritten.
 
 Standard library only. `writing` makes files and folders appear by one rename, `reading` parses JSON strictly,
-`content` sums what files and folders hold, `guard` decides what a command may write, `locks` keeps two
-commands out of one output.
+`content` computes checksums of files and folders, `guard` decides what a command may write, `locks` keeps two
+commands from writing to one output.
 """
 
 from .content import (

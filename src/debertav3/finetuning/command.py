@@ -1,4 +1,4 @@
-"""The ``debertav3 finetune`` line that a run's settings come from, whatever started it."""
+"""The ``debertav3 finetune`` command line that reproduces a run's settings, however the run was started."""
 
 import shlex
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ _OPTIONS = {
 def command_of(config: FinetuneConfig, out: Path) -> str:
     """Return the command line that resolves to these settings.
 
-    It names the files, and what differs from the defaults and the recipe of the model's size.
+    It names the files, and only settings that differ from the defaults and the recipe of the model's size.
 
     Args:
         config: the resolved settings.
@@ -60,7 +60,7 @@ def _differs(config: FinetuneConfig, other: FinetuneConfig, name: str) -> bool:
 
 
 def _resolved(config: FinetuneConfig, given: Mapping[str, object]) -> FinetuneConfig:
-    """What the command makes of the settings that it is given; without the recipe if the model is gone."""
+    """The settings as the command would resolve them; without the recipe if the model is gone."""
     try:
         return resolve(config.task, model=config.model, given=given)
     except UserError:

@@ -1,6 +1,6 @@
-"""What training minimises: a sum over the examples of the whole optimiser step, divided by their number.
+"""Training losses: sums over the examples of a whole optimizer step, divided by their number.
 
-Sums divided by counts, not means of means, give the same gradient however the step is split over devices.
+Sums divided by counts, not means of means, give the same gradient no matter how a step is split over devices.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ def classification_loss(*, label_smoothing: float = 0.0, class_weights: Tensor |
 
     Args:
         label_smoothing: share of the target that is spread over all labels.
-        class_weights: ``(num_labels,)`` factor of each label's examples; None for 1.
+        class_weights: ``(num_labels,)``, the weight of each label's examples; None means 1.
     """
 
     def loss(
@@ -43,11 +43,11 @@ def classification_loss(*, label_smoothing: float = 0.0, class_weights: Tensor |
 
 
 def balanced_weights(labels: Sequence[int], num_labels: int) -> Tensor:
-    """Weights by which all labels count equally, ``(num_labels,)``; their mean over the examples is 1.
+    """Weights that make all labels count equally, ``(num_labels,)``; their mean over the examples is 1.
 
     Args:
-        labels: of the training examples.
-        num_labels: including labels without examples, which get 1.
+        labels: those of the training examples.
+        num_labels: includes labels without examples, which get 1.
     """
     counts = torch.bincount(torch.tensor(labels), minlength=num_labels)
     seen = counts > 0
@@ -58,7 +58,7 @@ def several_labels_loss(*, yes_weights: Tensor | None = None) -> LossFunction:
     """Binary cross entropy of ``(B, num_labels)`` yes-or-no answers, a mean over all of them.
 
     Args:
-        yes_weights: ``(num_labels,)`` factor of the examples that have each label; None for 1.
+        yes_weights: ``(num_labels,)``, the weight of the examples that have each label; None means 1.
     """
 
     def loss(
@@ -75,11 +75,11 @@ def several_labels_loss(*, yes_weights: Tensor | None = None) -> LossFunction:
 
 
 def balanced_yes_weights(labels: Sequence[Sequence[int]], num_labels: int) -> Tensor:
-    """How many examples lack a label for each that has it, ``(num_labels,)``; 1 where none or all have it.
+    """Ratio of examples without to examples with each label, ``(num_labels,)``; 1 if none or all have it.
 
     Args:
-        labels: of each training example, none or several.
-        num_labels: including labels without examples.
+        labels: those of each training example, none or several.
+        num_labels: includes labels without examples.
     """
     flat = [label for several in labels for label in several]
     counts = torch.bincount(torch.tensor(flat, dtype=torch.long), minlength=num_labels)
@@ -103,8 +103,8 @@ def span_loss(
 
     Args:
         outputs: with ``start_logits`` and ``end_logits``, ``(B, L)``.
-        labels: ``(B, 2)`` places of first and last token.
-        num_items_in_batch: places in the whole step, two for each window.
+        labels: ``(B, 2)``, positions of the first and the last token.
+        num_items_in_batch: positions in the whole step, two per window.
     """
     total = sum(
         F.cross_entropy(at_least_fp32(outputs[name]), labels[:, column], reduction="sum")
@@ -129,6 +129,6 @@ def at_least_fp32(tensor: Tensor) -> Tensor:
 def _count(labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor | int:
     if num_items_in_batch is not None:
         return num_items_in_batch
-    if labels.is_floating_point():  # numbers and shares, of which none is left out
+    if labels.is_floating_point():  # numbers and shares: none is ignored
         return labels.numel()
     return torch.clamp((labels != -100).sum(), min=1)

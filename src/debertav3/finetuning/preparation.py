@@ -1,4 +1,4 @@
-"""Before the first tensor: settings resolved, data read and checked. Imports no torch."""
+"""Everything before the first tensor: settings are resolved, data read and checked. Imports no torch."""
 
 import hashlib
 import importlib.util
@@ -30,7 +30,7 @@ _LOSS_SETTINGS = {
     "balance_classes": ("one-label", "several-labels", TOKENS),
     "label_smoothing": ("one-label", TOKENS, MULTIPLE_CHOICE),
 }
-"""Kinds of answer whose loss heeds a setting."""
+"""For each setting, the kinds of answer whose loss uses it."""
 _TRACKERS = (
     "azure_ml",
     "clearml",
@@ -47,7 +47,7 @@ _TRACKERS = (
     "trackio",
     "wandb",
 )
-"""transformers' names, which it tells only after torch is loaded."""
+"""transformers' names of trackers, listed here because importing them loads torch."""
 _SHAPE = ("num_hidden_layers", "hidden_size", "conv_kernel_size")
 
 
@@ -60,9 +60,9 @@ def resolve(
     overrides: Sequence[str] = (),
     source: str = "command line",
 ) -> FinetuneConfig:
-    """Put a run's settings together: defaults, recipe, YAML file, the command's own options, ``--set``.
+    """Merge a run's settings: defaults, recipe, YAML file, options of the command, ``--set``.
 
-    A public task for which no training file is named gets its data from the Hub.
+    A public task without a training file gets its data from the Hub.
 
     Args:
         task: its name, or an alias.
@@ -73,7 +73,7 @@ def resolve(
         source: where ``given`` comes from, for messages.
 
     Raises:
-        UserError: for an unknown task or key, or a value that cannot be.
+        UserError: for an unknown task or key, or an invalid value.
     """
     task, kind = training_name(task)
     check_task_name(task)
@@ -85,7 +85,7 @@ def resolve(
         base = base.with_values({"task": task, "model": model, **given}, source=source)
         return base.with_overrides(overrides)
 
-    has_sift = layered(FinetuneConfig(task=task, model=model)).sift.enabled  # which decides about the recipe
+    has_sift = layered(FinetuneConfig(task=task, model=model)).sift.enabled  # it decides the recipe
     chosen = recipe(size_of(model), task, sift=has_sift)
     config = layered(FinetuneConfig.of(task=task, model=model, **chosen))
     if config.data.train or task not in PUBLIC_SOURCES:
@@ -152,7 +152,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """What a run reads, and as what."""
+    """What a run reads, and how."""
 
     task: Task
     train: tuple[Source, ...]
@@ -165,7 +165,7 @@ class Sources:
 
 
 def find_sources(config: FinetuneConfig) -> Sources:
-    """List the sources of a run, and find its task, before any of them is read to its end.
+    """List the sources of a run and find its task, before any source is read in full.
 
     Raises:
         UserError: if there is no training file, or a setting means nothing here.
@@ -199,7 +199,7 @@ def read_data(config: FinetuneConfig, *, is_told: bool = True) -> Data:
 
     Args:
         config: the run.
-        is_told: whether to say what was understood of the files.
+        is_told: whether to log how the files were understood.
 
     Raises:
         UserError: if there is no training file, a file cannot be used, or a setting means nothing here.
@@ -247,7 +247,7 @@ def read_data(config: FinetuneConfig, *, is_told: bool = True) -> Data:
 
 
 def _task_of(config: FinetuneConfig, *, source: str) -> Task:
-    """The task of a run; task custom looks at its first training source."""
+    """The task of a run; task custom is settled by the first training source."""
     check_task_name(config.task)
     said = _said(config)
     if config.task != CUSTOM:
@@ -271,7 +271,7 @@ def _sum_of(examples: Sequence[Example]) -> str:
 
 
 def micro_batch(config: FinetuneConfig) -> tuple[int, int]:
-    """Split the batch of a step: examples per forward pass of each process, and passes.
+    """Split the batch of a step into examples per forward pass and process, and number of passes.
 
     Raises:
         UserError: if the batch size cannot be split so.
@@ -280,14 +280,14 @@ def micro_batch(config: FinetuneConfig) -> tuple[int, int]:
     micro = config.loop.micro_batch_size or max(1, config.loop.batch_size // processes)
     if config.loop.batch_size % (micro * processes):
         raise UserError(
-            f"batch_size {config.loop.batch_size} is no multiple of {processes} processes x {micro} "
+            f"batch_size {config.loop.batch_size} is not a multiple of {processes} processes x {micro} "
             "examples. Choose batch_size as a multiple of micro_batch_size x processes."
         )
     return micro, config.loop.batch_size // (micro * processes)
 
 
 def _check_trackers(names: Sequence[str]) -> None:
-    """Assert that transformers knows the trackers and that they are installed.
+    """Check that transformers knows the trackers and that they are installed.
 
     Raises:
         UserError: otherwise.
@@ -295,18 +295,18 @@ def _check_trackers(names: Sequence[str]) -> None:
     for name in names:
         if name not in _TRACKERS:
             known = ", ".join(_TRACKERS)
-            raise UserError(f"report_to={name}: there is no such tracker; transformers knows {known}.")
+            raise UserError(f"report_to={name}: unknown tracker; transformers knows {known}.")
         if importlib.util.find_spec(name) is None:
             raise UserError(f"report_to={name} needs the package {name}: pip install {name}")
 
 
 def can_balance(task: Task) -> bool:
-    """Whether ``balance_classes`` means anything for a task."""
+    """Whether ``balance_classes`` has an effect on a task."""
     return _kind(task) in _LOSS_SETTINGS["balance_classes"]
 
 
 def _kind(task: Task) -> str:
-    """What decides which loss a task has."""
+    """What decides the loss of a task."""
     return task.target if isinstance(task, TextTask) else task.head
 
 
@@ -321,14 +321,12 @@ def _check_settings(config: FinetuneConfig, task: Task) -> None:
     for name in ("word_column", "tag_column", "tag_names"):
         if config.get(name) and not isinstance(task, TaggingTask):
             raise UserError(
-                f"--{name.replace('_', '-')} is for words with tags, and task {config.task} has none here. "
+                f"--{name.replace('_', '-')} is for tagged words, and task {config.task} has none here. "
                 "Leave it out, or use task ner."
             )
     for name, kinds in _LOSS_SETTINGS.items():
         if config.get(name) and kind not in kinds:
-            raise UserError(
-                f"{name} has no meaning for task {config.task} with {kind} answers; leave it out."
-            )
+            raise UserError(f"{name} has no effect on task {config.task} with {kind} answers; leave it out.")
     data = config.data
     asked = [name for name in ("dev_split", "folds") if config.get(name) is not None]
     if len(asked) + bool(data.dev) > 1:
@@ -337,17 +335,17 @@ def _check_settings(config: FinetuneConfig, task: Task) -> None:
     if data.fold is not None and (data.folds is None or data.fold > data.folds):
         raise UserError(f"fold={data.fold} is not one of folds={data.folds}.")
     if data.group_column is not None and not asked:
-        raise UserError("group_column means something with --dev-split or --folds only; leave it out.")
+        raise UserError("group_column needs --dev-split or --folds; add one, or leave it out.")
     has_dev = bool(data.dev or asked)
     if config.loop.early_stopping_patience is not None and not has_dev:
-        raise UserError("early_stopping_patience needs a dev set to go by: give --dev FILE, or leave it out.")
+        raise UserError("early_stopping_patience needs a dev set: give --dev FILE, or leave it out.")
 
 
 def size_of(model: str) -> str | None:
-    """Name a model's size from its name, a local ``config.json`` or its Hub name; None if it has none.
+    """The size of a model, by its name, its local ``config.json`` or its Hub name; None if it has none.
 
-    Of sizes that differ in nothing but the vocabulary (base, mdeberta-base) a folder has the one whose
-    vocabulary is nearer. A Hub name ends as a published one: OWNER/nli-deberta-v3-base.
+    Between sizes that differ only in their vocabulary (base, mdeberta-base), the closer vocabulary decides. A
+    Hub name must end in a published one: OWNER/nli-deberta-v3-base.
 
     Raises:
         UserError: if the local file cannot be read.

@@ -98,7 +98,7 @@ def needs_split(config: FinetuneConfig) -> bool:
     return data.dev_split is not None or data.folds is not None or data.train_limit is not None
 
 
-def split(keys: SplitKeys, config: FinetuneConfig) -> tuple[str, Parts]:
+def split(keys: SplitKeys, config: FinetuneConfig) -> tuple[str, npt.NDArray[np.int8]]:
     """Decide about every example as ``dev_split``, or ``folds`` and ``fold``, and ``train_limit`` say.
 
     Args:
@@ -112,7 +112,8 @@ def split(keys: SplitKeys, config: FinetuneConfig) -> tuple[str, Parts]:
     Raises:
         UserError: if a part would be empty.
     """
-    name, parts = _held_out(keys, config)
+    name, held = _held_out(keys, config)
+    parts = np.where(held, HELD_OUT, TRAIN).astype(np.int8)
     limit = config.data.train_limit
     kept = np.flatnonzero(parts == TRAIN)
     if limit is not None and limit < len(kept):
@@ -125,7 +126,8 @@ def split(keys: SplitKeys, config: FinetuneConfig) -> tuple[str, Parts]:
     return name, parts
 
 
-def _held_out(keys: SplitKeys, config: FinetuneConfig) -> tuple[str, Parts]:
+def _held_out(keys: SplitKeys, config: FinetuneConfig) -> tuple[str, npt.NDArray[np.bool_]]:
+    """The name of the held-out set, and which examples are in it."""
     data = config.data
     if data.dev_split is not None:
         weights, chosen, name = [1 - data.dev_split, data.dev_split], 1, f"dev_split={data.dev_split:g}"
@@ -134,7 +136,7 @@ def _held_out(keys: SplitKeys, config: FinetuneConfig) -> tuple[str, Parts]:
     elif data.folds is not None:
         weights, chosen, name = [1.0] * data.folds, None, f"folds={data.folds}"
     else:
-        return "", np.zeros(len(keys), np.int32)
+        return "", np.zeros(len(keys), np.bool_)
     parts = assign(keys, weights, seed=config.seed)
     if chosen is None:  # all folds in turn: none may be empty
         if len(np.unique(parts)) < len(weights):
@@ -142,7 +144,7 @@ def _held_out(keys: SplitKeys, config: FinetuneConfig) -> tuple[str, Parts]:
                 f"{name} of {len(keys)} examples leaves a part with nothing to score on: give more data, "
                 "or fewer --folds."
             )
-        return "", np.zeros(len(keys), np.int32)
+        return "", np.zeros(len(keys), np.bool_)
     is_held = parts == chosen
     if is_held.all() or not is_held.any():
         lacking = "train on" if is_held.any() else "score on"
@@ -150,7 +152,7 @@ def _held_out(keys: SplitKeys, config: FinetuneConfig) -> tuple[str, Parts]:
             f"{name} of {len(keys)} examples leaves nothing to {lacking}: give more data, another share, or "
             "--dev FILE."
         )
-    return name, np.where(is_held, HELD_OUT, TRAIN).astype(np.int32)
+    return name, is_held
 
 
 def assign(keys: SplitKeys, weights: Sequence[float], *, seed: int) -> Parts:
@@ -195,22 +197,38 @@ def assign(keys: SplitKeys, weights: Sequence[float], *, seed: int) -> Parts:
 
 
 def _groups(keys: npt.NDArray[np.uint64], *, seed: int) -> Iterator[list[int]]:
-    """The examples of each group: large groups first, while there is room for them, others by chance."""
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    del ordered
-    ends = np.append(starts[1:], len(keys))
-    by_appearance = np.argsort(order[starts])
-    starts, ends = starts[by_appearance], ends[by_appearance]
-    chance = array("Q", range(len(starts)))
+    """The examples of each group: large groups first, while there is room for them, others by chance.
+
+    What is kept meanwhile is 12 bytes for each example, since there may be millions.
+    """
+    order = _compact(np.argsort(keys, kind="stable"))
+    starts = _compact(np.flatnonzero(_is_new(keys, order)))
+    by_appearance = _compact(np.argsort(order[starts]))
+    chance = array("I", range(len(starts)))
     random.Random(seed).shuffle(chance)
-    shuffled = np.frombuffer(chance, dtype=np.uint64)
-    shuffled = shuffled[np.argsort((starts - ends)[shuffled], kind="stable")]
+    shuffled = by_appearance[np.frombuffer(chance, dtype=np.uint32)]
+    del by_appearance, chance
+    sizes = np.diff(starts, append=np.uint32(len(keys)))
+    if len(sizes) and sizes.max() > 1:
+        shuffled = shuffled[np.argsort(-sizes[shuffled].astype(np.int32), kind="stable")]
+    del sizes
     for first in range(0, len(shuffled), _BLOCK):
-        block = shuffled[first : first + _BLOCK]
-        for start, end in zip(starts[block].tolist(), ends[block].tolist(), strict=True):
-            yield order[start:end].tolist()
+        for group in shuffled[first : first + _BLOCK].tolist():
+            end = starts[group + 1] if group + 1 < len(starts) else len(keys)
+            yield order[starts[group] : end].tolist()
+
+
+def _compact(numbers: npt.NDArray[np.intp]) -> npt.NDArray[np.uint32]:
+    return numbers.astype(np.uint32)
+
+
+def _is_new(keys: npt.NDArray[np.uint64], order: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
+    """Whether each key in order is another one than that before it."""
+    found = np.ones(len(order), np.bool_)
+    for first in range(1, len(order), _BLOCK):
+        block = keys[order[first - 1 : first + _BLOCK]]
+        found[first : first + _BLOCK] = block[1:] != block[:-1]
+    return found
 
 
 def take_balanced(labels: Sequence[int], names: Sequence[str], limit: int, *, seed: int) -> list[int]:

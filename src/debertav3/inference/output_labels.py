@@ -1,7 +1,7 @@
-"""What the outputs of a head mean: always taken by name, never by position.
+"""The meaning of a head's outputs, always by name, never by position.
 
 Public NLI checkpoints come in at least three orders (entailment first, in the middle, last), so a position
-says nothing.
+tells nothing.
 """
 
 import re
@@ -26,7 +26,7 @@ class NLIColumns:
 
     @property
     def against(self) -> str:
-        """The name that speaks against entailment: ``contradiction`` or ``not_entailment``."""
+        """The name that is the opposite of entailment: ``contradiction`` or ``not_entailment``."""
         return self.names[-1]
 
     def column(self, name: str) -> int:
@@ -35,27 +35,27 @@ class NLIColumns:
 
 
 def label_names(config: JsonMapping) -> list[str]:
-    """Names of a head's outputs in the order of the outputs, from ``id2label`` of a ``config.json``."""
+    """Names of a head's outputs, in order, from ``id2label`` in a ``config.json``."""
     named = {int(number): str(name) for number, name in (config.get("id2label") or {}).items()}
     count = config.get("num_labels") or len(named) or 2  # transformers' own default
     return [named.get(number, f"LABEL_{number}") for number in range(count)]
 
 
 def given_labels(labels: Sequence[str], *, have: Sequence[str]) -> list[str]:
-    """Check names that a person gives for a head's outputs.
+    """Check names that the user gives for a head's outputs.
 
     Args:
-        labels: one name for each output, in the order of the outputs.
+        labels: one name per output, in order.
         have: the names in the checkpoint.
 
     Raises:
-        UserError: if the number is wrong, or a name is empty or given twice.
+        UserError: if the number of names is wrong, or a name is empty or occurs twice.
     """
     names = [label.strip() for label in labels]
     if len(names) != len(have):
         raise UserError(
             f"got {len(names)} labels ({', '.join(names)}); this head has {len(have)} outputs. "
-            "Name each one, in their order."
+            "Name each of them, in order."
         )
     if "" in names or len(set(names)) < len(names):
         raise UserError(f"labels must be different and not empty; got {', '.join(map(repr, names))}.")
@@ -70,7 +70,7 @@ def nli_columns(labels: Sequence[str], *, place: str) -> NLIColumns:
         place: the checkpoint, for messages.
 
     Raises:
-        UserError: if the names are not known, as with ``LABEL_0``: a guessed order gives wrong answers.
+        UserError: if the names are unknown, such as ``LABEL_0``: a guessed order would give wrong answers.
     """
     plain = [plain_label(label) for label in labels]
     for names in (NLI_LABELS, TWO_WAY_LABELS):
@@ -79,7 +79,7 @@ def nli_columns(labels: Sequence[str], *, place: str) -> NLIColumns:
     kind = "does not name its labels" if is_unnamed(labels) else "is not an NLI head"
     raise UserError(
         f"{place} {kind}: got {', '.join(labels)}; need entailment, neutral, contradiction (or entailment, "
-        "not_entailment). If you know the order, say it, such as --labels entailment,neutral,contradiction"
+        "not_entailment). If you know the order, give it: --labels entailment,neutral,contradiction"
     )
 
 
@@ -97,18 +97,18 @@ _POSITIVE = {
     "answerable": ("unanswerable", "not_answerable"),
     "answer": ("no_answer", "not_answer"),
 }
-"""Names of the label that says a text fits, each with the names of its opposite."""
+"""Names of the label for a relevant text, each with the names of its opposite."""
 
 
 def relevance_column(labels: Sequence[str], *, place: str) -> int:
-    """The output by which texts are ranked: the only one, or of two labels the positive one by name.
+    """The output that ranks texts: the only one, or the positive one of two, by name.
 
     Args:
         labels: names of the outputs; case, spaces and hyphens do not matter.
         place: the checkpoint, for messages.
 
     Raises:
-        UserError: if neither holds.
+        UserError: if there is no such output.
     """
     if len(labels) == 1:
         return 0
@@ -129,5 +129,5 @@ def is_nli(labels: Sequence[str]) -> bool:
 
 
 def is_unnamed(labels: Sequence[str]) -> bool:
-    """Whether the names are those that transformers gives outputs nobody named."""
+    """Whether the names are transformers' defaults for unnamed outputs."""
     return all(map(_UNNAMED.fullmatch, labels))

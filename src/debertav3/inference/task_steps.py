@@ -1,7 +1,7 @@
 """Tasks as steps: texts to encoder inputs, then logits to answers; the caller runs the encoder in between.
 
-`Predictor` drives them one call at a time, and the server several at once, so that inputs of many requests
-share batches. Both therefore give the same answers. Every task takes a batch and answers in its order.
+`Predictor` runs one call at a time; the server runs several at once, so that inputs of many requests share
+batches. Both give the same answers. Every task takes a batch and answers in its order.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,17 +35,17 @@ TEMPLATE = "This example is {}."
 
 
 def check_template(template: str) -> None:
-    """Refuse a template that has no place for the label, or several.
+    """Refuse a template that does not contain ``{}`` exactly once.
 
     Raises:
-        UserError: if so.
+        UserError: if it does not.
     """
     if template.count("{}") != 1:
-        raise UserError(f"the template must hold {{}} once, where the label goes; got {template!r}.")
+        raise UserError(f"the template must contain {{}} once, for the label; got {template!r}.")
 
 
 class TaskSteps:
-    """What one checkpoint answers.
+    """The tasks that one checkpoint answers.
 
     Arguments and errors are those of the `Predictor` method of the same name. ``cut`` says how inputs that
     are too long are shortened.
@@ -61,12 +61,12 @@ class TaskSteps:
 
     @property
     def nli_columns(self) -> NLIColumns:
-        """Which output is entailment, and so on; a `UserError` if the labels are not known by name."""
+        """Which output is entailment, and so on; raises `UserError` if the label names are unknown."""
         return nli_columns(self.labels, place=self.engine.place)
 
     @property
     def is_multi_label(self) -> bool:
-        """Whether several labels of the head may hold at once."""
+        """Whether a text may have several of the head's labels."""
         return self.engine.backend.config.get("problem_type") == "multi_label_classification"
 
     def nli(self, pairs: Iterable[object], *, cut: Cut = WHOLE) -> Steps[list[dict[str, float]]]:
@@ -84,7 +84,7 @@ class TaskSteps:
 
         Args:
             texts: texts and pairs.
-            raw: scores are logits and not probabilities.
+            raw: whether scores are logits instead of probabilities.
             cut: see above.
         """
         self.engine.require("classify")
@@ -107,7 +107,7 @@ class TaskSteps:
         template: str = TEMPLATE,
         cut: Cut = WHOLE,
     ) -> Steps[list[ZeroShotScores]]:
-        """The labels of each text by entailment, best first."""
+        """The candidate labels of each text, ranked by entailment, best first."""
         self.engine.require("zero-shot")
         columns = self.nli_columns
         check_template(template)
@@ -132,7 +132,7 @@ class TaskSteps:
         Args:
             queries: the queries.
             texts: a list of texts for each.
-            raw: scores are logits and not probabilities.
+            raw: whether scores are logits instead of probabilities.
             cut: see above.
         """
         self.engine.require("rerank")
@@ -162,7 +162,7 @@ class TaskSteps:
         checked = check_texts(contexts, what="context")
         given = groups_of(choices, count=len(checked), what="choice", each="contexts")
         if not all(given):
-            raise UserError(f"a list of choices is empty in {shortened(given)}. Give each context some.")
+            raise UserError(f"a list of choices is empty in {shortened(given)}. Give each context choices.")
         groups = [check_texts(group, what=f"context {number}, choice") for number, group in enumerate(given)]
         pairs: list[Text] = [
             (one, choice) for one, group in zip(checked, groups, strict=True) for choice in group
@@ -171,7 +171,7 @@ class TaskSteps:
         return [answers.chosen(own, group) for group, own in zip(groups, _parts(logits, groups), strict=True)]
 
     def ner(self, texts: Iterable[object], *, aggregation: str = "first") -> Steps[list[list[Entity]]]:
-        """The entities of each text, of any length."""
+        """The entities of each text; texts may have any length."""
         check_aggregation(aggregation)
         tagged = yield from self._tagged(texts)
         return [find_entities(one, self.labels, aggregation=aggregation) for one in tagged]
@@ -216,7 +216,7 @@ class TaskSteps:
         max_answer_tokens: int = 30,
         overlap: int = WINDOW_OVERLAP,
     ) -> Steps[list[Answer]]:
-        """The answer to each question in its context, of any length."""
+        """The answer to each question in its context; contexts may have any length."""
         self.engine.require("qa")
         if n_best < 1 or max_answer_tokens < 1 or overlap < 0:
             found = f"{n_best}, {max_answer_tokens} and {overlap}"
@@ -239,15 +239,15 @@ class TaskSteps:
     def fill_mask(
         self, texts: Iterable[object], *, top_k: int = 5, targets: Sequence[str] = ()
     ) -> Steps[list[list[list[Filled]]]]:
-        """The words for each mask of each text.
+        """Candidates for each mask of each text.
 
         Args:
             texts: the texts.
             top_k: how many candidates for each mask.
-            targets: words to choose from, each a single piece of the vocabulary; none takes all.
+            targets: words to choose from, each a single token; None means the whole vocabulary.
 
         Raises:
-            UserError: as `Predictor.fill_mask`, or if a target is not one piece.
+            UserError: as `Predictor.fill_mask`, or if a target is not a single token.
         """
         self.engine.require("fill-mask")
         checked = check_texts(texts, what="text")
@@ -265,7 +265,7 @@ class TaskSteps:
         return (yield from self.engine.masks(checked, filled))
 
     def rtd(self, texts: Iterable[object]) -> Steps[list[list[SuspectWord]]]:
-        """Every word of each text, and how likely it was replaced."""
+        """Every word of each text, with the probability that it was replaced."""
         self.engine.require("rtd")
         found = yield from self.engine.tokens(check_texts(texts, what="text"))
         return [
@@ -277,6 +277,6 @@ class TaskSteps:
 
 
 def _parts(rows: answers.FloatArray, groups: Sequence[Sequence[str]]) -> list[answers.FloatArray]:
-    """Split rows into as many parts as there are groups, each as long as its group."""
+    """Split rows into parts with the lengths of the groups."""
     ends = np.cumsum([len(group) for group in groups])
     return [rows[end - len(group) : end] for group, end in zip(groups, ends, strict=True)]

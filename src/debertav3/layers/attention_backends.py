@@ -31,15 +31,15 @@ def eager_attention(
     dropout_prob: float,
     output_attentions: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """The reference: scores written out, position terms picked by a gather over an L x L index.
+    """The reference: scores are materialized, position terms gathered with an L x L index.
 
     Args:
         q_BNLH: queries of the content.
         k_BNLH: keys of the content.
         v_BNLH: values.
         tables: the projected relative table, or None without relative attention.
-        mask: bool, broadcastable to ``(B, N, L, L)``, True where query i may see key j; None for everywhere.
-        scale: factor of every score.
+        mask: bool, broadcastable to ``(B, N, L, L)``, True where query i may attend to key j, or None.
+        scale: factor on every score.
         dropout_prob: probability of dropping an attention weight; 0 outside training.
         output_attentions: whether to return the weights.
 
@@ -70,7 +70,7 @@ def strided_attention(
     dropout_prob: float,
     output_attentions: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """Scores written out, position terms as strided views: no gather. See `eager_attention`."""
+    """Scores are materialized, position terms are strided views: no gather. See `eager_attention`."""
     score_BNLL = (q_BNLH * scale) @ k_BNLH.transpose(-1, -2)
     if (bias := position_bias(q_BNLH, k_BNLH, tables)) is not None:
         score_BNLL = score_BNLL + bias
@@ -88,10 +88,10 @@ def sdpa_attention(
     dropout_prob: float,
     output_attentions: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """Fused attention of torch, the position terms as its float mask. See `eager_attention`.
+    """Fused attention of torch, with the position terms as its float mask. See `eager_attention`.
 
     Raises:
-        UserError: if the attention weights are asked for; the fused kernel never has them.
+        UserError: if attention weights are requested, which the fused kernel never computes.
     """
     if output_attentions:
         raise UserError(
@@ -112,7 +112,7 @@ def _always(states: Tensor, dropout_prob: float) -> bool:
 
 
 def _is_not_exported_with_gradients(states: Tensor, dropout_prob: float) -> bool:
-    """Torch's exporters write fused attention out in another layout than its gradients recorded."""
+    """Torch's exporters give fused attention another layout than the one recorded for its gradients."""
     is_exported = torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting()
     return not (is_exported and torch.is_grad_enabled())
 
@@ -131,9 +131,9 @@ class AttentionBackend:
     can_run: Callable[[Tensor, float], bool] = _always
     """Whether it can take these queries, ``(B, N, L, H)``, with this probability of dropout."""
     prepare_tables: Callable[[RelativeTables], object] = _unchanged
-    """From the projected relative table to the form that ``run`` reads."""
+    """Turns the projected relative table into the form that ``run`` reads."""
     takes_low_precision: bool = False
-    """Whether it takes queries, keys and values in fp16 or bf16 and sees to accurate scores itself."""
+    """Whether it takes fp16 or bf16 queries, keys and values, and keeps scores accurate itself."""
     gives_weights: bool = False
     """Whether it can return the attention weights."""
 
@@ -144,7 +144,7 @@ SDPA = AttentionBackend("sdpa", sdpa_attention, can_run=_is_not_exported_with_gr
 BLOCKWISE = AttentionBackend("blockwise", blockwise_attention, takes_low_precision=True)
 
 BACKENDS: tuple[AttentionBackend, ...] = (SDPA, STRIDED, EAGER, BLOCKWISE)
-"""All of this package's layers, the preferred ones first. ``cpu/`` has one more."""
+"""The backends of ``layers/``, preferred ones first. ``cpu/`` has one more."""
 
 
 def named(backends: Sequence[AttentionBackend], name: str) -> AttentionBackend:
@@ -168,17 +168,17 @@ def choose(
     dropout_prob: float = 0.0,
     needs_weights: bool = False,
 ) -> AttentionBackend:
-    """The backend of that name; for ``"auto"`` the first that can do what is asked for.
+    """The backend of that name; for ``"auto"``, the first that can do what is requested.
 
     Args:
-        backends: those there are.
-        name: of one of them, or ``"auto"``.
+        backends: the available ones.
+        name: one of their names, or ``"auto"``.
         q_BNLH: the queries.
         dropout_prob: the probability of dropout.
-        needs_weights: whether attention weights are asked for.
+        needs_weights: whether attention weights are requested.
 
     Raises:
-        UserError: if there is no such backend.
+        UserError: if there is none.
     """
     if name != "auto":
         return named(backends, name)
@@ -213,10 +213,10 @@ def position_bias(q_BNLH: Tensor, k_BNLH: Tensor, tables: OffsetTables | None) -
 
 
 def skew(scores: Tensor) -> Tensor:
-    """Turn columns that count offsets into columns that count tokens, without copying.
+    """Turn columns by relative offset into columns by key position, without copying.
 
     Args:
-        scores: ``(..., L, W)``, contiguous in the last two dimensions; column ``s`` of row i is for the token
+        scores: ``(..., L, W)``, contiguous in the last two dimensions; column ``s`` of row i belongs to key
             ``i + s - (L - 1)``.
 
     Returns:
@@ -241,16 +241,16 @@ def _times_table(x_BNLH: Tensor, table_NWH: Tensor) -> Tensor:
 
 
 def _hide(score: Tensor, mask: Tensor) -> Tensor:
-    """The lowest finite score where ``mask`` is False; rows that may see nothing thus stay finite."""
+    """Put the lowest finite score where ``mask`` is False, so that fully masked rows stay finite."""
     return score.masked_fill(~mask, torch.finfo(score.dtype).min)
 
 
 def _hide_everywhere(q_BNLH: Tensor, bias: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Queries and float mask with which ``mask`` holds in every fused kernel, forward and backward.
+    """Queries and a float mask that apply ``mask`` correctly in every fused kernel, forward and backward.
 
-    A row that may see nothing must see everything alike, and its gradient must not reach queries and keys.
-    With the lowest score everywhere a kernel may return NaN (CUDA, OpenVINO) or 0 (ONNX Runtime), and torch's
-    own for the CPU has a wrong gradient; so such a row gets zeros instead.
+    A fully masked row must attend to everything equally, and send no gradient to queries and keys. With the
+    lowest score everywhere, a kernel may return NaN (CUDA, OpenVINO) or 0 (ONNX Runtime), and torch's CPU
+    kernel computes a wrong gradient; so such a row gets zeros instead.
     """
     sees = mask.any(-1, keepdim=True)
     hidden = torch.zeros_like(sees, dtype=bias.dtype).masked_fill(sees, torch.finfo(bias.dtype).min)

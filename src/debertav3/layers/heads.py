@@ -1,4 +1,4 @@
-"""What stands on the encoder: pooler, masked LM, replaced token detection.
+"""Heads on top of the encoder: pooler, masked LM, replaced token detection.
 
 Official files: ``apps/models/masked_language_model.py``, ``apps/models/replaced_token_detection_model.py``,
 ``deberta/pooling.py``.
@@ -16,7 +16,7 @@ from .config import EncoderConfig
 
 
 class ContextPooler(nn.Module):
-    """A text's vector: the first token's state through a dense layer."""
+    """The text's vector: the first token's state, through a dense layer."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class ContextPooler(nn.Module):
 
 
 class MaskedLMHead(nn.Module):
-    """The official head, ``lm_predictions.lm_head``: a transform, then times the word embeddings."""
+    """The official head, ``lm_predictions.lm_head``: a transform, then a product with the word embeddings."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -47,13 +47,13 @@ class MaskedLMHead(nn.Module):
     def forward(self, states: Tensor, word_embeddings: Tensor) -> Tensor:
         """``(..., D)`` states and ``(V, embedding_size)`` word embeddings to ``(..., V)`` logits.
 
-        Give only the masked tokens, ``(M, D)``, where only those are wanted: this product is the dearest of
-        the model.
+        Pass only the masked tokens, ``(M, D)``, if only those are needed: this is the most expensive product
+        of the model.
         """
         return F.linear(self.transform(states), word_embeddings, self.bias)
 
     def transform(self, states: Tensor) -> Tensor:
-        """``(..., D)`` states to ``(..., embedding_size)``, ready to be compared with the word embeddings."""
+        """``(..., D)`` states to ``(..., embedding_size)``, to be multiplied by the word embeddings."""
         transformed: Tensor = self.LayerNorm(self.activation(self.dense(states)))
         return transformed
 
@@ -72,7 +72,7 @@ class MaskedLMPredictions(nn.Module):
 
 
 class LegacyTransform(nn.Module):
-    """Dense, activation and LayerNorm of transformers' first masked LM head."""
+    """Dense, activation and LayerNorm of transformers' old masked LM head."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class LegacyTransform(nn.Module):
 
 
 class LegacyPredictions(nn.Module):
-    """transformers' first head, ``cls.predictions``; no official checkpoint trained it."""
+    """transformers' old head, ``cls.predictions``; in no official checkpoint is it trained."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class LegacyPredictions(nn.Module):
 
 
 class LegacyMaskedLMHead(nn.Module):
-    """Holds transformers' first head under its checkpoint name, so that its files still open."""
+    """Holds transformers' old head under its checkpoint name, so that such files still open."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class LegacyMaskedLMHead(nn.Module):
 
 
 class ReplacedTokenHead(nn.Module):
-    """RTD: says of each token whether it was replaced (DeBERTaV3, arXiv:2111.09543, section 3.1).
+    """RTD: predicts for each token whether it was replaced (DeBERTaV3, arXiv:2111.09543, section 3.1).
 
     Official keys: ``mask_predictions.*``. The first token's state is added to every token's; no dropout.
     """

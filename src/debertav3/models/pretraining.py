@@ -20,16 +20,16 @@ logger = logging.getLogger(__name__)
 
 
 class DebertaV2ForMaskedLM(DebertaV2PreTrainedModel):
-    """The words behind [MASK], with the enhanced mask decoder.
+    """Masked language model with the enhanced mask decoder.
 
-    The head is the official one (``lm_predictions.*``). Files that hold transformers' first head instead
+    The head is the official one (``lm_predictions.*``). Files that hold transformers' old head instead
     (``cls.*``) open with that head, and files without absolute positions open without the enhanced mask
     decoder; both are logged.
 
     Args:
-        config: transformers' own config; its ``legacy`` is set by ``has_legacy_head``, never read
-            (transformers' default is True also for official files, which have the official head).
-        has_legacy_head: whether to build transformers' first head.
+        config: transformers' own config. Its ``legacy`` is set from ``has_legacy_head`` and never read
+            (transformers' default is True even for official files, which have the official head).
+        has_legacy_head: whether to build transformers' old head.
     """
 
     def __init__(self, config: DebertaV2Config, *, has_legacy_head: bool = False) -> None:
@@ -38,7 +38,7 @@ class DebertaV2ForMaskedLM(DebertaV2PreTrainedModel):
         self.has_legacy_head = has_legacy_head
         self.deberta = DebertaV2Model(config, keeps_positions=not has_legacy_head)
         sizes = self.deberta.encoder_config
-        # V2 and V1 files that add positions to the input have no enhanced mask decoder (official code).
+        # V1 and V2 models that add positions to the input have no enhanced mask decoder (official code).
         self.uses_enhanced_mask_decoder = not (has_legacy_head or config.position_biased_input)
         if has_legacy_head:
             self.cls = LegacyMaskedLMHead(sizes)
@@ -59,7 +59,7 @@ class DebertaV2ForMaskedLM(DebertaV2PreTrainedModel):
             key.startswith("cls.predictions.") for key in info["unexpected_keys"]
         ):
             logger.warning(
-                "the masked LM head is transformers' first one (cls.predictions), without mask decoder"
+                "the masked LM head is transformers' old one (cls.predictions), without mask decoder"
             )
             return cls.from_pretrained(
                 *args, output_loading_info=output_loading_info, has_legacy_head=True, **kwargs
@@ -75,11 +75,11 @@ class DebertaV2ForMaskedLM(DebertaV2PreTrainedModel):
         return (model, info) if output_loading_info else model
 
     def get_output_embeddings(self) -> nn.Module | None:
-        """The product with the vocabulary: a module of its own only in the legacy head."""
+        """The output projection; a module of its own only in the legacy head."""
         return self.cls.predictions.decoder if self.has_legacy_head else None
 
     def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
-        """Replace the legacy head's product; the official head reads the word embeddings themselves."""
+        """Replace the legacy head's projection; the official head uses the word embeddings."""
         if self.has_legacy_head:
             self.cls.predictions.decoder = new_embeddings
             self.cls.predictions.bias = new_embeddings.bias
@@ -90,7 +90,7 @@ class DebertaV2ForMaskedLM(DebertaV2PreTrainedModel):
         pad_to_multiple_of: int | None = None,
         mean_resizing: bool = True,
     ) -> nn.Embedding:
-        """Resize the vocabulary, the official head's bias with it (new words get bias 0)."""
+        """Resize the vocabulary and with it the official head's bias; new words get bias 0."""
         embeddings = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
         if not self.has_legacy_head:
             head, size = self.lm_predictions.lm_head, embeddings.num_embeddings
@@ -111,15 +111,15 @@ class DebertaV2ForMaskedLM(DebertaV2PreTrainedModel):
         masked_positions: Tensor | None = None,
         **kwargs: object,
     ) -> MaskedLMOutput:
-        """Predict words; inputs as ``DebertaV2Model.forward``.
+        """Predict masked words; inputs as for ``DebertaV2Model.forward``.
 
-        - labels: ``(B, L)`` int64, -100 for tokens that do not count.
-        - masked_positions: ``(B, M)`` int64, the only tokens whose words are wanted; the product with the
-          vocabulary is done for these alone. ``labels`` are then ``(B, M)``.
+        - labels: ``(B, L)`` int64, -100 for tokens to ignore.
+        - masked_positions: ``(B, M)`` int64, the only tokens to predict; logits are computed for these alone.
+          ``labels`` are then ``(B, M)``.
 
         Returns:
             ``logits`` ``(B, L, V)``, or ``(B, M, V)`` with ``masked_positions``, and ``loss``, the mean over
-            counted tokens, where labels are given.
+            tokens that are not ignored, if labels are given.
         """
         outputs, states = self._states(
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs
@@ -161,7 +161,7 @@ class ReplacedTokenDetectionOutput(ModelOutput):
     """What ``DebertaV2ForReplacedTokenDetection`` returns."""
 
     loss: Tensor | None = None
-    """Mean over real tokens, where labels are given."""
+    """Mean over tokens that are not padding, if labels are given."""
     logits: Tensor | None = None
     """``(B, L)``, positive for "replaced"."""
     hidden_states: tuple[Tensor, ...] | None = None
@@ -169,7 +169,7 @@ class ReplacedTokenDetectionOutput(ModelOutput):
 
 
 class DebertaV2ForReplacedTokenDetection(DebertaV2PreTrainedModel):
-    """Which tokens were replaced: DeBERTaV3's discriminator with its head (``mask_predictions.*``)."""
+    """DeBERTaV3's discriminator, which tells replaced tokens, with its head (``mask_predictions.*``)."""
 
     def __init__(self, config: DebertaV2Config) -> None:
         super().__init__(config)
@@ -178,7 +178,7 @@ class DebertaV2ForReplacedTokenDetection(DebertaV2PreTrainedModel):
         self.post_init()
 
     def _unread(self) -> list[nn.Module]:
-        """The files hold absolute positions, which only models that add them to the input read."""
+        """The files hold absolute positions, which only models that add them to the input use."""
         embeddings = self.deberta.embeddings
         return super()._unread() + (
             [] if embeddings.position_biased_input else [embeddings.position_embeddings]
@@ -195,11 +195,11 @@ class DebertaV2ForReplacedTokenDetection(DebertaV2PreTrainedModel):
         labels: Tensor | None = None,
         **kwargs: object,
     ) -> ReplacedTokenDetectionOutput:
-        """Detect; inputs as ``DebertaV2Model.forward``.
+        """Detect replaced tokens; inputs as for ``DebertaV2Model.forward``.
 
         Padding does not count in the loss.
 
-        - labels: ``(B, L)``, 1 for replaced, 0 for original, negative for tokens that do not count.
+        - labels: ``(B, L)``, 1 for replaced, 0 for original, negative for tokens to ignore.
         """
         outputs = self.deberta(
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **kwargs

@@ -1,11 +1,11 @@
-"""Averages of the weights: exponential over the run (EMA), and the mean of the last points of it.
+"""Averages of the weights: an exponential moving average (EMA), and the mean of the last points of the run.
 
-An average is often better than the last weights, more so where the learning rate is still high (Izmailov et
-al. 2018, arXiv:1803.05407; Morales-Brotons et al. 2024, arXiv:2411.18704).
+An average is often better than the last weights, most of all while the learning rate is still high (Izmailov
+et al. 2018, arXiv:1803.05407; Morales-Brotons et al. 2024, arXiv:2411.18704).
 
 Both networks are averaged at the same steps with the same factors, and averaging is linear. So under GDES the
-average of E_G plus the average of delta is the average of E_D = E_G + delta, and an average is exported as
-the weights are.
+average of E_G plus the average of delta is the average of E_D = E_G + delta, and averages are
+exported in the same way as weights.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,12 +23,12 @@ KINDS = (EMA, MEAN)
 
 
 def ema_decay(highest: float, step: int) -> float:
-    """Factor of the old average in ``step``, counted from 0: short memory at first, ``highest`` later."""
+    """Decay of the average in ``step``, counted from 0: a short memory at first, ``highest`` later."""
     return min(highest, (1 + step) / (10 + step))
 
 
 def num_points(config: AveragingConfig, done: int, num_steps: int) -> int:
-    """How many points of the mean lie within the first ``done`` steps; the last is the end of the run."""
+    """Number of points of the mean among the first ``done`` steps; the last point is the end of the run."""
     return max(0, config.mean_last - -(-(num_steps - done) // config.mean_every_steps))
 
 
@@ -38,7 +38,7 @@ class WeightAverages:
     Args:
         engines: whose weights are averaged.
         config: which averages.
-        num_steps: of the run.
+        num_steps: length of the run.
     """
 
     def __init__(self, engines: Mapping[str, StepEngine], config: AveragingConfig, *, num_steps: int) -> None:
@@ -57,7 +57,7 @@ class WeightAverages:
         }
 
     def kinds(self, done: int) -> list[str]:
-        """Averages that hold something when ``done`` steps are done."""
+        """Averages that are not empty after ``done`` steps."""
         return [
             kind
             for kind in self._averages
@@ -66,7 +66,7 @@ class WeightAverages:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take the weights after step ``step`` (counted from 0) into the averages."""
+        """Add the weights after step ``step`` (counted from 0) to the averages."""
         if self.config.ema_decay is not None:
             self._approach(EMA, 1 - ema_decay(self.config.ema_decay, step))
         points = num_points(self.config, step + 1, self.num_steps)
@@ -80,7 +80,7 @@ class WeightAverages:
 
     @contextmanager
     def in_place(self, kind: str) -> Iterator[None]:
-        """Within the block the networks have the averaged weights; after it their own, bit for bit."""
+        """Inside the block, the networks have the averaged weights; after it their own, bit for bit."""
         kept = {
             engine: {name: weight.detach().clone() for name, weight in weights.items()}
             for engine, weights in self._trained.items()
@@ -100,7 +100,7 @@ class WeightAverages:
                 local(weight).copy_(local(values[engine][name]))
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Whole tensors by the name of a file in a checkpoint. Call in every process alike."""
+        """Whole tensors by their file in a checkpoint. Every process must call this."""
         return {
             f"{engine}-{kind}": {name: whole(average).cpu().clone() for name, average in averages.items()}
             for kind, engines in self._averages.items()
@@ -113,7 +113,7 @@ class WeightAverages:
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Take over what `tensors` gave. Call in every process alike."""
+        """Restore what `tensors` returned. Every process must call this."""
         for kind, engines in self._averages.items():
             for engine, averages in engines.items():
                 for name, average in averages.items():

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def main_folder(plan: Plan, data: Path | None) -> Path:
-    """The folder whose tokenizer and held-out text a run has: ``--data``, else the first of the first phase.
+    """The folder whose tokenizer and held-out text a run uses: ``--data``, else the first of phase 1.
 
     Raises:
         UserError: if there is none.
@@ -42,7 +42,7 @@ def check_folders(plan: Plan, data: Path) -> None:
         data: from `main_folder`.
 
     Raises:
-        UserError: if one is not whole, or was prepared with another tokenizer than ``data``.
+        UserError: if one is incomplete, or was prepared with another tokenizer than ``data``.
     """
     for name in dict.fromkeys(name for phase in plan.phases for name in phase.data):
         _open(Path(name), data, verify=False)
@@ -67,7 +67,7 @@ class Corpora:
     Args:
         plan: of the run.
         data: from `main_folder`.
-        verify: compare the sums of the files; of several processes on one machine one needs to do it.
+        verify: whether to check the files' checksums; one process per machine is enough.
     """
 
     plan: Plan
@@ -88,7 +88,7 @@ class Corpora:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of all different shards together."""
+        """Total number of tokens, each shard counted once."""
         used = {
             shards.folder.resolve(): shards.num_tokens
             for phase in self.plan.phases
@@ -97,7 +97,7 @@ class Corpora:
         return sum(used.values())
 
     def contents(self) -> dict[str, dict[str, str]]:
-        """SHA-256 sums of the token files of every phase that names its folders, by the phase's number.
+        """SHA-256 sums of the token files, by phase, for phases that name folders.
 
         Raises:
             UserError: if a file is not what its index says.
@@ -113,7 +113,7 @@ class Corpora:
         return found
 
     def samples(self, config: PretrainConfig, tokenizer: DebertaV3Tokenizer) -> Iterator[MixedData]:
-        """What each phase reads. A folder that comes again at one length continues where it was.
+        """What each phase reads. A folder that is read again at the same length continues where it stopped.
 
         Raises:
             UserError: if a folder has too little text for one window, a weight is too small, or a phase has
@@ -150,10 +150,10 @@ class Corpora:
 def open_heldout(
     config: PretrainConfig, shards: TokenShards, tokenizer: DebertaV3Tokenizer
 ) -> PretrainingData | None:
-    """What a run validates on, of the run's own length and mask rate in every phase; None without text."""
+    """What a run validates on, always at the run's own length and mask rate; None if there is no text."""
     if shards.num_tokens < config.data.max_length:
         log.warning(
-            "%s holds no held-out window of %d tokens: nothing to validate on",
+            "%s has no held-out window of %d tokens: nothing to validate on",
             shards.folder,
             config.data.max_length,
         )

@@ -1,4 +1,4 @@
-"""The page of a run's report: one HTML file, nothing from outside, readable from 400 pixels on."""
+"""The page of a run's report: one self-contained HTML file, readable on screens from 400 pixels."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -81,7 +81,7 @@ _HEADING = "<h{{ level }}>{{ text }}</h{{ level }}>"
 
 
 def require() -> None:
-    """Assert, before a long training, that its report can be written.
+    """Check before a long training that its report can be written.
 
     Raises:
         MissingExtraError: without jinja2.
@@ -102,7 +102,7 @@ def page(title: str, parts: Sequence[str]) -> str:
     """Return a whole page.
 
     Args:
-        title: of the page, escaped here, as every text in this module.
+        title: title of the page, escaped here like every text in this module.
         parts: HTML from the other functions, in order.
     """
     return _template(_PAGE)(title=title, style=STYLE, parts=parts)
@@ -114,7 +114,7 @@ def heading(text: str, *, level: int = 2) -> str:
 
 
 def paragraph(text: str, *, is_warning: bool = False) -> str:
-    """Return a paragraph; a warning has a mark at its side."""
+    """Return a paragraph; a warning is marked at its side."""
     return _template(_PARAGRAPH)(text=text, is_warning=is_warning)
 
 
@@ -138,9 +138,9 @@ def table(
 
     Args:
         header: names of the columns; none for a list of names and values.
-        rows: cells: texts, or numbers as they shall be read.
-        text_columns: which hold running text; the others hold numbers or short words.
-        as_cards: give each row a card on a narrow screen, for tables with more columns than fit there.
+        rows: cells: texts, or numbers formatted for reading.
+        text_columns: indices of columns with running text; the others have numbers or short words.
+        as_cards: show each row as a card on narrow screens, for tables with too many columns for them.
     """
     return _template(_TABLE)(header=header, rows=rows, texts=set(text_columns), as_cards=as_cards)
 
@@ -149,7 +149,7 @@ def figure(svg: str, caption: str, *, title: str = "") -> str:
     """Return a plot.
 
     Args:
-        svg: the element, taken as it is.
+        svg: the element, not escaped.
         caption: below it.
         title: above it.
     """

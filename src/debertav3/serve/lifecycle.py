@@ -1,6 +1,6 @@
-"""Running the application: a socket that is bound before models load, slow clients, and stopping cleanly.
+"""Runs the application: binds the socket before models load, copes with slow clients, stops cleanly.
 
-SIGTERM or Ctrl-C finishes what was accepted and refuses the rest with 503; a second one ends at once.
+SIGTERM or Ctrl-C finishes accepted requests and refuses others with 503; a second signal ends at once.
 """
 
 import asyncio
@@ -26,22 +26,22 @@ from .refusals import Refusal, tei_error
 from .service import Service
 
 DRAIN_SECONDS = 25.0
-"""How long accepted requests may take to finish; Kubernetes kills after 30."""
+"""Seconds that accepted requests may take to finish; Kubernetes kills after 30."""
 KEEP_ALIVE_SECONDS = 75
 SWITCH_SECONDS = 0.0002
 BACKLOG = 4096
-"""Connections that the system holds for us while we are busy."""
+"""Connections that the system queues while the server is busy."""
 _SPARE_FILES = 256
-"""Open files that are not connections."""
+"""Allowance for open files that are not connections."""
 _QUIET_TICKS = 3
-"""Tenths of a second without a request after which a stopping server ends."""
+"""A stopping server ends after this many tenths of a second without a request."""
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Take the address, without listening yet: until the server is ready, connections are refused.
+    """Bind the address without listening yet: connections are refused until the server is ready.
 
     Raises:
-        UserError: if it cannot be had.
+        UserError: if it cannot be bound.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -68,14 +68,14 @@ def is_loopback(host: str) -> bool:
 
 
 class Server(uvicorn.Server):
-    """Serves until a signal asks to stop, and ends once accepted requests are answered.
+    """Serves until a signal, then ends once accepted requests are answered.
 
     ``Server(...).run(sockets=[bind(host, port)])`` serves.
 
     Args:
         app: what `create_app` made.
-        limits: of connections and slow clients.
-        on_ready: called when requests are answered.
+        limits: limits on connections and slow clients.
+        on_ready: called once requests can be answered.
     """
 
     def __init__(self, app: FastAPI, *, limits: Limits, on_ready: Callable[[], None] = lambda: None) -> None:
@@ -102,8 +102,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening, once models are warm."""
-        # A thread that computes asks for Python's lock many times in a batch; by default a busy event loop
-        # lets it wait for 5 ms each time.
+        # A computing thread needs Python's lock many times per batch; by default, a busy event loop
+        # makes it wait 5 ms each time.
         sys.setswitchinterval(SWITCH_SECONDS)
         await super().startup(sockets)
         gc.freeze()  # the libraries' million objects: a full collection of them stops everybody for a while
@@ -118,7 +118,7 @@ class Server(uvicorn.Server):
         self.service.is_stopping = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: whether to end."""
+        """Called ten times a second: whether to end."""
         if self._stop_at is not None:
             self._quiet_ticks = 0 if self.service.num_active else self._quiet_ticks + 1
             if self._quiet_ticks >= _QUIET_TICKS or time.monotonic() > self._stop_at:
@@ -127,7 +127,7 @@ class Server(uvicorn.Server):
 
 
 def _protocol() -> type[object]:
-    """Uvicorn's parser of HTTP: the one in C where it is installed."""
+    """Uvicorn's HTTP parser: the one in C if it is installed."""
     try:
         from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
     except ImportError:
@@ -138,7 +138,7 @@ def _protocol() -> type[object]:
 
 
 def _most_connections(wanted: int) -> int:
-    """So many of the connections that are wanted as this process may hold files open for."""
+    """The requested number of connections, limited by the open files that this process may have."""
     try:
         import resource
     except ImportError:  # Windows
@@ -155,7 +155,7 @@ def _most_connections(wanted: int) -> int:
 
 
 async def too_many_connections(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers a connection that is one too many: 429, and it is closed."""
+    """Answers a surplus connection with 429 and closes it."""
     refusal = Refusal("overloaded", "too many connections are open. Try again in a second.", retry_after=1.0)
     answer = refused(refusal, tei_error)
     answer.headers.append(CLOSE)
@@ -163,14 +163,14 @@ async def too_many_connections(scope: Scope, receive: Receive, send: Send) -> No
 
 
 def _guarded(protocol: type[Any], header_seconds: float, most_connections: int) -> type[asyncio.Protocol]:
-    """The protocol with what uvicorn lacks.
+    """Uvicorn's protocol with what it lacks.
 
     Connections whose request line and headers do not arrive in time are closed, those above a number get
     429 (many more are dropped), and a request learns at once that its client has hung up.
     """
 
     class Guarded(protocol):
-        """Starts a clock with the connection and with the first byte of each further request."""
+        """Starts the clock with the connection, and with the first byte of each further request."""
 
         timer: asyncio.TimerHandle | None = None
         on_hang_up: Callable[[], None] | None = None

@@ -1,7 +1,7 @@
 """MCP: the tasks of the loaded heads as tools for language models, over stdin and stdout.
 
-The `mcp` SDK carries the protocol. A tool takes and gives what our own route of the same name does, through
-the same limits and the same batcher. While the SDK owns stdout, whatever else is printed goes to stderr.
+The `mcp` SDK implements the protocol. A tool takes and returns what our own route of the same name does, with
+the same limits and the same batcher. The SDK owns stdout; everything else that is printed goes to stderr.
 """
 
 import asyncio
@@ -31,19 +31,19 @@ logger = logging.getLogger(__name__)
 
 _DESCRIPTIONS = {
     "classify": "Classify texts, or pairs of texts, with the labels that the model was trained on. "
-    "Gives each input's label and the probability of every label.",
+    "Returns each input's label and the probability of every label.",
     "nli": "Judge whether each premise entails its hypothesis: probabilities of entailment, neutral and "
     "contradiction. Use it to check a claim against a source.",
-    "zero-shot": "Sort texts into labels that you choose, without training. Gives each text's labels, best "
-    "first. Set multi_label where several may hold.",
+    "zero-shot": "Assign labels that you choose to texts, without training. Returns each text's labels, best "
+    "first. Set multi_label if several may apply.",
     "ner": "Find named entities in texts of any length: kind, score, the words, and their characters from "
     "start to end.",
     "qa": "Answer questions with a span of the given context, of any length. An empty answer means that "
-    "the context holds none.",
-    "rerank": "Sort passages by how well they answer a query, best first. Gives the index of each passage "
+    "the context has no answer.",
+    "rerank": "Rank passages by how well they answer a query, best first. Returns the index of each passage "
     "and its score.",
 }
-"""What a language model reads to choose a tool, by task."""
+"""What a language model reads to choose a tool, for each task."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def tools_of(service: Service) -> dict[str, Tool]:
 
 
 def make_server(service: Service) -> "Server[Json]":
-    """The protocol's server over a service; start the service before it runs."""
+    """The protocol's server for a service; start the service first."""
     import mcp_types as types
     from mcp import MCPError
     from mcp.server import Server
@@ -104,7 +104,7 @@ def make_server(service: Service) -> "Server[Json]":
             return _result(refusal.message, is_error=True)
         except Exception:
             logger.exception("tool %s failed", tool.name)
-            return _result("the server failed; its log says why.", is_error=True)
+            return _result("the server failed; see its log.", is_error=True)
         return _result(json.dumps(answer, ensure_ascii=False), structured_content=answer)
 
     def _result(text: str, **fields: Json) -> types.CallToolResult:
@@ -141,7 +141,7 @@ def run(service: Service) -> None:
 
 
 def _end(number: int, _: FrameType | None) -> NoReturn:
-    # At once: a thread of the SDK waits in a read of stdin that nothing can break, and Python would join it.
+    # At once: a thread of the SDK is blocked reading stdin, and Python would wait for it.
     print("debertav3: terminated", file=sys.stderr, flush=True)
     os._exit(128 + number)
 

@@ -36,7 +36,7 @@ class Rerank(Compatible):
 
 
 class Tokenize(Compatible):
-    """Tokens of texts."""
+    """Tokenize texts."""
 
     inputs: Text | Annotated[list[Text], NOT_EMPTY]
     add_special_tokens: bool = True
@@ -46,7 +46,7 @@ TokenId = Annotated[int, Field(ge=0), WHOLE]
 
 
 class Decode(Compatible):
-    """Text of token ids."""
+    """Decode token ids to text."""
 
     ids: Annotated[list[TokenId], NOT_EMPTY] | Annotated[list[list[TokenId]], NOT_EMPTY]
     skip_special_tokens: bool = True
@@ -74,7 +74,7 @@ class Rank(TypedDict):
 
 
 class Token(TypedDict):
-    """One token; ``start`` and ``stop`` are characters, null for special tokens."""
+    """One token; ``start`` and ``stop`` are character offsets, null for special tokens."""
 
     id: int
     text: str
@@ -96,7 +96,7 @@ DecodeAnswer = list[str]
 
 
 async def predict(call: Call, body: Predict) -> list[Json]:
-    """Answer `Predict`: labels by falling score."""
+    """Answer `Predict`: labels by descending score."""
     model = call.use("classify")
     inputs = body.inputs
     if isinstance(inputs, str):
@@ -116,13 +116,13 @@ async def predict(call: Call, body: Predict) -> list[Json]:
 
 
 def by_score(scores: dict[str, float]) -> list[Prediction]:
-    """Labels by falling score."""
+    """Labels by descending score."""
     order = sorted(scores, key=lambda label: -scores[label])
     return [Prediction(score=scores[label], label=label) for label in order]
 
 
 async def rerank(call: Call, body: Rerank) -> list[Rank]:
-    """Answer `Rerank`: texts by falling score."""
+    """Answer `Rerank`: texts by descending score."""
     if not body.texts:
         raise Refusal("empty", "`texts` cannot be empty")
     model = call.use("rerank")
@@ -174,7 +174,7 @@ async def decode(call: Call, body: Decode) -> list[str]:
     tokenizer = call.use().predictor.engine.tokenizer
     size = len(tokenizer)
     if (highest := max((max(row, default=0) for row in rows), default=0)) >= size:
-        raise Refusal("invalid", f"got the id {highest}; ids are below {size}.")
+        raise Refusal("invalid", f"got id {highest}; ids must be below {size}.")
     try:
         return [
             await call.off_the_loop(lambda row=row: tokenizer.decode(row, body.skip_special_tokens))
@@ -202,7 +202,7 @@ def _count(body: Predict | Rerank) -> int:
 
 
 def info(call: Call) -> dict[str, object]:
-    """What TEI's ``GET /info`` gives, of the first model, and ours: the names, heads and tasks of all."""
+    """What TEI's ``GET /info`` returns, for the first model, plus names, heads and tasks of all models."""
     service = call.service
     model = next(iter(service.models.values()))
     labels = {

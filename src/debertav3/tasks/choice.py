@@ -1,4 +1,4 @@
-"""The best of several choices, in any of the forms of `choice_forms`."""
+"""Multiple choice, in any of the forms of `choice_forms`."""
 
 import logging
 from collections import Counter
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceTask(Task):
-    """Which of the texts goes with the context."""
+    """Selects the text that goes with the context."""
 
     name: str
     label_column: tuple[str, ...] = LABEL_COLUMNS
@@ -36,9 +36,9 @@ class ChoiceTask(Task):
 
     needs: str = "a context, choices and the number of the right one"
     columns: Columns = field(default_factory=Columns)
-    """Those of the texts and the choices, as far as the user says them."""
+    """Columns of the texts and the choices that the user has named."""
     label_map: Mapping[str, str] = field(default_factory=dict)
-    """What the user calls the right choices, and their names or numbers."""
+    """The user's names of the correct choices, and the choices that they mean."""
     is_label_asked: bool = False
 
     def with_said(self, said: Said) -> Self:
@@ -68,13 +68,13 @@ class ChoiceTask(Task):
         )
 
     def examples(self, reading: Reading) -> Iterator[Example]:
-        """Read rows; those without a right choice, and with more or fewer choices than most, are counted.
+        """Read rows. Those without a correct choice, or with an unusual number of choices, are counted.
 
-        A source is read twice: what most rows have is known when all of them are.
+        A source is read twice, since the usual number of choices is known only at its end.
         """
         sizes: Counter[int] = Counter()
         for row in reading:
-            with suppress(UserError):  # which the second pass reports
+            with suppress(UserError):  # reported by the second pass
                 if (example := self._read_row(row, reading)) is not None:
                     sizes[len(example.texts) - 1] += 1
         usual = sizes.most_common(1)[0][0] if sizes else 0
@@ -110,29 +110,29 @@ class ChoiceTask(Task):
         return f"the right one of {next(iter(found.num_texts)) - 1} choices"
 
     def shown(self, example: Example) -> str:
-        """Context and choices, and the right one."""
+        """Context, choices, and the correct one."""
         return shown_row(example.texts, example.texts[1 + int(example.label)])
 
     def choose_labels(self, found: Summary, *, source: str) -> tuple[str, ...]:
-        """None: the head has one output, which is compared between choices."""
+        """No labels: the head has one output, which is compared between choices."""
         if len(found.num_texts) > 1:
             raise UserError(
-                f"{source}: the files have different numbers of choices; train on one kind at a time."
+                f"{source}: the files have different numbers of choices; train on one number at a time."
             )
         return ()
 
     def scorer(self, labels: Sequence[str]) -> Scorer:
-        """The share of right choices."""
+        """Accuracy."""
         return ChoiceScorer()
 
     def gold(self, example: Example) -> int:
-        """Return the index of the right choice."""
+        """Return the index of the correct choice."""
         return int(example.label)
 
     def baseline(
         self, train: Sequence[Example], dev: Sequence[Example], *, labels: Sequence[str]
     ) -> dict[str, float]:
-        """Always the index that is right most often."""
+        """Always the index that is correct most often."""
         commonest = int(Counter(example.label for example in train).most_common(1)[0][0])
         return self.own(self.scores(dev, [commonest] * len(dev), labels=labels))
 

@@ -1,7 +1,7 @@
-"""How rows of multiple choice are written, and what a model reads of them: a context and its choices.
+"""The forms of multiple-choice rows, and what a model reads of them: a context and its choices.
 
 Every choice is one input ``[CLS] context [SEP] choice [SEP]``; as in the official ``apps/tasks/race_task.py``
-a question goes with the choice. Training and prediction both read rows here, so they form the same pairs.
+a question goes with the choice. Training and prediction both use this, so they build the same pairs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ LABEL_COLUMNS = ("label", "answer", "answerKey", "correct_answer", "correct", "m
 """Columns of the right choice."""
 
 Prompt = Callable[[str, str, list[str]], tuple[str, list[str]]]
-"""From a row's text, its second text and its choices to the context and the texts of the choices."""
+"""Maps a row's text, second text and choices to the context and the texts of the choices."""
 
 _CAUSE, _EFFECT = "cause", "effect"
 _NOTHING: Mapping[str, str] = {}
@@ -32,44 +32,44 @@ class ChoiceForm:
     text: tuple[str, ...]
     """The column of the text, by any of its names."""
     pair: tuple[str, ...] = ()
-    """Likewise of the second text; empty where there is none."""
+    """The column of the second text, likewise; empty if there is none."""
     choices: tuple[str, ...] = LISTS
-    """A column for each choice, or `LISTS`: a list, or columns whose names say that they are choices."""
+    """One column per choice, or `LISTS`: a list, or columns named as choices."""
     prompt: Prompt
     names: tuple[str, ...] = ()
-    """What the right one is called, where it is not counted from 0."""
+    """Names of the correct choice, if it is not counted from 0."""
     pair_values: tuple[str, ...] = ()
-    """The only values of the second text; empty for any."""
+    """Allowed values of the second text; empty means any."""
     pair_may_lack: bool = False
 
 
 class Choices(NamedTuple):
-    """What a model reads of a row of multiple choice."""
+    """What a model reads of a multiple-choice row."""
 
     context: str
     texts: list[str]
-    """The choices with what the prompt adds."""
+    """The choices, with the prompt."""
     options: list[str]
-    """As the row has them."""
+    """The choices as in the row."""
     names: list[str]
-    """What the row calls them; empty if they are counted."""
+    """Their names in the row; empty if they are counted."""
     columns: tuple[str, ...]
     """Where they are; empty where they are a part of the question."""
     roles: dict[str, str]
     """What its columns are."""
     is_counted_from_1: bool = False
-    """Whether the columns of the choices are numbered from 1, so that a number may count from 0 or from 1."""
+    """Whether the choices' columns are numbered from 1, so that it is unclear where a number counts from."""
 
 
 def _with_question(context: str, question: str, options: list[str]) -> tuple[str, list[str]]:
-    """A gap in the question is filled by the option."""
+    """Fill a gap in the question with the option."""
     return context, [
         question.replace("_", one) if "_" in question else f"{question} {one}" for one in options
     ]
 
 
 def _beginning(context: str, start: str, ends: list[str]) -> tuple[str, list[str]]:
-    """The beginning of the next sentence goes with each of its ends."""
+    """Join the start of a sentence with each ending."""
     return context, [f"{start.strip()} {end}".strip() for end in ends]
 
 
@@ -83,7 +83,7 @@ def _as_they_are(text: str, _: str, choices: list[str]) -> tuple[str, list[str]]
 
 
 def _gap(sentence: str, _: str, options: list[str]) -> tuple[str, list[str]]:
-    """A sentence up to its gap, and what follows with each of the words in it."""
+    """Split a sentence at its gap: the part before it, and the rest with each option filled in."""
     before, gap, after = sentence.partition("_")
     if not gap:
         raise UserError("the sentence has no gap '_' for the options.")
@@ -133,7 +133,7 @@ FORMS: dict[str, ChoiceForm] = {
     "arc": _QUESTION,
     "plain": ChoiceForm(text=("context",), prompt=_as_they_are),
 }
-"""Every kind, by the task that trains on it; the first that fits a row is taken."""
+"""Every form, by the task that trains on it; the first one that fits a row is used."""
 _GENERAL = ("race", "arc", "plain")
 """Forms that fit columns of any names."""
 
@@ -141,16 +141,16 @@ _GENERAL = ("race", "arc", "plain")
 def read_choices(row: Row, *, trained: str | None = None, columns: Columns | None = None) -> Choices:
     """What a model reads of a row.
 
-    The first form that fits is taken whose columns are the ones that the user says, or that the model was
-    trained on; without such a form those columns are read as a text, a question about it, and choices.
+    Uses the first form that fits and whose columns are those that the user names, or those of the training.
+    Without such a form, these columns are read as a text, a question about it, and choices.
 
     Args:
         row: the row.
-        trained: the task that the model was trained on; its form counts first.
-        columns: those that the user says, or that the model was trained on.
+        trained: the task that the model was trained on; its form is tried first.
+        columns: those that the user names, or that the model was trained on.
 
     Raises:
-        UserError: if the row is of no known kind, or one of its texts is missing or empty.
+        UserError: if the row has no known form, or one of its texts is missing or empty.
     """
     wanted, is_asked = _wanted(row, columns or Columns())
     own = [name for name in FORMS if name == trained or name.partition("'")[0] == trained]
@@ -171,10 +171,10 @@ def read_choices(row: Row, *, trained: str | None = None, columns: Columns | Non
 
 
 def _wanted(row: Row, columns: Columns) -> tuple[dict[str, str], bool]:
-    """The columns by role that the user says or the model was trained on, and whether the user says any.
+    """Columns by role, named by the user or known from training, and whether the user named any.
 
     Raises:
-        UserError: if the row lacks one that the user says.
+        UserError: if the row has no column of a name that the user gave.
     """
     said = {"text": columns.text, "second text": columns.pair}
     asked = [role for role in said if columns.is_text_asked and said[role] is not None]
@@ -202,7 +202,7 @@ def _nested(row: Row, wanted: Mapping[str, str] = _NOTHING) -> Choices | None:
 
 
 def _fitting(row: Row, form: ChoiceForm, wanted: Mapping[str, str] = _NOTHING) -> Choices | None:
-    """What a row says by a form and the columns that are wanted; None if it is not of the form."""
+    """Read a row by a form and the wanted columns; None if it does not have that form."""
     text = wanted.get("text") or _first(row, form.text)
     if text is None or ("second text" in wanted and not form.pair):
         return None
@@ -246,7 +246,7 @@ def _needed(wanted: Mapping[str, str]) -> str:
         said = " and ".join(f"{name!r} as the {role}" for role, name in wanted.items() if role != "choices")
         return f"needs choices to {said or 'a question'}: name their columns with --choice-columns A,B,C,D"
     return (
-        "needs the fields 'question' or 'context' or both, and 'choices'; or say --text-column NAME, for a "
+        "needs the fields 'question' or 'context' or both, and 'choices'; or use --text-column NAME, for a "
         "question about a text --pair-column NAME, and --choice-columns A,B,C,D (or one that holds a list)"
     )
 
@@ -254,11 +254,11 @@ def _needed(wanted: Mapping[str, str]) -> str:
 def choice_number(place: str, value: Json, choices: Choices) -> int:
     """Index of the right choice.
 
-    It is given as a name, or without names as a number (2, "2"), a letter ("C"), the name of the choice's
-    column or its text.
+    It is given as a name; or, if choices have no names, as a number (2, "2"), a letter ("C"), the choice's
+    column, or its text.
 
     Raises:
-        UserError: if there is no such choice, or it may be one of two.
+        UserError: if there is no such choice, or it is ambiguous.
     """
     text, count, names = label_text(value), len(choices.options), choices.names
     for called in (names, choices.columns if len(choices.columns) > 1 else ()):

@@ -63,23 +63,31 @@ def find_dialect(
         The dialect, and what of it is a guess.
     """
     delimiter = _delimiter(head, delimiters, is_quoted=is_quoted)
-    quoted = is_quoted if delimiter != "\t" else _has_quoted_cells(head, is_cut, otherwise=is_quoted)
-    rows = _rows(head, delimiter, is_quoted=quoted, is_cut=is_cut) or []
     notes = []
+    if delimiter == "\t":
+        quoted = _has_quoted_cells(head, is_cut, otherwise=is_quoted)
+    else:
+        quoted = is_quoted and not _has_stray_quotes(head, delimiter, is_cut)
+        if is_quoted and not quoted:
+            notes.append(Note("quotes belong to the texts, since not all of them enclose a cell"))
+    rows = _rows(head, delimiter, is_quoted=quoted, is_cut=is_cut) or []
     has_header = options.has_header
     numbered = _numbers(_width(rows))
     if is_triples and len(numbered) == 3:
         numbered = ("query", "positive", "negative")
     if has_header is None:
-        has_header = _has_header(rows, options.columns)
+        has_header = has_names(rows, options.columns)
         if is_triples and has_header and rows:
             has_header = any(cell.strip().lower() in USUAL_NAMES for cell in rows[0])
     if options.has_header is None and not has_header:
-        called = ", ".join(numbered)
-        notes.append(
-            Note(f"the first line is a row, not the names of columns, which are called {called}", "--header")
-        )
+        notes.append(numbered_note(numbered))
     return Dialect(delimiter, quoted, None if has_header else numbered), notes
+
+
+def numbered_note(names: Sequence[str]) -> Note:
+    """What is said of a table whose first line is taken for a row."""
+    called = ", ".join(names)
+    return Note(f"the first line is a row, not the names of columns, which are called {called}", "--header")
 
 
 def likeliest_delimiter(head: Sequence[str], delimiters: str, *, is_quoted: bool) -> str:
@@ -130,6 +138,13 @@ def _rows(
     return rows[:-1] if is_cut and len(rows) > 1 else rows
 
 
+def _has_stray_quotes(head: Sequence[str], delimiter: str, is_cut: bool) -> bool:
+    """Whether quotes cannot enclose cells, and without them all rows have as many."""
+    if _rows(head, delimiter, is_quoted=True, is_cut=is_cut, strict=True) is not None:
+        return False
+    return len({len(row) for row in _rows(head, delimiter, is_quoted=False, is_cut=is_cut) or []}) == 1
+
+
 def _has_quoted_cells(head: Sequence[str], is_cut: bool, *, otherwise: bool) -> bool:
     """Whether quotes enclose cells of a table with tabs, as pandas and Excel write them."""
     quoted = _rows(head, "\t", is_quoted=True, is_cut=is_cut, strict=True)
@@ -146,8 +161,8 @@ def _has_quoted_cells(head: Sequence[str], is_cut: bool, *, otherwise: bool) -> 
     return otherwise or is_header_quoted or any(_DOUBLED.fullmatch(cell) for cell in marked)
 
 
-def _has_header(rows: Sequence[Sequence[str]], asked: Sequence[str]) -> bool:
-    """Whether the first row has names, by what it holds and what is below it."""
+def has_names(rows: Sequence[Sequence[str]], asked: Sequence[str]) -> bool:
+    """Whether the first row of a table has names, by what it holds and what is below it."""
     if len(rows) < 2:
         return True
     first = [cell.strip() for cell in rows[0]]

@@ -1,7 +1,7 @@
-"""Which column of a user's rows is the text, which the label, and what the label is, where nobody says it.
+"""Guesses which column of the rows is the text, which the label, and what kind of label it is.
 
-A name that means a text or a label comes first, then what the values look like. Whatever is not certain is
-noted with the option that says otherwise; where two readings are as likely, the user is asked.
+Column names decide first, then the values. Every guess is logged, with the option that overrides it; if two
+readings are equally likely, the user is asked.
 """
 
 import re
@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..json_types import Json
 from .columns import ID_NAMES, ONE_TEXT_NAMES, TEXT_COLUMNS
 from .labels import CUSTOM_LABEL_NAMES, NO_VALUES, SEPARATORS, bracketed, is_named_flags, label_text
-from .rows import Row, is_missing, listed, structured
+from .rows import Row, is_missing, listed, nested_names, structured
 from .tables import Reading
 
 _LABEL_PART = re.compile(r"label|class|categor|target|sentiment|judge?ment|gold|cats|intent|topic|emotion")
@@ -24,25 +24,26 @@ _MORE_PAIRS = (
     ("context", "hypothesis"),
     ("t", "h"),
 )
-"""Names of two texts in data of other programs, in addition to `TEXT_COLUMNS`."""
+"""Names of text pairs in data of other programs, in addition to `TEXT_COLUMNS`."""
 MOST_LABELS = 20
-"""Whole numbers with more different values than this are taken for a quantity, not for names of classes."""
+"""Integers with more distinct values than this are a quantity, not class names."""
 _IDENTIFIER = re.compile(r"[A-Za-z]{0,6}[-_:.#]?\d[\d.-]*|[0-9a-f]{8}-[0-9a-f-]{20,}|[0-9a-f]{32,}")
 _PERCENT = re.compile(r"[-+]?\d[\d.,]*\s?%")
+_NESTED_SHOWN = 6
 _SELDOM = ("/", "+", "&", " ")
-"""What separates labels in some files, and more often belongs to their names."""
+"""Marks that separate labels in some files, but more often belong to their names."""
 _ENOUGH = 20
-"""Rows, so that most of them having a label of its own says something."""
+"""Minimum number of rows for which it means something that most labels are unique."""
 _LONGEST_LABEL = 40
-"""Characters of the name of one of several labels."""
+"""Maximum characters in the name of one of several labels."""
 
 
 class Guesser:
-    """What the first rows of a source say about its columns.
+    """What the first rows of a source tell about its columns.
 
     Args:
         rows: some of them, at least one.
-        reading: where they come from; guesses are noted there.
+        reading: their source, where guesses are recorded.
     """
 
     def __init__(self, rows: Sequence[Row], reading: Reading) -> None:
@@ -54,16 +55,16 @@ class Guesser:
         self.columns = [name for name in names if not _is_index_name(name)]
 
     def cells(self, column: str) -> list[Json]:
-        """What a column holds, empty cells aside."""
+        """The non-empty values of a column."""
         values = [row.fields.get(column) for row in self.rows]
         return [value for value in values if not is_missing(value)]
 
     def num_different(self, column: str) -> int:
-        """How many different values a column has."""
+        """Number of distinct values in a column."""
         return len({str(value) for value in self.cells(column)})
 
     def text_sizes(self, taken: Sequence[str | None]) -> dict[str, int]:
-        """Length of all texts of each column that holds texts, or of its lists."""
+        """Total length of the texts or lists in each column that has them."""
         sizes: dict[str, int] = {}
         for row in self.rows:
             for column, value in row.fields.items():
@@ -72,10 +73,10 @@ class Guesser:
         return sizes
 
     def label(self, taken: Sequence[str | None]) -> str:
-        """The column of the label, or several with commas between them.
+        """The label column, or several, separated by commas.
 
         Raises:
-            UserError: if there is none, or it could be one of several.
+            UserError: if there is none, or if several are possible.
         """
         free = [name for name in self.columns if name not in taken]
         by_lower = {name.lower(): name for name in free}
@@ -120,13 +121,28 @@ class Guesser:
         about = ""
         if any(re.fullmatch(r"[-+]?\d[\d.,]*", name) for name in first) and "1" not in first:
             about = "Its first line is read as the names; if it is a row, say --no-header. "
+        about += self._about()
         raise UserError(
             f"which column is the label? {self.reading.source} has {listed(first)}. "
             f"{about}Say --label-column NAME{hint}."
         )
 
+    def _about(self) -> str:
+        """What else there is where the label or the text may be."""
+        first, about = self.rows[0].fields, ""
+        nested = [name for name in nested_names(first) if name not in first]
+        if nested:
+            about += f"Columns within others are called {', '.join(nested[:_NESTED_SHOWN])}. "
+        elif len(self.rows) == 1 and self.reading.format.name in ("json", "jsonl"):
+            about += (
+                'The file is one object, so one row; rows are a list: [{"text": ..., "label": ...}, ...]. '
+            )
+        left = [note for note in self.reading.notes.understood if note.is_left_out and note.option]
+        about += "".join(f"Left out: {note.text} ({note.option}). " for note in left)
+        return about
+
     def _flags(self, free: Sequence[str]) -> list[str]:
-        """Columns of nothing but 0 and 1."""
+        """Columns with only 0 and 1."""
         return [
             name
             for name in free
@@ -137,16 +153,16 @@ class Guesser:
         ]
 
     def _may_be_label(self, name: str) -> bool:
-        """Whether values repeat, or are lists or flags by name."""
+        """Whether values repeat, or are lists, or are flags by their names."""
         cells = [structured(value) for value in self.cells(name)]
         return self._has_few(name) or any(isinstance(value, list | dict) for value in cells)
 
     def _repeats(self, name: str) -> bool:
-        """Whether a column has few short values, and some of them more than once."""
+        """Whether a column has few values, short and repeated."""
         return self._has_few(name) and self.num_different(name) < len(self.cells(name))
 
     def _has_few(self, name: str) -> bool:
-        """Whether a column has few different values, and short ones."""
+        """Whether a column has few distinct values, all short."""
         cells = self.cells(name)
         count = self.num_different(name)
         is_short = all(not isinstance(value, list | dict) and len(str(value)) <= 60 for value in cells)
@@ -158,11 +174,11 @@ class Guesser:
         return name.lower() in ID_NAMES or not any(" " in value.strip() for value in cells)
 
     def texts(self, label: str, *, text: str | None) -> tuple[str, ...]:
-        """The column of the text, or of two that belong together.
+        """The text column, or the two columns of a pair.
 
         Args:
             label: the label's column or columns.
-            text: of a pair, the first one that the user says; None if nothing is said.
+            text: the first column of a pair, if the user named it.
 
         Raises:
             UserError: if none holds texts.
@@ -177,7 +193,7 @@ class Guesser:
         if not sizes:
             raise UserError(
                 f"which column is the text? {self.reading.source} has {listed(self.rows[0].fields)}. "
-                "Say --text-column NAME."
+                f"{self._about()}Say --text-column NAME."
             )
         by_lower = {name.lower(): name for name in sizes}
         for name in ONE_TEXT_NAMES:
@@ -202,7 +218,7 @@ class Guesser:
         return (found,)
 
     def _refuse_identifiers(self, name: str) -> None:
-        """Refuse a column of nothing but numbers or codes as the text.
+        """Refuse a column of numbers or codes as the text.
 
         Raises:
             UserError: if it is one.
@@ -217,10 +233,10 @@ class Guesser:
             )
 
     def kind(self, label: str, text: str) -> tuple[str, str]:
-        """What kind of label a column has, and what is between several labels in one cell.
+        """The kind of label in a column, and the separator of several labels in one cell.
 
         Raises:
-            UserError: if cells may hold one label or several.
+            UserError: if it is unclear whether cells hold one label or several.
         """
         if label not in self.rows[0].fields and "," in label:
             return "several-labels", "|"
@@ -252,15 +268,15 @@ class Guesser:
         return "one-label", "|"
 
     def separator(self, label: str) -> str:
-        """What is between several labels, where it is known that there are several."""
+        """The separator of labels, given that cells hold several."""
         cells = [value for value in map(structured, self.cells(label)) if isinstance(value, str)]
         return max(SEPARATORS, key=lambda one: (sum(one in cell for cell in cells), -SEPARATORS.index(one)))
 
     def _separates(self, separator: str, cells: Sequence[str], label: str) -> bool:
-        """Whether a mark is between several labels in one cell.
+        """Whether a mark separates several labels in one cell.
 
         Raises:
-            UserError: if it may be, or may belong to the label's name.
+            UserError: if it might also belong to the label's name.
         """
         split = [[part.strip() for part in cell.split(separator)] for cell in cells]
         marked = [parts for parts in split if len(parts) > 1]
@@ -295,10 +311,10 @@ class Guesser:
         return True
 
     def _ask_about(self, separator: str, split: Sequence[Sequence[str]], example: str, label: str) -> bool:
-        """Whether a mark that seldom separates labels does: never without asking.
+        """Ask whether a mark that seldom separates labels does so here.
 
         Raises:
-            UserError: if most cells would be labels of their own, and few parts come again and again.
+            UserError: if most cells would be unique labels, while few parts occur again and again.
         """
         parts = {part for cells in split for part in cells}
         has_space = separator != " " and any(" " in part for part in parts)
@@ -315,7 +331,7 @@ def _is_index_name(name: str) -> bool:
 
 
 def _pair_by_name(names: Sequence[str]) -> tuple[str, str] | None:
-    """Two columns whose names say that their texts belong together."""
+    """Two columns whose names belong together."""
     by_lower = {name.lower(): name for name in names}
     for first, second in (*(pair for pair in TEXT_COLUMNS if len(pair) == 2), *_MORE_PAIRS):
         if first.lower() in by_lower and second.lower() in by_lower:

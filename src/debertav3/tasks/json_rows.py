@@ -8,6 +8,7 @@ from ..errors import UserError
 from ..json_types import Json, JsonObject
 from .choice_documents import is_race, race_rows
 from .json_shapes import is_one_document, rows_of_document
+from .python_cells import python_value
 from .source_file import Found, SourceFile
 from .strict_json import parse_json, parse_several
 
@@ -24,7 +25,11 @@ def read_json(file: SourceFile) -> Found:
     value = _whole(first)
     second = next(((number, line) for number, line in lines if not line.isspace()), None)
     rest = itertools.chain([(number, first)], [] if second is None else [second], lines)
-    is_line = start.startswith("{") and value is not None and not (second is None and is_one_document(value))
+    is_line = (
+        start.startswith("{")
+        and value is not None
+        and not (second is None and (is_one_document(value) or file.options.records is not None))
+    )
     if is_line or (value is None and not start.startswith(("{", "["))):
         file.details.append("one object a line")
         yield from _objects(file, rest)
@@ -47,11 +52,11 @@ def read_json(file: SourceFile) -> Found:
 def read_jsonl(file: SourceFile) -> Found:
     """One JSON object a line; blank lines are skipped."""
     start = file.head_text().lstrip()
-    if start.startswith("[") and not _is_flat(start):
+    first, *others = start.splitlines()[:2] or [""]
+    if start.startswith("[") and (not _is_flat(start) or (others and others[0].startswith("["))):
         yield from read_json(file)
         return
-    first = start.splitlines()[0] if start else ""
-    if start.startswith("{") and not first.rstrip().endswith("}"):
+    if start.startswith("{") and not first.rstrip().endswith(("}", "},")):
         yield from read_json(file)
         return
     yield from _objects(file, enumerate(file.lines(may_guess=False), start=1))
@@ -67,8 +72,12 @@ def _objects(file: SourceFile, lines: Iterator[tuple[int, str]]) -> Found:
     for number, line in lines:
         if not line.isspace():
             place = f"{file.path} line {number}"
+            bare = line.rstrip()
+            if bare.endswith("},"):
+                file.notes.note("commas after the objects", is_left_out=True)
+                line = bare[:-1]
             try:
-                fields = _object(parse_json(line, place, needed=_NEEDED), place)
+                fields = _object(_parsed(line, place, file), place)
             except UserError as error:
                 file.skip(error)
                 continue
@@ -76,6 +85,25 @@ def _objects(file: SourceFile, lines: Iterator[tuple[int, str]]) -> Found:
                 yield from race_rows(fields, place)
             else:
                 yield f"line {number}", fields
+
+
+def _parsed(line: str, place: str, file: SourceFile) -> Json:
+    """The value of a line: JSON, or a dict as Python prints it.
+
+    Raises:
+        UserError: if it is neither.
+    """
+    try:
+        return parse_json(line, place, needed=_NEEDED)
+    except UserError:
+        try:
+            value = python_value(line) if line.lstrip().startswith("{'") else None
+        except (ValueError, TypeError):
+            value = None
+        if value is None:
+            raise
+    file.notes.note("objects are written as Python prints them, not as JSON")
+    return value
 
 
 def _object(value: Json, place: str) -> JsonObject:

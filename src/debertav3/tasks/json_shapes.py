@@ -4,13 +4,15 @@ A list of objects; pandas' ``to_json`` in every ``orient``; columns by name; rec
 official form; SNIPS' utterances by intent; the documents of multiple choice with several questions each.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ..errors import UserError
 from ..json_types import Json, JsonMapping, JsonObject
 from .annotations.spacy import pair_as_row, pairs_in
 from .choice_documents import dream_rows, is_dream, is_race, race_rows
 from .class_names import viewer_rows
+from .columns import USUAL_NAMES
+from .rows import nested_value
 from .source_file import Found, SourceFile
 
 _RECORD_KEYS = (
@@ -31,14 +33,16 @@ def is_one_document(value: Json) -> bool:
     """Whether an object that a file holds alone is a whole table rather than one row of it."""
     if not isinstance(value, dict) or not value:
         return False
-    if pairs_in(value) is not None or viewer_rows(value) is not None:
+    if pairs_in(value) is not None or viewer_rows(value) is not None or _splits(value):
         return True
     if any(_is_rows(value.get(name)) for name in _RECORD_KEYS) or _snips(value) is not None:
         return True
     if is_race(value):
         return False
-    return any(shape(value) is not None for shape in (_pandas_split, _columns, _index)) or (
-        all(_is_rows(one) for one in value.values())
+    return (
+        any(shape(value) is not None for shape in (_pandas_split, _columns, _index, _by_name))
+        or (_path_of_rows(value) is not None)
+        or (all(_is_rows(one) for one in value.values()))
     )
 
 
@@ -72,16 +76,19 @@ def rows_of_document(content: Json, file: SourceFile, *, under: str = "") -> Fou
     if file.options.records is not None and not under:
         asked = file.options.records
         names = [asked] if asked in content else [name.strip() for name in asked.split(",")]
+        lists = {name: content.get(name) or nested_value(content, name) for name in names}
         for name in names:
-            if name not in content:
+            if not lists[name]:
                 raise UserError(
                     f"{file.path} has nothing called {name!r}; it has {', '.join(map(repr, content))}."
                 )
         for name in names:
             file.details.append(f"the rows under {name!r}")
-            for where, fields in rows_of_document(content[name], file, under=name):
+            for where, fields in rows_of_document(lists[name], file, under=name):
                 yield f"{where} of {name!r}" if len(names) > 1 else where, fields
         return
+    if _splits(content):
+        raise _which(content, file)
     utterances = _snips(content)
     if utterances is not None:
         file.details.append("SNIPS' form")
@@ -94,6 +101,10 @@ def rows_of_document(content: Json, file: SourceFile, *, under: str = "") -> Fou
             yield from _numbered(found)
             return
     key = _records_key(content, file)
+    if key is None and (path := _path_of_rows(content)) is not None:
+        file.details.append(f"the rows under {path!r}")
+        yield from rows_of_document(nested_value(content, path), file, under=path)
+        return
     if key is None:
         yield "row 1", content
         return
@@ -113,6 +124,10 @@ def _rows_of_list(content: Sequence[Json], file: SourceFile) -> Found:
         file.details.append("RACE's form")
         for one in content:
             yield from race_rows(one, str(file.path))
+        return
+    if content and all(isinstance(one, dict) and "qas" in one and "context" in one for one in content):
+        file.details.append("SQuAD's paragraphs")
+        yield from _questions([{"paragraphs": content}], str(file.path))
         return
     if content and all(isinstance(one, list) and _is_flat(one) for one in content):
         yield from _lists(content, file)
@@ -149,12 +164,38 @@ def _records_key(content: JsonMapping, file: SourceFile) -> str | None:
     if usual:
         return usual[0]
     if len(names) > 1:
-        raise UserError(
-            f"{file.path} has several lists of rows: {', '.join(map(repr, names))}. "
-            f"Say which with --records {'train' if 'train' in names else names[0]}."
-        )
+        raise _which(names, file)
     is_alone = len(names) == 1 and not any(isinstance(value, str) for value in content.values())
     return names[0] if is_alone else None
+
+
+def _which(names: Iterable[str], file: SourceFile) -> UserError:
+    names = list(names)
+    return UserError(
+        f"{file.path} has several lists of rows: {', '.join(map(repr, names))}. "
+        f"Say which with --records {'train' if 'train' in names else names[0]}."
+    )
+
+
+def _splits(content: JsonMapping) -> bool:
+    """Whether an object has a table of columns for each of several splits, as ``to_dict`` of ``datasets``."""
+    tables = [value for value in content.values() if isinstance(value, dict)]
+    return len(tables) == len(content) > 1 and all(
+        len(one) > 1 and all(isinstance(cells, list) for cells in one.values()) and _columns(one) is not None
+        for one in tables
+    )
+
+
+def _path_of_rows(content: JsonMapping, *, before: str = "", depth: int = 4) -> str | None:
+    """The only list of rows within objects within an object; None if there is none, or several."""
+    inner = {name: value for name, value in content.items() if isinstance(value, dict)}
+    if len(inner) < len(content) and not before and any(isinstance(value, str) for value in content.values()):
+        return None
+    found = [f"{before}{name}" for name, value in content.items() if before and _is_rows(value)]
+    for name, value in inner.items() if depth else ():
+        path = _path_of_rows(value, before=f"{before}{name}.", depth=depth - 1)
+        found += [] if path is None else [path]
+    return found[0] if len(found) == 1 else None
 
 
 def _is_rows(value: Json) -> bool:
@@ -236,6 +277,16 @@ def _index(content: JsonMapping) -> list[JsonObject] | None:
     return values
 
 
+def _by_name(content: JsonMapping) -> list[JsonObject] | None:
+    """Rows by an identifier of any kind, which becomes their column ``id``."""
+    values = list(content.values())
+    if len(values) < 2 or not all(isinstance(one, dict) and one.keys() == values[0].keys() for one in values):
+        return None
+    if sum(str(name).lower() in USUAL_NAMES for name in values[0]) < 2 or _is_index(list(content)):
+        return None
+    return [{"id": name, **fields} for name, fields in content.items()]
+
+
 def _is_index(keys: Sequence[str]) -> bool:
     """Whether keys are pandas' usual index, whole numbers."""
     return all(key.lstrip("-").isdecimal() for key in keys)
@@ -245,6 +296,7 @@ _SHAPES: tuple[tuple[str, Callable[[JsonMapping], list[JsonObject] | None]], ...
     ("pandas' orient=split", _pandas_split),
     ("columns by name", _columns),
     ("rows by index", _index),
+    ("rows by name", _by_name),
 )
 
 

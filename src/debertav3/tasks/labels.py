@@ -42,6 +42,7 @@ CUSTOM_LABEL_NAMES = (
     "intent",
     "emotion",
     "cats",
+    "annotation",
 )
 """Under which names a user's own label is found by itself, the surest first."""
 NO_GOLD = ("-1", "-")

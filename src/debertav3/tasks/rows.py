@@ -64,6 +64,24 @@ def lacks(choices: Sequence[Sequence[str]], fields: Mapping[str, object]) -> str
     return f"needs the {word} {needed}; it has {listed(fields)}.{hint}"
 
 
+def nested_names(fields: Mapping[str, object], *, before: str = "") -> list[str]:
+    """The names of columns, those within others with points: ``data.text``."""
+    found: list[str] = []
+    for name, value in fields.items():
+        inner = value if isinstance(value, Mapping) and value else None
+        found += [f"{before}{name}"] if inner is None else nested_names(inner, before=f"{before}{name}.")
+    return found
+
+
+def nested_value(fields: Mapping[str, object], name: str) -> Json:
+    """What is under a name with points, such as ``data.text``; None if there is nothing."""
+    value: Json = fields
+    for part in name.split("."):
+        value = structured(value)
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
 def listed(names: Sequence[str] | Mapping[str, object]) -> str:
     """Names of columns for a message."""
     return ", ".join(map(repr, names)) or "none"

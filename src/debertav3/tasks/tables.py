@@ -41,7 +41,7 @@ from .labels_beside import with_labels_beside
 from .notes import Note, Notes
 from .ranking_rows import is_beir, is_qrels, splits_of, triples
 from .read_options import AS_FOUND, ReadOptions
-from .rows import Row
+from .rows import Row, nested_value
 from .source_file import Found, SourceFile
 from .typed_tables import cell_text
 
@@ -210,11 +210,18 @@ class Reading:
             found = ((where, with_names(fields, names)) for where, fields in found)
         found = _pairs_of_triples(with_labels_beside(found, self._file), self.source)
         is_plain = self.format is CONLL  # its sentences are what a task reads
+        dotted = [name for name in self.options.columns if "." in name]
         annotated = Annotated(found, self.source, self._file)
         for where, fields, original in ((*row, None) for row in found) if is_plain else annotated:
             place = f"{self.source} {where}"
             self.num_rows += 1
             self._columns.update(dict.fromkeys(fields if original is None else original))
+            if dotted and not set(dotted) <= fields.keys():
+                original = fields if original is None else original
+                fields = {
+                    **fields,
+                    **{name: nested_value(fields, name) for name in dotted if name not in fields},
+                }
             if self.format.is_typed:
                 cells = {name: cell_text(value) for name, value in fields.items()}
                 self.latest = Row(place, cells, fields if original is None else original)

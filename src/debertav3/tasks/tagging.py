@@ -1,8 +1,10 @@
 """A tag for every word: named entities from CoNLL files or rows with lists, scored as seqeval does."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import NamedTuple, Self
 
 from ..errors import UserError
@@ -15,7 +17,7 @@ from .formats import CONLL, Format
 from .metrics import MetricName, split_tag, tag_entities
 from .notes import Note
 from .read_options import Said
-from .rows import Row, column_of, first_of, is_missing, shortened, structured, words_in
+from .rows import Row, column_of, first_of, is_missing, lacks, shortened, structured, words_in
 from .scorers import EntityScorer, Scorer
 from .summary import Summary
 from .tables import Reading
@@ -25,8 +27,17 @@ from .words import Span
 
 OUTSIDE = "O"
 WORDS_COLUMNS = ("tokens", "words")
-TAGS_COLUMNS = ("ner_tags", "tags", "labels", "label", "gold_label")
+TAGS_COLUMNS = ("ner_tags", "tags", "labels", "label", "gold_label", "word_labels", "tag", "Tag")
 """The usual names; a CoNLL file gives ``tokens`` and ``label``."""
+
+
+_TEXTS = ("text", "sentence")
+_OTHER_SCHEMES = (
+    (re.compile(r"(?!.-)(\S+)-([BIESLUM])"), (2, 1)),
+    (re.compile(r"([BIESLUM])_(\S+)"), (1, 2)),
+    (re.compile(r"([bieslum])-(\S+)"), (1, 2)),
+)
+"""Tags in other spellings of BIO, and which part is the prefix, which the kind of entity."""
 
 
 class MarkedText(NamedTuple):
@@ -82,7 +93,7 @@ class TaggingTask(Task):
             example = _marked_example(row, self.label_map)
             reading.num_empty += example is None
             return example
-        words_name = self._column(row, self.words_column)
+        words_name = self._words_name(row)
         words = words_in(row, words_name)
         if reading.format is CONLL and len(row.fields) == 1:
             raise UserError(f"{row.place} has a word and no tag: {words[0]!r}. Need 'word TAB tag'.")
@@ -91,7 +102,7 @@ class TaggingTask(Task):
         if is_missing(row.fields[column]):
             reading.num_unlabelled += 1
             return None
-        tags = named_tags(words_in(row, column), reading.options.tag_names, place=row.place)
+        tags = named_tags(tags_in(row, column), reading.options.tag_names, place=row.place)
         tags = [renamed_tag(tag, self.label_map) for tag in tags]
         check_names(row.place, tags)
         if len(words) != len(tags):
@@ -102,6 +113,17 @@ class TaggingTask(Task):
             reading.num_empty += 1
             return None
         return Example(texts=tuple(words), label=tuple(tags), place=row.place)
+
+    def _words_name(self, row: Row) -> str:
+        """The column of the words: by its name, or a text beside a column that has a tag for each word."""
+        has_words = self.is_asked or any(name in row.fields for name in self.words_column)
+        name = None if has_words else text_with_tags(row, self.tags_column)
+        if name is None and not has_words:
+            raise UserError(
+                f"{row.place}: {lacks([(one,) for one in self.words_column], row.fields)} Name the column of "
+                "the words with --text-column, and that of their tags with --label-column."
+            )
+        return name or self._column(row, self.words_column)
 
     def _column(self, row: Row, names: Sequence[str]) -> str:
         """The first of some columns that a row has, by number too if the user names it.
@@ -209,7 +231,7 @@ def named_tags(tags: list[str], names: Sequence[str], *, place: str) -> list[str
         UserError: for a number that has no name, or a tag by another name.
     """
     if not names:
-        return tags
+        return usual_tags(tags)
     if not all(map(is_number, tags)):
         for tag in tags:
             if tag not in names:
@@ -219,6 +241,58 @@ def named_tags(tags: list[str], names: Sequence[str], *, place: str) -> list[str
         if not 0 <= int(tag) < len(names):
             raise UserError(f"{place}: tag {tag} is none of the {len(names)} that --tag-names names, from 0.")
     return [names[int(tag)] for tag in tags]
+
+
+def text_with_tags(row: Row, tags_columns: Sequence[str]) -> str | None:
+    """The column of a text whose words have a tag each in another column; None without one."""
+    text = next((name for name in map(partial(actual_name, row.fields), _TEXTS) if name is not None), None)
+    column = next((name for name in tags_columns if not is_missing(row.fields.get(name))), None)
+    if text is None or column is None or not isinstance(row.fields[text], str):
+        return None
+    if not isinstance(structured(row.fields[column]), str | list):
+        return None
+    tags = tags_in(row, column)
+    is_scheme = bool(tags) and all(tag == OUTSIDE or _has_prefix(tag) for tag in usual_tags(tags))
+    return text if is_scheme and len(row.fields[text].split()) == len(tags) else None
+
+
+def tags_in(row: Row, column: str) -> list[str]:
+    """The tags of a row: a list, or a text with white space or commas between them.
+
+    Raises:
+        UserError: if there is something else in the column.
+    """
+    tags = words_in(row, column)
+    if isinstance(structured(row.fields[column]), str) and len(tags) == 1 and "," in tags[0]:
+        return [tag.strip() for tag in tags[0].split(",")]
+    return [tag.rstrip(",") for tag in tags] if len(tags) > 1 and tags[0].endswith(",") else tags
+
+
+def usual_tags(tags: list[str]) -> list[str]:
+    """The tags of a sentence as BIO and BIOES write them.
+
+    ``PER-B`` and ``B_PER`` are ``B-PER``, ``b-per`` is ``B-per``, a dash or an underscore is ``O``, and the
+    middle of an entity in BMES is ``I``.
+    """
+    outside = [tag in ("-", "_", "o") for tag in tags]
+    inside = [tag for tag, is_outside in zip(tags, outside, strict=True) if not is_outside and tag != OUTSIDE]
+    for pattern, order in _OTHER_SCHEMES:
+        matches = [pattern.fullmatch(tag) for tag in inside]
+        if inside and all(matches):
+            fixed = iter(
+                [f"{match.group(order[0]).upper()}-{match.group(order[1])}" for match in matches if match]
+            )
+            tags = [
+                tag if is_out or tag == OUTSIDE else next(fixed)
+                for tag, is_out in zip(tags, outside, strict=True)
+            ]
+            break
+    found: list[str] = []
+    for tag, is_outside in zip(tags, outside, strict=True):
+        if tag.startswith("M-") and found and found[-1] in (f"B-{tag[2:]}", f"I-{tag[2:]}"):
+            tag = f"I-{tag[2:]}"
+        found.append(OUTSIDE if is_outside else tag)
+    return found
 
 
 def check_names(place: str, tags: Sequence[str]) -> None:
@@ -251,7 +325,7 @@ def given_tags(
         value = structured(row.fields.get(name))
         if is_missing(value):
             continue
-        tags = named_tags(words_in(row, name), tag_names, place=row.place)
+        tags = named_tags(tags_in(row, name), tag_names, place=row.place)
         if tags and all(map(is_number, tags)):
             continue
         if len(tags) != count:

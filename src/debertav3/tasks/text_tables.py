@@ -63,7 +63,8 @@ class TextTable:
             line = before + reader.line_num
             raise UserError(
                 f"{file.path} line {line} is not valid CSV ({error}). Quote cells that hold "
-                f"{dialect.delimiter!r} or line ends; if quotes belong to the texts, say --format tsv."
+                f"{dialect.delimiter!r} or line ends, and double the quotes in "
+                "them; or write tabs between columns."
             ) from None
 
     def _above(self, head: Sequence[str], file: SourceFile) -> tuple[str, int]:

@@ -11,6 +11,7 @@ from ..files.named_sets import open_dataset, open_saved
 from ..json_types import Json, JsonObject
 from .around_tables import above_note, num_above
 from .class_names import named, names_in_metadata, with_names
+from .dialect import has_names, numbered_note
 from .labels import label_text
 from .source_file import Found, Header, SourceFile
 
@@ -94,10 +95,23 @@ def read_xlsx(file: SourceFile) -> Found:
                 f"{file.path} holds no rows: sheet {sheet.title!r} is empty. Need a row with names of "
                 "columns."
             )
-        header = Header(cells, f"{file.path} row {above + 1}")
-        for note in ([above_note(above)] if above else []) + header.notes:
+        has_header = file.options.has_header
+        if has_header is None:
+            texts = [["" if one is None else str(one) for one in row] for row in head[above:] if any(row)]
+            has_header = has_names(texts, file.options.columns)
+        below = above + has_header
+        header = Header(
+            cells if has_header else [str(number) for number in range(1, len(cells) + 1)],
+            f"{file.path} row {above + 1}",
+        )
+        is_guess = not has_header and file.options.has_header is None
+        for note in (
+            *([above_note(above)] if above else []),
+            *([numbered_note(header.names)] if is_guess else []),
+            *header.notes,
+        ):
             file.notes.note(*note)
-        for number, cells in enumerate(itertools.chain(head[above + 1 :], rows), start=above + 2):
+        for number, cells in enumerate(itertools.chain(head[below:], rows), start=below + 1):
             if any(value is not None for value in cells):
                 padded = [*cells, *[None] * (len(header.names) - len(cells))]
                 fields = header.fields(padded, f"{file.path} row {number}")

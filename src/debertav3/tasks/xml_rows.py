@@ -1,4 +1,4 @@
-"""Rows in XML: the pairs of the RTE challenges, and any list of equal elements with texts inside."""
+"""Rows in XML: the pairs of the RTE challenges, and any list of similar elements that contain text."""
 
 from xml.etree import ElementTree
 
@@ -13,7 +13,7 @@ def read_xml(file: SourceFile) -> Found:
     ``<pair id="1" entailment="YES"><t>...</t><h>...</h></pair>`` has the columns id, entailment, t and h.
 
     Raises:
-        UserError: if the file is not XML, or has a document type, through which a small file can grow large.
+        UserError: if the file is not XML, or has a document type, which can expand to a huge text.
     """
     _refuse_doctype(file)
     number, depth = 0, 0
@@ -40,5 +40,5 @@ def _refuse_doctype(file: SourceFile) -> None:
     head = file.head().upper()
     if b"<!ENTITY" in head or (b"<!DOCTYPE" in head and b"[" in head.partition(b"<!DOCTYPE")[2][:200]):
         raise UserError(
-            f"{file.path} defines entities of its own, which may make a small file huge. Remove them."
+            f"{file.path} defines its own entities, which can expand to a huge text. Remove them."
         )

@@ -1,4 +1,4 @@
-"""What a tokenizer call may be given, brought into one form."""
+"""Inputs of a tokenizer call, normalized to one form."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,19 +15,19 @@ class Inputs(NamedTuple):
     firsts: list[Any]
     seconds: list[Any] | None
     is_batch: bool
-    """Whether the caller gave a batch, and so gets lists of rows."""
+    """Whether the caller gave a batch and so gets a list of rows."""
 
     @property
     def texts(self) -> list[Any]:
-        """All texts, the second ones behind the first."""
+        """All texts, first texts before second texts."""
         return self.firsts + (self.seconds or [])
 
 
 def read_inputs(text: Any, text_pair: Any, *, is_split_into_words: bool) -> Inputs:
-    """Tell a single text from a batch, and a batch of texts from one of pairs.
+    """Distinguish single texts from batches, and batches of texts from batches of pairs.
 
     Raises:
-        UserError: for anything but texts, or unequal numbers of first and second texts.
+        UserError: if something is not a text, or the numbers of first and second texts differ.
     """
     text, text_pair = as_list(text), as_list(text_pair)
     if not _is_batch(text, is_split_into_words):
@@ -38,7 +38,7 @@ def read_inputs(text: Any, text_pair: Any, *, is_split_into_words: bool) -> Inpu
     if text_pair is not None:
         if isinstance(text_pair, str) or len(text_pair) != len(firsts):
             count = "one text" if isinstance(text_pair, str) else f"{len(text_pair)} texts"
-            raise UserError(f"got {len(firsts)} first texts but {count} as second: give as many of both.")
+            raise UserError(f"got {len(firsts)} first texts but {count} second ones; give as many of each.")
         seconds = list(text_pair)
     elif firsts and not is_split_into_words and all(_is_pair(one) for one in firsts):
         firsts, seconds = [first for first, _ in firsts], [second for _, second in firsts]
@@ -70,5 +70,5 @@ def _check(texts: list[object], is_split_into_words: bool) -> None:
             wrong = [] if isinstance(text, str) else [text]
         if wrong:
             raise UserError(
-                f"a text must be a string, got {type(wrong[0]).__name__}. Convert or leave out such rows."
+                f"a text must be a string, got {type(wrong[0]).__name__}. Convert or drop such rows."
             )

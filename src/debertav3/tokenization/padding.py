@@ -1,4 +1,4 @@
-"""Rows of unequal length, made into a rectangle, and rectangles made into arrays."""
+"""Pads rows to equal length, and turns them into arrays."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -11,7 +11,7 @@ Arrays = Literal["np", "pt"]
 
 
 def padding_strategy(value: bool | str) -> Padding | None:
-    """The strategy that a call's ``padding`` means; None for no padding.
+    """The padding strategy of a call; None means no padding.
 
     Raises:
         UserError: for an unknown name.
@@ -30,7 +30,7 @@ def padding_strategy(value: bool | str) -> Padding | None:
 def pad_rows(
     columns: Mapping[str, list[list[object]]], *, fill: Mapping[str, object], length: int, side: Side
 ) -> None:
-    """Bring every row of every column that ``fill`` names to ``length``, in place."""
+    """Pad every row of every column in ``fill`` to ``length``, in place."""
     for name, value in fill.items():
         for row in columns.get(name, ()):
             padding = [value] * (length - len(row))
@@ -43,16 +43,16 @@ def pad_rows(
 def padded_length(
     lengths: Sequence[int], *, padding: Padding, max_length: int | None, pad_to_multiple_of: int | None
 ) -> int:
-    """Length that rows are padded to: never less than the longest of them.
+    """The length to pad to, never less than the longest row.
 
     Raises:
-        UserError: for ``"max_length"`` without a length.
+        UserError: for ``"max_length"`` if there is no limit.
     """
     length = max(lengths, default=0)
     if padding == "max_length":
         if max_length is None:
             raise UserError(
-                "padding='max_length' needs a max_length: this tokenizer sets no limit. Give max_length=..."
+                "padding='max_length' needs a max_length: this tokenizer has no limit. Give max_length=..."
             )
         length = max(length, max_length)
     if pad_to_multiple_of:
@@ -61,7 +61,7 @@ def padded_length(
 
 
 def to_arrays(columns: Mapping[str, object], kind: Arrays) -> dict[str, object]:
-    """Columns as numpy arrays or torch tensors, integers as int64; arrays of that kind stay as they are.
+    """Columns as numpy arrays or torch tensors, integers as int64; arrays of that kind are kept.
 
     Raises:
         UserError: if rows differ in length, or the kind is unknown.
@@ -80,10 +80,10 @@ def to_arrays(columns: Mapping[str, object], kind: Arrays) -> dict[str, object]:
         }
     except ValueError as error:
         raise UserError(
-            f"rows of unequal length make no array ({error}). Use padding=True and truncation=True."
+            f"rows of unequal length cannot become an array ({error}). Use padding=True and truncation=True."
         ) from error
 
 
 def as_list(row: object) -> Any:
-    """A row of numbers as a list, whatever holds it; other values as they are."""
+    """A row of numbers as a list, whatever its type; other values unchanged."""
     return row.tolist() if hasattr(row, "tolist") else row

@@ -26,7 +26,7 @@ class ChoiceObjective(Objective[ChoiceTask]):
         labels: Sequence[str],
         config: FinetuneConfig,
     ) -> EncodedDataset:
-        """Encode each choice with its context; of the two the longer is cut first."""
+        """Encode each choice with its context; the longer of the two is truncated first."""
         pairs = [(example.texts[0], choice) for example in examples for choice in example.texts[1:]]
         rows = iter(encode_texts(pairs, tokenizer, max_length=config.data.max_length))
         features = []
@@ -56,7 +56,7 @@ class ChoiceObjective(Objective[ChoiceTask]):
     def details(
         self, predictions: object, dataset: EncodedDataset, *, labels: Sequence[str]
     ) -> Mapping[str, object]:
-        """Chosen against right indices, also of those that never occur."""
+        """Confusion matrix of correct and chosen indices, including those that never occur."""
         found = np.array(super().details(predictions, dataset, labels=labels)["confusion"])
         missing = np.asarray(predictions).shape[-1] - len(found)
         return {"confusion": np.pad(found, (0, missing)).tolist()}

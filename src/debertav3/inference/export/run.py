@@ -1,4 +1,4 @@
-"""``export_model``: a checkpoint in, a checked and self-contained folder out, or nothing at all."""
+"""``export_model``: a checkpoint in, a checked and self-contained folder out; on failure, nothing."""
 
 import json
 import logging
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SAMPLE = (2, 70)
-"""Batch size and length of the traced batch, in tokens: neither 1 nor equal to any size of a model."""
+"""Batch size and tokens of the traced batch: neither 1 nor equal to any dimension of a model."""
 
 
 def export_model(checkpoint: str | Path | Checkpoint, target: str | Path, config: ExportConfig) -> Exported:
@@ -59,16 +59,16 @@ def export_model(checkpoint: str | Path | Checkpoint, target: str | Path, config
 
     Raises:
         UserError: if the checkpoint cannot be used, the graph does not compute what the model computes, or
-            int8 does not decide as before; then nothing is written.
+            int8 does not give the same answers; then nothing is written.
     """
     target = Path(target)
     if target.is_dir() and any(target.iterdir()) and not (target / MANIFEST).is_file():
-        raise UserError(f"{target} holds something else than an export. Choose another folder.")
+        raise UserError(f"{target} holds something other than an export. Choose another folder.")
     checkpoint = Checkpoint.open(checkpoint)
-    sums = checkpoint.fingerprint  # first, so that a file that changes meanwhile is noticed
+    sums = checkpoint.fingerprint  # first, to notice a file that changes in the meantime
     head = head_to_export(checkpoint.config, task=config.task, place=checkpoint.name)
     if config.int8 and config.task is None:
-        task_of(head, checkpoint.config)  # refuses at once what the gate could not judge
+        task_of(head, checkpoint.config)  # refuses now what the gate could not judge
     model = open_model(checkpoint, head=class_of(head)).model
     if config.fp16:
         model = model.half().float()  # what the export's weights will be
@@ -83,7 +83,7 @@ def export_model(checkpoint: str | Path | Checkpoint, target: str | Path, config
         size, length = _SAMPLE
         length = min(length, model.config.max_position_embeddings)
         sample = random_batch(size, length, head=head, config=model.config, is_ragged=True)
-        if config.format != TORCH:  # the tokenizer gives just what the graph takes
+        if config.format != TORCH:  # the tokenizer must give exactly what the graph takes
             tokenizer.model_input_names = tuple(n for n in tokenizer.model_input_names if n in sample)
         tokenizer.save_pretrained(folder)
         manifest = Manifest(
@@ -121,8 +121,8 @@ def _finish(
     *,
     trained: Trained,
 ) -> dict[str, object]:
-    """Verify the graph, then shrink it and check again; what the checks found."""
-    logger.info("comparing what was written with the model")
+    """Verify the graph, then shrink it and check again. Returns what the checks found."""
+    logger.info("comparing the export with the model")
     found = verify(_opened(folder), model, head=manifest.head, weights="fp32")
     checks: JsonObject = {"verification": {"fp32": _described(found)}}
     report: GateReport | None = None
@@ -144,7 +144,7 @@ def _finish(
 
 
 def _opened(folder: Path) -> Backend:
-    """What is written so far, as prediction will run it."""
+    """Open what is written so far, as prediction will."""
     return open_exported(read_exported(Checkpoint.open(folder)))
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from ...data.probabilities import LIKELY
 from ...errors import UserError
-from ...json_types import Json, JsonMapping
 from ...tasks.annotations import ENTITIES, TEXT
 from ...tasks.annotations.format import Marked
 from ...tasks.annotations.marks import Mark
@@ -26,6 +25,9 @@ from ...tasks.tagging import (
     given_tags,
     is_marked_text,
     renamed_tag,
+    tags_in,
+    text_with_tags,
+    usual_tags,
 )
 from ...tasks.understanding import shown_spans, shown_words
 from ...tasks.words import join_words, split_words
@@ -54,8 +56,10 @@ class NERTask(FileTask):
         labels = columns.labels(self.label_columns)
         if columns.is_label_asked:
             labels = [actual_name(fields, name, is_said=True) or name for name in labels]
+        if column is None and not columns.is_text_asked:
+            column = text_with_tags(row, labels)
         is_words = column in WORDS_COLUMNS or isinstance(structured(fields.get(str(column))), list)
-        if column is None or not (is_words or _are_tags(structured(_first_filled(fields, labels)))):
+        if column is None or not (is_words or _are_tags(row, labels)):
             texts, gold = self.texts(row), self.gold(row)
             entities = None if gold is None else given_entities(gold, kind_field="entity_group")
             return NO_TEXT if texts is None else CheckedRow(texts[0], entities, len(texts[0]))
@@ -139,16 +143,16 @@ class NERTask(FileTask):
         return results
 
 
-def _first_filled(fields: JsonMapping, names: Sequence[str]) -> Json:
-    """What the first of some columns that holds anything has."""
-    return next((fields[name] for name in names if not is_missing(fields.get(name))), None)
-
-
-def _are_tags(value: Json) -> bool:
+def _are_tags(row: Row, names: Sequence[str]) -> bool:
     """Whether a label is a tag for each word: the words are a text with white space between them then."""
-    if isinstance(value, str):
-        return all(tag == "O" or tag[1:2] == "-" for tag in value.split())
-    return isinstance(value, list) and bool(value) and all(isinstance(tag, str) for tag in value)
+    column = next((name for name in names if not is_missing(row.fields.get(name))), None)
+    value = None if column is None else structured(row.fields[column])
+    if column is None or not isinstance(value, str | list) or not value:
+        return False
+    if isinstance(value, list) and not all(isinstance(tag, str) for tag in value):
+        return False
+    is_list = isinstance(value, list)
+    return is_list or all(tag == "O" or tag[1:2] == "-" for tag in usual_tags(tags_in(row, column)))
 
 
 class QATask(FileTask):

@@ -16,7 +16,9 @@ from ..source_file import Found, SourceFile
 from .format import Marked
 from .marks import tag_words
 
-TAG = re.compile(r"O|[BIESLU](-\S+)?")
+TAG = re.compile(r"[O_-]|[BIESLUM](-\S+)?")
+_BLANKS = ("-", "_")
+"""Tags of words outside of entities, in files that have them beside others."""
 _COUNT = re.compile(r"(\d+)([-.]\d+)?")
 _CHUNKS = frozenset(["NP", "VP", "PP", "ADJP", "ADVP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP"])
 """Types of syntactic chunks, which CoNLL-2003 has in the column before the entities."""
@@ -159,7 +161,8 @@ def layout_of(lines: Sequence[str], options: ReadOptions, *, place: str) -> Conl
     is_counted = width > 1 and _counts(sentences) and not (width == 2 and _is_scheme(rows, 1))
     word, tag = _asked(options, width, place)
     if word is None:
-        word = next((one for one in range(width) if _can_be_word(sentences, one, is_counted, tag)), 0)
+        free = [one for one in range(width) if _can_be_word(sentences, one, is_counted, tag)]
+        word = next((one for one in free if not _is_scheme(rows, one)), free[0] if free else 0)
     basis = ConllColumns(width=width, has_tabs=has_tabs, word=word, tag=tag, is_counted=is_counted)
     if tag is not None:
         return replace(basis, is_scheme=_is_scheme(rows, tag))
@@ -229,11 +232,12 @@ def _can_be_word(sentences: Sentences, column: int, is_counted: bool, tag: int |
 
 
 def _is_scheme(rows: Sequence[Sequence[str]], column: int) -> bool:
-    return bool(rows) and all(TAG.fullmatch(cells[column]) for cells in rows)
+    has_tags = any(cells[column] not in _BLANKS for cells in rows)
+    return has_tags and all(TAG.fullmatch(cells[column]) for cells in rows)
 
 
 def _rank(rows: Sequence[Sequence[str]], column: int) -> tuple[int, int, int, int]:
     """How likely a column of tags is the entities': it has some, they are no chunks, and there are many."""
-    entities = [cells[column] for cells in rows if cells[column] != "O"]
+    entities = [cells[column] for cells in rows if cells[column] not in ("O", *_BLANKS)]
     kinds = {tag[2:] for tag in entities}
     return int(bool(entities)), int(not kinds <= _CHUNKS), len(entities), -column

@@ -1,4 +1,4 @@
-"""What a format of an annotation tool is: how its rows are recognised, read and written."""
+"""Formats of annotation tools: how their rows are recognized, read and written."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class Marked(NamedTuple):
     scores: Sequence[float]
     """The probability of each entity, 0 to 1."""
     words: Sequence[Span]
-    """First character of each word and one past its last."""
+    """Start and end (exclusive) of each word, in characters."""
     others: JsonMapping
-    """What else the row of the input has."""
+    """The other fields of the input row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +28,15 @@ class RowFormat:
     """A tool whose export is a list of objects."""
 
     name: str
-    """What ``--as`` calls it."""
+    """Its name for ``--as``."""
     title: str
-    """What its makers call it."""
+    """Its name as its makers write it."""
     fits: Callable[[Fields], bool | None]
-    """Whether a row is of this format; None if that depends on later rows."""
+    """Whether a row has this format; None if later rows must decide."""
     read: Callable[[Fields, str, Notes], Iterator[JsonObject]]
-    """The rows that one object holds, given where it is: with ``text`` and ``entities`` (a list of `Mark`, or
-    None if nobody has looked at the text), or with the label of a whole text."""
+    """The rows in one object, given its location: with ``text`` and ``entities`` (a list of `Mark`, None if
+    nobody has annotated it), or with the label of a whole text."""
     is_one_to_one: bool = True
-    """Whether an object is one row, or none, so that `predict` writes it back as it is."""
+    """Whether an object is at most one row, so that `predict` can write it back unchanged."""
     write: Callable[[Marked], JsonObject] | None = None
-    """An object that the tool imports as pre-annotation; None if it has none."""
+    """Makes an object that the tool imports as a pre-annotation; None if it has no such format."""
