@@ -10,6 +10,14 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is measured and remembered during the tests is not the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEBERTAV3_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def package_logger() -> Iterator[None]:
     """Commands run inside the test process set up the package's logger; each test gets it as it was."""

@@ -1,5 +1,6 @@
 """Tiny random models of our classes, saved with nano's tokenizer: real checkpoint folders in milliseconds."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import transformers
 
 import debertav3
 from debertav3 import DebertaV3Tokenizer, Predictor
+from debertav3.checkpoint.folder import Checkpoint
+from debertav3.checkpoint.opening import open_model
+from debertav3.models import class_of
 
 TINY = {
     "hidden_size": 32,
@@ -59,12 +63,22 @@ class ModelFolders:
         return self.made[key]
 
 
+def model_of(predictor: Predictor) -> Any:
+    """The checkpoint of a predictor as a model in torch, whatever backend it runs on."""
+    assert predictor.checkpoint is not None
+    return _opened(predictor.checkpoint.path, predictor.engine.backend.head)
+
+
+@functools.cache
+def _opened(folder: Path, head: str) -> Any:
+    return open_model(Checkpoint.open(folder), head=class_of(head)).model.eval()
+
+
 def plain(predictor: Predictor, *texts: str, name: str = "logits") -> np.ndarray:
-    """Logits of the predictor's model, called on one input that the tokenizer laid out itself."""
-    backend: Any = predictor.engine.backend
+    """Logits of the predictor's checkpoint in torch, from one input that the tokenizer laid out itself."""
     inputs = predictor.engine.tokenizer(*texts, truncation=True, max_length=64, return_tensors="np")
     with torch.inference_mode():
-        output = backend.model(**{key: torch.from_numpy(value) for key, value in inputs.items()})
+        output = model_of(predictor)(**{key: torch.from_numpy(value) for key, value in inputs.items()})
     return getattr(output, name)[0].numpy()
 
 

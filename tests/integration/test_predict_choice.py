@@ -16,7 +16,7 @@ from debertav3.inference.files.row_answers import FILE_TASKS, AnswerOptions, Fil
 from debertav3.tasks.choice_forms import read_choices
 from debertav3.tasks.names import TASKS
 from debertav3.tasks.rows import Row
-from tiny_models import ModelFolders, assert_same, softmax
+from tiny_models import ModelFolders, assert_same, model_of, softmax
 
 CONTEXT = "Anna went to bed late, since she had to read a book of five hundred pages for school."
 CHOICES = ["She is tired.", "She has eaten so much cake that she cannot move.", "No."]
@@ -60,9 +60,8 @@ def directly(predictor: Predictor, context: str, choices: list[str]) -> np.ndarr
     inputs = predictor.engine.tokenizer(
         [context] * len(choices), choices, truncation=True, max_length=64, padding=True, return_tensors="np"
     )
-    backend: Any = predictor.engine.backend
     with torch.inference_mode():
-        output = backend.model(**{key: torch.from_numpy(value)[None] for key, value in inputs.items()})
+        output = model_of(predictor)(**{key: torch.from_numpy(value)[None] for key, value in inputs.items()})
     return output.logits[0].numpy()
 
 

@@ -21,7 +21,7 @@ from debertav3.inference.files import predict
 from debertav3.inference.files.journal import Journal
 from debertav3.inference.files.predict import evaluate_file, predict_file
 from debertav3.inference.files.row_answers import FILE_TASKS, AnswerOptions, FileTask
-from debertav3.inference.files.workers import InProcess, TaskPlan, WorkerProcesses
+from debertav3.inference.files.workers import InProcess, Settled, TaskPlan, WorkerProcesses
 from tiny_models import ModelFolders
 
 NLI = {0: "contradiction", 1: "entailment", 2: "neutral"}
@@ -213,8 +213,8 @@ class Stopped(Exception):
 def stop_after(task: FileTask, num_chunks: int) -> Any:
     """An answerer that fails after so many chunks."""
 
-    def answer(chunks: Any, batch_tokens: int | None) -> Any:
-        for number, answers in enumerate(InProcess(task)(chunks, batch_tokens)):
+    def answer(chunks: Any, settled: Settled) -> Any:
+        for number, answers in enumerate(InProcess(task)(chunks, settled)):
             if number == num_chunks:
                 raise Stopped
             yield answers
@@ -225,8 +225,8 @@ def stop_after(task: FileTask, num_chunks: int) -> Any:
 def counting(task: FileTask, seen: list[int]) -> Any:
     """An answerer that notes how many rows it is given."""
 
-    def answer(chunks: Any, batch_tokens: int | None) -> Any:
-        for answers in InProcess(task)(chunks, batch_tokens):
+    def answer(chunks: Any, settled: Settled) -> Any:
+        for answers in InProcess(task)(chunks, settled):
             seen.append(len(answers))
             yield answers
 
@@ -286,6 +286,34 @@ def test_answers_of_another_run_are_refused_and_kept(
     task = nli()
     predict_file(task, source, target, resume=True, answerer=counting(task, seen))
     assert seen == [8, 8, 6]
+
+
+def test_a_resumed_run_keeps_the_backend_that_it_was_begun_with(
+    folder: Path, tmp_path: Path, small_chunks: None
+) -> None:
+    """Whatever ``auto`` would take by now."""
+
+    def task(backend: str) -> FileTask:
+        return FILE_TASKS["nli"](Predictor.from_pretrained(folder, backend=backend), AnswerOptions())
+
+    source, target = write_rows(tmp_path / "in.jsonl", pairs(30)), tmp_path / "out.jsonl"
+    first, seen = task("torch"), []
+    with pytest.raises(Stopped):
+        predict_file(first, source, target, answerer=stop_after(first, 1))
+    with pytest.raises(UserError, match="backend was 'torch', now 'native'"):
+        predict_file(task("native"), source, target, resume=True)
+    again = task("auto")
+    predict_file(again, source, target, resume=True, answerer=counting(again, seen))
+    assert again.predictor.engine.backend.name == "torch" and seen == [8, 8, 6]
+    with pytest.raises(Stopped):
+        predict_file(first, source, target, overwrite=True, answerer=stop_after(first, 1))
+    journal = Journal(target).path
+    journal.write_text(journal.read_text().replace('"backend": "torch"', '"backend": "onnx"', 1))
+    with pytest.raises(
+        UserError, match=r"begun on backend onnx, which cannot continue: .*--overwrite"
+    ) as raised:
+        predict_file(task("auto"), source, target, resume=True)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_run_that_answered_nothing_leaves_nothing(nli: Tasks, tmp_path: Path, small_chunks: None) -> None:
@@ -399,7 +427,8 @@ def test_the_token_budget_is_measured_once_for_big_inputs_only(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEBERTAV3_CACHE", str(tmp_path / "cache"))
-    predictor = Predictor.from_pretrained(folder)
+    kept = tmp_path / "cache" / token_budget.KEPT
+    predictor = Predictor.from_pretrained(folder, backend="native")
     predictor.nli([("a", "b")])
     assert predictor.engine.batch_tokens is None and not (tmp_path / "cache").exists()
     monkeypatch.setattr("debertav3.inference.engine.BIG_INPUT_TOKENS", 4)
@@ -409,13 +438,13 @@ def test_the_token_budget_is_measured_once_for_big_inputs_only(
     assert small == Predictor.from_pretrained(folder, batch_tokens=64).nli(
         [("one two three", "four five six")]
     )
-    assert list(json.loads(token_budget.cache_file().read_text()).values()) == [chosen]
-    token_budget.cache_file().write_text(token_budget.cache_file().read_text().replace(str(chosen), "77"))
-    again = Predictor.from_pretrained(folder)
+    assert list(json.loads(kept.read_text()).values()) == [chosen]
+    kept.write_text(kept.read_text().replace(str(chosen), "77"))
+    again = Predictor.from_pretrained(folder, backend="native")
     again.nli([("one two three", "four five six")])
     assert again.engine.batch_tokens == 77
     given = Predictor.from_pretrained(folder, batch_tokens=99)
     given.nli([("one two three", "four five six")])
     assert given.engine.batch_tokens == 99
-    token_budget.cache_file().write_text("damaged")
+    kept.write_text("damaged")
     assert token_budget.best_batch_tokens(again.engine.backend) in [512, 1024, 2048, 4096]

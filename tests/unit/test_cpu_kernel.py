@@ -322,7 +322,8 @@ def test_a_struct_of_another_size_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     class NormArguments(ctypes.Structure):
         _fields_ = (*library.NormArguments._fields_, ("more", ctypes.c_int64))
 
-    monkeypatch.setattr(library, "NormArguments", NormArguments)
+    mirrors = [NormArguments if one is library.NormArguments else one for one in library._STRUCTS]
+    monkeypatch.setattr(library, "_STRUCTS", mirrors)
     with pytest.raises(OSError, match=r"NormArguments has 16 bytes there and 24 in library\.py"):
         library.Kernel(library_file("avx2"))
 

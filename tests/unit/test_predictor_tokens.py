@@ -1,14 +1,13 @@
 """Answers about tokens, spans, masks and words are the plain model's, also in texts of many windows."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from debertav3 import Predictor, UserError
-from tiny_models import ModelFolders, assert_same, plain, softmax
+from tiny_models import ModelFolders, assert_same, model_of, plain, softmax
 
 TAGS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
 TEXTS = ["A man is asleep on a bench.", "Rain.", "Two dogs run after a ball in the park by the old station."]
@@ -39,11 +38,10 @@ def test_tokens_of_long_texts_come_from_the_window_that_sees_most(ner: Predictor
     ids, offsets = ner.engine.tokenizer.encode_with_offsets(LONG)
     assert found.offsets == offsets
     assert len(found.logits) == len(ids) > 300
-    backend: Any = ner.engine.backend
     size, step = 62, 31  # max_length without [CLS] and [SEP]; half of it is shared
     middle = [1, *ids[2 * step : 2 * step + size], 2]
     with torch.inference_mode():
-        logits = backend.model(input_ids=torch.tensor([middle])).logits[0, 1:-1].numpy()
+        logits = model_of(ner)(input_ids=torch.tensor([middle])).logits[0, 1:-1].numpy()
     quarter = slice(step // 2 + 1, size - step // 2 - 1)
     np.testing.assert_allclose(found.logits[2 * step : 2 * step + size][quarter], logits[quarter], atol=1e-5)
 
@@ -121,7 +119,7 @@ def masked(folders: ModelFolders) -> Predictor:
 
 
 def test_masks_are_filled_from_the_plain_models_logits(masked: Predictor) -> None:
-    tokenizer, backend = masked.engine.tokenizer, masked.engine.backend
+    tokenizer = masked.engine.tokenizer
     text = "A man is [MASK] on a [MASK]."
     left, middle, right = (tokenizer.encode(part) for part in ("A man is", "on a", "."))
     assert tokenizer.convert_ids_to_tokens(right) == ["\u2581", "."]
@@ -129,8 +127,7 @@ def test_masks_are_filled_from_the_plain_models_logits(masked: Predictor) -> Non
     mask = tokenizer.mask_token_id
     ids = [1, *left, mask, *middle, mask, *right, 2]
     with torch.inference_mode():
-        model: Any = backend
-        logits = model.model(input_ids=torch.tensor([ids])).logits[0].numpy()
+        logits = model_of(masked)(input_ids=torch.tensor([ids])).logits[0].numpy()
     places = [place for place, number in enumerate(ids) if number == mask]
     found = masked.fill_mask(text, top_k=3)
     assert len(found) == 2

@@ -51,6 +51,14 @@ def export(
             heading=EXPORT,
         ),
     ] = False,
+    vnni: Annotated[
+        bool,
+        Option(
+            "--vnni",
+            help="int8, not torch: all 8 bits of weights, only for processors with VNNI.",
+            heading=EXPORT,
+        ),
+    ] = False,
     force: Annotated[
         bool,
         Option(
@@ -77,6 +85,7 @@ def export(
         columns=Columns(text=text_column, pair=pair_column, label=label_column),
         fp16=fp16,
         for_long_inputs=for_long_inputs,
+        needs_vnni=vnni,
         force=force,
     )
     guard(

@@ -24,10 +24,13 @@ _TOKENIZER = (
     "vocab.txt",
     "merges.txt",
 )
+PROBES = "probes.json"
+"""Inputs of an int8 export with the logits that passed its gate: see docs/export.md."""
+
 PROBABILITIES = "probabilities.json"
 """Temperature and thresholds of a fine-tuned model: see docs/finetuning.md."""
 
-PATTERNS = ("config.json", *_WEIGHTS, *_GRAPHS, *_TOKENIZER, PROBABILITIES)
+PATTERNS = ("config.json", *_WEIGHTS, *_GRAPHS, *_TOKENIZER, PROBABILITIES, PROBES)
 """Names of the files that shape the answers of a checkpoint or an export."""
 
 

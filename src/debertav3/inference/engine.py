@@ -15,6 +15,7 @@ from ..errors import UserError
 from ..tasks.spans import SpanDecoding, decode_spans
 from ..tasks.words import Span
 from ..tokenization import DebertaV3Tokenizer
+from .backends.fastest import Auto
 from .backends.protocol import Backend, head_of_task
 from .batching import Encoding, run_batches
 from .inputs import WHOLE, Cut, InputEncoder, Text
@@ -57,6 +58,7 @@ class Engine:
         show_progress: a bar on stderr; None shows one on terminals for many inputs.
         place: what to call the checkpoint in messages.
         temperature: logits of whole texts and pairs are divided by it.
+        auto: may change the backend before much work; None keeps it.
     """
 
     def __init__(
@@ -69,11 +71,13 @@ class Engine:
         show_progress: bool | None = None,
         place: str = "this checkpoint",
         temperature: float = 1.0,
+        auto: Auto | None = None,
     ) -> None:
         if batch_tokens is not None and batch_tokens < 1:
             raise UserError(f"batch_tokens must be at least 1, got {batch_tokens}.")
         self.tokenizer = tokenizer
         self.backend = backend
+        self.auto = auto
         self.batch_tokens = batch_tokens
         self.show_progress = show_progress
         self.place = place
@@ -83,14 +87,35 @@ class Engine:
         known = backend.config.get("max_position_embeddings") or DEFAULT_MAX_LENGTH
         self.inputs = InputEncoder(tokenizer, max_length=max_length or min(tokenizer.model_max_length, known))
 
-    def settle_batch_tokens(self, num_tokens: int) -> None:
-        """Measure how many tokens a batch should hold, if nobody has said and so much work is worth it.
+    def settle(self, num_tokens: int) -> None:
+        """Measure which backend is the fastest, and how many tokens a batch should hold.
+
+        Only what nobody has said, and only if so much work is worth it.
 
         Args:
             num_tokens: about how many tokens there are to read.
         """
-        if self.batch_tokens is None and num_tokens >= BIG_INPUT_TOKENS:
+        if num_tokens < BIG_INPUT_TOKENS:
+            return
+        self.settle_backend()
+        if self.batch_tokens is None:
             self.batch_tokens = best_batch_tokens(self.backend)
+
+    def settle_backend(self) -> None:
+        """Take the backend that is the fastest here, where ``auto`` was asked for: see `fastest`."""
+        if (auto := self.auto) is not None:
+            self.auto = None  # first, so that other threads do not measure too
+            self.backend = auto.fastest(self.backend)
+
+    def keep_backend(self, name: str) -> None:
+        """Take the backend with which a run was begun, where ``auto`` was asked for.
+
+        Raises:
+            UserError: if it cannot run the checkpoint here.
+        """
+        if (auto := self.auto) is not None:
+            self.auto = None
+            self.backend = auto.named(name)
 
     def require(self, task: str) -> None:
         """Refuse a task that needs another head.
@@ -187,7 +212,7 @@ class Engine:
         return [decoded[place] for place in range(len(masked))]
 
     def _stream(self, encodings: Sequence[Encoding]) -> Iterator[tuple[int, dict[str, FloatArray]]]:
-        self.settle_batch_tokens(sum(len(encoding.input_ids) for encoding in encodings))
+        self.settle(sum(len(encoding.input_ids) for encoding in encodings))
         return run_batches(
             self.backend,
             encodings,

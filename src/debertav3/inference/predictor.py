@@ -14,8 +14,9 @@ from ..data.probabilities import Probabilities
 from ..errors import UserError
 from ..tokenization import DebertaV3Tokenizer
 from .answers import Answer, Chosen, Classification, Filled, Ranked, SuspectWord, ZeroShotScores
-from .backends.choose import BackendConfig, open_backend
+from .backends.choose import AUTO, BackendConfig, open_backend
 from .backends.deferred import DeferredBackend
+from .backends.fastest import Auto
 from .backends.protocol import Backend
 from .engine import Engine, Steps
 from .entities import Entity, WordTag
@@ -38,6 +39,7 @@ class Predictor:
         show_progress: a bar on stderr; None shows one on terminals for many inputs.
         checkpoint: what the tokenizer and the backend are of; None if there is no folder.
         probabilities: temperature and thresholds; None takes the logits as they are.
+        auto: may change the backend before much work; None keeps it.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Predictor:
         show_progress: bool | None = None,
         checkpoint: Checkpoint | None = None,
         probabilities: Probabilities | None = None,
+        auto: Auto | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.probabilities = probabilities or Probabilities()
@@ -62,6 +65,7 @@ class Predictor:
             batch_tokens=batch_tokens,
             show_progress=show_progress,
             place="this checkpoint" if checkpoint is None else checkpoint.name,
+            auto=auto,
         )
         own = label_names(backend.config)
         self.labels = own if labels is None else given_labels(labels, have=own)
@@ -89,8 +93,9 @@ class Predictor:
             task: one that a head of ``heads.py`` answers; needed only where a checkpoint has two heads.
             device: ``auto`` takes the first of cuda, npu, xpu, mps and cpu that is there.
             dtype: ``fp32`` (the default), ``bf16`` or ``fp16``.
-            backend: ``auto``, the fastest for many inputs, ``light``, the soonest with a first answer,
-                ``native``, ``openvino``, ``onnx`` or ``torch``; see `backends.choose.open_backend`.
+            backend: ``auto``, the fastest on this machine (measured before much work), ``light``, the soonest
+                with a first answer, ``native``, ``openvino``, ``onnx`` or ``torch``: see
+                `backends.choose.ways`.
             labels: names for the head's outputs in their order, for checkpoints that say only ``LABEL_0``.
             max_length: most tokens of one input, special ones included; None takes the checkpoint's.
             batch_tokens: most tokens of a batch, padding included; None takes what suits the device.
@@ -113,6 +118,7 @@ class Predictor:
             batch_tokens=batch_tokens,
             checkpoint=checkpoint,
             probabilities=checkpoint.probabilities if calibrated else None,
+            auto=Auto(checkpoint, task, how) if backend == AUTO else None,
         )
 
     @property

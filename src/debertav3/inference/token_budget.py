@@ -10,14 +10,12 @@ import json
 import logging
 import os
 import platform
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserError
-from ..files import write_text
+from ..files.user_cache import recall, remember
 from ..heads import MASKED_LM
 from .backends.protocol import Backend, Batch
 
@@ -29,20 +27,12 @@ BIG_INPUT_TOKENS = 200_000
 FACTORS = (0.5, 1, 2, 4)
 """What is tried, in parts of the backend's own figure."""
 
+KEPT = "batch_tokens.json"
+"""Name of the measured figures in the user's cache folder."""
+
 LIMIT_SECONDS = 1.5
 _LENGTH = 64  # tokens of an input: near those of sentence pairs
 _MARGIN = 1.03  # another figure than the backend's own must be faster by this
-
-
-def cache_file() -> Path:
-    """Where measured budgets are kept: ``DEBERTAV3_CACHE``, or the user's cache folder."""
-    if own := os.environ.get("DEBERTAV3_CACHE"):
-        return Path(own) / "batch_tokens.json"
-    if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "debertav3" / "batch_tokens.json"
 
 
 def best_batch_tokens(backend: Backend) -> int:
@@ -52,10 +42,7 @@ def best_batch_tokens(backend: Backend) -> int:
     if key in known:
         return known[key]
     best = measure_batch_tokens(backend)
-    try:
-        write_text(cache_file(), json.dumps({**_read_cache(), key: best}, indent=1) + "\n")
-    except OSError as error:
-        logger.info("%s cannot be written (%s): measured again next time", cache_file(), error.strerror)
+    remember(KEPT, json.dumps({**_read_cache(), key: best}, indent=1) + "\n")
     return best
 
 
@@ -122,8 +109,8 @@ def _key(backend: Backend) -> str:
 
 def _read_cache() -> dict[str, int]:
     try:
-        found = json.loads(cache_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(recall(KEPT) or "{}")
+    except ValueError:
         return {}
     is_valid = isinstance(found, dict) and all(isinstance(one, int) and one > 0 for one in found.values())
     return found if is_valid else {}

@@ -24,10 +24,11 @@ _MARGIN = 1.03  # batches that are slower than single texts by this are not made
 
 
 def measure_cost(engine: Engine) -> BatchCost:
-    """Measure single short texts and a full batch of them.
+    """Measure single short texts and a full batch of them, on the backend that is the fastest.
 
     The budget is the engine's: what a user said, else what `best_batch_tokens` found on this machine.
     """
+    engine.settle_backend()
     budget = engine.batch_tokens or best_batch_tokens(engine.backend)
     one, many = [_text(engine.backend, 0)], [_text(engine.backend, n) for n in range(max(2, budget // SHORT))]
     _seconds(engine, one)  # the first call allocates

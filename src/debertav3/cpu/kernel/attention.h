@@ -21,7 +21,7 @@ namespace {
 constexpr int64_t BLOCK_QUERIES = 32;
 constexpr int64_t BLOCK_KEYS = 128;
 constexpr int64_t GROUP_FLOATS = 1 << 19;  // 2 MiB of prepared keys and values a thread
-static_assert(BLOCK_QUERIES % LANES == 0 && BLOCK_QUERIES % TILE_ROWS == 0 && BLOCK_KEYS % PANEL == 0);
+static_assert(BLOCK_QUERIES % LANES == 0 && BLOCK_KEYS % PANEL == 0);
 
 }  // namespace
 
@@ -139,8 +139,9 @@ void prepare_keys(const Head& head, int64_t first) {
         const int64_t some = count - k < PANEL ? count - k : PANEL, key = first + k;
         const Reach reach(row_of[-(key + some - 1)], row_of[a.queries - 1 - key]);
         for (int64_t p = reach.first; p < reach.first + reach.count; ++p)
-            multiply_panel(rows + k * width, width, some, table + p * PANEL * width, width,
-                           head.products + key * stride + (p - plan.queries.first) * PANEL, stride, false);
+            multiply_panel<SHORT_TILE_ROWS>(rows + k * width, width, some, table + p * PANEL * width, width,
+                                            head.products + key * stride + (p - plan.queries.first) * PANEL, stride,
+                                            false);
     }
 }
 
@@ -172,8 +173,8 @@ public:
             const int64_t last = first + BLOCK_KEYS < seen_ ? first + BLOCK_KEYS : seen_;
             const bool has_positions = pick_positions(first, last);
             for (int64_t j = first; j < last; j += PANEL)
-                multiply_panel(queries_, width, count_, head_.keys + j * width, width, scores_ + j, score_stride_,
-                               has_positions);
+                multiply_panel<SHORT_TILE_ROWS>(queries_, width, count_, head_.keys + j * width, width, scores_ + j,
+                                                score_stride_, has_positions);
             limit(first, last);
         }
         add_values();
@@ -192,8 +193,8 @@ private:
         const int32_t* row_of = a_.rows_by_key + a_.length - 1;
         const Reach reach(row_of[-(first_ + count_ - 1)], row_of[seen_ - 1 - first_]);
         for (int64_t p = reach.first; p < reach.first + reach.count; ++p)
-            multiply_panel(queries_, width, count_, table + p * PANEL * width, width,
-                           products_ + (p - plan_.keys.first) * PANEL, plan_.keys.stride, false);
+            multiply_panel<SHORT_TILE_ROWS>(queries_, width, count_, table + p * PANEL * width, width,
+                                            products_ + (p - plan_.keys.first) * PANEL, plan_.keys.stride, false);
     }
 
     // The largest value that a key's scores may have: none for a visible key, the lowest number for a hidden one
@@ -296,8 +297,9 @@ private:
                 }
             }
             for (int64_t p = 0; p < plan_.value_panels; ++p)
-                multiply_panel(scores_ + first, score_stride_, count_, head_.values + (p * all + first) * PANEL,
-                               last - first, context_ + p * PANEL, padded, first > 0);
+                multiply_panel<SHORT_TILE_ROWS>(scores_ + first, score_stride_, count_,
+                                                head_.values + (p * all + first) * PANEL, last - first,
+                                                context_ + p * PANEL, padded, first > 0);
         }
         for (int64_t r = 0; r < count_; ++r) {
             const float share = 1.0f / sum_of(sums[r]);

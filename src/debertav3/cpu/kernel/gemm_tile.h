@@ -1,7 +1,13 @@
 // Small matrix products, C = A B, with B in panels: PANEL columns side by side, one row of them after the other.
 #pragma once
 
+#include <type_traits>
+
 #include "simd.h"
+
+// A tile's loop is compiled into the function that walks over a panel, which is compiled once: a call a tile costs 5 %.
+#define INLINED __attribute__((always_inline))
+#define ONCE __attribute__((noinline))
 
 namespace {
 
@@ -9,8 +15,17 @@ constexpr int PANEL = 2 * LANES;
 
 inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
+// run(std::integral_constant<int, size>), for a size of 1 to MOST.
+template <int MOST, typename Run>
+INLINED inline void with_rows(int64_t size, const Run& run) {
+    if (MOST == 1 || size == MOST)
+        run(std::integral_constant<int, MOST>());
+    else if constexpr (MOST > 1)
+        with_rows<MOST - 1>(size, run);
+}
+
 template <int ROWS>
-inline void multiply_tile(const float* a, int64_t a_stride, const float* panel, int64_t depth, float* c,
+INLINED inline void multiply_tile(const float* a, int64_t a_stride, const float* panel, int64_t depth, float* c,
                           int64_t c_stride, bool adds) {
     Vec left[ROWS], right[ROWS];
     for (int r = 0; r < ROWS; ++r) {
@@ -31,16 +46,27 @@ inline void multiply_tile(const float* a, int64_t a_stride, const float* panel, 
     }
 }
 
-// One panel: c (rows x PANEL) = or += a (rows x depth) times the panel (depth x PANEL).
-inline void multiply_panel(const float* a, int64_t a_stride, int64_t rows, const float* panel, int64_t depth,
-                           float* c, int64_t c_stride, bool adds) {
-    int64_t r = 0;
-    for (; r + TILE_ROWS <= rows; r += TILE_ROWS)
-        multiply_tile<TILE_ROWS>(a + r * a_stride, a_stride, panel, depth, c + r * c_stride, c_stride, adds);
-    for (; r + 2 <= rows; r += 2)
-        multiply_tile<2>(a + r * a_stride, a_stride, panel, depth, c + r * c_stride, c_stride, adds);
-    for (; r < rows; ++r)
-        multiply_tile<1>(a + r * a_stride, a_stride, panel, depth, c + r * c_stride, c_stride, adds);
+// Calls tile(first, std::integral_constant<int, n>) for tiles of at most MOST rows that share `rows` evenly: a tile of
+// one or two rows would wait for its own sums.
+template <int MOST, typename Tile>
+INLINED inline void for_tiles(int64_t rows, const Tile& tile) {
+    const uint32_t count = static_cast<uint32_t>(rows), tiles = (count + MOST - 1) / MOST;
+    if (tiles == 0) return;
+    const uint32_t size = count / tiles, larger = count - size * tiles;
+    for (uint32_t t = 0, r = 0; t < tiles; ++t) {
+        const uint32_t own = t < larger ? size + 1 : size;
+        with_rows<MOST>(own, [&](auto n) INLINED { tile(static_cast<int64_t>(r), n); });
+        r += own;
+    }
+}
+
+// One panel: c (rows x PANEL) = or += a (rows x depth) times the panel (depth x PANEL), in tiles of at most MOST rows.
+template <int MOST>
+ONCE inline void multiply_panel(const float* a, int64_t a_stride, int64_t rows, const float* panel, int64_t depth,
+                                float* c, int64_t c_stride, bool adds) {
+    for_tiles<MOST>(rows, [&](int64_t r, auto n) INLINED {
+        multiply_tile<n.value>(a + r * a_stride, a_stride, panel, depth, c + r * c_stride, c_stride, adds);
+    });
 }
 
 // Rows of x (rows x depth) as the columns of one panel (depth x PANEL); missing rows become zeros.

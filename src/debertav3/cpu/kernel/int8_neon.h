@@ -3,6 +3,17 @@
 
 namespace {
 
+using Quantized = int8_t;
+constexpr bool HAS_OFFSET = false, HAS_SIGNS = false;
+constexpr int64_t BYTES = 1;  // of an input
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+constexpr int64_t GROUP = 8;
+#elif defined(__ARM_FEATURE_DOTPROD)
+constexpr int64_t GROUP = 4;
+#else
+constexpr int64_t GROUP = 2;
+#endif
+
 struct Ints {
     int32x4_t low, high;
 };
@@ -11,7 +22,11 @@ inline Ints load_ints(const void* p) {
     const int32_t* numbers = static_cast<const int32_t*>(p);
     return {vld1q_s32(numbers), vld1q_s32(numbers + 4)};
 }
-inline Ints subtract(Ints a, Ints b) { return {vsubq_s32(a.low, b.low), vsubq_s32(a.high, b.high)}; }
+inline Ints splat_int(int32_t x) { return {vdupq_n_s32(x), vdupq_n_s32(x)}; }
+inline Ints add(Ints a, Ints b) { return {vaddq_s32(a.low, b.low), vaddq_s32(a.high, b.high)}; }
+inline Ints min(Ints a, Ints b) { return {vminq_s32(a.low, b.low), vminq_s32(a.high, b.high)}; }
+inline int32_t sum_of(Ints v) { return vaddvq_s32(vaddq_s32(v.low, v.high)); }
+inline Ints to_ints(Vec v) { return {vcvtnq_s32_f32(v.low), vcvtnq_s32_f32(v.high)}; }  // the nearest
 inline Vec to_floats(Ints v) { return {vcvtq_f32_s32(v.low), vcvtq_f32_s32(v.high)}; }
 
 inline float32x4_t larger_magnitude(float32x4_t largest, float32x4_t x) {
@@ -26,9 +41,9 @@ inline float largest_magnitude(Vec v) {
     const int32x4_t bits = vmaxq_s32(vreinterpretq_s32_f32(v.low), vreinterpretq_s32_f32(v.high));
     return vgetq_lane_f32(vreinterpretq_f32_s32(vdupq_n_s32(vmaxvq_s32(bits))), 0);
 }
-// LANES numbers, rounded to the nearest.
-inline void store_quantized(Quantized* p, Vec v) {
-    const int16x4_t low = vqmovn_s32(vcvtnq_s32_f32(v.low)), high = vqmovn_s32(vcvtnq_s32_f32(v.high));
+// LANES numbers of -127 to 127.
+inline void store_quantized(Quantized* p, Ints v) {
+    const int16x4_t low = vqmovn_s32(v.low), high = vqmovn_s32(v.high);
     vst1_s8(p, vqmovn_s16(vcombine_s16(low, high)));
 }
 

@@ -35,8 +35,8 @@ inline void multiply_floats(const FloatRows& input, int64_t first, int64_t rows,
     constexpr int64_t DEPTH = 192;  // so much of a panel stays in the first-level cache
     for (int64_t k = 0; k < input.depth; k += DEPTH) {
         const int64_t depth = input.depth - k < DEPTH ? input.depth - k : DEPTH;
-        multiply_panel(input.x + first * input.depth + k, input.depth, rows, weight + k * PANEL, depth, c, PANEL,
-                       adds || k > 0);
+        multiply_panel<LONG_TILE_ROWS>(input.x + first * input.depth + k, input.depth, rows, weight + k * PANEL, depth,
+                                       c, PANEL, adds || k > 0);
     }
 }
 

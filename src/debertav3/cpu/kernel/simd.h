@@ -19,7 +19,13 @@ namespace {
 
 using Vec = __m512;
 constexpr int LANES = 16;
-constexpr int TILE_ROWS = 8;  // rows of a register tile; TILE_ROWS * 2 accumulators fill the registers
+// Rows of a register tile, two vectors wide: for sums of few products, for those of many, and for those in int8.
+constexpr int SHORT_TILE_ROWS = 8, LONG_TILE_ROWS = 8;
+#if defined(__AVX512VNNI__)
+constexpr int INT8_TILE_ROWS = 8;
+#else
+constexpr int INT8_TILE_ROWS = 4;
+#endif
 
 inline Vec load(const float* p) { return _mm512_loadu_ps(p); }
 inline void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
@@ -77,7 +83,8 @@ inline void transpose(Vec (&v)[LANES]) {
 
 using Vec = __m256;
 constexpr int LANES = 8;
-constexpr int TILE_ROWS = 4;
+constexpr int SHORT_TILE_ROWS = 4, LONG_TILE_ROWS = 6;
+constexpr int INT8_TILE_ROWS = 4;
 
 inline Vec load(const float* p) { return _mm256_loadu_ps(p); }
 inline void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }

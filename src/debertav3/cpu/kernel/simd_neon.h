@@ -12,7 +12,8 @@ struct Vec {
     float32x4_t low, high;
 };
 constexpr int LANES = 8;
-constexpr int TILE_ROWS = 4;  // 16 accumulators of the 32 registers: as many as four pipes of latency four need
+// 16 accumulators of the 32 registers: as many as four pipes of latency four need
+constexpr int SHORT_TILE_ROWS = 4, LONG_TILE_ROWS = 4, INT8_TILE_ROWS = 4;
 
 inline Vec load(const float* p) { return {vld1q_f32(p), vld1q_f32(p + 4)}; }
 inline void store(float* p, Vec v) {

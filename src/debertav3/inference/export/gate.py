@@ -110,7 +110,13 @@ class Measured:
 
 
 def pass_gate(
-    folder: Path, folded: "PreTrainedModel", *, examples: Calibration, task: str | None, force: bool
+    folder: Path,
+    folded: "PreTrainedModel",
+    *,
+    examples: Calibration,
+    task: str | None,
+    force: bool,
+    needs_vnni: bool = False,
 ) -> GateReport:
     """Quantise an exported folder in place, if int8 decides as before.
 
@@ -120,6 +126,7 @@ def pass_gate(
         examples: the rows.
         task: which task the rows are for; None goes by the head.
         force: write what does not pass.
+        needs_vnni: see `quantize`.
 
     Raises:
         UserError: if there are too few examples, or int8 does not pass and ``force`` is off.
@@ -147,6 +154,7 @@ def pass_gate(
                 format_=exported.manifest.format,
                 batches=calibration,
                 kept=[names[name] for name in kept],
+                needs_vnni=needs_vnni,
             )
             after = measure(read_exported(Checkpoint.open(trial)), task=task, examples=examples)
             attempts.append(compare(before, after, kept=kept))

@@ -27,9 +27,18 @@ if TYPE_CHECKING:
 
 
 def quantize(
-    graph: Path, folder: Path, *, format_: str, batches: Sequence[Arrays], kept: Sequence[str]
+    graph: Path,
+    folder: Path,
+    *,
+    format_: str,
+    batches: Sequence[Arrays],
+    kept: Sequence[str],
+    needs_vnni: bool = False,
 ) -> Path:
     """Write the int8 form of a graph, or of torch's weights.
+
+    Without VNNI, ONNX Runtime and oneDNN add two products of 8 bits in 16, which overflow without a word. So
+    weights of graphs keep to 7 bits.
 
     Args:
         graph: in fp32.
@@ -37,6 +46,7 @@ def quantize(
         format_: of the graph.
         batches: inputs of the graph, to learn the ranges of activations from.
         kept: nodes to leave in float; see `weighted_products`.
+        needs_vnni: use all 8 bits of weights in a graph, for processors with VNNI alone.
 
     Raises:
         MissingExtraError: if the quantiser is not installed.
@@ -45,9 +55,9 @@ def quantize(
     if format_ == TORCH:
         save_int8(graph, target, kept=kept)
     elif format_ == OPENVINO:
-        _quantize_openvino(graph, target, batches=batches, kept=kept)
+        _quantize_openvino(graph, target, batches=batches, kept=kept, needs_vnni=needs_vnni)
     else:
-        _quantize_onnx(graph, target, kept=kept)
+        _quantize_onnx(graph, target, kept=kept, needs_vnni=needs_vnni)
     return target
 
 
@@ -75,9 +85,12 @@ def _is_same(weight: np.ndarray, constant: np.ndarray) -> bool:
     return any(weight.shape == one.shape and np.array_equal(weight, one) for one in (constant, constant.T))
 
 
-def _quantize_openvino(graph: Path, target: Path, *, batches: Sequence[Arrays], kept: Sequence[str]) -> None:
+def _quantize_openvino(
+    graph: Path, target: Path, *, batches: Sequence[Arrays], kept: Sequence[str], needs_vnni: bool
+) -> None:
     nncf = _nncf()
     import openvino
+    from nncf.quantization.advanced_parameters import OverflowFix as fix
 
     model = openvino.Core().read_model(str(graph))
     free = [node.get_friendly_name() for node in model.get_ordered_ops() if _multiplies_activations(node)]
@@ -88,6 +101,9 @@ def _quantize_openvino(graph: Path, target: Path, *, batches: Sequence[Arrays], 
             subset_size=len(batches),
             model_type=nncf.ModelType.TRANSFORMER,
             ignored_scope=nncf.IgnoredScope(names=[*free, *kept], validate=False),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                overflow_fix=fix.DISABLE if needs_vnni else fix.ENABLE
+            ),
         )
     openvino.save_model(quantized, str(target), compress_to_fp16=False)
 
@@ -137,7 +153,7 @@ def _onnx_products(graph: Path) -> dict[str, np.ndarray]:
     }
 
 
-def _quantize_onnx(graph: Path, target: Path, *, kept: Sequence[str]) -> None:
+def _quantize_onnx(graph: Path, target: Path, *, kept: Sequence[str], needs_vnni: bool) -> None:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -154,6 +170,7 @@ def _quantize_onnx(graph: Path, target: Path, *, kept: Sequence[str]) -> None:
                 target,
                 op_types_to_quantize=["MatMul", "Gemm"],
                 per_channel=True,
+                reduce_range=not needs_vnni,
                 weight_type=QuantType.QInt8,
                 nodes_to_exclude=list(kept),
                 use_external_data_format=True,

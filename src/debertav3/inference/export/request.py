@@ -26,6 +26,8 @@ class ExportConfig:
     """Store weights in fp16; the graph computes in fp32."""
     for_long_inputs: bool = False
     """Compute one head after the other: less memory for long inputs, more time for short ones."""
+    needs_vnni: bool = False
+    """int8 graphs: all 8 bits of weights, which overflow without a word on processors that lack VNNI."""
     force: bool = False
     """int8: write what the gate refuses, and say so in the model card."""
 
@@ -43,6 +45,10 @@ class ExportConfig:
         if self.int8 and self.calibration is None:
             raise UserError(
                 "int8 is only written if it decides as before: give examples with --calibration FILE."
+            )
+        if self.needs_vnni and (not self.int8 or self.format == TORCH):
+            raise UserError(
+                "--vnni is for --int8 with format onnx or openvino: on torch int8 is exact everywhere."
             )
         if not self.int8 and (self.calibration is not None or self.force):
             raise UserError("--calibration and --force belong to --int8.")

@@ -7,12 +7,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ...checkpoint.folder import Checkpoint
 from ...checkpoint.opening import open_model
 from ...checkpoint.saving import replacing_folder
 from ...errors import UserError
 from ...files import write_json
-from ...files.model_content import PROBABILITIES, content_sums
+from ...files.model_content import PROBABILITIES, PROBES, content_sums
+from ...heads import MULTIPLE_CHOICE
 from ...json_types import JsonObject
 from ...models import class_of
 from ...models.base import complete_config
@@ -27,6 +30,7 @@ from ..backends.exported import (
     Manifest,
     read_exported,
 )
+from ..backends.probes import Probes
 from ..backends.protocol import Backend
 from .export_card import export_card
 from .gate import GateReport, pass_gate
@@ -35,12 +39,15 @@ from .graph_writers import halve_weights, write_graph
 from .int8_examples import Calibration, head_to_export, task_of
 from .request import ExportConfig
 from .torch_weights import write_weights
-from .verification import Verification, verify
+from .verification import Verification, outputs_of, verify
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
+
+_PROBE_SHAPES = ((16, 24), (16, 64))
+"""Of the probes of int8: 32 inputs of 1 to 64 tokens, which cost a V3 xsmall some 50 ms."""
 
 _SAMPLE = (2, 70)
 """Batch size and tokens of the traced batch: neither 1 nor equal to any dimension of a model."""
@@ -129,18 +136,45 @@ def _finish(
     if config.int8:
         assert config.calibration is not None
         examples = Calibration(config.calibration, columns=config.columns, trained=trained)
-        report = pass_gate(folder, folded, examples=examples, task=config.task, force=config.force)
+        report = pass_gate(
+            folder,
+            folded,
+            examples=examples,
+            task=config.task,
+            force=config.force,
+            needs_vnni=config.needs_vnni,
+        )
         checks["gate"] = asdict(report)
     if config.fp16:
         halve_weights(graph, format_=config.format)
         if report is None:
             found = verify(_opened(folder), model, head=manifest.head, weights="fp16")
             checks["verification"]["fp16"] = _described(found)
+    if config.int8 and manifest.head != MULTIPLE_CHOICE:  # which no export answers
+        probes = _probes(folder, model, head=manifest.head)
+        (folder / PROBES).write_text(probes.to_json(), encoding="utf-8")
+        checks["probes"] = {"allowed_difference": probes.tolerance}
     weights = "int8" if config.int8 else "fp16" if config.fp16 else "fp32"
     stored = replace(manifest, weights=weights, files=content_sums(folder))
     (folder / MANIFEST).write_text(stored.to_json(), encoding="utf-8")
     checks["summary"] = _summary(found, report)
     return checks
+
+
+def _probes(folder: Path, model: "PreTrainedModel", *, head: str) -> Probes:
+    """Inputs of random words, so that nobody's text is in the folder, with the logits of both models."""
+    tokenizer = Checkpoint.open(folder).tokenizer
+    batches = []
+    for size, length in _PROBE_SHAPES:
+        length = min(length, model.config.max_position_embeddings)
+        batch = random_batch(size, length, head=head, config=model.config, is_ragged=True)
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        ids[np.arange(size), mask.sum(1) - 1] = tokenizer.sep_token_id
+        ids[:, 0] = tokenizer.cls_token_id
+        batches.append(batch)
+    backend = _opened(folder)
+    ours, exact = [backend.run(batch) for batch in batches], [outputs_of(model, batch) for batch in batches]
+    return Probes.make(batches, head=head, ours=ours, exact=exact)
 
 
 def _opened(folder: Path) -> Backend:

@@ -66,6 +66,12 @@ class Journal:
         except OSError as error:
             raise cannot_write(self.path, error) from None
 
+    def header(self) -> JsonObject:
+        """What an earlier run says of itself; empty if it was stopped before it began."""
+        with self.path.open("rb") as file:
+            header = _parse(file.readline())
+        return header if isinstance(header, dict) else {}
+
     def begin_again(self, about: JsonObject) -> int | None:
         """Open what an earlier run has written; `keep` then says how much of it counts.
 

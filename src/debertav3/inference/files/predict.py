@@ -28,7 +28,7 @@ from ...tasks.tables import Reading
 from .input import CHUNK_ROWS, Source, check_file, chunks_of, examples, rows_of
 from .journal import Journal, StoredAnswer
 from .row_answers import CheckedRow, FileTask
-from .workers import Answerer, InProcess, answer_chunk
+from .workers import Answerer, InProcess, Settled, answer_chunk
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -137,12 +137,18 @@ def _predict(
     with journal:
         num_known = None
         if resume and journal.exists():
+            _keep_backend(journal, task)
             num_known = journal.begin_again(_about(task, found))
         elif resume and Path(target).exists():
             num_known = _take_over(journal, task, found, target, written)
         _fill(journal, task, found, num_known=num_known, answerer=answerer)
         report = _write(journal, task, found, target, written)
-        logger.info("%d rows in %.1f s", found.num_rows, time.monotonic() - started)
+        logger.info(
+            "%d rows in %.1f s on backend %s",
+            found.num_rows,
+            time.monotonic() - started,
+            task.predictor.engine.backend.name,
+        )
         if metrics is not None:
             if not found.num_labelled:
                 logger.warning("%s: no row has a label, so there are no scores", source)
@@ -165,7 +171,7 @@ def evaluate_file(task: FileTask, source: str | Path, *, source_format: str | No
             f"{source}: none of its {found.num_rows} rows has a label, so there is nothing to score."
             f"{advice if '--label-column' in task.column_options else ''}"
         )
-    task.predictor.engine.settle_batch_tokens(found.num_tokens)
+    task.predictor.engine.settle(found.num_tokens)
     with _bar(found.num_rows, done=0) as bar:
         for chunk in chunks_of(task, found):
             if labelled := [example for example in chunk if example.gold is not None]:
@@ -184,7 +190,7 @@ def _fill(
     first: list[list[CheckedRow]] = []
     num_done = 0
     if num_known is None:
-        engine.settle_batch_tokens(source.num_tokens)
+        engine.settle(source.num_tokens)
         journal.begin({**_about(task, source), "batch_tokens": engine.batch_tokens})
     else:
         engine.batch_tokens = journal.about["batch_tokens"]
@@ -197,9 +203,29 @@ def _fill(
         logger.info("%s: %d of %d rows are answered already", journal.path, num_done, source.num_rows)
     answer = answerer or InProcess(task)
     with _bar(source.num_rows, done=num_done) as bar:
-        for answers in answer(itertools.chain(first, chunks), engine.batch_tokens):
+        settled = Settled(engine.backend.name, engine.batch_tokens)
+        for answers in answer(itertools.chain(first, chunks), settled):
             journal.add(answers)
             bar.update(len(answers))
+
+
+def _keep_backend(journal: Journal, task: FileTask) -> None:
+    """Resume with the backend that a run was begun with, where ``auto`` may choose.
+
+    Raises:
+        UserError: if it cannot run the checkpoint here.
+    """
+    checkpoint, header = task.predictor.checkpoint, journal.header()
+    if checkpoint is None or header.get("content") != checkpoint.fingerprint:
+        return  # of another model: `Journal.begin_again` says so
+    name = str(header.get("backend"))
+    try:
+        task.predictor.engine.keep_backend(name)
+    except UserError as error:
+        raise UserError(
+            f"{journal.path} was begun on backend {name}, which cannot continue: {error} "
+            "Or start over with --overwrite."
+        ) from None
 
 
 def _about(task: FileTask, source: Source) -> JsonObject:
@@ -209,8 +235,8 @@ def _about(task: FileTask, source: Source) -> JsonObject:
         "task": task.name,
         "model": engine.place,
         "content": None if checkpoint is None else checkpoint.fingerprint,
-        "backend": engine.backend.name,
         "dtype": engine.backend.dtype,
+        "backend": engine.backend.name,
         "labels": task.predictor.labels,
         "probabilities": asdict(task.predictor.probabilities),
         "max_length": engine.inputs.max_length,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ...errors import MissingExtraError
 from ...json_types import JsonObject
 from .journal import StoredAnswer
-from .workers import Chunk, TaskPlan, answer_chunk, open_quietly
+from .workers import Chunk, Settled, TaskPlan, answer_chunk, open_quietly
 
 if TYPE_CHECKING:
     import ray
@@ -39,7 +39,7 @@ class RayWorkers:
             ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
         logger.info("Ray: %d workers", num_workers)
 
-    def __call__(self, chunks: Iterable[Chunk], batch_tokens: int | None) -> Iterator[list[StoredAnswer]]:
+    def __call__(self, chunks: Iterable[Chunk], settled: Settled) -> Iterator[list[StoredAnswer]]:
         """See `workers.Answerer`."""
         import ray
 
@@ -52,7 +52,7 @@ class RayWorkers:
         numbers = [{"chunk": number} for number in range(len(stored))]
         answered = ray.data.from_items(numbers, override_num_blocks=len(numbers)).map_batches(
             _Actor,
-            fn_constructor_args=(self.plan, batch_tokens, stored),
+            fn_constructor_args=(self.plan, settled, stored),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=self.num_workers),
         )
@@ -63,8 +63,8 @@ class RayWorkers:
 class _Actor:
     """One copy of the model in the cluster."""
 
-    def __init__(self, plan: TaskPlan, batch_tokens: int | None, stored: Sequence["ray.ObjectRef"]) -> None:
-        self.task = open_quietly(plan, batch_tokens)
+    def __init__(self, plan: TaskPlan, settled: Settled, stored: Sequence["ray.ObjectRef"]) -> None:
+        self.task = open_quietly(plan, settled)
         self.stored = stored
 
     def __call__(self, batch: JsonObject) -> dict[str, list[str]]:

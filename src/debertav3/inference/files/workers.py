@@ -9,7 +9,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...checkpoint.folder import Checkpoint
 from ...errors import UserError
@@ -25,8 +25,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Chunk = Sequence[CheckedRow]
-Answerer = Callable[[Iterable[Chunk], int | None], Iterator[list[StoredAnswer]]]
-"""Chunks and the tokens of a batch in; the chunks' answers out, in order and one by one."""
+
+
+class Settled(NamedTuple):
+    """What a run was begun with; all its answers come of it, whoever computes them."""
+
+    backend: str
+    """The backend's name, where ``auto`` was asked for."""
+    batch_tokens: int | None
+    """Tokens of a batch; None takes the backend's figure."""
+
+
+Answerer = Callable[[Iterable[Chunk], Settled], Iterator[list[StoredAnswer]]]
+"""Chunks in; the chunks' answers out, in order and one by one."""
 
 _DIGITS = 6
 
@@ -93,9 +104,9 @@ class InProcess:
     def __init__(self, task: FileTask) -> None:
         self.task = task
 
-    def __call__(self, chunks: Iterable[Chunk], batch_tokens: int | None) -> Iterator[list[StoredAnswer]]:
+    def __call__(self, chunks: Iterable[Chunk], settled: Settled) -> Iterator[list[StoredAnswer]]:
         """See `Answerer`."""
-        self.task.predictor.engine.batch_tokens = batch_tokens
+        self.task.predictor.engine.batch_tokens = settled.batch_tokens
         return (answer_chunk(self.task, chunk) for chunk in chunks)
 
 
@@ -113,7 +124,7 @@ class WorkerProcesses:
     ) -> None:
         self.plan, self.num_workers, self.show_log = plan, num_workers, show_log
 
-    def __call__(self, chunks: Iterable[Chunk], batch_tokens: int | None) -> Iterator[list[StoredAnswer]]:
+    def __call__(self, chunks: Iterable[Chunk], settled: Settled) -> Iterator[list[StoredAnswer]]:
         """See `Answerer`.
 
         Raises:
@@ -127,7 +138,7 @@ class WorkerProcesses:
             self.num_workers,
             mp_context=get_context("spawn"),  # a fork of a process with threads may hang
             initializer=_open_in_worker,
-            initargs=(self.plan, batch_tokens, max(1, usable_cores() // self.num_workers), self.show_log),
+            initargs=(self.plan, settled, max(1, usable_cores() // self.num_workers), self.show_log),
         )
         waiting: deque[Future[list[StoredAnswer]]] = deque()
         try:
@@ -156,7 +167,7 @@ _worker_task: FileTask | None = None
 
 
 def _open_in_worker(
-    plan: TaskPlan, batch_tokens: int | None, num_threads: int, show_log: Callable[[], None] | None
+    plan: TaskPlan, settled: Settled, num_threads: int, show_log: Callable[[], None] | None
 ) -> None:
     global _worker_task
     end_with_parent()
@@ -165,14 +176,16 @@ def _open_in_worker(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers, each of them once
     for name in THREAD_VARIABLES:
         os.environ.setdefault(name, str(num_threads))
-    _worker_task = open_quietly(plan, batch_tokens)
+    _worker_task = open_quietly(plan, settled)
 
 
-def open_quietly(plan: TaskPlan, batch_tokens: int | None) -> FileTask:
+def open_quietly(plan: TaskPlan, settled: Settled) -> FileTask:
     """Open a task that shows no bars of its own."""
     task = plan.open()
-    task.predictor.engine.show_progress = False
-    task.predictor.engine.batch_tokens = batch_tokens
+    engine = task.predictor.engine
+    engine.show_progress = False
+    engine.batch_tokens = settled.batch_tokens
+    engine.keep_backend(settled.backend)
     return task
 
 
