@@ -73,6 +73,8 @@ class Record:
     done: int = 0
     """Commands that have ended well."""
     outputs: dict[str, str] = field(default_factory=dict)
+    accepted: list[str] = field(default_factory=list)
+    """Inputs that have changed since, and that the user said to accept."""
 
     @property
     def is_complete(self) -> bool:
@@ -101,6 +103,7 @@ class Runner:
         processes: of each training.
         minutes: after which the running command is asked to stop; 0: never.
         scripts: folder of the recipe's scripts.
+        accept: stages that are kept although something they were made of has changed.
     """
 
     def __init__(
@@ -112,8 +115,10 @@ class Runner:
         processes: int = 1,
         minutes: float = 0,
         scripts: Path = HERE,
+        accept: Sequence[str] = (),
     ) -> None:
         self.recipe = recipe
+        self.accept = accept
         self.places = {name: path.resolve() for name, path in places.items()}
         self.out = out.resolve()
         self.processes = processes
@@ -155,10 +160,13 @@ class Runner:
             names = sorted(
                 name for name in inputs | record.inputs if inputs.get(name) != record.inputs.get(name)
             )
-            raise UserError(
-                f"stage {stage.name} was made with other {', '.join(names[:4])}: remove {folder} to make it "
-                "again, or restore them."
-            )
+            if stage.name not in self.accept:
+                raise UserError(
+                    f"stage {stage.name} was made with other {', '.join(names[:4])}: remove {folder} to make "
+                    f"it again, restore them, or add --accept {stage.name} if the change does not matter."
+                )
+            record.inputs, record.accepted = inputs, sorted({*record.accepted, *names})
+            record.write()
         return record
 
     def inputs(self, stage: Stage) -> dict[str, str]:
@@ -348,6 +356,9 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=min(os.cpu_count() or 1, 2))
     parser.add_argument("--minutes", type=float, default=0, help="stop after so long; rerun to continue")
     parser.add_argument("--last", help="the stage after which to stop")
+    parser.add_argument(
+        "--accept", nargs="*", default=[], help="stages to keep although their recipe changed"
+    )
     parser.add_argument("--tiny", action="store_true", help="with the recipe's small values")
     parser.add_argument("--list", action="store_true", help="print what is complete, and stop")
     arguments = parser.parse_args()
@@ -356,7 +367,13 @@ def main() -> None:
     try:
         _check(recipe, places, arguments.last)
         runner = Runner(
-            recipe, places, arguments.out, processes=arguments.processes, minutes=arguments.minutes
+            recipe,
+            places,
+            arguments.out,
+            processes=arguments.processes,
+            minutes=arguments.minutes,
+            scripts=arguments.recipe.parent.resolve(),
+            accept=arguments.accept,
         )
         if arguments.list:
             for stage in recipe.stages:

@@ -89,5 +89,5 @@ def write_pairs(path: Path, pairs: Iterable[Pair], *, source: str, seed: int = 0
 
 
 def draw_template(random: random.Random, templates: Sequence[str]) -> str:
-    """The commands' own template in four draws of ten, else one of the others."""
-    return TEMPLATE if random.random() < 0.4 else random.choice(templates)
+    """The commands' own template in six draws of ten, else one of the others."""
+    return TEMPLATE if random.random() < 0.6 else random.choice(templates)

@@ -30,7 +30,6 @@ PAIRS = {
 }
 TEXTS = (
     "sentence_polarity",
-    "movie_reviews",
     "emobank_valence",
     "newsmtsc_target_sentiment",
     "movie_subjectivity",

@@ -1,4 +1,4 @@
-"""An encoder and a smaller generator in the layout from which ``debertav3 pretrain --from`` begins RTD.
+"""An encoder and a smaller generator in the layout of a run, from which RTD begins with ``--from``.
 
 Run: python recipes/nano/start_of_rtd.py --discriminator runs/mlm/encoder --generator runs/shallow/generator \
          --out start
@@ -18,7 +18,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     with replacing_folder(arguments.out) as folder:
-        shutil.copytree(arguments.discriminator, folder / "discriminator")
+        for name in ("encoder", "discriminator"):
+            shutil.copytree(arguments.discriminator, folder / name)
         shutil.copytree(arguments.generator, folder / "generator")
 
 

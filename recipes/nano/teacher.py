@@ -13,6 +13,7 @@ Run: python recipes/nano/teacher.py --train F... --dev F... --wordnet /usr/share
 import argparse
 import hashlib
 import json
+import random
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,6 +73,11 @@ def read_pairs(path: Path, weight: float = 1.0) -> list[Pair]:
         )
         for row in rows
     ]
+
+
+def draw(pairs: list[Pair], most: int | None) -> list[Pair]:
+    """At most so many of them."""
+    return pairs if most is None or len(pairs) <= most else random.Random(0).sample(pairs, most)
 
 
 class Teacher:
@@ -166,6 +172,7 @@ def write(path: Path, pairs: Sequence[Pair], shares: Array) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--train", type=Path, nargs="+", required=True)
+    parser.add_argument("--most", type=int, help="pairs of each file, drawn at random")
     parser.add_argument("--weights", type=float, nargs="+", help="of the pairs of each training file")
     parser.add_argument("--dev", type=Path, nargs="*", default=[])
     parser.add_argument("--label", type=Path, nargs="*", default=[], help="files of pairs to be labelled")
@@ -175,7 +182,7 @@ def main() -> None:
     arguments = parser.parse_args()
     weights = arguments.weights or [1.0] * len(arguments.train)
     files = zip(arguments.train, weights, strict=True)
-    train = [pair for path, weight in files for pair in read_pairs(path, weight)]
+    train = [pair for path, weight in files for pair in draw(read_pairs(path, weight), arguments.most)]
     texts = (text for pair in train for text in (pair.premise, pair.hypothesis))
     teacher = Teacher(train, Alignment(WordNet(arguments.wordnet), texts))
     for path in arguments.dev:
@@ -184,7 +191,7 @@ def main() -> None:
         print(f"{path.name:<36} {np.mean(found == [pair.label for pair in dev]):.1%}", flush=True)
     arguments.out.mkdir(parents=True, exist_ok=True)
     for path in [*arguments.train, *arguments.label]:
-        pairs = read_pairs(path)
+        pairs = draw(read_pairs(path), arguments.most)
         shares = teacher.probabilities(pairs, is_new=False)
         gold = np.array([pair.label for pair in pairs])
         trust = np.where(gold < 0, 0.0, arguments.weight_of_gold)[:, None]

@@ -23,6 +23,9 @@ PARTS = {
     "serve_clients.py",
     "serve_contenders.py",
     "serve_infinity.py",
+    "study_rows.py",
+    "study_sets.py",
+    "study_work.py",
 }
 """Modules of other scripts, which have no command of their own."""
 LABELS = ("entailment", "neutral", "contradiction")
@@ -41,7 +44,9 @@ class Tiny(NamedTuple):
 
 def rows(path: Path, count: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    texts = [" ".join(WORDS[(i * k) % len(WORDS)] for k in range(1, 9)) for i in range(1, count + 1)]
+    texts = [
+        " ".join(WORDS[(i * k) % len(WORDS)] for k in range(1, 9)) + f" {i}" for i in range(1, count + 1)
+    ]
     lines = [
         {"premise": text, "hypothesis": texts[-i], "label": LABELS[i % 3], "group": str(i % 5), "text": text}
         for i, text in enumerate(texts)
@@ -56,7 +61,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, nano: Path) -> Tiny:
     data = folder / "data"
     for name, count in (("mnli_matched_dev", 1024), ("snli_dev", 96), ("sick_train", 96)):
         rows(data / "nli" / f"{name}.jsonl.gz", count)  # real_pairs calibrates with those after 1,000
-    rows(data / "corpus" / "stories.jsonl.gz", 96)
+    rows(data / "corpus" / "stories.jsonl.gz", 4000)
+    rows(data / "classification" / "sentence_polarity.jsonl.gz", 96)
+    (data / "ner").mkdir()
+    for part in ("train", "dev"):
+        (data / "ner" / f"uner_ewt_{part}.conll").write_text("Ann\tB-PER\nsings\tO\n\n" * 20)
     (data / "deberta-v3-tokenizer").symlink_to(nano)
     (data / "rows.jsonl").write_bytes(gzip.decompress((data / "nli" / "sick_train.jsonl.gz").read_bytes()))
     text = "\n\n".join(f"{TEXT} {' '.join(WORDS[i % 17 :])} {i}." for i in range(200))
@@ -85,6 +94,10 @@ RUNS = {
     "prepare_memory.py": ["--data {data} --megabytes 1"],
     "model_path.py": ["--model {nano} --show"],
     "pretrain_speed.py": ["--data {shards} --length 24 --windows 2 --rounds 1 --threads 1"],
+    "pretraining_study.py": [
+        "--data {data} --out {out}/study --steps 4 --seeds 1 --processes 1 --set max_steps=2 "
+        "--tasks inference --figures {out}/study --only random,mlm-stock,mlm-stock-time,start-rtd-gdes,no-c2p"
+    ],
     "real_pairs.py": [
         "--data {data} --folder {out}/pairs --prepare torch-int8",
         "--data {data} --folder {out}/pairs --threads 1 --rounds 1 --pairs 4 "
@@ -97,6 +110,7 @@ RUNS = {
         "--rounds 1 --port 8970",
         "--data {data} --model {nano} --pairs 20 --seconds 0.3 --soak 2 --port 8980",
     ],
+    "stock_mlm.py": ["--data {shards} --steps 2 --out {out}/stock"],
     "sift_cost.py": [
         "--data {data}/nli/sick_train.jsonl.gz --model {nano} --steps 2 --rounds 1 --max-length 16 "
         "--precision fp32"

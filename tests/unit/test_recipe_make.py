@@ -115,6 +115,17 @@ def test_a_stage_of_another_recipe_is_refused(workshop: Workshop, what: str) -> 
         workshop.runner().run()
 
 
+def test_a_change_that_does_not_matter_may_be_accepted(workshop: Workshop) -> None:
+    workshop.runner().run()
+    path = workshop.scripts / "write.py"
+    path.write_text(path.read_text() + "\n# a comment\n")
+    with pytest.raises(UserError, match="add --accept first"):
+        workshop.runner().run()
+    assert workshop.runner(accept=["first", "second"]).run() and workshop.runs() == 3
+    record = Record.read(workshop.folder / "out" / "first")
+    assert record and record.accepted == ["write.py"] and workshop.runner().run()
+
+
 def test_a_value_that_a_stage_does_not_use_may_change(workshop: Workshop) -> None:
     workshop.runner().run()
     (workshop.folder / "stages.yaml").write_text(RECIPE.replace("WORD: a b", "WORD: c"))
@@ -195,17 +206,19 @@ def test_a_training_that_has_begun_is_resumed(workshop: Workshop) -> None:
     assert "--nproc-per-node" in workshop.runner(processes=2).command(line, stage)
 
 
-def test_the_recipe_of_nano_names_only_what_there_is() -> None:
-    recipe = Recipe.read(HERE / "stages.yaml")
+@pytest.mark.parametrize("name", ["nano", "german"])
+def test_a_recipe_names_only_what_there_is(name: str) -> None:
+    folder = HERE.parent / name
+    recipe = Recipe.read(folder / "stages.yaml")
     names = [stage.name for stage in recipe.stages]
-    assert len(set(names)) == len(names) and set(Recipe.read(HERE / "stages.yaml", tiny=True).values) == set(
-        recipe.values
-    )
-    runner = Runner(recipe, {"data": HERE, "wordnet": HERE}, HERE / "nothing")
+    assert len(set(names)) == len(names) and set(
+        Recipe.read(folder / "stages.yaml", tiny=True).values
+    ) == set(recipe.values)
+    runner = Runner(recipe, {"data": HERE, "wordnet": HERE}, HERE / "nothing", scripts=folder)
     for place, stage in enumerate(recipe.stages):
         text = json.dumps([stage.run, stage.config])
         assert not [later for later in names[place:] if f"{{{later}}}" in text]  # only earlier stages
         for line in stage.run:
             runner._fill(line, stage)
             if line.startswith("python "):
-                assert (HERE / line.split()[1]).is_file()
+                assert (folder / line.split()[1]).is_file()

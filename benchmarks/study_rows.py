@@ -1,0 +1,130 @@
+"""The rows of `pretraining_study.py`: what each one changes."""
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One pre-training, and how it is fine-tuned."""
+
+    name: str
+    family: str
+    what: str
+    settings: tuple[str, ...] = ()
+    """Of pre-training."""
+    start: str = ""
+    """The row whose encoder it begins with."""
+    shape: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Keys of the configuration that differ from the size's."""
+    times: float = 1
+    """Steps, as a multiple of the study's."""
+    trains: bool = True
+    is_stock: bool = False
+    is_base: bool = False
+    """Made for other rows to begin with; not scored."""
+    finetuning: tuple[str, ...] = ()
+    like: str = ""
+    """Of an equal-time row: the same at equal tokens."""
+    time_of: str = ""
+    """Of an equal-time row: the row whose seconds it may take."""
+
+
+MLM = ("objective=mlm", "learning_rate=1e-3")
+RTD = ("objective=rtd", "learning_rate=1e-3")
+AGAIN = ("objective=rtd", "learning_rate=5e-4")
+ES = ("sharing=es", "mode=joint")
+WSD = ("schedule=wsd", "decay_steps=0.2")
+FALLING = ("mask_schedule=linear", "mask_prob=0.3", "mask_prob_end=0.1")
+
+
+def _equal_time(row: Row, time_of: str) -> Row:
+    what = f"{row.what}, equal time"
+    return replace(row, name=f"{row.name}-time", what=what, like=row.name, time_of=time_of)
+
+
+BASES = (
+    Row(
+        name="start",
+        family="start",
+        what="MLM + EMD, 2.5 times as long",
+        settings=MLM,
+        times=2.5,
+        is_base=True,
+    ),
+)
+
+_STOCK = Row(
+    name="mlm-stock", family="objective", what="MLM, transformers' DebertaV2ForMaskedLM", is_stock=True
+)
+_SCRATCH = tuple(
+    Row(name=f"rtd-{name}", family="objective", what=f"RTD, {name.upper()}", settings=(*RTD, *settings))
+    for name, settings in (("nes", ("sharing=nes",)), ("es", ES), ("gdes", ("sharing=gdes",)))
+)
+_AGAIN = tuple(
+    Row(
+        name=f"start-rtd-{name}",
+        family="start",
+        what=f"from the start: RTD, {name.upper()}",
+        settings=(*AGAIN, *settings),
+        start="start",
+    )
+    for name, settings in (("nes", ("sharing=nes",)), ("es", ES), ("gdes", ("sharing=gdes",)))
+)
+
+ROWS = (
+    Row(name="random", family="objective", what="random weights", trains=False),
+    _STOCK,
+    Row(name="mlm", family="objective", what="MLM + EMD", settings=MLM),
+    *_SCRATCH,
+    _equal_time(_STOCK, "mlm"),
+    *(_equal_time(row, "mlm") for row in _SCRATCH),
+    Row(name="start-alone", family="start", what="the start", start="start", trains=False),
+    Row(
+        name="start-mlm",
+        family="start",
+        what="from the start: MLM + EMD",
+        settings=("objective=mlm", "learning_rate=5e-4"),
+        start="start",
+    ),
+    *_AGAIN,
+    *(_equal_time(row, "start-mlm") for row in _AGAIN),
+    Row(name="muon", family="optimizer", what="Muon for AdamW", settings=(*MLM, "optimizer=muon")),
+    Row(
+        name="muon-2e-3",
+        family="optimizer",
+        what="Muon, twice the rate",
+        settings=("objective=mlm", "learning_rate=2e-3", "optimizer=muon"),
+    ),
+    Row(
+        name="adamw-2e-3",
+        family="optimizer",
+        what="AdamW, twice the rate",
+        settings=("objective=mlm", "learning_rate=2e-3"),
+    ),
+    Row(name="wsd", family="schedule", what="WSD for linear", settings=(*MLM, *WSD)),
+    Row(name="falling-mask", family="schedule", what="30 to 10 % masked", settings=(*MLM, *FALLING)),
+    Row(name="mask-30", family="schedule", what="30 % masked", settings=(*MLM, "mask_prob=0.3")),
+    Row(
+        name="no-c2p",
+        family="attention",
+        what="without content to position",
+        settings=MLM,
+        shape=(("pos_att_type", ("p2c",)),),
+    ),
+    Row(
+        name="no-p2c",
+        family="attention",
+        what="without position to content",
+        settings=MLM,
+        shape=(("pos_att_type", ("c2p",)),),
+    ),
+    Row(
+        name="sift",
+        family="sift",
+        what="the start, fine-tuned with SiFT",
+        start="start",
+        trains=False,
+        finetuning=("sift=true",),
+    ),
+)
+"""All rows. ``random`` and ``mlm`` are what the others of their family are read beside."""
