@@ -76,7 +76,7 @@ class StockStep:
     def __call__(self, ids: Tensor, labels: Tensor, real: Tensor) -> None:
         """One step on padded rows; ``labels`` has -100 where nothing is masked."""
         table = self.generator.deberta.embeddings.word_embeddings.weight
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             output = self.generator(input_ids=ids, attention_mask=real, labels=labels)
         output.loss.backward()
         self._update(0, self.generator.parameters())
@@ -86,7 +86,7 @@ class StockStep:
         original = torch.where(chosen, labels, ids)
         corrupted = original.clone()
         corrupted[chosen] = drawn
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             embedded = F.embedding(corrupted, table.detach() + self.delta)
             states = self.discriminator(inputs_embeds=embedded, attention_mask=real).last_hidden_state
             logits = self.head(states).float()

@@ -86,6 +86,10 @@ RUNS = {
         "nli --train {data}/rows.jsonl --group group --model {nano} --folds 2 --out {out}/folds " + FINETUNE
     ],
     "finetune_results.py": ["--data {real} --out {out}/results --model {nano} --dry-run"],
+    "gpu.py": [
+        "--out {out}-gpu.json --plot {out}-gpu.png --device cpu --no-flash --sizes nano --lengths 8 16 "
+        "--compile-at --tokens 32 --pairs 4 --window 16 --windows 2 --rounds 1"
+    ],
     "light_image.py": ["--rounds 1 --port 8960 -- --backend native"],
     "linear_baseline.py": ["--train {data}/nli/sick_train.jsonl.gz --dev {data}/nli/snli_dev.jsonl.gz"],
     "mistakes.py": ["--rounds 1 --limit 60 --only push info 'data check'"],

@@ -221,7 +221,7 @@ def test_unreadable_folder_is_one_line_and_exit_code_2(folder: Path) -> None:
         check=False,
     )
     assert done.returncode == 2 and done.stdout == ""
-    assert len(done.stderr.strip().splitlines()) == 1 and "damaged or cut short" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and "damaged or truncated" in done.stderr
 
 
 def test_info_of_xsmall_is_as_published() -> None:

@@ -54,6 +54,7 @@ def both(
     terms: str,
     mask: Tensor | None,
     device: torch.device,
+    dtype: torch.dtype | None = None,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Context and gradients, by the kernels and by the reference in float64."""
     q, k, v, tables = attention_inputs(*shape, terms=terms, positions=positions)
@@ -61,7 +62,7 @@ def both(
     if tables is not None:
         leaves += [x for x in (tables.key_NRH, tables.query_NRH) if x is not None]
     weights = torch.randn(q.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
     results = []
     for attend, low, place in (
         (flash.flash_attention, dtype, device),
@@ -82,8 +83,10 @@ def both(
     return results[0], results[1]
 
 
-def assert_close(got: list[Tensor], want: list[Tensor], device: torch.device) -> None:
-    unit = 2.0**-18 if device.type == "cpu" else 2.0**-5  # some roundings of fp32, or of bf16 on the way
+def assert_close(
+    got: list[Tensor], want: list[Tensor], device: torch.device, unit: float | None = None
+) -> None:
+    unit = unit or (2.0**-18 if device.type == "cpu" else 2.0**-5)  # some roundings of fp32, or of bf16
     for ours, theirs in zip(got, want, strict=True):
         assert (ours - theirs).abs().max() <= unit * theirs.abs().max().clamp(min=1.0)
 
@@ -92,6 +95,12 @@ def assert_close(got: list[Tensor], want: list[Tensor], device: torch.device) ->
 def test_every_term_with_and_without_padding(device: torch.device, terms: str) -> None:
     for mask in (None, padding([21, 9, 1])):
         assert_close(*both((3, 2, 21, 16), SMALL, terms, mask, device), device)
+
+
+def test_half_precision(device: torch.device) -> None:
+    """Tables come in fp32 and are rounded to the dtype of the queries."""
+    got, want = both((2, 2, 21, 16), SMALL, "c2p+p2c", padding([21, 9]), device, torch.float16)
+    assert_close(got, want, device, unit=2.0**-7)
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,21 @@
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cpu_kernels import open_kernel
-from debertav3.cpu import training_attention
+from debertav3.cpu import training_attention, training_dropout
 from debertav3.cpu.kernel.build import INSTRUCTIONS
 from debertav3.cpu.kernel.library import Kernel
 from debertav3.cpu.training_attention import training_attention as attend
+from debertav3.cpu.training_dropout import SeededDropout
+from debertav3.layers.attention import DisentangledSelfAttention
 from debertav3.layers.attention_backends import eager_attention
 from debertav3.layers.attention_dropout import draw_seed, dropped, threshold
 from debertav3.layers.blockwise_attention import blockwise_attention
+from debertav3.layers.config import EncoderConfig
 from debertav3.layers.relative_position import RelativePositions, RelativeTables
+from helpers import TINY
 
 V3 = RelativePositions(num_buckets=256, max_distance=512, span=256, long_inputs="clamp")
 SMALL = RelativePositions(num_buckets=8, max_distance=16, span=8, long_inputs="clamp")
@@ -139,3 +143,51 @@ def test_dropout_depends_on_seed_and_row_alone() -> None:
             x = (x ^ (x >> bits)) * factor % 2**32
         numbers.append(x ^ (x >> 16))
     assert np.array_equal(whole[0].numpy(), np.array(numbers) < 2**31)
+
+
+def tiny_attention() -> DisentangledSelfAttention:
+    return DisentangledSelfAttention(EncoderConfig.from_dict(TINY))
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 32), (130, 7), (40,)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_hidden_states_are_dropped_as_torch_would_with_that_mask(
+    on_path: Kernel, shape: tuple[int, ...], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_dropout, "kernel", lambda: on_path)
+    dropout, x = SeededDropout(0.25), torch.randn(shape).to(dtype).requires_grad_()
+    torch.manual_seed(5)
+    got = dropout(x)
+    (grad,) = torch.autograd.grad(got.sum(), x)
+    torch.manual_seed(5)
+    gone = dropped(draw_seed(), 0, shape, 0.25)
+    assert torch.equal(got == 0, gone) and torch.equal(grad == 0, gone)
+    torch.testing.assert_close(got, torch.where(gone, 0.0, x / 0.75))
+    monkeypatch.setattr(training_dropout, "kernel", lambda: None)
+    torch.manual_seed(5)
+    torch.testing.assert_close(dropout(x), got)
+    assert torch.equal(dropout.eval()(x), x)
+
+
+def test_dropouts_of_hidden_states_are_replaced_where_nobody_watches() -> None:
+    attention = tiny_attention()
+    model = nn.ModuleDict({"attention": attention, "own": nn.Dropout(0.3), "watched": nn.Dropout(0.3)})
+    model["watched"].register_forward_hook(lambda *_: None)
+    training_dropout.seed_dropouts(model)
+    kinds = {name: type(module) for name, module in model.named_modules() if isinstance(module, nn.Dropout)}
+    assert kinds == {
+        "attention.dropout": nn.Dropout,
+        "attention.pos_dropout": SeededDropout,
+        "own": SeededDropout,
+        "watched": nn.Dropout,
+    }
+
+
+def test_training_projects_only_the_rows_that_a_batch_meets() -> None:
+    attention = tiny_attention().train()
+    table = torch.randn(attention.positions.span * 2, attention.num_heads * attention.head_width)
+    whole, some = attention.project_table(table), attention.project_table(table, 3)
+    assert some.key_NRH is not None and whole.key_NRH is not None
+    first, end = attention.positions.window(3)
+    assert some.first_row == first and some.key_NRH.shape[1] == end - first < whole.key_NRH.shape[1]
+    torch.testing.assert_close(some.key_NRH, whole.key_NRH[:, first:end])

@@ -58,16 +58,16 @@ def compare(
 ) -> None:
     """Train several models on several tasks.
 
-    Trains every model on every task with every seed, each with the same options, and prints mean, spread,
-    parameters and seconds.
+    Trains every model on every task with every seed, with the same options, and prints mean and standard
+    deviation of the scores, parameters and seconds.
 
     Example: debertav3 compare --model microsoft/deberta-v3-xsmall FacebookAI/roberta-base --tasks rte,cola
     --train rte=rte.jsonl cola=cola.jsonl --dev rte=rte-dev.jsonl cola=cola-dev.jsonl --out table
 
-    Settings, data, models and tokenizers are checked before the first training; nothing is trained if one of
-    them is missing. If interrupted, rerun the command to continue with the first run that is not finished. A
-    run that diverges, or a model whose weights cannot be used, is noted, and the others are done; then the
-    exit code is 2, and the same command tries it again. With all tasks of GLUE their average is printed, too.
+    Settings, data, models and tokenizers are checked before the first training starts. If interrupted, rerun
+    the command to continue with the first unfinished run. If a run diverges or a model's weights cannot be
+    used, the others continue; the exit code is then 2, and the same command tries again. With all tasks of
+    GLUE, their average is printed too.
     """
     log_to_stderr()
     from ..errors import UserError

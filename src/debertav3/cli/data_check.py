@@ -49,11 +49,11 @@ def check_command(
 ) -> None:
     """Look at labelled data before training.
 
-    Counts labels, lengths and repetitions, and finds what single words give away.
+    Counts labels, lengths and duplicates, and finds labels that single words give away.
 
     Example: debertav3 data check nli train.jsonl.gz --dev dev.jsonl.gz
 
-    Prints the facts, then warnings. A file that cannot be trained on ends the command with its line.
+    Prints facts, then warnings. If a file cannot be used for training, the error names its line.
     """
     log_to_stderr()
     is_default = False

@@ -22,7 +22,7 @@ def doctor(
 ) -> None:
     """Check a checkpoint for faults.
 
-    Says what it is and what is wrong with it. Exit code 0: OK, 1: faults, 2: cannot be read.
+    Describes it and lists its faults. Exit code 0: OK, 1: faults, 2: cannot be read.
 
     Example: debertav3 doctor models/nano
     """

@@ -50,7 +50,7 @@ DevFiles = Annotated[
 DevSplit = Annotated[
     float | None,
     Option(
-        help="Without --dev: hold out this share of the training rows, such as 0.1, with the same labels.",
+        help="Without --dev: hold out this share of the training rows, such as 0.1, labels in proportion.",
         heading=DATA,
     ),
 ]
@@ -153,7 +153,7 @@ def finetune(
 ) -> None:
     """Train a model on labelled data.
 
-    Scores it on the dev files and writes what is needed to use it and to repeat the run.
+    Scores it on the dev data, and writes all that is needed to use it and to repeat the run.
 
     Example: debertav3 finetune nli --model microsoft/deberta-v3-xsmall --train train.jsonl.gz --dev dev.jsonl
     --out my-nli --epochs 2

@@ -28,8 +28,8 @@ def mcp(
 ) -> None:
     """Offer models as MCP tools over stdio.
 
-    Tools: classify, nli, zero_shot, ner, qa and rerank, those that the loaded heads answer. A client such as
-    a desktop assistant starts this command; it ends when the client closes stdin.
+    Tools are classify, nli, zero_shot, ner, qa and rerank, as far as the loaded heads can answer them. A
+    client such as a desktop assistant starts this command; it ends when the client closes stdin.
 
     Example: debertav3 mcp --model nli=my-nli --model ner=my-ner
     """

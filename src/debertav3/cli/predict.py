@@ -111,7 +111,7 @@ def predict(
 ) -> None:
     """Answer every row of a file.
 
-    docs/prediction.md says which columns each task reads. Probabilities are shares from 0 to 1.
+    docs/prediction.md lists the columns that each task reads. Probabilities range from 0 to 1.
 
     Example: debertav3 predict nli --model models/nano --data pairs.jsonl --out answers.jsonl
     """

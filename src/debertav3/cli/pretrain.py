@@ -114,9 +114,9 @@ def pretrain(
 
     Example: debertav3 pretrain --data shards --out run --size nano
 
-    Ends with OUT/encoder (open it with any DeBERTa-v2 class), OUT/discriminator, OUT/generator and
-    OUT/report.html. Under torchrun every process takes its share of each batch. SIGTERM
-    and Ctrl-C save a checkpoint and exit with 0.
+    Writes OUT/encoder (for any DeBERTa-v2 class), OUT/discriminator, OUT/generator and OUT/report.html. With
+    torchrun, each process takes a share of every batch. SIGTERM and Ctrl-C save a checkpoint and exit with
+    code 0.
     """
     from ..pretrain.settings import recipe
     from ..runs.assignments import read_settings

@@ -14,12 +14,12 @@ def push(
 ) -> None:
     """Send a model to the Hugging Face Hub.
 
-    With tokenizer, model card, scores and report.
+    Uploads it with tokenizer, model card, scores and report.
 
     Example: debertav3 push my-nli me/deberta-v3-xsmall-nli --private
 
-    Needs a token: `hf auth login`, or the variable HF_TOKEN. Look at README.md and run.json before: they name
-    the files you trained on.
+    Needs a token: `hf auth login`, or the variable HF_TOKEN. Check README.md and run.json first: they
+    name the files that you trained on.
     """
     from ..finetuning.push import files_of
     from ..finetuning.push import push as send

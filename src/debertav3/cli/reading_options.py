@@ -35,7 +35,7 @@ Sheet = Annotated[
 Records = Annotated[
     str | None,
     Option(
-        help="Which list of a JSON file to read, by name, if it has several; several with commas.",
+        help="Which list of a JSON file to read, by name, or several, separated by commas.",
         heading=READING,
     ),
 ]
@@ -52,7 +52,7 @@ ChoiceColumns = Annotated[
     str | None,
     Option(
         "--choice-columns",
-        help="Multiple choice: a column for each choice, A,B,C,D, or one that holds them all.",
+        help="Multiple choice: one column per choice, such as A,B,C,D, or one that has them all.",
         show_default="choices, options, A to D, ...",
         heading=COLUMNS,
     ),

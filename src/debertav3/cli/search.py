@@ -55,12 +55,12 @@ def search(
 ) -> None:
     """Find the best settings for a task.
 
-    Prints the trials by their score on the first dev set, the best first.
+    Prints the trials, sorted by their score on the first dev set.
 
     Example: debertav3 search rte --model microsoft/deberta-v3-base --trials 20 --out rte-search
     --grid learning_rate=1e-5,2e-5,3e-5 batch_size=16,32
 
-    If interrupted, rerun the command to continue; with more --trials it adds to what is there.
+    If interrupted, rerun the command to continue; with more --trials, it adds to the study.
     """
     log_to_stderr()
     from ..finetuning.preparation import read_data, resolve

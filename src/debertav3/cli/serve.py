@@ -89,8 +89,8 @@ def serve(
 ) -> None:
     """Serve models over HTTP.
 
-    Answers the clients of text-embeddings-inference, vLLM, Cohere, Jina, infinity, Hugging Face's task API,
-    OpenVINO Model Server and OpenAI moderations, and strict routes of its own.
+    Works with clients of text-embeddings-inference, vLLM, Cohere, Jina, infinity, Hugging Face's task API,
+    OpenVINO Model Server and OpenAI moderations, and has strict routes of its own.
 
     Example: debertav3 serve --model my-model --port 8080
     """

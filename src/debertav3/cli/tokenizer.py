@@ -82,7 +82,7 @@ def train(
 ) -> None:
     """Train a vocabulary on texts.
 
-    Uses the settings of the released one and prints how well it fits.
+    Uses the settings of the released vocabulary, and prints how well the new one fits.
 
     Example: debertav3 tokenizer train --data corpus.jsonl.gz --vocab-size 12000 --out my-vocabulary
     """
@@ -120,9 +120,9 @@ def check(
 ) -> None:
     """Check that other libraries get the same ids.
 
-    Compares the ids that this package, stock libraries and transformers 5's own class read from one folder.
+    Compares the ids that this package, stock libraries and transformers 5's own class give with one folder.
 
-    Ends with exit code 1 if stock libraries get other ids from it.
+    Exit code 1: stock libraries get other ids.
 
     Example: debertav3 tokenizer check --model models/nano
     """

@@ -11,12 +11,13 @@ from ..layers.encoder import Attention, Convolution, Encoder, Intermediate, Laye
 from .encoder import PackedEncoder
 from .int8 import Int8Linear
 from .kernel.library import kernel
+from .training_dropout import SeededDropout
 
 logger = logging.getLogger(__name__)
 
 _KNOWN = {
     Attention, Convolution, DisentangledSelfAttention, Encoder, Int8Linear, Intermediate, ResidualOutput,
-    nn.Conv1d, nn.Dropout, nn.Embedding, nn.LayerNorm, nn.Linear, nn.ModuleList,
+    SeededDropout, nn.Conv1d, nn.Dropout, nn.Embedding, nn.LayerNorm, nn.Linear, nn.ModuleList,
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import transformers
 from transformers import PreTrainedModel
 from transformers.trainer_utils import EvalPrediction
 
+from ..cpu.training_dropout import seed_dropouts
 from ..errors import UserError
 from ..heads import TOKENS
 from ..models import DebertaV2PreTrainedModel
@@ -42,6 +43,7 @@ def open_for_training(
         )
     if isinstance(model, DebertaV2PreTrainedModel) and not torch.accelerator.is_available():
         model.set_attention_backend("blockwise")  # in bf16 a training step takes less than half the time
+        seed_dropouts(model)
     check_length(model, config)
     if config.loop.gradient_checkpointing:
         model.gradient_checkpointing_enable()

@@ -109,27 +109,25 @@ class DisentangledSelfAttention(nn.Module):
         return context, weights if output_attentions else None
 
     def tables_for(self, backend: AttentionBackend, table_RD: Tensor | None, length: int) -> object:
-        """The projected table in the form that a backend reads; None without position terms.
-
-        In training all rows are projected, however short the batch: dropout draws a mask for each.
-        """
+        """The projected table in the form that a backend reads; None without position terms."""
         if table_RD is None or not (self.has_c2p or self.has_p2c):
             return None
-        is_whole = self.training or records_graph()
-        return backend.prepare_tables(self.project_table(table_RD, None if is_whole else length))
+        return backend.prepare_tables(self.project_table(table_RD, None if records_graph() else length))
 
     def project_table(self, table_RD: Tensor, length: int | None = None) -> RelativeTables:
         """Project the relative table: the keys that c2p reads and the queries that p2c reads, in fp32.
+
+        Dropout draws a mask for all rows, however short the batch.
 
         Args:
             table_RD: ``(R, D)``, all of it.
             length: L, in tokens, to project only the rows that it meets, 2 * L - 1 at most; None for all.
         """
         first = 0
+        table_RD = self.pos_dropout(table_RD)
         if length is not None:
             first, end = self.positions.window(length)
             table_RD = table_RD[first:end]
-        table_RD = self.pos_dropout(table_RD)
         key_NRH, query_NRH = (
             None if proj is None else self._table_heads(proj(table_RD)) for proj in self._table_projections()
         )

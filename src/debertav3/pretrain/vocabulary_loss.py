@@ -71,7 +71,7 @@ def predict_masked(
     memory = memory if writes_directly(words_VD, memory) else None
     compiled = kernel() if _fits_kernel(states_MD) else None
     predict = _Predict if compiled is None else _PredictInKernel
-    more = () if compiled is None else (memory, torch.is_grad_enabled(), compiled)
+    more = (memory,) if compiled is None else (memory, torch.is_grad_enabled(), compiled)
     loss, drawn, correct = predict.apply(
         states_MD, words_VD, bias_V, targets_M, uniforms_M, temperature, *more
     )
@@ -119,6 +119,7 @@ class _Predict(torch.autograd.Function):
         targets_M: Tensor,
         uniforms_M: Tensor,
         temperature: float,
+        memory: TableMemory | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         M, V = len(targets_M), len(words_VD)
         dtype = states_MD.dtype
@@ -163,7 +164,7 @@ class _Predict(torch.autograd.Function):
         if dwords is None:
             dwords = torch.zeros_like(words)
         ctx.save_for_backward(dstates, dwords, dbias)
-        ctx.dtypes = words_VD.dtype, bias_V.dtype
+        ctx.words, ctx.memory, ctx.dtypes = words_VD, memory, (words_VD.dtype, bias_V.dtype)
         ctx.mark_non_differentiable(drawn_M, correct)
         return loss, drawn_M, correct
 
@@ -172,13 +173,16 @@ class _Predict(torch.autograd.Function):
     def backward(ctx: Any, dloss: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
         dstates, dwords, dbias = ctx.saved_tensors
         words_dtype, bias_dtype = ctx.dtypes
+        found = None
+        if ctx.memory is None:
+            found = _scaled(dwords, words_dtype, dloss)
+        else:
+            ctx.memory.add_whole(ctx.words, dwords, float(dloss))
         return (
             (dstates * dloss).to(dstates.dtype),
-            _scaled(dwords, words_dtype, dloss),
+            found,
             (dbias * dloss).to(bias_dtype),
-            None,
-            None,
-            None,
+            *(None,) * 4,
         )
 
 

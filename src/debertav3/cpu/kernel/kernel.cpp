@@ -91,6 +91,19 @@ EXPORTED int debertav3_differentiate(const TrainingArguments* a) {
     return guarded([&] { a->is_bf16 ? differentiate<Bf16>(*a) : differentiate<Fp32>(*a); });
 }
 
+// Dropout of (rows, columns) numbers in fp32 or bf16.
+EXPORTED int debertav3_drop(const void* x, void* out, int64_t rows, int64_t columns, uint64_t seed, uint32_t threshold,
+                            float factor, int32_t is_bf16, int64_t threads, Team team) {
+    return guarded([&] {
+        if (is_bf16)
+            drop_rows<Bf16>(static_cast<const uint16_t*>(x), static_cast<uint16_t*>(out), rows, columns, seed,
+                            threshold, factor, threads, team);
+        else
+            drop_rows<Fp32>(static_cast<const float*>(x), static_cast<float*>(out), rows, columns, seed, threshold,
+                            factor, threads, team);
+    });
+}
+
 // From products with the word embeddings to loss, draws and gradients.
 EXPORTED int debertav3_predict(const VocabularyArguments* a) {
     return guarded([&] { a->is_bf16 ? predict<Bf16>(*a) : predict<Fp32>(*a); });

@@ -201,6 +201,10 @@ class Kernel:
         self._layer = function("layer", number, ctypes.POINTER(LayerArguments))
         self._weigh = function("weigh", number, ctypes.POINTER(TrainingArguments))
         self._differentiate = function("differentiate", number, ctypes.POINTER(TrainingArguments))
+        self._drop = function(
+            "drop", number, pointer, pointer, size, size, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_float,
+            ctypes.c_int32, size, pointer,
+        )  # fmt: skip
         self._predict = function("predict", number, ctypes.POINTER(VocabularyArguments))
         self._widen = function(
             "widen",
@@ -246,6 +250,22 @@ class Kernel:
     def differentiate(self, arguments: TrainingArguments) -> None:
         """From the gradient of attention weights to those of products."""
         _check(self._differentiate(ctypes.byref(arguments)))
+
+    def drop(
+        self,
+        x: int,
+        out: int,
+        rows: int,
+        columns: int,
+        *,
+        seed: int,
+        threshold: int,
+        kept_factor: float,
+        is_bf16: bool,
+    ) -> None:
+        """Dropout of contiguous rows: addresses, and what ``layers/attention_dropout.py`` says."""
+        team, threads = self.crew()
+        _check(self._drop(x, out, rows, columns, seed, threshold, kept_factor, is_bf16, threads, team))
 
     def predict(self, arguments: VocabularyArguments) -> None:
         """From products with the word embeddings to loss, draws and gradients; threads are filled in."""

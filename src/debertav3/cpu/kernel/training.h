@@ -232,4 +232,26 @@ void differentiate(const TrainingArguments& a) {
                  [&](int64_t task) { block.gather_keys(task / tiles, task % tiles * LANES); });
 }
 
+// Rows of hidden states, in fp32 or bf16, with some dropped and the rest times a factor.
+template <typename T>
+void drop_rows(const typename T::Number* x, typename T::Number* out, int64_t rows, int64_t columns, uint64_t seed,
+               uint32_t threshold, float factor, int64_t threads, Team team) {
+    parallel_for(team, threads, (rows + 63) / 64, [&](int64_t task) {
+        const int64_t end = task * 64 + 64 < rows ? task * 64 + 64 : rows;
+        for (int64_t row = task * 64; row < end; ++row) {
+            const typename T::Number* from = x + row * columns;
+            typename T::Number* to = out + row * columns;
+            const uint32_t key = row_key(seed, static_cast<uint64_t>(row));
+            int64_t c = 0;
+            for (; c + LANES <= columns; c += LANES)
+                T::write(to + c, drop(mul(T::read(from + c), splat(factor)), key, c, threshold));
+            if (c == columns) continue;
+            typename T::Number rest[LANES] = {};
+            std::memcpy(rest, from + c, (columns - c) * sizeof(rest[0]));
+            T::write(rest, drop(mul(T::read(rest), splat(factor)), key, c, threshold));
+            std::memcpy(to + c, rest, (columns - c) * sizeof(rest[0]));
+        }
+    });
+}
+
 }  // namespace
