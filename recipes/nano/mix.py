@@ -9,6 +9,8 @@ import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from pairs import NEUTRAL, Pair, is_of_the_card
+
 from debertav3.files import replacing_text
 from debertav3.tasks.tables import read_table
 
@@ -16,13 +18,17 @@ COLUMNS = ("premise", "hypothesis", "label")
 
 
 def draw(parts: Sequence[Sequence[str]], *, most: int, seed: int) -> Iterator[dict[str, object]]:
-    """Rows of each part: its first word is the share, the others are files; at most ``most`` of a file."""
+    """Rows of each part: its first word is the share, the others are files; at most ``most`` of a file.
+
+    Rows like the cards' example are left out, whatever set they come from.
+    """
     draws = random.Random(seed)
     for share, *files in parts:
         for file in files:
             rows = [row.fields for row in read_table(Path(file))]
             for row in draws.sample(rows, min(round(len(rows) * float(share)), most)):
-                yield {name: row[name] for name in COLUMNS}
+                if not is_of_the_card(Pair(row["premise"], row["hypothesis"], NEUTRAL)):
+                    yield {name: row[name] for name in COLUMNS}
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import pytest
 sys.path.append(str(Path(__file__).resolve().parents[2] / "recipes" / "nano"))
 
 import card
+import documents
 import ensemble
 import evaluate
 import mix
@@ -148,6 +149,9 @@ def test_a_mix_draws_its_share_of_each_file(tmp_path: Path) -> None:
             json.dumps({"premise": f"{name}{i}", "hypothesis": "h", "label": "neutral"}) for i in range(40)
         ]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    example = {"premise": "Well.", "hypothesis": CARD_HYPOTHESIS, "label": "neutral"}
+    (tmp_path / "c.jsonl").write_text(json.dumps(example))
+    assert not list(mix.draw([["1", str(tmp_path / "c.jsonl")]], most=30, seed=1))
     parts = [["1", str(tmp_path / "a.jsonl")], ["0.25", str(tmp_path / "b.jsonl")]]
     rows = list(mix.draw(parts, most=30, seed=1))
     assert [row["premise"][0] for row in rows] == ["a"] * 30 + ["b"] * 10
@@ -199,3 +203,12 @@ def test_the_card_says_what_was_measured(tmp_path: Path, nano: Path) -> None:
     assert "| SICK | 10 | 65.4 | 65.4, 60.0 (± 2.7) | 35.0 | 4.1 |" in text
     assert "| mlm | 1.50 |" in text and "within 1.8 hours" in text and "contradiction 70 %" in text
     assert "| a topic | 9 | 3 | 50.0 |" in text and "75.0 (4)" in text
+
+
+def test_only_what_is_certainly_entailed_is_told() -> None:
+    rows = [
+        {"premise": "A text.", "hypothesis": "It is right.", "label": {"entailment": 1}},
+        {"premise": "A text.", "hypothesis": "It is wrong.", "label": {"entailment": 0}},
+        {"premise": "A text.", "hypothesis": "Perhaps.", "label": {"entailment": 0.25}},
+    ]
+    assert list(documents.told(rows)) == ["A text. It is right."]
