@@ -24,6 +24,7 @@ import transformers
 from transformers import Trainer, TrainerCallback
 
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
+from debertav3.cpu.training_dropout import train_on_cpu
 from debertav3.finetuning.batches import EncodedDataset, LengthBucketSampler, PaddingCollator
 from debertav3.finetuning.config import FinetuneConfig
 from debertav3.finetuning.objectives import objective_of
@@ -70,6 +71,7 @@ def model_of(name: str) -> Any:
         return stock
     ours = DebertaV2ForSequenceClassification(config_for("xsmall", num_labels=3))
     ours.load_state_dict(stock.state_dict())
+    train_on_cpu(ours)  # as every fine-tuning on a CPU does
     return ours
 
 

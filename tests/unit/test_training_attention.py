@@ -171,9 +171,11 @@ def test_hidden_states_are_dropped_as_torch_would_with_that_mask(
 
 def test_dropouts_of_hidden_states_are_replaced_where_nobody_watches() -> None:
     attention = tiny_attention()
+    assert attention.backend == "auto"
     model = nn.ModuleDict({"attention": attention, "own": nn.Dropout(0.3), "watched": nn.Dropout(0.3)})
     model["watched"].register_forward_hook(lambda *_: None)
-    training_dropout.seed_dropouts(model)
+    training_dropout.train_on_cpu(model)
+    assert attention.backend == "blockwise"
     kinds = {name: type(module) for name, module in model.named_modules() if isinstance(module, nn.Dropout)}
     assert kinds == {
         "attention.dropout": nn.Dropout,

@@ -29,7 +29,15 @@ class SeededDropout(nn.Dropout):
         return found
 
 
-def seed_dropouts(model: nn.Module) -> None:
+def train_on_cpu(model: nn.Module) -> None:
+    """Let a model that will be trained on a CPU compute attention by blocks, and drop states with seeds."""
+    for module in model.modules():
+        if isinstance(module, DisentangledSelfAttention):
+            module.backend = "blockwise"
+    _seed_dropouts(model)
+
+
+def _seed_dropouts(model: nn.Module) -> None:
     """Put `SeededDropout` in the place of every dropout of hidden states that nobody watches or replaced."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):

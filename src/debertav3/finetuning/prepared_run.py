@@ -8,7 +8,7 @@ import transformers
 from transformers import PreTrainedModel
 from transformers.trainer_utils import EvalPrediction
 
-from ..cpu.training_dropout import seed_dropouts
+from ..cpu.training_dropout import train_on_cpu
 from ..errors import UserError
 from ..heads import TOKENS
 from ..models import DebertaV2PreTrainedModel
@@ -42,8 +42,7 @@ def open_for_training(
             "SiFT needs a DeBERTa v2 or v3 model, whose embeddings take a perturbation; leave --sift out."
         )
     if isinstance(model, DebertaV2PreTrainedModel) and not torch.accelerator.is_available():
-        model.set_attention_backend("blockwise")  # in bf16 a training step takes less than half the time
-        seed_dropouts(model)
+        train_on_cpu(model)
     check_length(model, config)
     if config.loop.gradient_checkpointing:
         model.gradient_checkpointing_enable()

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs
 from torch import nn
 
-from ..cpu.training_dropout import seed_dropouts
+from ..cpu.training_dropout import train_on_cpu
 from ..data.samples import PretrainingData
 from ..data.shards import TokenShards
 from ..errors import DivergedError, UserError
@@ -299,8 +299,7 @@ def _layers(model: nn.Module) -> list[nn.Module]:
 
 def _arm(model: Any, config: PretrainConfig, accelerator: Accelerator) -> None:
     if accelerator.device.type == "cpu":
-        model.set_attention_backend("blockwise")
-        seed_dropouts(model)
+        train_on_cpu(model)
     if config.compute.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     if config.compute.compile:
