@@ -84,7 +84,7 @@ test-serve-schema: $(STAMP_DEV)  ## random requests by the OpenAPI document (sch
 test-clients: $(STAMP_DEV)  ## unmodified clients of other servers against ours (downloads them)
 	$(PY) tests/clients/run.py
 
-test-annotation-tools: $(STAMP_DEV)  ## pre-annotations through Label Studio's and doccano's own code (downloads them)
+test-annotation-tools: $(STAMP_DEV)  ## pre-annotations through annotation tools' own code (downloads them)
 	$(PY) tests/annotation_tools/run.py
 
 test-wheel: $(STAMP_DEV)  ## build a wheel and a source archive, install both where there is no compiler (3 minutes)

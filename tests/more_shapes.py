@@ -135,6 +135,23 @@ MORE_SHAPES = {
         ),
         FILMS,
     ),
+    "conversations with a label": Shape(
+        "custom",
+        "x.jsonl",
+        lines(
+            *(
+                {
+                    "messages": [
+                        {"role": "user", "content": texts[0]},
+                        {"role": "assistant", "content": "Thanks."},
+                    ],
+                    "label": label,
+                }
+                for texts, label in FILMS
+            )
+        ),
+        [((f"{texts[0]}\nThanks.",), label) for texts, label in FILMS],
+    ),
     "conversations": Shape(
         "custom",
         "x.json",

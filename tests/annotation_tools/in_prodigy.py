@@ -10,6 +10,9 @@ from spacy.tokens import Doc
 nlp = spacy.blank("en")
 for line in Path(sys.argv[1]).read_text(encoding="utf-8").splitlines():
     row = json.loads(line)
+    assert {"text", "tokens", "spans"} <= row.keys()
+    assert all({"text", "start", "end", "id"} <= token.keys() for token in row["tokens"])
+    assert [token["id"] for token in row["tokens"]] == list(range(len(row["tokens"])))
     words = [token["text"] for token in row["tokens"]]
     doc = Doc(nlp.vocab, words=words, spaces=[token["ws"] for token in row["tokens"]])
     assert doc.text == row["text"], (doc.text, row["text"])

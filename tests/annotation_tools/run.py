@@ -2,8 +2,9 @@
 
 Each tool has an environment of its own in ``build/annotation-tools``; nothing here is a dependency of the
 package. Label Studio's SDK checks predictions and converts them to CoNLL, doccano's import writes them into
-its database, and spaCy, whose tokens Prodigy takes, aligns Prodigy's spans. brat and Prodigy themselves are
-not run: brat is no Python package, and Prodigy is sold.
+its database, pybrat reads the folder of brat, and spaCy, whose tokens Prodigy takes, aligns Prodigy's spans.
+brat and Prodigy themselves are not run: brat is no Python package, and Prodigy is sold. Names on the command
+line run some of them only.
 """
 
 import subprocess
@@ -28,10 +29,16 @@ PACKAGES = {
         "pandas==2.2.3",
         "scipy<1.15",
     ),
+    "brat": ("pybrat==0.1.7",),
     "prodigy": ("spacy>=3.8",),
 }
 """What each script needs; of doccano's own choice of numpy and pandas one is too new for the other."""
-FILES = {"label_studio": "pre.json", "doccano": "pre.jsonl", "prodigy": "prodigy.jsonl"}
+FILES = {
+    "label_studio": "pre.json",
+    "doccano": "pre.jsonl",
+    "brat": "brat-folder",
+    "prodigy": "prodigy.jsonl",
+}
 TEXTS = [
     ("Anna met Bob in Rome.", [Mark(0, 4, "PER"), Mark(9, 12, "PER"), Mark(16, 20, "LOC")]),
     ("It rained \U0001f600 in Köln, Anna's town.", [Mark(15, 19, "LOC"), Mark(21, 25, "PER")]),
@@ -52,13 +59,15 @@ def python_of(name: str) -> Path:
 
 
 def main() -> None:
+    names = sys.argv[1:] or [*FILES]
     PLACE.mkdir(parents=True, exist_ok=True)
     texts = [Marked(text, marks, [0.9] * len(marks), split_words(text), {}) for text, marks in TEXTS]
-    for name, file in FILES.items():
+    for name in names:
+        file = FILES[name]
         with tool_named(name.replace("_", "-")).open(PLACE / file) as write:
             write(texts)
-    for name, file in FILES.items():
-        subprocess.run([python_of(name), HERE / f"in_{name}.py", PLACE / file], check=True)
+    for name in names:
+        subprocess.run([python_of(name), HERE / f"in_{name}.py", PLACE / FILES[name]], check=True)
         print(f"{name}: imported")
 
 

@@ -12,8 +12,8 @@ from debertav3 import Predictor, UserError, cli
 from debertav3.checkpoint import Checkpoint
 from debertav3.files.model_folder import ModelFolder
 from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.preparation import read_data, resolve
 from debertav3.tasks.columns import Columns, find_columns, read_trained
-from debertav3.tasks.custom import custom_task, named_columns
 from debertav3.tasks.rows import Row
 from tiny_models import ModelFolders
 
@@ -164,24 +164,62 @@ def test_a_run_notes_the_columns_that_it_has_found(
     tmp_path: Path, content: str, settings: dict[str, str], names: tuple[str | None, ...]
 ) -> None:
     (tmp_path / "ok.csv").write_text(content, encoding="utf-8")
-    task = custom_task(str(tmp_path / "ok.csv"), **settings)
-    found = find_columns(read_trained(ModelFolder(trained(tmp_path, **named_columns(task)))), Columns())
+    data = read_data(resolve("custom", model="nano", given={"train": [str(tmp_path / "ok.csv")], **settings}))
+    found = find_columns(read_trained(ModelFolder(trained(tmp_path, **data.columns))), Columns())
     assert (found.text, found.pair, found.label) == names
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[]", '{"config": 3}', '{"config": {"task": "sst2"}, "columns": {"text": "x"}}']
+    "content", ["{", "[]", '{"config": 3}', '{"config": {"task": "sst2"}, "columns": {"text": 5}}']
 )
 def test_other_runs_say_nothing(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content, encoding="utf-8")
     assert find_columns(read_trained(ModelFolder(tmp_path)), Columns()) == Columns()
 
 
-def test_a_run_of_a_public_task_notes_the_columns_that_the_user_said(tmp_path: Path) -> None:
-    config = {"task": "nli", "text_column": "v", "pair_column": "w", "label_column": None}
-    (tmp_path / "run.json").write_text(json.dumps({"config": config, "columns": {"text": "premise"}}))
+@pytest.mark.parametrize(
+    ("task", "row", "said", "names"),
+    [
+        (
+            "nli",
+            {"v": "a", "w": "b", "label": "neutral"},
+            {"text_column": "1", "pair_column": "2"},
+            ("v", "w", "label"),
+        ),
+        ("sst2", {"text": "a", "label": 1}, {}, ("text", None, "label")),
+        (
+            "squad1",
+            {"q": "Who?", "c": "Ann.", "a": "Ann"},
+            {"text_column": "q", "pair_column": "c", "label_column": "a"},
+            ("q", "c", "a"),
+        ),
+        (
+            "choice",
+            {"q": "Who?", "A": "x", "B": "y", "answer": "B"},
+            {"text_column": "q"},
+            ("q", None, "answer"),
+        ),
+        (
+            "ner",
+            {"w": ["Ann", "x"], "t": ["B-PER", "O"]},
+            {"text_column": "w", "label_column": "t"},
+            ("w", None, "t"),
+        ),
+    ],
+)
+def test_a_run_of_any_task_notes_what_its_columns_were(
+    tmp_path: Path, task: str, row: dict[str, Any], said: dict[str, str], names: tuple[str | None, ...]
+) -> None:
+    other = {
+        **row,
+        **{key: {"neutral": "entailment", 1: 0}.get(row[key], row[key]) for key in row if key == "label"},
+    }
+    (tmp_path / "x.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(other) + "\n")
+    data = read_data(resolve(task, model="nano", given={"train": [str(tmp_path / "x.jsonl")], **said}))
+    (tmp_path / "run.json").write_text(json.dumps({"config": {"task": task}, "columns": data.columns}))
     known = read_trained(ModelFolder(tmp_path))
-    assert (known.text, known.pair, known.label) == ("v", "w", None)
+    assert (known.task, known.text, known.pair, known.label) == (task, *names)
+    assert known.choices == (("A", "B") if task == "choice" else ())
     (tmp_path / "run.json").write_text(json.dumps(known.record()))  # as an export carries it
     assert read_trained(ModelFolder(tmp_path)) == known
 

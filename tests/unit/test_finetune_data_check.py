@@ -172,6 +172,49 @@ def test_files_are_examined_in_passing_as_their_examples_are(
     assert any(line.endswith("a.jsonl is read as") for line in caplog.messages)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"dev_split": 0.2},
+        {"dev_split": 0.3, "group_column": "author"},
+        {"folds": 3},
+        {"folds": 3, "fold": 2},
+        {"train_limit": 8},
+        {"dev_split": 0.2, "train_limit": 10},
+    ],
+)
+def test_parts_are_examined_in_passing_as_training_has_them(
+    tmp_path: Path, nano: Path, settings: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [
+        {"text": f"a film {n % 9} of note", "label": "aab"[n % 3], "author": f"{n % 11}"} for n in range(40)
+    ]
+    given = {"train": [write(tmp_path / "a.jsonl", rows), write(tmp_path / "b.jsonl", rows[:9])], **settings}
+    config = resolve("custom", model=str(nano), given=given)
+    tokenizer = DebertaV3Tokenizer.from_pretrained(nano)
+    with caplog.at_level(logging.INFO):
+        in_passing = check_data(config, lambda *_: tokenizer)
+        blocks = [line for line in caplog.messages if line.startswith("  ")]
+        data = read_data(config)
+    assert in_passing == examine(data, config, tokenizer=tokenizer)
+    assert [line for line in caplog.messages if line.startswith("  ")] == [*blocks, *blocks]
+
+
+def test_dev_rows_may_be_in_the_same_file(tmp_path: Path) -> None:
+    path = tmp_path / "data_full.json"
+    sets = {"train": [["a b", "x"], ["c d", "y"]], "oos_train": [["e f", "oos"]], "val": [["g h", "x"]]}
+    path.write_text(json.dumps(sets), encoding="utf-8")
+    given = {"train": [str(path)], "records": "train,oos_train", "dev": [str(path)], "dev_records": "val"} | {
+        "text_column": "1",
+        "label_column": "2",
+    }
+    data = read_data(resolve("custom", model="nano", given=given))
+    assert [example.label for example in data.train] == ["x", "y", "oos"]
+    ((name, dev),) = data.dev.items()
+    assert name == f"{path} val" and [example.texts for example in dev] == [("g h",)]
+    assert set(data.rows) == {str(path), name} and set(data.row_sums) == {name}
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, nano: Path) -> None:
     """Twenty times the rows take at most some megabytes more: their keys, and a sample of bounded size."""

@@ -22,15 +22,21 @@ from debertav3.heads import BY_NAME, TOKENS
 from debertav3.inference.files.file_task import CheckedRow, FileTask
 from debertav3.inference.files.input import check_file, examples
 from debertav3.inference.files.row_answers import FILE_TASKS, AnswerOptions
+from debertav3.tasks.choice import ChoiceTask
+from debertav3.tasks.choice_forms import FORMS, read_choices
 from debertav3.tasks.columns import Columns, Trained, find_columns
+from debertav3.tasks.label_map import read_label_map
 from debertav3.tasks.metrics import tag_entities
+from debertav3.tasks.names import TASKS
 from debertav3.tasks.ranking import RankingTask
 from debertav3.tasks.read_options import ReadOptions
-from debertav3.tasks.tagging import MarkedText
+from debertav3.tasks.rows import Row
+from debertav3.tasks.squad import SpanTask
+from debertav3.tasks.tagging import MarkedText, TaggingTask
 from debertav3.tasks.text import TextTask
 from debertav3.tokenization import DebertaV3Tokenizer
 from more_shapes import MORE_SHAPES
-from shapes import SHAPES, Shape
+from shapes import BIG, MET, SHAPES, Shape
 
 COLUMN_OPTIONS = ("text_column", "pair_column", "label_column")
 
@@ -63,7 +69,7 @@ def answering(data: Data, shape: Shape, *, is_said: bool) -> FileTask:
     name = BY_NAME[task.head].tasks[0]
     if isinstance(task, RankingTask):
         name = "rerank"
-    elif shape.task in ("nli", "rte"):
+    elif shape.task in ("nli", "rte", "mnli"):
         name = "nli"
     target = task.target if isinstance(task, TextTask) else None
     predictor: Any = SimpleNamespace(
@@ -96,7 +102,8 @@ def answering(data: Data, shape: Shape, *, is_said: bool) -> FileTask:
         tag_names=said.get("tag_names", ()),
         columns=() if name == "ner" and not is_said else columns.names,
     )
-    options = AnswerOptions(columns=columns, trained_task=task.name, reading=reading)
+    label_map = read_label_map(said["labels"]) if "labels" in said else {}
+    options = AnswerOptions(columns=columns, trained_task=task.name, reading=reading, label_map=label_map)
     return FILE_TASKS[name](predictor, options)
 
 
@@ -304,3 +311,76 @@ def test_a_dry_run_reads_every_row(tmp_path: Path, nano: Path, name: str) -> Non
     assert f"training data: {len(shape.rows)} examples" in result.output
     assert json.loads(result.stdout.splitlines()[-1])["task"] == task
     assert not (tmp_path / "out").exists()
+
+
+def rows_of(task: str) -> tuple[list[dict[str, Any]], list[tuple[tuple[str, ...], Any]], dict[str, str]]:
+    """Two rows of a task under names that nobody uses, what they are, and a map of their labels."""
+    found = TASKS[task]
+    if isinstance(found, SpanTask):
+        rows: list[dict[str, Any]] = [
+            {"x1": "Who?", "x2": "Ann sings.", "x3": {"text": ["Ann"], "answer_start": [0]}},
+            {"x1": "What?", "x2": "It rains.", "x3": ["rains"]},
+        ]
+        return rows, [(("Who?", "Ann sings."), "Ann"), (("What?", "It rains."), "rains")], {}
+    if isinstance(found, TaggingTask):
+        rows = [
+            {"x1": list(words), "x3": [tag.replace("PER", "person") for tag in tags]}
+            for words, tags in (MET, BIG)
+        ]
+        return rows, [MET, BIG], {"person": "PER"}
+    if isinstance(found, ChoiceTask):
+        form = FORMS.get(task, FORMS["arc"])
+        second = ["cause", "effect"] if form.pair_values else ["a b", "c d"]
+        row = {"x1": "Ann saw _ there.", "x4": "one", "x5": "two"}
+        rows = [
+            {**row, **({"x2": two} if form.pair else {}), "x3": right}
+            for two, right in zip(second, "LR", strict=True)
+        ]
+        texts = [
+            read_choices(
+                Row("", one),
+                trained=task,
+                columns=Columns(
+                    text="x1",
+                    pair="x2" if form.pair else None,
+                    choices=("x4", "x5"),
+                    is_text_asked=True,
+                    is_choices_asked=True,
+                ),
+            )
+            for one in rows
+        ]
+        wanted = [((one.context, *one.texts), str(n)) for n, one in enumerate(texts)]
+        return (
+            rows,
+            wanted,
+            {"L": form.names[0] if form.names else "A", "R": form.names[1] if form.names else "B"},
+        )
+    assert isinstance(found, TextTask)
+    is_pair = len(found.columns[0]) == 2
+    names = found.label_sets[0][:2] if found.label_sets else (1.5, 2.0)
+    rows = [{"x1": f"one {n}", **({"x2": f"two {n}"} if is_pair else {}), "x3": f"L{n}"} for n in range(2)]
+    wanted = [
+        (tuple(str(row[name]) for name in ("x1", "x2") if name in row), names[n])
+        for n, row in enumerate(rows)
+    ]
+    return rows, wanted, {f"L{n}": str(name) for n, name in enumerate(names)}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_takes_columns_of_any_names_and_a_map_of_labels(
+    tmp_path: Path, tokenizer: DebertaV3Tokenizer, task: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows, wanted, label_map = rows_of(task)
+    said: dict[str, Any] = {"text_column": "x1", "label_column": "x3"}
+    said |= {"pair_column": "x2"} if "x2" in rows[0] else {}
+    said |= {"choice_columns": ("x4", "x5")} if "x4" in rows[0] else {}
+    if label_map:
+        said["labels"] = str(tmp_path / "map.yaml")
+        (tmp_path / "map.yaml").write_text(
+            "".join(f"'{key}': '{value}'\n" for key, value in label_map.items())
+        )
+    content = "".join(json.dumps(row) + "\n" for row in rows)
+    block = agree(Shape(task, "x.jsonl", content, wanted, said), tmp_path, tokenizer, caplog)
+    shown = {name for value in block.values() for name in value.split(",")}
+    assert {name for row in rows for name in row} <= shown

@@ -1,5 +1,7 @@
 """Conversations as chat models are trained on: what was asked is the text, the last answer is the label.
 
+Where rows have a label beside the conversation, all of it is the text.
+
 ``{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "spam"}]}``, and the
 older ``{"conversations": [{"from": "human", "value": "..."}, {"from": "gpt", "value": "spam"}]}``.
 """
@@ -8,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ...errors import UserError
 from ...json_types import Json, JsonObject
+from ..labels import CUSTOM_LABEL_NAMES
 from ..notes import Notes
 from ..rows import shortened
 from .format import RowFormat
@@ -36,7 +39,7 @@ def _is_turn(turn: Json) -> bool:
 
 
 def _fits(fields: Fields) -> bool:
-    return _turns(fields) is not None
+    return TEXT not in fields and _turns(fields) is not None
 
 
 def _read(fields: Fields, place: str, notes: Notes) -> Iterator[JsonObject]:
@@ -48,13 +51,15 @@ def _read(fields: Fields, place: str, notes: Notes) -> Iterator[JsonObject]:
     wrong = next((content for _, content in said if not isinstance(content, str)), None)
     if wrong is not None:
         raise UserError(f"{place}: the content of a message must be a text, got {shortened(wrong)}.")
-    answer = said.pop()[1] if said[-1][0] in _ANSWERING else None
+    rest = {name: value for name, value in fields.items() if name not in (key, TEXT)}
+    has_label = any(name in rest for name in CUSTOM_LABEL_NAMES)
+    if not has_label:
+        rest["label"] = said.pop()[1] if said[-1][0] in _ANSWERING else None
+        notes.note("the text is what comes before the last answer, which is the label")
     texts = [content for role, content in said if role not in _INSTRUCTING]
     if len(texts) < len(said):
         notes.note("messages of the system", is_left_out=True)
-    notes.note("the text is what comes before the last answer, which is the label")
-    rest = {name: value for name, value in fields.items() if name not in (key, TEXT, "label")}
-    yield {TEXT: "\n".join(texts), "label": answer, **rest}
+    yield {TEXT: "\n".join(texts), **rest}
 
 
 def _first(turn: Mapping[str, Json], names: Sequence[str]) -> Json:
