@@ -275,6 +275,7 @@ class Runner:
         A training that is asked to stop saves a checkpoint first.
         """
         before, start, is_stopping = record.seconds[number], time.monotonic(), False
+        offset = log.stat().st_size if log.exists() else 0
         with log.open("ab") as file:
             process = subprocess.Popen(
                 command, stdout=file, stderr=subprocess.STDOUT, env=self._environment()
@@ -296,12 +297,13 @@ class Runner:
                 raise
         record.seconds[number] = round(before + time.monotonic() - start, 1)
         record.write()
-        if is_stopping and not _says_finished(log):
+        is_finished = not _is_training(command) or _is_finished(command, log, offset)
+        if is_stopping and (code or not is_finished):
             return False
         if code:
             last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
             raise UserError(f"{_shown(command)} ended with {code}: {' '.join(last)} (all of it: {log})")
-        return _says_finished(log) or not _is_training(command)
+        return is_finished
 
     def _environment(self) -> dict[str, str]:
         threads = max((os.cpu_count() or 1) // self.processes, 1)
@@ -335,10 +337,17 @@ def _is_training(command: Sequence[str]) -> bool:
     return any(word in RESUMES for word in command)
 
 
-def _says_finished(log: Path) -> bool:
-    """Whether the log of a training ends as one that is finished does."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-40:]
-    return any('"finished": true' in line or line.startswith("debertav3: wrote ") for line in lines)
+def _is_finished(command: Sequence[str], log: Path, offset: int) -> bool:
+    """Whether a training that has ended is finished, and was not stopped before.
+
+    Args:
+        command: the training.
+        log: of the training.
+        offset: where in the log this run of it begins.
+    """
+    if "finetune" in command:
+        return (Path(command[command.index("--out") + 1]) / "run.json").is_file()
+    return b'"finished": true' in log.read_bytes()[offset:]
 
 
 def _shown(command: Sequence[str]) -> str:

@@ -50,6 +50,8 @@ def test_a_line_comes_once_where_a_library_sets_up_the_root_logger() -> None:
 def test_only_the_first_process_speaks(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    wrote("a", by="backend native, fp32")
+    assert capsys.readouterr().err == "debertav3: wrote a (backend native, fp32)\n"
     wrote(Path("a"), None, "b")
     wrote(None)
     monkeypatch.setenv("RANK", "1")

@@ -206,6 +206,20 @@ def test_a_training_that_has_begun_is_resumed(workshop: Workshop) -> None:
     assert "--nproc-per-node" in workshop.runner(processes=2).command(line, stage)
 
 
+def test_a_training_is_finished_only_if_this_run_of_it_says_so(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    command = ["python", "-m", "debertav3", "pretrain", "--out", str(tmp_path / "run")]
+    log.write_text('{"finished": true}\n')
+    offset = log.stat().st_size
+    with log.open("a") as file:
+        file.write('{"finished": false}\ndebertav3: wrote run\n')
+    assert make._is_finished(command, log, 0) and not make._is_finished(command, log, offset)
+    tuning = ["python", "-m", "debertav3", "finetune", "nli", "--out", str(tmp_path)]
+    assert not make._is_finished(tuning, log, 0)
+    (tmp_path / "run.json").write_text("{}")
+    assert make._is_finished(tuning, log, 0)
+
+
 @pytest.mark.parametrize("name", ["nano", "german"])
 def test_a_recipe_names_only_what_there_is(name: str) -> None:
     folder = HERE.parent / name

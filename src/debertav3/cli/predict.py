@@ -39,6 +39,7 @@ from .task_plan import asked_columns, label_list, plan_of, threshold
 from .terminal import show_log, show_understanding, wrote
 
 if TYPE_CHECKING:
+    from ..inference.files.row_answers import FileTask
     from ..inference.files.workers import Answerer, TaskPlan
 
 
@@ -163,8 +164,9 @@ def predict(
     )
     if tool is not None and plan.task != "ner":
         raise UserError(f"--as is for task ner, which finds entities, not {plan.task}. Leave it out.")
+    opened = plan.open()
     predict_file(
-        plan.open(),
+        opened,
         source,
         target,
         metrics=metrics,
@@ -175,7 +177,7 @@ def predict(
         overwrite=overwrite,
         answerer=_answerer(plan, workers=workers, use_ray=use_ray),
     )
-    wrote(target, metrics)
+    wrote(target, metrics, by=_computed_by(opened))
 
 
 def evaluate(
@@ -260,12 +262,19 @@ def evaluate(
         batch_tokens=batch_tokens,
         max_length=max_length,
     )
-    report = to_json(evaluate_file(plan.open(), data, source_format=file_format))
+    opened = plan.open()
+    report = to_json(evaluate_file(opened, data, source_format=file_format))
     if metrics is not None:
         with replacing_text(metrics) as file:
             file.write(report)
     print(report, end="")
-    wrote(metrics)
+    wrote(metrics, by=_computed_by(opened))
+
+
+def _computed_by(task: "FileTask") -> str:
+    """The backend that answered, which ``auto`` may have chosen."""
+    backend = task.predictor.engine.backend
+    return f"backend {backend.name}, {backend.dtype}"
 
 
 def _answerer(plan: "TaskPlan", *, workers: int, use_ray: bool) -> "Answerer | None":

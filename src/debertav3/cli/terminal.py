@@ -76,8 +76,8 @@ def show_understanding() -> None:
     )
 
 
-def wrote(*paths: Path | str | None) -> None:
-    """Say in one closing line what a command has written."""
+def wrote(*paths: Path | str | None, by: str = "") -> None:
+    """Say in one closing line what a command has written, and with what it was computed."""
     named = [str(path) for path in paths if path is not None]
     if named and is_first_process():
-        print(f"debertav3: wrote {', '.join(named)}", file=sys.stderr)
+        print(f"debertav3: wrote {', '.join(named)}{by and f' ({by})'}", file=sys.stderr)
