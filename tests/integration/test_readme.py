@@ -101,15 +101,47 @@ def test_links_lead_somewhere(readme: str, repository: Path) -> None:
     assert not [link for link in links if not (repository / link).exists()]
 
 
-def test_paper_map_names_functions_that_exist(repository: Path) -> None:
-    text = (repository / "docs" / "paper_map.md").read_text(encoding="utf-8")
+def places_and_names(text: str) -> tuple[set[str], set[str]]:
+    """The paths of a document that are in backticks, and the names of code."""
+    paths = set(re.findall(r"`([\w./-]+(?:\.py|/))(?:: \w+)?`", text))
+    words = re.findall(r"`(?:[\w./-]+: )?([A-Za-z_]+(?:\.[a-z_]+)?)(?:\(\.\.\.\))?`", text)
+    return paths, {word.split(".")[-1] for word in words}
+
+
+def missing_in(repository: Path, paths: set[str], names: set[str]) -> list[str]:
+    """What a document names and the project lacks; paths are of the repository or of the package."""
     package = repository / "src" / "debertav3"
     source = "\n".join(path.read_text(encoding="utf-8") for path in package.rglob("*.py"))
-    paths = re.findall(r"`([\w/]+(?:\.py|/))`", text)
+    places = [path for path in paths if not any((place / path).exists() for place in (package, repository))]
+    return places + [name for name in names if not re.search(rf"\b{name}\b", source)]
+
+
+def test_paper_map_names_functions_that_exist(repository: Path) -> None:
+    paths, names = places_and_names((repository / "docs" / "paper_map.md").read_text(encoding="utf-8"))
     assert paths
-    assert not [path for path in paths if not (package / path).exists() and not (repository / path).exists()]
-    names = {name.split(".")[-1] for name in re.findall(r"`([A-Za-z_]+(?:\.[a-z_]+)?)`", text)}
     assert len(names) > 10
-    not_code = {"long_inputs"}
-    unknown = [n for n in names - not_code if not re.search(rf"(?:def|class) {n}\b|\b{n}\b", source)]
-    assert not unknown
+    assert not missing_in(repository, paths, names)
+
+
+def test_words_of_the_papers_are_found_where_the_map_says(repository: Path) -> None:
+    """Each word of the map's third table is in a docstring of the place that it names."""
+    text = (repository / "docs" / "paper_map.md").read_text(encoding="utf-8")
+    table = text.split("## Words to search for")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `([^`]+)` \| `([^`:]+): ([\w.]+)` \|$", table, flags=re.MULTILINE)
+    assert len(rows) > 20
+    for word, path, name in rows:
+        source = (repository / "src" / "debertav3" / path).read_text(encoding="utf-8")
+        assert word.lower() in source.lower(), f"{word} is not in {path}"
+        assert re.search(rf"(?:def|class) {name.split('.')[-1]}\b|^{name}\b", source, re.MULTILINE), name
+
+
+@pytest.mark.parametrize(
+    "kind", ["a task", "a head", "a backend for answers", "an attention backend", "a training objective"]
+)
+def test_what_to_add_names_what_is_there(repository: Path, kind: str) -> None:
+    text = (repository / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    recipe = text.split(f"**{kind}**")[1].split("\n**")[0]
+    paths, names = places_and_names(recipe)
+    placeholders = {path for path in paths if "NAME" in path}
+    assert len(paths) > 1
+    assert not missing_in(repository, paths - placeholders, names)

@@ -9,10 +9,11 @@ import transformers
 
 import debertav3
 from debertav3 import models
-from debertav3.checkpoint import keys
+from debertav3.checkpoint import keys, shapes
 from debertav3.checkpoint.opening import open_model
+from debertav3.cpu.native import model as native_model
 from debertav3.errors import UserError
-from debertav3.heads import BY_TASK, ENCODER, HEADS, Head, HeadName
+from debertav3.heads import BY_NAME, BY_TASK, ENCODER, HEADS, Head, HeadName
 from debertav3.inference.backends.protocol import head_for
 from debertav3.inference.export.graph import folded_copy, random_batch, to_tensors
 from debertav3.inference.export.int8_examples import head_to_export
@@ -91,8 +92,16 @@ def test_every_task_is_answered_and_trained_with_a_head_of_the_table() -> None:
         head_for({}, task="poetry", place="here")
 
 
-def test_every_head_is_counted() -> None:
-    assert HEAD_PARAMETERS.keys() == {head.name for head in HEADS}
+def test_every_head_is_counted_shaped_and_computed_without_torch() -> None:
+    names = {head.name for head in HEADS}
+    assert HEAD_PARAMETERS.keys() == names
+    assert shapes._HEADS.keys() | {ENCODER} == names
+    assert native_model._HEADS.keys() | {ENCODER} == names
+
+
+def test_every_head_that_is_trained_has_what_its_model_card_names() -> None:
+    for head in (BY_NAME[task.head] for task in TASKS.values()):
+        assert head.pipeline_tag and head.auto_classes, head.name
 
 
 def test_nobody_lists_the_heads_again(repository: Path) -> None:

@@ -133,3 +133,49 @@ class TestCopies:
                 parameter.zero_()
             torch.testing.assert_close(model(**inputs(name))[0], want, atol=0, rtol=0)
         assert [p.requires_grad for p in other.parameters()] == [p.requires_grad for p in model.parameters()]
+
+
+def seen_by(model: nn.Module, path: str, ids: torch.Tensor) -> torch.Tensor:
+    """What a forward hook of a part sees in an answer, kept by reference to the end of it."""
+    seen: list[Any] = []
+    hook = model.get_submodule(path).register_forward_hook(lambda part, given, made: seen.append(made))
+    with torch.no_grad():
+        model(ids)
+    hook.remove()
+    made: torch.Tensor = seen[-1][0] if isinstance(seen[-1], tuple) else seen[-1]
+    return getattr(made, "last_hidden_state", made)
+
+
+class TestWhatNobodyReadsIsNotComputed:
+    """A classifier reads one token of the last layer: the others are left out where nobody can tell."""
+
+    def test_answers_are_equal(self) -> None:
+        model, batch = build("DebertaV2ForSequenceClassification"), random_batch((9, 5))
+        with torch.no_grad():
+            short, whole = model(**batch), model(**batch, output_hidden_states=True)
+        torch.testing.assert_close(short.logits, whole.logits, rtol=1e-5, atol=1e-6)
+
+    def test_the_encoder_gives_one_token(self) -> None:
+        model = build("DebertaV2ForSequenceClassification")
+        ids = random_batch((9, 5))["input_ids"]
+        with torch.no_grad():
+            short = model.deberta(ids, first_token_suffices=True).last_hidden_state
+            whole = model.deberta(ids).last_hidden_state
+        assert short.shape[1] == 1
+        torch.testing.assert_close(short, whole[:, :1], rtol=1e-5, atol=1e-6)
+
+    @pytest.mark.parametrize(
+        "path",
+        ["deberta", "deberta.encoder", "deberta.encoder.layer.1", "deberta.encoder.layer.1.output.LayerNorm"],
+    )
+    def test_hooks_see_all_tokens(self, path: str) -> None:
+        model = build("DebertaV2ForSequenceClassification")
+        assert seen_by(model, path, random_batch((9, 5))["input_ids"]).shape[1] == 9
+
+    def test_training_draws_dropout_as_ever(self) -> None:
+        model = build("DebertaV2ForSequenceClassification").train()
+        batch = random_batch((9, 5))
+        torch.manual_seed(1)
+        whole = model(**batch, output_hidden_states=True).logits
+        torch.manual_seed(1)
+        assert torch.equal(model(**batch).logits, whole)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..layers.activations import ACTIVATION
-from ..layers.attention import is_watched
+from ..layers.attention import has_global_hook, is_watched
 from ..layers.encoder import Attention, Encoder, EncoderOutput, Intermediate, Layer, ResidualOutput
 from ..layers.masks import AttentionMasks
 from ..layers.relative_position import records_graph
@@ -274,6 +274,4 @@ class PackedEncoder(ReadOnly, Encoder):
 
 
 def _can_run_whole(layers: list[PackedLayer], states: Tensor) -> bool:
-    return not torch.nn.modules.module._has_any_global_hook() and all(
-        layer.can_run_whole(states) for layer in layers
-    )
+    return not has_global_hook() and all(layer.can_run_whole(states) for layer in layers)

@@ -172,6 +172,11 @@ def is_watched(module: nn.Module) -> bool:
     )
 
 
+def has_global_hook() -> bool:
+    """Whether somebody looks at every module of every model."""
+    return bool(torch.nn.modules.module._has_any_global_hook())
+
+
 def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether a module computes what its class says, unseen."""
     return type(module) is kind and not is_watched(module)

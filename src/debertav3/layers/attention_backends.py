@@ -1,5 +1,6 @@
 """The ways to compute disentangled attention: one signature, what each supports, and `choose`.
 
+The disentangled score: content to content, content to position (c2p), position to content (p2c).
 A_ij = (q_i.k_j + q_i.kr[row(i - j)] + qr[row(i - j)].k_j) * scale (DeBERTa, arXiv:2006.03654, section 3.1,
 equation 4; the released checkpoints read both position terms at ``row(i - j)``).
 

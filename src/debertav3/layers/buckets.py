@@ -62,7 +62,10 @@ class RelativeBuckets:
         return math.ceil(middle * math.pow((self.max_distance - 1) / middle, growth)) + 1
 
     def row(self, offset: int) -> int:
-        """Row of one offset ``i - j``, in tokens."""
+        """Row of one offset ``i - j``, in tokens: the paper's relative distance, delta(i, j) in equation 3.
+
+        Official: ``make_log_bucket_position``.
+        """
         bucket = offset
         if self.num_buckets:
             if self.long_inputs == "clamp":

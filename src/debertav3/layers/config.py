@@ -172,7 +172,10 @@ class EncoderConfig:
 
     @property
     def scale(self) -> float:
-        """The factor of every attention score (DeBERTa, arXiv:2006.03654, section 3.1, equation 4)."""
+        """1 / sqrt(3d), the factor of every score (DeBERTa, arXiv:2006.03654, section 3.1, equation 4).
+
+        d is the width of a head; 3 is the number of terms, fewer where a model lacks c2p or p2c.
+        """
         return float((self.score_terms * self.head_width) ** -0.5)
 
     @property

@@ -7,15 +7,17 @@ Shape letters: B batch, L tokens, D hidden size, N heads.
 """
 
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .activations import ACTIVATION
-from .attention import DisentangledSelfAttention
+from .attention import DisentangledSelfAttention, has_global_hook, is_plain, is_watched
 from .config import EncoderConfig
 from .masks import AttentionMasks
+from .relative_position import records_graph
 
 
 class ResidualOutput(nn.Module):
@@ -48,10 +50,14 @@ class Attention(nn.Module):
         table_RD: Tensor | None,
         query_states: Tensor | None,
         output_attentions: bool,
+        num_outputs: int | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """See ``DisentangledSelfAttention.forward``; the residual is the source of the queries."""
         context, weights = self.self(hidden_states, mask, table_RD, query_states, output_attentions)
-        return self.output(context, hidden_states if query_states is None else query_states), weights
+        residual = hidden_states if query_states is None else query_states
+        if num_outputs is not None:
+            context, residual = context[:, :num_outputs], residual[:, :num_outputs]
+        return self.output(context, residual), weights
 
 
 class Intermediate(nn.Module):
@@ -64,7 +70,21 @@ class Intermediate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, L, D)`` to ``(B, L, intermediate_size)``."""
-        return ACTIVATION[self.activation](self.dense(x))
+        x = self.dense(x)
+        if self.activation == "gelu" and self._may_overwrite():
+            return cast(
+                Tensor, torch.ops.aten.gelu_(x)
+            )  # fresh memory of this size costs more than the GELU itself
+        return ACTIVATION[self.activation](x)
+
+    def _may_overwrite(self) -> bool:
+        """Whether nobody else has what ``dense`` returned: no gradient, hook, adapter or recorded graph."""
+        return (
+            not torch.is_grad_enabled()
+            and is_plain(self.dense, nn.Linear)
+            and not has_global_hook()
+            and not records_graph()
+        )
 
 
 class Layer(nn.Module):
@@ -86,14 +106,20 @@ class Layer(nn.Module):
         table_RD: Tensor | None,
         query_states: Tensor | None = None,
         output_attentions: bool = False,
+        num_outputs: int | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Return ``(B, L, D)`` and the attention weights or None; see ``DisentangledSelfAttention``."""
-        attended, weights = self.attention(hidden_states, mask, table_RD, query_states, output_attentions)
+        """Return ``(B, L, D)`` and the attention weights or None; see ``DisentangledSelfAttention``.
+
+        With ``num_outputs``, only the first so many tokens of each text come out, having seen all of them.
+        """
+        attended, weights = self.attention(
+            hidden_states, mask, table_RD, query_states, output_attentions, num_outputs
+        )
         return self.output(self.intermediate(attended), attended), weights
 
 
 class Convolution(nn.Module):
-    """V2's convolution over the input, added to the first layer's output."""
+    """V2's convolution over the input, nGiE, added to the first layer's output (official: ``ConvLayer``)."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -216,15 +242,20 @@ class Encoder(nn.Module):
             output_hidden_states: whether to keep the input and every layer's output.
             output_attentions: whether to keep every layer's attention weights.
             first_token_suffices: whether nobody reads the last layer's output but that of the first token; it
-                may then be all there is (``cpu/`` computes no more).
+                may then be all there is. In training all come out, so that dropout draws the same numbers.
         """
         output = EncoderOutput(hidden_states)
         if output_hidden_states:
             output.hidden_states.append(hidden_states)
         table_RD, pairs = self.relative_table(hidden_states.device), self.pairs(masks)
-        x = hidden_states
-        for number, layer in enumerate(self.layer[:num_layers]):
-            x, weights = layer(x, pairs, table_RD, None, output_attentions)
+        can_shorten = first_token_suffices and not output_hidden_states and not self.training
+        x, layers = hidden_states, self.layer[:num_layers]
+        for number, layer in enumerate(layers):
+            is_last = 0 < number == len(layers) - 1  # a convolution reads all that the first layer makes
+            if can_shorten and is_last and self._is_unseen(layer):
+                x, weights = layer(x, pairs, table_RD, None, output_attentions, 1)
+            else:
+                x, weights = layer(x, pairs, table_RD, None, output_attentions)
             if number == 0 and self.conv is not None:
                 x = self.conv(hidden_states, x, masks)
             if output_hidden_states:
@@ -233,6 +264,11 @@ class Encoder(nn.Module):
                 output.attentions.append(weights)
         output.last_hidden_state = x
         return output
+
+    def _is_unseen(self, layer: nn.Module) -> bool:
+        """Whether nobody looks inside, or replaced a part, and a layer may leave out what nobody reads."""
+        is_ours = isinstance(layer, Layer) and not has_global_hook() and not records_graph()
+        return is_ours and not any(is_watched(part) for part in (self, *layer.modules()))
 
     def run_last_layer(self, states: Tensor, masks: AttentionMasks, queries: Tensor) -> Tensor:
         """Run the last layer with queries of its own.

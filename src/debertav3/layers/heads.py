@@ -115,7 +115,7 @@ class LegacyMaskedLMHead(nn.Module):
 
 
 class ReplacedTokenHead(nn.Module):
-    """Predicts for each token whether it was replaced (DeBERTaV3, arXiv:2111.09543, section 3.1).
+    """RTD: predicts for each token whether it was replaced (DeBERTaV3, arXiv:2111.09543, section 3.1).
 
     Official keys: ``mask_predictions.*``. The first token's state is added to every token's; no dropout.
     """

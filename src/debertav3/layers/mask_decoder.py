@@ -1,4 +1,4 @@
-"""The enhanced mask decoder (DeBERTa, arXiv:2006.03654, section 3.2), for all tokens or the masked ones.
+"""The enhanced mask decoder, EMD (DeBERTa, arXiv:2006.03654, section 3.2), for all tokens or the masked ones.
 
 At masked positions only it equals the full decoder followed by picking them, but computes no more than these
 need. Keys and values of both passes are the same states, so they are projected once; queries, output and

@@ -17,7 +17,7 @@ from ..cpu.attention import BACKENDS as CPU_BACKENDS
 from ..errors import UserError
 from ..files import write_text
 from ..gpu.flash_attention import FLASH
-from ..layers.attention import DisentangledSelfAttention
+from ..layers.attention import DisentangledSelfAttention, is_watched
 from ..layers.attention_backends import AttentionBackend, named
 from ..layers.config import EncoderConfig
 from ..layers.embeddings import Embeddings, Perturbation
@@ -237,7 +237,7 @@ class DebertaV2Model(DebertaV2PreTrainedModel):
             num_layers=num_layers,
             output_hidden_states=chosen(output_hidden_states, self.config.output_hidden_states),
             output_attentions=chosen(output_attentions, self.config.output_attentions),
-            first_token_suffices=first_token_suffices,
+            first_token_suffices=first_token_suffices and not is_watched(self),
         )
         return BaseModelOutput(
             last_hidden_state=output.last_hidden_state,

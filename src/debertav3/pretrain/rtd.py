@@ -1,4 +1,4 @@
-"""Replaced token detection: the generator writes plausible tokens, the discriminator finds them.
+"""Replaced token detection, RTD: the generator writes plausible tokens, the discriminator finds them.
 
 DeBERTaV3, arXiv:2111.09543, sections 3.1 to 3.3; official files ``apps/tasks/rtd_task.py``,
 ``apps/models/replaced_token_detection_model.py`` and ``training/trainer.py``.
@@ -11,7 +11,7 @@ DeBERTaV3, arXiv:2111.09543, sections 3.1 to 3.3; official files ``apps/tasks/rt
 
 Deviation: the official default mode throws away the discriminator's gradient into the shared table under ES,
 so its ES is not the paper's; here ES is refused in two phases (test_es_needs_the_joint_step). How tokens are
-drawn: `vocabulary`.
+drawn: `vocabulary_loss`.
 
 Shape letters: B batch, L tokens, M masked tokens of the batch.
 """
