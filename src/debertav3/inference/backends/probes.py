@@ -20,14 +20,13 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from ...checkpoint.folder import Checkpoint
-from ...cpu.machine import machine_description
+from ...cpu.machine import installed_version, machine_description
 from ...errors import UserError
 from ...files.model_content import PROBES
 from ...files.user_cache import recall, remember
@@ -191,10 +190,7 @@ def _read_batch(raw: Mapping[str, object], config: Mapping[str, object]) -> Batc
 def _key(backend: Backend, checkpoint: Checkpoint, *, dtype: str) -> str:
     """Where it is remembered that a folder passed: by content, machine and versions, never by path alone."""
     package = _PACKAGES[backend.name]
-    try:
-        installed = version(package)
-    except PackageNotFoundError:
-        installed = "unknown"
+    installed = installed_version(package)
     about = [
         *machine_description(),
         f"debertav3 {__version__}",

@@ -3,11 +3,10 @@
 import hashlib
 import importlib.util
 import json
-from importlib.metadata import PackageNotFoundError, version
 
 from ...checkpoint.folder import Checkpoint
 from ...cpu.kernel.threads import num_threads
-from ...cpu.machine import machine_description
+from ...cpu.machine import installed_version, machine_description
 from ...files.user_cache import recall, remember
 from ...version import __version__
 from .exported import read_exported
@@ -51,7 +50,4 @@ def remember_fastest(key: str, name: str, measured: str) -> None:
 def _version(package: str) -> str:
     if importlib.util.find_spec(package) is None:
         return "missing"
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
+    return installed_version(package)
