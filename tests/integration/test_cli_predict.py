@@ -316,7 +316,7 @@ def test_the_rows_of_the_guide_are_answered(
 BAD_ROWS = {
     "malformed": ('{"premise": "a", "hypothesis"}', "line 2 is not valid JSON"),
     "missing field": ('{"premise": "a"}', "line 2: needs the fields 'premise' and 'hypothesis'"),
-    "no text": ('{"premise": "a", "hypothesis": 3}', "line 2: field 'hypothesis' must be a text, got int"),
+    "no text": ('{"premise": "a", "hypothesis": {}}', "line 2: field 'hypothesis' must be a text, got dict"),
     "unknown label": (
         '{"premise": "a", "hypothesis": "b", "label": "maybe"}',
         "line 2: unknown label 'maybe'",

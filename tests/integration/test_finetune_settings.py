@@ -143,7 +143,7 @@ def test_tensorboard_keeps_its_curves(train: Train) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("tensorbord", "no such tracker"), ("dvclive", "pip install dvclive")]
+    ("name", "message"), [("tensorbord", "unknown tracker"), ("dvclive", "pip install dvclive")]
 )
 def test_a_tracker_that_is_not_there_is_named_before_the_data_are_read(name: str, message: str) -> None:
     with pytest.raises(UserError, match=message):

@@ -97,7 +97,7 @@ def test_the_tools_are_those_that_the_heads_answer_and_their_scores_are_the_pred
 @needs_sdk
 def test_bad_inputs_are_one_line_and_the_process_lives_on(models: dict[str, Path]) -> None:
     bad = [
-        ("nli", {}, "pairs: Field required."),
+        ("nli", {}, "need pairs."),
         ("nli", {"pairs": [["only one"]]}, "pairs.0: "),
         ("nli", {"pairs": [PAIR], "color": "red"}, "color: Extra inputs are not permitted."),
         ("classify", {"texts": [" \n "]}, "texts.0."),

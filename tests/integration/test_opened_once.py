@@ -201,7 +201,7 @@ def test_run_json_of_the_hub_says_which_columns(hub: FakeHub, folder: Path, tmp_
     shutil.copytree(folder, hub.source)
     record = {"config": {"task": "custom"}, "columns": {"text": "review", "label": "verdict"}}
     (hub.source / "run.json").write_text(json.dumps(record))
-    assert Checkpoint.open(NAME).trained == ("custom", "review", None, "verdict")
+    assert Checkpoint.open(NAME).trained == ("custom", "review", None, "verdict", ())
 
 
 def test_what_is_asked_for_is_kept(folder: Path) -> None:

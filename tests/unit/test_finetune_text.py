@@ -201,7 +201,13 @@ def test_the_public_copies_of_each_task_are_read(
     assert example.label == label
 
 
-@pytest.mark.parametrize("value", ["much", [1], "nan"])
+def test_a_score_that_is_nan_is_a_missing_one(tmp_path: Path) -> None:
+    rows = [{"sentence1": "a", "sentence2": "b", "label": value} for value in ("nan", 2.5)]
+    (example,) = TASKS["stsb"].read(write(tmp_path, *rows))
+    assert example.label == 2.5
+
+
+@pytest.mark.parametrize("value", ["much", [1], "inf"])
 def test_a_score_must_be_a_number(tmp_path: Path, value: Any) -> None:
     with pytest.raises(UserError, match=r"line 1: the label must be a (finite )?number"):
         TASKS["stsb"].read(write(tmp_path, {"sentence1": "a", "sentence2": "b", "label": value}))
