@@ -21,6 +21,13 @@ constexpr bool HAS_OFFSET = false, HAS_SIGNS = true;
 constexpr int64_t GROUP = 4;
 constexpr int64_t BYTES = HAS_SIGNS ? 2 : 1;  // of an input
 
+// Of a row with NaN the sum may wrap, which `_mm512_reduce_add_epi32` of g++ leaves undefined.
+inline int32_t sum_of_eight(__m256i v) {
+    __m128i x = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    x = _mm_add_epi32(x, _mm_shuffle_epi32(x, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(x, _mm_shuffle_epi32(x, 0xb1)));
+}
+
 #if defined(__AVX512F__)
 
 using Ints = __m512i;
@@ -30,7 +37,9 @@ inline void store_ints(void* p, Ints v) { _mm512_storeu_si512(p, v); }
 inline Ints splat_int(int32_t x) { return _mm512_set1_epi32(x); }
 inline Ints add(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
 inline Ints min(Ints a, Ints b) { return _mm512_min_epi32(a, b); }
-inline int32_t sum_of(Ints v) { return _mm512_reduce_add_epi32(v); }
+inline int32_t sum_of(Ints v) {
+    return sum_of_eight(_mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1)));
+}
 inline Vec to_floats(Ints v) { return _mm512_cvtepi32_ps(v); }
 inline Ints to_ints(Vec v) { return _mm512_cvtps_epi32(v); }  // the nearest
 // The larger magnitude; NaN is larger than all others.
@@ -78,11 +87,7 @@ inline void store_ints(void* p, Ints v) { _mm256_storeu_si256(static_cast<__m256
 inline Ints splat_int(int32_t x) { return _mm256_set1_epi32(x); }
 inline Ints add(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
 inline Ints min(Ints a, Ints b) { return _mm256_min_epi32(a, b); }
-inline int32_t sum_of(Ints v) {
-    __m128i x = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-    x = _mm_add_epi32(x, _mm_shuffle_epi32(x, 0x4e));
-    return _mm_cvtsi128_si32(_mm_add_epi32(x, _mm_shuffle_epi32(x, 0xb1)));
-}
+inline int32_t sum_of(Ints v) { return sum_of_eight(v); }
 inline Vec to_floats(Ints v) { return _mm256_cvtepi32_ps(v); }
 inline Ints to_ints(Vec v) { return _mm256_cvtps_epi32(v); }
 inline Vec larger_magnitude(Vec largest, Vec x) {
