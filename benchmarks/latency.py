@@ -169,14 +169,15 @@ def main() -> None:
     answers[STOCK] = stock(model)
     if not arguments.without_onnx:
         answers[ONNX] = stock_onnx(model, graph, threads=arguments.threads)
-    pairs: Pairs = read_pairs(arguments.data, CALIBRATION + arguments.pairs)[CALIBRATION:]
+    pairs: Pairs = read_pairs(arguments.data, CALIBRATION + arguments.pairs)[-arguments.pairs :]
     seconds: dict[str, list[float]] = {name: [] for name in answers}
     shares: dict[str, list[np.ndarray]] = {name: [] for name in answers}
-    for number, pair in enumerate([*pairs[:10], *pairs]):
+    unmeasured = pairs[:10]  # make tables and threads
+    for number, pair in enumerate([*unmeasured, *pairs]):
         for name, answer in answers.items():
             started = time.perf_counter()
             found = answer(pair)
-            if number >= 10:  # the first ones make tables and threads
+            if number >= len(unmeasured):
                 seconds[name].append(time.perf_counter() - started)
                 shares[name].append(found)
     command = [sys.executable, "-c"]

@@ -90,6 +90,9 @@ RUNS = {
         "--out {out}-gpu.json --plot {out}-gpu.png --device cpu --no-flash --sizes nano --lengths 8 16 "
         "--compile-at --tokens 32 --pairs 4 --window 16 --windows 2 --rounds 1"
     ],
+    "latency.py": [
+        "--data {data} --model {nano} --folder {out}/latency --pairs 2 --rounds 1 --threads 1 --without-onnx"
+    ],
     "light_image.py": ["--rounds 1 --port 8960 -- --backend native"],
     "linear_baseline.py": ["--train {data}/nli/sick_train.jsonl.gz --dev {data}/nli/snli_dev.jsonl.gz"],
     "mistakes.py": ["--rounds 1 --limit 60 --only push info 'data check'"],

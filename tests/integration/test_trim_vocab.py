@@ -146,7 +146,7 @@ def test_wrong_input_is_one_clear_line(command: Callable[..., Outcome], nano: Pa
     for arguments, message in (
         (["--model", tmp_path / "none", "--corpus", corpus, "--out", out], "none"),
         (["--model", nano, "--corpus", tmp_path / "none.txt", "--out", out], "no such file"),
-        (["--model", nano, "--corpus", empty, "--out", out], "holds no text"),
+        (["--model", nano, "--corpus", empty, "--out", out], "the corpus has no text"),
         (["--model", nano, "--corpus", corpus, "--out", nano], "is the input of --model"),
         (["--model", nano, "--corpus", corpus, "--out", corpus], "is a file"),
     ):

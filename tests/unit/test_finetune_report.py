@@ -130,7 +130,15 @@ def pieces() -> tuple[dict[str, Any], dict[str, Any], Data]:
     return (
         report,
         record,
-        Data(task=TASKS["nli"], labels=LABELS, train=dev, dev={"dev.jsonl": dev}, rows={}, row_sums={}),
+        Data(
+            task=TASKS["nli"],
+            labels=LABELS,
+            train=dev,
+            dev={"dev.jsonl": dev},
+            rows={},
+            row_sums={},
+            columns={},
+        ),
     )
 
 

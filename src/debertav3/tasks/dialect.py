@@ -139,10 +139,16 @@ def _rows(
 
 
 def _has_stray_quotes(head: Sequence[str], delimiter: str, is_cut: bool) -> bool:
-    """Whether quotes cannot enclose cells, and without them all rows have as many."""
+    """Whether quotes cannot enclose cells, and without them all rows have as many.
+
+    A cell that begins with its only quote was never closed: that is a damaged table, not a stray quote.
+    """
     if _rows(head, delimiter, is_quoted=True, is_cut=is_cut, strict=True) is not None:
         return False
-    return len({len(row) for row in _rows(head, delimiter, is_quoted=False, is_cut=is_cut) or []}) == 1
+    plain = _rows(head, delimiter, is_quoted=False, is_cut=is_cut) or []
+    if any(cell.startswith('"') and cell.count('"') == 1 for row in plain for cell in row):
+        return False
+    return len({len(row) for row in plain}) == 1
 
 
 def _has_quoted_cells(head: Sequence[str], is_cut: bool, *, otherwise: bool) -> bool:

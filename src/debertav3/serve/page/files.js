@@ -2,8 +2,7 @@
 
 import { post, server } from "./api.js";
 import { byId, download, h, labelled, toast } from "./dom.js";
-import { isWorkbook, readWorkbook } from "./sheets.js";
-import { FileProblem, freeName, guessColumns, parseTable, toCsv, toJsonLines } from "./tables.js";
+import { FileProblem, freeName, guessColumns, isWorkbook, parseTable, toCsv, toJsonLines } from "./tables.js";
 import { oddest, TASKS } from "./tasks.js";
 import { percent } from "./text.js";
 
@@ -38,7 +37,7 @@ export function setUpFiles(app) {
     try {
       if (file.size > MOST_BYTES) throw new FileProblem(`it has ${Math.round(file.size / 1e6)} MB; up to ${MOST_BYTES / 1e6} MB are taken here. Use debertav3 predict.`);
       const bytes = new Uint8Array(await file.arrayBuffer());
-      const found = isWorkbook(bytes) ? await readWorkbook(bytes) : parseTable(file.name, textIn(bytes));
+      const found = isWorkbook(bytes) ? await (await import("./sheets.js")).readWorkbook(bytes) : parseTable(file.name, textIn(bytes));
       table = new FileTable(app, place, file.name, found);
       table.show();
       place.scrollIntoView({ block: "nearest" });

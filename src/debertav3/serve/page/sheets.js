@@ -6,12 +6,6 @@ const MOST_BYTES = 300_000_000; // of one part, unpacked
 const utf8 = new TextDecoder();
 const BROKEN = "it is not a workbook that can be read. Save it as .xlsx again.";
 
-/** Whether bytes begin as a zip, or as an older or locked workbook, which is refused. */
-export function isWorkbook(bytes) {
-  if (bytes[0] === 0xd0 && bytes[1] === 0xcf && bytes[2] === 0x11) throw new FileProblem("it is an .xls workbook, or one with a password. Save it as .xlsx without a password.");
-  return bytes[0] === 0x50 && bytes[1] === 0x4b && bytes[2] < 6;
-}
-
 async function unpacked(bytes) {
   const reader = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw")).getReader(), parts = [];
   let size = 0;

@@ -100,3 +100,9 @@ export function guessColumns(fields, columns) {
   for (const { name, optional } of fields) if (!chosen[name] && !optional) chosen[name] = free.shift() ?? "";
   return chosen;
 }
+
+/** Whether bytes begin as a zip, or as an older or locked workbook, which is refused. */
+export function isWorkbook(bytes) {
+  if (bytes[0] === 0xd0 && bytes[1] === 0xcf && bytes[2] === 0x11) throw new FileProblem("it is an .xls workbook, or one with a password. Save it as .xlsx without a password.");
+  return bytes[0] === 0x50 && bytes[1] === 0x4b && bytes[2] < 6;
+}
