@@ -8,10 +8,10 @@ STAMP_SERVE := $(VENV)/.installed-serve
 PORT ?= 8000
 WORDNET ?= /usr/share/wordnet
 
-.PHONY: help run demo test test-all test-kernel test-sanitize test-annotation-tools test-arm test-benchmarks test-browser test-clients test-flash test-hosts test-kernel test-ray test-serve-limits test-serve-load test-serve-schema test-transformers test-wheel check check-deploy format docs nano results clean
+.PHONY: help run demo test test-all test-kernel-shapes test-sanitize test-annotation-tools test-arm test-benchmarks test-browser test-clients test-flash test-hosts test-kernel test-ray test-serve-limits test-serve-load test-serve-schema test-transformers test-wheel check check-deploy format docs nano results clean
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
 
 $(VENV)/bin/python:
 	python3 -m venv $(VENV)
@@ -42,7 +42,7 @@ test: $(STAMP_DEV)  ## install, then run the tests (under 10 minutes on 2 cores)
 test-all: $(STAMP_DEV)  ## every test that this machine can run
 	$(PY) -m pytest
 
-test-kernel: $(STAMP_DEV)  ## the C++ kernel on 1,000 random shapes of each kind, up to 4,096 tokens (CASES="1000")
+test-kernel-shapes: $(STAMP_DEV)  ## the C++ kernel on 1,000 random shapes of each kind, up to 4,096 tokens (CASES="1000")
 	$(PY) tests/kernel_shapes.py --cases $(or $(CASES),1000) --longest 4096
 
 test-sanitize: $(STAMP_DEV)  ## the C++ kernel under AddressSanitizer and UBSan (needs g++; CASES="200")

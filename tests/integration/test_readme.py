@@ -145,3 +145,12 @@ def test_what_to_add_names_what_is_there(repository: Path, kind: str) -> None:
     placeholders = {path for path in paths if "NAME" in path}
     assert len(paths) > 1
     assert not missing_in(repository, paths - placeholders, names)
+
+
+def test_every_target_of_make_is_there_once_and_described(repository: Path) -> None:
+    text = (repository / "Makefile").read_text(encoding="utf-8")
+    targets = re.findall(r"^([a-z-]+):", text, flags=re.MULTILINE)
+    assert len(targets) == len(set(targets))
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", text, flags=re.MULTILINE)
+    assert sorted(phony.split()) == sorted(targets)
+    assert all(re.search(rf"^{target}:.*## \S", text, flags=re.MULTILINE) for target in targets)

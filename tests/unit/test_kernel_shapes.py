@@ -1,4 +1,4 @@
-"""The kernel on random shapes; `make test-kernel` and `make test-sanitize` run many more."""
+"""The kernel on random shapes; `make test-kernel-shapes` and `make test-sanitize` run many more."""
 
 import numpy as np
 import pytest
