@@ -171,19 +171,7 @@ class _Predict(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dloss: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
-        dstates, dwords, dbias = ctx.saved_tensors
-        words_dtype, bias_dtype = ctx.dtypes
-        found = None
-        if ctx.memory is None:
-            found = _scaled(dwords, words_dtype, dloss)
-        else:
-            ctx.memory.add_whole(ctx.words, dwords, float(dloss))
-        return (
-            (dstates * dloss).to(dstates.dtype),
-            found,
-            (dbias * dloss).to(bias_dtype),
-            *(None,) * 4,
-        )
+        return *_gradients(ctx, dloss), *(None,) * 4
 
 
 def _fits_kernel(states_MD: Tensor) -> bool:
@@ -256,19 +244,22 @@ class _PredictInKernel(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dloss: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
-        dstates, dwords, dbias = ctx.saved_tensors
-        words_dtype, bias_dtype = ctx.dtypes
-        found = None
-        if dwords is not None and ctx.memory is not None:
-            ctx.memory.add_whole(ctx.words, dwords, float(dloss))
-        elif dwords is not None:
-            found = dwords.to(words_dtype, copy=True).mul_(dloss)
-        return (
-            (dstates * dloss).to(dstates.dtype),
-            found,
-            (dbias * dloss).to(bias_dtype),
-            *(None,) * 6,
-        )
+        return *_gradients(ctx, dloss), *(None,) * 6
+
+
+def _gradients(ctx: Any, dloss: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Of the states ``(M, D)``, the words ``(V, D)`` and the bias ``(V,)``.
+
+    That of the words is None where it went into a memory, or where there is no masked token.
+    """
+    dstates, dwords, dbias = ctx.saved_tensors
+    words_dtype, bias_dtype = ctx.dtypes
+    found = None
+    if dwords is not None and ctx.memory is not None:
+        ctx.memory.add_whole(ctx.words, dwords, float(dloss))
+    elif dwords is not None:
+        found = _scaled(dwords, words_dtype, dloss)
+    return (dstates * dloss).to(dstates.dtype), found, (dbias * dloss).to(bias_dtype)
 
 
 def _scaled(gradient: Tensor, dtype: torch.dtype, factor: Tensor) -> Tensor:
