@@ -139,7 +139,7 @@ def test_a_folder_begun_otherwise_is_refused(corpus: Path, nano: Path, tmp_path:
         run(corpus, nano, tmp_path / "out", clean="light")
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "note.txt").write_text("x")
-    with pytest.raises(UserError, match="not begun by data prepare"):
+    with pytest.raises(UserError, match="not started by data prepare"):
         run(corpus, nano, tmp_path / "foreign")
 
 

@@ -310,7 +310,7 @@ def test_a_resumed_run_keeps_the_backend_that_it_was_begun_with(
     journal = Journal(target).path
     journal.write_text(journal.read_text().replace('"backend": "torch"', '"backend": "onnx"', 1))
     with pytest.raises(
-        UserError, match=r"begun on backend onnx, which cannot continue: .*--overwrite"
+        UserError, match=r"started on backend onnx, which cannot continue: .*--overwrite"
     ) as raised:
         predict_file(task("auto"), source, target, resume=True)
     assert "\n" not in str(raised.value)

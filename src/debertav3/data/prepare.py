@@ -108,7 +108,7 @@ def prepare(config: PrepareConfig, out: Path, executor: ExecutorConfig) -> JsonO
         The index, or None if the tasks were handed to Slurm or Ray and will write it later.
 
     Raises:
-        UserError: for unusable input or none, for a folder that was begun with other settings, or if tasks
+        UserError: for unusable input or none, for a folder that was started with other settings, or if tasks
             failed (a full disk): the same call then does only the rest.
     """
     try:
@@ -144,7 +144,7 @@ def _plan(config: PrepareConfig, out: Path) -> list[Unit]:
     tokenizer = DebertaV3Tokenizer.from_pretrained(config.tokenizer)
     path = out / PLAN_NAME
     if not path.is_file() and out.is_dir() and any(out.iterdir()):
-        raise UserError(f"{out} is not empty and was not begun by data prepare: choose a new folder")
+        raise UserError(f"{out} is not empty and was not started by data prepare: choose a new folder")
     log.info("summing the inputs, by which a later run knows them")
     sums = {source: _sum_of(source) for source in dict.fromkeys(unit.source for unit in units)}
     with temporary_folder(out) as aside:
@@ -175,7 +175,7 @@ def _compare(out: Path, before: Mapping[str, object], plan: Mapping[str, object]
     changed = [words[key] for key in plan if plan[key] != before.get(key)]
     if changed:
         raise UserError(
-            f"{out} was begun with other inputs or settings ({', '.join(changed)} differ). Put back what "
+            f"{out} was started with other inputs or settings ({', '.join(changed)} differ). Put back what "
             "was, or use a new folder"
         )
 

@@ -183,8 +183,8 @@ def _open_study(
             )
         if not known:
             logger.warning(
-                "%s was begun by an older version, which noted no sums of data and model: whether they still "
-                "are the same is unknown.",
+                "%s was started by an older version, which noted no sums of data and model: whether they are "
+                "still the same is unknown.",
                 out,
             )
         return study

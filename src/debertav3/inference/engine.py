@@ -108,7 +108,7 @@ class Engine:
             self.backend = auto.fastest(self.backend)
 
     def keep_backend(self, name: str) -> None:
-        """Take the backend with which a run was begun, where ``auto`` was asked for.
+        """Take the backend that a run started with, where ``auto`` was asked for.
 
         Raises:
             UserError: if it cannot run the checkpoint here.

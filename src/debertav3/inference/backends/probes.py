@@ -1,17 +1,16 @@
-"""Probes: int8 is asked on the machine where it runs whether it still computes what passed its gate.
+"""Probes: a check, on the machine that runs an int8 model, that it computes what passed the gate.
 
 An int8 export holds ``probes.json``: some inputs of random words, and the logits that its int8 model gave for
 them when it passed. int8 products can overflow without a word on another processor (16-bit sums of ONNX
 Runtime and oneDNN without VNNI); then the logits of the probes are far off, and the folder is refused.
 
-How far they may be off: int8 that is right differs between machines only where fp32 arithmetic before a
-rounding differs in its last digits, so that some activations are rounded to the next whole number. Let e be
-the root mean square of the error that int8 makes on these inputs, which the gate has accepted. About half of
-its square is from weights, which are the same everywhere, and half from activations. Were every activation
-rounded anew, two machines would differ by two independent errors of activations, whose squares add up to that
-of e. So e is allowed: only some are rounded anew (torch and our backend differ by a third of e), and what
-differs by more computes something else. e is measured at the export and kept in the file; what fp32 itself
-differs by is always allowed.
+How far they may be off: correct int8 differs between machines only where the last digits of fp32 decide how
+an activation is rounded. Let e be the root mean square error of int8 on these inputs, which the gate has
+accepted. About half of e squared comes from the weights, which are the same everywhere, and half from the
+activations. If two machines rounded every activation differently, their difference would hold the activation
+errors of both, and be as large as e. So a difference of up to e is allowed. In practice few activations
+differ: torch and our backend are a third of e apart. e is measured at the export and stored in the file;
+what fp32 itself differs by is always allowed.
 """
 
 import hashlib

@@ -210,7 +210,7 @@ def _fill(
 
 
 def _keep_backend(journal: Journal, task: FileTask) -> None:
-    """Resume with the backend that a run was begun with, where ``auto`` may choose.
+    """Resume with the backend that the run started with, where ``auto`` may choose.
 
     Raises:
         UserError: if it cannot run the checkpoint here.
@@ -223,7 +223,7 @@ def _keep_backend(journal: Journal, task: FileTask) -> None:
         task.predictor.engine.keep_backend(name)
     except UserError as error:
         raise UserError(
-            f"{journal.path} was begun on backend {name}, which cannot continue: {error} "
+            f"{journal.path} was started on backend {name}, which cannot continue: {error} "
             "Or start over with --overwrite."
         ) from None
 

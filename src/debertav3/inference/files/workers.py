@@ -28,7 +28,7 @@ Chunk = Sequence[CheckedRow]
 
 
 class Settled(NamedTuple):
-    """What a run was begun with; all its answers come of it, whoever computes them."""
+    """What a run settled at its start; every process that answers for it uses the same."""
 
     backend: str
     """The backend's name, where ``auto`` was asked for."""
