@@ -44,7 +44,7 @@ class RunVerdict:
 _HEADINGS: dict[Kind, str] = {
     "trained": "The run went well.",
     "past its best": "The run ended PAST its best.",
-    "not yet": "The run has NOT learnt enough to be of use yet.",
+    "not yet": "The run has NOT learned enough to be of use yet.",
     "not validated": "The run was not validated.",
     "diverged": "The run DIVERGED; its weights are of no use.",
 }
