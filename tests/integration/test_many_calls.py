@@ -104,4 +104,4 @@ def test_a_leak_would_be_seen() -> None:
 
 
 def _words(rng: random.Random) -> str:
-    return " ".join(rng.choices(WORDS, k=rng.choice([1, 1, 3, 3, 8, 8, 20, 20, 60])))
+    return " ".join(rng.choices(WORDS, k=rng.choice([1, 1, 3, 3, 8, 8, 20, 20, 40])))

@@ -119,6 +119,7 @@ def flash_attention(
         )
     kernels = _kernels()
     B, _, L, _ = q_BNLH.shape
+    batch: Unpadded | None
     if isinstance(mask, UnpaddedBatch):
         batch, L = Unpadded(None, None, mask.starts, mask.longest), mask.longest
     else:

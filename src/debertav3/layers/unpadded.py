@@ -59,7 +59,8 @@ class UnpaddedBatch:
     def put_back(self, x: Tensor) -> Tensor:
         """``(1, T, ...)`` to ``(B, L, ...)``; padding is zero."""
         B, L = self.shape
-        return x.new_zeros(B * L, *x.shape[2:]).index_copy(0, self.index_T, x[0]).unflatten(0, (B, L))
+        rows: Tensor = x.new_zeros(B * L, *x.shape[2:]).index_copy(0, self.index_T, x[0])
+        return rows.view(B, L, *x.shape[2:])
 
 
 Mask = Tensor | UnpaddedBatch | None
