@@ -122,7 +122,8 @@ class Workshop:
             error = str(diverged)
         rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
         verdict = error or str(judge(rows, read_record(out)))
-        content = {"run": run.name, "settings": run.settings, "verdict": verdict, "log": rows}
+        content: dict[str, object] = {"run": run.name, "settings": run.settings}
+        content |= {"verdict": verdict, "log": rows}
         content["cpu_seconds"] = round(time.process_time() - began, 1)
         record = self.out / f"{run.name}.json"
         record.write_text(json.dumps(content) + "\n", encoding="utf-8")
