@@ -25,7 +25,7 @@ from debertav3.sizes import config_for
 from debertav3.tasks.tables import read_table
 from side_by_side import alternate, print_json, ratio
 
-LABELS = ["person", "place", "organisation", "date"]
+LABELS = ["person", "place", "organization", "date"]
 
 
 class Program(NamedTuple):

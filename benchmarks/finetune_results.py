@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune_data import prepare
+from marked_pages import put_into
 
 BEGIN, END = "<!-- table of benchmarks/finetune_results.py -->", "<!-- end of the table -->"
 
@@ -239,14 +240,6 @@ def commands(rows: tuple[Row, ...], places: Places) -> list[str]:
     return ["", opening, "", "```", *found, "```", "", "</details>"]
 
 
-def put_into(page: Path, lines: list[str]) -> None:
-    """Replace what stands between the two marks of a page."""
-    text = page.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}", encoding="utf-8")
-
-
 def summary(rows: tuple[Row, ...], places: Places) -> list[dict[str, Any]]:
     """The same figures with their commands, for ``benchmarks/results``."""
     found = []
@@ -301,7 +294,7 @@ def main() -> None:
     lines = table(ROWS, places)
     print("\n".join(lines))
     if arguments.page:
-        put_into(arguments.page, [*lines, *commands(ROWS, places)])
+        put_into(arguments.page, [*lines, *commands(ROWS, places)], begin=BEGIN, end=END)
     if arguments.json:
         arguments.json.write_text(json.dumps(summary(ROWS, places), indent=1) + "\n", encoding="utf-8")
 

@@ -5,7 +5,7 @@ vocabulary at all places, `torch.multinomial`, the table of the discriminator su
 (Stock has no enhanced mask decoder, which costs ours one more pass through the last layer of the generator.)
 Ours: `debertav3.pretrain`, the same texts packed. Same sizes, same optimizer (fused AdamW), same precision;
 tokens per second count real tokens only. Steps alternate in one process; peak memory is that of a process for
-each. Utilisation is the share of the rate of matrix products that the same process measures.
+each. Utilization is the share of the rate of matrix products that the same process measures.
 
 Run: python benchmarks/pretrain_speed.py --data SHARDS --size nano --length 128 --windows 32 --threads 2
 """
@@ -217,7 +217,7 @@ def main() -> None:
         clock="processor" if arguments.cpu_seconds else "wall",
         tokens_per_second={name: round(value) for name, value in per_second.items()},
         times_as_fast=round(ratio(seconds["stock"], seconds["ours"]), 2),
-        utilisation_of_ours=round(per_second["ours"] * flops / rate, 3),
+        utilization_of_ours=round(per_second["ours"] * flops / rate, 3),
         products_gflops=round(rate / 1e9),
         peak_mib={name: round(value) for name, value in memory.items()},
         **{name: round(value, 3) for name, value in facts.items()},

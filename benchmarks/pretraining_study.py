@@ -2,27 +2,36 @@
 
 Every row pre-trains a model of size nano on the same shards (or from the same encoder), then fine-tunes it
 with three seeds on inference, sentiment and entities by one recipe. A row leaves ROW/row.json with its
-commands, seconds, curves and scores; what is finished is kept, what was stopped resumes. Rows of equal time
-take as many steps as fit into the seconds of the masked language model of their family.
+commands, seconds, curves and scores; what is finished is kept, what was stopped resumes (transformers' own
+model begins its row again). Rows of equal time take as many steps as fit into the seconds of the masked
+language model of their family. Two spreads say what is noise: over the seeds of fine-tuning in every cell,
+and of pre-training between ``mlm`` and ``mlm-seed-1``.
+
+Minutes on two cores with bf16 instructions, estimated from the CPU seconds of a step and the minutes of
+docs/results.md (3.6 of them fine-tune a row):
+objective 90, start 66, optimizer 22, schedule 22, attention 15, packing 7, sift 9. Together 3.9 hours.
 
 Run: python benchmarks/pretraining_study.py --data ../shared/data --out runs/study [--minutes 160] \
          [--page docs/results.md --figures docs/images]
+     python benchmarks/pretraining_hours.py --study runs/study --nano runs/nano --out docs/images
 """
 
 import argparse
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, stdev, variance
 
+from marked_pages import put_into
 from study_rows import BASES, ROWS, Row
 from study_sets import TASKS, StudyTask, write_sets
 from study_work import Stopped, Work
 
 BEGIN, END = "<!-- table of benchmarks/pretraining_study.py -->", "<!-- end of the study -->"
+COSINES = ("heldout_cosine_generator", "heldout_cosine_discriminator", "heldout_cosine_delta")
 
 
 @dataclass(frozen=True)
@@ -142,46 +151,80 @@ def _cell(found: Sequence[float]) -> str:
 
 
 def table(study: Study, rows: Sequence[Row]) -> list[str]:
-    """Lines of Markdown."""
+    """Lines of Markdown: every row has an anchor, and figures once it is finished."""
+    records = {row.name: study.record(row.name) for row in rows}
+    if not any(records.values()):
+        return ["| row | family | what |", "|---|---|---|", *(f"{_about(row)} |" for row in rows)]
     names = [task.name for task in study.tasks]
+    columns = ("tokens", "minutes", *names, "MLM loss", "F1 of detection", "cosine E_G, E_D, delta")
     lines = [
-        f"| row | what | tokens | minutes | {' | '.join(names)} | MLM loss | cosine E_G, E_D |",
-        "|---|---|---:|---:|" + "---:|" * (len(names) + 1) + "---|",
+        f"| row | family | what | {' | '.join(columns)} |",
+        "|---|---|---" + "|---:" * len(columns) + "|",
     ]
     for row in rows:
-        record = study.record(row.name)
-        if record is None:
-            lines.append(f"| {row.name} | {row.what} | not run |" + " |" * (len(names) + 3))
-            continue
-        scores = record["scores"]
-        assert isinstance(scores, dict)
-        cells = [_cell(next(iter(scores[name].values()))) if name in scores else "" for name in names]
-        curve = record.get("curve", [])
-        assert isinstance(curve, list)
-        last = curve[-1] if curve else {}
-        loss = f"{last['heldout_mlm_loss']:.2f}" if "heldout_mlm_loss" in last else ""
-        keys = ("heldout_cosine_generator", "heldout_cosine_discriminator")
-        cosines = ", ".join(f"{last[key]:.2f}" for key in keys if key in last)
-        tokens = f"{_number(record, 'tokens') / 1e6:.1f} M" if "tokens" in record else "0"
-        minutes = f"{_number(record, 'seconds') / 60:.1f}" if "seconds" in record else ""
-        lines.append(
-            f"| {row.name} | {row.what} | {tokens} | {minutes} | {' | '.join(cells)} | {loss} | {cosines} |"
-        )
-    return lines
+        record = records[row.name]
+        cells = [""] * len(columns) if record is None else _cells(record, names)
+        lines.append(f"{_about(row)} | {' | '.join(cells)} |")
+    return [*lines, "", _noise(records, names)]
 
 
-def put_into(page: Path, lines: Sequence[str]) -> None:
-    """Replace what is between the two marks of a page."""
-    text = page.read_text(encoding="utf-8")
-    before, found, rest = text.partition(BEGIN)
-    if not found:
-        raise SystemExit(f"{page} has no line {BEGIN}: add it and {END} where the table belongs")
-    after = rest.partition(END)[2]
-    page.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}", encoding="utf-8")
+def _about(row: Row) -> str:
+    return f'| <a id="study-{row.name}"></a>`{row.name}` | {row.family} | {row.what}'
+
+
+def _cells(record: dict[str, object], names: Sequence[str]) -> list[str]:
+    """The figures of a row, in the order of the columns."""
+    curve = record.get("curve", [])
+    assert isinstance(curve, list)
+    last = curve[-1] if curve else {}
+    figures = [f"{last[key]:.2f}" if key in last else "" for key in ("heldout_mlm_loss", "heldout_rtd_f1")]
+    return [
+        f"{_number(record, 'tokens') / 1e6:.1f} M" if "tokens" in record else "0",
+        f"{_number(record, 'seconds') / 60:.1f}" if "seconds" in record else "0",
+        *(_cell(found) if (found := _scores(record, name)) else "" for name in names),
+        *figures,
+        ", ".join(f"{last[key]:.2f}" for key in COSINES if key in last),
+    ]
+
+
+def _noise(records: Mapping[str, dict[str, object] | None], names: Sequence[str]) -> str:
+    """A sentence on the two spreads, in points."""
+    said = []
+    for name in names:
+        scores = {row: _scores(record, name) for row, record in records.items() if record is not None}
+        variances = [variance(values) for values in scores.values() if len(values) > 1]
+        twins = [mean(scores[row]) for row in ("mlm", "mlm-seed-1") if scores.get(row)]
+        if variances:
+            between = f" ({100 * abs(twins[0] - twins[1]):.1f})" if len(twins) == 2 else ""
+            said.append(f"{name} {100 * mean(variances) ** 0.5:.1f}{between}")
+    return (
+        "Standard deviation over the seeds of fine-tuning, pooled over all rows, in points (in brackets the "
+        f"difference of two pre-trainings that differ in their seed alone): {', '.join(said) or 'one seed'}."
+    )
+
+
+def _scores(record: Mapping[str, object], task: str) -> list[float]:
+    """Of every seed."""
+    scores = record["scores"]
+    assert isinstance(scores, dict)
+    return list(next(iter(scores[task].values()))) if task in scores else []
+
+
+_PANELS = (
+    ("heldout_mlm_loss", "tokens", "held-out loss of masked words"),
+    ("heldout_mlm_loss", "seconds", "held-out loss of masked words"),
+    ("heldout_rtd_f1", "tokens", "held-out F1 of replaced tokens"),
+    ("heldout_cosine_discriminator", "tokens", "average cosine in E_D"),
+)
+"""Figure of the log, scale of the other axis, and its name."""
+_SCALES = {"tokens": (1e6, "million tokens"), "seconds": (60, "minutes on two cores")}
 
 
 def draw(study: Study, rows: Sequence[Row], folder: Path) -> None:
-    """A figure for each family: held-out loss of masked words by tokens and by minutes."""
+    """A figure for each family with curves: losses by tokens and by minutes; F1 and cosines of RTD.
+
+    The loss of an RTD row is that of its generator, which has half the layers: dashed.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -189,22 +232,32 @@ def draw(study: Study, rows: Sequence[Row], folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     for family in dict.fromkeys(row.family for row in rows):
-        figure, panels = pyplot.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")
+        curves = {}
         for row in (one for one in rows if one.family == family):
             record = study.record(row.name)
-            curve = record.get("curve") if record else None
-            if not isinstance(curve, list):
-                continue
-            points = [one for one in curve if "heldout_mlm_loss" in one]
-            assert record is not None
-            per_step = [_number(record, name) / _number(record, "steps") for name in ("tokens", "seconds")]
-            for panel, scale, unit in zip(panels, per_step, (1e6, 60), strict=True):
-                steps = [one["step"] * scale / unit for one in points]
-                losses = [one["heldout_mlm_loss"] for one in points]
-                panel.plot(steps, losses, label=row.name, linewidth=1.4)
-        panels[0].set(xlabel="million tokens", ylabel="held-out loss of masked words")
-        panels[1].set(xlabel="minutes on two cores")
-        panels[0].legend(fontsize=7)
+            if record is not None and isinstance(curve := record.get("curve"), list):
+                scales = {name: _number(record, name) / _number(record, "steps") for name in _SCALES}
+                curves[row.name] = curve, scales
+        logged = {name for curve, _ in curves.values() for one in curve for name in one}
+        panels = [panel for panel in _PANELS if panel[0] in logged]
+        if not panels:
+            continue
+        size = (4.5 * len(panels), 3.4)
+        figure, axes = pyplot.subplots(1, len(panels), figsize=size, layout="constrained", squeeze=False)
+        for (key, scale, name), axis in zip(panels, axes[0], strict=True):
+            unit, label = _SCALES[scale]
+            for row_name, (curve, scales) in curves.items():
+                points = [one for one in curve if key in one]
+                is_generator = key == "heldout_mlm_loss" and any("heldout_rtd_f1" in one for one in points)
+                axis.plot(
+                    [one["step"] * scales[scale] / unit for one in points],
+                    [one[key] for one in points],
+                    label=row_name,
+                    linewidth=1.4,
+                    linestyle="--" if is_generator else "-",
+                )
+            axis.set(xlabel=label, ylabel=name)
+        axes[0][0].legend(fontsize=7)
         figure.savefig(folder / f"study-{family}.svg")
         pyplot.close(figure)
 
@@ -254,7 +307,7 @@ def main() -> None:
     lines = table(study, rows)
     print("\n".join(lines))
     if arguments.page:
-        put_into(arguments.page, lines)
+        put_into(arguments.page, lines, begin=BEGIN, end=END)
     if arguments.figures:
         draw(study, rows, arguments.figures)
 

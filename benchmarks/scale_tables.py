@@ -2,7 +2,7 @@
 
     python benchmarks/scale_tables.py > tables.md
 
-Nothing here is measured; utilisation is the free variable. What a run of yours reaches stands in its log as
+Nothing here is measured; utilization is the free variable. What a run of yours reaches stands in its log as
 ``model_flops_utilisation``.
 """
 
@@ -13,7 +13,7 @@ from debertav3.sizes import count_parameters, raw_config
 SIZES = ("xsmall", "small", "base", "large", "mdeberta-base")
 PEAK = 400e12
 """bf16 products per second of one accelerator in these tables; scale the days by yours."""
-UTILISATIONS = (0.2, 0.35, 0.5)
+UTILIZATIONS = (0.2, 0.35, 0.5)
 DEVICES = (1, 8, 64, 512)
 TEXT_BYTES = 160e9
 BYTES_PER_TOKEN = 4.4
@@ -94,14 +94,14 @@ def main() -> None:
             ["size", "generator, M", "discriminator, M", "GFLOP per token", "whole run, ZFLOP (1e21)"], rows
         )
     )
-    print(f"\n### Days on accelerators of {PEAK / 1e12:.0f} TFLOP/s, by utilisation\n")
+    print(f"\n### Days on accelerators of {PEAK / 1e12:.0f} TFLOP/s, by utilization\n")
     rows = [
         [size, f"{u:.0%}"]
         + [f"{flops_per_token(size, recipe(size)) * tokens / (PEAK * u * n) / 86400:,.1f}" for n in DEVICES]
         for size in SIZES
-        for u in UTILISATIONS
+        for u in UTILIZATIONS
     ]
-    print(table(["size", "utilisation", *[f"{n}" for n in DEVICES]], rows))
+    print(table(["size", "utilization", *[f"{n}" for n in DEVICES]], rows))
     print("\n### Memory of one device, GiB (without the framework's own)\n")
     rows = []
     for size in SIZES:

@@ -34,7 +34,9 @@ RTD = ("objective=rtd", "learning_rate=1e-3")
 AGAIN = ("objective=rtd", "learning_rate=5e-4")
 ES = ("sharing=es", "mode=joint")
 WSD = ("schedule=wsd", "decay_steps=0.2")
-FALLING = ("mask_schedule=linear", "mask_prob=0.3", "mask_prob_end=0.1")
+FALLING = "phases=[{mask_prob: 0.3, mask_prob_end: 0.1}]"
+MORE = "phases=[{mask_prob: 0.3}]"
+"""Mask rates of one phase over the whole run, so that validation masks 15 % as in the other rows."""
 
 
 def _equal_time(row: Row, time_of: str) -> Row:
@@ -75,6 +77,7 @@ ROWS = (
     Row(name="random", family="objective", what="random weights", trains=False),
     _STOCK,
     Row(name="mlm", family="objective", what="MLM + EMD", settings=MLM),
+    Row(name="mlm-seed-1", family="objective", what="the same, another seed", settings=(*MLM, "seed=1")),
     *_SCRATCH,
     _equal_time(_STOCK, "mlm"),
     *(_equal_time(row, "mlm") for row in _SCRATCH),
@@ -102,8 +105,14 @@ ROWS = (
         settings=("objective=mlm", "learning_rate=2e-3"),
     ),
     Row(name="wsd", family="schedule", what="WSD for linear", settings=(*MLM, *WSD)),
-    Row(name="falling-mask", family="schedule", what="30 to 10 % masked", settings=(*MLM, *FALLING)),
-    Row(name="mask-30", family="schedule", what="30 % masked", settings=(*MLM, "mask_prob=0.3")),
+    Row(name="falling-mask", family="schedule", what="30 to 10 % masked", settings=(*MLM, FALLING)),
+    Row(name="mask-30", family="schedule", what="30 % masked", settings=(*MLM, MORE)),
+    Row(
+        name="documents",
+        family="packing",
+        what="whole documents in a window for one stream; its loss is on such windows",
+        settings=(*MLM, "packing=documents"),
+    ),
     Row(
         name="no-c2p",
         family="attention",
@@ -127,4 +136,8 @@ ROWS = (
         finetuning=("sift=true",),
     ),
 )
-"""All rows. ``random`` and ``mlm`` are what the others of their family are read beside."""
+"""All rows.
+
+``mlm`` is what the rows of the families optimizer, schedule, packing and attention are compared with; its
+difference from ``mlm-seed-1`` is the noise of a pre-training.
+"""

@@ -39,7 +39,7 @@ CONTENDERS = ("stock", "ours")
 
 
 class StepTimer(TrainerCallback):
-    """Seconds of each optimiser step, by a clock."""
+    """Seconds of each optimizer step, by a clock."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock

@@ -55,7 +55,7 @@ __all__ = [
     "register_auto_classes",
 ]
 
-if not TYPE_CHECKING:  # else every misspelt name would have the type Any
+if not TYPE_CHECKING:  # else every misspelled name would have the type Any
 
     def __getattr__(name: str) -> object:
         if name not in _MODULES:

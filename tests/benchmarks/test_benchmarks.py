@@ -20,6 +20,7 @@ SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("*.py"))
 PARTS = {
     "side_by_side.py",
     "finetune_data.py",
+    "marked_pages.py",
     "serve_clients.py",
     "serve_contenders.py",
     "serve_infinity.py",
@@ -38,6 +39,7 @@ class Tiny(NamedTuple):
 
     data: Path
     shards: Path
+    study: Path
     nano: Path
     out: Path
 
@@ -70,9 +72,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, nano: Path) -> Tiny:
     (data / "rows.jsonl").write_bytes(gzip.decompress((data / "nli" / "sick_train.jsonl.gz").read_bytes()))
     text = "\n\n".join(f"{TEXT} {' '.join(WORDS[i % 17 :])} {i}." for i in range(200))
     (folder / "a.txt").write_text(text)
+    (folder / "study" / "mlm").mkdir(parents=True)
+    record = {"row": "mlm", "seconds": 90.0, "scores": {"inference": {"accuracy": [0.5, 0.6]}}}
+    (folder / "study" / "mlm" / "row.json").write_text(json.dumps(record))
     config = PrepareConfig(inputs=(str(folder / "a.txt"),), tokenizer=str(nano), heldout_share=0.1)
     prepare(config, folder / "shards", ExecutorConfig())
-    return Tiny(data=data, shards=folder / "shards", nano=nano, out=folder / "out")
+    return Tiny(data=data, shards=folder / "shards", study=folder / "study", nano=nano, out=folder / "out")
 
 
 FINETUNE = "--set epochs=1 --set max_steps=2 --set batch_size=4 --set max_length=16"
@@ -101,9 +106,11 @@ RUNS = {
     "prepare_memory.py": ["--data {data} --megabytes 1"],
     "model_path.py": ["--model {nano} --show"],
     "pretrain_speed.py": ["--data {shards} --length 24 --windows 2 --rounds 1 --threads 1"],
+    "pretraining_hours.py": ["--study {study} --nano {out} --out {out}/hours"],
     "pretraining_study.py": [
         "--data {data} --out {out}/study --steps 4 --seeds 1 --processes 1 --set max_steps=2 "
-        "--tasks inference --figures {out}/study --only random,mlm-stock,mlm-stock-time,start-rtd-gdes,no-c2p"
+        "--tasks inference --figures {out}/study "
+        "--only random,mlm-stock,mlm-stock-time,mlm-seed-1,start-rtd-gdes,falling-mask,no-c2p"
     ],
     "real_pairs.py": [
         "--data {data} --folder {out}/pairs --prepare torch-int8",

@@ -37,7 +37,7 @@ def test_encode_gives_one_list_per_line(nano: Path, tmp_path: Path, monkeypatch)
     assert rows[1] == "[]"
 
 
-def test_encode_reads_a_column_and_recognises_specials_on_request(nano: Path, tmp_path: Path) -> None:
+def test_encode_reads_a_column_and_recognizes_specials_on_request(nano: Path, tmp_path: Path) -> None:
     with gzip.open(tmp_path / "in.jsonl.gz", "wt") as stream:
         stream.write('{"premise": "a [MASK] b", "text": "no"}\n{"premise": "c"}\n')
     files = ("--input", tmp_path / "in.jsonl.gz", "--output", tmp_path / "out.jsonl")

@@ -292,7 +292,7 @@ def test_sift_trains_with_accumulation_and_in_half_precision(configure: Configur
     assert plain is not None
     assert sift is not None
     first = [next(entry["loss"] for entry in one["history"] if "loss" in entry) for one in (plain, sift)]
-    assert first[1] > first[0]  # the regulariser is never negative
+    assert first[1] > first[0]  # the regularizer is never negative
 
 
 @pytest.mark.parametrize("sift", [False, True])

@@ -84,7 +84,7 @@ def test_two_processes_equal_one(model: Path, rows: Path, tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_two_processes_equal_one_with_sift(model: Path, rows: Path, tmp_path: Path) -> None:
     # Each process draws the first change for itself, and its direction decides where uphill is: the
-    # regularisers are equal on average only, but a wrong count of examples or processes would double them.
+    # regularizers are equal on average only, but a wrong count of examples or processes would double them.
     sift = ("sift=true", "sift_step_size=0.5", "sift_weight=1")
     plain = train(1, model, rows, tmp_path / "plain")
     one, two = (train(count, model, rows, tmp_path / str(count), *sift) for count in (1, 2))

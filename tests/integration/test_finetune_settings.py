@@ -125,7 +125,7 @@ def test_few_shots_are_so_many_and_balanced(train: Train) -> None:
     assert report["data"]["train"]["labels"] == {"negative": 4, "positive": 4}
 
 
-def test_a_model_that_has_learnt_nothing_is_named(train: Train, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_that_has_learned_nothing_is_named(train: Train, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="debertav3"):
         _, out = train(max_steps=1, learning_rate=1e-9, balance_classes=True)
     assert "always the same answer 0.7500: NO better" in caplog.text

@@ -11,51 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 pytest.importorskip("datatrove")
 
 from debertav3.cli.pretrain import pretrain as pretrain_command
-from debertav3.data.prepare import ExecutorConfig, PrepareConfig, prepare
 from debertav3.errors import UserError
 from debertav3.models import DebertaV2Model
 from debertav3.pretrain.run import pretrain
-from debertav3.pretrain.settings import PretrainConfig, recipe
-
-TINY = recipe("nano").changed(
-    max_steps=8, batch_size=4, micro_batch_size=4, max_length=24, generator_layers=1, warmup_steps=2,
-    precision="fp32", log_every_steps=3, save_every_steps=2, save_total_limit=9, eval_every_steps=4,
-    validation_windows=4, dropout=0.1,
-)  # fmt: skip
-TIMES = ("seconds_per_step", "tokens_per_second", "hours_left", "model_flops_utilisation", "probe_seconds")
-WORDS = ["river", "stone", "market", "letter", "window", "garden", "winter", "music", "doctor", "paper"]
+from debertav3.pretrain.settings import PretrainConfig
+from tiny_runs import TINY, WORDS, cut_back, exports, rows, same, state, with_phases, write_folders
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory, nano: Path) -> dict[str, Path]:
-    """Two folders of shards with one tokenizer, and one with another."""
-    folder = tmp_path_factory.mktemp("phases")
-    found = {}
-    for number, name in enumerate(("first", "second")):
-        random = np.random.default_rng(number)
-        texts = [f"{name} " + " ".join(random.choice(WORDS, 60)) for _ in range(40)]
-        (folder / f"{name}.txt").write_text("\n\n".join(texts))
-        config = PrepareConfig(inputs=(str(folder / f"{name}.txt"),), tokenizer=str(nano), heldout_share=0.2)
-        prepare(config, folder / name, ExecutorConfig())
-        found[name] = folder / name
-    return found
-
-
-def with_phases(folders: dict[str, Path]) -> PretrainConfig:
-    return TINY.changed(
-        mask_schedule="linear", mask_prob=0.3, mask_prob_end=0.1,
-        phases=[
-            {"steps": 3},
-            {"steps": 2, "data": [str(folders["first"]), str(folders["second"])], "weights": [1, 3],
-             "batch_size": 8, "max_length": 32},
-            {"data": [str(folders["second"])], "mask_prob": 0.1, "max_length": 20},
-        ],
-    )  # fmt: skip
+    return write_folders(tmp_path_factory.mktemp("phases"), nano)
 
 
 VARIANTS: dict[str, Callable[[dict[str, Path]], PretrainConfig]] = {
@@ -83,32 +52,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory, folders: dict[str, Path])
     return run
 
 
-def state(out: Path, step: int = 8) -> dict[str, torch.Tensor]:
-    folder = out / "checkpoints" / f"step-{step:09d}"
-    return {
-        f"{path.name}:{key}": x
-        for path in sorted(folder.glob("*.safetensors"))
-        for key, x in load_file(path).items()
-    }
-
-
-def rows(out: Path, after: int = 0) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in TIMES} for row in lines if row["step"] > after]
-
-
-def exports(out: Path) -> dict[str, torch.Tensor]:
-    return {
-        f"{path.parent.relative_to(out)}:{key}": x
-        for path in sorted(out.rglob("model.safetensors"))
-        for key, x in load_file(path).items()
-    }
-
-
-def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
-
-
 @pytest.mark.parametrize(
     ("variant", "killed_after"),
     [("phases", 4), ("wsd", 6), ("averages", 4), ("muon", 4),
@@ -118,12 +61,7 @@ def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
 def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(
     variant: str, killed_after: int, finished: Callable[[str], Path], folders: dict[str, Path], tmp_path: Path
 ) -> None:
-    whole, out = finished(variant), tmp_path / "resumed"
-    (out / "checkpoints").mkdir(parents=True)
-    old = whole / "checkpoints" / f"step-{killed_after:09d}"
-    subprocess.run(["cp", "-r", str(old), str(out / "checkpoints")], check=True)
-    for name in ("run.json", "metrics.jsonl"):
-        (out / name).write_bytes((whole / name).read_bytes())
+    whole, out = finished(variant), cut_back(finished(variant), tmp_path / "resumed", killed_after)
     assert pretrain(VARIANTS[variant](folders), folders["first"], out, resume=True)
     assert same(state(whole), state(out)) and same(exports(whole), exports(out))
     assert rows(whole) == rows(out)

@@ -96,7 +96,7 @@ def test_the_model_file_says_its_size_and_is_refused_when_cut(nano: Path) -> Non
     assert [after.id_to_piece(number) for number in range(after.get_piece_size())] == [
         before.id_to_piece(number) for number in sorted(keep)
     ]
-    text = "\ufb01ne   \uff21\uff11 the"  # the normaliser stays
+    text = "\ufb01ne   \uff21\uff11 the"  # the normalizer stays
     assert after.normalize(text) == before.normalize(text)
     with pytest.raises(debertav3.UserError, match="cut off"):
         select_pieces(model[:-1], keep)

@@ -216,7 +216,7 @@ def test_text_settings_survive_a_save(nano: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("special", [False, True])
 @pytest.mark.parametrize("source", ["spm.model alone", "our folder", "our folder, saved into again"])
 def test_added_tokens(source: str, special: bool, nano: Path, tmp_path: Path) -> None:
-    """``add_tokens`` looks for them after normalisation, which leaves the spaces around them as tokens."""
+    """``add_tokens`` looks for them after normalization, which leaves the spaces around them as tokens."""
     if source == "spm.model alone":
         copy_of(nano, tmp_path, "spm.model", tokenizer_class="DebertaV2Tokenizer")
     else:

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from debertav3.tokenization import DebertaV3Tokenizer
 
 TOLERATED_SHARE = 0.005
-"""Share of a set on which tokenizer.json may differ from the model: its normaliser is not sentencepiece's."""
+"""Share of a set on which tokenizer.json may differ from the model: its normalizer is not sentencepiece's."""
 
 SPACES = (
     " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\u00a0\u1680\u2000\u2003\u2009\u200a\u200b\u200c\u200d\u2028\u2029"
@@ -91,7 +91,7 @@ PILED_MARKS = re.compile("[\u0300-\u036f]{3}")
 MARKS_AND_LETTERS = [
     chr(code) for code in [*range(0x61, 0x7B), *range(0xC0, 0x180), *range(0x300, 0x370)]
 ] + list("\u00a8\u2474\uf900\ufb00\uff21\u1100\u1161\u11a8\ud7a3\u3131\u0958\u0344")
-"""Letters, compatibility characters and marks: normalising by grapheme goes wrong here."""
+"""Letters, compatibility characters and marks: normalizing by grapheme goes wrong here."""
 
 
 def _paragraphs(path: Path) -> Iterator[str]:
@@ -254,7 +254,7 @@ class TestFoldersOfStockLibraries:
                 ours.encode_batch(texts[:250]) == hf5(texts[:250], add_special_tokens=False)["input_ids"]
             ), name
 
-    def test_hf5_differs_where_normalisation_matters(self, tokenizer, v3_tokenizer_folder: Path) -> None:
+    def test_hf5_differs_where_normalization_matters(self, tokenizer, v3_tokenizer_folder: Path) -> None:
         ours = DebertaV3Tokenizer.from_pretrained(v3_tokenizer_folder, compat="hf5")
         for text in ("\ufb01ne", "\uff21\uff11", "a\u00a0b", "\u00bd", "\U00013000"):
             assert ours.encode(text) != tokenizer.encode(text)

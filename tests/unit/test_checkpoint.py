@@ -324,7 +324,7 @@ def test_broken_folder_gets_one_clear_line(fault: str, message: str, tmp_path: P
         ({"share_att_key": False}, "the weights have no .*pos_key_proj"),
         ({"norm_rel_ebd": "none"}, "config.json does not allow deberta.encoder.LayerNorm"),
         ({"auto_map": {"AutoModel": "m.M"}}, "asks for code"),
-        ({"quantization_config": {"bits": 4}}, "quantised weights are not read"),
+        ({"quantization_config": {"bits": 4}}, "quantized weights are not read"),
         ({"id2label": {"0": "a", "2": "b"}}, "id2label must name every class from 0 on"),
         ({"id2label": ["a", "b"]}, "id2label must be"),
         ({"num_labels": 4}, "num_labels is 4"),

@@ -77,7 +77,7 @@ def test_refuses_with_one_clear_line(case: str) -> None:
 
 
 @pytest.mark.parametrize("key", sorted(MATHS_KEYS - {"embedding_size", "conv_act", "legacy"}))
-def test_a_misspelt_key_is_refused_in_a_file_and_in_an_object(key: str) -> None:
+def test_a_misspelled_key_is_refused_in_a_file_and_in_an_object(key: str) -> None:
     """transformers' config would keep the right key at its default, and the model would change silently."""
     wrong = key + "s" if not key.endswith("s") else key[:-1]
     content = {k: v for k, v in TINY.items() if k != key}

@@ -1,4 +1,4 @@
-"""Losses: means over the whole optimiser step, equal to torch's own, however the step is split."""
+"""Losses: means over the whole optimizer step, equal to torch's own, however the step is split."""
 
 import pytest
 import torch

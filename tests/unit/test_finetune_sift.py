@@ -48,7 +48,7 @@ LABELS = torch.tensor([0, 2, 1, 1])
 def our_loss(model: Any, batch: dict[str, Tensor]) -> Tensor:
     clean_pass = sift.CleanPass()
     clean = model(**batch, perturbation=clean_pass)
-    apart = sift.regulariser(
+    apart = sift.regularizer(
         lambda change: model(**batch, perturbation=change),
         clean=clean,
         embeddings=clean_pass.embeddings,
@@ -122,7 +122,7 @@ def test_the_ascent_enlarges_the_divergence(model: Any, batch: dict[str, Tensor]
 
     def apart(step_size: float) -> float:
         torch.manual_seed(2)
-        values = sift.regulariser(
+        values = sift.regularizer(
             lambda change: model(**batch, perturbation=change),
             clean=clean,
             embeddings=clean_pass.embeddings,
@@ -165,7 +165,7 @@ def test_texts_with_shares_count_as_texts_with_labels() -> None:
     torch.testing.assert_close(of_shares, sift.class_divergence(one, other, labels).mean())
 
 
-def test_a_single_score_is_regularised() -> None:
+def test_a_single_score_is_regularized() -> None:
     one, other = {"logits": torch.tensor([[1.0], [2.0]])}, {"logits": torch.tensor([[1.5], [0.0]])}
     assert sift.score_divergence(one, other, torch.zeros(2)).tolist() == [0.25, 4.0]
     assert sift.symmetric_kl(one["logits"], other["logits"]).tolist() == [0.0, 0.0]

@@ -84,7 +84,7 @@ def plain_encoder(state: dict[str, Tensor], batch: dict[str, Tensor], num_layers
     return x
 
 
-def randomised(model: Any) -> Any:
+def randomized(model: Any) -> Any:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
@@ -93,7 +93,7 @@ def randomised(model: Any) -> Any:
 
 def masked_lm(**changes: Any) -> DebertaV2ForMaskedLM:
     torch.manual_seed(0)
-    return randomised(DebertaV2ForMaskedLM(tiny_config(num_hidden_layers=3, **changes)))
+    return randomized(DebertaV2ForMaskedLM(tiny_config(num_hidden_layers=3, **changes)))
 
 
 @pytest.mark.parametrize("backend", ALL_BACKENDS)
@@ -192,7 +192,7 @@ def test_replaced_token_head_equals_a_plain_computation(backend: str) -> None:
     """DeBERTaV3, section 3.1, official ``apps/models/replaced_token_detection_model.py``; no dropout."""
     torch.manual_seed(0)
     config = tiny_config(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    model: Any = randomised(DebertaV2ForReplacedTokenDetection(config)).train()
+    model: Any = randomized(DebertaV2ForReplacedTokenDetection(config)).train()
     model.set_attention_backend(backend)
     batch = random_batch((30, 11))
     real = batch["attention_mask"].bool()
@@ -222,7 +222,7 @@ def test_replaced_token_head_equals_a_plain_computation(backend: str) -> None:
 
 def test_pooler_and_classifier_equal_a_plain_computation() -> None:
     torch.manual_seed(0)
-    model: Any = randomised(DebertaV2ForSequenceClassification(tiny_config(num_labels=3)))
+    model: Any = randomized(DebertaV2ForSequenceClassification(tiny_config(num_labels=3)))
     batch = random_batch((30, 11))
     state = dict(model.named_parameters())
     pooled = gelu(dense(state, "pooler.dense", plain_encoder(state, batch, 2)[:, 0]))

@@ -5,6 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from debertav3.errors import UserError
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.prepared_run import _with_precision
 from debertav3.models.precision import multiplies_bf16
 from debertav3.pretrain.run import choose_precision
 
@@ -39,4 +42,14 @@ def test_auto_without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("wanted", "word"), [("fp32", "no"), ("bf16", "bf16"), ("fp16", "fp16")])
 def test_what_is_asked_for_is_taken(wanted: str, word: str) -> None:
-    assert choose_precision(wanted, "cpu") == word
+    assert choose_precision(wanted, "cuda") == word
+
+
+def test_fp16_on_a_cpu_is_refused_by_both_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: None)
+    for train in (
+        lambda: choose_precision("fp16", "cpu"),
+        lambda: _with_precision(FinetuneConfig.of(task="nli", model="nano", precision="fp16")),
+    ):
+        with pytest.raises(UserError, match=r"precision=fp16 needs an accelerator .* use bf16, fp32 or auto"):
+            train()

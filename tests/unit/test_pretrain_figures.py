@@ -222,7 +222,7 @@ def test_masking_is_the_official_one_of_the_objective_where_none_is_named() -> N
     "setting",
     ["max_steps=0", "micro_batch_size=0", "generator_layers=0", "save_every_steps=0", "save_total_limit=0",
      "max_skipped_steps=0", "exchange_timeout_seconds=0", "warmup_steps=-5", "loader_workers=-1",
-     "validation_windows=-3", "rtd_weight=-1", "weight_decay=-0.1", "max_grad_norm=-1",
+     "validation_windows=-3", "rtd_weight=-1", "rtd_weight=0", "weight_decay=-0.1", "max_grad_norm=-1",
      "learning_rate=.inf", "learning_rate=.nan", "discriminator_learning_rate=0", "adam_epsilon=0",
      "adam_beta1=1.5", "adam_beta2=1", "temperature=0", "mask_prob=0", "masking=all", f"seed={2**64}",
      "size=huge", "packing=[a"],

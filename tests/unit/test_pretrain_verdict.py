@@ -36,6 +36,12 @@ def row(skipped: int, step: int = 100) -> dict[str, Any]:
         ([row(10), GOOD], "trained", "saying original everywhere is right for 90.0%"),
         ([row(0), {**GOOD, "heldout_mlm_loss": 6.1}], "not yet", "word frequencies alone have 6.00"),
         ([row(0), {**GOOD, "heldout_rtd_accuracy": 0.9}], "not yet", "90.0%"),
+        ([row(0), {**GOOD, "heldout_rtd_accuracy": 0.901}], "not yet", "90.1% of held-out tokens right"),
+        (
+            [row(0), {**GOOD, "heldout_rtd_accuracy": 0.901, "heldout_rtd_recall": 0.01}],
+            "not yet",
+            "says original almost everywhere: it tells 90.1%",
+        ),
         ([row(0)], "not validated", "no held-out text"),
         ([row(5, 6)], "diverged", "5 of 6 steps were skipped"),
         ([row(6, 50), row(5), GOOD], "diverged", "11 of 100 steps were skipped"),
@@ -44,6 +50,49 @@ def row(skipped: int, step: int = 100) -> dict[str, Any]:
     ],
 )
 def test_verdicts(rows: list[dict[str, Any]], kind: str, said: str) -> None:
+    verdict = judge(rows, RUN)
+    assert verdict.kind == kind
+    assert said in str(verdict)
+
+
+def course(*losses: tuple[float, float]) -> list[dict[str, Any]]:
+    """Log of training and held-out losses, 100 steps apart."""
+    return [
+        one
+        for number, (training, heldout) in enumerate(losses, 1)
+        for one in (
+            {"step": 100 * number, "mlm_loss": training},
+            {**GOOD, "step": 100 * number, "heldout_mlm_loss": heldout},
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind", "said"),
+    [
+        (
+            course((5.0, 4.0), (3.0, 3.2), (1.0, 4.5)),
+            "past its best",
+            "lowest at step 200 (3.20 nats per token) and has risen to 4.50 since, while that of "
+            "training fell from 3.00 to 1.00: too little text",
+        ),
+        (
+            course((5.0, 4.0), (3.0, 3.2), (4.6, 4.5)),
+            "past its best",
+            "and that of training from 3.00 to 4.60: lower learning_rate",
+        ),
+        (course((5.0, 4.0), (3.0, 3.2), (6.5, 6.5)), "not yet", "has risen to 6.50 since"),
+        (course((3.0, 3.2), (2.9, 3.29)), "trained", "3.29 nats per token; word frequencies"),
+        (
+            [{**GOOD, "step": 10, "heldout_mlm_loss": 2.0}, {**GOOD, "heldout_mlm_loss": 3.0}],
+            "past its best",
+            "has risen to 3.00 since.",
+        ),
+    ],
+)
+def test_a_loss_that_has_risen_since_its_lowest_is_named(
+    rows: list[dict[str, Any]], kind: str, said: str
+) -> None:
     verdict = judge(rows, RUN)
     assert verdict.kind == kind
     assert said in str(verdict)

@@ -1,4 +1,4 @@
-"""The public names have their types for users: no ``Any``, and a misspelt name is an error."""
+"""The public names have their types for users: no ``Any``, and a misspelled name is an error."""
 
 import ast
 import os

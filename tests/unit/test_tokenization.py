@@ -129,8 +129,8 @@ class TestOffsets:
 
     @given(st.one_of(ANY_TEXT, TRICKY_TEXT))
     @settings(max_examples=200, deadline=None)
-    def test_a_span_normalises_to_its_piece(self, tokenizer, reference, text: str) -> None:
-        """Where a piece has whole characters to itself, normalising its span gives the piece back."""
+    def test_a_span_normalizes_to_its_piece(self, tokenizer, reference, text: str) -> None:
+        """Where a piece has whole characters to itself, normalizing its span gives the piece back."""
         ids, spans = tokenizer.encode_with_offsets(text)
         for place, (number, (start, end)) in enumerate(zip(ids, spans, strict=True)):
             others = spans[:place] + spans[place + 1 :]
@@ -197,7 +197,7 @@ class TestSpecialTokens:
         assert DebertaV3Tokenizer.from_pretrained(json_only).encode(self.TEXT) == tokenizer.encode(self.TEXT)
 
     @pytest.mark.parametrize("compat", ["exact", "hf5"])
-    def test_are_recognised_on_request(self, nano: Path, compat: str) -> None:
+    def test_are_recognized_on_request(self, nano: Path, compat: str) -> None:
         tokenizer = DebertaV3Tokenizer.from_pretrained(nano, compat=compat, parse_special_tokens=True)
         a, b = tokenizer.encode("a", parse_special_tokens=False), tokenizer.encode("b")
         sep, cls, mask, pad, unk = (
@@ -223,7 +223,7 @@ class TestSpecialTokens:
                 continue
             assert tokenizer.encode(text, parse_special_tokens=True) == want
 
-    def test_added_tokens_are_always_recognised(self, nano: Path, tmp_path: Path) -> None:
+    def test_added_tokens_are_always_recognized(self, nano: Path, tmp_path: Path) -> None:
         shutil.copytree(nano, tmp_path, dirs_exist_ok=True)
         (tmp_path / "added_tokens.json").write_text(json.dumps({"[MASK]": 12000, "<e1>": 12001}))
         tokenizer = DebertaV3Tokenizer.from_pretrained(tmp_path)

@@ -120,7 +120,7 @@ def test_the_limit_falls_back_on_the_models(nano: Path, tmp_path: Path) -> None:
     assert DebertaV3Tokenizer.from_pretrained(tmp_path).model_max_length == 48
 
 
-def test_the_normaliser_is_read_off_the_model(nano: Path) -> None:
+def test_the_normalizer_is_read_off_the_model(nano: Path) -> None:
     model = (nano / "spm.model").read_bytes()
     spec = read_normalizer(model)
     assert spec.precompiled_charsmap in model and len(spec.precompiled_charsmap) > 100_000

@@ -283,12 +283,12 @@ def test_added_tokens_one_after_another(nano: Path) -> None:
     ours = DebertaV3Tokenizer.from_pretrained(nano)
     size = len(ours)
     assert ours.add_special_tokens({"additional_special_tokens": ["<a>", "<b>"], "pad_token": "[PAD]"}) == 2
-    assert ours.add_tokens("word_with_normalisation") == 1
+    assert ours.add_tokens("word_with_normalization") == 1
     assert ours.add_tokens(["<a>", "<c>"]) == 1
-    assert ours.convert_tokens_to_ids(["<a>", "<b>", "word_with_normalisation", "<c>"]) == list(
+    assert ours.convert_tokens_to_ids(["<a>", "<b>", "word_with_normalization", "<c>"]) == list(
         range(size, size + 4)
     )
-    assert ours.tokenize("see <a><c> word_with_normalisation<b>")[1:3] == ["<a>", "<c>"]
+    assert ours.tokenize("see <a><c> word_with_normalization<b>")[1:3] == ["<a>", "<c>"]
     for wrong in ("", None, 3):
         with pytest.raises(UserError, match="at least one character"):
             ours.add_tokens([wrong])

@@ -72,7 +72,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         model: a size (from scratch), a local folder or a Hub name.
         epochs: passes over the training data.
         learning_rate: the highest one; None, here and in the next two, takes what suits the model.
-        batch_size: examples per optimiser step.
+        batch_size: examples per optimizer step.
         max_length: most tokens of a text, in training and in prediction.
         seed: of new weights, order and dropout.
         dev_split: hold out this share of the training data to select the best epoch and fit the temperature.

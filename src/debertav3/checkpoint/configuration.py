@@ -140,7 +140,7 @@ def _check_kind(raw: Mapping[str, object]) -> None:
                 "correct the one that is wrong"
             )
     if raw.get("quantization_config"):
-        raise UserError("quantization_config: quantised weights are not read; use the original checkpoint")
+        raise UserError("quantization_config: quantized weights are not read; use the original checkpoint")
     kind = raw.get("model_type")
     if kind == "deberta":
         raise UserError(

@@ -52,7 +52,7 @@ def open_model(
         checkpoint: a checkpoint, its folder, or a Hub name.
         head: the class to open it as, e.g. ``DebertaV2ForSequenceClassification``.
         dtype: of the model's weights, whatever dtype they are stored in.
-        new_head: whether the head may be initialised where the file has none that fits, for training. For
+        new_head: whether the head may be initialized where the file has none that fits, for training. For
             prediction leave it off: a missing head is then an error.
         keeps_int8: whether to return what is stored in int8 too, for `restore_int8`.
         config_overrides: keys of the configuration to replace, e.g. ``id2label``.

@@ -46,7 +46,7 @@ class TableLook:
     not_finite: int
     """How many numbers are NaN or infinite."""
     looks_random: bool
-    """Whether it looks as freshly initialised."""
+    """Whether it looks as freshly initialized."""
 
     def to_dict(self) -> dict[str, object]:
         """Return the statistics as plain values; of the zero rows only the number."""
@@ -92,7 +92,7 @@ def look_at_table(table: Tensor, *, initializer_range: float) -> TableLook:
 
 
 def looks_untrained(tensors: dict[str, Tensor], *, initializer_range: float) -> bool:
-    """Whether a module's tensors look as freshly initialised: every bias 0, matrices of the initial spread.
+    """Whether a module's tensors look as freshly initialized: every bias 0, matrices of the initial spread.
 
     A single training step moves every bias, so zero biases are strong evidence; a model without one is never
     said to be untrained.

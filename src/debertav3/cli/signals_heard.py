@@ -22,7 +22,7 @@ _SECONDS = 0.05
 def signals_heard() -> Iterator[None]:
     """Let SIGTERM unwind as Ctrl-C does, so that temporary files go and what is answered is kept.
 
-    Python drops an exception that a signal raises inside a finaliser or an extension's callback ("Exception
+    Python drops an exception that a signal raises inside a finalizer or an extension's callback ("Exception
     ignored in ..."): the signal is then sent again, until it is heard. Fine-tuning and pre-training take both
     signals over while they train.
     """

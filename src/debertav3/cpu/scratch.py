@@ -31,7 +31,7 @@ def scratch(name: str, like: Tensor, *shape: int) -> Tensor | None:
         shape: of the tensor.
 
     Returns:
-        An uninitialised tensor; None while gradients are on, for anything but fp32 on a CPU and for more than
+        An uninitialized tensor; None while gradients are on, for anything but fp32 on a CPU and for more than
         ``LARGEST_BLOCK`` bytes.
     """
     numel = math.prod(shape)

@@ -1,4 +1,4 @@
-"""Files that may be compressed, recognised by their first bytes, whatever their names.
+"""Files that may be compressed, recognized by their first bytes, whatever their names.
 
 gzip and zstd are read and written; bzip2, xz and a zip archive of a single file are read.
 """

@@ -93,7 +93,7 @@ def uses_every_parameter(model: PreTrainedModel) -> bool:
 def parameter_groups(
     model: nn.Module, decayed: Collection[str], *, config: FinetuneConfig
 ) -> list[dict[str, object]]:
-    """Return groups for the optimiser, one for each learning rate and weight decay.
+    """Return groups for the optimizer, one for each learning rate and weight decay.
 
     The head learns at ``learning_rate``, each layer at ``layer_decay`` times the rate of the next above,
     the embeddings lowest (ULMFiT, arXiv:1801.06146; ELECTRA, arXiv:2003.10555, appendix B).

@@ -169,7 +169,7 @@ class LengthBucketSampler(Sampler[int]):
 
     Args:
         lengths: tokens of each example.
-        batch_size: examples per optimiser step over all processes.
+        batch_size: examples per optimizer step over all processes.
         seed: of the order.
         is_grouped: False shuffles without regard to length.
     """

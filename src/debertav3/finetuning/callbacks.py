@@ -55,7 +55,7 @@ class ExtraSaves(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Called after each optimiser step."""
+        """Called after each optimizer step."""
         self.is_stopped = self.is_stopped or self.request.is_set
         self._agree(args)
         is_due = self.every is not None and state.global_step % self.every == 0

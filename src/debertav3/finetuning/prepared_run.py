@@ -12,7 +12,7 @@ from ..cpu.training_dropout import train_on_cpu
 from ..errors import UserError
 from ..heads import TOKENS
 from ..models import DebertaV2PreTrainedModel
-from ..models.precision import multiplies_bf16
+from ..models.precision import check_precision, multiplies_bf16
 from ..runs.checkpoints import CheckpointStore
 from ..tasks.example import Example
 from ..tasks.task import Task
@@ -127,8 +127,9 @@ def prepare_run(
 
 def _with_precision(config: FinetuneConfig) -> FinetuneConfig:
     """Resolve ``auto``: bf16 on an accelerator that multiplies in it; fp32 on CPUs, to the last bit."""
+    device = torch.accelerator.current_accelerator(check_available=True)
+    check_precision(config.loop.precision, "cpu" if device is None else device.type)
     if config.loop.precision != "auto":
         return config
-    device = torch.accelerator.current_accelerator(check_available=True)
     has_bf16 = device is not None and multiplies_bf16(device.type)
     return config.with_values({"precision": "bf16" if has_bf16 else "fp32"}, source="auto")

@@ -71,7 +71,7 @@ def verdict(source: str, scores: JsonMapping, metric: str, labels: Sequence[str]
     line += "".join(f", {name} {value:.4f}" for name, value in others.items())
     if unbeaten:
         line += f": NO better than {' or '.join(unbeaten)}"
-        line += ", so it has learnt nothing of use yet" if BASELINES["majority_baseline"] in unbeaten else ""
+        line += ", so it has learned nothing of use yet" if BASELINES["majority_baseline"] in unbeaten else ""
     missing = not_found(scores, labels)
     if missing:
         word = "predicted" if "confusion" in scores else "predicted rightly"

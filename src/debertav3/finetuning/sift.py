@@ -1,9 +1,9 @@
-"""SiFT, scale-invariant fine-tuning: train also against the worst small change of the normalised embeddings.
+"""SiFT, scale-invariant fine-tuning: train also against the worst small change of the normalized embeddings.
 
 DeBERTa, arXiv:2006.03654, section 4, as the official ``DeBERTa/sift/sift.py`` does it. One step of training:
 
-1. Clean pass. The embeddings are normalised (LayerNorm without weight and bias) before their own LayerNorm.
-2. A random delta on the normalised embeddings takes one ascent step that enlarges the change of predictions.
+1. Clean pass. The embeddings are normalized (LayerNorm without weight and bias) before their own LayerNorm.
+2. A random delta on the normalized embeddings takes one ascent step that enlarges the change of predictions.
 3. A second pass with that delta; how far its predictions are from the clean ones is added to the loss, with
    gradient through both passes. Delta stands on a copy of the embeddings; they learn from the clean pass.
 
@@ -30,13 +30,13 @@ class CleanPass:
 
     embeddings: Tensor
 
-    def __call__(self, normalised: Tensor) -> Tensor:
-        """Keep ``(B, L, D)`` normalised embeddings."""
-        self.embeddings = normalised
-        return normalised
+    def __call__(self, normalized: Tensor) -> Tensor:
+        """Keep ``(B, L, D)`` normalized embeddings."""
+        self.embeddings = normalized
+        return normalized
 
 
-def regulariser(
+def regularizer(
     forward: Callable[[Perturbation], Outputs],
     *,
     clean: Outputs,
@@ -65,7 +65,7 @@ def regulariser(
     delta = (torch.randn_like(fixed) * initial_size).clamp_(-limit, limit).requires_grad_(True)
 
     def perturbed(change: Tensor) -> Outputs:
-        return forward(lambda normalised: (fixed + change).to(normalised.dtype))
+        return forward(lambda normalized: (fixed + change).to(normalized.dtype))
 
     frozen = {key: value.detach() for key, value in clean.items() if isinstance(value, Tensor)}
     adversarial = divergence(perturbed(delta), frozen, labels).sum()
@@ -112,8 +112,8 @@ def class_divergence(perturbed: Outputs, clean: Outputs, labels: Tensor) -> Tens
 def score_divergence(perturbed: Outputs, clean: Outputs, labels: Tensor) -> Tensor:
     """For regression: squared difference of ``(B, 1)`` scores.
 
-    Deviation: the official regulariser compares distributions, and over a single logit it is always zero
-    (test_finetune_sift.py::test_a_single_score_is_regularised).
+    Deviation: the official regularizer compares distributions, and over a single logit it is always zero
+    (test_finetune_sift.py::test_a_single_score_is_regularized).
     """
     return at_least_fp32(perturbed["logits"] - clean["logits"]).square().squeeze(-1)
 

@@ -50,7 +50,7 @@ class FinetuneTrainer(Trainer):
         args: from :func:`training_arguments`.
         store: of checkpoints.
         collator: makes batches.
-        loss: what is minimised.
+        loss: what is minimized.
         divergence: what SiFT holds down; of no use without it.
         train_dataset: encoded training examples.
         dev_dataset: encoded dev examples, or None.
@@ -156,12 +156,12 @@ class FinetuneTrainer(Trainer):
     def _sift_loss(
         self, model: nn.Module, inputs: dict[str, Tensor], num_items: Tensor | int | None
     ) -> Tensor:
-        """The task's loss and SiFT's regulariser, both as means over the items of the whole step."""
+        """The task's loss and SiFT's regularizer, both as means over the items of the whole step."""
         labels = inputs.pop("labels")
         clean_pass = sift.CleanPass()
         clean = model(**inputs, perturbation=clean_pass)
         plain = self.accelerator.unwrap_model(model)  # gradients are exchanged once, at the backward pass
-        apart = sift.regulariser(
+        apart = sift.regularizer(
             lambda change: plain(**inputs, perturbation=change),
             clean=clean,
             embeddings=clean_pass.embeddings,

@@ -192,10 +192,10 @@ class EncoderConfig:
             given: the keys that somebody wrote, where ``raw`` has defaults filled in; None for all.
 
         Raises:
-            UserError: if a key looks like a misspelt one, a value has the wrong type, or the file describes a
-                variant that this package does not implement (``p2p``).
+            UserError: if a key looks misspelled, a value has the wrong type, or the file describes a variant
+                that this package does not implement (``p2p``).
         """
-        _refuse_misspelt(raw if given is None else given)
+        _refuse_misspelled(raw if given is None else given)
         value = {key: raw.get(key, default) for key, default in DEFAULTS.items()}
         for key, default in DEFAULTS.items():
             _check_type(key, value[key], default)
@@ -248,7 +248,7 @@ def _attention_terms(pos_att_type: str | list[str] | None) -> set[str]:
     return terms
 
 
-def _refuse_misspelt(keys: Collection[str]) -> None:
+def _refuse_misspelled(keys: Collection[str]) -> None:
     """A key that is nearly one of ours changes the model silently; refuse it."""
     for key in keys:
         if key in MATHS_KEYS:

@@ -13,7 +13,7 @@ from ..errors import UserError
 from .config import EncoderConfig
 
 Perturbation = Callable[[Tensor], Tensor]
-"""SiFT's way in: takes normalised embeddings, ``(B, L, D)``, and returns what the LayerNorm shall see."""
+"""SiFT's way in: takes normalized embeddings, ``(B, L, D)``, and returns what the LayerNorm shall see."""
 
 
 class Embeddings(nn.Module):
@@ -56,7 +56,7 @@ class Embeddings(nn.Module):
             token_type_ids: ``(B, L)`` int64; None means type 0 everywhere.
             position_ids: ``(B, L)`` or ``(1, L)`` int64; None means 0 .. L-1.
             mask: ``(B, L)`` bool, True for real tokens; padding becomes zero.
-            perturbation: SiFT's (``finetuning/sift.py``); the embeddings are normalised before it.
+            perturbation: SiFT's (``finetuning/sift.py``); the embeddings are normalized before it.
 
         Returns:
             ``(B, L, D)``.

@@ -1,6 +1,8 @@
-"""Which devices multiply in bf16 themselves, rather than by emulation in fp32."""
+"""Which devices multiply in bf16 themselves, rather than by emulation in fp32, and which train in fp16."""
 
 import torch
+
+from ..errors import UserError
 
 
 def multiplies_bf16(device_type: str) -> bool:
@@ -16,3 +18,19 @@ def multiplies_bf16(device_type: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     says = getattr(getattr(torch, device_type, None), "is_bf16_supported", None)
     return bool(says()) if says is not None else False
+
+
+def check_precision(wanted: str, device_type: str) -> None:
+    """Check that a device trains in a precision.
+
+    Args:
+        wanted: the setting: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        device_type: as ``torch.device.type``.
+
+    Raises:
+        UserError: for fp16 on a CPU, whose gradients nothing scales.
+    """
+    if wanted == "fp16" and device_type == "cpu":
+        raise UserError(
+            "precision=fp16 needs an accelerator such as CUDA, and here is only a CPU: use bf16, fp32 or auto"
+        )

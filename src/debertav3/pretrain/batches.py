@@ -106,7 +106,7 @@ class Share:
     """Which samples of a global batch are one process's.
 
     Attributes:
-        batch_size: samples of one optimiser step over all processes.
+        batch_size: samples of one optimizer step over all processes.
         micro_batch_size: samples of one forward pass.
         rank: number of this process.
         world_size: how many processes there are.

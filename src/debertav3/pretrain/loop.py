@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class TrainStep(Protocol):
-    """Forward, backward and optimiser of one step."""
+    """Forward, backward and optimizer of one step."""
 
     engines: dict[str, StepEngine]
 
@@ -254,7 +254,7 @@ class Loop:
 
 
 def _mix_seed(seed: int, step: int, rank: int) -> int:
-    """A seed for each step and process, by SplitMix64's finaliser."""
+    """A seed for each step and process, by SplitMix64's finalizer."""
     x = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB) % 2**64
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
     x = (x ^ (x >> 27)) * 0x94D049BB133111EB % 2**64

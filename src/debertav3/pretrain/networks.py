@@ -43,7 +43,7 @@ class Networks:
 
 
 def build_networks(config: PretrainConfig, num_tokens: int, start: Path | None) -> Networks:
-    """Networks as a run begins with; what is fresh is initialised from the run's seed.
+    """Networks as a run begins with; what is fresh is initialized from the run's seed.
 
     Args:
         config: of the run.

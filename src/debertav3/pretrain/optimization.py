@@ -45,7 +45,7 @@ def build_optimizer(model: nn.Module, config: PretrainOptimizerConfig) -> torch.
 class StepEngine:
     """Trains one network.
 
-    Losses are sums divided by counts of the whole optimiser step, so micro-batches and processes weigh right.
+    Losses are sums divided by counts of the whole optimizer step, so micro-batches and processes weigh right.
 
     Args:
         model: the network; prepared for the accelerator here.

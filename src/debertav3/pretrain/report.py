@@ -66,7 +66,7 @@ _PLOTS = (
             ("heldout_rtd_accuracy", "discriminator"),
             ("heldout_rtd_accuracy_all_original", "original everywhere"),
         ),
-        "The gap between the lines is what the discriminator has learnt.",
+        "The gap between the lines is what the discriminator has learned.",
     ),
     _Curves(
         "Replaced tokens",
@@ -121,7 +121,7 @@ _PLOTS = (
     ),
     _Curves("Speed", (("tokens_per_second", "tokens per second"),), "Over all processes."),
     _Curves(
-        "Utilisation",
+        "Utilization",
         (("model_flops_utilisation", "share"),),
         "Needed operations over what this device's matrix products can do, as measured at the start.",
     ),

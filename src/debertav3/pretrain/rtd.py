@@ -122,7 +122,7 @@ class JointNetworks(nn.Module):
 
 
 class MLMStep:
-    """One optimiser step of masked language modelling (DeBERTa v1 and v2).
+    """One optimizer step of masked language modelling (DeBERTa v1 and v2).
 
     Args:
         engine: model and optimizer; the model is a `MaskedLanguageModel`.

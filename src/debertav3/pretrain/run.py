@@ -22,7 +22,7 @@ from ..data.samples import PretrainingData
 from ..data.shards import TokenShards
 from ..errors import DivergedError, UserError
 from ..layers.encoder import Encoder
-from ..models.precision import multiplies_bf16
+from ..models.precision import check_precision, multiplies_bf16
 from ..tokenization import DebertaV3Tokenizer
 from ..tokenization.tokenizer_files import JSON_FILE, MODEL_FILE
 from .averaging import WeightAverages
@@ -67,7 +67,9 @@ def pretrain(
         data: folder that ``debertav3 data prepare`` wrote; its tokenizer and held-out text are the run's.
         out: the run's folder.
         resume: continue from the newest complete checkpoint, if there is one.
-        start: checkpoint folder whose weights to start from; None for fresh ones.
+        start: checkpoint folder whose weights to start from; None for fresh ones. A path, not an opened
+            checkpoint: it may be a run with three networks in folders of their own, every process opens them
+            for itself, and what is noted of it (name, content) is of the folder as a whole.
         resume_stable: ``start`` is the folder of a ``wsd`` run whose stable part is continued, with its
             optimizer and steps.
         prepare: writes ``data`` if it is not whole yet. The first process calls it before the others do.
@@ -238,7 +240,11 @@ def choose_precision(wanted: str, device_type: str) -> str:
     """Accelerate's word for a precision; ``"auto"`` is bf16 where the device multiplies in it.
 
     Where it does not, CUDA takes fp16, which its tensor cores have had for longer, and the rest fp32.
+
+    Raises:
+        UserError: if the device does not train in it.
     """
+    check_precision(wanted, device_type)
     if wanted != "auto":
         return "no" if wanted == "fp32" else wanted
     if multiplies_bf16(device_type):

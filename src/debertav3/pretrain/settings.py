@@ -35,8 +35,8 @@ class DetectionConfig(Settings):
     """Depth of the generator; none: half of the discriminator's, at its width."""
     temperature: Positive = 1.0
     """Temperature at which tokens are sampled from the generator."""
-    weight: Annotated[float, Range(min=0), Short("rtd_weight")] = 50.0
-    """Weight of the discriminator's loss, the paper's lambda."""
+    weight: Annotated[float, Range(above=0), Short("rtd_weight")] = 50.0
+    """Weight of the discriminator's loss, the paper's lambda; at 0 nothing would train the discriminator."""
     discriminator_learning_rate: Positive | None = None
     """Peak learning rate of the discriminator; none: learning_rate."""
 

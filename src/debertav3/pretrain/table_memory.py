@@ -30,7 +30,7 @@ class TableMemory:
         return TableMemory()
 
     def block(self, name: str, like: Tensor, *shape: int) -> Tensor:
-        """An uninitialised array of a shape, in the same memory as the one before of that name."""
+        """An uninitialized array of a shape, in the same memory as the one before of that name."""
         count = torch.Size(shape).numel()
         kept = self._blocks.get(name)
         if kept is None or kept.dtype != like.dtype or kept.numel() < count:

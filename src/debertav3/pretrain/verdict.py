@@ -17,9 +17,15 @@ SCALER_STEPS = 20
 """Steps that a gradient scaler (fp16) may skip while it finds its scale."""
 _COUNTED_TOKENS = 20_000_000
 _MARGIN = 0.02
-"""Nats, or a share of tokens: a smaller lead over the baseline is no evidence."""
+"""Nats: a smaller lead over the baseline is no evidence."""
+_DETECTION_MARGIN = 0.002
+"""Share of tokens that the discriminator must get right beyond those of saying original everywhere."""
+_SELDOM = 0.05
+"""Share of the replaced tokens below which a discriminator finds almost none."""
+_RISE = 0.1
+"""Nats by which the loss on held-out text may end above its lowest."""
 
-Kind = Literal["trained", "not yet", "not validated", "diverged"]
+Kind = Literal["trained", "past its best", "not yet", "not validated", "diverged"]
 Rows = Sequence[JsonMapping]
 
 
@@ -37,7 +43,8 @@ class RunVerdict:
 
 _HEADINGS: dict[Kind, str] = {
     "trained": "The run went well.",
-    "not yet": "The run has NOT learnt enough to be of use yet.",
+    "past its best": "The run ended PAST its best.",
+    "not yet": "The run has NOT learned enough to be of use yet.",
     "not validated": "The run was not validated.",
     "diverged": "The run DIVERGED; its weights are of no use.",
 }
@@ -61,7 +68,9 @@ def judge(rows: Rows, run: Mapping[str, object], *, broken: Sequence[str] = ()) 
     if not validations:
         return RunVerdict(kind="not validated", reasons=("There was no held-out text to judge it by.",))
     good, bad = _against_baselines(validations[-1], run)
-    return RunVerdict(kind="not yet" if bad else "trained", reasons=(*bad, *good))
+    rise = _since_the_lowest(rows)
+    kind: Kind = "not yet" if bad else "past its best" if rise else "trained"
+    return RunVerdict(kind=kind, reasons=(*bad, *rise, *good))
 
 
 def _skipped(rows: Rows, run: JsonMapping) -> list[str]:
@@ -89,6 +98,31 @@ def _worse_than_chance(row: JsonMapping, run: JsonMapping) -> list[str]:
     return []
 
 
+def _since_the_lowest(rows: Rows) -> list[str]:
+    """Say so where the loss on held-out text has risen, and what the training loss did meanwhile."""
+    heldout, training = (
+        {row["step"]: row[name] for row in rows if row.get(name) is not None}
+        for name in ("heldout_mlm_loss", "mlm_loss")
+    )
+    last, best = max(heldout), min(heldout, key=lambda step: heldout[step])
+    if heldout[last] <= heldout[best] + _RISE:
+        return []
+    text = (
+        f"The loss on held-out text was lowest at step {best:,} ({heldout[best]:.2f} nats per token) and has "
+        f"risen to {heldout[last]:.2f} since"
+    )
+    before = [loss for step, loss in training.items() if step <= best]
+    after = [loss for step, loss in training.items() if step > best]
+    if not before or not after:
+        return [f"{text}."]
+    if after[-1] < before[-1]:
+        return [
+            f"{text}, while that of training fell from {before[-1]:.2f} to {after[-1]:.2f}: too little text "
+            "for so many steps, or text unlike the held-out one at the end."
+        ]
+    return [f"{text}, and that of training from {before[-1]:.2f} to {after[-1]:.2f}: lower learning_rate."]
+
+
 def _against_baselines(row: JsonMapping, run: JsonMapping) -> tuple[list[str], list[str]]:
     """What is better than its baseline, and what is not."""
     good: list[str] = []
@@ -104,11 +138,14 @@ def _against_baselines(row: JsonMapping, run: JsonMapping) -> tuple[list[str], l
         (good if loss < frequencies - _MARGIN else bad).append(text)
     if "heldout_rtd_accuracy" in row:
         accuracy, original = row["heldout_rtd_accuracy"], row["heldout_rtd_accuracy_all_original"]
+        says = "The discriminator"
+        if accuracy <= original + _DETECTION_MARGIN and row.get("heldout_rtd_recall", 1.0) < _SELDOM:
+            says = "The discriminator says original almost everywhere: it"
         text = (
-            f"The discriminator tells {accuracy:.1%} of held-out tokens right (F1 of replaced ones "
+            f"{says} tells {accuracy:.1%} of held-out tokens right (F1 of replaced ones "
             f"{row['heldout_rtd_f1']:.2f}); saying original everywhere is right for {original:.1%}."
         )
-        (good if accuracy > original else bad).append(text)
+        (good if accuracy > original + _DETECTION_MARGIN else bad).append(text)
     return good, bad
 
 

@@ -37,7 +37,7 @@ class MaskedPredictions(NamedTuple):
     """What came of the predictions at the masked places."""
 
     loss: Tensor
-    """Cross-entropy summed over masked tokens; the caller divides by those of the whole optimiser step."""
+    """Cross-entropy summed over masked tokens; the caller divides by those of the whole optimizer step."""
     drawn: Tensor
     """``(M,)`` int64, one token drawn for each."""
     correct: Tensor

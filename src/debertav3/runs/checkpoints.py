@@ -79,7 +79,7 @@ class CheckpointStore:
         Several processes may write into it; they all enter the block, and one of them publishes.
 
         Args:
-            step: optimiser steps done. An older checkpoint of the same step is replaced.
+            step: optimizer steps done. An older checkpoint of the same step is replaced.
             publishes: whether this process makes the folder and publishes it.
             wait: waits for all processes; called when the folder is made, and at the end of the block.
 

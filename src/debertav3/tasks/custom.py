@@ -51,7 +51,7 @@ def custom_task(
         label_map: what the user calls labels, and what they are to be called.
 
     Raises:
-        UserError: if a named column does not exist, or no column can be recognised as the label.
+        UserError: if a named column does not exist, or no column can be recognized as the label.
     """
     reading = read_table(source, options)
     if reading.format is CONLL:

@@ -224,7 +224,7 @@ def several_known(
 
     Args:
         value: the cell.
-        known: names of the labels, by which the separator is recognised.
+        known: names of the labels, by which the separator is recognized.
         label_map: what the rows call labels, and their names.
 
     Raises:

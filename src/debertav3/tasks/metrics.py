@@ -180,7 +180,7 @@ def reciprocal_rank(scores: Numbers, relevance: Numbers) -> float:
 
 
 def ndcg(scores: Numbers, relevance: Numbers, *, depth: int = 10) -> float:
-    """Normalised discounted cumulative gain of a query's best ``depth`` texts; 0 without a relevant one.
+    """Normalized discounted cumulative gain of a query's best ``depth`` texts; 0 without a relevant one.
 
     Texts of equal score share their mean relevance (McSherry and Najork 2008), as in scikit-learn.
     """

@@ -1,7 +1,7 @@
 """Which characters of the original text each piece stands for.
 
-sentencepiece splits the *normalised* text, and its normaliser tells where each normalised character came
-from. Joining the two gives spans in the original also where normalisation made text longer (``½`` becomes
+sentencepiece splits the *normalized* text, and its normalizer tells where each normalized character came
+from. Joining the two gives spans in the original also where normalization made text longer (``½`` becomes
 three characters), shorter (``e`` and a combining accent become one) or where a character is spelled in bytes.
 """
 
@@ -32,8 +32,8 @@ def encode_texts(
 class PieceAligner:
     """Encode with spans.
 
-    A span leaves out the white space before a word and characters that normalisation dropped behind it. Every
-    piece of a character that normalisation expanded, and every byte of a character spelled in bytes, gets the
+    A span leaves out the white space before a word and characters that normalization dropped behind it. Every
+    piece of a character that normalization expanded, and every byte of a character spelled in bytes, gets the
     whole character. A lone word mark (the piece ``▁`` before bytes or an unknown character) stands for no
     character of its own: its span is empty and lies where the word begins. Spans are monotone: neither starts
     nor ends ever go back.
@@ -61,7 +61,7 @@ class PieceAligner:
         pieces = [self._pieces[number] for number in ids]
         if "".join(pieces).replace(WORD_MARK, " ") != " " + text or WORD_MARK in text:
             return self._mapped_spans(ids, text)
-        # Most text is so: normalisation changed nothing and no piece is a byte. The pieces lie side by side.
+        # Most text is so: normalization changed nothing and no piece is a byte. The pieces lie side by side.
         ends = list(accumulate(map(len, pieces), initial=-1))
         return [
             (start + (piece[0] == WORD_MARK), end)
@@ -74,7 +74,7 @@ class PieceAligner:
         )  # of an unknown piece its characters, unlike ids
         _, origin = self._processor.normalize(text, with_offsets=True)
         spans: list[Span] = []
-        place = 0  # in the normalised text
+        place = 0  # in the normalized text
         for number, following, surface in zip(ids, [*ids[1:], -1], surfaces, strict=True):
             first, last = place, place + 1
             if number in self._bytes:
@@ -90,7 +90,7 @@ class PieceAligner:
 
 
 def _original_span(text: str, origin: list[int], first: int, last: int) -> Span:
-    """Span of the normalised characters ``[first, last)``, which may be none."""
+    """Span of the normalized characters ``[first, last)``, which may be none."""
     start = origin[first]
     if first == last:
         return start, start
@@ -104,7 +104,7 @@ def _original_span(text: str, origin: list[int], first: int, last: int) -> Span:
 
 
 def _is_dropped(character: str) -> bool:
-    """Whether a character at the end of a span looks like one that normalisation took away."""
+    """Whether a character at the end of a span looks like one that normalization took away."""
     return character.isspace() or not character.isprintable()
 
 

@@ -88,7 +88,7 @@ class SentencePieceEngine:
 
 
 class TokenizersEngine:
-    """A Hugging Face ``tokenizer.json``, its own normaliser and byte fallback included.
+    """A Hugging Face ``tokenizer.json``, its own normalizer and byte fallback included.
 
     Args:
         tokenizer: the parsed file; its post-processor, padding and truncation are not used. Of its added

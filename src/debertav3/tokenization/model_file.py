@@ -1,4 +1,4 @@
-"""An ``spm.model`` as bytes: the normaliser's settings, and the same model with fewer pieces.
+"""An ``spm.model`` as bytes: the normalizer's settings, and the same model with fewer pieces.
 
 sentencepiece itself does not tell the settings, and its protobuf classes demand one very new protobuf
 runtime, so fields are read off the wire: an ``spm.model`` is a protobuf message whose field 1 is a piece,
@@ -22,7 +22,7 @@ _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5  # protobuf's wire types
 
 @dataclass(frozen=True, kw_only=True)
 class NormalizerSpec:
-    """How a sentencepiece model normalises text."""
+    """How a sentencepiece model normalizes text."""
 
     precompiled_charsmap: bytes = b""
     """Longest-match replacements, such as NFKC, in sentencepiece's own format; empty for none."""
@@ -31,7 +31,7 @@ class NormalizerSpec:
 
 
 def read_normalizer(model: bytes) -> NormalizerSpec:
-    """Read the normaliser's settings.
+    """Read the normalizer's settings.
 
     Raises:
         UserError: if the bytes are not a whole protobuf message.

@@ -28,7 +28,7 @@ def open_engine(
 ) -> tuple[TokenizerEngine, SpecialTokens]:
     """Open ``spm.model`` if the folder has one, else ``tokenizer.json`` as it stands.
 
-    A model whose folder asks for more than the model does (added tokens that are found after normalisation,
+    A model whose folder asks for more than the model does (added tokens that are found after normalization,
     lower case, words split at punctuation) runs in Hugging Face's library, which does these things.
 
     Raises:

@@ -1,7 +1,7 @@
 """Hugging Face's ``tokenizers`` out of a sentencepiece model: the exact recipe and that of transformers 5.
 
 transformers 5 rebuilds DeBERTa's tokenizer from the bare vocabulary: NFC in place of the model's own
-normaliser and no byte fallback, so that ``a<no-break space>b`` or ``ﬁne`` get other ids than the encoder was
+normalizer and no byte fallback, so that ``a<no-break space>b`` or ``ﬁne`` get other ids than the encoder was
 pre-trained with. The exact recipe keeps both; ``docs/tokenizer.md`` has the measured differences.
 """
 
@@ -32,7 +32,7 @@ so a typed ``[SEP]`` or ``<0x41>`` would become one token.
 def exact_tokenizer(
     engine: SentencePieceEngine, specials: SpecialTokens, text: TextSettings = PLAIN_TEXT
 ) -> tokenizers.Tokenizer:
-    """The model with its own normaliser and byte fallback: what ``tokenizer.json`` is written from.
+    """The model with its own normalizer and byte fallback: what ``tokenizer.json`` is written from.
 
     Two steps correct the library's ``Precompiled``, which works by grapheme where sentencepiece takes the
     longest match: NFC goes first, as ``Precompiled`` drops the second of two combining marks (tokenizers

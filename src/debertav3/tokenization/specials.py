@@ -25,7 +25,7 @@ class Matching:
     special: bool = False
     """Whether decoding without special tokens leaves it out."""
     normalized: bool = False
-    """Whether it is looked for after normalisation: the text around it then keeps its spaces."""
+    """Whether it is looked for after normalization: the text around it then keeps its spaces."""
     single_word: bool = False
     """Whether it must not touch a letter or a digit."""
     lstrip: bool = False
@@ -51,7 +51,7 @@ class SpecialTokens:
     ids: Mapping[str, int]
     """Id of each role."""
     added: Mapping[str, int] = field(default_factory=dict)
-    """Tokens outside the model and the five roles, such as ``<e1>`` markers: always recognised in text."""
+    """Tokens outside the model and the five roles, such as ``<e1>`` markers: always recognized in text."""
     matching: Mapping[str, Matching] = field(default_factory=dict)
     """How each of ``added`` is found; one that is absent is plain."""
 

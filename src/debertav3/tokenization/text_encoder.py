@@ -15,7 +15,7 @@ class TextEncoder:
 
     Args:
         engine: text to ids.
-        specials: the special tokens, recognised on request, and the added ones, which always are.
+        specials: the special tokens, recognized on request, and the added ones, which always are.
     """
 
     def __init__(self, engine: TokenizerEngine, specials: SpecialTokens) -> None:
@@ -72,7 +72,7 @@ class TextEncoder:
         )
 
     def _around(self, pattern: re.Pattern[str], text: str) -> tuple[list[int], list[Span]]:
-        """Recognise the tokens of ``pattern`` and encode each stretch between them by itself.
+        """Recognize the tokens of ``pattern`` and encode each stretch between them by itself.
 
         A mask stands for one token, with or without a word mark, so what follows it without a space continues
         its word: ``[MASK].`` ends in the piece ``.``, not in ``▁.``, as it does where pre-training masks a

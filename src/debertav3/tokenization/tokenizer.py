@@ -40,7 +40,7 @@ class DebertaV3Tokenizer(StockNames):
 
     Special-token strings in user text are plain text unless ``parse_special_tokens`` says otherwise, so
     nobody can end a segment by typing ``[SEP]``. Tokens that a folder adds beside the five special ones are
-    always recognised. A lone surrogate is read as U+FFFD.
+    always recognized. A lone surrogate is read as U+FFFD.
 
     Args:
         engine: text to ids.
@@ -48,7 +48,7 @@ class DebertaV3Tokenizer(StockNames):
         model: the ``spm.model`` that a save writes untouched; None if there is none.
         compat: ``"hf5"`` if the engine gives the ids of transformers 5; kept by a save.
         model_max_length: longest row in tokens, special ones included; None for no limit.
-        parse_special_tokens: recognise ``[MASK]`` and the other special strings in text, unless a call says
+        parse_special_tokens: recognize ``[MASK]`` and the other special strings in text, unless a call says
             otherwise.
         text: what happens to a text before the engine's own work; kept by a save.
         padding_side: where padding goes.
@@ -101,7 +101,7 @@ class DebertaV3Tokenizer(StockNames):
             compat: ``"exact"`` follows the folder's files; ``"hf5"`` gives the ids of transformers 5, for
                 checkpoints that were fine-tuned with them. None takes what the folder was saved with, else
                 ``"exact"``.
-            parse_special_tokens: recognise ``[MASK]`` and the other special strings in text.
+            parse_special_tokens: recognize ``[MASK]`` and the other special strings in text.
             num_threads: threads for a batch of texts; 1 is best for short batches and busy servers.
             revision: branch, tag or commit on the Hub.
             local_files_only: never ask the network.
@@ -417,7 +417,7 @@ class DebertaV3Tokenizer(StockNames):
         return self.model_max_length if self.model_max_length < NO_LIMIT else None
 
     def _backend(self) -> tokenizers.Tokenizer:
-        """A ``tokenizers.Tokenizer`` of its own that recognises special tokens, as Hugging Face expects."""
+        """A ``tokenizers.Tokenizer`` of its own that recognizes special tokens, as Hugging Face expects."""
         if isinstance(self.engine, TokenizersEngine):
             special = {token for token, how in self.specials.matching.items() if how.special}
             return with_special(self.engine.tokenizer, special | set(self.specials.names.values()))

@@ -109,7 +109,7 @@ def _added_tokens(
     """Ids of added tokens and how they match, from all three files that may list them.
 
     ``tokenizer.json`` comes first, as in transformers. ``added_tokens.json`` does not say how its tokens
-    match; transformers looks for those that no other field calls special after normalisation.
+    match; transformers looks for those that no other field calls special after normalization.
 
     Raises:
         UserError: if an entry cannot be read, or two files give a token two ids.

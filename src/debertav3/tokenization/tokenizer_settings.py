@@ -41,7 +41,7 @@ INPUT_NAMES = ("input_ids", "token_type_ids", "attention_mask")
 
 @dataclass(frozen=True, kw_only=True)
 class TextSettings:
-    """What happens to a text before its pieces are looked for, beside the model's own normalisation."""
+    """What happens to a text before its pieces are looked for, beside the model's own normalization."""
 
     lowercase: bool = False
     """``do_lower_case``."""

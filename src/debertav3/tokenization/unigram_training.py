@@ -1,7 +1,7 @@
 """A new vocabulary with the settings of the released one, from any amount of text in bounded memory.
 
 The settings are those stored in the ``spm.model`` of microsoft/deberta-v3-*: unigram, byte fallback, the
-nmt_nfkc normaliser, character coverage 0.999997, pieces of at most 32 characters, the special pieces at ids 0
+nmt_nfkc normalizer, character coverage 0.999997, pieces of at most 32 characters, the special pieces at ids 0
 to 3.
 """
 

@@ -165,7 +165,7 @@ class Vocabulary:
         *,
         clean_up_tokenization_spaces: bool | None = None,
     ) -> Any:
-        """Text of ids, as the normaliser left it; for rows of ids the text of each.
+        """Text of ids, as the normalizer left it; for rows of ids the text of each.
 
         Args:
             token_ids: an id, ids or rows of ids, in any sequence or tensor.

@@ -63,7 +63,7 @@ def trim_tokenizer(tokenizer: DebertaV3Tokenizer, used: Iterable[int]) -> Trimme
         raise UserError(
             f"trimming needs a tokenizer that its {MODEL_FILE} alone describes; this one has only a "
             "tokenizer.json, or asks for lower case, split punctuation or added tokens that are found after "
-            "normalisation."
+            "normalization."
         )
     pieces = sorted(set(_always_kept(engine)).union(number for number in used if number < len(engine.pieces)))
     outside = sorted(tokenizer.specials.all_ids.values())

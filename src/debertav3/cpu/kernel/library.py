@@ -61,7 +61,7 @@ def _fields(kind: type, *names: str) -> tuple[tuple[str, type], ...]:
 
 
 def aligned(*shape: int) -> Floats:
-    """An uninitialised fp32 array that begins at a cache line."""
+    """An uninitialized fp32 array that begins at a cache line."""
     count = math.prod(shape)
     block = np.empty(count * 4 + _LINE, np.uint8)
     first = -block.ctypes.data % _LINE

@@ -1,4 +1,4 @@
-"""How each kind of task is learnt. To add one, write an `Objective` and put it into `_OBJECTIVES`."""
+"""How each kind of task is learned. To add one, write an `Objective` and put it into `_OBJECTIVES`."""
 
 from ...tasks.choice import ChoiceTask
 from ...tasks.ranking import RankingTask
@@ -25,5 +25,5 @@ _OBJECTIVES: tuple[tuple[type[Task], type[Objective[Task]]], ...] = (
 
 
 def objective_of(task: Task) -> Objective[Task]:
-    """Return how a task is learnt."""
+    """Return how a task is learned."""
     return next(objective(task) for kind, objective in _OBJECTIVES if isinstance(task, kind))

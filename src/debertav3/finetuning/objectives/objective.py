@@ -1,4 +1,4 @@
-"""What a head needs to learn a task: inputs of examples, what is minimised, what SiFT holds down, answers."""
+"""What a head needs to learn a task: inputs of examples, what is minimized, what SiFT holds down, answers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ class Objective(ABC, Generic[AnyTask]):
     """One kind of head on one task.
 
     Args:
-        task: what is learnt.
+        task: what is learned.
     """
 
     def __init__(self, task: AnyTask) -> None:
@@ -41,7 +41,7 @@ class Objective(ABC, Generic[AnyTask]):
     def loss(
         self, examples: Sequence[Example], *, labels: Sequence[str], config: FinetuneConfig
     ) -> LossFunction:
-        """Return what training on these examples minimises."""
+        """Return what training on these examples minimizes."""
 
     @property
     @abstractmethod

@@ -1,1 +1,1 @@
-"""From a checkpoint to a folder that runs without torch: export, verification, quantisation and its gate."""
+"""From a checkpoint to a folder that runs without torch: export, verification, quantization and its gate."""

@@ -1,7 +1,7 @@
 """int8 is written only if it decides as before on a person's own examples.
 
 At least 99 % of the decisions must be those of the float graph, no metric of labelled rows may lose more
-than 0.3 points, and no error may grow by more than 1 %. Where quantising everything fails, the layers that it
+than 0.3 points, and no error may grow by more than 1 %. Where quantizing everything fails, the layers that it
 hurts most are kept in float, more of them each time; where that does not help either, nothing is written.
 """
 
@@ -64,7 +64,7 @@ class GateReport:
     float_metrics: dict[str, float]
     int8_metrics: dict[str, float]
     kept_in_float: list[str]
-    """Layers that are not quantised, worst first."""
+    """Layers that are not quantized, worst first."""
     attempts: list[dict[str, object]] = field(default_factory=list)
     """Every try: how many layers were kept in float, and what came of it."""
 
@@ -118,7 +118,7 @@ def pass_gate(
     force: bool,
     needs_vnni: bool = False,
 ) -> GateReport:
-    """Quantise an exported folder in place, if int8 decides as before.
+    """Quantize an exported folder in place, if int8 decides as before.
 
     Args:
         folder: an exported folder in fp32.
@@ -147,7 +147,7 @@ def pass_gate(
                 ranked = rank_layers(folded, before.recorder.batches[:_RANKING_BATCHES], list(names))
             trial = _copy_without_graph(folder, Path(scratch) / str(num_kept))
             kept = ranked[:num_kept]
-            logger.info("int8: quantising %d of %d layers", len(names) - len(kept), len(names))
+            logger.info("int8: quantizing %d of %d layers", len(names) - len(kept), len(names))
             quantize(
                 exported.graph,
                 trial,

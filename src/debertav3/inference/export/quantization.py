@@ -1,6 +1,6 @@
 """int8: NNCF for OpenVINO, calibrated on examples; for ONNX Runtime and torch ranges are found at run time.
 
-Only products with weights are quantised: scores of attention and their softmax stay in float.
+Only products with weights are quantized: scores of attention and their softmax stay in float.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ def quantize(
         needs_vnni: use all 8 bits of weights in a graph, for processors with VNNI alone.
 
     Raises:
-        MissingExtraError: if the quantiser is not installed.
+        MissingExtraError: if the quantizer is not installed.
     """
     target = folder / GRAPH_FILE[format_]
     if format_ == TORCH:
@@ -160,7 +160,7 @@ def _quantize_onnx(graph: Path, target: Path, *, kept: Sequence[str], needs_vnni
     model = onnx.load(str(graph))
     del model.graph.value_info[
         :
-    ]  # the quantiser transposes weights and trips over shapes that it left behind
+    ]  # the quantizer transposes weights and trips over shapes that it left behind
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         plain = Path(scratch) / graph.name
         save_onnx(model, plain)
@@ -180,7 +180,7 @@ def _quantize_onnx(graph: Path, target: Path, *, kept: Sequence[str], needs_vnni
 
 @contextlib.contextmanager
 def _without_advice() -> Iterator[None]:
-    """ONNX Runtime's quantiser recommends a preparation that is not for graphs of free lengths."""
+    """ONNX Runtime's quantizer recommends a preparation that is not for graphs of free lengths."""
     root = logging.getLogger()
 
     def passes(record: logging.LogRecord) -> bool:

@@ -17,7 +17,7 @@ class ExportConfig:
     task: str | None = None
     """Where a checkpoint has two heads: whose to export."""
     int8: bool = False
-    """Quantise, if the gate lets it pass."""
+    """Quantize, if the gate lets it pass."""
     calibration: Path | None = None
     """int8: rows as ``debertav3 predict`` reads them, with or without labels."""
     columns: Columns = field(default_factory=Columns)

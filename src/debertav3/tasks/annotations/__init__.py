@@ -1,4 +1,4 @@
-"""Files of annotation tools: recognised by their rows, and read as the rows that tasks know.
+"""Files of annotation tools: recognized by their rows, and read as the rows that tasks know.
 
 `ROW_FORMATS` are all formats of lists of objects, a file of this folder each. brat's folders and spaCy's
 ``.spacy`` files are formats of their own in `tasks.formats`, and CoNLL is `conll`. To add one, write
