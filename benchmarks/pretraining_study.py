@@ -14,10 +14,12 @@ objective 90, start 66, optimizer 22, schedule 22, attention 15, packing 7, sift
 Run: python benchmarks/pretraining_study.py --data ../shared/data --out runs/study [--minutes 160] \
          [--page docs/results.md --figures docs/images]
      python benchmarks/pretraining_hours.py --study runs/study --nano runs/nano --out docs/images
+The page shows the figures, and that of the second command if it is in images/ beside it.
 """
 
 import argparse
 import json
+import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -31,6 +33,7 @@ from study_sets import TASKS, StudyTask, write_sets
 from study_work import Stopped, Work
 
 BEGIN, END = "<!-- table of benchmarks/pretraining_study.py -->", "<!-- end of the study -->"
+HOURS = "pretraining-hours.svg"
 COSINES = ("heldout_cosine_generator", "heldout_cosine_discriminator", "heldout_cosine_delta")
 
 
@@ -220,7 +223,7 @@ _PANELS = (
 _SCALES = {"tokens": (1e6, "million tokens"), "seconds": (60, "minutes on two cores")}
 
 
-def draw(study: Study, rows: Sequence[Row], folder: Path) -> None:
+def draw(study: Study, rows: Sequence[Row], folder: Path) -> list[Path]:
     """A figure for each family with curves: losses by tokens and by minutes; F1 and cosines of RTD.
 
     The loss of an RTD row is that of its generator, which has half the layers: dashed.
@@ -231,6 +234,7 @@ def draw(study: Study, rows: Sequence[Row], folder: Path) -> None:
     from matplotlib import pyplot
 
     folder.mkdir(parents=True, exist_ok=True)
+    written = []
     for family in dict.fromkeys(row.family for row in rows):
         curves = {}
         for row in (one for one in rows if one.family == family):
@@ -258,8 +262,16 @@ def draw(study: Study, rows: Sequence[Row], folder: Path) -> None:
                 )
             axis.set(xlabel=label, ylabel=name)
         axes[0][0].legend(fontsize=7)
-        figure.savefig(folder / f"study-{family}.svg")
+        written.append(folder / f"study-{family}.svg")
+        figure.savefig(written[-1])
         pyplot.close(figure)
+    return written
+
+
+def shown(figures: Sequence[Path], page: Path) -> list[str]:
+    """Lines of Markdown that show figures on a page."""
+    links = [(path.stem.replace("-", " "), os.path.relpath(path, page.parent)) for path in figures]
+    return [line for name, link in links for line in ("", f"![{name}]({link})")]
 
 
 def main() -> None:
@@ -275,7 +287,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=0, help="stop after so long; rerun to continue")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--set", dest="settings", action="append", default=[], help="of every fine-tuning")
-    parser.add_argument("--page", type=Path, help="Markdown page that gets the table")
+    parser.add_argument("--page", type=Path, help="Markdown page that gets the table of all rows")
     parser.add_argument("--figures", type=Path, help="folder that gets the figures")
     parser.add_argument("--dry-run", action="store_true", help="write what is there, train nothing")
     arguments = parser.parse_args()
@@ -304,12 +316,12 @@ def main() -> None:
                     study.run(row)
     except Stopped:
         print("stopped; run the same command to continue", flush=True)
-    lines = table(study, rows)
-    print("\n".join(lines))
+    print("\n".join(table(study, rows)))
+    figures = draw(study, ROWS, arguments.figures) if arguments.figures else []
     if arguments.page:
+        hours = [path for path in (arguments.page.parent / "images" / HOURS,) if path.is_file()]
+        lines = [*table(study, ROWS), *shown([*figures, *hours], arguments.page)]
         put_into(arguments.page, lines, begin=BEGIN, end=END)
-    if arguments.figures:
-        draw(study, rows, arguments.figures)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ PARTS = {
     "side_by_side.py",
     "finetune_data.py",
     "marked_pages.py",
+    "mishap_rows.py",
     "serve_clients.py",
     "serve_contenders.py",
     "serve_infinity.py",
@@ -107,6 +108,10 @@ RUNS = {
     "model_path.py": ["--model {nano} --show"],
     "pretrain_speed.py": ["--data {shards} --length 24 --windows 2 --rounds 1 --threads 1"],
     "pretraining_hours.py": ["--study {study} --nano {out} --out {out}/hours"],
+    "pretraining_mishaps.py": [
+        "--data {real} --out {out}/mishaps --steps 4 --json {out}-mishaps.json "
+        "--only rtd-from-nothing own-text-first"
+    ],
     "pretraining_study.py": [
         "--data {data} --out {out}/study --steps 4 --seeds 1 --processes 1 --set max_steps=2 "
         "--tasks inference --figures {out}/study "
