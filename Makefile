@@ -81,7 +81,7 @@ test-ray: $(STAMP_DEV)  ## the server on a local Ray: a replica killed under loa
 test-serve-limits: $(STAMP_DEV)  ## bad and greedy clients, SIGTERM under load (1 minute, on a quiet machine)
 	$(PY) benchmarks/serve_limits.py --model models/nano
 
-test-serve-load: $(STAMP_DEV)  ## the server beside others under load (12 minutes, on a quiet machine)
+test-serve-load: $(STAMP_DEV)  ## the server beside others under load (15 minutes, on a quiet machine)
 	$(PY) benchmarks/serve_load.py --data $(DATA) --model models/nano xsmall
 
 test-serve-schema: $(STAMP_DEV)  ## random requests by the OpenAPI document (schemathesis; EXAMPLES="1000" a route)

@@ -2,12 +2,13 @@
 
 Side by side in one run, in alternating rounds: ours; the same engine under a first-come-first-served queue by
 padded cost, as text-embeddings-inference plans it; a FastAPI route around stock transformers' pipeline. For
-each: requests a second with 1 to 128 connections (each asks again as soon as it is answered), and the most of
+each: requests a second with 1 to 256 connections (each asks again as soon as it is answered), and the most of
 them with a 99th percentile of at most 200 ms; beside them the offline predictor's rate on the same pairs.
 Then for ours: a minute at three times saturation, and clients that hang up. The clients are a process of
-their own and take a part of the same processor: their share of a core is printed.
+their own and take a part of the same processor, so beside the plain rates stand the seconds of the processor
+that a request takes: in the server, in the clients, and in the offline predictor for the same pair.
 
-Run: python benchmarks/serve_load.py --data DATA --model models/nano xsmall    (12 minutes)
+Run: python benchmarks/serve_load.py --data DATA --model models/nano xsmall    (15 minutes)
      python benchmarks/serve_load.py --data DATA --model models/nano --soak 600    (at half load)
 """
 
@@ -25,7 +26,8 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ from real_pairs import Pairs, read_pairs
 from serve_contenders import CONTENDERS
 from side_by_side import print_json
 
-CONNECTIONS = (1, 16, 64, 128)
+CONNECTIONS = (1, 16, 64, 128, 256)
 BOUND_MS = 200.0
 OVERLOAD = 3
 """Times saturation."""
@@ -54,13 +56,19 @@ class Seen:
     p50: dict[str, float]
     p99: dict[str, float]
     connections: int
-    client_share: float
-    """Of one core."""
+    client_cpu: float
+    """Seconds of the processor that the clients took."""
+    server_cpu: float
+    """Seconds of the processor that the server took, all its threads."""
 
     @property
     def rate(self) -> float:
         """Answers a second."""
         return self.answers.get("200", 0) / self.seconds
+
+    def each(self, seconds: float) -> float:
+        """Milliseconds of so many seconds for each answer of any kind."""
+        return 1000 * seconds / max(1, sum(self.answers.values()))
 
 
 class Server:
@@ -77,8 +85,10 @@ class Server:
 
     def ask(self, kind: str, **settings: float) -> Seen:
         """Let clients ask, and wait for what they saw."""
+        before = self.cpu
         with self.asking(kind, **settings) as clients:
             found = seen_by(clients)
+        found = replace(found, server_cpu=self.cpu - before)
         if kind == "closed" and not found.rate:
             raise SystemExit(f"no request was answered: {found.answers}")
         return found
@@ -103,6 +113,12 @@ class Server:
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     @property
+    def cpu(self) -> float:
+        """Seconds of the processor so far, all threads."""
+        ticks = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+    @property
     def files(self) -> int:
         """Open descriptors."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
@@ -120,8 +136,7 @@ def seen_by(clients: "subprocess.Popen[str]") -> Seen:
     line = clients.stdout.readline()
     if not line:
         raise SystemExit("the clients failed")
-    found = json.loads(line)
-    return Seen(client_share=found.pop("share of a core"), **found)
+    return Seen(server_cpu=0.0, **json.loads(line))
 
 
 @contextmanager
@@ -142,16 +157,17 @@ def serving(name: str, model: Path, port: int, bodies: list[str]) -> Iterator[Se
         process.wait(40)
 
 
-def offline(model: Path, pairs: Pairs) -> list[float]:
-    """Pairs a second of the predictor, all pairs in one call: three times."""
+def offline(model: Path, pairs: Pairs) -> list[tuple[float, float]]:
+    """Pairs a second of the predictor, all pairs in one call, and CPU milliseconds a pair: three times."""
     predictor = Predictor.from_pretrained(model)
     predictor.engine.batch_tokens = best_batch_tokens(predictor.engine.backend)
     predictor.classify(pairs[:64])
     rates = []
     for _ in range(3):
-        started = time.perf_counter()
+        started, began = time.perf_counter(), time.process_time()
         predictor.classify(pairs)
-        rates.append(len(pairs) / (time.perf_counter() - started))
+        seconds, cpu = time.perf_counter() - started, time.process_time() - began
+        rates.append((len(pairs) / seconds, 1000 * cpu / len(pairs)))
     return rates
 
 
@@ -160,13 +176,14 @@ def measure(asked: argparse.Namespace, model: Path) -> dict[str, Any]:
     pairs = read_pairs(asked.data, asked.pairs)
     bodies = [json.dumps({"inputs": pair}) for pair in pairs]
     seen: dict[str, dict[int, list[Seen]]] = {name: {} for name in asked.contenders}
-    alone: list[float] = []
+    alone: list[tuple[float, float]] = []
     extra: dict[str, Any] = {}
     for number in range(asked.rounds):
         # In a process of its own, which gives its memory and its threads back.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
             alone += process.submit(offline, model, pairs).result()
-        print(f"offline: {statistics.median(alone):.1f} pairs/s", flush=True)
+        rate, cpu = (statistics.median(values) for values in zip(*alone, strict=True))
+        print(f"offline: {rate:.1f} pairs/s, CPU {cpu:.3f} ms a pair", flush=True)
         for place, name in enumerate(asked.contenders):
             port = asked.port + number * len(asked.contenders) + place
             with serving(name, model, port, bodies) as server:
@@ -178,20 +195,29 @@ def measure(asked: argparse.Namespace, model: Path) -> dict[str, Any]:
                 if name == "ours" and number == asked.rounds - 1:
                     extra["overload"] = overload(server, seen[name], seconds=asked.overload_seconds)
                     extra["hang-ups"] = hang_ups(server, count=asked.hang_ups)
-    return {"offline": round(statistics.median(alone), 1), **summary(seen), **extra}
+    return {"offline": round(rate, 1), "offline CPU ms": round(cpu, 4), **summary(seen, rate, cpu), **extra}
 
 
 def show(what: str, found: Seen) -> None:
     """Print one line."""
     print(
         f"{what}: {found.rate:.1f}/s, p50 {found.p50.get('200', 0):.0f} ms, "
-        f"p99 {found.p99.get('200', 0):.0f} ms, clients {found.client_share:.0%} of a core",
+        f"p99 {found.p99.get('200', 0):.0f} ms, CPU a request: server {found.each(found.server_cpu):.3f} ms, "
+        f"clients {found.each(found.client_cpu):.3f} ms",
         flush=True,
     )
 
 
-def summary(seen: dict[str, dict[int, list[Seen]]]) -> dict[str, dict[str, float]]:
-    """Each contender's rates: medians over the rounds."""
+def summary(
+    seen: dict[str, dict[int, list[Seen]]], offline_rate: float, offline_cpu: float
+) -> dict[str, dict[str, float]]:
+    """Each contender's rates: medians over the rounds.
+
+    Args:
+        seen: by contender and number of connections.
+        offline_rate: pairs a second of the offline predictor.
+        offline_cpu: its milliseconds of the processor for a pair.
+    """
     result = {}
     for name, by_connections in seen.items():
         rates = {n: statistics.median(one.rate for one in found) for n, found in by_connections.items()}
@@ -200,8 +226,18 @@ def summary(seen: dict[str, dict[int, list[Seen]]]) -> dict[str, dict[str, float
             for n, found in by_connections.items()
             if statistics.median(one.p99.get("200", 0.0) for one in found) <= BOUND_MS
         ]
+        best = max(rates, key=lambda n: rates[n])
+        server, clients = (
+            statistics.median(one.each(cpu(one)) for one in by_connections[best])
+            for cpu in (attrgetter("server_cpu"), attrgetter("client_cpu"))
+        )
         result[name] = {
-            "saturation": round(max(rates.values()), 1),
+            "saturation": round(rates[best], 1),
+            "connections at saturation": best,
+            "share of offline": round(rates[best] / offline_rate, 3),
+            "CPU ms a request": round(server, 4),
+            "clients' CPU ms a request": round(clients, 4),
+            "share of offline per CPU second": round(offline_cpu / server, 3) if server else 0.0,
             "within 200 ms": round(max(within, default=0.0), 1),
             "p99 alone": round(statistics.median(one.p99.get("200", 0.0) for one in by_connections[1]), 1),
         }
@@ -223,7 +259,8 @@ def overload(server: Server, seen: dict[int, list[Seen]], *, seconds: float) -> 
         "p99 allowed": round(2 * alone + 1000 * Limits().queue_seconds, 1),
         "p50 and p99 of 429": [found.p50.get("429"), found.p99.get("429")],
         "memory growth": round(server.memory / before - 1, 3),
-        "clients' share of a core": found.client_share,
+        "CPU ms a request": round(found.each(found.server_cpu), 4),
+        "clients' CPU ms a request": round(found.each(found.client_cpu), 4),
     }
 
 

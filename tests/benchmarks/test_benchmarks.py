@@ -129,6 +129,7 @@ RUNS = {
         "--rounds 1 --port 8970",
         "--data {data} --model {nano} --pairs 20 --seconds 0.3 --soak 2 --port 8980",
     ],
+    "serve_queue.py": ["--data {data} --pairs 50 --seconds 0.2"],
     "stock_mlm.py": ["--data {shards} --steps 2 --out {out}/stock"],
     "sift_cost.py": [
         "--data {data}/nli/sick_train.jsonl.gz --model {nano} --steps 2 --rounds 1 --max-length 16 "

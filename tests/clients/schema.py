@@ -4,15 +4,20 @@ All of schemathesis' checks: no answer of class 5xx, statuses and bodies as the 
 fits the document accepted and what does not refused. It runs in an environment of its own in
 ``build/clients/schema``, against one server with a model for every head. ``schema.toml`` beside this file
 says where a fitting request may be refused all the same, and why. A traceback in the server's log fails, too.
+Making the requests takes most of the time, in Python, so the paths are shared by as many processes as cores.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from run import HEADS, HERE, PLACE, REPOSITORY, clean_environment, serving, tiny_models
+
+from debertav3.serve.app import openapi_document
 
 VERSION = "4.32.0"
 HEADS_TOO = {
@@ -26,6 +31,9 @@ def main() -> None:
     """Install schemathesis, start the server, run the checks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=1000, help="for each route")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="processes: one makes 9 a second"
+    )
     parser.add_argument("--port", type=int, default=8775)
     asked = parser.parse_args()
     folder = PLACE / "schema"
@@ -40,10 +48,36 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         tiny = tiny_models(Path(place), {**HEADS, **HEADS_TOO})
         with serving(url, {"nli": REPOSITORY / "models" / "nano", **tiny}):
-            done = subprocess.run(command, check=False, env=clean_environment(), cwd=PLACE)
+            codes = run_all([[*command, *only] for only in parts(asked.jobs)])
     log = (PLACE / f"server-{asked.port}.log").read_text(errors="replace")
     print(f"{log.count('Traceback')} tracebacks and {log.count(chr(10))} lines in the server's log")
-    sys.exit(done.returncode or "Traceback" in log)
+    sys.exit(any(codes) or "Traceback" in log)
+
+
+def parts(jobs: int) -> list[list[str]]:
+    """The options that select each job's share of the paths."""
+    paths = sorted(openapi_document()["paths"])  # type: ignore[call-overload]
+    shares = [paths[job::jobs] for job in range(min(jobs, len(paths)))]
+    return [[option for path in share for option in ("--include-path", path)] for share in shares]
+
+
+def run_all(commands: list[list[str | Path]]) -> list[int]:
+    """Run the jobs beside each other and print what each says; their exit codes."""
+    started = [
+        subprocess.Popen(
+            command,
+            env=clean_environment(),
+            cwd=PLACE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for command in commands
+    ]
+    with ThreadPoolExecutor(len(started)) as readers:
+        for said, _ in readers.map(subprocess.Popen.communicate, started):
+            print(said, flush=True)
+    return [job.returncode for job in started]
 
 
 if __name__ == "__main__":

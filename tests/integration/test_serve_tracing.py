@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 
 from debertav3 import UserError
@@ -72,12 +74,28 @@ def test_a_span_has_tokens_and_milliseconds_and_no_text(nano: Path) -> None:
     assert line["trace_id"] == parent.split("-")[1] and line["body"] == body  # texts stay in the log
 
 
-def test_an_instrumented_application_takes_no_short_way_past_its_middleware(nano: Path) -> None:
+class Telemetry:
+    """FastAPI's own, while a provider is set."""
+
+    def enabled(self) -> bool:
+        return True
+
+
+def test_an_application_that_is_watched_takes_no_short_way(nano: Path) -> None:
     """Without the packages, too: OpenTelemetry refuses any other stack than Starlette's."""
-    app = create_app({"m": opened(nano)}, costs={"m": COST})
-    assert type(app.build_middleware_stack()) is not ServerErrorMiddleware
-    app._is_instrumented_by_opentelemetry = True  # type: ignore[attr-defined]
-    assert type(app.build_middleware_stack()) is ServerErrorMiddleware
+
+    def has_short_way(**watched_by: Any) -> bool:
+        app: Any = create_app({"m": predictor}, costs={"m": COST})
+        for name, value in watched_by.items():
+            setattr(app, name, value)
+        assert type(app.build_middleware_stack()) is ServerErrorMiddleware
+        return bool(app._at_hand)
+
+    predictor = opened(nano)
+    assert has_short_way()
+    assert not has_short_way(_is_instrumented_by_opentelemetry=True)
+    assert not has_short_way(_native_telemetry=Telemetry())
+    assert not has_short_way(user_middleware=[Middleware(CORSMiddleware, allow_origins=["*"])])
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,17 @@ import torch
 from torch import Tensor
 
 from cpu_kernels import attention_inputs
-from debertav3 import DebertaV2Model
+from debertav3 import (
+    DebertaV2ForReplacedTokenDetection,
+    DebertaV2ForSequenceClassification,
+    DebertaV2ForTokenClassification,
+    DebertaV2Model,
+)
 from debertav3.errors import MissingExtraError, UserError
 from debertav3.gpu import flash_attention as flash
+from debertav3.gpu.unpadding import unpad
 from debertav3.layers.attention_backends import eager_attention
+from debertav3.layers.masks import AttentionMasks
 from debertav3.layers.relative_position import RelativePositions, RelativeTables
 from helpers import tiny_config
 
@@ -158,6 +165,65 @@ def test_a_model_computes_the_same(device: torch.device) -> None:
     for name in ("", " gradient"):
         want = states["eager" + name]
         assert (states["flash" + name] - want).abs().max() <= tolerance * want.abs().max()
+
+
+SMALL_MODEL = {"hidden_size": 64, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("head", "changes"),
+    [
+        (DebertaV2ForSequenceClassification, {}),
+        (DebertaV2ForSequenceClassification, {"position_biased_input": True, "type_vocab_size": 2}),
+        (DebertaV2ForTokenClassification, {}),
+        (DebertaV2ForReplacedTokenDetection, {}),
+    ],
+)
+@pytest.mark.parametrize("trains", [True, False])
+def test_a_whole_model_without_padding(
+    device: torch.device, head: Any, changes: dict[str, object], trains: bool
+) -> None:
+    torch.manual_seed(0)
+    model = head(tiny_config(**{**SMALL_MODEL, **changes})).to(device).train(trains)
+    ids = torch.randint(4, 99, (3, 13), device=device)
+    mask = (torch.arange(13, device=device) < torch.tensor([[13], [4], [1]], device=device)).long()
+    labels = torch.tensor([1, 0, 1], device=device)
+    if head is not DebertaV2ForSequenceClassification:
+        labels = (ids % 2).masked_fill(mask == 0, -100)
+    found = {}
+    for name in ("eager", "flash"):
+        model.set_attention_backend(name)
+        model.zero_grad()
+        batch = unpad(model.deberta, model.deberta.encoder, AttentionMasks.read(mask))
+        assert (batch is not None) == (name == "flash")
+        output = model(ids, mask, labels=labels)
+        output.loss.backward()
+        seen = output.logits
+        if seen.shape[:2] == ids.shape:
+            seen = seen[mask > 0]
+        gradients = {key: x.grad for key, x in model.named_parameters() if x.grad is not None}
+        found[name] = {"logits": seen.detach(), **gradients}
+    assert found["flash"].keys() == found["eager"].keys()
+    tolerance = 1e-4 if device.type == "cpu" else 2e-2  # TF32
+    for key, want in found["eager"].items():
+        assert (found["flash"][key] - want).abs().max() <= tolerance * want.abs().max().clamp(min=1e-2), key
+
+
+def test_padding_is_left_in_where_somebody_reads_it_or_looks_inside(device: torch.device) -> None:
+    model = DebertaV2Model(tiny_config(**SMALL_MODEL)).to(device)
+    model.set_attention_backend("flash")
+    ids = torch.randint(4, 99, (2, 9), device=device)
+    mask = (torch.arange(9, device=device) < torch.tensor([[9], [4]], device=device)).long()
+    padding = mask == 0
+    assert model(ids, mask).last_hidden_state[padding].any()
+    assert not model(ids, mask, reads_padding=False).last_hidden_state[padding].any()
+    given = model(ids, mask, reads_padding=False, output_hidden_states=True)
+    assert given.last_hidden_state[padding].any() and given.hidden_states[1].shape == (2, 9, 64)
+    handle = model.encoder.layer[0].output.dense.register_forward_hook(lambda *_: None)
+    assert model(ids, mask, reads_padding=False).last_hidden_state[padding].any()
+    handle.remove()
+    model.encoder.layer[1].attention.self.backend = "sdpa"
+    assert model(ids, mask, reads_padding=False).last_hidden_state[padding].any()
 
 
 def test_which_is_faster_is_measured_and_no_random_number_is_drawn(device: torch.device) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from debertav3.serve.interruption import CONNECTION, Interruption
+from debertav3.serve.exchange import CONNECTION
+from debertav3.serve.interruption import Interruption, deadlines
 from debertav3.serve.refusals import Refusal
 
 
@@ -23,7 +24,7 @@ async def never() -> Any:
 async def refused(scope: Any, receive: Any, *, seconds: float = 20.0) -> str:
     """Why work that never ends was ended."""
     before = asyncio.all_tasks()
-    with pytest.raises(Refusal) as refusal, Interruption(scope, receive, seconds=seconds):
+    with pytest.raises(Refusal) as refusal, Interruption(scope, receive, deadlines=deadlines(seconds)):
         await never()
     task = asyncio.current_task()
     assert task is not None and not task.cancelling()
@@ -67,9 +68,9 @@ def test_a_hang_up_under_another_server() -> None:
 @pytest.mark.parametrize("scope", scopes())
 def test_work_that_ends_by_itself(scope: dict[str, Any]) -> None:
     async def work() -> None:
-        with Interruption(scope, never, seconds=20):
+        with Interruption(scope, never, deadlines=deadlines(20)):
             await asyncio.sleep(0)
-        with pytest.raises(KeyError), Interruption(scope, never, seconds=20):
+        with pytest.raises(KeyError), Interruption(scope, never, deadlines=deadlines(20)):
             raise KeyError
         await asyncio.sleep(0)
         assert len(asyncio.all_tasks()) == 1
@@ -85,5 +86,28 @@ def test_a_cancellation_from_outside_stays_one(scope: dict[str, Any]) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+    asyncio.run(work())
+
+
+def test_requests_that_end_leave_no_deadline_behind_and_one_that_does_not_meets_its_own() -> None:
+    async def work() -> None:
+        shared = deadlines(0.05)
+        for _ in range(1000):
+            with Interruption({}, never, deadlines=shared):
+                pass
+        assert len(shared) == 0
+
+        async def late() -> str:
+            with pytest.raises(Refusal) as refusal, Interruption({}, never, deadlines=shared):
+                await never()
+            return refusal.value.kind
+
+        async def quick() -> None:
+            with Interruption({}, never, deadlines=shared):
+                await asyncio.sleep(0.02)
+
+        kinds = await asyncio.wait_for(asyncio.gather(late(), quick(), late()), 10)
+        assert kinds == ["deadline", None, "deadline"] and len(shared) == 0
 
     asyncio.run(work())

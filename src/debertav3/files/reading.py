@@ -1,5 +1,6 @@
 """JSON read strictly: what is not standard JSON is refused in one line that names the file."""
 
+import codecs
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,8 +23,8 @@ def parse_json(text: str | bytes, source: str, *, advice: str = "Fix it.") -> Js
             that Python refuses to parse (thousands of digits), and nesting too deep to read.
     """
     try:
-        decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        return json.loads(decoded, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        decoded = text.removeprefix(codecs.BOM_UTF8).decode() if isinstance(text, bytes) else text
+        return _DECODER.decode(decoded)
     except UnicodeDecodeError as error:
         raise UserError(f"{source} is not UTF-8 text (byte {error.start + 1}). Save it as UTF-8.") from None
     except json.JSONDecodeError as error:
@@ -81,3 +82,6 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise ValueError(f"the key {twice!r} comes twice in one object")
     return content
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_unique)

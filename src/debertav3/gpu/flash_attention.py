@@ -23,6 +23,7 @@ from ..errors import MissingExtraError, UserError
 from ..layers.attention_backends import AttentionBackend, sdpa_attention
 from ..layers.buckets import RelativeBuckets
 from ..layers.relative_position import RelativePositions, RelativeTables, records_graph
+from ..layers.unpadded import Mask, UnpaddedBatch
 
 logger = logging.getLogger(__name__)
 
@@ -94,13 +95,15 @@ def flash_attention(
     k_BNLH: Tensor,
     v_BNLH: Tensor,
     tables: RelativeTables | None,
-    mask: Tensor | None,
+    mask: Mask,
     *,
     scale: float,
     dropout_prob: float,
     output_attentions: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Attention in flashdeberta's kernels; see ``attention_backends.eager_attention``.
+
+    A batch without padding, ``(1, N, T, H)``, comes with an `UnpaddedBatch` for its mask.
 
     Packed sequences, masks with holes and rules of rows that flashdeberta does not have go to torch's fused
     attention.
@@ -109,16 +112,21 @@ def flash_attention(
         UserError: for attention weights or dropout, which the kernels do not have, and on other devices.
         MissingExtraError: if flashdeberta is not installed.
     """
-    if output_attentions or dropout_prob or not _has_device(q_BNLH):
+    if output_attentions or dropout_prob or not has_device(q_BNLH):
         raise UserError(
             "attention backend 'flash' runs on CUDA, without attention weights and without their dropout "
             "(attention_probs_dropout_prob 0); use 'auto'"
         )
     kernels = _kernels()
     B, _, L, _ = q_BNLH.shape
-    batch = Unpadded.of(mask, B, L, q_BNLH.device)
+    batch: Unpadded | None
+    if isinstance(mask, UnpaddedBatch):
+        batch, L = Unpadded(None, None, mask.starts, mask.longest), mask.longest
+    else:
+        batch = Unpadded.of(mask, B, L, q_BNLH.device)
     rows = () if tables is None else rows_of_slots(tables.positions, L)
     if batch is None or rows is None:
+        assert not isinstance(mask, UnpaddedBatch), "unpadding.py asks first"
         q, k, v = (x.float() if x.dtype in _HALF else x for x in (q_BNLH, k_BNLH, v_BNLH))
         return sdpa_attention(
             q, k, v, tables, mask, scale=scale, dropout_prob=dropout_prob, output_attentions=False
@@ -174,13 +182,13 @@ def can_flash(states: Tensor, dropout_prob: float = 0.0) -> bool:
     if dropout_prob or states.device.type != "cuda" or states.dtype not in _HALF or records_graph():
         return False
     B, N, L, H = states.shape
-    if H < 16 or H & (H - 1) or states.numel() == 0 or not _is_installed():
+    if H < 16 or H & (H - 1) or states.numel() == 0 or not is_installed():
         return False
     tokens, length = _rounded(min(B * L, _MEASURED_TOKENS)), _rounded(L)
     return is_faster(states.device, states.dtype, tokens, length, N, H, torch.is_grad_enabled())
 
 
-FLASH = AttentionBackend(NAME, flash_attention, can_flash, takes_low_precision=True)
+FLASH = AttentionBackend(NAME, flash_attention, can_flash, takes_low_precision=True, takes_unpadded=True)
 
 
 @lru_cache(maxsize=256)
@@ -241,12 +249,14 @@ def _rounded(count: int) -> int:
     return 1 << (count - 1).bit_length()
 
 
-def _has_device(states: Tensor) -> bool:
+def has_device(states: Tensor) -> bool:
+    """Whether the kernels run where these states are."""
     return states.device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1"
 
 
 @lru_cache(maxsize=1)
-def _is_installed() -> bool:
+def is_installed() -> bool:
+    """Whether flashdeberta and Triton are there."""
     return all(importlib.util.find_spec(name) is not None for name in ("flashdeberta", "triton"))
 
 

@@ -155,7 +155,7 @@ class Engine:
         if not texts:
             return np.empty((0, 0), np.float32)
         outputs = yield self.inputs.texts(texts, cut=cut)
-        return np.stack([one["logits"] for one in _in_order(outputs)]) / self.temperature
+        return np.array([one["logits"] for one in _in_order(outputs)], np.float32) / self.temperature
 
     def tokens(self, texts: Sequence[str]) -> Steps[list[TokenLogits]]:
         """Logits of every token of texts of any length."""

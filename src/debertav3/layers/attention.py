@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from .attention_backends import BACKENDS, AttentionBackend, choose
 from .config import EncoderConfig
 from .relative_position import RelativePositions, RelativeTables, records_graph
+from .unpadded import Mask, UnpaddedBatch
 
 
 class DisentangledSelfAttention(nn.Module):
@@ -55,7 +56,7 @@ class DisentangledSelfAttention(nn.Module):
     def forward(
         self,
         hidden_states: Tensor,
-        mask: Tensor | None,
+        mask: Mask,
         table_RD: Tensor | None,
         query_states: Tensor | None = None,
         output_attentions: bool = False,
@@ -66,7 +67,7 @@ class DisentangledSelfAttention(nn.Module):
             hidden_states: ``(B, L, D)``, source of keys and values, and of queries unless ``query_states`` is
                 given.
             mask: bool, broadcastable to ``(B, N, L, L)``, True where query i may see key j; None for
-                everywhere.
+                everywhere. For texts without padding, ``(1, T, D)``, where they are.
             table_RD: ``(R, D)``, the relative table; None without relative attention.
             query_states: ``(B, L, D)``, source of the queries (the enhanced mask decoder).
             output_attentions: whether to return the attention weights.
@@ -79,14 +80,19 @@ class DisentangledSelfAttention(nn.Module):
         has_own_dropout = not is_plain(self.dropout, nn.Dropout)
         dropout_prob = self.dropout.p if self.dropout.training and not has_own_dropout else 0.0
         needs_weights = output_attentions or has_own_dropout
-        backend = choose(
-            self.backends,
-            "auto" if has_own_dropout else self.backend,
-            q_BNLH,
-            dropout_prob=dropout_prob,
-            needs_weights=needs_weights,
-        )
-        tables = self.tables_for(backend, table_RD, hidden_states.shape[1])
+        length = hidden_states.shape[1]
+        if isinstance(mask, UnpaddedBatch):
+            length = mask.longest
+            backend = next(backend for backend in self.backends if backend.takes_unpadded)
+        else:
+            backend = choose(
+                self.backends,
+                "auto" if has_own_dropout else self.backend,
+                q_BNLH,
+                dropout_prob=dropout_prob,
+                needs_weights=needs_weights,
+            )
+        tables = self.tables_for(backend, table_RD, length)
 
         # Scores and softmax stay in fp32: fp16 scores overflow, and bf16 ones are coarser than the
         # differences they make. Some backends see to that themselves.

@@ -136,6 +136,8 @@ class AttentionBackend:
     """Whether it takes fp16 or bf16 queries, keys and values, and keeps scores accurate itself."""
     gives_weights: bool = False
     """Whether it can return the attention weights."""
+    takes_unpadded: bool = False
+    """Whether it takes an `UnpaddedBatch` in the place of a mask."""
 
 
 EAGER = AttentionBackend("eager", eager_attention, gives_weights=True)

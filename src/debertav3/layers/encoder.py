@@ -18,6 +18,7 @@ from .attention import DisentangledSelfAttention, has_global_hook, is_plain, is_
 from .config import EncoderConfig
 from .masks import AttentionMasks
 from .relative_position import records_graph
+from .unpadded import Mask, UnpaddedBatch
 
 
 class ResidualOutput(nn.Module):
@@ -46,7 +47,7 @@ class Attention(nn.Module):
     def forward(
         self,
         hidden_states: Tensor,
-        mask: Tensor | None,
+        mask: Mask,
         table_RD: Tensor | None,
         query_states: Tensor | None,
         output_attentions: bool,
@@ -56,8 +57,13 @@ class Attention(nn.Module):
         context, weights = self.self(hidden_states, mask, table_RD, query_states, output_attentions)
         residual = hidden_states if query_states is None else query_states
         if num_outputs is not None:
-            context, residual = context[:, :num_outputs], residual[:, :num_outputs]
+            context, residual = (_first(x, num_outputs, mask) for x in (context, residual))
         return self.output(context, residual), weights
+
+
+def _first(x: Tensor, count: int, mask: Mask) -> Tensor:
+    """The first tokens of each text; one of each where they follow one another."""
+    return mask.firsts(x) if isinstance(mask, UnpaddedBatch) else x[:, :count]
 
 
 class Intermediate(nn.Module):
@@ -102,7 +108,7 @@ class Layer(nn.Module):
     def forward(
         self,
         hidden_states: Tensor,
-        mask: Tensor | None,
+        mask: Mask,
         table_RD: Tensor | None,
         query_states: Tensor | None = None,
         output_attentions: bool = False,
@@ -172,7 +178,8 @@ class EncoderOutput:
     """What the encoder returns."""
 
     last_hidden_state: Tensor
-    """``(B, L, D)``, or ``(B, 1, D)`` where the first token suffices."""
+    """``(B, L, D)``, or ``(B, 1, D)`` where the first token suffices; ``(1, T, D)`` or ``(1, B, D)`` without
+    padding."""
     hidden_states: list[Tensor] = field(default_factory=list)
     """The input and every layer's output, ``(B, L, D)`` each, where asked for."""
     attentions: list[Tensor] = field(default_factory=list)
@@ -217,8 +224,10 @@ class Encoder(nn.Module):
             table = self.LayerNorm(table)
         return table
 
-    def pairs(self, masks: AttentionMasks) -> Tensor | None:
+    def pairs(self, masks: AttentionMasks) -> Mask:
         """The mask as the layers read it: see ``DisentangledSelfAttention.forward``."""
+        if masks.unpadded is not None:
+            return masks.unpadded
         if self.hides_padded_queries or masks.are_packed or masks.padding is None:
             return masks.pairs
         return masks.padding[:, None, None, :]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from .relative_position import records_graph
+from .unpadded import UnpaddedBatch
 
 
 @dataclass(slots=True)
@@ -20,10 +21,12 @@ class AttentionMasks:
         padding: ``(B, L)`` bool, True for real tokens; None where all are.
         packed_pairs: what packed sequences say beyond that, ``(B, 1, L, L)`` bool, True where query i may see
             key j.
+        unpadded: where the texts are in a batch without padding.
     """
 
     padding: Tensor | None
     packed_pairs: Tensor | None = None
+    unpadded: UnpaddedBatch | None = None
 
     @property
     def are_packed(self) -> bool:

@@ -17,10 +17,11 @@ from ..cpu.attention import BACKENDS as CPU_BACKENDS
 from ..errors import UserError
 from ..files import write_text
 from ..gpu.flash_attention import FLASH
+from ..gpu.unpadding import unpad
 from ..layers.attention import DisentangledSelfAttention, is_watched
 from ..layers.attention_backends import AttentionBackend, named
 from ..layers.config import EncoderConfig
-from ..layers.embeddings import Embeddings, Perturbation
+from ..layers.embeddings import Embeddings, Perturbation, absolute_positions
 from ..layers.encoder import Encoder, Layer
 from ..layers.heads import LegacyPredictions, MaskedLMHead
 from ..layers.masks import AttentionMasks
@@ -195,6 +196,7 @@ class DebertaV2Model(DebertaV2PreTrainedModel):
         perturbation: Perturbation | None = None,
         num_layers: int | None = None,
         first_token_suffices: bool = False,
+        reads_padding: bool = True,
         **kwargs: object,
     ) -> BaseModelOutput:
         """Encode.
@@ -212,6 +214,8 @@ class DebertaV2Model(DebertaV2PreTrainedModel):
             num_layers: how many layers to run; None for all.
             first_token_suffices: whether nobody reads the last hidden state but that of the first token; it
                 may then be all that is returned, ``(B, 1, D)``.
+            reads_padding: whether anybody reads the last hidden state of padding; otherwise it may be zero,
+                and on a GPU the whole model may run on the real tokens alone.
             kwargs: accepted for transformers' callers, and unused.
 
         Raises:
@@ -223,24 +227,38 @@ class DebertaV2Model(DebertaV2PreTrainedModel):
         batch, length = (inputs_embeds if input_ids is None else input_ids).shape[:2]  # type: ignore[union-attr]
         AttentionMasks.check_shape(attention_mask, batch=batch, length=length)
         masks = AttentionMasks.read(attention_mask)
-        embedded = self.embeddings(
-            input_ids=input_ids,
-            inputs_embeds=inputs_embeds,
-            token_type_ids=token_type_ids,
-            position_ids=position_ids,
-            mask=masks.padding,
-            perturbation=perturbation,
-        )
+        hidden_states = chosen(output_hidden_states, self.config.output_hidden_states)
+        attentions = chosen(output_attentions, self.config.output_attentions)
+        first_token_suffices = first_token_suffices and not is_watched(self)
+        inputs = {
+            "input_ids": input_ids,
+            "inputs_embeds": inputs_embeds,
+            "token_type_ids": token_type_ids,
+            "position_ids": position_ids,
+        }
+        unpadded = None
+        if (first_token_suffices or not reads_padding) and not (hidden_states or attentions or perturbation):
+            unpadded = unpad(self, self.encoder, masks)
+        if unpadded is not None:
+            masks = AttentionMasks(None, unpadded=unpadded)
+            if self.embeddings.position_biased_input and position_ids is None:
+                table = self.embeddings.position_embeddings
+                inputs["position_ids"] = absolute_positions(length, table, unpadded.index_T.device)
+            inputs = {name: None if x is None else unpadded.take(x) for name, x in inputs.items()}
+        embedded = self.embeddings(**inputs, mask=masks.padding, perturbation=perturbation)
         output = self.encoder(
             embedded,
             masks,
             num_layers=num_layers,
-            output_hidden_states=chosen(output_hidden_states, self.config.output_hidden_states),
-            output_attentions=chosen(output_attentions, self.config.output_attentions),
-            first_token_suffices=first_token_suffices and not is_watched(self),
+            output_hidden_states=hidden_states,
+            output_attentions=attentions,
+            first_token_suffices=first_token_suffices,
         )
+        last = output.last_hidden_state
+        if unpadded is not None:
+            last = unpadded.firsts_of(last) if first_token_suffices else unpadded.put_back(last)
         return BaseModelOutput(
-            last_hidden_state=output.last_hidden_state,
+            last_hidden_state=last,
             hidden_states=tuple(output.hidden_states) or None,
             attentions=tuple(output.attentions) or None,
         )

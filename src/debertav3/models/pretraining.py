@@ -202,7 +202,14 @@ class DebertaV2ForReplacedTokenDetection(DebertaV2PreTrainedModel):
         - labels: ``(B, L)``, 1 for replaced, 0 for original, negative for tokens to ignore.
         """
         outputs = self.deberta(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **kwargs
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            return_dict=True,
+            reads_padding=False,
+            **kwargs,
         )
         logits = self.mask_predictions(outputs.last_hidden_state)
         loss = None

@@ -114,7 +114,14 @@ class DebertaV2ForTokenClassification(DebertaV2PreTrainedModel):
             given.
         """
         outputs = self.deberta(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, return_dict=True, **kwargs
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            return_dict=True,
+            reads_padding=False,
+            **kwargs,
         )
         logits = self.classifier(self.dropout(outputs.last_hidden_state))
         loss = None if labels is None else cross_entropy(logits.view(-1, self.num_labels), labels.view(-1))

@@ -37,7 +37,11 @@ class ServedModel:
         self.name = name
         self.predictor = predictor
         self.path = str(path or predictor.engine.place)
+        self.head = predictor.engine.backend.head
+        """Its head, by the name in ``heads.py``."""
         self._problems = {task: self._problem(task) for task in BY_TASK}
+        self.tasks = [task for task in BY_NAME[self.head].tasks if self._problems[task] is None]
+        """What it can answer."""
 
     @property
     def steps(self) -> TaskSteps:
@@ -50,11 +54,6 @@ class ServedModel:
         return self.predictor.labels
 
     @property
-    def head(self) -> str:
-        """Its head, by the name in ``heads.py``."""
-        return self.predictor.engine.backend.head
-
-    @property
     def config(self) -> Mapping[str, object]:
         """Its ``config.json``."""
         return self.predictor.engine.backend.config
@@ -64,10 +63,9 @@ class ServedModel:
         """Most tokens of one input."""
         return self.predictor.engine.inputs.max_length
 
-    @property
-    def tasks(self) -> list[str]:
-        """What it can answer."""
-        return [task for task in BY_NAME[self.head].tasks if self._problems[task] is None]
+    def answers_any(self, tasks: Sequence[str]) -> bool:
+        """Whether it can answer one of some tasks."""
+        return any([task in self.tasks for task in tasks])
 
     @property
     def is_ranker(self) -> bool:

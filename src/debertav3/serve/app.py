@@ -31,25 +31,34 @@ class _Application(FastAPI):
     """FastAPI, with a short way to the routes that take a body.
 
     What wraps an application from outside sees every request. Middleware that is added to it turns the short
-    way off, and so does OpenTelemetry's instrumentation, which wraps the stack from inside.
+    way off, and so does OpenTelemetry, FastAPI's own or its instrumentation, if it is there from the start.
     """
 
-    endpoints: dict[str, Endpoint]
+    endpoints: Mapping[str, Endpoint]
     """By path."""
+    _at_hand: Mapping[str, Endpoint] = {}
+    """Those of the short way, once the application has started."""
 
     def build_middleware_stack(self) -> ASGIApp:
         """The whole stack, with the short way before it."""
-        stack = super().build_middleware_stack()
-        if self.user_middleware or getattr(self, "_is_instrumented_by_opentelemetry", False):
-            return stack
+        telemetry = getattr(
+            self, "_native_telemetry", None
+        )  # newer versions of FastAPI have one of their own
+        is_watched = getattr(self, "_is_instrumented_by_opentelemetry", False) or (
+            telemetry is not None and telemetry.enabled()
+        )
+        self._at_hand = {} if self.user_middleware or is_watched else self.endpoints
+        return super().build_middleware_stack()
 
-        async def short_way(scope: Scope, receive: Receive, send: Send) -> None:
-            endpoint = None
-            if scope["type"] == "http" and scope["method"] == "POST":
-                endpoint = self.endpoints.get(scope["path"].removeprefix(scope.get("root_path", "")))
-            await (stack if endpoint is None else endpoint)(scope, receive, send)
-
-        return short_way
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if self._at_hand and scope["type"] == "http" and scope["method"] == "POST":
+            path = scope["path"]
+            if root := scope.get("root_path"):
+                path = path.removeprefix(root)
+            if (endpoint := self._at_hand.get(path)) is not None:
+                return await endpoint(scope, receive, send)
+        return await super().__call__(scope, receive, send)
 
 
 Models = Predictor | Mapping[str, Predictor] | str | Path

@@ -2,12 +2,15 @@
 
 The thread takes the next batch the moment it is idle: nothing waits for company. A request that is cancelled
 takes its texts out of the queue; one that does not fit is refused with the seconds after which it would.
+
+Requests arrive in a deque, which needs no lock; the thread moves them to the queue between two batches.
 """
 
 import asyncio
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -110,8 +113,8 @@ class Batcher:
     observer: Observer | None = None
     reserved: int = 0
     """Tokens, estimated, of requests that are being tokenized."""
-    running: int = 0
-    """Tokens in the batch that is being computed."""
+    accepted: int = 0
+    """Tokens that wait or are being computed."""
     rate: float = field(init=False)
     """Tokens a second while there was work, lately; what goes on between batches counts."""
 
@@ -119,7 +122,10 @@ class Batcher:
         self.queue = TextQueue(dict(self.costs))
         self.rate = min(cost.rate for cost in self.costs.values())
         self._least_bound = 2 * max(cost.budget for cost in self.costs.values())
+        self._arrivals: deque[tuple[str, list[Waiting]]] = deque()
         self._wake = threading.Condition()
+        """Its lock is that of the queue, which the computing thread fills and empties."""
+        self._is_idle = False
         self._is_closed = False
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -141,13 +147,15 @@ class Batcher:
 
     @property
     def num_waiting(self) -> int:
-        """Texts in the queue."""
-        return len(self.queue)
+        """Texts that wait."""
+        with self._wake:
+            self._receive()
+            return len(self.queue)
 
     @property
     def waiting_tokens(self) -> int:
         """Tokens that are accepted and not computed yet."""
-        return self.queue.num_tokens + self.reserved + self.running
+        return self.accepted + self.reserved
 
     @property
     def bound(self) -> int:
@@ -195,19 +203,21 @@ class Batcher:
             Overloaded: if they do not fit into the queue.
             Closed: after `close`.
         """
-        self.check_room(sum(len(one.input_ids) for one in encodings))
-        loop = asyncio.get_running_loop()
+        tokens = sum([len(one.input_ids) for one in encodings])
+        self.check_room(tokens)
         if not encodings:
             return Computed(outputs=[], queue_seconds=0.0, compute_seconds=0.0)
         request = _Request(
-            answer=loop.create_future(),
+            answer=asyncio.get_running_loop().create_future(),
             missing=len(encodings),
             outputs=[{} for _ in encodings],
             submitted=time.perf_counter(),
         )
-        with self._wake:
-            self.queue.push(model, (Waiting(request, n, one) for n, one in enumerate(encodings)))
-            self._wake.notify()
+        self.accepted += tokens
+        self._arrivals.append((model, [Waiting(request, n, one) for n, one in enumerate(encodings)]))
+        if self._is_idle:  # it looks for arrivals after it says so
+            with self._wake:
+                self._wake.notify()
         try:
             outputs = await request.answer
         except asyncio.CancelledError:
@@ -220,9 +230,17 @@ class Batcher:
             compute_seconds=request.compute_seconds,
         )
 
+    def _receive(self) -> None:
+        """Move what has arrived to the queue; the caller has its lock."""
+        while self._arrivals:
+            self.queue.push(*self._arrivals.popleft())
+
     def _drop(self, request: _Request) -> None:
         with self._wake:
+            self._receive()
+            before = self.queue.num_tokens
             dropped = self.queue.drop(request)
+            self.accepted -= before - self.queue.num_tokens
         if dropped and self.observer is not None:
             self.observer.dropped(dropped)
 
@@ -231,14 +249,17 @@ class Batcher:
         ended: float | None = None
         while True:
             with self._wake:
-                self.running = 0
+                self._receive()
                 while not len(self.queue):
                     if self._is_closed:
                         return
                     ended = None
-                    self._wake.wait()
+                    self._is_idle = True
+                    if not self._arrivals:
+                        self._wake.wait()
+                    self._is_idle = False
+                    self._receive()
                 model, batch = self.queue.take()
-                self.running = sum(text.length for text in batch)
             begun = time.perf_counter()
             busy_since = begun if ended is None else ended
             results = self._compute(model, batch)
@@ -259,7 +280,8 @@ class Batcher:
         return [result for text in batch for result in self._compute(model, [text])]
 
     def _deliver(self, batch: Sequence[Waiting], results: Sequence[Logits | Exception], span: _Span) -> None:
-        tokens = sum(text.length for text in batch)
+        tokens = sum([text.length for text in batch])
+        self.accepted -= tokens
         self._note_rate(tokens, max(span.ended - span.busy_since, 1e-6))
         if self.observer is not None:
             self.observer.batch(texts=len(batch), tokens=tokens)

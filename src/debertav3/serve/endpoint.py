@@ -12,9 +12,11 @@ from typing import NamedTuple
 from starlette.types import Receive, Scope, Send
 
 from .dispatch import Operation, choose_operation, validated
+from .exchange import CLOSE, Exchange, exchange_of
 from .interruption import Interruption
 from .keys import Keys
-from .limits import check_declared, parse_body, read_body
+from .limits import check_declared, check_size, parse_body, read_body
+from .metrics import Answered
 from .refusals import ErrorBody, Refusal
 from .request_log import request_id
 from .service import STOPPING, Call, Service
@@ -22,8 +24,6 @@ from .service import STOPPING, Call, Service
 logger = logging.getLogger(__name__)
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-CLOSE = (b"connection", b"close")
 
 
 class Answer(NamedTuple):
@@ -33,10 +33,12 @@ class Answer(NamedTuple):
     body: bytes
     headers: list[tuple[bytes, bytes]]
 
-    async def send(self, send: Send) -> None:
-        """Send it whole."""
-        length = (b"content-length", b"%d" % len(self.body))
-        await send({"type": "http.response.start", "status": self.status, "headers": [length, *self.headers]})
+    async def send(self, send: Send, exchange: Exchange | None = None) -> None:
+        """Send it whole, over an exchange if there is one."""
+        headers = [(b"content-length", b"%d" % len(self.body)), *self.headers]
+        if exchange is not None and exchange.answer(self.status, headers, self.body):
+            return
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 
 
@@ -55,9 +57,7 @@ def refused(refusal: Refusal, error: ErrorBody) -> Answer:
     if refusal.retry_after is not None:
         headers.append((b"retry-after", b"%d" % max(1, round(refusal.retry_after))))
     if refusal.kind in ("too_large", "too_slow", "stopping"):
-        headers.append(
-            (b"connection", b"close")
-        )  # the rest of the body is not read, or nothing more is taken
+        headers.append(CLOSE)  # the rest of the body is not read, or nothing more is taken
     return json_answer(error(refusal), headers, status=refusal.status)
 
 
@@ -82,7 +82,7 @@ class Endpoint:
         service = self.service
         headers = dict(scope["headers"])
         call = Call(service, id=request_id(headers.get(b"x-request-id", b"").decode("latin-1")))
-        operation, content = self.operations[-1], None
+        operation, content, exchange = self.operations[-1], None, exchange_of(scope)
         service.num_active += 1
         try:
             self.keys.check(headers)
@@ -93,20 +93,26 @@ class Endpoint:
                 await service.start()
             if not service.is_ready:
                 raise Refusal("stopping", STOPPING)
-            raw = await read_body(receive, service.limits)
+            raw = exchange.whole_body() if exchange is not None else None
+            if raw is None:
+                raw = await read_body(receive, service.limits)
+            check_size(len(raw), service.limits)
             content, call.characters = parse_body(raw, service.limits)
             operation = choose_operation(self.operations, content)
-            call.model_name = scope.get("path_params", {}).get("name") or content.get("model")
+            places = scope.get("path_params")
+            call.model_name = (places.get("name") if places else None) or content.get("model")
             body = validated(operation, content)
-            with Interruption(scope, receive, seconds=service.limits.seconds):
+            with Interruption(scope, receive, deadlines=service.deadlines):
                 found = await operation.answer(call, body)
             answer = json_answer(found, _times(call))
             service.metrics.success(
-                lengths=call.lengths if call.truncated else [],
-                total=call.total_seconds,
-                tokenization=call.tokenization_seconds,
-                queue=call.queue_seconds,
-                inference=call.inference_seconds,
+                Answered(
+                    call.lengths if call.truncated else [],
+                    call.total_seconds,
+                    call.tokenization_seconds,
+                    call.queue_seconds,
+                    call.inference_seconds,
+                )
             )
         except Refusal as refusal:
             answer = refused(refusal, operation.error)
@@ -132,7 +138,7 @@ class Endpoint:
             total_ms=round(1000 * call.total_seconds, 2),
             body=content,
         )
-        await answer.send(send)
+        await answer.send(send, exchange)
 
 
 def _times(call: Call) -> list[tuple[bytes, bytes]]:

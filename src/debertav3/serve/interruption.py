@@ -7,10 +7,9 @@ from typing import Protocol
 
 from starlette.types import Receive, Scope
 
+from .alarms import Alarms
+from .exchange import CONNECTION
 from .refusals import Refusal
-
-CONNECTION = "debertav3.connection"
-"""The ASGI extension by which our server says which connection a request came over."""
 
 
 class Connection(Protocol):
@@ -27,16 +26,17 @@ class Interruption:
         scope: the request. Other servers than ours do not name its connection; then a task of its own waits
             for the hang-up.
         receive: the request's messages, once its body is read.
-        seconds: until the deadline.
+        deadlines: when it is over: see `deadlines`.
 
     Raises:
         Refusal: on leaving, if the work was cancelled for one of the two.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, *, seconds: float) -> None:
-        self._connection: Connection | None = scope.get("extensions", {}).get(CONNECTION)
+    def __init__(self, scope: Scope, receive: Receive, *, deadlines: "Alarms[Interruption]") -> None:
+        extensions = scope.get("extensions")
+        self._connection: Connection | None = extensions.get(CONNECTION) if extensions else None
         self._receive = receive
-        self._seconds = seconds
+        self._deadlines = deadlines
         self._leaving: asyncio.Task[None] | None = None
         self._refusal: Refusal | None = None
 
@@ -45,17 +45,16 @@ class Interruption:
         assert task is not None
         self._task = task
         self._cancellations = task.cancelling()
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._seconds, self._expired)
+        self._deadlines.set(self)
         if self._connection is not None:
             self._connection.on_hang_up = self._left
         else:
-            self._leaving = loop.create_task(self._wait_for_hang_up())
+            self._leaving = asyncio.create_task(self._wait_for_hang_up())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._timer.cancel()
+        self._deadlines.cancel(self)
         if self._connection is not None:
             self._connection.on_hang_up = None
         if self._leaving is not None:
@@ -66,8 +65,10 @@ class Interruption:
         if is_ours and kind is asyncio.CancelledError:
             raise self._refusal from None
 
-    def _expired(self) -> None:
-        self._stop(Refusal("deadline", f"no answer within {self._seconds:g} s. Send less at a time."))
+    def expire(self) -> None:
+        """The deadline has come."""
+        seconds = self._deadlines.seconds
+        self._stop(Refusal("deadline", f"no answer within {seconds:g} s. Send less at a time."))
 
     def _left(self) -> None:
         self._stop(Refusal("disconnected", "the client left before the answer."))
@@ -81,3 +82,8 @@ class Interruption:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self._left()
+
+
+def deadlines(seconds: float) -> Alarms[Interruption]:
+    """One deadline for all requests of a server, from the moment their work begins."""
+    return Alarms(seconds, Interruption.expire)

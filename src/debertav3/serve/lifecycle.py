@@ -3,7 +3,6 @@
 SIGTERM or Ctrl-C finishes accepted requests and refuses others with 503; a second signal ends at once.
 """
 
-import asyncio
 import contextlib
 import gc
 import ipaddress
@@ -12,27 +11,22 @@ import sys
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from starlette.types import Receive, Scope, Send
 
 from ..errors import UserError
-from .endpoint import CLOSE, refused
-from .interruption import CONNECTION
+from .connections import KEEP_ALIVE_SECONDS, SPARE_FILES, protocol
 from .limits import Limits
-from .refusals import Refusal, tei_error
 from .service import Service
 
 DRAIN_SECONDS = 25.0
 """Seconds that accepted requests may take to finish; Kubernetes kills after 30."""
-KEEP_ALIVE_SECONDS = 75
 SWITCH_SECONDS = 0.0002
+COLLECT_AFTER = (20_000, 20, 20)
+"""Thresholds of garbage collection: a hundred requests in progress are many objects, and no garbage."""
 BACKLOG = 4096
 """Connections that the system queues while the server is busy."""
-_SPARE_FILES = 256
-"""Allowance for open files that are not connections."""
 _QUIET_TICKS = 3
 """A stopping server ends after this many tenths of a second without a request."""
 
@@ -82,7 +76,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=_guarded(_protocol(), limits.header_seconds, _most_connections(limits.connections)),
+                http=protocol(limits.header_seconds, _most_connections(limits.connections)),
                 ws="none",
                 lifespan="on",
                 log_config=None,
@@ -107,6 +101,7 @@ class Server(uvicorn.Server):
         sys.setswitchinterval(SWITCH_SECONDS)
         await super().startup(sockets)
         gc.freeze()  # the libraries' million objects: a full collection of them stops everybody for a while
+        gc.set_threshold(*COLLECT_AFTER)
         self.on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -126,17 +121,6 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def _protocol() -> type[object]:
-    """Uvicorn's HTTP parser: the one in C if it is installed."""
-    try:
-        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-    except ImportError:
-        from uvicorn.protocols.http.h11_impl import H11Protocol
-
-        return H11Protocol
-    return HttpToolsProtocol
-
-
 def _most_connections(wanted: int) -> int:
     """The requested number of connections, limited by the open files that this process may have."""
     try:
@@ -144,80 +128,11 @@ def _most_connections(wanted: int) -> int:
     except ImportError:  # Windows
         return wanted
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = wanted + _SPARE_FILES
+    needed = wanted + SPARE_FILES
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return wanted
     raised = needed if hard == resource.RLIM_INFINITY else min(hard, needed)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
         soft = raised
-    return max(1, soft - _SPARE_FILES)
-
-
-async def too_many_connections(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers a surplus connection with 429 and closes it."""
-    refusal = Refusal("overloaded", "too many connections are open. Try again in a second.", retry_after=1.0)
-    answer = refused(refusal, tei_error)
-    answer.headers.append(CLOSE)
-    await answer.send(send)
-
-
-def _guarded(protocol: type[Any], header_seconds: float, most_connections: int) -> type[asyncio.Protocol]:
-    """Uvicorn's protocol with what it lacks.
-
-    Connections whose request line and headers do not arrive in time are closed, those above a number get
-    429 (many more are dropped), and a request learns at once that its client has hung up.
-    """
-
-    class Guarded(protocol):
-        """Starts the clock with the connection, and with the first byte of each further request."""
-
-        timer: asyncio.TimerHandle | None = None
-        on_hang_up: Callable[[], None] | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:
-            super().connection_made(transport)
-            excess = len(self.connections) - most_connections
-            if excess > _SPARE_FILES // 2:
-                transport.abort()
-            elif excess > 0:
-                self.app = too_many_connections
-            self._start()
-
-        def on_message_begin(self) -> None:
-            super().on_message_begin()
-            self.scope["extensions"] = {CONNECTION: self}
-
-        def data_received(self, data: bytes) -> None:
-            if self._is_between_requests():
-                self._start()
-            super().data_received(data)
-
-        def on_response_complete(self) -> None:
-            self._cancel()
-            super().on_response_complete()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._cancel()
-            super().connection_lost(exc)
-            if self.on_hang_up is not None:
-                self.on_hang_up()
-
-        def _is_between_requests(self) -> bool:
-            return self.cycle is None or self.cycle.response_complete
-
-        def _start(self) -> None:
-            if self.timer is None:
-                self.timer = self.loop.call_later(header_seconds, self._expired)
-
-        def _cancel(self) -> None:
-            if self.timer is not None:
-                self.timer.cancel()
-                self.timer = None
-
-        def _expired(self) -> None:
-            self.timer = None
-            if self._is_between_requests():
-                self.transport.close()
-
-    return Guarded
+    return max(1, soft - SPARE_FILES)

@@ -1,7 +1,7 @@
 """What one request may ask for, and reading its body within that."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.types import Receive
@@ -60,9 +60,20 @@ def check_declared(headers: Mapping[bytes, bytes], limits: Limits) -> int:
     """
     declared = headers.get(b"content-length", b"0")
     size = int(declared) if declared.isdigit() else 0
-    if size > limits.body_bytes:
-        raise _too_large(limits)
+    check_size(size, limits)
     return size
+
+
+def check_size(size: int, limits: Limits) -> None:
+    """Refuse a body of too many bytes.
+
+    Raises:
+        Refusal: if it is one.
+    """
+    if size > limits.body_bytes:
+        raise Refusal(
+            "too_large", f"the body has more than {limits.body_bytes} bytes. Send several requests."
+        )
 
 
 async def read_body(receive: Receive, limits: Limits) -> bytes:
@@ -80,17 +91,12 @@ async def read_body(receive: Receive, limits: Limits) -> bytes:
                     raise Refusal("disconnected", "the client left before the body was complete.")
                 chunk = message.get("body", b"")
                 size += len(chunk)
-                if size > limits.body_bytes:
-                    raise _too_large(limits)
+                check_size(size, limits)
                 chunks.append(chunk)
                 is_complete = not message.get("more_body", False)
     except TimeoutError:
         raise Refusal("too_slow", f"the body took more than {limits.body_seconds:g} s to arrive.") from None
     return b"".join(chunks)
-
-
-def _too_large(limits: Limits) -> Refusal:
-    return Refusal("too_large", f"the body has more than {limits.body_bytes} bytes. Send several requests.")
 
 
 def parse_body(body: bytes, limits: Limits) -> tuple[dict[str, object], int]:
@@ -110,7 +116,7 @@ def parse_body(body: bytes, limits: Limits) -> tuple[dict[str, object], int]:
     if not isinstance(content, dict):
         raise Refusal("invalid", f"the body is a JSON {_name(content)}; need an object.")
     may_have_halves, characters = b"\\u" in body, 0
-    for text in _texts(content, depth=1):
+    for text in _texts(content):
         characters += len(text)
         if len(text) > limits.characters:
             raise Refusal(
@@ -122,20 +128,26 @@ def parse_body(body: bytes, limits: Limits) -> tuple[dict[str, object], int]:
     return content, characters
 
 
-def _texts(value: object, *, depth: int) -> Iterator[str]:
-    """Every text in a JSON value, keys included."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
+def _texts(content: dict[str, object]) -> list[str]:
+    """Every text in a JSON object, keys included, level by level."""
+    texts: list[str] = []
+    level: list[dict[str, object] | list[object]] = [content]
+    depth = 0
+    while level:
+        depth += 1
         if depth > MAX_DEPTH:
             raise Refusal("malformed", f"the body is nested deeper than {MAX_DEPTH} levels.")
-        if isinstance(value, dict):
-            yield from value
-        for item in value.values() if isinstance(value, dict) else value:
-            if isinstance(item, str):
-                yield item
-            elif isinstance(item, dict | list):
-                yield from _texts(item, depth=depth + 1)
+        below: list[dict[str, object] | list[object]] = []
+        for value in level:
+            if isinstance(value, dict):
+                texts += value
+            for item in value.values() if isinstance(value, dict) else value:
+                if isinstance(item, str):
+                    texts.append(item)
+                elif isinstance(item, dict | list):
+                    below.append(item)
+        level = below
+    return texts
 
 
 def _name(value: object) -> str:

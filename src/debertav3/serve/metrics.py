@@ -1,12 +1,15 @@
 """Prometheus metrics under text-embeddings-inference's names, so that its dashboards work as they are.
 
-Unlike there, a single predict counts once, and as a success. Times are in seconds.
+Unlike there, a single predict counts once, and as a success. Times are in seconds. Answered requests are
+noted, and counted when there are many or when somebody asks.
 """
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from .refusals import Kind
 
@@ -19,6 +22,8 @@ _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
 _TOKENS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 _TEXTS = (1, 2, 4, 8, 16, 32, 64, 128)
 _STAGES = ("", "_tokenization", "_queue", "_inference")
+
+_MOST_NOTED = 1000
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -42,6 +47,13 @@ class _Histogram:
         self.counts[bisect_left(self.bounds, value)] += times
         self.sum += value * times
 
+    def observe_all(self, values: Sequence[float], times: Sequence[int] | None = None) -> None:
+        """Count many values, each so many times."""
+        places = np.searchsorted(self.bounds, values, side="left")
+        for place, count in enumerate(np.bincount(places, times, minlength=len(self.counts)).tolist()):
+            self.counts[place] += round(count)
+        self.sum += float(np.dot(values, np.ones(len(values)) if times is None else times))
+
     def collect(self) -> "Iterator[HistogramMetricFamily]":
         """What the client library's registry asks of a collector."""
         from prometheus_client.metrics_core import HistogramMetricFamily
@@ -50,6 +62,21 @@ class _Histogram:
         names = [*map(floatToGoString, self.bounds), "+Inf"]
         buckets = list(zip(names, map(float, accumulate(self.counts)), strict=True))
         yield HistogramMetricFamily(self.name, self.text, buckets=buckets, sum_value=self.sum)
+
+
+class Answered(NamedTuple):
+    """An answered request."""
+
+    lengths: list[int]
+    """Tokens of each text that was computed; none for those that only tokenize."""
+    total: float
+    """Seconds in all."""
+    tokenization: float
+    """Of these, seconds of tokenizing."""
+    queue: float
+    """Seconds before its first batch."""
+    inference: float
+    """Seconds of its batches."""
 
 
 class Metrics:
@@ -63,6 +90,7 @@ class Metrics:
         from prometheus_client import CollectorRegistry, Counter, Gauge
 
         self.registry = registry = CollectorRegistry()
+        self._noted: list[Answered] = []
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(name, text, labels, registry=registry)
@@ -101,30 +129,34 @@ class Metrics:
         """Texts were not computed, for their client has left."""
         self.skipped.inc(texts)
 
-    def success(
-        self, *, lengths: list[int], total: float, tokenization: float, queue: float, inference: float
-    ) -> None:
-        """A request was answered.
+    def success(self, answered: Answered) -> None:
+        """A request was answered."""
+        self._noted.append(answered)
+        if len(self._noted) >= _MOST_NOTED:
+            self._count()
 
-        Args:
-            lengths: tokens of each text that was computed; none for those that only tokenize.
-            total: seconds in all.
-            tokenization: of these, seconds of tokenizing.
-            queue: seconds before its first batch.
-            inference: seconds of its batches.
-        """
-        method = "batch" if len(lengths) > 1 else "single"
-        self.requests.labels(method).inc()
-        self.successes.labels(method).inc()
-        self.texts.inc(len(lengths))
-        self.answered.inc(len(lengths))
-        for stage, text_stage, value in zip(
-            self.stages, self.text_stages, (total, tokenization, queue, inference), strict=True
-        ):
-            stage.observe(value)
-            text_stage.observe(value, len(lengths))
-        for length in lengths:
-            self.lengths.observe(length)
+    def _count(self) -> None:
+        noted, self._noted = self._noted, []
+        if not noted:
+            return
+        texts = [len(one.lengths) for one in noted]
+        num_batches = sum(count > 1 for count in texts)
+        for method, number in (("batch", num_batches), ("single", len(noted) - num_batches)):
+            if number:
+                self.requests.labels(method).inc(number)
+                self.successes.labels(method).inc(number)
+        self.texts.inc(sum(texts))
+        self.answered.inc(sum(texts))
+        seconds = [
+            [one.total for one in noted],
+            [one.tokenization for one in noted],
+            [one.queue for one in noted],
+            [one.inference for one in noted],
+        ]
+        for stage, text_stage, values in zip(self.stages, self.text_stages, seconds, strict=True):
+            stage.observe_all(values)
+            text_stage.observe_all(values, texts)
+        self.lengths.observe_all([length for one in noted for length in one.lengths])
 
     def failure(self, kind: Kind, *, num_texts: int) -> None:
         """A request was not answered."""
@@ -136,6 +168,7 @@ class Metrics:
         """Everything in Prometheus's text format."""
         from prometheus_client import generate_latest
 
+        self._count()
         lines = generate_latest(self.registry).splitlines(keepends=True)
         # The client library appends _total to counters and adds their time of creation; TEI has neither.
         return b"".join(line.replace(b"_total", b"", 1) for line in lines if b"_created" not in line)

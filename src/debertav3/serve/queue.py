@@ -1,7 +1,7 @@
 """The texts that wait for the encoder, and which of them share the next batch. No threads, no clock.
 
 The oldest text is always in the next batch, so none starves. Among those that arrived next the ones nearest
-in length join it, as long as the padding costs less than a call of their own would.
+in length join it, as long as the padding costs much less than a call of the encoder.
 """
 
 from collections import OrderedDict
@@ -12,7 +12,11 @@ from itertools import islice
 from ..inference.batching import Encoding
 
 WINDOW = 128
-"""Texts that are looked at for a batch, oldest first."""
+"""Texts that are looked at for a batch, oldest first. A larger window saves little padding and makes texts of
+rare lengths wait longer."""
+PADDED = 0.25
+"""The part of a call's cost that the padding of one more text may take. A text that does not join now saves a
+call all the same, with texts nearer in length that come later. See ``benchmarks/serve_queue.py``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,26 +26,27 @@ class BatchCost:
     budget: int
     """Most tokens of a batch, padding included; a longer text is a batch of its own."""
     call: float
-    """The fixed cost of one call of the encoder, in tokens: what padding may waste to save it. 0 says that
-    batches do not pay, so every text is computed by itself."""
+    """The fixed cost of one call of the encoder, in tokens. 0 says that batches do not pay, so every text is
+    computed by itself."""
     rate: float = 1000.0
     """Tokens a second, as measured at the start."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
-    """One text in the queue."""
+    """One text in the queue.
 
-    owner: Hashable
-    """The request that it belongs to."""
-    position: int
-    """Which of the request's texts it is."""
-    encoding: Encoding
+    Args:
+        owner: the request that it belongs to.
+        position: which of the request's texts it is.
+        encoding: the text.
+    """
 
-    @property
-    def length(self) -> int:
+    __slots__ = ("encoding", "length", "owner", "position")
+
+    def __init__(self, owner: Hashable, position: int, encoding: Encoding) -> None:
+        self.owner, self.position, self.encoding = owner, position, encoding
+        self.length = len(encoding.input_ids)
         """Its tokens."""
-        return len(self.encoding.input_ids)
 
 
 def next_batch(lengths: Sequence[int], cost: BatchCost) -> list[int]:
@@ -68,7 +73,7 @@ def next_batch(lengths: Sequence[int], cost: BatchCost) -> list[int]:
         if longer < len(order) and size * lengths[order[longer]] <= cost.budget:
             place = order[longer]
             candidates.append((len(chosen) * (lengths[place] - longest), lengths[place], place, True))
-        if not candidates or min(candidates)[0] > cost.call:
+        if not candidates or min(candidates)[0] > PADDED * cost.call:
             return chosen
         _, longest, place, is_longer = min(candidates)
         chosen.append(place)

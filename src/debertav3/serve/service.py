@@ -17,6 +17,7 @@ from ..version import __version__
 from .answers import ServedModel
 from .batch_cost import measure_cost
 from .batcher import Batcher, Closed, Overloaded
+from .interruption import deadlines
 from .limits import Limits
 from .metrics import Metrics
 from .queue import BatchCost
@@ -54,6 +55,7 @@ class Service:
     ) -> None:
         self.models = models
         self.limits = limits
+        self.deadlines = deadlines(limits.seconds)
         self.log = log
         self.costs = costs
         self.metrics = Metrics(lambda: self.batcher.num_waiting if self.batcher else 0)
@@ -134,17 +136,17 @@ class Service:
         Raises:
             Refusal: if there is no such model, or its head cannot answer.
         """
-        served = list(self.models.values())
         if isinstance(name, str) and name in self.models:
             chosen = self.models[name]
-        elif len(served) == 1:
-            chosen = served[0]
+        elif len(self.models) == 1:
+            (chosen,) = self.models.values()
         elif name:
             raise Refusal("unknown_model", f"no model of that name; there are {', '.join(self.models)}.")
         else:
-            able = [one for one in served if set(tasks) & set(one.tasks)] or served
+            served = list(self.models.values())
+            able = [one for one in served if one.answers_any(tasks)] or served
             chosen = next((one for one in able if suits(one)), able[0])
-        if tasks and not set(tasks) & set(chosen.tasks):
+        if tasks and not chosen.answers_any(tasks):
             chosen.require(tasks[0])
         return chosen
 
@@ -203,14 +205,14 @@ class Call:
         batcher = self.service.batcher
         if batcher is None:
             raise Refusal("stopping", STOPPING)
+        began = time.perf_counter()
         try:
-            with batcher.reserve(self.characters // _CHARACTERS_PER_TOKEN):
-                began = time.perf_counter()
-                if self.characters <= _SHORT and self.model.head == SEQUENCE:
-                    begun = _begin(steps)
-                else:
+            if self.characters <= _SHORT and self.model.head == SEQUENCE:
+                begun = _begin(steps)
+            else:
+                with batcher.reserve(self.characters // _CHARACTERS_PER_TOKEN):
                     begun = await self.off_the_loop(_begin, steps)
-                self.tokenization_seconds += time.perf_counter() - began
+            self.tokenization_seconds += time.perf_counter() - began
             if isinstance(begun, _Known):
                 known: T = begun.answer
                 return known
@@ -242,7 +244,7 @@ class Call:
 
     def _note(self, encodings: list[Encoding], *, truncate: bool | None) -> None:
         self.check_inputs(len(encodings))
-        masks = max((len(one.masked_positions) for one in encodings), default=0)
+        masks = max([len(one.masked_positions) for one in encodings], default=0)
         if masks > self.service.limits.masks:
             raise Refusal(
                 "invalid", f"a text has {masks} masks; at most {self.service.limits.masks} are filled."

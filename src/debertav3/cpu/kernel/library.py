@@ -1,12 +1,8 @@
-"""Opens the compiled kernel that fits this processor. Arrays are numpy's; torch is not needed.
-
-Memory that the kernel reads and writes begins at a cache line: see `aligned`.
-"""
+"""Opens the compiled kernel that fits this processor. Arrays are numpy's; torch is not needed."""
 
 import ctypes
 import enum
 import logging
-import math
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +12,7 @@ import numpy.typing as npt
 
 from ...errors import UserError
 from .build import INSTRUCTIONS, library_file, sources_digest
+from .memory import Floats, HugePages, aligned
 from .threads import Crew, crew
 
 logger = logging.getLogger(__name__)
@@ -41,9 +38,7 @@ LARGEST_WIDTH = 1024
 LONGEST = 1 << 20
 """Limits on head width and tokens, far above use, that keep every size in the kernel far from overflow."""
 
-Floats = npt.NDArray[np.float32]
-
-_LINE = 64  # bytes of a cache line
+_WEIGHTS = HugePages()
 
 
 class WeightKind(enum.IntEnum):
@@ -58,14 +53,6 @@ class WeightKind(enum.IntEnum):
 
 def _fields(kind: type, *names: str) -> tuple[tuple[str, type], ...]:
     return tuple((name, kind) for name in names)
-
-
-def aligned(*shape: int) -> Floats:
-    """An uninitialized fp32 array that begins at a cache line."""
-    count = math.prod(shape)
-    block = np.empty(count * 4 + _LINE, np.uint8)
-    first = -block.ctypes.data % _LINE
-    return block[first : first + count * 4].view(np.float32).reshape(shape)
 
 
 def address(array: npt.NDArray[np.generic]) -> int:
@@ -309,7 +296,7 @@ class Kernel:
         """An ``(out, in)`` fp32 weight in the layout that the kernel multiplies by."""
         out_features, in_features = weight.shape
         weight = np.require(weight, np.float32, ["C", "A"])
-        packed = aligned(self._linear_floats(in_features, out_features))
+        packed = _WEIGHTS.take(self._linear_floats(in_features, out_features))
         self._pack_linear(address(weight), in_features, out_features, address(packed))
         return packed
 
@@ -317,7 +304,7 @@ class Kernel:
         """An ``(out, in)`` int8 weight and its ``(out,)`` scales, likewise."""
         out_features, in_features = weight.shape
         weight, scale = np.ascontiguousarray(weight), np.require(scale, np.float32, ["C", "A"])
-        packed = aligned(self._int8_floats(in_features, out_features))
+        packed = _WEIGHTS.take(self._int8_floats(in_features, out_features))
         self._pack_int8(address(weight), address(scale), in_features, out_features, address(packed))
         return packed
 

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...layers.buckets import RelativeBuckets
-from .library import AttentionArguments, Floats, Kernel, address
+from .library import AttentionArguments, Kernel, address
+from .memory import Floats
 
 Rows = npt.NDArray[np.int32]
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .library import Floats, Kernel, LinearArguments, WeightKind, address
+from .library import Kernel, LinearArguments, WeightKind, address
+from .memory import Floats
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ import numpy as np
 from ...layers.buckets import RelativeBuckets
 from ...layers.config import EncoderConfig
 from ..kernel.layer import LayerPlan
-from ..kernel.library import LARGEST_WIDTH, Kernel, NormArguments, address, aligned
+from ..kernel.library import LARGEST_WIDTH, Kernel, NormArguments, address
+from ..kernel.memory import aligned
 from ..kernel.tables import KernelTables
 from ..kernel.weights import PackedWeight
 from .maths import Floats
