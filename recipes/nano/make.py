@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 import yaml
 
@@ -124,6 +125,8 @@ class Runner:
         self.processes = processes
         self.stop_at = time.monotonic() + minutes * 60 if minutes else float("inf")
         self.scripts = scripts
+        self.running = "before the first command"
+        """Where the run is, for a message that it was stopped."""
         self._sums: dict[Path, str] = {}
 
     def run(self, *, last: str | None = None) -> bool:
@@ -255,6 +258,7 @@ class Runner:
                 self.show(stage, record)
                 return False
             command = self.command(" ".join(stage.run[number].split()), stage)
+            self.running = f"in stage {stage.name}, command {number + 1} of {len(stage.run)}"
             print(f"{stage.name:<10} {number + 1} of {len(stage.run)}: {_shown(command)}", flush=True)
             if not self._run_command(command, record, number, folder / f"log-{number + 1}.txt"):
                 self.show(stage, record)
@@ -295,8 +299,9 @@ class Runner:
                 process.send_signal(signal.SIGTERM)
                 process.wait()
                 raise
-        record.seconds[number] = round(before + time.monotonic() - start, 1)
-        record.write()
+            finally:
+                record.seconds[number] = round(before + time.monotonic() - start, 1)
+                record.write()
         is_finished = not _is_training(command) or _is_finished(command, log, offset)
         if is_stopping and (code or not is_finished):
             return False
@@ -388,11 +393,22 @@ def main() -> None:
             for stage in recipe.stages:
                 runner.show(stage, Record.read(arguments.out / stage.name))
             return
-        if not runner.run(last=arguments.last):
-            print("stopped; run the same command to continue", flush=True)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _stop)
+        try:
+            if not runner.run(last=arguments.last):
+                print("stopped; run the same command to continue", flush=True)
+        except KeyboardInterrupt as stop:
+            print(f"make.py: stopped {runner.running}; run the same command to continue", file=sys.stderr)
+            sys.exit(128 + stop.args[0])
     except UserError as error:
         print(f"make.py: error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    """End as on Ctrl-C, after the running command has been asked to stop."""
+    raise KeyboardInterrupt(number)
 
 
 def _check(recipe: Recipe, places: Mapping[str, Path], last: str | None) -> None:

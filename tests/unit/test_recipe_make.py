@@ -193,6 +193,32 @@ def test_a_killed_run_is_continued(workshop: Workshop) -> None:
     assert workshop.runner().run() and workshop.runs() == 3
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_run_that_is_stopped_says_where_in_one_line(workshop: Workshop, number: signal.Signals) -> None:
+    """Ctrl-C reaches the running command too, as in a terminal; SIGTERM reaches make.py alone."""
+    marker, part = workshop.folder / "marker", workshop.scripts / "part.py"
+    good = part.read_text()
+    part.write_text(f"import time\nopen({str(marker)!r}, 'w')\ntime.sleep(60)\n")
+    command = [sys.executable, str(HERE / "make.py"), "--recipe", str(workshop.folder / "stages.yaml")]
+    scripts = workshop.scripts
+    for script in scripts.iterdir():
+        (workshop.folder / script.name).symlink_to(script)
+    command += ["--data", str(workshop.folder / "data"), "--out", str(workshop.folder / "out")]
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not marker.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    _, told = process.communicate(timeout=30)
+    assert told == "make.py: stopped in stage first, command 1 of 1; run the same command to continue\n"
+    assert process.returncode == 128 + number
+    record = json.loads((workshop.folder / "out" / "first" / "stage.json").read_text())
+    assert record["seconds"][0] > 0 and record["done"] == 0
+    part.write_text(good)
+    (workshop.folder / "out" / "first" / "stage.json").unlink()  # of another part.py
+    assert subprocess.run(command, check=False).returncode == 0 and workshop.runs() == 3
+
+
 def test_a_training_that_has_begun_is_resumed(workshop: Workshop) -> None:
     runner = workshop.runner()
     stage = runner.recipe.stages[1]
