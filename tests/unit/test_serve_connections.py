@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http import httptools_impl
 from uvicorn.server import ServerState
 
 from debertav3.serve import connections
@@ -185,3 +186,18 @@ def test_an_idle_connection_is_closed_and_a_busy_one_is_not(monkeypatch: pytest.
         await closed(transport)
 
     run(ask, slow)
+
+
+def test_an_unknown_uvicorn_takes_the_longer_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = connections.protocol(1, 1)
+    assert connections.knows(httptools_impl) and known.__name__ == "Quick"
+
+    class Cycle:
+        """Of a version that keeps the body elsewhere."""
+
+        def __init__(self) -> None:
+            self.transport = self.flow = self.keep_alive = None
+
+    monkeypatch.setattr(httptools_impl, "RequestResponseCycle", Cycle)
+    assert not connections.knows(httptools_impl)
+    assert connections.protocol(1, 1).__name__ == "Guarded"

@@ -1,7 +1,9 @@
 """Connections to clients: uvicorn's protocol, and what it lacks."""
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -11,6 +13,8 @@ from .alarms import Alarms
 from .endpoint import refused
 from .exchange import CLOSE, CONNECTION, EXCHANGE, Exchange
 from .refusals import Refusal, tei_error
+
+logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS = 75
 SPARE_FILES = 256
@@ -25,10 +29,35 @@ def protocol(header_seconds: float, most_connections: int) -> type[asyncio.Proto
         most_connections: above it a connection gets 429; many more are dropped.
     """
     try:
-        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+        from uvicorn.protocols.http import httptools_impl
     except ImportError:
         return _guarded(H11Protocol, header_seconds, most_connections)
-    return _quick(_guarded(HttpToolsProtocol, header_seconds, most_connections))
+    guarded = _guarded(httptools_impl.HttpToolsProtocol, header_seconds, most_connections)
+    if not knows(httptools_impl):
+        logger.info("this version of uvicorn is not known: requests take the longer way")
+        return guarded
+    return _quick(guarded)
+
+
+def knows(httptools_impl: ModuleType) -> bool:
+    """Whether uvicorn has what the short way uses of it, which no version promises to the next."""
+    used = {
+        "RequestResponseCycle": "transport flow default_headers message_event on_response disconnected "
+        "keep_alive waiting_for_100_continue body more_body response_started response_complete",
+        "HttpToolsProtocol": "transport flow server_state scope pipeline cycle "
+        "data_received connection_lost on_headers_complete on_response_complete timeout_keep_alive_handler",
+    }
+    for name, attributes in used.items():
+        found = getattr(httptools_impl, name, None)
+        if not {*attributes.split()} <= {*dir(found), *_set_by(found)}:
+            return False
+    return hasattr(httptools_impl, "STATUS_LINE")
+
+
+def _set_by(kind: object) -> Sequence[str]:
+    """Names that a class mentions where it makes an object."""
+    code = getattr(getattr(kind, "__init__", None), "__code__", None)
+    return code.co_names if code is not None else ()
 
 
 async def too_many_connections(scope: Scope, receive: Receive, send: Send) -> None:
