@@ -22,17 +22,20 @@ with contextlib.suppress(SystemExit), contextlib.redirect_stdout(None):
 def child(case):
     os.setsid()
     os.chdir(case["folder"])
+    has_begun = threading.Event()
     sys.argv = ["debertav3", *case["arguments"]]
     if case["limit"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (case["limit"], resource.RLIM_INFINITY))
     if case["signal"] is not None:
-        started = time.monotonic()
         def stop():
+            has_begun.wait()
+            started = time.monotonic()
             while time.monotonic() - started < case["after"]:
                 time.sleep(0.005)
             os.kill(os.getpid(), case["signal"])
         threading.Thread(target=stop, daemon=True).start()
     code = 0
+    has_begun.set()
     try:
         cli.main()
     except SystemExit as end:

@@ -208,6 +208,7 @@ def test_a_run_that_is_stopped_says_where_in_one_line(workshop: Workshop, number
     deadline = time.monotonic() + 120
     while not marker.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
+    time.sleep(0.2)  # seconds are noted by tenths
     (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
     _, told = process.communicate(timeout=30)
     assert told == "make.py: stopped in stage first, command 1 of 1; run the same command to continue\n"

@@ -96,8 +96,10 @@ def _run() -> NoReturn:
         sys.exit(code if isinstance(code, int) else 0)
     except UserError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        _interrupted()
+    except (KeyboardInterrupt, SystemExit) as error:
+        if (number := signal_behind(error)) is None:
+            raise
+        _stopped(number)
     except BrokenPipeError:
         # The reader of our stdout (``| head``) has left: nothing is wrong, and nothing more can be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -125,10 +127,10 @@ def _run() -> NoReturn:
         message = error.format_message()
         _fail(f"{message}{'' if message.endswith(('.', '?')) else '.'} See {help_of} --help.")
     except click.Abort:  # how click reports Ctrl-C
-        _interrupted()
+        _stopped(signal.SIGINT)
     except Exception as error:
         if (number := signal_behind(error)) is not None:  # a library's cleaning up has failed after it
-            _interrupted() if number == signal.SIGINT else sys.exit(128 + number)
+            _stopped(number)
         raise
 
 
@@ -138,10 +140,10 @@ def _fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
-def _interrupted() -> NoReturn:
+def _stopped(number: signal.Signals) -> NoReturn:
     close_bars()
-    print("debertav3: interrupted", file=sys.stderr)
-    sys.exit(130)
+    print(f"debertav3: {'interrupted' if number == signal.SIGINT else 'terminated'}", file=sys.stderr)
+    sys.exit(128 + number)
 
 
 def _reason(error: OSError) -> str:

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from .terminal import close_bars
-
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
@@ -29,16 +27,11 @@ def signals_heard() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # Python allows handlers nowhere else
         yield
         return
-    owner, is_told = os.getpid(), False
+    owner = os.getpid()
 
     def stop(number: int, _: FrameType | None) -> None:
-        nonlocal is_told
         if os.getpid() != owner:  # a forked worker: it owns nothing that must be cleaned up
             os._exit(128 + number)
-        if not is_told:
-            close_bars()
-            print("debertav3: terminated", file=sys.stderr)
-            is_told = True
         sys.exit(128 + number)
 
     def resend(dropped: "UnraisableHookArgs") -> None:
