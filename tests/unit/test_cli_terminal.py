@@ -75,4 +75,5 @@ def test_a_clean_up_that_fails_after_a_signal_is_no_traceback(
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == code
-    assert capsys.readouterr().err == ("debertav3: interrupted\n" if code == 130 else "")
+    word = "interrupted" if code == 130 else "terminated"
+    assert capsys.readouterr().err == f"debertav3: {word}\n"
