@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from debertav3 import DebertaV2Model
+from debertav3 import DebertaV2ForTokenClassification, DebertaV2Model
 from debertav3.gpu.unpadding import unpad
 from debertav3.layers.attention_backends import AttentionBackend, eager_attention
 from debertav3.layers.masks import AttentionMasks
 from debertav3.layers.unpadded import UnpaddedBatch
+from debertav3.models import base
 from helpers import tiny_config
 
 LENGTHS = torch.tensor([7, 1, 4])
@@ -50,6 +51,28 @@ def test_other_masks_are_left_alone(kind: str) -> None:
     else:
         real[1] = False
     assert UnpaddedBatch.of(real) is None
+
+
+def test_padding_that_is_read_stays() -> None:
+    assert UnpaddedBatch.of(REAL, REAL) is not None
+    read = REAL.clone()
+    read[1, 3] = True
+    assert UnpaddedBatch.of(REAL, read) is None
+
+
+def test_a_label_on_padding_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in stock transformers, whose loss is over all labels but -100."""
+    model = DebertaV2ForTokenClassification(tiny_config(num_labels=2))
+    asked: list[Tensor | None] = []
+    monkeypatch.setattr(base, "unpad", lambda *_, read=None: asked.append(read))
+    labels = torch.where(REAL, 1, -100)
+    labels[1, 3] = 1
+    ids = torch.full(REAL.shape, 5)
+    model(ids, REAL, labels=labels)
+    model(ids, REAL)
+    read, none = asked
+    assert read is not None and none is None
+    assert UnpaddedBatch.of(REAL, read) is None
 
 
 @pytest.mark.parametrize("first_token_suffices", [False, True])

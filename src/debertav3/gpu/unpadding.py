@@ -1,7 +1,7 @@
 """Whole encoders without padding on a GPU: when every layer's attention runs in flashdeberta's kernels."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..layers.attention import DisentangledSelfAttention, has_global_hook, is_plain, is_watched
 from ..layers.attention_backends import choose
@@ -12,17 +12,20 @@ from ..layers.unpadded import UnpaddedBatch
 from .flash_attention import FLASH, has_device, is_installed, rows_of_slots
 
 
-def unpad(model: nn.Module, encoder: Encoder, masks: AttentionMasks) -> UnpaddedBatch | None:
+def unpad(
+    model: nn.Module, encoder: Encoder, masks: AttentionMasks, *, read: Tensor | None = None
+) -> UnpaddedBatch | None:
     """Where the tokens of a batch are, if the encoder can run on them alone.
 
     Args:
         model: what holds the encoder and its embeddings.
         encoder: its layers read ``(1, T, D)`` then.
         masks: of the padded batch.
+        read: ``(B, L)`` bool, True where somebody reads the last hidden state; None if only at real tokens.
 
     Returns:
-        None where nothing is padding or something else is hidden, where a layer's attention is not `FLASH`,
-        for V2's convolution, which reads neighbours, and where somebody looks inside.
+        None where nothing is padding, padding is read or something else is hidden, where a layer's attention
+        is not `FLASH`, for V2's convolution, which reads neighbours, and where somebody looks inside.
     """
     padding = masks.padding
     if padding is None or masks.are_packed or encoder.conv is not None or records_graph():
@@ -34,7 +37,7 @@ def unpad(model: nn.Module, encoder: Encoder, masks: AttentionMasks) -> Unpadded
     attentions = [part for part in encoder.modules() if isinstance(part, DisentangledSelfAttention)]
     if not all(_runs_flash(attention, padding.shape) for attention in attentions):
         return None
-    batch = UnpaddedBatch.of(padding)
+    batch = UnpaddedBatch.of(padding, read)
     if batch is None or not encoder.has_relative_attention:
         return batch
     served = (rows_of_slots(attention.positions, batch.longest) is not None for attention in attentions)

@@ -26,17 +26,20 @@ class UnpaddedBatch:
     """B and L."""
 
     @classmethod
-    def of(cls, padding_BL: Tensor) -> "UnpaddedBatch | None":
-        """Read a mask; None where nothing is padding, or anything but the end of texts is.
+    def of(cls, padding_BL: Tensor, read_BL: Tensor | None = None) -> "UnpaddedBatch | None":
+        """Read a mask; None where nothing is padding, anything but the end of texts is, or padding is read.
 
         Args:
             padding_BL: bool, True for real tokens.
+            read_BL: bool, True where somebody reads what is computed; None if only at real tokens.
         """
         B, L = padding_BL.shape
         count_B = padding_BL.sum(1)
-        is_end = (padding_BL == (torch.arange(L, device=count_B.device) < count_B[:, None])).all()
+        is_plain = (padding_BL == (torch.arange(L, device=count_B.device) < count_B[:, None])).all()
+        if read_BL is not None:
+            is_plain &= (padding_BL | ~read_BL).all()
         plain, fewest, longest, total = torch.stack(
-            [is_end.to(count_B.dtype), count_B.min(), count_B.max(), count_B.sum()]
+            [is_plain.to(count_B.dtype), count_B.min(), count_B.max(), count_B.sum()]
         ).tolist()  # one wait for the device
         if not plain or not fewest or total == B * L:
             return None

@@ -196,7 +196,7 @@ class DebertaV2Model(DebertaV2PreTrainedModel):
         perturbation: Perturbation | None = None,
         num_layers: int | None = None,
         first_token_suffices: bool = False,
-        reads_padding: bool = True,
+        reads_padding: bool | Tensor = True,
         **kwargs: object,
     ) -> BaseModelOutput:
         """Encode.
@@ -214,8 +214,9 @@ class DebertaV2Model(DebertaV2PreTrainedModel):
             num_layers: how many layers to run; None for all.
             first_token_suffices: whether nobody reads the last hidden state but that of the first token; it
                 may then be all that is returned, ``(B, 1, D)``.
-            reads_padding: whether anybody reads the last hidden state of padding; otherwise it may be zero,
-                and on a GPU the whole model may run on the real tokens alone.
+            reads_padding: whether anybody reads the last hidden state of padding; or ``(B, L)`` bool, True
+                where anybody reads it. Where nobody does it may be zero, and on a GPU the whole model may
+                run on the real tokens alone.
             kwargs: accepted for transformers' callers, and unused.
 
         Raises:
@@ -237,8 +238,11 @@ class DebertaV2Model(DebertaV2PreTrainedModel):
             "position_ids": position_ids,
         }
         unpadded = None
-        if (first_token_suffices or not reads_padding) and not (hidden_states or attentions or perturbation):
-            unpadded = unpad(self, self.encoder, masks)
+        if first_token_suffices:
+            reads_padding = False
+        if reads_padding is not True and not (hidden_states or attentions or perturbation):
+            read = reads_padding if isinstance(reads_padding, Tensor) else None
+            unpadded = unpad(self, self.encoder, masks, read=read)
         if unpadded is not None:
             masks = AttentionMasks(None, unpadded=unpadded)
             if self.embeddings.position_biased_input and position_ids is None:

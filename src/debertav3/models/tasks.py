@@ -17,7 +17,14 @@ from transformers.utils.generic import can_return_tuple
 from ..errors import UserError
 from ..layers.heads import ContextPooler
 from .base import DebertaV2Model, DebertaV2PreTrainedModel
-from .head_losses import binary_cross_entropy, cross_entropy, inside, soft_cross_entropy, squared_error
+from .head_losses import (
+    IGNORED,
+    binary_cross_entropy,
+    cross_entropy,
+    inside,
+    soft_cross_entropy,
+    squared_error,
+)
 
 
 class DebertaV2ForSequenceClassification(DebertaV2PreTrainedModel):
@@ -120,7 +127,7 @@ class DebertaV2ForTokenClassification(DebertaV2PreTrainedModel):
             position_ids,
             inputs_embeds,
             return_dict=True,
-            reads_padding=False,
+            reads_padding=False if labels is None else labels != IGNORED,  # a label on padding counts
             **kwargs,
         )
         logits = self.classifier(self.dropout(outputs.last_hidden_state))
