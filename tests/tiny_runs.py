@@ -2,14 +2,17 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from debertav3.data.prepare import ExecutorConfig, PrepareConfig, prepare
+from debertav3.pretrain.run import pretrain
 from debertav3.pretrain.settings import PretrainConfig, recipe
 
 TINY = recipe("nano").changed(
@@ -52,6 +55,21 @@ def with_everything(folders: dict[str, Path], **changes: object) -> PretrainConf
     settings: dict[str, object] = {"schedule": "wsd", "decay_steps": 3, "optimizer": "muon"}
     settings |= {"ema_decay": 0.9, "mean_last": 3, "mean_every_steps": 2}
     return with_phases(folders).changed(**settings | changes)
+
+
+def finished_runs(
+    factory: pytest.TempPathFactory, config_of: Callable[[str], PretrainConfig], shards: Path
+) -> Callable[[str], Path]:
+    """The uninterrupted run of a variant by its name, made once, in this process."""
+    done: dict[str, Path] = {}
+
+    def run(name: str) -> Path:
+        if name not in done:
+            done[name] = factory.mktemp(name) / "whole"
+            assert pretrain(config_of(name), shards, done[name], resume=False)
+        return done[name]
+
+    return run
 
 
 def state(out: Path, step: int = 8) -> dict[str, torch.Tensor]:

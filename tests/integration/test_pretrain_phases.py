@@ -19,7 +19,18 @@ from debertav3.errors import UserError
 from debertav3.models import DebertaV2Model
 from debertav3.pretrain.run import pretrain
 from debertav3.pretrain.settings import PretrainConfig
-from tiny_runs import TINY, WORDS, cut_back, exports, rows, same, state, with_phases, write_folders
+from tiny_runs import (
+    TINY,
+    WORDS,
+    cut_back,
+    exports,
+    finished_runs,
+    rows,
+    same,
+    state,
+    with_phases,
+    write_folders,
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +51,7 @@ VARIANTS: dict[str, Callable[[dict[str, Path]], PretrainConfig]] = {
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, folders: dict[str, Path]) -> Callable[[str], Path]:
-    """The uninterrupted run of a variant, made once."""
-    done: dict[str, Path] = {}
-
-    def run(name: str) -> Path:
-        if name not in done:
-            done[name] = tmp_path_factory.mktemp(name) / "whole"
-            assert pretrain(VARIANTS[name](folders), folders["first"], done[name], resume=False)
-        return done[name]
-
-    return run
+    return finished_runs(tmp_path_factory, lambda name: VARIANTS[name](folders), folders["first"])
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,17 @@ pytest.importorskip("datatrove")
 
 from debertav3.pretrain.run import pretrain
 from debertav3.pretrain.settings import PretrainConfig
-from tiny_runs import TINY, cut_back, exports, rows, same, state, with_everything, write_folders
+from tiny_runs import (
+    TINY,
+    cut_back,
+    exports,
+    finished_runs,
+    rows,
+    same,
+    state,
+    with_everything,
+    write_folders,
+)
 
 VARIANTS: dict[str, dict[str, object]] = {
     "mlm": {"objective": "mlm"},
@@ -33,17 +43,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory, nano: Path) -> dict[str, P
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, folders: dict[str, Path]) -> Callable[[str], Path]:
-    """The uninterrupted run of a variant in this process, made once."""
-    done: dict[str, Path] = {}
-
-    def run(name: str) -> Path:
-        if name not in done:
-            done[name] = tmp_path_factory.mktemp(name) / "whole"
-            config = with_everything(folders, **VARIANTS[name])
-            assert pretrain(config, folders["first"], done[name], resume=False)
-        return done[name]
-
-    return run
+    return finished_runs(
+        tmp_path_factory, lambda name: with_everything(folders, **VARIANTS[name]), folders["first"]
+    )
 
 
 @pytest.mark.parametrize(
