@@ -7,7 +7,7 @@ healthy by their own verdict.
 
 Run: python benchmarks/pretraining_mishaps.py --data ../shared/data --out runs/mishaps \
          [--json benchmarks/results/DATE-pretraining-mishaps.json] [--page docs/pretraining.md]
-A step takes 10 to 20 ms on a quiet core, and RTD twice that: 12 minutes for all runs.
+All runs are 20 x 1,500 steps of some 10 to 40 ms: an estimate of a quarter of an hour on a quiet core.
 """
 
 import argparse
