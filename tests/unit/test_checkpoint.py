@@ -285,7 +285,10 @@ def break_folder(folder: Path, fault: str) -> None:
         ("list", "holds a JSON list; need a JSON object"),
         ("nan", "NaN is not a JSON number"),
         ("key-twice", "comes twice in one object"),
-        ("no-weights", "has no weights: need model.safetensors or pytorch_model.bin"),
+        (
+            "no-weights",
+            "has no weights: need model.safetensors, pytorch_model.bin or model_int8",
+        ),
         ("empty-weights", "damaged or truncated"),
         ("truncated", "its tensors need .* bytes and the file has"),
         ("truncated-header", "fewer than its header says"),

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .content import sha256_of_file
+from .reading import user_path
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json")
 _GRAPHS = ("*.onnx", "*.onnx.data", "*.xml")
@@ -70,7 +71,7 @@ def model_content(name: str, *, parts: Iterable[str] = ()) -> dict[str, str] | N
     Raises:
         UserError: if a file cannot be read.
     """
-    folder = Path(name)
+    folder = user_path(name)
     if folder.is_dir():
         sums = content_sums(folder)
         for part in parts:
