@@ -31,8 +31,16 @@ PROBES = "probes.json"
 PROBABILITIES = "probabilities.json"
 """Temperature and thresholds of a fine-tuned model: see docs/finetuning.md."""
 
+FITTED = (PROBABILITIES, PROBES)
+"""Files that were made for certain weights: beside others they are wrong without a word."""
+
 PATTERNS = ("config.json", *_WEIGHTS, *_GRAPHS, *_TOKENIZER, PROBABILITIES, PROBES)
 """Names of the files that shape the answers of a checkpoint or an export."""
+
+
+def names_of_old(folder: str | Path) -> list[str]:
+    """Names of the files that shape a model's answers and would outlive it where another takes its folder."""
+    return [path.name for path in content_files(Path(folder))]
 
 
 def content_files(folder: Path) -> list[Path]:
