@@ -81,7 +81,13 @@ ROWS = (
     *_SCRATCH,
     _equal_time(_STOCK, "mlm"),
     *(_equal_time(row, "mlm") for row in _SCRATCH),
-    Row(name="start-alone", family="start", what="the starting point, not trained further", start="start", trains=False),
+    Row(
+        name="start-alone",
+        family="start",
+        what="the starting point, not trained further",
+        start="start",
+        trains=False,
+    ),
     Row(
         name="start-mlm",
         family="start",
@@ -105,7 +111,12 @@ ROWS = (
         settings=("objective=mlm", "learning_rate=2e-3"),
     ),
     Row(name="wsd", family="schedule", what="WSD instead of linear", settings=(*MLM, *WSD)),
-    Row(name="falling-mask", family="schedule", what="mask rate falling from 30 to 10 %", settings=(*MLM, FALLING)),
+    Row(
+        name="falling-mask",
+        family="schedule",
+        what="mask rate falling from 30 to 10 %",
+        settings=(*MLM, FALLING),
+    ),
     Row(name="mask-30", family="schedule", what="mask rate of 30 %", settings=(*MLM, MORE)),
     Row(
         name="documents",
