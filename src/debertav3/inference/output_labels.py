@@ -62,6 +62,24 @@ def given_labels(labels: Sequence[str], *, have: Sequence[str]) -> list[str]:
     return names
 
 
+def check_distinct(names: Sequence[str], *, place: str) -> None:
+    """Check that a checkpoint does not give two outputs of a classifier one name.
+
+    Args:
+        names: of all outputs.
+        place: the checkpoint, for messages.
+
+    Raises:
+        UserError: if it does: an answer by that name would leave one of the two out.
+    """
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(
+            f"{place} has two outputs called {twice!r}. Give each a name of its own in id2label of its "
+            "config.json, or with --labels."
+        )
+
+
 def nli_columns(labels: Sequence[str], *, place: str) -> NLIColumns:
     """Find entailment, neutral and contradiction (or not_entailment) among a head's outputs.
 

@@ -12,6 +12,7 @@ from typing import Self, TypeVar, overload
 from ..checkpoint.folder import Checkpoint
 from ..data.probabilities import Probabilities
 from ..errors import UserError
+from ..heads import SEQUENCE
 from ..tokenization import DebertaV3Tokenizer
 from .answers import Answer, Chosen, Classification, Filled, Ranked, SuspectWord, ZeroShotScores
 from .backends.choose import AUTO, BackendConfig, open_backend
@@ -21,7 +22,7 @@ from .backends.protocol import Backend
 from .engine import Engine, Steps
 from .entities import Entity, WordTag
 from .inputs import WINDOW_OVERLAP, Text, batch_of, groups_of, shortened
-from .output_labels import NLIColumns, given_labels, label_names
+from .output_labels import NLIColumns, check_distinct, given_labels, label_names
 from .task_steps import TEMPLATE, TaskSteps
 
 One = TypeVar("One")
@@ -68,6 +69,8 @@ class Predictor:
             auto=auto,
         )
         own = label_names(backend.config)
+        if labels is None and backend.head == SEQUENCE:
+            check_distinct(own, place=self.engine.place)
         self.labels = own if labels is None else given_labels(labels, have=own)
         self.steps = TaskSteps(self.engine, self.labels)
 
