@@ -18,7 +18,7 @@ _SENT = (*WRITTEN, *PATTERNS, RUN, "LICENSE*")
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Return the files of a trained folder that are sent: what a run writes, checkpoints and predictions aside.
+    """Return the files of a trained folder that are sent: what belongs to its model.
 
     Raises:
         UserError: if it is not a folder with a finished model and its card.
@@ -32,7 +32,7 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def others_in(folder: Path) -> list[Path]:
-    """Return the files of a trained folder that are not sent, since no run has written them as its model's."""
+    """Return the files of a trained folder that are not sent."""
     return [path for path in _visible(folder) if not _is_sent(path)]
 
 
