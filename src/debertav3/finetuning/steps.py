@@ -48,6 +48,7 @@ def prepared(
         "--dev": settings.data.dev,
         "--tokenizer": settings.tokenizer,
         "--config": config,
+        "--labels": settings.data.labels,
     }
     writes = WRITTEN_BY_FOLDS if is_cross_validation(settings) else WRITTEN
     output = Output(option="--out", path=out, is_folder=True, writes=writes, may_exist=True)
