@@ -243,7 +243,8 @@ def test_completion_leaves_other_encodings_alone_and_needs_a_home(
     [
         "data check custom {rows} --labels {map} --json {map} --overwrite",
         "evaluate classify --model {nano} --data {rows} --labels {map} --metrics {map} --overwrite",
-        "predict classify --model {nano} --data {rows} --labels {map} --out {new} --metrics {map} --overwrite",
+        "predict classify --model {nano} --data {rows} --labels {map} --out {new} --metrics {map}"
+        " --overwrite",
     ],
 )
 def test_a_map_of_labels_is_an_input(line: str, nano: Path, tmp_path: Path) -> None:
