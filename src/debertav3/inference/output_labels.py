@@ -5,7 +5,7 @@ tells nothing.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import UserError
@@ -49,9 +49,12 @@ def given_labels(labels: Sequence[str], *, have: Sequence[str]) -> list[str]:
         have: the names in the checkpoint.
 
     Raises:
-        UserError: if the number of names is wrong, or a name is empty or occurs twice.
+        UserError: if these are not texts, their number is wrong, or one is empty or occurs twice.
     """
-    names = [label.strip() for label in labels]
+    given = [labels] if isinstance(labels, str) else list(labels)
+    if isinstance(labels, str | Mapping) or not all(isinstance(label, str) for label in given):
+        raise UserError(f"labels must be a list of names, one for each output in order; got {labels!r}.")
+    names = [label.strip() for label in given]
     if len(names) != len(have):
         raise UserError(
             f"got {len(names)} labels ({', '.join(names)}); this head has {len(have)} outputs. "
@@ -62,21 +65,16 @@ def given_labels(labels: Sequence[str], *, have: Sequence[str]) -> list[str]:
     return names
 
 
-def check_distinct(names: Sequence[str], *, place: str) -> None:
-    """Check that a checkpoint does not give two outputs of a classifier one name.
-
-    Args:
-        names: of all outputs.
-        place: the checkpoint, for messages.
+def check_different(labels: Sequence[str], *, place: str) -> None:
+    """Refuse a head with two outputs of one name, whose scores by name would be one too few.
 
     Raises:
-        UserError: if it does: an answer by that name would leave one of the two out.
+        UserError: naming it.
     """
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    if twice := [label for label in dict.fromkeys(labels) if list(labels).count(label) > 1]:
         raise UserError(
-            f"{place} has two outputs called {twice!r}. Give each a name of its own in id2label of its "
-            "config.json, or with --labels."
+            f"{place} calls several of its {len(labels)} outputs {twice[0]!r}. Give each a name of its own, "
+            "in order: --labels, or labels=[...] in Python."
         )
 
 

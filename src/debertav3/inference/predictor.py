@@ -12,7 +12,6 @@ from typing import Self, TypeVar, overload
 from ..checkpoint.folder import Checkpoint
 from ..data.probabilities import Probabilities
 from ..errors import UserError
-from ..heads import SEQUENCE
 from ..tokenization import DebertaV3Tokenizer
 from .answers import Answer, Chosen, Classification, Filled, Ranked, SuspectWord, ZeroShotScores
 from .backends.choose import AUTO, BackendConfig, open_backend
@@ -22,7 +21,7 @@ from .backends.protocol import Backend
 from .engine import Engine, Steps
 from .entities import Entity, WordTag
 from .inputs import WINDOW_OVERLAP, Text, batch_of, groups_of, shortened
-from .output_labels import NLIColumns, check_distinct, given_labels, label_names
+from .output_labels import NLIColumns, given_labels, label_names
 from .task_steps import TEMPLATE, TaskSteps
 
 One = TypeVar("One")
@@ -69,8 +68,6 @@ class Predictor:
             auto=auto,
         )
         own = label_names(backend.config)
-        if labels is None and backend.head == SEQUENCE:
-            check_distinct(own, place=self.engine.place)
         self.labels = own if labels is None else given_labels(labels, have=own)
         self.steps = TaskSteps(self.engine, self.labels)
 
@@ -94,7 +91,8 @@ class Predictor:
         Args:
             checkpoint: a local folder, a Hub name, or an opened checkpoint.
             task: one that a head of ``heads.py`` answers; needed only where a checkpoint has two heads.
-            device: ``auto`` takes the first of cuda, npu, xpu, mps and cpu that is there.
+            device: ``auto`` takes the first of cuda, npu, xpu, mps and cpu that is there; a `torch.device`
+                serves too.
             dtype: ``fp32`` (the default), ``bf16`` or ``fp16``.
             backend: ``auto``, the fastest on this machine (measured before much work), ``light``, the soonest
                 with a first answer, ``native``, ``openvino``, ``onnx`` or ``torch``: see
@@ -109,7 +107,7 @@ class Predictor:
         Raises:
             UserError: if the checkpoint, the device or the backend cannot be used.
         """
-        how = BackendConfig(backend=backend, device=device, dtype=dtype or "fp32")
+        how = BackendConfig(backend=backend, device=str(device), dtype=dtype or "fp32")
         checkpoint = Checkpoint.open(checkpoint)
         opening = DeferredBackend if deferred else open_backend
         opened = opening(checkpoint, task=task, how=how)
