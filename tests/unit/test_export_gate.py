@@ -100,7 +100,8 @@ def test_the_gate_decides_by_the_thresholds_of_the_model(monkeypatch: pytest.Mon
 
     checkpoint = SimpleNamespace(tokenizer=None, probabilities="fitted")
     monkeypatch.setattr(gate, "Predictor", predictor)
-    monkeypatch.setattr(gate, "open_exported", lambda exported: cast(Any, None))
+    monkeypatch.setattr(gate, "open_exported", lambda exported: None)
+    monkeypatch.setattr(gate, "Recorder", lambda backend: None)
     with pytest.raises(StopIteration):
         gate.measure(
             cast(Any, SimpleNamespace(checkpoint=checkpoint)), task="classify", examples=cast(Any, None)
