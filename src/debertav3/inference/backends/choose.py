@@ -114,8 +114,8 @@ def ways(checkpoint: Checkpoint, *, task: str | None, how: BackendConfig) -> Ite
     exported = read_exported(checkpoint)
     if exported.manifest.head == MULTIPLE_CHOICE:
         raise UserError(
-            f"{exported.folder}: multiple choice is answered by backend torch alone. "
-            "Give the checkpoint that it was made from, with --backend torch."
+            f"{exported.folder}: multiple choice does not run on exported folders. "
+            "Use the checkpoint that it was exported from."
         )
     if exported.manifest.format == TORCH:
         exported.check_files()
