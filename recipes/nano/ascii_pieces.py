@@ -1,9 +1,9 @@
 """Give every printable ASCII character a piece of its own, in the places of the least likely longer pieces.
 
-Characters that were too rare in the vocabulary's training text ("<", "@", "#") are spelled in bytes, and readers
-of ``spm.model`` that do not know bytes make them unknown. A new piece gets the embedding of the byte that has
-spelled it until now, so the model's answers on such text do not change. A vocabulary that has all characters
-is left as it is.
+Characters that were too rare in the vocabulary's training text ("<", "@", "#") are spelled in bytes, and
+readers of ``spm.model`` that do not know bytes make them unknown. A new piece gets the embedding of the byte
+that has spelled it until now, so the model's answers on such text do not change. A vocabulary
+that has all characters is left as it is.
 
 Run: python recipes/nano/ascii_pieces.py runs/nano/final/seed-1 runs/nano/model/spelled
 """

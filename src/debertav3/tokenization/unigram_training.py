@@ -45,8 +45,8 @@ class VocabularyConfig:
     vocab_size: int = 128_000
     """Pieces in the model: 4 special, 256 bytes, the rest learned. ``[MASK]`` comes on top."""
     character_coverage: float = 0.999997
-    """Share of all characters that get a piece of their own; the others are spelled in bytes. Printable ASCII always
-    has pieces."""
+    """Share of all characters that get a piece of their own; the others are spelled in bytes. Printable
+    ASCII always has pieces."""
     max_sample_lines: int = 2_000_000
     """Lines kept, drawn evenly from everything read: this bounds the memory (about 7 kB a line at worst)."""
     max_held_out_lines: int = 5_000
