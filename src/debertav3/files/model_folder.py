@@ -95,6 +95,11 @@ class ModelFolder:
         Raises:
             UserError: if there is no such folder, or the Hub has no such repository or cannot be reached.
         """
+        if not isinstance(path_or_name, str | os.PathLike) or not os.fspath(path_or_name):
+            found = repr(path_or_name) if isinstance(path_or_name, str) else type(path_or_name).__name__
+            raise UserError(
+                f"need a checkpoint folder, or a Hub name such as microsoft/deberta-v3-base; got {found}"
+            )
         name = os.fspath(path_or_name)
         path = user_path(os.fspath(path_or_name))
         if path.is_dir():
