@@ -91,7 +91,8 @@ class Predictor:
         Args:
             checkpoint: a local folder, a Hub name, or an opened checkpoint.
             task: one that a head of ``heads.py`` answers; needed only where a checkpoint has two heads.
-            device: ``auto`` takes the first of cuda, npu, xpu, mps and cpu that is there.
+            device: ``auto`` takes the first of cuda, npu, xpu, mps and cpu that is there; a `torch.device`
+                serves too.
             dtype: ``fp32`` (the default), ``bf16`` or ``fp16``.
             backend: ``auto``, the fastest on this machine (measured before much work), ``light``, the soonest
                 with a first answer, ``native``, ``openvino``, ``onnx`` or ``torch``: see
@@ -106,7 +107,7 @@ class Predictor:
         Raises:
             UserError: if the checkpoint, the device or the backend cannot be used.
         """
-        how = BackendConfig(backend=backend, device=device, dtype=dtype or "fp32")
+        how = BackendConfig(backend=backend, device=str(device), dtype=dtype or "fp32")
         checkpoint = Checkpoint.open(checkpoint)
         opening = DeferredBackend if deferred else open_backend
         opened = opening(checkpoint, task=task, how=how)
