@@ -118,9 +118,9 @@ def test_a_run_knows_what_is_beside_its_files(tmp_path: Path) -> None:
     corpus.write_text('{"_id": "a", "text": "Bob"}\n{"_id": "b", "text": "rain"}\n')
     assert facts("rerank", tmp_path / "beir") != before
 
-    table = tmp_path / "other" / "x.csv"
+    table = tmp_path / "other" / "x.jsonl"
     table.parent.mkdir()
-    table.write_text("text,label\na b,0\nc d,1\n")
+    table.write_text('{"text": "a b", "label": 0}\n{"text": "c d", "label": 1}\n')
     info = table.parent / "dataset_info.json"
     info.write_text('{"features": {"label": {"names": ["x", "y"], "_type": "ClassLabel"}}}')
     before = facts("custom", table)

@@ -115,12 +115,8 @@ class Reading:
     def is_one_file(self) -> bool:
         """Whether all that is read is in one file: no texts, labels or names of classes are beside it."""
         path = self._file.path
-        return (
-            path.is_file()
-            and self.format not in (BEIR, BRAT)
-            and not labels_file(path).is_file()
-            and not names_beside(path)
-        )
+        has_parts = self.format in (BEIR, BRAT) or labels_file(path).is_file() or bool(names_beside(path))
+        return path.is_file() and not has_parts
 
     @property
     def share_read(self) -> float | None:
