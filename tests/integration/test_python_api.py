@@ -167,7 +167,7 @@ def test_a_failed_call_leaves_the_folder_as_it_was(nano: Path, tmp_path: Path) -
     assert not out.exists()
     out.mkdir()
     (out / "config.json").write_text("{}")
-    with pytest.raises(UserError, match="no run has left there"):
+    with pytest.raises(UserError, match="does not come from a run"):
         debertav3.finetune("custom", nano, ROWS, out=out, **SHORT)
     assert [path.name for path in out.iterdir()] == ["config.json"]
 

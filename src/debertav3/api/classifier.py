@@ -171,7 +171,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
         for number, text in enumerate(texts):
             if isinstance(text, str) == self._is_pair:
                 needed = "pairs of texts" if self._is_pair else "single texts"
-                raise UserError(f"X[{number}]: this Classifier was trained on {needed}; give such here, too.")
+                raise UserError(
+                    f"X[{number}]: this Classifier was trained on {needed}; give the same kind here."
+                )
         predictor = self._folder.predictor(device=self.device, max_length=self.max_length)
         found = [answer["scores"] for answer in predictor.classify(texts)] if texts else []
         return np.array([[scores[name] for name in self._names] for scores in found]).reshape(

@@ -79,7 +79,7 @@ def open_model(
         model = head.from_pretrained(None, config=config, state_dict=state, dtype=dtype, **arguments)
     if report.fresh:
         logger.info(
-            "%s: %d tensors start from random weights: %s", folder, len(report.fresh), some_of(report.fresh)
+            "%s: %d tensors are initialized randomly: %s", folder, len(report.fresh), some_of(report.fresh)
         )
     return OpenedModel(model, report, int8 if keeps_int8 else {})
 

@@ -60,7 +60,7 @@ def _check_config(path: Path) -> None:
     saved = json.loads(path.read_text(encoding="utf-8"))
     if missing := [key for key in ALWAYS_SAVED if key not in saved]:
         raise UserError(
-            f"a config.json without {', '.join(missing)} would mean other maths to other readers; "
+            f"a config.json without {', '.join(missing)} would be read differently by other programs; "
             "save one of debertav3's own models"
         )
 

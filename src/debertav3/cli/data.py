@@ -93,7 +93,7 @@ def prepare_command(
     )
     index = prepare(config, out, place)
     if index is None:
-        logger.info("handed to %s; %s appears when all is done", executor, out / "index.json")
+        logger.info("submitted to %s; %s is written when all jobs are done", executor, out / "index.json")
         return
     for problem in first_problems(out):
         logger.warning("%s", problem)

@@ -38,7 +38,7 @@ def pack_for_inference(model: nn.Module) -> bool:
         UserError: if the model is itself an encoder.
     """
     if isinstance(model, Encoder):
-        raise UserError("an encoder cannot be packed in its own place; give the model that holds it")
+        raise UserError("an encoder cannot be replaced by itself; pass the model that contains it")
     holders = [
         (parent, name, child)
         for parent in model.modules()

@@ -137,7 +137,7 @@ def reading(path: str | Path) -> Iterator[BinaryIO]:
     except damage() as error:
         kind = "xz" if isinstance(error, lzma.LZMAError) else "zstd" if "zstd" in str(error) else "gzip"
         kind = "zip" if isinstance(error, zipfile.BadZipFile) else kind
-        raise UserError(f"{path} is a damaged {kind} file ({error}). Fetch or write it again.") from None
+        raise UserError(f"{path} is a damaged {kind} file ({error}). Download or create it again.") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
 

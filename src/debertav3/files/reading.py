@@ -19,7 +19,7 @@ def parse_json(text: str | bytes, source: str, *, advice: str = "Fix it.") -> Js
         advice: the end of an error about broken JSON.
 
     Raises:
-        UserError: for broken JSON or UTF-8, NaN and infinities, a key that comes twice in one object, numbers
+        UserError: for broken JSON or UTF-8, NaN and infinities, a duplicate key, numbers
             that Python refuses to parse (thousands of digits), and nesting too deep to read.
     """
     try:
@@ -67,7 +67,7 @@ def read_json_object(path: str | Path, *, needs: Sequence[str] = ()) -> JsonObje
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a JSON {type(content).__name__}; need an object.")
     if missing := [key for key in needs if key not in content]:
-        raise UserError(f"{path} is damaged or of another program: it has no {missing[0]!r}.")
+        raise UserError(f"{path} is damaged or from another program: it has no {missing[0]!r}.")
     return content
 
 
@@ -80,7 +80,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(content) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {twice!r} comes twice in one object")
+        raise ValueError(f"the key {twice!r} occurs twice in one object")
     return content
 
 

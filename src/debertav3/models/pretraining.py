@@ -59,7 +59,7 @@ class DebertaV2ForMaskedLM(DebertaV2PreTrainedModel):
             key.startswith("cls.predictions.") for key in info["unexpected_keys"]
         ):
             logger.warning(
-                "the masked LM head is transformers' old one (cls.predictions), without mask decoder"
+                "the masked LM head is transformers' original one (cls.predictions), without a mask decoder"
             )
             return cls.from_pretrained(
                 *args, output_loading_info=output_loading_info, has_legacy_head=True, **kwargs
@@ -68,7 +68,7 @@ class DebertaV2ForMaskedLM(DebertaV2PreTrainedModel):
             "position_embeddings" in key for key in info["missing_keys"]
         ):
             logger.warning(
-                "no absolute position embeddings in the file: predicting without enhanced mask decoder"
+                "no absolute position embeddings in the file: predicting without the enhanced mask decoder"
             )
             model.uses_enhanced_mask_decoder = False
             del model.deberta.embeddings.position_embeddings

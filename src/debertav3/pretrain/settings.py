@@ -164,12 +164,13 @@ class PretrainConfig(Settings):
         super().__post_init__()
         if self.objective == "rtd" and self.rtd.sharing == "es" and self.rtd.mode != "joint":
             raise UserError(
-                "embedding sharing (es) lets both losses train the shared table, which two phases cannot do "
-                "(the official default silently throws the discriminator's part away): add --set mode=joint"
+                "embedding sharing (es) lets both losses train the shared table, which is "
+                "impossible in two phases (the official default silently discards the "
+                "discriminator's gradient): add --set mode=joint"
             )
         if self.compute.shard_weights and self.compute.precision == "fp16":
             raise UserError(
-                "shard_weights does not go with fp16, whose scaler reads whole gradients: use bf16"
+                "shard_weights cannot be combined with fp16, whose scaler reads whole gradients: use bf16"
             )
         if self.compute.shard_weights and self.optimizer.kind == "muon":
             raise UserError("optimizer=muon needs whole matrices: leave shard_weights out, or use adamw")

@@ -48,7 +48,8 @@ class Limits:
         if count > self.inputs:
             raise Refusal(
                 "invalid",
-                f"got {count} inputs in one request; at most {self.inputs} are taken. Send several.",
+                f"got {count} inputs in one request; at most {self.inputs} are allowed. Send "
+                "several requests.",
             )
 
 
@@ -88,7 +89,7 @@ async def read_body(receive: Receive, limits: Limits) -> bytes:
             while not is_complete:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise Refusal("disconnected", "the client left before the body was complete.")
+                    raise Refusal("disconnected", "the client disconnected before the body was complete.")
                 chunk = message.get("body", b"")
                 size += len(chunk)
                 check_size(size, limits)
@@ -121,10 +122,12 @@ def parse_body(body: bytes, limits: Limits) -> tuple[dict[str, object], int]:
         if len(text) > limits.characters:
             raise Refusal(
                 "invalid",
-                f"a text has {len(text)} characters; at most {limits.characters} are taken. Cut it.",
+                f"a text has {len(text)} characters; at most {limits.characters} are allowed. Shorten it.",
             )
         if may_have_halves and any("\ud800" <= character <= "\udfff" for character in text):
-            raise Refusal("malformed", "a text holds half a character (a lone surrogate). Send whole ones.")
+            raise Refusal(
+                "malformed", "a text contains half a character (a lone surrogate). Send complete characters."
+            )
     return content, characters
 
 

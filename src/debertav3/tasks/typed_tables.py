@@ -92,7 +92,7 @@ def read_xlsx(file: SourceFile) -> Found:
         cells = head[above] if above < len(head) else ()
         if all(cell is None for cell in cells):
             raise UserError(
-                f"{file.path} holds no rows: sheet {sheet.title!r} is empty. Need a row with names of "
+                f"{file.path} contains no rows: sheet {sheet.title!r} is empty. Need a row with the names of "
                 "columns."
             )
         has_header = file.options.has_header

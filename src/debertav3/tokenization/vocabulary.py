@@ -177,7 +177,7 @@ class Vocabulary:
         """
         if clean_up_tokenization_spaces:
             raise UserError(
-                "clean_up_tokenization_spaces changes text that DeBERTa's pieces already spell right. "
+                "clean_up_tokenization_spaces changes text that DeBERTa's pieces already encode correctly. "
                 "Leave it out, or use to_transformers().decode."
             )
         ids = as_list(token_ids)

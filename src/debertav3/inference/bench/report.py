@@ -95,7 +95,7 @@ def compared(report: BenchReport, old: Path) -> list[str]:
         if (key := (one.name, one.batch, one.length)) in before
     ]
     if not lines:
-        raise UserError(f"--compare {old} has no contender and shape that this run has.")
+        raise UserError(f"--compare {old} has no contender and shape in common with this run.")
     return lines
 
 
