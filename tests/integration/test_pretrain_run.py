@@ -427,7 +427,8 @@ def test_processes_prepare_a_text_once(nano: Path, tmp_path: Path) -> None:
     arguments[place : place + 2] = ["--text", str(text), "--tokenizer", str(nano)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(launch + arguments, env=environment, check=True, stderr=subprocess.PIPE, text=True)
-    assert done.stderr.count("computing checksums of the inputs") == 1  # the second process finds the first one's shards
+    # the second process finds the first one's shards
+    assert done.stderr.count("computing checksums of the inputs") == 1
     assert (out / "encoder" / "model.safetensors").is_file()
 
 

@@ -185,7 +185,7 @@ def test_rows_of_a_resumed_run_must_be_the_same(nano: Path, tmp_path: Path) -> N
     out = tmp_path / "out"
     (out / "rows").mkdir(parents=True)
     (out / "rows" / "train.jsonl").write_text('{"text": "other", "label": 1}\n')
-    with pytest.raises(UserError, match="holds other rows"):
+    with pytest.raises(UserError, match="contains other rows"):
         debertav3.finetune("custom", nano, ROWS, out=out, resume=True, **SHORT)
     assert (out / "rows" / "train.jsonl").read_text() == '{"text": "other", "label": 1}\n'
 

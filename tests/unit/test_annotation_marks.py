@@ -260,7 +260,7 @@ def test_columns_of_conll_may_be_said(tmp_path: Path) -> None:
 )
 def test_columns_of_words_mean_nothing_where_rows_have_names(tmp_path: Path, row: dict[str, Any]) -> None:
     path = write(tmp_path / "a.jsonl", json.dumps(row) + "\n")
-    with pytest.raises(UserError, match="--word-column and --tag-column are for files with one word per line"):
+    with pytest.raises(UserError, match="--tag-column are for files with one word per line"):
         TASKS["ner"].read(path, ReadOptions(tag_column="2"))
 
 

@@ -239,7 +239,7 @@ def test_what_exists_is_refused_without_overwrite(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"already exists.*--overwrite"):
         check_outputs(output(existing), inputs={})
     check_outputs(output(existing), inputs={}, overwrite=True)
-    with pytest.raises(UserError, match=r"holds answers\.jsonl already"):
+    with pytest.raises(UserError, match=r"already contains answers\.jsonl"):
         check_outputs(output(tmp_path, is_folder=True), inputs={})
     check_outputs(output(tmp_path, is_folder=True, writes=("spm.model",)), inputs={})
     (tmp_path / "empty").touch()
