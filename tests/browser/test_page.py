@@ -292,7 +292,7 @@ def test_corrections_are_collected(page: Any, address: str) -> None:
     page.goto(address)
     bars(page)
     page.get_by_role("button", name="This is wrong").click()
-    page.get_by_label("Right answer").select_option("neutral")
+    page.get_by_label("Correct answer").select_option("neutral")
     page.reload()
     with page.expect_download() as download:
         page.get_by_role("button", name="Download 1 for nli").click()
@@ -351,7 +351,7 @@ def test_the_right_choice_is_read_by_finetune(page: Any, address: str, tmp_path:
     page.goto(f"{address}#task=choice")
     bars(page)
     page.get_by_role("button", name="This is wrong").click()
-    page.get_by_label("Right choice").select_option("It rains.")
+    page.get_by_label("Correct choice").select_option("It rains.")
     path = download(page, "Download 1 for choice", tmp_path)
     task = next(one for one in CHOICE_TASKS if one.name == "choice")
     (example,) = task.examples(read_table(path))
