@@ -1,4 +1,4 @@
-"""``save_model``: a checkpoint folder that appears whole or not at all, and that stock transformers opens."""
+"""``save_model``: write a checkpoint folder that is never incomplete and that stock transformers can load."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -36,13 +36,14 @@ class SavesItself(Protocol):
 def save_model(model: "PreTrainedModel", folder: str | Path, tokenizer: SavesItself | None = None) -> Path:
     """Write a model, and its tokenizer, as safetensors with a complete ``config.json``.
 
-    Everything is written beside ``folder`` first. A new folder then appears by one rename; in an existing one
-    the files are replaced one by one, ``config.json`` last, and files of other names stay.
+    Everything is written to a temporary folder next to ``folder`` first. A new folder then appears by one
+    rename; in an existing one the files are replaced one by one, ``config.json`` last, and files of other
+    names stay.
 
     Args:
-        model: one of this package's models, in the dtype in which it shall be stored.
-        folder: where to; created if need be.
-        tokenizer: saved beside the model.
+        model: one of this package's models, in the dtype in which it is to be stored.
+        folder: the target; created if it does not exist.
+        tokenizer: saved together with the model.
 
     Raises:
         UserError: if the folder cannot be written.
