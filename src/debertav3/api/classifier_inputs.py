@@ -99,7 +99,8 @@ def _array(labels: Sequence[object]) -> npt.NDArray[np.generic]:
     if len({type(label) for label in labels}) == 1 and isinstance(labels[0], str | bool | int | float):
         return np.array(labels)
     array = np.empty(len(labels), dtype=object)
-    array[:] = labels
+    for number, label in enumerate(labels):  # tuples would be taken for rows
+        array[number] = label
     return array
 
 

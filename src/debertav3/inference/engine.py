@@ -17,8 +17,8 @@ from ..tasks.words import Span
 from ..tokenization import DebertaV3Tokenizer
 from .backends.fastest import Auto
 from .backends.protocol import Backend, head_of_task
-from .batching import Encoding, run_batches
-from .inputs import WHOLE, Cut, InputEncoder, Text
+from .batching import SHORTEST_INPUT, Encoding, run_batches
+from .inputs import WHOLE, Cut, InputEncoder, Text, check_count
 from .token_budget import BIG_INPUT_TOKENS, best_batch_tokens
 
 logger = logging.getLogger(__name__)
@@ -73,8 +73,10 @@ class Engine:
         temperature: float = 1.0,
         auto: Auto | None = None,
     ) -> None:
-        if batch_tokens is not None and batch_tokens < 1:
-            raise UserError(f"batch_tokens must be at least 1, got {batch_tokens}.")
+        if batch_tokens is not None:
+            batch_tokens = check_count(batch_tokens, name="batch_tokens", least=1)
+        if max_length is not None:
+            max_length = check_count(max_length, name="max_length", least=SHORTEST_INPUT)
         self.tokenizer = tokenizer
         self.backend = backend
         self.auto = auto

@@ -91,7 +91,7 @@ class Predictor:
         Args:
             checkpoint: a local folder, a Hub name, or an opened checkpoint.
             task: a task of a head in ``heads.py``; required only if the checkpoint has two heads.
-            device: ``auto``: the first available of cuda, npu, xpu, mps and cpu.
+            device: ``auto``: the first available of cuda, npu, xpu, mps and cpu; or a `torch.device`.
             dtype: ``fp32`` (the default), ``bf16`` or ``fp16``.
             backend: ``auto``, the fastest on this machine (measured before large inputs), ``light``, the one
                 with the fastest first answer, ``native``, ``openvino``, ``onnx`` or ``torch``: see
@@ -107,7 +107,7 @@ class Predictor:
         Raises:
             UserError: if the checkpoint, the device or the backend cannot be used.
         """
-        how = BackendConfig(backend=backend, device=device, dtype=dtype or "fp32")
+        how = BackendConfig(backend=backend, device=str(device), dtype=dtype or "fp32")
         checkpoint = Checkpoint.open(checkpoint)
         opening = DeferredBackend if deferred else open_backend
         opened = opening(checkpoint, task=task, how=how)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .relative_position import records_graph
+from .relative_position import may_read
 from .unpadded import UnpaddedBatch
 
 
@@ -98,5 +98,4 @@ def _wrong_shape(mask: Tensor, batch: object = "batch", length: object = "tokens
 
 def _hides_nothing(mask: Tensor) -> bool:
     """Whether a mask can be dropped; asked only where the answer costs no wait for a device and no graph."""
-    is_cheap = mask.device.type == "cpu" and not records_graph()
-    return is_cheap and bool(mask.all())
+    return mask.device.type == "cpu" and may_read(mask) and bool(mask.all())

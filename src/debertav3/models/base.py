@@ -220,12 +220,10 @@ class DebertaV2Model(DebertaV2PreTrainedModel):
             kwargs: accepted for compatibility with transformers, and ignored.
 
         Raises:
-            UserError: unless exactly one of ``input_ids`` and ``inputs_embeds`` is given, or for a mask of
-                another shape than theirs.
+            UserError: unless exactly one of ``input_ids`` and ``inputs_embeds`` is given, for one of another
+                shape, such as one text without a batch, or for a mask of another shape than theirs.
         """
-        if (input_ids is None) == (inputs_embeds is None):
-            raise UserError("give either input_ids or inputs_embeds, and not both")
-        batch, length = (inputs_embeds if input_ids is None else input_ids).shape[:2]  # type: ignore[union-attr]
+        batch, length = sizes_of(input_ids, inputs_embeds, "batch", "tokens")
         AttentionMasks.check_shape(attention_mask, batch=batch, length=length)
         masks = AttentionMasks.read(attention_mask)
         hidden_states = chosen(output_hidden_states, self.config.output_hidden_states)
@@ -266,6 +264,28 @@ class DebertaV2Model(DebertaV2PreTrainedModel):
             hidden_states=tuple(output.hidden_states) or None,
             attentions=tuple(output.attentions) or None,
         )
+
+
+def sizes_of(input_ids: Tensor | None, inputs_embeds: Tensor | None, *dimensions: str) -> torch.Size:
+    """The sizes of a model's input.
+
+    Args:
+        input_ids: of these dimensions.
+        inputs_embeds: likewise, and ``embedding_size`` last.
+        dimensions: what they are called.
+
+    Raises:
+        UserError: unless exactly one is given, with as many dimensions.
+    """
+    if (input_ids is None) == (inputs_embeds is None):
+        raise UserError("give either input_ids or inputs_embeds, and not both")
+    given: Tensor = inputs_embeds if input_ids is None else input_ids  # type: ignore[assignment]
+    name, shape = "input_ids", dimensions
+    if input_ids is None:
+        name, shape = "inputs_embeds", (*dimensions, "embedding_size")
+    if given.dim() != len(shape):
+        raise UserError(f"{name} has shape {tuple(given.shape)}; need ({', '.join(shape)})")
+    return given.shape[: len(dimensions)]
 
 
 def chosen(asked: bool | None, default: bool | None) -> bool:

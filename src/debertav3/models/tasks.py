@@ -16,7 +16,7 @@ from transformers.utils.generic import can_return_tuple
 
 from ..errors import UserError
 from ..layers.heads import ContextPooler
-from .base import DebertaV2Model, DebertaV2PreTrainedModel
+from .base import DebertaV2Model, DebertaV2PreTrainedModel, sizes_of
 from .head_losses import (
     IGNORED,
     binary_cross_entropy,
@@ -59,6 +59,9 @@ class DebertaV2ForSequenceClassification(DebertaV2PreTrainedModel):
 
         Returns:
             ``logits`` ``(B, num_labels)``, and ``loss``, the mean over examples, if labels are given.
+
+        Raises:
+            UserError: if numbers to predict do not have the shape of the logits.
         """
         outputs = self.deberta(
             input_ids,
@@ -84,7 +87,13 @@ class DebertaV2ForSequenceClassification(DebertaV2PreTrainedModel):
             if kind == "single_label_classification" and not is_class_number:
                 return soft_cross_entropy(logits, labels)
         if kind == "regression":
-            return squared_error(logits.view(labels.shape), labels)
+            is_one_each = self.num_labels == 1 and labels.numel() == logits.numel()
+            if labels.shape != logits.shape and not is_one_each:
+                raise UserError(
+                    f"labels have shape {tuple(labels.shape)}; need {tuple(logits.shape)}, "
+                    "a number for each output"
+                )
+            return squared_error(logits, labels.reshape(logits.shape))
         if kind == "multi_label_classification":
             return binary_cross_entropy(logits, labels)
         return cross_entropy(logits, labels.long().view(-1))
@@ -232,10 +241,7 @@ class DebertaV2ForMultipleChoice(DebertaV2PreTrainedModel):
         Returns:
             ``logits`` ``(B, C)``, and ``loss``, the mean over examples, if labels are given.
         """
-        given = input_ids if input_ids is not None else inputs_embeds
-        if given is None:
-            raise UserError("give either input_ids or inputs_embeds, and not both")
-        num_choices = given.shape[1]
+        num_choices = sizes_of(input_ids, inputs_embeds, "batch", "choices", "tokens")[1]
         flat = [
             None if x is None else x.flatten(0, 1)
             for x in (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
