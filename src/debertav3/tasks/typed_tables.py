@@ -33,8 +33,8 @@ def read_parquet(file: SourceFile) -> Found:
                     yield f"row {number}", with_names(fields, names)
         except (OSError, UnicodeDecodeError, pyarrow.ArrowException) as error:
             raise UserError(
-                f"{file.path} is damaged after row {number} ({str(error).splitlines()[0]}). Fetch or write "
-                "it again."
+                f"{file.path} is damaged after row {number} ({str(error).splitlines()[0]}). Download or "
+                "create it again."
             ) from None
 
 

@@ -162,7 +162,7 @@ def _open_json(files: TokenizerFiles, vocabulary: Pieces, specials: SpecialToken
     try:
         tokenizer = tokenizers.Tokenizer.from_str(json.dumps(complete))
     except Exception as error:  # the library raises nothing narrower
-        message = f"{files.place}/{JSON_FILE} cannot be read ({error}). Fetch the file again."
+        message = f"{files.place}/{JSON_FILE} cannot be read ({error}). Download the file again."
         raise UserError(message) from error
     check_numbers(tokenizer, specials)
     if content.get("post_processor") is None and (files.settings.class_name is None or _names_deberta(files)):
