@@ -94,7 +94,7 @@ def page(browser: Any) -> Iterator[Any]:
 
 def test_a_report_breaks_no_metric_name_on_a_narrow_screen(browser: Any) -> None:
     rows = [[name, "0.5333", "0.3667", "1.0000"] for name in ("accuracy", "exact_match", "macro_f1")]
-    header = ["", "this model", "always the same answer", "linear model over words"]
+    header = ["", "this model", "constant baseline", "bag-of-words baseline"]
     narrow = browser.new_page(viewport={"width": 400, "height": 900})
     narrow.set_content(report_page.page("Run", [report_page.table(header, rows)]))
     lines = narrow.evaluate(

@@ -480,7 +480,7 @@ def test_a_run_that_diverged_says_so_and_exports_nothing(shards: Path, tmp_path:
     assert not done.stdout
     assert not any((out / name).exists() for name in ("encoder", "discriminator", "generator"))
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "The run DIVERGED; its weights are of no use." in page
+    assert "The run DIVERGED; its weights are useless." in page
     assert "warmup_steps=400 would cover the whole run of 6 steps: shortened to 0" in done.stderr
 
 
