@@ -43,7 +43,7 @@ def check_ordinary(path: str | Path) -> None:
             f"{path} is a pipe, and files are read more than once. Write its content to a file first."
         )
     if head == _POINTER:
-        raise UserError(f"{path} is a Git LFS pointer, not the file itself. To download it: git lfs pull")
+        raise UserError(f"{path} is a Git LFS pointer, not the file itself. Download it with: git lfs pull")
 
 
 def parse_json(text: str | bytes, source: str, *, advice: str = "Fix it.") -> Json:
