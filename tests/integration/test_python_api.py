@@ -245,7 +245,9 @@ def test_a_saved_folder_is_opened_by_all(classifier: Classifier, tmp_path: Path)
     classifier.save(tmp_path / "saved")
     with pytest.raises(UserError, match="already"):
         classifier.save(tmp_path / "saved")
+    (tmp_path / "saved" / "probabilities.json").write_text('{"temperature": 9}')  # of an older model
     classifier.save(tmp_path / "saved", overwrite=True)
+    assert not (tmp_path / "saved" / "probabilities.json").exists()
     assert not (tmp_path / "saved" / "rows").exists()
     answers = Predictor.from_pretrained(tmp_path / "saved").classify(TEXTS)
     expected = classifier.predict_proba(TEXTS)

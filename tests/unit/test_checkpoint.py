@@ -285,7 +285,10 @@ def break_folder(folder: Path, fault: str) -> None:
         ("list", "holds a JSON list; need a JSON object"),
         ("nan", "NaN is not a JSON number"),
         ("key-twice", "comes twice in one object"),
-        ("no-weights", "has no weights: need model.safetensors or pytorch_model.bin"),
+        (
+            "no-weights",
+            "has no weights: need model.safetensors, pytorch_model.bin or model_int8",
+        ),
         ("empty-weights", "damaged or truncated"),
         ("truncated", "its tensors need .* bytes and the file has"),
         ("truncated-header", "fewer than its header says"),
@@ -406,7 +409,9 @@ def test_saving_over_a_checkpoint_replaces_its_files_and_keeps_others(tmp_path: 
     folder = tmp_path / "model"
     save_model(models.DebertaV2Model(tiny_config()), folder)
     (folder / "README.md").write_text("mine")
+    (folder / "probabilities.json").write_text('{"temperature": 2}')  # fitted to the weights that go
     save_model(models.DebertaV2Model(tiny_config(num_hidden_layers=1)), folder)
+    assert not (folder / "probabilities.json").exists()
     assert json.loads((folder / "config.json").read_text())["num_hidden_layers"] == 1
     assert len([name for name in read_header(folder / "model.safetensors") if "layer.1." in name]) == 0
     assert (folder / "README.md").read_text() == "mine"

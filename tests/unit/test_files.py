@@ -16,6 +16,7 @@ import pytest
 from debertav3 import files
 from debertav3.errors import UserError
 from debertav3.files import Output, check_outputs
+from debertav3.files.model_content import model_content
 
 
 def output(path: Path | str, **more: object) -> list[Output]:
@@ -218,6 +219,17 @@ def test_no_output_replaces_a_file_of_an_input_folder(tmp_path: Path) -> None:
     for folder in (model, tmp_path / "model" / "." / ""):
         with pytest.raises(UserError, match="is the input of --model"):
             check_outputs(output(folder, is_folder=True), inputs={"--model": model}, overwrite=True)
+
+
+def test_a_model_named_from_the_home_is_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    mine = output(tmp_path / "model", is_folder=True)
+    with pytest.raises(UserError, match="is the input of --model"):
+        check_outputs(mine, inputs={"--model": "~/model"}, overwrite=True)
+    assert model_content("~/model") == model_content(str(tmp_path / "model")) != {}
+    check_outputs(output(tmp_path / "new"), inputs={"--model": "~nobody-of-this-name/model"})
 
 
 def test_no_folder_output_replaces_an_input(tmp_path: Path) -> None:

@@ -223,26 +223,31 @@ class TestSpecialTokens:
                 continue
             assert tokenizer.encode(text, parse_special_tokens=True) == want
 
-    def test_added_tokens_are_always_recognized(self, nano: Path, tmp_path: Path) -> None:
+    def test_added_tokens_are_always_recognized(self, nano: Path, nano_mask: int, tmp_path: Path) -> None:
         shutil.copytree(nano, tmp_path, dirs_exist_ok=True)
-        (tmp_path / "added_tokens.json").write_text(json.dumps({"[MASK]": 12000, "<e1>": 12001}))
+        (tmp_path / "added_tokens.json").write_text(json.dumps({"[MASK]": nano_mask, "<e1>": nano_mask + 1}))
         tokenizer = DebertaV3Tokenizer.from_pretrained(tmp_path)
-        assert tokenizer.encode("<e1>Bill [MASK]")[0] == 12001
+        assert tokenizer.encode("<e1>Bill [MASK]")[0] == nano_mask + 1
         assert tokenizer.mask_token_id not in tokenizer.encode("<e1>Bill [MASK]")
-        assert len(tokenizer) == 12002
+        assert len(tokenizer) == nano_mask + 2
         tokenizer.save_pretrained(tmp_path / "again")
         again = DebertaV3Tokenizer.from_pretrained(tmp_path / "again")
         assert again.encode("<e1>Bill") == tokenizer.encode("<e1>Bill")
 
-    def test_ids_come_from_the_folder(self, tokenizer) -> None:
+    def test_ids_come_from_the_folder(self, tokenizer, nano_mask: int) -> None:
         ids = (tokenizer.pad_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id)
         assert ids == (0, 1, 2, 3)
-        assert tokenizer.mask_token_id == 12000
-        assert len(tokenizer) == 12001
-        assert tokenizer.convert_ids_to_tokens([0, 12000, 5, 99999]) == ["[PAD]", "[MASK]", "<0x01>", "[UNK]"]
+        assert tokenizer.mask_token_id == nano_mask
+        assert len(tokenizer) == nano_mask + 1
+        assert tokenizer.convert_ids_to_tokens([0, nano_mask, 5, 99999]) == [
+            "[PAD]",
+            "[MASK]",
+            "<0x01>",
+            "[UNK]",
+        ]
         assert tokenizer.convert_tokens_to_ids(["[PAD]", "[MASK]", "<0x01>", "no such piece"]) == [
             0,
-            12000,
+            nano_mask,
             5,
             3,
         ]

@@ -9,6 +9,7 @@ from ..errors import UserError
 from ..files.model_folder import ModelFolder
 from ..json_types import JsonMapping, JsonObject
 from ..layers.config import MATHS_KEYS, EncoderConfig
+from .foreign_folders import found_instead
 
 if TYPE_CHECKING:
     from transformers import DebertaV2Config
@@ -78,7 +79,7 @@ def read_config(folder: ModelFolder) -> dict[str, object]:
     """
     if not folder.has("config.json"):
         raise UserError(
-            f"{folder} has no config.json: it is no checkpoint folder, or the download is incomplete"
+            f"{folder} has no config.json, so it is not a checkpoint.{found_instead(folder.path)}"
         )
     raw = folder.json("config.json")
     try:

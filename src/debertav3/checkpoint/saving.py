@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 
 from .. import files
 from ..errors import UserError
+from ..files.model_content import FITTED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,7 +38,8 @@ def save_model(model: "PreTrainedModel", folder: str | Path, tokenizer: SavesIts
     """Write a model, and its tokenizer, as safetensors with a complete ``config.json``.
 
     Everything is written beside ``folder`` first. A new folder then appears by one rename; in an existing one
-    the files are replaced one by one, ``config.json`` last, and files of other names stay.
+    the files are replaced one by one, ``config.json`` last, and files of other names stay, but for those that
+    were fitted to the weights that go: ``probabilities.json``, ``probes.json``.
 
     Args:
         model: one of this package's models, in the dtype in which it shall be stored.
@@ -48,7 +50,7 @@ def save_model(model: "PreTrainedModel", folder: str | Path, tokenizer: SavesIts
         UserError: if the folder cannot be written.
     """
     target = Path(folder)
-    with replacing_folder(target) as partial:
+    with replacing_folder(target, obsolete=FITTED) as partial:
         model.save_pretrained(str(partial))
         _check_config(partial / "config.json")
         if tokenizer is not None:

@@ -5,7 +5,6 @@ stderr says what is chosen and done.
 """
 
 import importlib
-import os
 import signal
 import sys
 from typing import Any, NoReturn
@@ -17,7 +16,7 @@ from ..version import __version__
 from .commands import Group
 from .completion import completion_options
 from .signals_heard import signal_behind, signals_heard
-from .terminal import close_bars, show_log
+from .terminal import close_bars, leave_broken_stdout, show_log, stdout_takes_all
 
 SUMMARIES = {
     "nli": "Judge whether a text entails another.",
@@ -92,18 +91,20 @@ def main() -> None:
 def _run() -> NoReturn:
     try:
         show_log()
+        stdout_takes_all()
         code = app(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        if sys.stdout is not None:  # it is, where a program starts us without one
+            sys.stdout.flush()
     except UserError as error:
         _fail(str(error))
     except (KeyboardInterrupt, SystemExit) as error:
-        if (number := signal_behind(error)) is None:
-            raise
-        _stopped(number)
+        if (number := signal_behind(error)) is not None:
+            _stopped(number)
+        if isinstance(error, SystemExit) and error.code == 1:  # how click reports a broken pipe
+            _end_at_broken_pipe()
+        raise
     except BrokenPipeError:
-        # The reader of our stdout (``| head``) has left: nothing is wrong, and nothing more can be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        _end_at_broken_pipe()
     except ModuleNotFoundError as error:
         command = next(iter(sys.argv[1:]), "")
         missing = MissingExtraError.of(
@@ -132,18 +133,28 @@ def _run() -> NoReturn:
         if (number := signal_behind(error)) is not None:  # a library's cleaning up has failed after it
             _stopped(number)
         raise
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str) -> NoReturn:
     close_bars()
     print(f"debertav3: error: {' '.join(message.split())}", file=sys.stderr)
+    leave_broken_stdout()
     sys.exit(2)
 
 
 def _stopped(number: signal.Signals) -> NoReturn:
     close_bars()
     print(f"debertav3: {'interrupted' if number == signal.SIGINT else 'terminated'}", file=sys.stderr)
+    leave_broken_stdout()
     sys.exit(128 + number)
+
+
+def _end_at_broken_pipe() -> NoReturn:
+    """End well if the reader of stdout has left, as ``| head`` does: nothing is wrong."""
+    if not leave_broken_stdout():
+        _fail("the other end of a pipe was closed while the command wrote to it. Run it again.")
+    sys.exit(0)
 
 
 def _reason(error: OSError) -> str:

@@ -14,6 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from ..errors import UserError
+from .reading import user_path
 from .signals import signals_delayed
 from .writing import cannot_write
 
@@ -76,7 +77,7 @@ def _path(output: Output) -> Path:
 def _existing_inputs(inputs: Inputs) -> Iterator[tuple[str, Path]]:
     for option, value in inputs.items():
         paths = [value] if isinstance(value, str | Path) else value or ()
-        for path in map(Path, paths):
+        for path in map(user_path, paths):  # a model may be named by it
             try:
                 exists = path.exists()
             except (OSError, ValueError):  # a name that no file can have

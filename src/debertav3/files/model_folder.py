@@ -15,7 +15,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..json_types import JsonMapping
 from .content import sha256_of_bytes
-from .reading import parse_json
+from .reading import check_ordinary, parse_json, user_path
 
 CONNECT_SECONDS = 5.0
 """How long the Hub may take to answer at all before it counts as unreachable."""
@@ -101,7 +101,7 @@ class ModelFolder:
                 f"need a checkpoint folder, or a Hub name such as microsoft/deberta-v3-base; got {found}"
             )
         name = os.fspath(path_or_name)
-        path = Path(path_or_name).expanduser()
+        path = user_path(os.fspath(path_or_name))
         if path.is_dir():
             return cls(path, name)
         if path.exists():
@@ -184,6 +184,7 @@ def json_object(path: Path) -> Mapping[str, object]:
 
 
 def _read(path: Path) -> bytes:
+    check_ordinary(path)
     try:
         size = path.stat().st_size
         if size > _MAX_JSON_BYTES:
@@ -202,7 +203,7 @@ def _object(text: bytes, path: Path) -> Mapping[str, object]:
 
 def is_folder(path_or_name: str | os.PathLike[str]) -> bool:
     """Whether a local folder has this name: it then comes before a size or a Hub repository of the name."""
-    return Path(path_or_name).expanduser().is_dir()
+    return user_path(os.fspath(path_or_name)).is_dir()
 
 
 def _suggestion(path: Path) -> str:

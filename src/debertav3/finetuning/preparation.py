@@ -2,14 +2,16 @@
 
 import hashlib
 import importlib.util
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
+from ..files.model_folder import json_object
+from ..files.reading import user_path
 from ..heads import MULTIPLE_CHOICE, TOKENS
+from ..json_types import JsonMapping
 from ..sizes import PUBLISHED, SIZES, is_size
 from ..tasks.custom import custom_task
 from ..tasks.example import Example
@@ -352,14 +354,10 @@ def size_of(model: str) -> str | None:
     """
     if is_size(model):
         return model
-    file = Path(model) / "config.json"
+    file = user_path(model) / "config.json"
     if file.is_file():
-        try:
-            raw = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise UserError(f"{file} cannot be read: {reason}") from error
-        if not isinstance(raw, dict) or raw.get("model_type") != "deberta-v2":
+        raw: JsonMapping = json_object(file)
+        if raw.get("model_type") != "deberta-v2":
             return None
         shape = [raw.get(key, 0) for key in _SHAPE]
         fitting = [name for name, known in SIZES.items() if [known.get(key, 0) for key in _SHAPE] == shape]

@@ -81,7 +81,7 @@ def export_model(checkpoint: str | Path | Checkpoint, target: str | Path, config
         model = model.half().float()  # what the export's weights will be
     tokenizer = checkpoint.tokenizer
     older = read_exported(Checkpoint.open(target)).manifest.files if (target / MANIFEST).is_file() else ()
-    with replacing_folder(target, obsolete=older) as folder:
+    with replacing_folder(target, obsolete=(*older, RUN)) as folder:
         settings = complete_config(model.config) | {"architectures": [type(model).__name__]}
         text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
         (folder / "config.json").write_text(text, encoding="utf-8")
