@@ -187,7 +187,7 @@ def test_nano_answers_as_torch_does(nano: Path) -> None:
     ours = native(checkpoint)
     theirs = open_backend(checkpoint, task="nli", how=BackendConfig(backend="torch", device="cpu"))
     for lengths in ([7], [64, 30, 2, 64], [128] * 8, [600, 12]):
-        batch = batch_of(lengths, vocab_size=12000)
+        batch = batch_of(lengths, vocab_size=checkpoint.config["vocab_size"])
         np.testing.assert_allclose(ours.run(batch)["logits"], theirs.run(batch)["logits"], atol=1e-5)
 
 

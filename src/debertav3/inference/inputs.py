@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import cached_property
-from operator import index
 from typing import NamedTuple
 
 import numpy as np
@@ -244,21 +243,6 @@ def groups_of(values: object, *, count: int, what: str, each: str) -> list[list[
     if len(found) != count or len(batches) != count:
         raise UserError(f"need one list of {what}s for each of the {count} {each}; got {shortened(values)}.")
     return found
-
-
-def check_count(value: object, *, name: str, least: int) -> int:
-    """Refuse a setting that is no whole number, or too small.
-
-    Raises:
-        UserError: naming it.
-    """
-    try:
-        number = index(value)  # type: ignore[arg-type]
-    except TypeError:
-        number = least - 1
-    if number < least:
-        raise UserError(f"{name} must be a whole number, at least {least}; got {value!r}.")
-    return number
 
 
 def check_text(text: object, *, what: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tokenizers
 
-from ..errors import UserError
+from ..errors import UserError, whole_number
 from ..files.model_folder import TOKENIZER, ModelFolder
 from ..json_types import JsonMapping
 from .alignment import Span
@@ -135,7 +135,12 @@ class DebertaV3Tokenizer(StockNames):
 
         Stock libraries read the ``tokenizer.json``: ``docs/tokenizer.md`` says how closely it matches the
         model.
+
+        Raises:
+            UserError: if the folder cannot be written.
         """
+        if not str(folder):
+            raise UserError("the tokenizer needs a folder to be saved in; got ''.")
         return write_folder(
             Path(folder),
             model=self.model,
@@ -290,7 +295,8 @@ class DebertaV3Tokenizer(StockNames):
         )
         count = len(inputs.firsts)
         firsts, seconds = encoded.part(0, count), encoded.part(count, len(inputs.texts))
-        limit = max_length or self._limit
+        limit = self._limit if max_length is None else whole_number(max_length, name="max_length", least=0)
+        whole_number(stride, name="stride", least=0)
         texts: tuple[Encoded, ...] = (firsts,) if inputs.seconds is None else (firsts, seconds)
         strategy = truncation_strategy(truncation)
         rows: list[int] | None = None
@@ -406,7 +412,8 @@ class DebertaV3Tokenizer(StockNames):
         if self._gives("attention_mask", return_attention_mask):
             columns.setdefault("attention_mask", [[1] * len(row) for row in columns["input_ids"]])
         side = padding_side or self.padding_side
-        self._pad(columns, padding, max_length or self._limit, pad_to_multiple_of, side)
+        limit = self._limit if max_length is None else whole_number(max_length, name="max_length", least=0)
+        self._pad(columns, padding, limit, pad_to_multiple_of, side)
         return BatchEncoding(to_arrays(columns, return_tensors) if return_tensors else columns)
 
     def _gives(self, name: str, asked: bool | None) -> bool:
