@@ -89,13 +89,13 @@ def test_every_fold_is_trained_and_every_example_predicted_once(
             file.unlink()
     assert finetune(*command)["scores"] == answer["scores"]
     assert (out / "fold-1" / "run.json").stat().st_mtime_ns == before
-    with pytest.raises(UserError, match="fold-1 was made with another seed; take another --out"):
+    with pytest.raises(UserError, match="fold-1 was made with another seed; choose another --out"):
         finetune(*command, "--seed", 5)
     moved, changed = tmp_path / "moved.csv", tmp_path / "changed.csv"
     moved.write_text(rows.read_text(encoding="utf-8"), encoding="utf-8")
     changed.write_text(rows.read_text(encoding="utf-8") + "One more film,good\n", encoding="utf-8")
     assert finetune(*quick(tiny, moved), "--folds", 3, "--out", out)["scores"] == answer["scores"]
-    with pytest.raises(UserError, match="fold-1 was made with another train; take another --out"):
+    with pytest.raises(UserError, match="fold-1 was made with another train; choose another --out"):
         finetune(*quick(tiny, changed), "--folds", 3, "--out", out)
 
 

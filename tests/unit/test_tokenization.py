@@ -377,3 +377,42 @@ class TestRows:
         assert tokenizer.decode(row[1:-1]) == text
         assert tokenizer.decode(row) == f"[CLS] {text} [SEP]"
         assert tokenizer.batch_decode([row], skip_special_tokens=True) == [text.replace(" [MASK]", "")]
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"truncation": True, "max_length": 0}, "max_length=0 leaves no room"),
+            (
+                {"truncation": True, "max_length": "5"},
+                "max_length must be a whole number, at least 0; got '5'",
+            ),
+            (
+                {"truncation": True, "max_length": 6, "return_overflowing_tokens": True, "stride": -1},
+                "stride",
+            ),
+            ({"padding": True, "pad_to_multiple_of": -8}, "pad_to_multiple_of must be a whole number"),
+            ({"padding": True, "padding_side": "middle"}, "padding_side='middle' is unknown"),
+        ],
+    )
+    def test_sizes_and_sides_that_have_no_meaning_are_refused(self, tokenizer, settings, message) -> None:
+        with pytest.raises(UserError, match=message):
+            tokenizer("A man sleeps on a bench in the park.", **settings)
+
+    @pytest.mark.parametrize("number", [-100, 12_001, 10**9])
+    def test_ids_without_a_token_are_unknown(self, tokenizer, number: int) -> None:
+        row = tokenizer("A man sleeps.")["input_ids"]
+        assert tokenizer.convert_ids_to_tokens(number) == "[UNK]"
+        assert tokenizer.decode([*row[:3], number, *row[3:]]) == "[CLS] A man [UNK] sleeps. [SEP]"
+        assert tokenizer.decode(number) == "[UNK]"
+
+    @pytest.mark.parametrize("value", ["a", ["a"], None, 1.5, [1.5], [None], [[1], ["a"]]])
+    def test_what_is_no_id_is_refused(self, tokenizer, value) -> None:
+        for method in (tokenizer.convert_ids_to_tokens, tokenizer.decode):
+            with pytest.raises(UserError, match="ids must be whole numbers"):
+                method(value)
+
+    def test_folders_that_cannot_be_written(self, tokenizer, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        for path in (tmp_path / "file", tmp_path / "file" / "folder", ""):
+            with pytest.raises(UserError, match=r"cannot be written|needs a folder"):
+                tokenizer.save_pretrained(path)

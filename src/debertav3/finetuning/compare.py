@@ -142,7 +142,7 @@ def _refuse_foreign(out: Path) -> None:
         read_json_object(table, needs=("seeds", "rows"))
     elif text.exists():
         raise UserError(
-            f"{text} is not of a comparison: there is no compare.json beside it. Take another --out."
+            f"{text} is not part of a comparison: there is no compare.json next to it. Choose another --out."
         )
 
 
@@ -161,7 +161,7 @@ def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> dic
     for (_, task), runs in plan.items():
         for folder, config in runs.items():
             if not (config.data.dev or config.data.dev_split):
-                raise UserError(f"nothing to compare by: give --dev {task}=FILE.")
+                raise UserError(f"nothing to score on: give --dev {task}=FILE.")
             if task not in data:
                 data[task] = read_data(config)
                 read[task] = data_facts(data[task])
@@ -215,7 +215,7 @@ def _run(config: FinetuneConfig, folder: Path, start: Start) -> Failure | None:
         if run(config, data, folder, start=start, resume=folder.exists()) is None:
             raise UserError("stopped by SIGTERM; run the same command to continue.")
     except (DivergedError, NotPossibleError) as error:
-        logger.warning("%s on %s, seed %d has failed: %s", config.model, config.task, config.seed, error)
+        logger.warning("%s on %s, seed %d failed: %s", config.model, config.task, config.seed, error)
         return Failure(
             model=config.model,
             task=config.task,

@@ -52,7 +52,7 @@ def cross_validate(config: FinetuneConfig, data: Data, out: Path, *, start: Star
             continue
         part = read_data(settings, is_told=False)
         if changed := changes_between(run_contents(config, facts), run_contents(config, data_facts(part))):
-            raise UserError(f"{', '.join(changed)} changed during the run; begin it in another folder.")
+            raise UserError(f"{', '.join(changed)} changed during the run; start it again in another folder.")
         logger.info("%s: %d examples to train on", folder.name, len(part.train))
 
         def keep(outcomes: Mapping[str, Sequence[Outcome]], part: Data = part, folder: Path = folder) -> None:

@@ -146,14 +146,16 @@ def refuse_other_run(config: FinetuneConfig, folder: Path, *, data: JsonMapping)
     changed = changed_settings(record["config"], config, by_path=known_by_path(known, contents))
     changed += changes_between(known, contents)
     if changed:
-        raise UserError(f"{folder} was made with another {', '.join(changed)}; take another --out.")
+        raise UserError(f"{folder} was made with another {', '.join(changed)}; choose another --out.")
     if not known:
         for source, facts in data.items():
             if record["data"].get(source, facts)["sha256"] not in (None, facts["sha256"]):
-                raise UserError(f"{source} has changed since {folder} was made from it; take another --out.")
+                raise UserError(
+                    f"{source} has changed since {folder} was made from it; choose another --out."
+                )
         logger.warning(
-            "%s was made by an older version, which noted no sums of the model: whether it still is the same "
-            "is unknown.",
+            "%s was made by an older version, which did not record checksums of the model: "
+            "whether it has changed is unknown.",
             folder,
         )
 
@@ -173,7 +175,10 @@ def refuse_other_folder(record: JsonMapping, config: FinetuneConfig) -> None:
         return
     for path in _paths(config):
         if not path.exists() and (Path(folder) / path).exists():
-            raise UserError(f"there is no {path} here; the run of --config was made in {folder}. Go there.")
+            raise UserError(
+                f"there is no {path} here; the run of --config was started in {folder}. Run "
+                "the command there."
+            )
 
 
 def changes_since(record: JsonMapping, config: FinetuneConfig, data: "Data") -> list[str]:

@@ -9,7 +9,7 @@ from numbers import Real
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, whole_number
 from ..tasks.labels import ENTAILMENT
 from ..tasks.words import join_words, split_words
 from . import answers
@@ -22,7 +22,6 @@ from .inputs import (
     WINDOW_OVERLAP,
     Cut,
     Text,
-    check_count,
     check_pair,
     check_text,
     check_texts,
@@ -228,9 +227,9 @@ class TaskSteps:
     ) -> Steps[list[Answer]]:
         """The answer to each question in its context; contexts may have any length."""
         self.engine.require("qa")
-        check_count(n_best, name="n_best", least=1)
-        check_count(max_answer_tokens, name="max_answer_tokens", least=1)
-        check_count(overlap, name="overlap", least=0)
+        whole_number(n_best, name="n_best", least=1)
+        whole_number(max_answer_tokens, name="max_answer_tokens", least=1)
+        whole_number(overlap, name="overlap", least=0)
         if null_threshold is not None and not isinstance(null_threshold, Real):
             raise UserError(f"null_threshold must be a number of logits, or None; got {null_threshold!r}.")
         asked = check_texts(questions, what="question")
@@ -260,7 +259,7 @@ class TaskSteps:
             UserError: as `Predictor.fill_mask`, or if a target is not a single token.
         """
         self.engine.require("fill-mask")
-        check_count(top_k, name="top_k", least=1)
+        whole_number(top_k, name="top_k", least=1)
         checked = check_texts(texts, what="text")
         vocabulary = self.engine.inputs.vocabulary
         only = [self.engine.inputs.piece_of(word) for word in targets]

@@ -51,10 +51,15 @@ class AttentionMasks:
                 ``(B, 1, L, L)``.
 
         Raises:
-            UserError: for another number of dimensions.
+            UserError: for another number of dimensions, and for a mask that is to be added to scores.
         """
         if attention_mask is None:
             return cls(None)
+        if attention_mask.is_floating_point() and may_read(attention_mask) and (attention_mask < 0).any():
+            raise UserError(
+                "attention_mask has negative numbers, as masks that are added to scores; need 1 for what may "
+                "be seen, and 0"
+            )
         mask = attention_mask if attention_mask.dtype == torch.bool else attention_mask > 0
         match mask.dim():
             case 2 if _hides_nothing(mask):
