@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from ..files.reading import check_ordinary
+from ..files.reading import check_not_pipe
 
 if TYPE_CHECKING:
     from ..checkpoint.folder import Checkpoint
@@ -40,7 +40,7 @@ def check_file(option: str, path: str | Path | None, *, advice: str = "Give the 
     if path is None:
         return
     try:
-        check_ordinary(path)
+        check_not_pipe(path)
         with open(path, "rb") as stream:
             if not stream.read(1):
                 raise UserError(f"{option} {path} is empty. {advice}")

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from ..errors import MissingExtraError, UserError
 from ..files.compression import damage, is_compressed, open_binary
 from ..files.named_sets import DATASETS_PREFIX, open_dataset
-from ..files.reading import check_ordinary
+from ..files.reading import check_fetched, check_not_pipe
 
 MAX_LINE_BYTES = 64 << 20
 MAX_DOCUMENT_CHARS = 1 << 20
@@ -73,7 +73,7 @@ def plan_units(inputs: Sequence[str], *, unit_bytes: int) -> list[Unit]:
             units += _dataset_units(name)
             continue
         path = Path(name)
-        check_ordinary(path)
+        check_not_pipe(path)
         if not path.exists():
             raise UserError(
                 f"no such file or folder: {name}. A data set's name is written {DATASETS_PREFIX}NAME"
@@ -97,7 +97,8 @@ def _file_units(path: Path, unit_bytes: int) -> list[Unit]:
     kind = _kind_of(path)
     if kind is None:
         raise UserError(f"{path}: need a file ending in {', '.join(_SUFFIXES)}")
-    check_ordinary(path)
+    check_not_pipe(path)
+    check_fetched(path)
     source = str(path.resolve())
     if kind == "parquet":
         return _parquet_units(source, unit_bytes)

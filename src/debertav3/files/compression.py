@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import IO, Any, BinaryIO, cast
 
 from ..errors import MissingExtraError, UserError
-from .reading import check_ordinary
+from .reading import POINTER_HEAD, check_fetched, check_not_pipe
 
 ENDINGS = (".gz", ".zst")
 """Of what is written."""
@@ -46,10 +46,10 @@ def is_compressed(path: str | Path) -> bool:
     """Whether a file is compressed.
 
     Raises:
-        UserError: as `check_ordinary`.
+        UserError: as `check_not_pipe`.
         OSError: if it cannot be read.
     """
-    check_ordinary(path)
+    check_not_pipe(path)
     with Path(path).open("rb") as plain:
         magic = plain.read(4)
     if magic == _ZIP_MAGIC:
@@ -63,12 +63,14 @@ def open_binary(path: str | Path) -> Iterator[BinaryIO]:
 
     Raises:
         MissingExtraError: for zstd without the package zstandard.
-        UserError: as `check_ordinary`, or for a zip archive with a password.
+        UserError: as `check_not_pipe` and `check_fetched`, or for a zip archive with a password.
         OSError: if the file cannot be opened or read; see `damage` for what else reading may raise.
     """
-    check_ordinary(path)
+    check_not_pipe(path)
     with Path(path).open("rb") as plain:
-        magic = plain.read(4)
+        head = plain.read(POINTER_HEAD)
+        check_fetched(path, head)
+        magic = head[:4]
         plain.seek(0)
         if magic.startswith(_GZIP_MAGIC):
             with gzip.open(plain) as unpacked:

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..json_types import JsonMapping
 from .content import sha256_of_bytes
-from .reading import check_ordinary, parse_json, user_path
+from .reading import check_fetched, check_not_pipe, parse_json, user_path
 
 CONNECT_SECONDS = 5.0
 """How long the Hub may take to answer at all before it counts as unreachable."""
@@ -184,14 +184,16 @@ def json_object(path: Path) -> Mapping[str, object]:
 
 
 def _read(path: Path) -> bytes:
-    check_ordinary(path)
+    check_not_pipe(path)
     try:
         size = path.stat().st_size
         if size > _MAX_JSON_BYTES:
             raise UserError(f"{path} has {size:,} bytes; a model file with this name cannot be so large")
-        return path.read_bytes()
+        text = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    check_fetched(path, text)
+    return text
 
 
 def _object(text: bytes, path: Path) -> Mapping[str, object]:

@@ -12,6 +12,8 @@ from ..errors import UserError
 from ..json_types import Json, JsonObject
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
+POINTER_HEAD = len(_POINTER)
+"""Bytes that tell a pointer of Git LFS."""
 
 
 def user_path(path: str | Path) -> Path:
@@ -21,28 +23,39 @@ def user_path(path: str | Path) -> Path:
     return Path(path)
 
 
-def check_ordinary(path: str | Path) -> None:
-    """Refuse what is called like a file and cannot be read like one: pipes, and pointers of Git LFS.
-
-    Call it before opening: to open a pipe to which nobody writes never ends. What else is wrong with a path,
-    opening it tells.
+def check_not_pipe(path: str | Path) -> None:
+    """Refuse a pipe or a socket. Call it before opening: to open a pipe to which nobody writes never ends.
 
     Raises:
-        UserError: for a pipe, a socket, or the few lines that a clone without Git LFS has in a file's place.
+        UserError: if it is one.
     """
     try:
         mode = Path(path).stat().st_mode
-        head = b""
-        if stat.S_ISREG(mode):
-            with Path(path).open("rb") as stream:
-                head = stream.read(len(_POINTER))
-    except (OSError, ValueError):  # ValueError: a NUL in the name
+    except (OSError, ValueError):  # which opening reports; ValueError: a NUL in the name
         return
     if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
         raise UserError(
             f"{path} is a pipe, and files are read more than once. Write its content to a file first."
         )
-    if head == _POINTER:
+
+
+def check_fetched(path: str | Path, head: bytes | None = None) -> None:
+    """Refuse the few lines that a clone without Git LFS has in a file's place.
+
+    Args:
+        path: the file.
+        head: its first bytes, if they are read already.
+
+    Raises:
+        UserError: if it is such a pointer.
+    """
+    if head is None:
+        try:
+            with Path(path).open("rb") as stream:
+                head = stream.read(POINTER_HEAD)
+        except OSError:
+            return
+    if head.startswith(_POINTER):
         raise UserError(f"{path} is a Git LFS pointer, not the file itself. Download it with: git lfs pull")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import MissingExtraError, UserError
 from ..files.named_sets import open_dataset, open_saved
-from ..files.reading import check_ordinary
+from ..files.reading import check_fetched, check_not_pipe
 from ..json_types import Json, JsonObject
 from .around_tables import above_note, num_above
 from .class_names import named, names_in_metadata, with_names
@@ -48,7 +48,8 @@ def open_parquet(path: Path) -> Json:
     parquet = import_parquet()
     import pyarrow
 
-    check_ordinary(path)
+    check_not_pipe(path)
+    check_fetched(path)
     try:
         return parquet.ParquetFile(path)
     except FileNotFoundError:

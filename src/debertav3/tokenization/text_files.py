@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files.compression import bare_name, read_lines
-from ..files.reading import check_ordinary
+from ..files.reading import check_not_pipe
 
 DEFAULT_COLUMNS = ("text",)
 
@@ -23,7 +23,7 @@ def read_texts(path: str | Path, *, columns: Sequence[str] = DEFAULT_COLUMNS) ->
     """
     path = Path(path)
     name = bare_name(path)
-    check_ordinary(path)
+    check_not_pipe(path)
     if not path.is_file():
         raise UserError(f"no such file: {path}. Give an existing .txt or .jsonl file (also .gz and .zst).")
     if not name.endswith((".txt", ".jsonl")):
