@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from ..json_types import Json, JsonMapping
 from . import classify_input, hf_tasks, moderations, own, rerank_documents, tei
+from .body_errors import describe
 from .refusals import ErrorBody, Refusal, hub_error, openai_error, rerank_error, tei_error
 
 
@@ -243,8 +244,4 @@ def validated(operation: Operation, content: Mapping[str, object]) -> BaseModel:
     try:
         return operation.body.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the body"
-        if first["type"] == "missing":
-            raise Refusal("invalid", f"need {where}.") from None
-        raise Refusal("invalid", f"{where}: {first['msg']}.") from None
+        raise Refusal("invalid", describe(error.errors(include_url=False), content)) from None

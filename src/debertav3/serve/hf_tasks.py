@@ -16,14 +16,12 @@ from ..inference.task_steps import TEMPLATE
 from ..json_types import Json, JsonObject
 from .answers import ServedModel
 from .refusals import Refusal
-from .schemas import WHOLE, Compatible, Text
+from .schemas import WHOLE, Compatible, LabelLine, Masked, Template, Text
 from .service import Call
 from .tei import Predict, by_score, predict
 
 Texts = Text | Annotated[list[Text], Field(min_length=1)]
-Labels = Annotated[str, Field(pattern=r"[^\s,]")] | Annotated[list[Text], Field(min_length=1)]
-"""In a list, or in a text with commas between them."""
-Masked = Annotated[str, Field(pattern=r"\[MASK\]")]
+Labels = LabelLine | Annotated[list[Text], Field(min_length=1)]
 
 
 class PairInput(Compatible):
@@ -47,7 +45,7 @@ class Parameters(Compatible):
     function_to_apply: Literal["sigmoid", "softmax", "none"] | None = None
     candidate_labels: Labels | None = None
     multi_label: bool | None = None
-    hypothesis_template: Annotated[str | None, Field(pattern=r"^[^{}]*\{\}[^{}]*$")] = None
+    hypothesis_template: Template | None = None
     aggregation_strategy: Literal["none", "simple", "first", "average", "max"] | None = None
     ignore_labels: list[str] | None = None
     stride: Annotated[int, Field(ge=0), WHOLE] | None = None
