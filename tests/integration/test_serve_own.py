@@ -215,6 +215,28 @@ def test_it_mounts_in_another_application(models: dict[str, Predictor]) -> None:
         assert client.post("/nlp/nli", json={"pairs": PAIRS}).json()["results"][0]["label"] in NLI.values()
 
 
+def test_an_application_outlives_its_event_loop(models: dict[str, Predictor]) -> None:
+    """A client for tests makes an event loop a request, or starts and stops the application for each test."""
+    app = create_app({"nli": models["nli"]}, costs={"nli": COST})
+    outer = FastAPI()
+    outer.mount("/nlp", app)
+    client = TestClient(outer)
+    for text in ("a", LONG * 60):  # short, and tokenized on the other thread
+        for _ in range(2):
+            assert client.post("/nlp/nli", json={"pairs": [[text, "b"]]}).status_code == 200
+        assert client.get("/nlp/ready").status_code == 200
+    for _ in range(2):
+        with TestClient(app) as started:
+            assert started.post("/nli", json={"pairs": PAIRS}).status_code == 200
+
+
+def test_one_application_serves_one_event_loop_at_a_time(models: dict[str, Predictor]) -> None:
+    app = create_app({"nli": models["nli"]}, costs={"nli": COST})
+    with TestClient(app):
+        other = TestClient(app, raise_server_exceptions=False)
+        assert other.post("/nli", json={"pairs": PAIRS}).status_code == 500
+
+
 def test_middleware_sees_every_request(models: dict[str, Predictor]) -> None:
     app = create_app({"nli": models["nli"]}, costs={"nli": COST})
 

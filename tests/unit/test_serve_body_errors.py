@@ -49,7 +49,11 @@ RERANK = {"query": "a"}
         ("/zero-shot", {"texts": ["a"], "labels": ["b"], "template": "no"}, "need a text with {} once"),
         ("/fill-mask", {"texts": ["a"]}, "texts.0: got a text; need a text with [MASK]."),
         ("/hf/fill-mask", {"inputs": "a"}, "inputs: got a text; need a text with [MASK]."),
-        ("/hf/zero-shot-classification", {"inputs": "a", "parameters": {}}, "need parameters.candidate_labels"),
+        (
+            "/hf/zero-shot-classification",
+            {"inputs": "a", "parameters": {}},
+            "need parameters.candidate_labels",
+        ),
         ("/models/{name:path}", {"inputs": {"question": "a"}}, "need inputs.text or inputs.context."),
         ("/decode", {"ids": [1, [2]]}, "ids.1: got a list of 1; need a whole number."),
         ("/nli", {"pairs": [["a", "b"]], "truncate": "yes"}, "truncate: got a text; need true or false."),

@@ -67,11 +67,10 @@ def _located(error: ErrorDetails, content: Mapping[str, object]) -> _Fault:
     path: list[str] = []
     branch: list[str] = []
     for part in error["loc"]:
-        if isinstance(part, int) and isinstance(value, list) and part < len(value):
+        is_entry = isinstance(value, list) and isinstance(part, int) and part < len(value)
+        if is_entry or (isinstance(value, dict) and part in value):
             value = value[part]
-        elif isinstance(part, str) and isinstance(value, dict) and part in value:
-            value = value[part]
-        elif not (error["type"] == "missing" and part == error["loc"][-1]):
+        elif error["type"] != "missing" or part != error["loc"][-1]:
             branch.append(str(part))
             continue
         path.append(str(part))

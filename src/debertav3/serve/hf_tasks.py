@@ -31,6 +31,9 @@ class PairInput(Compatible):
     text_pair: Text | None = None
 
 
+Pairs = Annotated[list[PairInput], Field(min_length=1)]
+
+
 class QuestionInput(Compatible):
     """A question and where to look."""
 
@@ -67,14 +70,14 @@ class ZeroShotParameters(Parameters):
 class HubTask(Compatible):
     """One task over a text, a pair, a question, or a list of texts."""
 
-    inputs: Texts | PairInput | QuestionInput
+    inputs: Texts | PairInput | Pairs | QuestionInput
     parameters: Parameters | None = None
 
 
 class HubClassify(HubTask):
-    """Classify a text, a pair, or a list of texts."""
+    """Classify a text, a pair, or a list of texts or pairs."""
 
-    inputs: Texts | PairInput
+    inputs: Texts | PairInput | Pairs
 
 
 class HubTexts(HubTask):
@@ -127,12 +130,10 @@ async def text_classification(call: Call, body: HubTask) -> list[object]:
     """A list of labels for each text; clients of this API take the first list of the answer."""
     model = call.use("classify")
     asked = body.parameters or Parameters()
-    texts: list[Json]
-    if isinstance(body.inputs, PairInput):
-        one = body.inputs
-        texts = [one.text if one.text_pair is None else (one.text, one.text_pair)]
-    else:
-        texts = _texts(body)
+    pairs = _pairs(body)
+    texts: list[Json] = [
+        one.text if one.text_pair is None else (one.text, one.text_pair) for one in pairs
+    ] or _texts(body)
     call.check_inputs(len(texts))
     asked_for = asked.function_to_apply
     found = await call.answer(model.steps.classify(texts, raw=asked_for is not None))
@@ -228,11 +229,16 @@ async def fill_mask(call: Call, body: HubTask) -> list[object]:
 def _texts(body: HubTask) -> list[str]:
     if isinstance(body.inputs, str):
         return [body.inputs]
-    if isinstance(body.inputs, list):
-        return body.inputs
-    if isinstance(body.inputs, PairInput) and body.inputs.text_pair is None:
-        return [body.inputs.text]
-    raise Refusal("invalid", "inputs must be a text or a list of texts.")
+    pairs = _pairs(body)
+    if isinstance(body.inputs, QuestionInput) or any(one.text_pair is not None for one in pairs):
+        raise Refusal("invalid", "inputs must be a text or a list of texts.")
+    return [one.text for one in pairs] or [one for one in body.inputs if isinstance(one, str)]
+
+
+def _pairs(body: HubTask) -> list[PairInput]:
+    """Inputs in objects; none where they are texts."""
+    several = body.inputs if isinstance(body.inputs, list) else [body.inputs]
+    return [one for one in several if isinstance(one, PairInput)]
 
 
 BODIES: dict[str, type[HubTask]] = {
