@@ -1,4 +1,4 @@
-"""The runs of `pretraining_mishaps.py`, and which of them went wrong, how one sees it and what cures it."""
+"""The runs of `pretraining_mishaps.py`: which of them go wrong, which metrics show it, and what to change."""
 
 from dataclasses import dataclass
 
@@ -65,104 +65,106 @@ MISHAPS = (
     Mishap(
         run="adamw-high",
         healthy="mlm",
-        what="learning rate far too high, AdamW: 0.2 for 0.004",
+        what="learning rate far too high, AdamW: 0.2 instead of 0.004",
         figures=("heldout_mlm_loss", "generator_gradient_norm", "update_norm"),
-        advice="The loss stays at that of word frequencies, which the last line of the run gives, or climbs "
-        "back to it; each step moves the weights many times as far. Lower `learning_rate` threefold "
-        "until the loss falls.",
+        advice="The loss stays at that of predicting word frequencies (printed in the last line of the "
+        "run), or rises back to it, and the updates are many times as large. Divide `learning_rate`"
+        " by 3 until the loss falls.",
     ),
     Mishap(
         run="muon-high",
         healthy="muon",
-        what="learning rate far too high, Muon: 0.2 for 0.004",
+        what="learning rate far too high, Muon: 0.2 instead of 0.004",
         figures=("heldout_mlm_loss", "generator_gradient_norm", "update_norm"),
-        advice="The same: Muon's updates have the size of AdamW's, so it bears no higher rate.",
+        advice="The same: Muon's updates are as large as AdamW's, so it does not tolerate a higher rate.",
     ),
     Mishap(
         run="no-warm-up",
         healthy="warm-up",
-        what="no warm-up, at a rate that needs one: 0.016",
+        what="no warm-up, at a learning rate that needs it: 0.016",
         figures=("heldout_mlm_loss", "generator_accuracy"),
-        advice="The first steps throw the weights far from where they began, and the run starts to learn "
-        "late or not at all. Raise `warmup_steps` to 2 % of the run or more.",
+        advice="The first updates move the weights too far, and the model starts to learn late or not at "
+        "all. Set `warmup_steps` to 2 % of the run or more.",
     ),
     Mishap(
         run="mask-2",
         healthy="mlm",
-        what="2 % masked",
+        what="mask rate of 2 %",
         figures=("heldout_mlm_loss", "generator_accuracy"),
-        advice="Few tokens of a window teach anything, so the loss falls slowly. Set `mask_prob` to 0.15 or "
-        "more.",
+        advice="Few tokens per window contribute to the loss, so it falls slowly. Set `mask_prob` to 0.15 "
+        "or more.",
     ),
     Mishap(
         run="few-documents",
         healthy="mlm",
-        what="8 documents, read again and again",
+        what="overfitting: 8 documents, repeated throughout the run",
         figures=("mlm_loss", "heldout_mlm_loss", "lowest heldout_mlm_loss"),
-        advice="The training loss falls and the held-out one rises: the text is learned by heart. Find more "
-        "text, remove duplicates (`--dedup`), or stop at the lowest held-out loss.",
+        advice="The training loss falls while the held-out loss rises: the model memorizes the text. Use "
+        "more text, remove duplicates (`--dedup`), or stop at the lowest held-out loss.",
     ),
     Mishap(
         run="own-text-first",
         healthy="own-text-last",
-        what="phases in the wrong order: the text that matters first, other text last",
+        what="phases in the wrong order: the target domain first, other text last",
         figures=("heldout_mlm_loss", "lowest heldout_mlm_loss"),
         advice="The held-out loss rises in the last phase. Put the text that matters most into the decay.",
     ),
     Mishap(
         run="early-decay",
         healthy="wsd",
-        what="a decay that begins after a tenth of the run",
+        what="decay that starts after a tenth of the run",
         figures=("heldout_mlm_loss", "update_norm"),
-        advice="The updates shrink before there is much to keep. Let 10 to 20 % of the run decay.",
+        advice="The updates shrink before the model has learned much. Decay over the last 10 to 20 % of "
+        "the run.",
     ),
     Mishap(
         run="misfit",
         healthy="mlm",
-        what="a vocabulary of another language",
+        what="vocabulary of another language",
         figures=("heldout_mlm_loss",),
-        advice="The loss looks good, since it is per piece, and rare words are in many easy pieces. Compare "
-        "losses of one vocabulary only; look at `pieces_per_word` in `vocabulary.json`, and train one"
-        " on your text.",
+        advice="The loss looks good, because it is per token, and words are split into many tokens that "
+        "are easy to predict. Compare losses only between runs with the same vocabulary; check "
+        "`pieces_per_word` in `vocabulary.json`, and train a vocabulary on your text.",
     ),
     Mishap(
         run="rtd-from-nothing",
         healthy="rtd",
         what="RTD from random weights in a short run",
         figures=("heldout_rtd_f1", "heldout_rtd_accuracy", "heldout_rtd_accuracy_all_original"),
-        advice="The discriminator says original everywhere, and F1 stays at 0. Begin with masked words: "
-        "`--objective mlm`, then `--from RUN/encoder`.",
+        advice='The discriminator predicts "original" everywhere, and F1 stays at 0. Start with masked '
+        "language modelling: `--objective mlm`, then `--from RUN/encoder`.",
     ),
     Mishap(
         run="rtd-strong",
         healthy="rtd",
-        what="a generator that is too strong: the MLM run, for a discriminator with random weights",
+        what="generator too strong: the MLM run, with a discriminator that has random weights",
         figures=("heldout_rtd_f1", "heldout_replaced_rate"),
-        advice="Its replacements cannot be told from the text. Give the discriminator the trained encoder, "
-        "and the generator half of its depth.",
+        advice="The discriminator cannot distinguish the replacements from the original text. Start the "
+        "discriminator from the trained encoder, and use a generator with half its depth.",
     ),
     Mishap(
         run="rtd-hot",
         healthy="rtd",
-        what="a generator that is too weak: replacements drawn at temperature 10",
+        what="generator too weak: replacements sampled at temperature 10",
         figures=("heldout_rtd_f1", "heldout_replaced_rate"),
-        advice="Nearly every masked token is replaced and easily found; a high F1 then says that the task is"
-        " too easy, not that the encoder is good. Leave `temperature` at 1, and look at the probes.",
+        advice="Nearly every masked token is replaced, and replacements are easy to detect; a high F1 then"
+        " means that the task is too easy, not that the encoder is good. Leave `temperature` at 1, "
+        "and use the probes.",
     ),
     Mishap(
         run="rtd-weight-1e-7",
         healthy="rtd",
         what="rtd_weight=1e-7",
         figures=("heldout_rtd_f1", "discriminator_gradient_norm"),
-        advice="The gradients are smaller than `adam_epsilon`, so nothing moves. Any weight from 1 up does "
-        "in two phases; a larger one than 50 changes nothing there.",
+        advice="The gradients are smaller than `adam_epsilon`, so the weights hardly change. In two-phase "
+        "mode, any value of 1 or more works, and values above 50 make no difference.",
     ),
     Mishap(
         run="joint-5000",
         healthy="joint",
         what="mode=joint with rtd_weight=5000",
         figures=("heldout_mlm_loss", "joint_gradient_norm"),
-        advice="One loss takes all of the clipped gradient, and the generator does not learn. Keep "
+        advice="The RTD loss takes up the whole clipped gradient, so the generator does not learn. Keep "
         "`rtd_weight` near 50.",
     ),
 )

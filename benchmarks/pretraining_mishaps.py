@@ -1,13 +1,13 @@
-"""What a pre-training that goes wrong looks like: runs that are spoilt on purpose, beside healthy ones.
+"""What a failing pre-training looks like: runs that fail on purpose, compared with healthy ones.
 
 Every run has two layers of width 64, windows of 32 tokens, 1,000 pieces and one seed, and reads dialogues.
-A run differs from its healthy partner in one setting, one corpus, one tokenizer or where it begins. What is
-finished is kept as NAME.json, what was stopped resumes. The page is written only if the healthy runs are
+A run differs from its healthy counterpart in one setting, one corpus, one tokenizer or its starting point.
+Finished runs are kept as NAME.json, and stopped ones resume. The page is written only if the healthy runs are
 healthy by their own verdict.
 
 Run: python benchmarks/pretraining_mishaps.py --data ../shared/data --out runs/mishaps \
          [--json benchmarks/results/DATE-pretraining-mishaps.json] [--page docs/pretraining.md]
-All runs are 20 x 1,500 steps of some 10 to 40 ms: an estimate of a quarter of an hour on a quiet core.
+All runs are 20 x 1,500 steps of about 10 to 40 ms each: roughly a quarter of an hour on an idle core.
 """
 
 import argparse
@@ -159,15 +159,15 @@ def figure(record: dict[str, object], name: str) -> float | None:
 
 
 def _shown(value: float | None) -> str:
-    return "not a number" if value is None else f"{value:.3g}" if abs(value) < 1e4 else f"{value:.1e}"
+    return "NaN" if value is None else f"{value:.3g}" if abs(value) < 1e4 else f"{value:.1e}"
 
 
 def table(mishaps: Sequence[Mishap], workshop: Workshop) -> list[str]:
     """Lines of Markdown, with the figures of what is finished."""
     pairs = [(one, [workshop.finished(name) for name in (one.run, one.healthy)]) for one in mishaps]
     has_figures = any(all(records) for _, records in pairs)
-    columns, rule = (" so | healthy |", "---:|---:|") if has_figures else ("", "")
-    lines = [f"| what was done | figure |{columns} what it means, what to change |", f"|---|---|{rule}---|"]
+    columns, rule = (" this run | healthy run |", "---:|---:|") if has_figures else ("", "")
+    lines = [f"| problem | metric |{columns} what it means, and what to change |", f"|---|---|{rule}---|"]
     for one, records in pairs:
         names = "<br>".join(f"`{name}`" if " " not in name else _lowest(name) for name in one.figures)
         cells = [

@@ -1,11 +1,11 @@
-"""What choices of pre-training are worth at small scale: objective, embedding sharing, optimizer, schedule.
+"""Compare choices in pre-training at small scale: objective, embedding sharing, optimizer, schedule.
 
 Every row pre-trains a model of size nano on the same shards (or from the same encoder), then fine-tunes it
-with three seeds on inference, sentiment and entities by one recipe. A row leaves ROW/row.json with its
-commands, seconds, curves and scores; what is finished is kept, what was stopped resumes (transformers' own
-model begins its row again). Rows of equal time take as many steps as fit into the seconds of the masked
-language model of their family. Two spreads say what is noise: over the seeds of fine-tuning in every cell,
-and of pre-training between ``mlm`` and ``mlm-seed-1``.
+with three seeds on inference, sentiment and entities with one recipe. A row writes ROW/row.json with its
+commands, seconds, curves and scores; finished rows are kept, and stopped ones resume (transformers' own
+model restarts its row). Equal-time rows take as many steps as fit into the seconds of the masked
+language model of their family. Two figures show the noise: the spread over fine-tuning seeds in every cell,
+and the difference between the pre-training runs ``mlm`` and ``mlm-seed-1``.
 
 Minutes on two cores with bf16 instructions, estimated from the CPU seconds of a step and the minutes of
 docs/results.md (3.6 of them fine-tune a row):

@@ -1,5 +1,6 @@
 """Where the real data are: DEBERTAV3_DATA, or ../shared/data; tests that need them skip with a reason."""
 
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -49,3 +50,9 @@ def v3_tokenizer_folder(data_folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def nano(repository: Path) -> Path:
     return repository / "models" / "nano"
+
+
+@pytest.fixture(scope="session")
+def nano_mask(nano: Path) -> int:
+    """The id of ``[MASK]``, the one token that nano's ``spm.model`` does not have."""
+    return int(json.loads((nano / "added_tokens.json").read_text())["[MASK]"])

@@ -1,11 +1,33 @@
 """Errors caused by bad input; every message says how to fix it."""
 
+from operator import index
+
 
 class UserError(ValueError):
     """Bad input. The message says in one line what was given, what is needed and what to do.
 
     The command line prints it to stderr without a traceback and exits with code 2.
     """
+
+
+def whole_number(value: object, *, name: str, least: int) -> int:
+    """A setting that counts something, as an int.
+
+    Args:
+        value: as given: an int, or what stands for one, such as numpy's.
+        name: of the setting.
+        least: the smallest that has a meaning.
+
+    Raises:
+        UserError: for anything else.
+    """
+    try:
+        number = index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise UserError(f"{name} must be a whole number, at least {least}; got {value!r}.")
+    return number
 
 
 EXTRA_OF = {
@@ -48,4 +70,4 @@ class MissingExtraError(UserError, ImportError):
 
 
 class DivergedError(UserError):
-    """A training ended without usable weights: the loss or the weights are no longer finite."""
+    """Training ended without usable weights: the loss or the weights are no longer finite."""

@@ -53,7 +53,7 @@ COMMANDS = {
         line="tokenizer encode --model tiny --data corpus.txt --out new/ids.jsonl", out="ids.jsonl", limit=99
     ),
     "tokenizer train": Command(
-        line="tokenizer train --data corpus.txt --vocab-size 300 --out new/tok", out="tok", limit=999
+        line="tokenizer train --data corpus.txt --vocab-size 400 --out new/tok", out="tok", limit=999
     ),
     "trim-vocab": Command(
         line="trim-vocab --model tiny --data corpus.txt --out new/trimmed", out="trimmed", limit=9_999

@@ -158,6 +158,6 @@ def test_other_heads_and_backends_are_refused(
         Predictor.from_pretrained(folder, backend="onnx")
     pytest.importorskip("onnxruntime")
     export_model(folder, tmp_path / "graph", ExportConfig(format="onnx"))
-    with pytest.raises(UserError, match="multiple choice is answered by backend torch alone") as raised:
+    with pytest.raises(UserError, match="multiple choice does not run on exported folders") as raised:
         Predictor.from_pretrained(tmp_path / "graph", task="choice")
     assert "\n" not in str(raised.value)

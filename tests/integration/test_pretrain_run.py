@@ -29,6 +29,7 @@ from debertav3.models import DebertaV2ForReplacedTokenDetection, DebertaV2Model
 from debertav3.pretrain.networks import build_networks, export
 from debertav3.pretrain.run import pretrain
 from debertav3.pretrain.settings import PretrainConfig, recipe
+from debertav3.sizes import raw_config
 
 TINY = recipe("nano").changed(
     max_steps=6, batch_size=4, micro_batch_size=4, max_length=24, generator_layers=1, warmup_steps=2,
@@ -165,7 +166,7 @@ def test_what_the_run_has_not_written_is_not_overwritten(
         (tmp_path / name / "mine").touch()
     else:
         (tmp_path / name).write_text('{"config": {"task": "nli"}}\n')
-    with pytest.raises(UserError, match=f"holds {name}, which no run has left there"):
+    with pytest.raises(UserError, match=f"contains {name}, which does not come from a run"):
         pretrain(TINY, shards, tmp_path, resume=resume)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
@@ -222,7 +223,7 @@ def test_a_signal_saves_and_exits_with_zero(shards: Path, tmp_path: Path, number
 
 
 def test_exports_open_in_stock_transformers_and_equal_the_discriminator(finished: Path) -> None:
-    ids = torch.randint(4, 12000, (2, 20), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(4, 7000, (2, 20), generator=torch.Generator().manual_seed(0))
     ours = DebertaV2Model.from_pretrained(finished / "encoder").eval()
     theirs = transformers.DebertaV2Model.from_pretrained(finished / "encoder").eval()
     detector = DebertaV2ForReplacedTokenDetection.from_pretrained(finished / "discriminator").eval()
@@ -232,7 +233,7 @@ def test_exports_open_in_stock_transformers_and_equal_the_discriminator(finished
             ours(ids).last_hidden_state, theirs(ids).last_hidden_state, atol=2e-5, rtol=1e-5
         )
         assert torch.equal(ours(ids).last_hidden_state, detector.deberta(ids).last_hidden_state)
-        assert stock(ids).logits.shape == (2, 20, 12032)
+        assert stock(ids).logits.shape == (2, 20, raw_config("nano")["vocab_size"])
     state = last_state(finished)
     shared = state["generator.safetensors:model.deberta.embeddings.word_embeddings.weight"]
     delta = state["discriminator.safetensors:model.deberta.embeddings.word_embeddings._weight"]
@@ -315,7 +316,7 @@ def test_masked_words_go_on_from_a_model_without_positions(nano: Path) -> None:
 
 @pytest.mark.parametrize("objective", ["mlm", "rtd"])
 def test_windows_longer_than_the_positions_of_a_checkpoint_are_refused(objective: str, nano: Path) -> None:
-    with pytest.raises(UserError, match=r"knows 512 positions and max_length is 1024"):
+    with pytest.raises(UserError, match=r"has 512 positions and max_length is 1024"):
         build_networks(TINY.changed(objective=objective, max_length=1024), 12001, nano)
 
 
@@ -325,7 +326,7 @@ def test_which_network_of_a_run_is_continued_is_clear(finished: Path, tmp_path: 
     shutil.copytree(finished / "generator", tmp_path / "generator")
     networks = build_networks(TINY.changed(objective="mlm"), 12001, tmp_path)
     assert networks.generator.config.num_hidden_layers == 1
-    with pytest.raises(UserError, match=r"without discriminator: begin one with --from .*encoder"):
+    with pytest.raises(UserError, match=r"has no discriminator: start one with --from .*encoder"):
         build_networks(TINY, 12001, tmp_path)
 
 
@@ -427,7 +428,8 @@ def test_processes_prepare_a_text_once(nano: Path, tmp_path: Path) -> None:
     arguments[place : place + 2] = ["--text", str(text), "--tokenizer", str(nano)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(launch + arguments, env=environment, check=True, stderr=subprocess.PIPE, text=True)
-    assert done.stderr.count("summing the inputs") == 1  # the second process finds the first one's shards
+    # the second process finds the first one's shards
+    assert done.stderr.count("computing checksums of the inputs") == 1
     assert (out / "encoder" / "model.safetensors").is_file()
 
 
@@ -479,8 +481,8 @@ def test_a_run_that_diverged_says_so_and_exports_nothing(shards: Path, tmp_path:
     assert not done.stdout
     assert not any((out / name).exists() for name in ("encoder", "discriminator", "generator"))
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "The run DIVERGED; its weights are of no use." in page
-    assert "warmup_steps=400 would last the whole run of 6 steps: shortened to 0" in done.stderr
+    assert "The run DIVERGED; its weights are useless." in page
+    assert "warmup_steps=400 would cover the whole run of 6 steps: shortened to 0" in done.stderr
 
 
 def test_a_run_is_known_by_content(finished: Path, shards: Path, tmp_path: Path) -> None:

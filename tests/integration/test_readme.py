@@ -136,7 +136,7 @@ def test_words_of_the_papers_are_found_where_the_map_says(repository: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "kind", ["a task", "a head", "a backend for answers", "an attention backend", "a training objective"]
+    "kind", ["a task", "a head", "an inference backend", "an attention backend", "a training objective"]
 )
 def test_what_to_add_names_what_is_there(repository: Path, kind: str) -> None:
     text = (repository / "CONTRIBUTING.md").read_text(encoding="utf-8")

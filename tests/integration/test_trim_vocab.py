@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 import debertav3
 from debertav3 import DebertaV3Tokenizer, cli
-from debertav3.checkpoint import open_model
+from debertav3.checkpoint import Checkpoint, open_model
 from debertav3.tokenization.model_file import select_pieces
 from debertav3.tokenization.vocabulary_trimming import TrimmedTokenizer, count_ids, trim_tokenizer
 from tiny_models import ModelFolders
@@ -155,3 +156,28 @@ def test_wrong_input_is_one_clear_line(command: Callable[..., Outcome], nano: Pa
         assert message in outcome.err
         assert outcome.err.count("\n") == 1, outcome.err
     assert sorted(os.listdir(tmp_path)) == ["a.txt", "empty.txt"]
+
+
+def test_temperature_and_columns_go_along_and_those_of_an_older_model_do_not_stay(
+    command: Callable[..., Outcome],
+    nano: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    made = ModelFolders(nano, tmp_path_factory)("DebertaV2ForSequenceClassification", pad_token_id=0)
+    tuned, plain, out = tmp_path / "tuned", tmp_path / "plain", tmp_path / "out"
+    shutil.copytree(made, plain)
+    shutil.copytree(made, tuned)
+    (tuned / "probabilities.json").write_text('{"temperature": 3.0, "thresholds": {}}')
+    (tuned / "run.json").write_text('{"config": {"task": "custom"}, "columns": {"text": "Body"}}')
+    corpus = tmp_path / "a.txt"
+    corpus.write_text("\n".join(CORPUS), encoding="utf-8")
+    assert command("--model", tuned, "--data", corpus, "--out", out).code == 0
+    checkpoint = Checkpoint.open(out)
+    assert checkpoint.probabilities.temperature == 3
+    assert (checkpoint.trained.task, checkpoint.trained.text) == ("custom", "Body")
+    (out / "special_tokens_map.json").write_text('{"cls_token": "[SEP]"}')
+    assert command("--model", plain, "--data", corpus, "--out", out, "--overwrite").code == 0
+    checkpoint = Checkpoint.open(out)
+    assert (checkpoint.probabilities.temperature, checkpoint.trained.task) == (1, None)
+    assert not (out / "special_tokens_map.json").exists()

@@ -79,11 +79,13 @@ def test_every_argument_of_transformers_has_a_case() -> None:
 
 
 @pytest.mark.parametrize("field", [name for name, (_, kind) in FIELDS.items() if kind == "equal"])
-def test_a_field_that_changes_ids_changes_ours_alike(field: str, nano: Path, tmp_path: Path) -> None:
+def test_a_field_that_changes_ids_changes_ours_alike(
+    field: str, nano: Path, nano_mask: int, tmp_path: Path
+) -> None:
     """On a folder with spm.model alone, where the fields decide."""
     fields = {field: FIELDS[field][0], "tokenizer_class": "DebertaV2Tokenizer"}
     copy_of(nano, tmp_path, "spm.model", **fields)
-    (tmp_path / "added_tokens.json").write_text(json.dumps({"[MASK]": 12000, "<e1>": 12001}))
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"[MASK]": nano_mask, "<e1>": nano_mask + 1}))
     if field in ("bos_token", "eos_token"):
         (tmp_path / "added_tokens.json").unlink()
     assert_equal_ids(tmp_path)
@@ -274,14 +276,17 @@ def list_tokens(folder: Path, tokens: dict[str, int]) -> None:
     (folder / "added_tokens.json").write_text(json.dumps(tokens))
 
 
-def test_gaps_between_added_ids(nano: Path, tmp_path: Path) -> None:
+def test_gaps_between_added_ids(nano: Path, nano_mask: int, tmp_path: Path) -> None:
     copy_of(nano, tmp_path / "a", "spm.model")
-    list_tokens(tmp_path / "a", {"[MASK]": 12000, "<e1>": 12010})
+    list_tokens(tmp_path / "a", {"[MASK]": nano_mask, "<e1>": nano_mask + 10})
     ours = DebertaV3Tokenizer.from_pretrained(tmp_path / "a")
-    assert 12010 in ours("a <e1> b")["input_ids"] and len(ours) == 12011
+    assert nano_mask + 10 in ours("a <e1> b")["input_ids"] and len(ours) == nano_mask + 11
     ours.save_pretrained(tmp_path / "b")
     assert_equal_ids(tmp_path / "b", ["a <e1> b", "<e1>"])
-    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "b").convert_tokens_to_ids("<e1>") == 12010
+    assert (
+        transformers.AutoTokenizer.from_pretrained(tmp_path / "b").convert_tokens_to_ids("<e1>")
+        == nano_mask + 10
+    )
     (tmp_path / "b" / "spm.model").unlink()
     alone = DebertaV3Tokenizer.from_pretrained(tmp_path / "b")
     assert alone("a <e1> b")["input_ids"] == ours("a <e1> b")["input_ids"]
@@ -306,9 +311,12 @@ def spoil_vocabulary(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: list_tokens(folder, {"[MASK]": 10**9}), "no model has so many|two ids|another file"),
+        (
+            lambda folder: list_tokens(folder, {"[MASK]": 10**9}),
+            "no model can have so many|two ids|another file",
+        ),
         (lambda folder: list_tokens(folder, {"[MASK]": 2 * 10**7}), "another file"),
-        (lambda folder: list_tokens(folder, {"<e1>": 10**9}), "no model has so many embeddings"),
+        (lambda folder: list_tokens(folder, {"<e1>": 10**9}), "no model can have so many embeddings"),
         (lambda folder: list_tokens(folder, {"<e1>": -1}), "Ids count from 0"),
         (lambda folder: list_tokens(folder, {"<e1>": 17}), "files are of two tokenizers"),
         (lambda folder: list_tokens(folder, {"▁the": 12001}), "files are of two tokenizers"),
@@ -337,5 +345,5 @@ def test_a_link_out_of_the_folder_is_refused(name: str, nano: Path, tmp_path: Pa
     shutil.copytree(inside, outside)
     (inside / name).unlink()
     (inside / name).symlink_to(outside / name)
-    with pytest.raises(UserError, match="a link that leaves its folder"):
+    with pytest.raises(UserError, match="a link that points outside its folder"):
         DebertaV3Tokenizer.from_pretrained(inside)

@@ -284,8 +284,11 @@ def break_folder(folder: Path, fault: str) -> None:
         ("not-json", "config.json is not valid JSON"),
         ("list", "holds a JSON list; need a JSON object"),
         ("nan", "NaN is not a JSON number"),
-        ("key-twice", "comes twice in one object"),
-        ("no-weights", "has no weights: need model.safetensors or pytorch_model.bin"),
+        ("key-twice", "occurs twice in one object"),
+        (
+            "no-weights",
+            "has no weights: need model.safetensors, pytorch_model.bin or model_int8",
+        ),
         ("empty-weights", "damaged or truncated"),
         ("truncated", "its tensors need .* bytes and the file has"),
         ("truncated-header", "fewer than its header says"),
@@ -324,7 +327,7 @@ def test_broken_folder_gets_one_clear_line(fault: str, message: str, tmp_path: P
         ({"share_att_key": False}, "the weights have no .*pos_key_proj"),
         ({"norm_rel_ebd": "none"}, "config.json does not allow deberta.encoder.LayerNorm"),
         ({"auto_map": {"AutoModel": "m.M"}}, "asks for code"),
-        ({"quantization_config": {"bits": 4}}, "quantized weights are not read"),
+        ({"quantization_config": {"bits": 4}}, "quantized weights are not supported"),
         ({"id2label": {"0": "a", "2": "b"}}, "id2label must name every class from 0 on"),
         ({"id2label": ["a", "b"]}, "id2label must be"),
         ({"num_labels": 4}, "num_labels is 4"),
@@ -406,7 +409,9 @@ def test_saving_over_a_checkpoint_replaces_its_files_and_keeps_others(tmp_path: 
     folder = tmp_path / "model"
     save_model(models.DebertaV2Model(tiny_config()), folder)
     (folder / "README.md").write_text("mine")
+    (folder / "probabilities.json").write_text('{"temperature": 2}')  # fitted to the weights that go
     save_model(models.DebertaV2Model(tiny_config(num_hidden_layers=1)), folder)
+    assert not (folder / "probabilities.json").exists()
     assert json.loads((folder / "config.json").read_text())["num_hidden_layers"] == 1
     assert len([name for name in read_header(folder / "model.safetensors") if "layer.1." in name]) == 0
     assert (folder / "README.md").read_text() == "mine"

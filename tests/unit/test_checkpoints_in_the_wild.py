@@ -45,7 +45,7 @@ def test_id2label_decides_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptu
         raw = Checkpoint.open(tmp_path).config
     assert raw["id2label"] == {0: "SAFE", 1: "INJECTION", 2: "JAILBREAK"}
     assert raw["label2id"] == {"SAFE": 0, "INJECTION": 1, "JAILBREAK": 2}
-    assert "out of step" in caplog.text
+    assert "contradicts id2label" in caplog.text
 
 
 def test_label2id_alone_names_the_classes() -> None:
@@ -79,7 +79,7 @@ def test_no_head_is_made_up(tmp_path: Path) -> None:
 
 
 def test_predictor_without_architectures(tmp_path: Path, nano: Path) -> None:
-    save(tmp_path, vocab_size=12032)
+    save(tmp_path)
     DebertaV3Tokenizer.from_pretrained(nano).save_pretrained(tmp_path)
     named = Predictor.from_pretrained(tmp_path, backend="torch").classify("A film.")
     change(tmp_path, architectures=None)
@@ -149,11 +149,14 @@ def test_a_mask_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
 
 
 def test_more_tokens_than_embeddings_is_one_line(tmp_path: Path, nano: Path) -> None:
-    save(tmp_path, vocab_size=12032)
+    save(tmp_path)
     tokenizer = DebertaV3Tokenizer.from_pretrained(nano).to_transformers()
     tokenizer.add_tokens([f"<x{number}>" for number in range(120)], special_tokens=True)
+    rows = raw_config("nano")["vocab_size"]
     tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="12,121 ids and the model 12,032 embeddings") as caught:
+    with pytest.raises(
+        UserError, match=f"{len(tokenizer):,} ids and the model {rows:,} embeddings"
+    ) as caught:
         Predictor.from_pretrained(tmp_path, backend="torch")
     assert "\n" not in str(caught.value)
 
@@ -177,3 +180,48 @@ def test_stock_scripts_train_nano_in_fp32_and_with_one_label(nano: Path) -> None
     model = stock.from_pretrained(nano, num_labels=1, ignore_mismatched_sizes=True).eval()
     ids = torch.tensor([[1, 300, 301, 2]])
     assert model(ids, labels=torch.tensor([3.0])).loss > 0
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (("adapter_config.json", "adapter_model.safetensors"), r"adapter of PEFT for org/base: merge it"),
+        (
+            ("checkpoint-500/config.json", "checkpoint-1000/config.json"),
+            r"model in \S+/checkpoint-1000: give",
+        ),
+        (("0_Transformer/config.json", "modules.json"), r"model in \S+/0_Transformer: give that folder"),
+        (("model.fp16.safetensors",), r"model\.fp16\.safetensors: if these are its weights, call them"),
+        (("model-q8.gguf",), r"model-q8\.gguf, which is not read"),
+        (("onnx/model.onnx",), r"onnx/model\.onnx, a graph of another program"),
+        (("readme.txt",), r"so it is not a checkpoint\.$"),
+    ],
+)
+@pytest.mark.parametrize("has_config", [False, True])
+def test_a_folder_that_is_something_else_is_told_what(
+    files: tuple[str, ...], message: str, has_config: bool, tmp_path: Path
+) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text('{"base_model_name_or_path": "org/base"}')
+    if has_config:
+        (tmp_path / "config.json").write_text(json.dumps(raw_config("nano") | TINY))
+        message = message.replace("so it is not a checkpoint", "or model_int8.safetensors")
+    with pytest.raises(UserError, match=message) as raised:
+        open_model(tmp_path, head=models.DebertaV2ForSequenceClassification)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("before", ["model.", "module._orig_mod.", "_orig_mod.module.", "model._orig_mod."])
+def test_names_of_classes_around_a_model_are_seen_through(before: str, tmp_path: Path) -> None:
+    folder = save(tmp_path / "model")
+    path = folder / "model.safetensors"
+    wanted = load_file(path)
+    save_file({before + name: tensor for name, tensor in wanted.items()}, path, metadata={"format": "pt"})
+    opened = open_model(folder, head=models.DebertaV2ForSequenceClassification).model
+    assert torch.equal(opened.classifier.weight, wanted["classifier.weight"])
+
+
+def test_a_home_that_is_not_known_is_one_line() -> None:
+    with pytest.raises(UserError, match="no such folder: ~nobody-of-this-name"):
+        Checkpoint.open("~nobody-of-this-name/model")

@@ -1,6 +1,9 @@
 """Contract: a log line never runs into a progress bar, and a command that wrote says what in one line."""
 
 import logging
+import os
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,3 +80,37 @@ def test_a_clean_up_that_fails_after_a_signal_is_no_traceback(
     assert ended.value.code == code
     word = "interrupted" if code == 130 else "terminated"
     assert capsys.readouterr().err == f"debertav3: {word}\n"
+
+
+def run(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    script = command.replace("debertav3", f"{sys.executable} -m debertav3", 1)
+    return subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONUNBUFFERED": "", **environment},
+    )
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_is_no_error(unbuffered: str) -> None:
+    done = run("debertav3 info xsmall | true; exit ${PIPESTATUS[0]}", PYTHONUNBUFFERED=unbuffered)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_under_stdout_is_one_line(unbuffered: str) -> None:
+    done = run("debertav3 info xsmall > /dev/full", PYTHONUNBUFFERED=unbuffered)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1 and "No space left on device" in done.stderr
+
+
+def test_a_name_that_stdout_cannot_show_ends_nothing(tmp_path: Path) -> None:
+    """Bytes of a file's name, and an encoding without its letters."""
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(folder)
+    shutil.copy(os.fsencode(Path("models/nano/config.json").resolve()), folder + b"/config.json")
+    command = f"debertav3 info {shlex.quote(os.fsdecode(folder))} | head -n 1 | od -c"
+    assert "351" in run(command).stdout
+    assert "d c e 9" in " ".join(run(command, PYTHONIOENCODING="ascii").stdout.split())

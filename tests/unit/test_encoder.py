@@ -108,6 +108,14 @@ def test_masks_with_another_shape_are_refused() -> None:
             AttentionMasks.read(torch.ones(shape))
 
 
+@pytest.mark.parametrize("shape", [(2, 5), (2, 5, 5), (2, 1, 1, 5)])
+def test_masks_that_are_added_to_scores_are_refused(shape: tuple[int, ...]) -> None:
+    added = torch.zeros(shape)
+    added[..., 3:] = torch.finfo(added.dtype).min
+    with pytest.raises(UserError, match="attention_mask has negative numbers"):
+        tiny_model()(torch.ones(2, 5, dtype=torch.int64), attention_mask=added)
+
+
 @pytest.mark.parametrize("backend", ALL_BACKENDS)
 def test_an_empty_sequence_in_a_batch_is_finite(backend: str) -> None:
     model = tiny_model(conv_kernel_size=3)

@@ -55,6 +55,18 @@ def names(folder: Path, **how: Any) -> list[str]:
     return [one.name for one in ways(Checkpoint.open(folder), task="nli", how=BackendConfig(**how))]
 
 
+def test_the_batch_is_no_longer_than_the_model_takes() -> None:
+    class Short(Timed):
+        config: Mapping[str, object] = {"vocab_size": 100, "max_position_embeddings": 24}
+
+        def run(self, batch: Any) -> Any:
+            assert batch["input_ids"].shape[1] <= 24
+            return super().run(batch)
+
+    short = Short("native", 0.0)
+    assert race(short, [], limit_seconds=0.01)[0] is short
+
+
 def test_the_fastest_wins_by_more_than_noise(nano: Path) -> None:
     present = Timed("native", 0.02)
     for seconds, wins in ((0.004, True), (0.0195, False), (0.03, False)):

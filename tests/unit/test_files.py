@@ -16,6 +16,7 @@ import pytest
 from debertav3 import files
 from debertav3.errors import UserError
 from debertav3.files import Output, check_outputs
+from debertav3.files.model_content import model_content
 
 
 def output(path: Path | str, **more: object) -> list[Output]:
@@ -119,7 +120,7 @@ def test_only_our_own_leftovers_are_removed(tmp_path: Path) -> None:
         (b"{", "not valid JSON"),
         (b'{"a": NaN}', "NaN"),
         (b'{"a": -Infinity}', "Infinity"),
-        (b'{"a": 1, "a": 2}', "'a' comes twice"),
+        (b'{"a": 1, "a": 2}', "'a' occurs twice"),
         (b'"\xff"', "not UTF-8"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a": ' + b"9" * 5000 + b"}", "not valid JSON"),
@@ -220,6 +221,17 @@ def test_no_output_replaces_a_file_of_an_input_folder(tmp_path: Path) -> None:
             check_outputs(output(folder, is_folder=True), inputs={"--model": model}, overwrite=True)
 
 
+def test_a_model_named_from_the_home_is_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    mine = output(tmp_path / "model", is_folder=True)
+    with pytest.raises(UserError, match="is the input of --model"):
+        check_outputs(mine, inputs={"--model": "~/model"}, overwrite=True)
+    assert model_content("~/model") == model_content(str(tmp_path / "model")) != {}
+    check_outputs(output(tmp_path / "new"), inputs={"--model": "~nobody-of-this-name/model"})
+
+
 def test_no_folder_output_replaces_an_input(tmp_path: Path) -> None:
     out = tmp_path / "out"
     (out / "encoder").mkdir(parents=True)
@@ -236,10 +248,10 @@ def test_no_folder_output_replaces_an_input(tmp_path: Path) -> None:
 def test_what_exists_is_refused_without_overwrite(tmp_path: Path) -> None:
     existing = tmp_path / "answers.jsonl"
     existing.write_text("answers")
-    with pytest.raises(UserError, match=r"exists already.*--overwrite"):
+    with pytest.raises(UserError, match=r"already exists.*--overwrite"):
         check_outputs(output(existing), inputs={})
     check_outputs(output(existing), inputs={}, overwrite=True)
-    with pytest.raises(UserError, match=r"holds answers\.jsonl already"):
+    with pytest.raises(UserError, match=r"already contains answers\.jsonl"):
         check_outputs(output(tmp_path, is_folder=True), inputs={})
     check_outputs(output(tmp_path, is_folder=True, writes=("spm.model",)), inputs={})
     (tmp_path / "empty").touch()

@@ -58,6 +58,12 @@ class TestLosses:
             loss.backward()
             assert model.classifier.weight.grad.abs().sum() > 0
 
+    @pytest.mark.parametrize(("count", "shape"), [(3, (2,)), (3, (3, 2)), (3, (2, 1)), (1, (3,))])
+    def test_numbers_of_another_shape_are_refused(self, count: int, shape: tuple[int, ...]) -> None:
+        model = classifier(num_labels=count, problem_type="regression")
+        with pytest.raises(UserError, match="a number for each output"):
+            model(self.ids[:2], labels=torch.zeros(shape))
+
     def test_unknown_marks_of_several_labels_do_not_count(self) -> None:
         model = classifier(num_labels=3, problem_type="multi_label_classification")
         logits = model(self.ids).logits
@@ -132,6 +138,17 @@ def test_exactly_one_kind_of_input(name: str) -> None:
         model(attention_mask=torch.ones_like(ids))
     with pytest.raises(UserError, match="either input_ids or inputs_embeds"):
         model(ids, inputs_embeds=embeds)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_an_input_without_a_batch_is_refused(name: str) -> None:
+    model = build(name)
+    ids = random_batch((9, 4))["input_ids"]
+    ids, need = (ids, "batch, choices, tokens") if "MultipleChoice" in name else (ids[0], "batch, tokens")
+    with pytest.raises(UserError, match=rf"input_ids has shape .*; need \({need}\)"):
+        model(ids)
+    with pytest.raises(UserError, match=rf"inputs_embeds has shape .*; need \({need}, embedding_size\)"):
+        model(inputs_embeds=model.get_input_embeddings()(ids))
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -277,7 +294,7 @@ class TestMaskedLMFiles:
         theirs.save_pretrained(tmp_path / "a")
         with caplog.at_level(logging.WARNING):
             opened = DebertaV2ForMaskedLM.from_pretrained(tmp_path / "a")
-        assert "transformers' old one" in caplog.text
+        assert "transformers' original one" in caplog.text
         assert opened.has_legacy_head and not opened.uses_enhanced_mask_decoder
         torch.testing.assert_close(self.logits(opened), self.logits(theirs), atol=1e-5, rtol=0)
         again = self.reopened(opened, tmp_path / "b")
@@ -294,7 +311,7 @@ class TestMaskedLMFiles:
         theirs.save_pretrained(tmp_path / "a")
         with caplog.at_level(logging.WARNING):
             opened = DebertaV2ForMaskedLM.from_pretrained(tmp_path / "a")
-        assert "without enhanced mask decoder" in caplog.text
+        assert "without the enhanced mask decoder" in caplog.text
         torch.testing.assert_close(self.logits(opened), self.logits(theirs), atol=1e-5, rtol=0)
         again = self.reopened(opened, tmp_path / "b")
         torch.testing.assert_close(self.logits(again), self.logits(opened), atol=0, rtol=0)

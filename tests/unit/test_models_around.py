@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 import transformers
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 import debertav3.models as models
 from helpers import VARIANTS, random_batch, tiny_config
@@ -179,3 +181,86 @@ class TestWhatNobodyReadsIsNotComputed:
         whole = model(**batch, output_hidden_states=True).logits
         torch.manual_seed(1)
         assert torch.equal(model(**batch).logits, whole)
+
+
+class TestWhatComesBetweenTorchAndItsOperations:
+    """torch.func and dispatch modes: no number may be read then, and nothing of theirs may be kept."""
+
+    NAME = "DebertaV2ForSequenceClassification"
+
+    def test_gradients_of_each_example_at_once(self) -> None:
+        model, batch, labels = build(self.NAME, num_labels=3), random_batch((9, 5)), torch.tensor([0, 2])
+
+        def loss(weights: Any, ids: torch.Tensor, mask: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+            given = {"input_ids": ids[None], "attention_mask": mask[None], "labels": label[None]}
+            made: Any = torch.func.functional_call(model, weights, (), given)
+            return made.loss  # type: ignore[no-any-return]
+
+        each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0, 0), randomness="error")
+        got = each(dict(model.named_parameters()), *batch.values(), labels)
+        for row in range(2):
+            model.zero_grad()
+            model(
+                **{key: x[row : row + 1] for key, x in batch.items()}, labels=labels[row : row + 1]
+            ).loss.backward()
+            for name, parameter in model.named_parameters():
+                torch.testing.assert_close(got[name][row], parameter.grad, atol=1e-5, rtol=1e-4)
+
+    @pytest.mark.parametrize("with_gradients", [False, True])
+    def test_stacked_models(self, with_gradients: bool) -> None:
+        members = [getattr(models, self.NAME)(tiny_config()).eval() for _ in range(2)]
+        batch = random_batch((9, 5))
+        with torch.set_grad_enabled(with_gradients):
+            got = torch.func.vmap(
+                lambda *state: torch.func.functional_call(members[0], state, (), batch).logits
+            )(*torch.func.stack_module_state(members))
+            for member, logits in zip(members, got, strict=True):
+                torch.testing.assert_close(logits, member(**batch).logits, atol=1e-5, rtol=1e-5)
+
+    def test_forward_mode(self) -> None:
+        model, mask = build(self.NAME).double(), random_batch((9, 5))["attention_mask"]
+        states, direction = torch.randn(2, 2, 9, 48, dtype=torch.float64).unbind()
+        with torch.no_grad():
+            _, got = torch.func.jvp(
+                lambda x: model(inputs_embeds=x, attention_mask=mask).logits, (states,), (direction,)
+            )
+            ends = [
+                model(inputs_embeds=states + s * direction, attention_mask=mask).logits for s in (1e-6, -1e-6)
+            ]
+        torch.testing.assert_close(got, (ends[0] - ends[1]) / 2e-6, atol=1e-6, rtol=1e-6)
+
+    @pytest.mark.parametrize("backend", ["auto", "sdpa", "strided"])
+    def test_fake_tensors_leave_nothing_behind(self, backend: str) -> None:
+        model, batch = build(self.NAME), random_batch((13, 5))
+        model.set_attention_backend(backend)
+        with torch.no_grad():
+            with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+                fake = model(**{key: mode.from_tensor(x) for key, x in batch.items()})
+            assert fake.logits.shape == (2, 2)
+            assert type(model(**batch).logits) is torch.Tensor
+
+    def test_all_operations_are_counted(self) -> None:
+        model, batch = build(self.NAME), random_batch((9, 9))
+        counts = []
+        for backend in ("auto", "eager"):
+            model.set_attention_backend(backend)
+            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+                model(**batch)
+            counts.append(counter.get_total_flops())
+        assert 0.8 < counts[0] / counts[1] < 1.25
+
+    @pytest.mark.parametrize("backend", ["auto", "sdpa"])
+    def test_defaults_for_new_tensors_change_nothing(self, backend: str) -> None:
+        model, batch = build(self.NAME), random_batch((11, 5))
+        model.set_attention_backend(backend)
+        with torch.no_grad():
+            want = model(**batch).logits
+            longer = random_batch((29, 5))  # takes more memory than there is yet
+            torch.set_default_dtype(torch.float64)
+            try:
+                with torch.device("meta"):
+                    model(**longer)
+                    got = model(**batch).logits
+            finally:
+                torch.set_default_dtype(torch.float32)
+        torch.testing.assert_close(got, want, atol=0, rtol=0)

@@ -174,6 +174,25 @@ def test_classify_takes_texts_and_pairs(nli: Predictor, folders: ModelFolders) -
     )
 
 
+@pytest.mark.parametrize("backend", ["native", "torch"])
+def test_several_numbers_of_a_regression_head_are_no_shares(folders: ModelFolders, backend: str) -> None:
+    folder = folders("DebertaV2ForSequenceClassification", id2label=NLI, problem_type="regression")
+    found = Predictor.from_pretrained(folder, device="cpu", backend=backend)
+    numbers = dict(zip(NLI.values(), map(float, plain(found, "one text")), strict=True))
+    best = max(numbers, key=lambda name: numbers[name])
+    answer = found.classify("one text")
+    assert answer["scores"] == pytest.approx(numbers, abs=1e-5)
+    assert (answer["label"], answer["score"]) == (best, answer["scores"][best])
+
+
+def test_outputs_of_one_name_are_not_taken_for_one(folders: ModelFolders) -> None:
+    folder = folders("DebertaV2ForSequenceClassification", id2label={0: "bad", 1: "bad", 2: "good"})
+    with pytest.raises(UserError, match="several of its 3 outputs 'bad'"):
+        Predictor.from_pretrained(folder).classify("one text")
+    named = Predictor.from_pretrained(folder, labels=["awful", "bad", "good"])
+    assert sum(named.classify("one text")["scores"].values()) == pytest.approx(1)
+
+
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
 def test_half_precision_answers_nearly_the_same(nli: Predictor, nli_folder: Path, dtype: str) -> None:
     half = Predictor.from_pretrained(nli_folder, device="cpu", dtype=dtype)
@@ -183,7 +202,7 @@ def test_half_precision_answers_nearly_the_same(nli: Predictor, nli_folder: Path
 
 def test_long_inputs_are_cut_and_the_cut_is_logged(nli: Predictor, caplog: pytest.LogCaptureFixture) -> None:
     found = nli.nli([PAIRS[0], (LONG, "Bergen had mills.")])
-    assert "1 of 2 inputs had more than 64 tokens and were cut" in caplog.text
+    assert "1 of 2 inputs had more than 64 tokens and were truncated" in caplog.text
     shares = softmax(plain(nli, LONG, "Bergen had mills."))
     assert found[1]["entailment"] == pytest.approx(shares[2], abs=1e-6)
 
@@ -198,6 +217,7 @@ def test_long_inputs_are_cut_and_the_cut_is_logged(nli: Predictor, caplog: pytes
         (lambda p: p.rerank(["a", "b"], [["c"]]), "one list of texts for each of the 2 queries"),
         (lambda p: p.rerank("a", "bc"), "one list of texts"),
         (lambda p: p.ner("a"), "ner needs a token-classification head"),
+        (lambda p: p.zero_shot("a", ["b"], template=None), "template must contain"),
     ],
 )
 def test_bad_input_is_named(nli: Predictor, ask: Callable[[Predictor], Any], message: str) -> None:
@@ -218,13 +238,32 @@ def test_empty_lists_are_answered_with_empty_lists(nli: Predictor) -> None:
         ({"device": "cuda:99"}, "cannot be used"),
         ({"dtype": "int8"}, "unknown dtype"),
         ({"backend": "tensorrt"}, "unknown backend"),
-        ({"max_length": 4}, "max_length"),
-        ({"batch_tokens": 0}, "batch_tokens"),
+        ({"device": 0}, "unknown device '0'"),
+        ({"device": None}, "unknown device 'None'"),
+        ({"max_length": 4}, "max_length must be a whole number, at least 8; got 4"),
+        ({"max_length": 0}, "max_length must be a whole number"),
+        ({"max_length": "64"}, "got '64'"),
+        ({"batch_tokens": 0}, "batch_tokens must be a whole number"),
+        ({"batch_tokens": 64.0}, "got 64.0"),
+        ({"labels": [0, 1, 2]}, "labels must be a list of names"),
+        ({"labels": "a,b,c"}, "labels must be a list of names"),
+        ({"labels": NLI}, "labels must be a list of names"),
     ],
 )
 def test_a_checkpoint_is_not_opened_as_what_it_is_not(nli_folder: Path, options: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Predictor.from_pretrained(nli_folder, **options)
+
+
+@pytest.mark.parametrize("given", [None, 5, b"folder", "", tiny_model])
+def test_what_names_no_checkpoint_is_refused(given: Any) -> None:
+    with pytest.raises(UserError, match="need a checkpoint folder, or a Hub name"):
+        Predictor.from_pretrained(given)
+
+
+def test_a_device_of_torch_is_a_device(nli: Predictor, nli_folder: Path) -> None:
+    device: Any = torch.device("cpu")
+    assert_same(Predictor.from_pretrained(nli_folder, device=device).nli(PAIRS), nli.nli(PAIRS))
 
 
 def test_auto_takes_the_first_device_that_is_there() -> None:

@@ -176,3 +176,15 @@ def test_the_threshold_is_the_lead_of_no_answer_over_the_best_span() -> None:
     assert decoding.has_answer(lead + 1e-6)
     assert not decoding.has_answer(lead - 1e-6)
     assert decoding.has_answer(None)
+
+
+def test_answers_may_be_as_long_as_they_like() -> None:
+    windows = question_windows([5], [7, 8, 9], cls_id=1, sep_id=2, max_length=16, overlap=2)
+    logits = [np.arange(7, dtype=np.float32)]
+    offsets, text = [(0, 1), (2, 3), (4, 5)], "a b c"
+    found = [
+        decode_spans(windows, logits, logits, offsets=offsets, text=text, n_best=9, max_answer_tokens=most)
+        for most in (3, 10**12)  # which would be an array of 24 TB
+    ]
+    assert found[0] == found[1]
+    assert len(found[0].spans) == 6

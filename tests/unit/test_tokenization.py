@@ -223,26 +223,31 @@ class TestSpecialTokens:
                 continue
             assert tokenizer.encode(text, parse_special_tokens=True) == want
 
-    def test_added_tokens_are_always_recognized(self, nano: Path, tmp_path: Path) -> None:
+    def test_added_tokens_are_always_recognized(self, nano: Path, nano_mask: int, tmp_path: Path) -> None:
         shutil.copytree(nano, tmp_path, dirs_exist_ok=True)
-        (tmp_path / "added_tokens.json").write_text(json.dumps({"[MASK]": 12000, "<e1>": 12001}))
+        (tmp_path / "added_tokens.json").write_text(json.dumps({"[MASK]": nano_mask, "<e1>": nano_mask + 1}))
         tokenizer = DebertaV3Tokenizer.from_pretrained(tmp_path)
-        assert tokenizer.encode("<e1>Bill [MASK]")[0] == 12001
+        assert tokenizer.encode("<e1>Bill [MASK]")[0] == nano_mask + 1
         assert tokenizer.mask_token_id not in tokenizer.encode("<e1>Bill [MASK]")
-        assert len(tokenizer) == 12002
+        assert len(tokenizer) == nano_mask + 2
         tokenizer.save_pretrained(tmp_path / "again")
         again = DebertaV3Tokenizer.from_pretrained(tmp_path / "again")
         assert again.encode("<e1>Bill") == tokenizer.encode("<e1>Bill")
 
-    def test_ids_come_from_the_folder(self, tokenizer) -> None:
+    def test_ids_come_from_the_folder(self, tokenizer, nano_mask: int) -> None:
         ids = (tokenizer.pad_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id)
         assert ids == (0, 1, 2, 3)
-        assert tokenizer.mask_token_id == 12000
-        assert len(tokenizer) == 12001
-        assert tokenizer.convert_ids_to_tokens([0, 12000, 5, 99999]) == ["[PAD]", "[MASK]", "<0x01>", "[UNK]"]
+        assert tokenizer.mask_token_id == nano_mask
+        assert len(tokenizer) == nano_mask + 1
+        assert tokenizer.convert_ids_to_tokens([0, nano_mask, 5, 99999]) == [
+            "[PAD]",
+            "[MASK]",
+            "<0x01>",
+            "[UNK]",
+        ]
         assert tokenizer.convert_tokens_to_ids(["[PAD]", "[MASK]", "<0x01>", "no such piece"]) == [
             0,
-            12000,
+            nano_mask,
             5,
             3,
         ]
@@ -372,3 +377,42 @@ class TestRows:
         assert tokenizer.decode(row[1:-1]) == text
         assert tokenizer.decode(row) == f"[CLS] {text} [SEP]"
         assert tokenizer.batch_decode([row], skip_special_tokens=True) == [text.replace(" [MASK]", "")]
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"truncation": True, "max_length": 0}, "max_length=0 leaves no room"),
+            (
+                {"truncation": True, "max_length": "5"},
+                "max_length must be a whole number, at least 0; got '5'",
+            ),
+            (
+                {"truncation": True, "max_length": 6, "return_overflowing_tokens": True, "stride": -1},
+                "stride",
+            ),
+            ({"padding": True, "pad_to_multiple_of": -8}, "pad_to_multiple_of must be a whole number"),
+            ({"padding": True, "padding_side": "middle"}, "padding_side='middle' is unknown"),
+        ],
+    )
+    def test_sizes_and_sides_that_have_no_meaning_are_refused(self, tokenizer, settings, message) -> None:
+        with pytest.raises(UserError, match=message):
+            tokenizer("A man sleeps on a bench in the park.", **settings)
+
+    @pytest.mark.parametrize("number", [-100, 12_001, 10**9])
+    def test_ids_without_a_token_are_unknown(self, tokenizer, number: int) -> None:
+        row = tokenizer("A man sleeps.")["input_ids"]
+        assert tokenizer.convert_ids_to_tokens(number) == "[UNK]"
+        assert tokenizer.decode([*row[:3], number, *row[3:]]) == "[CLS] A man [UNK] sleeps. [SEP]"
+        assert tokenizer.decode(number) == "[UNK]"
+
+    @pytest.mark.parametrize("value", ["a", ["a"], None, 1.5, [1.5], [None], [[1], ["a"]]])
+    def test_what_is_no_id_is_refused(self, tokenizer, value) -> None:
+        for method in (tokenizer.convert_ids_to_tokens, tokenizer.decode):
+            with pytest.raises(UserError, match="ids must be whole numbers"):
+                method(value)
+
+    def test_folders_that_cannot_be_written(self, tokenizer, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        for path in (tmp_path / "file", tmp_path / "file" / "folder", ""):
+            with pytest.raises(UserError, match=r"cannot be written|needs a folder"):
+                tokenizer.save_pretrained(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
+import transformers
 
 from debertav3.errors import UserError
 from debertav3.tokenization import DebertaV3Tokenizer
@@ -25,7 +26,7 @@ SENTENCE = (
 )
 WORDS = SENTENCE.split()
 TEXTS = [" ".join(WORDS[(i * j) % len(WORDS)] for j in range(3, 12)) + "." for i in range(400)]
-CONFIG = VocabularyConfig(vocab_size=296, max_held_out_lines=20, num_threads=1)
+CONFIG = VocabularyConfig(vocab_size=370, max_held_out_lines=20, num_threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +41,27 @@ def test_layout_is_that_of_the_released_vocabulary(trained: Path) -> None:
     assert model.id_to_piece([0, 1, 2, 3]) == ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
     assert all(model.is_control(number) for number in (0, 1, 2)) and model.is_unknown(3)
     assert model.id_to_piece([4, 259]) == ["<0x00>", "<0xFF>"] and model.is_byte(4) and not model.is_byte(260)
-    assert model.get_piece_size() == 296
+    assert model.get_piece_size() == 370
     assert (
         model.normalize("\ufb01ne\u00a0\u00bd  x") == "\u2581fine\u25811\u20442\u2581x"
     )  # nmt_nfkc, spaces squeezed
     tokenizer = DebertaV3Tokenizer.from_pretrained(trained)
-    assert tokenizer.mask_token_id == 296 and len(tokenizer) == 297
+    assert tokenizer.mask_token_id == 370 and len(tokenizer) == 371
     assert tokenizer.decode(tokenizer.encode("the \u4e2d cat")) == "the \u4e2d cat"  # spelled in bytes
+
+
+def test_every_printable_ascii_character_has_a_piece(trained: Path) -> None:
+    """Stock readers of ``spm.model`` know no bytes, and ``<0x41>`` in a text is no byte."""
+    model = sentencepiece.SentencePieceProcessor(model_file=str(trained / "spm.model"))
+    assert all(model.piece_to_id(chr(code)) >= 260 for code in range(33, 127))
+    text = "a@b.com #x+y=3 <0x41> {a|b} ~`^\\"
+    ours = DebertaV3Tokenizer.from_pretrained(trained)(text)["input_ids"]
+    assert transformers.AutoTokenizer.from_pretrained(trained)(text)["input_ids"] == ours
+    (trained / "spm.model").rename(trained / "aside")
+    try:
+        assert DebertaV3Tokenizer.from_pretrained(trained)(text)["input_ids"] == ours
+    finally:
+        (trained / "aside").rename(trained / "spm.model")
 
 
 def test_the_same_input_gives_the_same_model(trained: Path, tmp_path: Path) -> None:
@@ -57,7 +72,7 @@ def test_the_same_input_gives_the_same_model(trained: Path, tmp_path: Path) -> N
 def test_the_report_is_measured_on_lines_kept_out(trained: Path) -> None:
     facts = json.loads((trained / "vocabulary.json").read_text())
     measured = facts["measured"]
-    assert facts["settings"]["vocab_size"] == measured["vocab_size"] == 296
+    assert facts["settings"]["vocab_size"] == measured["vocab_size"] == 370
     assert measured["lines_read"] == 400
     assert measured["lines_trained_on"] == 392 and measured["lines_measured"] == 8
     assert 1 <= measured["pieces_per_word"] < 6
@@ -103,7 +118,7 @@ def test_no_text_and_too_many_pieces_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"alone need \d{3}\. .* --vocab-size, or a smaller --coverage"
     ) as caught:
-        train_vocabulary([characters], tmp_path / "few", VocabularyConfig(vocab_size=300))
+        train_vocabulary([characters], tmp_path / "few", VocabularyConfig(vocab_size=400))
     assert "character_coverage" not in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(UserError, match="vocab_size=200 is too small"):
         VocabularyConfig(vocab_size=200)

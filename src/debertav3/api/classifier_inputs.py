@@ -80,7 +80,7 @@ def labels_in(y: object, *, count: int) -> tuple[npt.NDArray[np.generic], npt.ND
             ) from None
         if isinstance(label, float) and not label.is_integer():
             raise UserError(
-                f"y[{number}] is {label!r}, continuous: a Classifier has classes. For numbers: "
+                f"y[{number}] is {label!r}, continuous; a Classifier predicts classes. For numbers: "
                 "debertav3.finetune(..., label_kind='number')."
             )
     different = list(dict.fromkeys(labels))
@@ -99,7 +99,8 @@ def _array(labels: Sequence[object]) -> npt.NDArray[np.generic]:
     if len({type(label) for label in labels}) == 1 and isinstance(labels[0], str | bool | int | float):
         return np.array(labels)
     array = np.empty(len(labels), dtype=object)
-    array[:] = labels
+    for number, label in enumerate(labels):  # tuples would be taken for rows
+        array[number] = label
     return array
 
 

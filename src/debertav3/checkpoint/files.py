@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import MissingExtraError, UserError
 from ..files.model_folder import GENERATOR, GENERATOR_BESIDE, ModelFolder
+from ..files.reading import check_ordinary
+from .foreign_folders import found_instead
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +27,6 @@ transformers would load them as ordinary weights, with only a warning."""
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", INT8_WEIGHTS)
 """Names of weight files, in the order in which they are tried; each may be split, with an index."""
-
-_NOT_READ = frozenset({".h5", ".msgpack", ".ot", ".pt", ".pth", ".ckpt"})
 
 MAX_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
 MAX_DIMENSIONS = 16
@@ -86,13 +86,10 @@ def find_weights(folder: ModelFolder) -> list[Path]:
             return [path]
         if folder.has(index := f"{name}.index.json"):
             return _from_index(folder, index, suffix=path.suffix)
-    others = sorted(
-        p.name
-        for p in folder.path.iterdir()
-        if p.suffix in {".h5", ".msgpack", ".ot", ".pt", ".pth", ".ckpt"}
+    raise UserError(
+        f"{folder} has no weights: need {', '.join(WEIGHTS[:-1])} or {WEIGHTS[-1]}."
+        f"{found_instead(folder.path)}"
     )
-    found = f" (found {', '.join(others)}, which are not read)" if others else ""
-    raise UserError(f"{folder} has no weights: need {' or '.join(WEIGHTS)}{found}")
 
 
 def _from_index(folder: ModelFolder, name: str, *, suffix: str) -> list[Path]:
@@ -131,6 +128,7 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
 
 def _read_entries(path: Path) -> dict[str, tuple[StoredTensor, int]]:
     """What the header says about each tensor, and the byte offset of its numbers in the file."""
+    check_ordinary(path)
     size = path.stat().st_size
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
@@ -244,6 +242,7 @@ def read_bin(path: Path) -> "dict[str, torch.Tensor]":
         import torch
     except ModuleNotFoundError as error:
         raise MissingExtraError(feature=f"reading {path.name}", package="torch", extra="torch") from error
+    check_ordinary(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

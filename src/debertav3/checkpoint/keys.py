@@ -43,7 +43,9 @@ KNOWN_PARTS = {prefix.split(".")[0] for prefixes in HEAD_PREFIXES.values() for p
 _LOSSES = re.compile(r"^(loss|criterion)", re.IGNORECASE)
 """Weights of classes in a loss, which some training scripts save with the model."""
 
-_WRAPPERS = ("module.", "_orig_mod.")  # left by DistributedDataParallel and torch.compile
+_WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.|model\.)+")
+"""Left by DistributedDataParallel, torch.compile and classes around a model, one in another."""
+
 _RENAMED = (
     (re.compile(r"^bert\."), BODY),  # the first official files
     (re.compile(r"^(embeddings|encoder)\."), BODY + r"\1."),  # a bare encoder
@@ -62,8 +64,7 @@ _V1 = re.compile(r"attention\.self\.(in_proj\.|q_bias$|v_bias$|pos_proj\.|pos_q_
 
 def official_name(name: str) -> str:
     """Return the name that a tensor has in today's official files and in our models."""
-    for prefix in _WRAPPERS:
-        name = name.removeprefix(prefix)
+    name = _WRAPPERS.sub("", name)
     for pattern, replacement in _RENAMED:
         name = pattern.sub(replacement, name)
     return name

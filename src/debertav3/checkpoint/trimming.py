@@ -6,6 +6,7 @@ text whose pieces were kept the outputs are equal bit for bit, since the same nu
 
 import json
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import TYPE_CHECKING
 from safetensors.torch import save_file
 
 from ..errors import UserError
+from ..files import write_json
+from ..files.model_content import PROBABILITIES, names_of_old
+from ..tasks.columns import RUN
 from ..tokenization import DebertaV3Tokenizer
 from . import files, keys
 from .folder import Checkpoint
@@ -75,7 +79,7 @@ def trim_checkpoint(
     vocab_size = checkpoint.config["vocab_size"]
     if vocab_size < len(tokenizer):
         raise UserError(
-            f"{source}: {vocab_size} embeddings for {len(tokenizer)} pieces: not its own tokenizer."
+            f"{source}: {vocab_size} embeddings for {len(tokenizer)} pieces: this is not its own tokenizer."
         )
     trimmed = trim_tokenizer(tokenizer, (counts >= min_count).nonzero()[0].tolist())
     before = checkpoint.weights.read()
@@ -87,11 +91,17 @@ def trim_checkpoint(
     config |= {"vocab_size": len(trimmed.old_ids)}
     report = _report(before, after, counts, trimmed.old_ids)
     if files.find_generator(checkpoint.folder):
-        logger.warning("%s: its generator is left out: a trimmed model is not for pre-training", source)
-    with replacing_folder(target) as partial:
+        logger.warning(
+            "%s: the generator is not copied, because a trimmed model is not for pre-training", source
+        )
+    with replacing_folder(target, obsolete=[*names_of_old(target), RUN]) as partial:
         save_file(after, partial / files.WEIGHTS[0], metadata={"format": "pt"})
         (partial / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
         trimmed.tokenizer.save_pretrained(partial)
+        if checkpoint.folder.has(PROBABILITIES):
+            shutil.copyfile(checkpoint.folder.file(PROBABILITIES), partial / PROBABILITIES)
+        if checkpoint.trained.task is not None:  # which columns the model reads
+            write_json(partial / RUN, checkpoint.trained.record())
         (partial / "README.md").write_text(_card(checkpoint.name, report), "utf-8")
     return report
 

@@ -5,7 +5,6 @@ stderr says what is chosen and done.
 """
 
 import importlib
-import os
 import signal
 import sys
 from typing import Any, NoReturn
@@ -17,23 +16,23 @@ from ..version import __version__
 from .commands import Group
 from .completion import completion_options
 from .signals_heard import signal_behind, signals_heard
-from .terminal import close_bars, show_log
+from .terminal import close_bars, leave_broken_stdout, show_log, stdout_takes_all
 
 SUMMARIES = {
-    "nli": "Judge whether a text entails another.",
-    "predict": "Answer every row of a file.",
-    "evaluate": "Score a checkpoint on labelled rows.",
+    "nli": "Classify whether one text entails another.",
+    "predict": "Predict every row of a file.",
+    "evaluate": "Evaluate a checkpoint on labelled rows.",
     "finetune": "Train a model on labelled data.",
     "compare": "Train several models on several tasks.",
     "search": "Find the best settings for a task.",
-    "push": "Send a model to the Hugging Face Hub.",
+    "push": "Upload a model to the Hugging Face Hub.",
     "data": "Prepare and check data.",
     "pretrain": "Pre-train an encoder on raw text.",
-    "doctor": "Check a checkpoint for faults.",
+    "doctor": "Check a checkpoint for problems.",
     "info": "Print the size and cost of a model.",
     "tokenizer": "Encode files, train a vocabulary, check a folder.",
     "trim-vocab": "Remove tokens that a corpus does not use.",
-    "bench": "Measure how fast this machine answers.",
+    "bench": "Measure how fast this machine runs a model.",
     "export": "Export a model for OpenVINO, ONNX or int8.",
     "serve": "Serve models over HTTP.",
     "mcp": "Offer models as MCP tools over stdio.",
@@ -57,7 +56,7 @@ def _print_version(ctx: click.Context, option: click.Parameter, is_asked: bool) 
 
 app = Group(
     "debertav3",
-    help="DeBERTaV3: entailment, zero-shot labels, entities, answers, fine-tuning and checkpoints.",
+    help="DeBERTaV3: inference, fine-tuning, pre-training, serving and checkpoints.",
     summaries=SUMMARIES,
     load=_load,
     params=[
@@ -92,18 +91,20 @@ def main() -> None:
 def _run() -> NoReturn:
     try:
         show_log()
+        stdout_takes_all()
         code = app(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        if sys.stdout is not None:  # it is, where a program starts us without one
+            sys.stdout.flush()
     except UserError as error:
         _fail(str(error))
     except (KeyboardInterrupt, SystemExit) as error:
-        if (number := signal_behind(error)) is None:
-            raise
-        _stopped(number)
+        if (number := signal_behind(error)) is not None:
+            _stopped(number)
+        if isinstance(error, SystemExit) and error.code == 1:  # how click reports a broken pipe
+            _end_at_broken_pipe()
+        raise
     except BrokenPipeError:
-        # The reader of our stdout (``| head``) has left: nothing is wrong, and nothing more can be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        _end_at_broken_pipe()
     except ModuleNotFoundError as error:
         command = next(iter(sys.argv[1:]), "")
         missing = MissingExtraError.of(
@@ -132,18 +133,28 @@ def _run() -> NoReturn:
         if (number := signal_behind(error)) is not None:  # a library's cleaning up has failed after it
             _stopped(number)
         raise
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str) -> NoReturn:
     close_bars()
     print(f"debertav3: error: {' '.join(message.split())}", file=sys.stderr)
+    leave_broken_stdout()
     sys.exit(2)
 
 
 def _stopped(number: signal.Signals) -> NoReturn:
     close_bars()
     print(f"debertav3: {'interrupted' if number == signal.SIGINT else 'terminated'}", file=sys.stderr)
+    leave_broken_stdout()
     sys.exit(128 + number)
+
+
+def _end_at_broken_pipe() -> NoReturn:
+    """End well if the reader of stdout has left, as ``| head`` does: nothing is wrong."""
+    if not leave_broken_stdout():
+        _fail("the other end of a pipe was closed while the command wrote to it. Run it again.")
+    sys.exit(0)
 
 
 def _reason(error: OSError) -> str:

@@ -36,11 +36,12 @@ def describe(model: str, *, length: int) -> dict[str, object]:
     Raises:
         UserError: if ``model`` is neither a size nor a checkpoint, or its configuration is not valid.
     """
+    from ..files.model_folder import is_folder
     from ..sizes import is_size, raw_config, size_of
 
     if is_size(model):
         return _facts(raw_config(model), name=model, head=None, length=length)
-    if Path(model).exists() or "/" in model:
+    if is_folder(model) or Path(model).exists() or "/" in model:
         from ..heads import ENCODER, heads_in
 
         raw = open_checkpoint(model).config

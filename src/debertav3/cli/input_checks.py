@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
+from ..files.reading import check_ordinary
 
 if TYPE_CHECKING:
     from ..checkpoint.folder import Checkpoint
@@ -18,11 +19,13 @@ def open_checkpoint(model: str | Path, *, with_generator: bool = False) -> "Chec
         UserError: as `Checkpoint.open`, or if it has no readable ``config.json``.
     """
     from ..checkpoint.folder import Checkpoint
+    from ..checkpoint.foreign_folders import found_instead
 
     checkpoint = Checkpoint.open(model, with_generator=with_generator)
     if not checkpoint.folder.has("config.json"):
         raise UserError(
-            f"{checkpoint.path} has no config.json, so it is not a checkpoint. Give the folder of a model."
+            f"{checkpoint.path} has no config.json, so it is not a checkpoint."
+            f"{found_instead(checkpoint.path) or ' Give the folder of a model.'}"
         )
     checkpoint.folder.json("config.json")
     return checkpoint
@@ -37,6 +40,7 @@ def check_file(option: str, path: str | Path | None, *, advice: str = "Give the 
     if path is None:
         return
     try:
+        check_ordinary(path)
         with open(path, "rb") as stream:
             if not stream.read(1):
                 raise UserError(f"{option} {path} is empty. {advice}")

@@ -1,7 +1,9 @@
 """What commands write to stderr: log lines that do not run into progress bars, and the closing line."""
 
+import io
 import logging
 import os
+import select
 import sys
 from pathlib import Path
 
@@ -52,6 +54,53 @@ def log_to_stderr(*, level: int | None = logging.INFO) -> None:
         root.addHandler(others)
     if level is not None:
         logger.setLevel(level if is_first_process() else logging.ERROR)
+
+
+def stdout_takes_all() -> None:
+    """Let every character and file name be printed: after hours of work none may end a command.
+
+    What is read by programs is UTF-8, as JSON is; a terminal of another encoding shows escapes. Bytes of a
+    file name that are not UTF-8 are written as they are.
+    """
+    stdout = sys.stdout
+    if not isinstance(stdout, io.TextIOWrapper):
+        return
+    if stdout.isatty() or "PYTHONIOENCODING" in os.environ:
+        is_wide = stdout.encoding.lower().startswith("utf")
+        stdout.reconfigure(errors="surrogateescape" if is_wide else "backslashreplace")
+    else:
+        stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+
+
+def leave_broken_stdout() -> bool:
+    """Send what is left for stdout nowhere if it takes no more: its reader has left, or the disk is full.
+
+    Else Python tries once more at its very end, and fails with two lines of its own and exit code 120.
+
+    Returns:
+        Whether it was so.
+    """
+    try:
+        handle = sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):  # started without one, or a test holds it
+        return False
+    try:
+        sys.stdout.flush()
+        is_broken = _has_no_reader(handle)
+    except OSError:
+        is_broken = True
+    if is_broken:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), handle)
+    return is_broken
+
+
+def _has_no_reader(handle: int) -> bool:
+    """Whether nobody reads a pipe any more; False where the system does not tell."""
+    if not hasattr(select, "poll"):  # Windows
+        return False
+    poll = select.poll()
+    poll.register(handle, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 LOG_LEVELS = ("debug", "info", "warning", "error")

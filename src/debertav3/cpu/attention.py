@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..layers import attention_backends as backends
 from ..layers.attention import DisentangledSelfAttention, is_watched
 from ..layers.attention_backends import AttentionBackend, skew
-from ..layers.relative_position import OffsetTables, RelativeTables, records_graph
+from ..layers.relative_position import OffsetTables, RelativeTables, may_read
 from .kernel.library import LARGEST_WIDTH, LONGEST, AttentionArguments, Kernel, kernel
 from .kernel.tables import KernelTables
 from .linear import ReadOnly, pack_linear
@@ -32,8 +32,7 @@ def can_fuse(states: Tensor, dropout_prob: float = 0.0) -> bool:
         and states.device.type == "cpu"
         and not dropout_prob
         and not torch.is_grad_enabled()
-        and not records_graph()
-        and type(states) is Tensor  # no fake tensors, whose numbers nobody may read
+        and may_read(states)
         and not torch.is_autocast_enabled("cpu")
         and kernel() is not None
     )
@@ -156,7 +155,7 @@ def sdpa_in_scratch(
     output_attentions: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """`sdpa_attention`, in inference on a CPU with the position terms in memory that is used again."""
-    is_inference = not torch.is_grad_enabled() and not records_graph()
+    is_inference = not torch.is_grad_enabled() and may_read(q_BNLH)
     if output_attentions or not is_inference or q_BNLH.device.type != "cpu":
         return backends.sdpa_attention(
             q_BNLH, k_BNLH, v_BNLH, tables, mask,

@@ -45,7 +45,7 @@ class ReadOnly(nn.Module):
         return super().train(False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        like = torch.empty(0)
+        like = torch.empty(0, dtype=torch.float32, device="cpu")
         changed = fn(like)
         if changed.dtype != like.dtype or changed.device != like.device:
             raise UserError(f"{_CANNOT} moved to {changed.dtype} on {changed.device}; {_CURE}")

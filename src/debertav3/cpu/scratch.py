@@ -10,6 +10,8 @@ import threading
 import torch
 from torch import Tensor
 
+from ..layers.relative_position import may_read
+
 LARGEST_BLOCK = 64 * 2**20
 """Bytes; a larger tensor is allocated as usual, so that one long text does not keep its memory for ever."""
 
@@ -31,19 +33,20 @@ def scratch(name: str, like: Tensor, *shape: int) -> Tensor | None:
         shape: of the tensor.
 
     Returns:
-        An uninitialized tensor; None while gradients are on, for anything but fp32 on a CPU and for more than
-        ``LARGEST_BLOCK`` bytes.
+        An uninitialized tensor; None while gradients are on, for anything but ordinary fp32 on a CPU and for
+        more than ``LARGEST_BLOCK`` bytes.
     """
     numel = math.prod(shape)
     if (
         torch.is_grad_enabled()
         or like.device.type != "cpu"
         or like.dtype != torch.float32
+        or not may_read(like)
         or numel * like.element_size() > LARGEST_BLOCK
     ):
         return None
     block = _blocks.by_name.get(name)
     if block is None or block.numel() < numel:
         with torch.inference_mode(False):  # usable in and out of inference mode
-            block = _blocks.by_name[name] = torch.empty(numel)
+            block = _blocks.by_name[name] = torch.empty(numel, dtype=torch.float32, device="cpu")
     return block[:numel].view(shape)

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from ..layers import attention_backends as backends
 from ..layers.attention_dropout import draw_seed, kept_factor, threshold
 from ..layers.blockwise_attention import blockwise_attention
-from ..layers.relative_position import RelativePositions, RelativeTables, records_graph
+from ..layers.relative_position import RelativePositions, RelativeTables, may_read
 from .kernel.library import Kernel, TrainingArguments, address, kernel
 from .kernel.tables import Rows, jumps, offset_rows
 
@@ -72,8 +72,7 @@ def _can_run(q_BNLH: Tensor, k_BNLH: Tensor, tables: RelativeTables | None) -> b
         and q_BNLH.device.type == "cpu"
         and q_BNLH.shape == k_BNLH.shape
         and q_BNLH.numel() > 0
-        and type(q_BNLH) is Tensor  # no fake tensors, whose numbers nobody may read
-        and not records_graph()
+        and may_read(q_BNLH)
         and (tables is None or not jumps(tables.positions))
         and kernel() is not None
     )
@@ -155,7 +154,7 @@ class _Attend(torch.autograd.Function):
         gradient = _by_head(gradient_BNLH.to(q.dtype), P)
         dq, dk, dv = (torch.empty_like(q) for _ in range(3))
         dkeys, dqueries = (
-            None if x is None else torch.zeros(x.shape, dtype=torch.float32) for x in (keys, queries)
+            None if x is None else x.new_zeros(x.shape, dtype=torch.float32) for x in (keys, queries)
         )
         for head in range(N):
             for start in range(0, B, C):

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ..layers.attention import DisentangledSelfAttention, is_plain
 from ..layers.attention_dropout import draw_seed, dropped, kept_factor, threshold
-from ..layers.relative_position import records_graph
+from ..layers.relative_position import may_read
 from .kernel.library import kernel
 
 
@@ -23,7 +23,7 @@ class SeededDropout(nn.Dropout):
     def forward(self, input: Tensor) -> Tensor:
         """Drop states of any shape."""
         is_drawn = self.training and 0.0 < self.p < 1.0 and input.numel() > 0
-        if not is_drawn or input.device.type != "cpu" or records_graph() or input.dim() == 0:
+        if not is_drawn or input.device.type != "cpu" or not may_read(input) or input.dim() == 0:
             return F.dropout(input, self.p, self.training)
         found: Tensor = _Drop.apply(input, draw_seed(), self.p)
         return found

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from ..errors import MissingExtraError, UserError
 from ..files.compression import damage, is_compressed, open_binary
 from ..files.named_sets import DATASETS_PREFIX, open_dataset
+from ..files.reading import check_ordinary
 
 MAX_LINE_BYTES = 64 << 20
 MAX_DOCUMENT_CHARS = 1 << 20
@@ -72,6 +73,7 @@ def plan_units(inputs: Sequence[str], *, unit_bytes: int) -> list[Unit]:
             units += _dataset_units(name)
             continue
         path = Path(name)
+        check_ordinary(path)
         if not path.exists():
             raise UserError(
                 f"no such file or folder: {name}. A data set's name is written {DATASETS_PREFIX}NAME"
@@ -95,6 +97,7 @@ def _file_units(path: Path, unit_bytes: int) -> list[Unit]:
     kind = _kind_of(path)
     if kind is None:
         raise UserError(f"{path}: need a file ending in {', '.join(_SUFFIXES)}")
+    check_ordinary(path)
     source = str(path.resolve())
     if kind == "parquet":
         return _parquet_units(source, unit_bytes)
@@ -289,7 +292,7 @@ def _read_jsonl(unit: Unit, text_column: str, report: Report) -> Iterator[str]:
             continue
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             report(Problem(lines.place(), f"not JSON: {error}"))
             continue
         yield from _text_of(row, text_column, lines.place, report)
@@ -327,7 +330,7 @@ def _read_parquet(unit: Unit, text_column: str, report: Report) -> Iterator[str]
                 yield from (
                     text for text in batch.column(0).to_pylist() if isinstance(text, str) and text.strip()
                 )
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pyarrow.ArrowException) as error:
         report(Problem(place, f"the file cannot be read further: {error}"))
 
 

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import IO, Any, BinaryIO, cast
 
 from ..errors import MissingExtraError, UserError
+from .reading import check_ordinary
 
 ENDINGS = (".gz", ".zst")
 """Of what is written."""
@@ -25,6 +26,13 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _BZIP2_MAGIC = b"BZh"
 _XZ_MAGIC = b"\xfd7zX"
 _ZIP_MAGIC = b"PK\x03\x04"
+_KINDS = {
+    _GZIP_MAGIC: "gzip",
+    _ZSTD_MAGIC: "zstd",
+    _BZIP2_MAGIC: "bzip2",
+    _XZ_MAGIC: "xz",
+    _ZIP_MAGIC: "zip",
+}
 _READ_AT_ONCE = 1 << 16
 
 
@@ -38,8 +46,10 @@ def is_compressed(path: str | Path) -> bool:
     """Whether a file is compressed.
 
     Raises:
+        UserError: as `check_ordinary`.
         OSError: if it cannot be read.
     """
+    check_ordinary(path)
     with Path(path).open("rb") as plain:
         magic = plain.read(4)
     if magic == _ZIP_MAGIC:
@@ -53,8 +63,10 @@ def open_binary(path: str | Path) -> Iterator[BinaryIO]:
 
     Raises:
         MissingExtraError: for zstd without the package zstandard.
+        UserError: as `check_ordinary`, or for a zip archive with a password.
         OSError: if the file cannot be opened or read; see `damage` for what else reading may raise.
     """
+    check_ordinary(path)
     with Path(path).open("rb") as plain:
         magic = plain.read(4)
         plain.seek(0)
@@ -71,10 +83,20 @@ def open_binary(path: str | Path) -> Iterator[BinaryIO]:
             with lzma.open(plain) as unpacked:
                 yield cast(BinaryIO, unpacked)
         elif magic == _ZIP_MAGIC and (member := only_member(path)) is not None:
-            with zipfile.ZipFile(plain) as archive, archive.open(member) as unpacked:
+            with zipfile.ZipFile(plain) as archive, _open_member(archive, member, path) as unpacked:
                 yield cast(BinaryIO, unpacked)
         else:
             yield plain
+
+
+def _open_member(archive: zipfile.ZipFile, name: str, path: str | Path) -> IO[bytes]:
+    try:
+        return archive.open(name)
+    except NotImplementedError:
+        why = "is packed in a way that is not read"
+    except RuntimeError:
+        why = "needs a password"
+    raise UserError(f"{path} {why}. Unpack it, and give the file in it: {name}.")
 
 
 def members(path: str | Path) -> list[str]:
@@ -135,11 +157,25 @@ def reading(path: str | Path) -> Iterator[BinaryIO]:
     except IsADirectoryError:
         raise UserError(f"{path} is a folder. Give the path of a file.") from None
     except damage() as error:
-        kind = "xz" if isinstance(error, lzma.LZMAError) else "zstd" if "zstd" in str(error) else "gzip"
-        kind = "zip" if isinstance(error, zipfile.BadZipFile) else kind
-        raise UserError(f"{path} is a damaged {kind} file ({error}). Fetch or write it again.") from None
+        raise _damaged(path, error) from None
     except OSError as error:
+        if error.errno is None:  # of a library that unpacks, not of the system
+            raise _damaged(path, error) from None
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def _damaged(path: str | Path, error: Exception) -> UserError:
+    kinds = {
+        _GZIP_MAGIC: "gzip",
+        _ZSTD_MAGIC: "zstd",
+        _BZIP2_MAGIC: "bzip2",
+        _XZ_MAGIC: "xz",
+        _ZIP_MAGIC: "zip",
+    }
+    with Path(path).open("rb") as stream:
+        magic = stream.read(4)
+    kind = next((kind for start, kind in kinds.items() if magic.startswith(start)), "compressed")
+    return UserError(f"{path} is a damaged {kind} file ({error}). Download or create it again.")
 
 
 def compressing(raw: IO[bytes], *, ending: str) -> IO[bytes]:

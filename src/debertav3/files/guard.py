@@ -14,6 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from ..errors import UserError
+from .reading import user_path
 from .signals import signals_delayed
 from .writing import cannot_write
 
@@ -76,7 +77,7 @@ def _path(output: Output) -> Path:
 def _existing_inputs(inputs: Inputs) -> Iterator[tuple[str, Path]]:
     for option, value in inputs.items():
         paths = [value] if isinstance(value, str | Path) else value or ()
-        for path in map(Path, paths):
+        for path in map(user_path, paths):  # a model may be named by it
             try:
                 exists = path.exists()
             except (OSError, ValueError):  # a name that no file can have
@@ -146,13 +147,13 @@ def _check_new(output: Output) -> None:
         if found:
             names = ", ".join(found[:_MAX_LISTED]) + (", ..." if len(found) > _MAX_LISTED else "")
             raise UserError(
-                f"{output.option} {output.path} holds {names} already. "
-                "Choose another folder, or replace it with --overwrite."
+                f"{output.option} {output.path} already contains {names}. Choose another "
+                "folder, or replace it with --overwrite."
             )
     elif target.exists() and target.stat().st_size:
         raise UserError(
-            f"{output.option} {output.path} exists already. "
-            "Choose another path, or replace it with --overwrite."
+            f"{output.option} {output.path} already exists. Choose another path, or replace "
+            "it with --overwrite."
         )
 
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .content import sha256_of_file
+from .reading import user_path
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json")
 _GRAPHS = ("*.onnx", "*.onnx.data", "*.xml")
@@ -30,8 +31,16 @@ PROBES = "probes.json"
 PROBABILITIES = "probabilities.json"
 """Temperature and thresholds of a fine-tuned model: see docs/finetuning.md."""
 
+FITTED = (PROBABILITIES, PROBES)
+"""Files that were made for certain weights: beside others they are wrong without a word."""
+
 PATTERNS = ("config.json", *_WEIGHTS, *_GRAPHS, *_TOKENIZER, PROBABILITIES, PROBES)
 """Names of the files that shape the answers of a checkpoint or an export."""
+
+
+def names_of_old(folder: str | Path) -> list[str]:
+    """Names of the files that shape a model's answers and would outlive it where another takes its folder."""
+    return [path.name for path in content_files(Path(folder))]
 
 
 def content_files(folder: Path) -> list[Path]:
@@ -70,7 +79,7 @@ def model_content(name: str, *, parts: Iterable[str] = ()) -> dict[str, str] | N
     Raises:
         UserError: if a file cannot be read.
     """
-    folder = Path(name)
+    folder = user_path(name)
     if folder.is_dir():
         sums = content_sums(folder)
         for part in parts:

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..json_types import JsonMapping
 from .content import sha256_of_bytes
-from .reading import parse_json
+from .reading import check_ordinary, parse_json, user_path
 
 CONNECT_SECONDS = 5.0
 """How long the Hub may take to answer at all before it counts as unreachable."""
@@ -95,8 +95,13 @@ class ModelFolder:
         Raises:
             UserError: if there is no such folder, or the Hub has no such repository or cannot be reached.
         """
+        if not isinstance(path_or_name, str | os.PathLike) or not os.fspath(path_or_name):
+            found = repr(path_or_name) if isinstance(path_or_name, str) else type(path_or_name).__name__
+            raise UserError(
+                f"need a checkpoint folder, or a Hub name such as microsoft/deberta-v3-base; got {found}"
+            )
         name = os.fspath(path_or_name)
-        path = Path(path_or_name).expanduser()
+        path = user_path(os.fspath(path_or_name))
         if path.is_dir():
             return cls(path, name)
         if path.exists():
@@ -137,7 +142,7 @@ class ModelFolder:
         target = Path(os.path.realpath(path))
         if not any(target.is_relative_to(root) for root in self._roots):
             raise UserError(
-                f"refusing {path}: it is a link that leaves its folder; copy the file itself there"
+                f"refusing {path}: it is a link that points outside its folder; copy the file itself there"
             )
         return path
 
@@ -179,10 +184,11 @@ def json_object(path: Path) -> Mapping[str, object]:
 
 
 def _read(path: Path) -> bytes:
+    check_ordinary(path)
     try:
         size = path.stat().st_size
         if size > _MAX_JSON_BYTES:
-            raise UserError(f"{path} has {size:,} bytes; no file of a model with this name is so large")
+            raise UserError(f"{path} has {size:,} bytes; a model file with this name cannot be so large")
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
@@ -197,7 +203,7 @@ def _object(text: bytes, path: Path) -> Mapping[str, object]:
 
 def is_folder(path_or_name: str | os.PathLike[str]) -> bool:
     """Whether a local folder has this name: it then comes before a size or a Hub repository of the name."""
-    return Path(path_or_name).expanduser().is_dir()
+    return user_path(os.fspath(path_or_name)).is_dir()
 
 
 def _suggestion(path: Path) -> str:

@@ -1,13 +1,49 @@
-"""JSON read strictly: what is not standard JSON is refused in one line that names the file."""
+"""Files that cannot be read, and JSON that is not standard, are refused in one line that names the file."""
 
 import codecs
+import contextlib
 import json
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from ..errors import UserError
 from ..json_types import Json, JsonObject
+
+_POINTER = b"version https://git-lfs.github.com/spec/"
+
+
+def user_path(path: str | Path) -> Path:
+    """A path with the user's home in place of ``~``; as it is where that home is not known."""
+    with contextlib.suppress(RuntimeError):
+        return Path(path).expanduser()
+    return Path(path)
+
+
+def check_ordinary(path: str | Path) -> None:
+    """Refuse what is called like a file and cannot be read like one: pipes, and pointers of Git LFS.
+
+    Call it before opening: to open a pipe to which nobody writes never ends. What else is wrong with a path,
+    opening it tells.
+
+    Raises:
+        UserError: for a pipe, a socket, or the few lines that a clone without Git LFS has in a file's place.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+        head = b""
+        if stat.S_ISREG(mode):
+            with Path(path).open("rb") as stream:
+                head = stream.read(len(_POINTER))
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        raise UserError(
+            f"{path} is a pipe, and files are read more than once. Write its content to a file first."
+        )
+    if head == _POINTER:
+        raise UserError(f"{path} is a Git LFS pointer, not the file itself. Download it with: git lfs pull")
 
 
 def parse_json(text: str | bytes, source: str, *, advice: str = "Fix it.") -> Json:
@@ -19,7 +55,7 @@ def parse_json(text: str | bytes, source: str, *, advice: str = "Fix it.") -> Js
         advice: the end of an error about broken JSON.
 
     Raises:
-        UserError: for broken JSON or UTF-8, NaN and infinities, a key that comes twice in one object, numbers
+        UserError: for broken JSON or UTF-8, NaN and infinities, a duplicate key, numbers
             that Python refuses to parse (thousands of digits), and nesting too deep to read.
     """
     try:
@@ -67,7 +103,7 @@ def read_json_object(path: str | Path, *, needs: Sequence[str] = ()) -> JsonObje
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a JSON {type(content).__name__}; need an object.")
     if missing := [key for key in needs if key not in content]:
-        raise UserError(f"{path} is damaged or of another program: it has no {missing[0]!r}.")
+        raise UserError(f"{path} is damaged or from another program: it has no {missing[0]!r}.")
     return content
 
 
@@ -80,7 +116,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(content) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {twice!r} comes twice in one object")
+        raise ValueError(f"the key {twice!r} occurs twice in one object")
     return content
 
 

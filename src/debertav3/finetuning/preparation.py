@@ -2,14 +2,16 @@
 
 import hashlib
 import importlib.util
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
+from ..files.model_folder import json_object
+from ..files.reading import user_path
 from ..heads import MULTIPLE_CHOICE, TOKENS
+from ..json_types import JsonMapping
 from ..sizes import PUBLISHED, SIZES, is_size
 from ..tasks.custom import custom_task
 from ..tasks.example import Example
@@ -315,7 +317,7 @@ def _check_settings(config: FinetuneConfig, task: Task) -> None:
     kind = _kind(task)
     if config.task != CUSTOM and config.data.label_kind != "auto":
         raise UserError(
-            f"task {config.task} knows what its labels are; --label-kind is for task {CUSTOM}. "
+            f"task {config.task} has fixed labels; --label-kind is for task {CUSTOM}. "
             f"Leave it out, or use task {CUSTOM}."
         )
     for name in ("word_column", "tag_column", "tag_names"):
@@ -352,14 +354,10 @@ def size_of(model: str) -> str | None:
     """
     if is_size(model):
         return model
-    file = Path(model) / "config.json"
+    file = user_path(model) / "config.json"
     if file.is_file():
-        try:
-            raw = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise UserError(f"{file} cannot be read: {reason}") from error
-        if not isinstance(raw, dict) or raw.get("model_type") != "deberta-v2":
+        raw: JsonMapping = json_object(file)
+        if raw.get("model_type") != "deberta-v2":
             return None
         shape = [raw.get(key, 0) for key in _SHAPE]
         fitting = [name for name, known in SIZES.items() if [known.get(key, 0) for key in _SHAPE] == shape]

@@ -1,11 +1,11 @@
 """What a run starts from, found and checked before torch is loaded."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..checkpoint.folder import Checkpoint
 from ..errors import UserError
 from ..files.model_folder import ModelFolder
+from ..files.reading import user_path
 from ..sizes import SIZES, is_size, near_size
 from ..tokenization import DebertaV3Tokenizer
 from .config import FinetuneConfig
@@ -33,7 +33,7 @@ def find_start(config: FinetuneConfig) -> Start:
     name = config.model
     if is_size(name):
         return Start(family=OURS, checkpoint=None)
-    if "/" not in name and not Path(name).exists() and (near := near_size(name)):
+    if "/" not in name and not user_path(name).exists() and (near := near_size(name)):
         raise UserError(f"no folder and no size is named {name}. Did you mean {near}?")
     checkpoint = Checkpoint.open(name)
     return Start(family=_family_of(checkpoint.folder), checkpoint=checkpoint)
@@ -42,7 +42,7 @@ def find_start(config: FinetuneConfig) -> Start:
 def is_from_hub(config: FinetuneConfig) -> bool:
     """Whether model or tokenizer of a run must be downloaded, which takes longer than a look at the data."""
     named = [name for name in (config.model, config.tokenizer) if name is not None]
-    return any("/" in name and not Path(name).exists() and not is_size(name) for name in named)
+    return any("/" in name and not user_path(name).exists() and not is_size(name) for name in named)
 
 
 def check_start(config: FinetuneConfig, start: Start | None = None) -> Start:
@@ -82,7 +82,7 @@ def check_lora(config: FinetuneConfig) -> None:
         UserError: for a model from scratch.
     """
     if config.lora and is_size(config.model):
-        raise UserError(f"--lora changes a trained model a little; --model {config.model} is from scratch.")
+        raise UserError(f"--lora adapts a trained model; --model {config.model} is from scratch.")
 
 
 def check_frozen(config: FinetuneConfig, num_layers: int | None) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from ..errors import MissingExtraError, UserError
 from ..layers.attention_backends import AttentionBackend, sdpa_attention
 from ..layers.buckets import RelativeBuckets
-from ..layers.relative_position import RelativePositions, RelativeTables, records_graph
+from ..layers.relative_position import RelativePositions, RelativeTables, may_read
 from ..layers.unpadded import Mask, UnpaddedBatch
 
 logger = logging.getLogger(__name__)
@@ -179,7 +179,7 @@ def can_flash(states: Tensor, dropout_prob: float = 0.0) -> bool:
 
     In fp32 they would multiply in TF32; that stays with torch.
     """
-    if dropout_prob or states.device.type != "cuda" or states.dtype not in _HALF or records_graph():
+    if dropout_prob or states.device.type != "cuda" or states.dtype not in _HALF or not may_read(states):
         return False
     B, N, L, H = states.shape
     if H < 16 or H & (H - 1) or states.numel() == 0 or not is_installed():

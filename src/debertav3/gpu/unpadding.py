@@ -7,7 +7,7 @@ from ..layers.attention import DisentangledSelfAttention, has_global_hook, is_pl
 from ..layers.attention_backends import choose
 from ..layers.encoder import Encoder
 from ..layers.masks import AttentionMasks
-from ..layers.relative_position import records_graph
+from ..layers.relative_position import may_read
 from ..layers.unpadded import UnpaddedBatch
 from .flash_attention import FLASH, has_device, is_installed, rows_of_slots
 
@@ -28,7 +28,7 @@ def unpad(
         is not `FLASH`, for V2's convolution, which reads neighbours, and where somebody looks inside.
     """
     padding = masks.padding
-    if padding is None or masks.are_packed or encoder.conv is not None or records_graph():
+    if padding is None or masks.are_packed or encoder.conv is not None or not may_read(padding):
         return None
     if not (is_installed() and has_device(padding)):
         return None

@@ -24,11 +24,11 @@ class Classification(TypedDict):
     """The answer of a sequence classification head."""
 
     label: str | None
-    """The likeliest label; None for a regression head."""
+    """The likeliest label; None for a regression head, or where that gives several numbers the largest."""
     score: float
-    """Its probability; for a regression head the value itself."""
+    """Its probability; for a regression head the number itself."""
     scores: dict[str, float]
-    """Every label's probability, in the order of the head."""
+    """Every label's probability, or number, in the order of the head."""
 
 
 class ZeroShotScores(TypedDict):

@@ -26,6 +26,10 @@ _BAR_FROM = 256
 """Inputs from which a terminal gets a progress bar: about a second of work on two cores."""
 
 
+SHORTEST_INPUT = 8
+"""Tokens below which nobody can limit an input: a pair has three special ones."""
+
+
 class Encoding(NamedTuple):
     """One input of the encoder, special tokens included."""
 
@@ -61,8 +65,8 @@ class Packer:
     """
 
     def __init__(self, *, cls_id: int, sep_id: int, max_length: int, truncation_side: Side = "right") -> None:
-        if max_length < 8:
-            raise UserError(f"max_length must be at least 8 tokens, got {max_length}.")
+        if max_length < SHORTEST_INPUT:
+            raise UserError(f"max_length must be at least {SHORTEST_INPUT} tokens, got {max_length}.")
         self.cls_id, self.sep_id, self.max_length = cls_id, sep_id, max_length
         self.truncation_side = truncation_side
 

@@ -11,13 +11,13 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import UserError
+from ..errors import UserError, whole_number
 from ..tasks.spans import SpanDecoding, decode_spans
 from ..tasks.words import Span
 from ..tokenization import DebertaV3Tokenizer
 from .backends.fastest import Auto
 from .backends.protocol import Backend, head_of_task
-from .batching import Encoding, run_batches
+from .batching import SHORTEST_INPUT, Encoding, run_batches
 from .inputs import WHOLE, Cut, InputEncoder, Text
 from .token_budget import BIG_INPUT_TOKENS, best_batch_tokens
 
@@ -73,8 +73,10 @@ class Engine:
         temperature: float = 1.0,
         auto: Auto | None = None,
     ) -> None:
-        if batch_tokens is not None and batch_tokens < 1:
-            raise UserError(f"batch_tokens must be at least 1, got {batch_tokens}.")
+        if batch_tokens is not None:
+            batch_tokens = whole_number(batch_tokens, name="batch_tokens", least=1)
+        if max_length is not None:
+            max_length = whole_number(max_length, name="max_length", least=SHORTEST_INPUT)
         self.tokenizer = tokenizer
         self.backend = backend
         self.auto = auto
@@ -140,7 +142,7 @@ class Engine:
             while True:
                 if num_cut := sum(encoding.is_truncated for encoding in encodings):
                     logger.warning(
-                        "%d of %d inputs had more than %d tokens and were cut",
+                        "%d of %d inputs had more than %d tokens and were truncated",
                         num_cut,
                         len(encodings),
                         self.inputs.max_length,

@@ -5,7 +5,7 @@ tells nothing.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import UserError
@@ -49,9 +49,12 @@ def given_labels(labels: Sequence[str], *, have: Sequence[str]) -> list[str]:
         have: the names in the checkpoint.
 
     Raises:
-        UserError: if the number of names is wrong, or a name is empty or occurs twice.
+        UserError: if these are not texts, their number is wrong, or one is empty or occurs twice.
     """
-    names = [label.strip() for label in labels]
+    given = [labels] if isinstance(labels, str) else list(labels)
+    if isinstance(labels, str | Mapping) or not all(isinstance(label, str) for label in given):
+        raise UserError(f"labels must be a list of names, one for each output in order; got {labels!r}.")
+    names = [label.strip() for label in given]
     if len(names) != len(have):
         raise UserError(
             f"got {len(names)} labels ({', '.join(names)}); this head has {len(have)} outputs. "
@@ -60,6 +63,19 @@ def given_labels(labels: Sequence[str], *, have: Sequence[str]) -> list[str]:
     if "" in names or len(set(names)) < len(names):
         raise UserError(f"labels must be different and not empty; got {', '.join(map(repr, names))}.")
     return names
+
+
+def check_different(labels: Sequence[str], *, place: str) -> None:
+    """Refuse a head with two outputs of one name, whose scores by name would be one too few.
+
+    Raises:
+        UserError: naming it.
+    """
+    if twice := [label for label in dict.fromkeys(labels) if list(labels).count(label) > 1]:
+        raise UserError(
+            f"{place} calls several of its {len(labels)} outputs {twice[0]!r}. Give each a name of its own, "
+            "in order: --labels, or labels=[...] in Python."
+        )
 
 
 def nli_columns(labels: Sequence[str], *, place: str) -> NLIColumns:
@@ -118,8 +134,8 @@ def relevance_column(labels: Sequence[str], *, place: str) -> int:
             return plain.index(name)
     raise UserError(
         f"{place} cannot rank: its labels are {', '.join(labels)}; need a head with one output, two labels "
-        "such as relevant and not_relevant, or entailment, neutral, contradiction. If you know what the "
-        "outputs mean, say it, such as --labels not_relevant,relevant"
+        "such as relevant and not_relevant, or entailment, neutral, contradiction. If you "
+        "know what the outputs mean, name them, such as --labels not_relevant,relevant"
     )
 
 

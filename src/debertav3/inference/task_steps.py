@@ -5,10 +5,11 @@ batches. Both give the same answers. Every task takes a batch and answers in its
 """
 
 from collections.abc import Iterable, Sequence
+from numbers import Real
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, whole_number
 from ..tasks.labels import ENTAILMENT
 from ..tasks.words import join_words, split_words
 from . import answers
@@ -28,19 +29,19 @@ from .inputs import (
     labels_per_text,
     shortened,
 )
-from .output_labels import NLIColumns, is_nli, nli_columns, relevance_column
+from .output_labels import NLIColumns, check_different, is_nli, nli_columns, relevance_column
 
 TEMPLATE = "This example is {}."
 """The hypothesis of zero-shot classification; ``{}`` stands for the label."""
 
 
-def check_template(template: str) -> None:
+def check_template(template: object) -> None:
     """Refuse a template that does not contain ``{}`` exactly once.
 
     Raises:
         UserError: if it does not.
     """
-    if template.count("{}") != 1:
+    if not isinstance(template, str) or template.count("{}") != 1:
         raise UserError(f"the template must contain {{}} once, for the label; got {template!r}.")
 
 
@@ -69,6 +70,11 @@ class TaskSteps:
         """Whether a text may have several of the head's labels."""
         return self.engine.backend.config.get("problem_type") == "multi_label_classification"
 
+    @property
+    def is_regression(self) -> bool:
+        """Whether the head was trained to give numbers, one or several."""
+        return self.engine.backend.config.get("problem_type") == "regression"
+
     def nli(self, pairs: Iterable[object], *, cut: Cut = WHOLE) -> Steps[list[dict[str, float]]]:
         """Probabilities of entailment, neutral and contradiction for each pair."""
         self.engine.require("nli")
@@ -84,17 +90,20 @@ class TaskSteps:
 
         Args:
             texts: texts and pairs.
-            raw: whether scores are logits instead of probabilities.
+            raw: whether scores are logits instead of probabilities; those of a regression head always are.
             cut: see above.
         """
         self.engine.require("classify")
+        check_different(self.labels, place=self.engine.place)
         checked: list[Text] = []
         for number, text in enumerate(texts):
             check = check_pair if isinstance(text, tuple | list) else check_text
             checked.append(check(text, what=f"text {number}"))
         rows = yield from self.engine.sequences(checked, cut=cut)
         return [
-            answers.classification(row, self.labels, is_multi_label=self.is_multi_label, raw=raw)
+            answers.classification(
+                row, self.labels, is_multi_label=self.is_multi_label, raw=raw or self.is_regression
+            )
             for row in rows
         ]
 
@@ -218,11 +227,11 @@ class TaskSteps:
     ) -> Steps[list[Answer]]:
         """The answer to each question in its context; contexts may have any length."""
         self.engine.require("qa")
-        if n_best < 1 or max_answer_tokens < 1 or overlap < 0:
-            found = f"{n_best}, {max_answer_tokens} and {overlap}"
-            raise UserError(
-                f"n_best and max_answer_tokens must be at least 1, overlap at least 0; got {found}."
-            )
+        whole_number(n_best, name="n_best", least=1)
+        whole_number(max_answer_tokens, name="max_answer_tokens", least=1)
+        whole_number(overlap, name="overlap", least=0)
+        if null_threshold is not None and not isinstance(null_threshold, Real):
+            raise UserError(f"null_threshold must be a number of logits, or None; got {null_threshold!r}.")
         asked = check_texts(questions, what="question")
         read = list(contexts)
         if len(read) != len(asked):
@@ -250,6 +259,7 @@ class TaskSteps:
             UserError: as `Predictor.fill_mask`, or if a target is not a single token.
         """
         self.engine.require("fill-mask")
+        whole_number(top_k, name="top_k", least=1)
         checked = check_texts(texts, what="text")
         vocabulary = self.engine.inputs.vocabulary
         only = [self.engine.inputs.piece_of(word) for word in targets]

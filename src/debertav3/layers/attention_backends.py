@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ..errors import UserError
 from .blockwise_attention import blockwise_attention
-from .relative_position import OffsetTables, RelativeTables, records_graph
+from .relative_position import OffsetTables, RelativeTables, is_transformed, records_graph
 
 
 def eager_attention(
@@ -111,10 +111,14 @@ def _always(states: Tensor, dropout_prob: float) -> bool:
     return True
 
 
-def _is_not_exported_with_gradients(states: Tensor, dropout_prob: float) -> bool:
-    """Torch's exporters give fused attention another layout than the one recorded for its gradients."""
+def _is_fused_alike(states: Tensor, dropout_prob: float) -> bool:
+    """Whether torch's fused attention computes here what it does elsewhere.
+
+    Torch's exporters give it another layout than the one recorded for its gradients, and inside torch.func
+    its CPU kernel takes no gradient of a mask.
+    """
     is_exported = torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting()
-    return not (is_exported and torch.is_grad_enabled())
+    return not (is_exported and torch.is_grad_enabled()) and not is_transformed()
 
 
 def _unchanged(tables: RelativeTables) -> RelativeTables:
@@ -142,7 +146,7 @@ class AttentionBackend:
 
 EAGER = AttentionBackend("eager", eager_attention, gives_weights=True)
 STRIDED = AttentionBackend("strided", strided_attention, gives_weights=True)
-SDPA = AttentionBackend("sdpa", sdpa_attention, can_run=_is_not_exported_with_gradients)
+SDPA = AttentionBackend("sdpa", sdpa_attention, can_run=_is_fused_alike)
 BLOCKWISE = AttentionBackend("blockwise", blockwise_attention, takes_low_precision=True)
 
 BACKENDS: tuple[AttentionBackend, ...] = (SDPA, STRIDED, EAGER, BLOCKWISE)

@@ -19,7 +19,7 @@ _HALF = 1 << 31
 
 def draw_seed() -> Tensor:
     """A seed from torch's generator of the CPU: int64, no dimensions."""
-    return torch.empty((), dtype=torch.int64).random_()
+    return torch.empty((), dtype=torch.int64, device="cpu").random_()
 
 
 def threshold(dropout_prob: float) -> int:

@@ -133,7 +133,7 @@ class _Blockwise(torch.autograd.Function):
         dq, dk, dv = (torch.empty_like(q) for _ in range(3))
         accurate = torch.promote_types(gradient.dtype, torch.float32)
         dkeys, dqueries = (
-            None if x is None else torch.zeros(x.shape, dtype=accurate) for x in (keys, queries)
+            None if x is None else x.new_zeros(x.shape, dtype=accurate) for x in (keys, queries)
         )
         # What lies outside the skewed view is never written, so this stays zero there.
         offsets = q.new_zeros(_block_size(B, L), L, 2 * L)

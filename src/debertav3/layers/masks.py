@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .relative_position import records_graph
+from .relative_position import may_read
 from .unpadded import UnpaddedBatch
 
 
@@ -51,10 +51,15 @@ class AttentionMasks:
                 ``(B, 1, L, L)``.
 
         Raises:
-            UserError: for another number of dimensions.
+            UserError: for another number of dimensions, and for a mask that is to be added to scores.
         """
         if attention_mask is None:
             return cls(None)
+        if attention_mask.is_floating_point() and may_read(attention_mask) and (attention_mask < 0).any():
+            raise UserError(
+                "attention_mask has negative numbers, as masks that are added to scores; need 1 for what may "
+                "be seen, and 0"
+            )
         mask = attention_mask if attention_mask.dtype == torch.bool else attention_mask > 0
         match mask.dim():
             case 2 if _hides_nothing(mask):
@@ -98,5 +103,4 @@ def _wrong_shape(mask: Tensor, batch: object = "batch", length: object = "tokens
 
 def _hides_nothing(mask: Tensor) -> bool:
     """Whether a mask can be dropped; asked only where the answer costs no wait for a device and no graph."""
-    is_cheap = mask.device.type == "cpu" and not records_graph()
-    return is_cheap and bool(mask.all())
+    return mask.device.type == "cpu" and may_read(mask) and bool(mask.all())

@@ -29,8 +29,8 @@ class RelativePositions(RelativeBuckets):
             ``(2 * length - 1,)`` int64 on ``device``. A recorded graph serves all lengths: there one more row
             follows, which nobody reads, so that a length of 1 needs no case of its own.
         """
-        if records_graph():  # lengths are symbols, and no traced tensor may outlive the trace
-            return self._look_up(length, device, 1, falls)
+        if records_graph() or is_intercepted():  # lengths are symbols, and no such tensor may be kept
+            return self._look_up(length, device, int(records_graph()), falls)
         return _kept_rows(self, length, device, falls)
 
     def expand(self, table: Tensor, length: int, *, first_row: int = 0, falls: bool = False) -> Tensor:
@@ -68,6 +68,25 @@ def _kept_rows(positions: RelativePositions, length: int, device: torch.device, 
 def records_graph() -> bool:
     """Whether torch is recording a graph, which must serve other lengths than that of the example."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def is_intercepted() -> bool:
+    """Whether somebody stands between calls of torch and its operations: torch.func, or a dispatch mode.
+
+    `torch.func.vmap` and its kin, ``FakeTensorMode``, ``FlopCounterMode``: what is made then must not outlive
+    the call.
+    """
+    return is_transformed() or torch._C._len_torch_dispatch_stack() > 0
+
+
+def is_transformed() -> bool:
+    """Whether a call runs inside `torch.func.vmap`, ``grad``, ``jvp`` or another of its transforms."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.maybe_current_level() is not None
+
+
+def may_read(x: Tensor) -> bool:
+    """Whether a tensor has numbers that a kernel may read: no graph, transform or subclass comes between."""
+    return type(x) is Tensor and not records_graph() and not is_intercepted()
 
 
 class OffsetTables(Protocol):

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..cpu.kernel.library import Kernel, VocabularyArguments, kernel
-from ..layers.relative_position import records_graph
+from ..layers.relative_position import may_read
 from .table_memory import TableMemory, writes_directly
 
 CPU_NUMBERS = 1 << 21
@@ -178,8 +178,7 @@ def _fits_kernel(states_MD: Tensor) -> bool:
     return (
         states_MD.device.type == "cpu"
         and states_MD.dtype in (torch.float32, torch.bfloat16)
-        and type(states_MD) is Tensor
-        and not records_graph()
+        and may_read(states_MD)
     )
 
 
@@ -208,8 +207,8 @@ class _PredictInKernel(torch.autograd.Function):
         needs_gradient = has_gradients and any(ctx.needs_input_grad[:3])
         dstates, dwords = torch.zeros_like(states_MD), None
         dbias = torch.zeros_like(bias) if needs_gradient else None
-        loss_M, top_M, share_M = torch.empty(3, M).unbind()
-        drawn_M, correct_M = torch.empty(2, M, dtype=torch.int64).unbind()
+        loss_M, top_M, share_M = states_MD.new_empty(3, M, dtype=torch.float32).unbind()
+        drawn_M, correct_M = targets_M.new_empty(2, M).unbind()
         size = max(1, CPU_KEPT_BYTES // (V * states_MD.element_size()))
         for start in range(0, M, size):
             rows = slice(start, min(start + size, M))

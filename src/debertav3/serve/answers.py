@@ -139,14 +139,15 @@ class ServedModel:
         plain = [label.strip().lower().replace("-", "_").replace(" ", "_") for label in self.labels]
         named = [label for label, name in zip(self.labels, plain, strict=True) if name not in BENIGN]
         if (
-            {"positive", "negative"} <= {*plain}  # of moods: neither speaks against a text
+            {"positive", "negative"} <= {*plain}  # a sentiment head: neither speaks against a text
             or is_unnamed(self.labels)
             or is_nli(self.labels)
             or (not self.predictor.is_multi_label and len(named) == len(self.labels))
         ):
             raise Refusal(
                 "wrong_head",
-                f"model {self.name!r} cannot moderate: its labels are {', '.join(self.labels)}; need one "
-                "that says a text is fine, such as safe or benign, or a head with several labels at once.",
+                f"model {self.name!r} cannot moderate: its labels are "
+                f"{', '.join(self.labels)}; need one that means that a text is fine, such as "
+                "safe or benign, or a multi-label head.",
             )
         return named

@@ -44,18 +44,20 @@ class Keys:
         given = os.environ.get(VARIABLE)
         found = (given or "").replace(",", " ").split()
         if given is not None and not found:
-            raise UserError(f"{VARIABLE} is set and holds no key. Unset it, or give keys with commas.")
+            raise UserError(
+                f"{VARIABLE} is set and contains no key. Unset it, or give keys separated by commas."
+            )
         if path is not None:
             try:
                 lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
             except (OSError, UnicodeDecodeError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
                 raise UserError(
-                    f"--keys {path} cannot be read: {reason}. Give a file with one key a line."
+                    f"--keys {path} cannot be read: {reason}. Give a file with one key per line."
                 ) from None
             own = [key for line in lines if (key := line.strip()) and not key.startswith("#")]
             if not own:
-                raise UserError(f"--keys {path} holds no key. Write one a line.")
+                raise UserError(f"--keys {path} contains no key. Write one per line.")
             found += own
         return cls(found)
 

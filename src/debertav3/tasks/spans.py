@@ -177,16 +177,15 @@ def decode_spans(
         offsets: characters ``(start, end)`` of every token of the context.
         text: the original context; spans are given without white space at their ends.
         n_best: most spans to return; spans of the same characters are given once.
-        max_answer_tokens: most tokens of an answer.
+        max_answer_tokens: most tokens of an answer; none is longer than its window.
     """
-    scores = np.full((len(offsets), max_answer_tokens), -np.inf)  # [first token, further tokens]
+    width = min(max_answer_tokens, max((window.size for window in windows), default=1) or 1)
+    scores = np.full((len(offsets), width), -np.inf)  # [first token, further tokens]
     null_logit = np.inf
     for window, starts, ends in zip(windows, start_logits, end_logits, strict=True):
         null_logit = min(null_logit, float(starts[0]) + float(ends[0]))
         part = slice(window.prefix, window.prefix + window.size)
-        sums = _sums(
-            np.asarray(starts[part], np.float64), np.asarray(ends[part], np.float64), max_answer_tokens
-        )
+        sums = _sums(np.asarray(starts[part], np.float64), np.asarray(ends[part], np.float64), width)
         held = scores[window.first : window.first + window.size]
         np.maximum(held, sums, out=held)
     peak = max(float(scores.max(initial=-np.inf)), null_logit)

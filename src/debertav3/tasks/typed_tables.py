@@ -1,13 +1,16 @@
 """Rows whose columns have types: Parquet, Excel workbooks, data sets by name. Each needs its own package."""
 
 import itertools
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 from ..errors import MissingExtraError, UserError
 from ..files.named_sets import open_dataset, open_saved
+from ..files.reading import check_ordinary
 from ..json_types import Json, JsonObject
 from .around_tables import above_note, num_above
 from .class_names import named, names_in_metadata, with_names
@@ -18,13 +21,21 @@ from .source_file import Found, Header, SourceFile
 
 def read_parquet(file: SourceFile) -> Found:
     """Rows of a Parquet file, a few at a time."""
+    import pyarrow
+
     number = 0
     with open_parquet(file.path) as parquet:
         names = names_in_metadata(parquet.schema_arrow.metadata)
-        for batch in parquet.iter_batches(batch_size=1024):
-            for fields in batch.to_pylist():
-                number += 1
-                yield f"row {number}", with_names(fields, names)
+        try:
+            for batch in parquet.iter_batches(batch_size=1024):
+                for fields in batch.to_pylist():
+                    number += 1
+                    yield f"row {number}", with_names(fields, names)
+        except (OSError, UnicodeDecodeError, pyarrow.ArrowException) as error:
+            raise UserError(
+                f"{file.path} is damaged after row {number} ({str(error).splitlines()[0]}). Download or "
+                "create it again."
+            ) from None
 
 
 def open_parquet(path: Path) -> Json:
@@ -37,6 +48,7 @@ def open_parquet(path: Path) -> Json:
     parquet = import_parquet()
     import pyarrow
 
+    check_ordinary(path)
     try:
         return parquet.ParquetFile(path)
     except FileNotFoundError:
@@ -72,17 +84,56 @@ def import_openpyxl() -> Json:
     return openpyxl
 
 
+_BROKEN_WORKBOOK = (
+    OSError,
+    SyntaxError,  # of the XML within
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
+"""What openpyxl raises for a workbook that is none, or a damaged one."""
+
+_OLD_WORKBOOK = b"\xd0\xcf\x11\xe0"
+
+
 def read_xlsx(file: SourceFile) -> Found:
-    """Rows of a sheet of a workbook, the first or the one that is named; its first row has the names."""
-    openpyxl = import_openpyxl()
+    """Rows of a sheet of a workbook, the first or the one that is named; its first row has the names.
+
+    Raises:
+        UserError: if it cannot be read as one, or there is no such sheet.
+        MissingExtraError: without openpyxl.
+    """
+    import_openpyxl()
+    if file.head().startswith(_OLD_WORKBOOK):
+        raise UserError(
+            f"{file.path} is a workbook with a password, or of the old kind. Save it as .xlsx without a "
+            "password, or as CSV."
+        )
     try:
-        has_merged = _has_merged_cells(file.path)
-        book = openpyxl.load_workbook(file.path, read_only=not has_merged, data_only=True)
-    except FileNotFoundError:
-        raise UserError(f"{file.path} does not exist. Give the path of an existing file.") from None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"{file.path} cannot be read as an Excel workbook: {error}.") from None
-    with closing(book):
+        yield from _rows_of_workbook(file)
+    except UserError:
+        raise
+    except _BROKEN_WORKBOOK as error:
+        raise UserError(
+            f"{file.path} cannot be read as an Excel workbook: {' '.join(str(error).split())}. Save it "
+            "again, or as CSV."
+        ) from None
+
+
+def _rows_of_workbook(file: SourceFile) -> Found:
+    openpyxl = import_openpyxl()
+    has_merged = _has_merged_cells(file.path)
+    # as a stream: of a name openpyxl wants a certain ending
+    with (
+        file.path.open("rb") as stream,
+        closing(openpyxl.load_workbook(stream, read_only=not has_merged, data_only=True)) as book,
+    ):
         sheet = _sheet_of(book, file)
         if has_merged and _fill_merged(sheet):
             file.notes.note("a cell that is merged over several rows counts for each of them")
@@ -92,7 +143,7 @@ def read_xlsx(file: SourceFile) -> Found:
         cells = head[above] if above < len(head) else ()
         if all(cell is None for cell in cells):
             raise UserError(
-                f"{file.path} holds no rows: sheet {sheet.title!r} is empty. Need a row with names of "
+                f"{file.path} contains no rows: sheet {sheet.title!r} is empty. Need a row with the names of "
                 "columns."
             )
         has_header = file.options.has_header
@@ -153,6 +204,8 @@ def _fill_merged(sheet: Json) -> bool:
 def _sheet_of(book: Json, file: SourceFile) -> Json:
     """The sheet that is named, by name or number, else the first, with a word about the others."""
     names, named = book.sheetnames, file.options.sheet
+    if not book.worksheets:
+        raise UserError(f"{file.path} has no sheet with cells. Save its table as CSV.")
     if named is None:
         others = ", ".join(map(repr, names[1:]))
         if others:

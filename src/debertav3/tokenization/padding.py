@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from ..errors import UserError
+from ..errors import UserError, whole_number
 
 Padding = Literal["longest", "max_length"]
 Side = Literal["left", "right"]
@@ -30,7 +30,13 @@ def padding_strategy(value: bool | str) -> Padding | None:
 def pad_rows(
     columns: Mapping[str, list[list[object]]], *, fill: Mapping[str, object], length: int, side: Side
 ) -> None:
-    """Pad every row of every column in ``fill`` to ``length``, in place."""
+    """Pad every row of every column in ``fill`` to ``length``, in place.
+
+    Raises:
+        UserError: for an unknown side.
+    """
+    if side not in get_args(Side):
+        raise UserError(f"padding_side={side!r} is unknown: use one of {', '.join(get_args(Side))}.")
     for name, value in fill.items():
         for row in columns.get(name, ()):
             padding = [value] * (length - len(row))
@@ -46,7 +52,7 @@ def padded_length(
     """The length to pad to, never less than the longest row.
 
     Raises:
-        UserError: for ``"max_length"`` if there is no limit.
+        UserError: for ``"max_length"`` if there is no limit, and for multiples of less than one.
     """
     length = max(lengths, default=0)
     if padding == "max_length":
@@ -55,7 +61,9 @@ def padded_length(
                 "padding='max_length' needs a max_length: this tokenizer has no limit. Give max_length=..."
             )
         length = max(length, max_length)
-    if pad_to_multiple_of:
+    if pad_to_multiple_of is not None and whole_number(
+        pad_to_multiple_of, name="pad_to_multiple_of", least=0
+    ):
         length = -(-length // pad_to_multiple_of) * pad_to_multiple_of
     return length
 

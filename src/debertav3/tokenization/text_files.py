@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files.compression import bare_name, read_lines
+from ..files.reading import check_ordinary
 
 DEFAULT_COLUMNS = ("text",)
 
@@ -17,11 +18,12 @@ def read_texts(path: str | Path, *, columns: Sequence[str] = DEFAULT_COLUMNS) ->
     gives, for every row, each of ``columns`` that the row has. Either may be compressed with gzip or zstd.
 
     Raises:
-        UserError: for a missing file, an unknown ending, bytes that are not UTF-8, or a malformed row (with
-            its number).
+        UserError: for a missing file, a pipe, an unknown ending, bytes that are not UTF-8, or a malformed row
+            (with its number).
     """
     path = Path(path)
     name = bare_name(path)
+    check_ordinary(path)
     if not path.is_file():
         raise UserError(f"no such file: {path}. Give an existing .txt or .jsonl file (also .gz and .zst).")
     if not name.endswith((".txt", ".jsonl")):
@@ -41,7 +43,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     number = 0
     try:
         for number, raw in enumerate(read_lines(path), start=1):
-            yield number, raw.decode("utf-8").removesuffix("\n")
+            yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n")
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path} line {number} is not UTF-8 ({error.reason}). Convert the file to UTF-8."
@@ -55,6 +57,8 @@ def _row_texts(line: str, columns: Sequence[str], *, place: str) -> Iterator[str
         raise UserError(
             f"{place} is not JSON ({error.msg} at column {error.colno}). Correct or remove the line."
         ) from error
+    except (ValueError, RecursionError) as error:  # integers of thousands of digits, lists in lists in lists
+        raise UserError(f"{place} cannot be read ({error}). Correct or remove the line.") from error
     if not isinstance(row, dict):
         raise UserError(f"{place} is a JSON {type(row).__name__}, need an object with a text column.")
     found = [column for column in columns if column in row]

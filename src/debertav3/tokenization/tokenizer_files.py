@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from ..files import write_bytes, write_text
+from ..files import cannot_write, write_bytes, write_text
 from ..files.model_folder import ModelFolder, json_object
 from ..json_types import Json, JsonMapping
 from .specials import Matching, SpecialTokens
@@ -133,7 +133,7 @@ def _added_tokens(
         except (UserError, TypeError, ValueError) as error:
             raise UserError(f"{folder}/{file}: {token!r} with the id {number!r} is not a token.") from error
         if not text:
-            logger.warning("%s/%s lists an empty token, which no text holds: ignored", folder, file)
+            logger.warning("%s/%s lists an empty token, which is ignored", folder, file)
             continue
         if added.setdefault(text, found) != found:
             raise UserError(
@@ -176,7 +176,11 @@ def write_folder(
     text: TextSettings = PLAIN_TEXT,
     compat: str | None = None,
 ) -> tuple[str, ...]:
-    """Write the files of a tokenizer, each atomically, and return their paths."""
+    """Write the files of a tokenizer, each atomically, and return their paths.
+
+    Raises:
+        UserError: if the folder cannot be written.
+    """
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": model_max_length or NO_LIMIT,
@@ -195,7 +199,10 @@ def write_folder(
     }
     added = {**specials.added, specials.names["mask_token"]: specials.ids["mask_token"]}
     texts = {JSON_FILE: tokenizer_json, CONFIG_FILE: _to_json(config), ADDED_FILE: _to_json(added)}
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
     if model is not None:
         write_bytes(folder / MODEL_FILE, model)
     for name, content in texts.items():
@@ -209,7 +216,7 @@ def _to_json(content: Mapping[str, object]) -> str:
 
 def _read_bytes(path: Path) -> bytes:
     if path.stat().st_size > MAX_BYTES:
-        raise UserError(f"{path} has {path.stat().st_size:,} bytes; no tokenizer is so large.")
+        raise UserError(f"{path} has {path.stat().st_size:,} bytes; a tokenizer cannot be so large.")
     return path.read_bytes()
 
 

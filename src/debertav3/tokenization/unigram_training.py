@@ -34,6 +34,9 @@ WRITTEN = (MODEL_FILE, JSON_FILE, CONFIG_FILE, ADDED_FILE, REPORT_FILE)
 
 NUM_FIXED_PIECES = 260  # 4 special pieces and 256 bytes
 
+PRINTABLE_ASCII = "".join(map(chr, range(ord("!"), ord("~") + 1)))
+"""They have a piece in every vocabulary, as in the released one, however rare they are in the text."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class VocabularyConfig:
@@ -42,7 +45,8 @@ class VocabularyConfig:
     vocab_size: int = 128_000
     """Pieces in the model: 4 special, 256 bytes, the rest learned. ``[MASK]`` comes on top."""
     character_coverage: float = 0.999997
-    """Share of all characters that get a piece of their own; the others are spelled in bytes."""
+    """Share of all characters that get a piece of their own; the others are spelled in bytes. Printable
+    ASCII always has pieces."""
     max_sample_lines: int = 2_000_000
     """Lines kept, drawn evenly from everything read: this bounds the memory (about 7 kB a line at worst)."""
     max_held_out_lines: int = 5_000
@@ -127,6 +131,7 @@ def _train(lines: list[str], config: VocabularyConfig) -> bytes:
             model_type="unigram",
             vocab_size=config.vocab_size,
             character_coverage=config.character_coverage,
+            required_chars=PRINTABLE_ASCII,
             byte_fallback=True,
             normalization_rule_name="nmt_nfkc",
             max_sentencepiece_length=32,

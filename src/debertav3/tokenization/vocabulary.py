@@ -1,7 +1,7 @@
 """Tokens, ids and special tokens of a tokenizer: everything that needs no text to be encoded."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any, overload
 
@@ -120,8 +120,12 @@ class Vocabulary:
     def convert_ids_to_tokens(
         self, ids: int | Sequence[int], skip_special_tokens: bool = False
     ) -> str | list[str]:
-        """Token of an id, or tokens of ids; ``[UNK]`` for ids that have none."""
-        ids = as_list(ids)
+        """Token of an id, or tokens of ids; ``[UNK]`` for ids that have none.
+
+        Raises:
+            UserError: for what is no id.
+        """
+        ids = _as_ids(ids)
         if isinstance(ids, int):
             return self._tokens.get(ids, self.specials.names["unk_token"])
         hidden = self.all_special_ids if skip_special_tokens else ()
@@ -167,23 +171,26 @@ class Vocabulary:
     ) -> Any:
         """Text of ids, as the normalizer left it; for rows of ids the text of each.
 
+        Ids that have no token, such as those of a model's spare rows, are read as ``[UNK]``.
+
         Args:
             token_ids: an id, ids or rows of ids, in any sequence or tensor.
             skip_special_tokens: leave special tokens out.
             clean_up_tokenization_spaces: for transformers' callers; text is never changed after decoding.
 
         Raises:
-            UserError: if such a change is asked for.
+            UserError: if such a change is asked for, or for what is no id.
         """
         if clean_up_tokenization_spaces:
             raise UserError(
-                "clean_up_tokenization_spaces changes text that DeBERTa's pieces already spell right. "
+                "clean_up_tokenization_spaces changes text that DeBERTa's pieces already encode correctly. "
                 "Leave it out, or use to_transformers().decode."
             )
-        ids = as_list(token_ids)
-        ids = [ids] if isinstance(ids, int) else list(map(as_list, ids))
+        ids = _as_ids(token_ids)
+        ids = [ids] if isinstance(ids, int) else list(map(_as_ids, ids))
         if any(isinstance(row, list | tuple) for row in ids):
             return [self.decode(row, skip_special_tokens) for row in ids]
+        ids = [number if number in self._tokens else self.unk_token_id for number in ids]
         if skip_special_tokens:
             special = set(self.all_special_ids)
             ids = [number for number in ids if number not in special]
@@ -202,3 +209,13 @@ class Vocabulary:
     ) -> list[str]:
         """Text of every row of ids; ``settings`` as for `decode`."""
         return [self.decode(row, skip_special_tokens, **settings) for row in as_list(sequences)]
+
+
+def _as_ids(value: object) -> Any:
+    """An id, or a row of ids, without tensors and arrays around it."""
+    ids = as_list(value)
+    if not isinstance(ids, int | list | tuple | range):
+        ids = list(ids) if isinstance(ids, Iterable) and not isinstance(ids, str | bytes) else None
+    if ids is None:
+        raise UserError(f"ids must be whole numbers, or rows of them; got {value!r}.")
+    return ids

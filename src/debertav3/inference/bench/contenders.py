@@ -19,6 +19,7 @@ from ...checkpoint.folder import Checkpoint
 from ...checkpoint.opening import open_model
 from ...checkpoint.quiet import quiet_transformers
 from ...errors import UserError
+from ...files.reading import user_path
 from ...json_types import JsonObject
 from ...models.base import complete_config
 from ...sizes import config_for, is_size
@@ -51,7 +52,7 @@ class Contender:
 def model_folder(model: str) -> Iterator[Path]:
     """A folder with the model: the one given, or for a size such as ``xsmall`` one with random weights."""
     if not is_size(model):
-        yield Path(model)
+        yield user_path(model)
         return
     with tempfile.TemporaryDirectory() as temporary:
         torch.manual_seed(0)
