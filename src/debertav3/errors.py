@@ -70,4 +70,4 @@ class MissingExtraError(UserError, ImportError):
 
 
 class DivergedError(UserError):
-    """A training ended without usable weights: the loss or the weights are no longer finite."""
+    """Training ended without usable weights: the loss or the weights are no longer finite."""

@@ -94,7 +94,7 @@ def page(browser: Any) -> Iterator[Any]:
 
 def test_a_report_breaks_no_metric_name_on_a_narrow_screen(browser: Any) -> None:
     rows = [[name, "0.5333", "0.3667", "1.0000"] for name in ("accuracy", "exact_match", "macro_f1")]
-    header = ["", "this model", "always the same answer", "linear model over words"]
+    header = ["", "this model", "constant baseline", "bag-of-words baseline"]
     narrow = browser.new_page(viewport={"width": 400, "height": 900})
     narrow.set_content(report_page.page("Run", [report_page.table(header, rows)]))
     lines = narrow.evaluate(
@@ -292,7 +292,7 @@ def test_corrections_are_collected(page: Any, address: str) -> None:
     page.goto(address)
     bars(page)
     page.get_by_role("button", name="This is wrong").click()
-    page.get_by_label("Right answer").select_option("neutral")
+    page.get_by_label("Correct answer").select_option("neutral")
     page.reload()
     with page.expect_download() as download:
         page.get_by_role("button", name="Download 1 for nli").click()
@@ -351,7 +351,7 @@ def test_the_right_choice_is_read_by_finetune(page: Any, address: str, tmp_path:
     page.goto(f"{address}#task=choice")
     bars(page)
     page.get_by_role("button", name="This is wrong").click()
-    page.get_by_label("Right choice").select_option("It rains.")
+    page.get_by_label("Correct choice").select_option("It rains.")
     path = download(page, "Download 1 for choice", tmp_path)
     task = next(one for one in CHOICE_TASKS if one.name == "choice")
     (example,) = task.examples(read_table(path))

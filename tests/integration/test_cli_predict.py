@@ -155,7 +155,7 @@ def test_a_finished_output_is_replaced_only_when_told(
     target.write_text("the answers of an earlier run")
     refused = debertav3_command(*words)
     assert refused.code == 2 and refused.err.count("\n") == 1
-    assert f"{target} exists already" in refused.err and "--overwrite" in refused.err
+    assert f"{target} already exists" in refused.err and "--overwrite" in refused.err
     assert target.read_text() == "the answers of an earlier run"
     assert "Give one of them" in debertav3_command(*words, "--resume", "--overwrite").err
     assert debertav3_command(*words, "--overwrite").code == 0

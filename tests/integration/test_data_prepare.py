@@ -183,7 +183,7 @@ def test_shards_of_two_vocabularies_get_no_index(
     facts.write_text(json.dumps(json.loads(facts.read_text()) | {"tokenizer": "0" * 64}))
     with pytest.raises(UserError, match="stage 'index'"):
         run(corpus, nano, out)
-    assert "several vocabularies" in caplog.text
+    assert "different vocabularies" in caplog.text
     assert not (out / "index.json").exists()
 
 

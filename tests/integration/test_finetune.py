@@ -199,7 +199,7 @@ def test_a_warm_up_as_long_as_the_run_is_shortened(
     warmup: float, is_told: bool, configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     train(configure(max_steps=3, warmup_steps=warmup), tmp_path / "out")
-    told = "a warm-up of 3 steps would last the whole run of 3 steps: shortened to 0"
+    told = "a warm-up of 3 steps would cover the whole run of 3 steps: shortened to 0"
     assert (told in caplog.text) is is_told
 
 
@@ -324,7 +324,7 @@ def test_resuming_with_other_settings_is_refused(configure: Configure, tmp_path:
 def test_a_folder_with_a_run_is_not_written_over(configure: Configure, tmp_path: Path) -> None:
     train(configure(max_steps=1), tmp_path / "out")
     before = (tmp_path / "out" / "run.json").read_bytes()
-    with pytest.raises(UserError, match="already holds a run"):
+    with pytest.raises(UserError, match="already contains a run"):
         train(configure(max_steps=1), tmp_path / "out")
     with pytest.raises(UserError, match="finished run"):
         train(configure(max_steps=1), tmp_path / "out", resume=True)
@@ -341,7 +341,7 @@ def test_what_no_run_has_left_is_not_written_over(
     file = tmp_path / "out" / name
     file.parent.mkdir(parents=True)
     file.write_text("mine", encoding="utf-8")
-    with pytest.raises(UserError, match=f"holds {name.split('/')[0]}, which no run has left there"):
+    with pytest.raises(UserError, match=f"contains {name.split('/')[0]}, which does not come from a run"):
         train(configure(max_steps=1), tmp_path / "out", resume=resume)
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [file]
     assert file.read_text(encoding="utf-8") == "mine"

@@ -142,7 +142,7 @@ def test_a_folder_without_vocabulary_is_no_tokenizer(family: str, tmp_path: Path
     """transformers 5 makes one of it that knows nothing but special tokens."""
     getattr(transformers, f"{family}Config")().save_pretrained(tmp_path)
     config = FinetuneConfig.of(task="nli", model=str(tmp_path))
-    with pytest.raises(UserError, match=r"holds no vocabulary, so no tokenizer.* --tokenizer X"):
+    with pytest.raises(UserError, match=r"contains no vocabulary, so it has no tokenizer.* --tokenizer X"):
         open_tokenizer(config, TASKS["nli"])
 
 

@@ -89,7 +89,7 @@ def test_every_fold_is_trained_and_every_example_predicted_once(
             file.unlink()
     assert finetune(*command)["scores"] == answer["scores"]
     assert (out / "fold-1" / "run.json").stat().st_mtime_ns == before
-    with pytest.raises(UserError, match="fold-1 was made with another seed; take another --out"):
+    with pytest.raises(UserError, match="fold-1 was made with another seed; choose another --out"):
         finetune(*command, "--seed", 5)
 
 

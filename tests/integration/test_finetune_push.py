@@ -106,7 +106,7 @@ def test_the_card_that_is_sent_names_the_repository(hub: Hub, folder: Path) -> N
 
 
 def test_what_goes_wrong_is_one_line(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="was not sent to the Hub"):
+    with pytest.raises(UserError, match="was not uploaded to the Hub"):
         push(folder, "a/b/c")
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     with pytest.raises(UserError, match="401") as caught:

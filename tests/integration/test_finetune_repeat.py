@@ -105,7 +105,7 @@ def test_a_run_is_repeated_from_its_record(
     elsewhere = folder / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    with pytest.raises(UserError, match=r"there is no rows\.jsonl here; the run of --config was made in"):
+    with pytest.raises(UserError, match=r"there is no rows\.jsonl here; the run of --config was started in"):
         invoke(["--config", "../first/run.json", "--out", "other"])
 
 

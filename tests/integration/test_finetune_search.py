@@ -90,7 +90,7 @@ def test_trials_on_other_data_or_weights_are_not_ranked_together(
     moved.write_text(content, encoding="utf-8")
     search(base.with_values({"dev": [str(moved)]}, source="test"), GRID, out, trials=1)
     rows.write_text("\n".join(content.splitlines()[:20]), encoding="utf-8")
-    with pytest.raises(UserError, match="search of another train, dev: scores would not compare"):
+    with pytest.raises(UserError, match="search of another train, dev: scores would not be comparable"):
         search(base, GRID, out, trials=2)
     rows.write_text(content, encoding="utf-8")
     config = json.loads((tmp_path / "model" / "config.json").read_text(encoding="utf-8"))
@@ -160,7 +160,7 @@ def test_a_trial_that_diverges_fails_and_the_search_goes_on(
     assert len(rows) == len(found["diverged"]) == 1
     assert "| diverged | 0.02 |" in (tmp_path / "out" / "search.md").read_text(encoding="utf-8")
 
-    with pytest.raises(UserError, match=r"none of the settings tried \(1\) ended with a score"):
+    with pytest.raises(UserError, match=r"none of the settings tried \(1\) has a score"):
         search(base, {"learning_rate": [2e-2]}, tmp_path / "all", trials=2)
 
 

@@ -128,7 +128,7 @@ def test_few_shots_are_so_many_and_balanced(train: Train) -> None:
 def test_a_model_that_has_learned_nothing_is_named(train: Train, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="debertav3"):
         _, out = train(max_steps=1, learning_rate=1e-9, balance_classes=True)
-    assert "always the same answer 0.7500: NO better" in caplog.text
+    assert "constant baseline 0.7500: NO better" in caplog.text
     assert str(out / "report.html") in caplog.text
 
 

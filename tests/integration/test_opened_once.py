@@ -229,7 +229,7 @@ def test_a_name_that_leaves_the_folder_is_refused(folder: Path, name: str) -> No
 def test_a_link_that_leaves_the_folder_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").symlink_to(folder / "config.json")
     for read in (ModelFolder.has, ModelFolder.json):
-        with pytest.raises(UserError, match="a link that leaves its folder"):
+        with pytest.raises(UserError, match="a link that points outside its folder"):
             read(ModelFolder(tmp_path), "config.json")
 
 

@@ -104,7 +104,7 @@ def test_missing_columns_name_the_options_and_what_is_there(
     code, _, err = run("evaluate", "classify", "--model", plain, "--data", source, "--text", "nothing")
     assert code == 2 and "needs the field 'nothing'" in err
     code, _, err = run("evaluate", "rtd", "--model", plain, "--data", source, "--pair", "review")
-    assert code == 2 and "task rtd reads no column that --pair-column names" in err
+    assert code == 2 and "task rtd does not read the column that --pair-column names" in err
 
 
 def test_resume_compares_the_columns(

@@ -188,7 +188,7 @@ BAD_FILES = {
     "field": ("in.csv", "premise,label\n\na,0\n", "line 3: needs the fields 'premise' and 'hypothesis'"),
     "label": ("in.csv", "premise,hypothesis,label\na,b,7\n", "line 2: unknown label 7"),
     "bytes": ("in.csv", "premise,hypothesis\nä,b\na,\udcff\n", "line 3 is not UTF-8"),
-    "nothing": ("in.csv", "", "holds no rows"),
+    "nothing": ("in.csv", "", "contains no rows"),
     "parquet": ("in.parquet", "no parquet at all", "cannot be read as Parquet"),
     "absent": (None, "", "does not exist"),
 }

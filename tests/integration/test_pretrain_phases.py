@@ -275,7 +275,7 @@ def test_wrong_settings_end_before_torch_is_loaded(
         f"max_steps: 20\nphases:\n- {{steps: 10, data: {first}}}\n- {{data: {tmp_path / 'absent'}}}\n"
     )
     cases = [
-        (["--data", first, "--set", "decay_steps=5"], "goes with schedule=wsd"),
+        (["--data", first, "--set", "decay_steps=5"], "needs schedule=wsd"),
         (["--data", first, "--set", "phases=[{steps: 5}]"], "max_steps is 20,000"),
         (["--config", str(yaml)], "absent holds no index.json"),
         (["--set", "phases=[{steps: 5, data: a}, {}]"], "phase 2 names no data: give --data"),
@@ -285,7 +285,7 @@ def test_wrong_settings_end_before_torch_is_loaded(
         (["--data", first, "--resume-stable"], "needs --from RUN"),
         (["--data", first, "--resume-stable", "--from", str(finished("wsd"))], "needs schedule=wsd"),
         (["--data", first, "--set", "schedule=wsd", "--resume-stable", "--from", str(finished("muon"))],
-         "only a run of wsd has a stable part"),
+         "only a wsd run has a stable part"),
         (["--data", first, "--set", "schedule=wsd", "--resume-stable", "--from", first], "run.json"),
     ]  # fmt: skip
     blocked = "import sys; sys.modules['torch'] = None; from debertav3.cli import main; main()"

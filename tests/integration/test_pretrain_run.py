@@ -166,7 +166,7 @@ def test_what_the_run_has_not_written_is_not_overwritten(
         (tmp_path / name / "mine").touch()
     else:
         (tmp_path / name).write_text('{"config": {"task": "nli"}}\n')
-    with pytest.raises(UserError, match=f"holds {name}, which no run has left there"):
+    with pytest.raises(UserError, match=f"contains {name}, which does not come from a run"):
         pretrain(TINY, shards, tmp_path, resume=resume)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
@@ -316,7 +316,7 @@ def test_masked_words_go_on_from_a_model_without_positions(nano: Path) -> None:
 
 @pytest.mark.parametrize("objective", ["mlm", "rtd"])
 def test_windows_longer_than_the_positions_of_a_checkpoint_are_refused(objective: str, nano: Path) -> None:
-    with pytest.raises(UserError, match=r"knows 512 positions and max_length is 1024"):
+    with pytest.raises(UserError, match=r"has 512 positions and max_length is 1024"):
         build_networks(TINY.changed(objective=objective, max_length=1024), 12001, nano)
 
 
@@ -326,7 +326,7 @@ def test_which_network_of_a_run_is_continued_is_clear(finished: Path, tmp_path: 
     shutil.copytree(finished / "generator", tmp_path / "generator")
     networks = build_networks(TINY.changed(objective="mlm"), 12001, tmp_path)
     assert networks.generator.config.num_hidden_layers == 1
-    with pytest.raises(UserError, match=r"without discriminator: begin one with --from .*encoder"):
+    with pytest.raises(UserError, match=r"has no discriminator: start one with --from .*encoder"):
         build_networks(TINY, 12001, tmp_path)
 
 
@@ -428,7 +428,8 @@ def test_processes_prepare_a_text_once(nano: Path, tmp_path: Path) -> None:
     arguments[place : place + 2] = ["--text", str(text), "--tokenizer", str(nano)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(launch + arguments, env=environment, check=True, stderr=subprocess.PIPE, text=True)
-    assert done.stderr.count("summing the inputs") == 1  # the second process finds the first one's shards
+    # the second process finds the first one's shards
+    assert done.stderr.count("computing checksums of the inputs") == 1
     assert (out / "encoder" / "model.safetensors").is_file()
 
 
@@ -480,8 +481,8 @@ def test_a_run_that_diverged_says_so_and_exports_nothing(shards: Path, tmp_path:
     assert not done.stdout
     assert not any((out / name).exists() for name in ("encoder", "discriminator", "generator"))
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "The run DIVERGED; its weights are of no use." in page
-    assert "warmup_steps=400 would last the whole run of 6 steps: shortened to 0" in done.stderr
+    assert "The run DIVERGED; its weights are useless." in page
+    assert "warmup_steps=400 would cover the whole run of 6 steps: shortened to 0" in done.stderr
 
 
 def test_a_run_is_known_by_content(finished: Path, shards: Path, tmp_path: Path) -> None:

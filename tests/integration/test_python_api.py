@@ -167,7 +167,7 @@ def test_a_failed_call_leaves_the_folder_as_it_was(nano: Path, tmp_path: Path) -
     assert not out.exists()
     out.mkdir()
     (out / "config.json").write_text("{}")
-    with pytest.raises(UserError, match="no run has left there"):
+    with pytest.raises(UserError, match="does not come from a run"):
         debertav3.finetune("custom", nano, ROWS, out=out, **SHORT)
     assert [path.name for path in out.iterdir()] == ["config.json"]
 
@@ -185,7 +185,7 @@ def test_rows_of_a_resumed_run_must_be_the_same(nano: Path, tmp_path: Path) -> N
     out = tmp_path / "out"
     (out / "rows").mkdir(parents=True)
     (out / "rows" / "train.jsonl").write_text('{"text": "other", "label": 1}\n')
-    with pytest.raises(UserError, match="holds other rows"):
+    with pytest.raises(UserError, match="contains other rows"):
         debertav3.finetune("custom", nano, ROWS, out=out, resume=True, **SHORT)
     assert (out / "rows" / "train.jsonl").read_text() == '{"text": "other", "label": 1}\n'
 

@@ -54,7 +54,7 @@ def send(client: TestClient, body: Any, path: str = "/nli") -> httpx.Response:
         (b"[1]", 422, "array"),
         (b"null", 422, "null"),
         (b'{"pairs": [["%s", "b"]]}' % (b"a" * 5_001), 422, "at most 5000"),
-        (b'{"pairs": %s}' % json.dumps(PAIRS * 11).encode(), 422, "at most 10 are taken"),
+        (b'{"pairs": %s}' % json.dumps(PAIRS * 11).encode(), 422, "at most 10 are allowed"),
         (b" " * 20_001, 413, "more than 20000 bytes"),
     ],
 )
@@ -160,7 +160,7 @@ def test_keys_come_from_a_file_and_the_environment(tmp_path: Path, monkeypatch: 
     assert len(Keys.read(path)._digests) == 4
     assert len(Keys.read()._digests) == 2
     path.write_text("# none\n")
-    with pytest.raises(UserError, match="holds no key"):
+    with pytest.raises(UserError, match="contains no key"):
         Keys.read(path)
     with pytest.raises(UserError, match="cannot be read"):
         Keys.read(tmp_path / "missing")

@@ -260,7 +260,7 @@ def test_columns_of_conll_may_be_said(tmp_path: Path) -> None:
 )
 def test_columns_of_words_mean_nothing_where_rows_have_names(tmp_path: Path, row: dict[str, Any]) -> None:
     path = write(tmp_path / "a.jsonl", json.dumps(row) + "\n")
-    with pytest.raises(UserError, match="--word-column and --tag-column are for files with one word a line"):
+    with pytest.raises(UserError, match="--tag-column are for files with one word per line"):
         TASKS["ner"].read(path, ReadOptions(tag_column="2"))
 
 
@@ -351,7 +351,7 @@ def test_a_docbin_of_spacy_is_read(tmp_path: Path) -> None:
     DocBin(docs=[classes], store_user_data=True, attrs=["ORTH"]).to_disk(tmp_path / "b.spacy")
     (row,) = read_table(tmp_path / "b.spacy")
     assert row.fields["text"] == "It rained." and row.fields["label"] == {"dry": 0.0, "wet": 1.0}
-    with pytest.raises(UserError, match="cannot be read as a DocBin"):
+    with pytest.raises(UserError, match="cannot be read as a spaCy DocBin"):
         TASKS["ner"].read(write(tmp_path / "c.spacy", "something else"))
 
 

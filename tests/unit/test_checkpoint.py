@@ -284,7 +284,7 @@ def break_folder(folder: Path, fault: str) -> None:
         ("not-json", "config.json is not valid JSON"),
         ("list", "holds a JSON list; need a JSON object"),
         ("nan", "NaN is not a JSON number"),
-        ("key-twice", "comes twice in one object"),
+        ("key-twice", "occurs twice in one object"),
         (
             "no-weights",
             "has no weights: need model.safetensors, pytorch_model.bin or model_int8",
@@ -327,7 +327,7 @@ def test_broken_folder_gets_one_clear_line(fault: str, message: str, tmp_path: P
         ({"share_att_key": False}, "the weights have no .*pos_key_proj"),
         ({"norm_rel_ebd": "none"}, "config.json does not allow deberta.encoder.LayerNorm"),
         ({"auto_map": {"AutoModel": "m.M"}}, "asks for code"),
-        ({"quantization_config": {"bits": 4}}, "quantized weights are not read"),
+        ({"quantization_config": {"bits": 4}}, "quantized weights are not supported"),
         ({"id2label": {"0": "a", "2": "b"}}, "id2label must name every class from 0 on"),
         ({"id2label": ["a", "b"]}, "id2label must be"),
         ({"num_labels": 4}, "num_labels is 4"),

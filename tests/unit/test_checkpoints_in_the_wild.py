@@ -45,7 +45,7 @@ def test_id2label_decides_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptu
         raw = Checkpoint.open(tmp_path).config
     assert raw["id2label"] == {0: "SAFE", 1: "INJECTION", 2: "JAILBREAK"}
     assert raw["label2id"] == {"SAFE": 0, "INJECTION": 1, "JAILBREAK": 2}
-    assert "out of step" in caplog.text
+    assert "contradicts id2label" in caplog.text
 
 
 def test_label2id_alone_names_the_classes() -> None:

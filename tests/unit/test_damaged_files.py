@@ -119,7 +119,7 @@ def test_workbooks(tmp_path: Path, how: str) -> None:
 def test_pointers_in_the_place_of_data(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(POINTER)
-    assert refusal(lambda: read(path)).endswith("Fetch it: git lfs pull")
+    assert refusal(lambda: read(path)).endswith("Download it with: git lfs pull")
     if name in ("x.txt", "x.jsonl"):
         assert "git lfs pull" in refusal(lambda: list(read_texts(path)))
     if name in ("x.txt", "x.jsonl", "x.parquet"):
@@ -132,7 +132,7 @@ def test_pointers_in_the_place_of_a_model(tmp_path: Path, name: str) -> None:
     path.write_bytes(POINTER)
     folder = ModelFolder(tmp_path)
     opens = {".safetensors": read_header, ".bin": read_bin, ".json": lambda file: folder.json(file.name)}
-    assert f"{path} is a pointer of Git LFS" in refusal(lambda: opens[path.suffix](path))
+    assert f"{path} is a Git LFS pointer" in refusal(lambda: opens[path.suffix](path))
 
 
 def test_a_pipe_is_refused_before_it_is_opened(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_only_our_own_leftovers_are_removed(tmp_path: Path) -> None:
         (b"{", "not valid JSON"),
         (b'{"a": NaN}', "NaN"),
         (b'{"a": -Infinity}', "Infinity"),
-        (b'{"a": 1, "a": 2}', "'a' comes twice"),
+        (b'{"a": 1, "a": 2}', "'a' occurs twice"),
         (b'"\xff"', "not UTF-8"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a": ' + b"9" * 5000 + b"}", "not valid JSON"),
@@ -248,10 +248,10 @@ def test_no_folder_output_replaces_an_input(tmp_path: Path) -> None:
 def test_what_exists_is_refused_without_overwrite(tmp_path: Path) -> None:
     existing = tmp_path / "answers.jsonl"
     existing.write_text("answers")
-    with pytest.raises(UserError, match=r"exists already.*--overwrite"):
+    with pytest.raises(UserError, match=r"already exists.*--overwrite"):
         check_outputs(output(existing), inputs={})
     check_outputs(output(existing), inputs={}, overwrite=True)
-    with pytest.raises(UserError, match=r"holds answers\.jsonl already"):
+    with pytest.raises(UserError, match=r"already contains answers\.jsonl"):
         check_outputs(output(tmp_path, is_folder=True), inputs={})
     check_outputs(output(tmp_path, is_folder=True, writes=("spm.model",)), inputs={})
     (tmp_path / "empty").touch()

@@ -87,13 +87,13 @@ def test_clean_data_draw_no_warning(tmp_path: Path, tokenizer: DebertaV3Tokenize
     [
         ([*CLEAN, CLEAN[0], CLEAN[1]], CLEAN_DEV, {}, "training data: 2 of 50 examples repeat"),
         ([*CLEAN, pair(0, "neutral")], CLEAN_DEV, {}, "training data: 1 texts occur with different labels"),
-        (CLEAN, [*CLEAN_DEV, CLEAN[0]], {}, "1 of 25 examples are also in training"),
+        (CLEAN, [*CLEAN_DEV, CLEAN[0]], {}, "1 of 25 examples are also in the training data"),
         (CLEAN, CLEAN_DEV, {"max_length": 8}, "training data: 48 of 48 examples have more than 8 tokens"),
         (
             [pair(number, LABELS[number % 3], f"It is {LABELS[number % 3]}.") for number in range(48)],
             [pair(number, LABELS[number % 3], f"It is {LABELS[number % 3]}.") for number in range(90, 120)],
             {},
-            "the second text alone gives 100.0% right (always the commonest label: 33.3%)",
+            "the second text alone gives 100.0% accuracy (always the most common label: 33.3%)",
         ),
         ([*(CLEAN[:2] * 60), CLEAN[2]], CLEAN_DEV, {}, "rare labels: contradiction (1)"),
     ],

@@ -206,8 +206,8 @@ def test_baselines_and_missing_labels_are_said_everywhere(pieces: tuple[Any, Any
     (scores,) = report["dev"].values()
     line, is_well = verdict("dev.jsonl", scores, "accuracy", LABELS)
     assert line == (
-        "dev.jsonl: accuracy 0.6250, always the same answer 0.3750, linear model over words 0.9800: "
-        "NO better than linear model over words; NEVER predicted: contradiction"
+        "dev.jsonl: accuracy 0.6250, constant baseline 0.3750, bag-of-words baseline 0.9800: "
+        "NO better than bag-of-words baseline; NEVER predicted: contradiction"
     )
     assert not is_well
     assert line in html.unescape(render(report, record, data, {"dev.jsonl": []}))

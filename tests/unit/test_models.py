@@ -294,7 +294,7 @@ class TestMaskedLMFiles:
         theirs.save_pretrained(tmp_path / "a")
         with caplog.at_level(logging.WARNING):
             opened = DebertaV2ForMaskedLM.from_pretrained(tmp_path / "a")
-        assert "transformers' old one" in caplog.text
+        assert "transformers' original one" in caplog.text
         assert opened.has_legacy_head and not opened.uses_enhanced_mask_decoder
         torch.testing.assert_close(self.logits(opened), self.logits(theirs), atol=1e-5, rtol=0)
         again = self.reopened(opened, tmp_path / "b")
@@ -311,7 +311,7 @@ class TestMaskedLMFiles:
         theirs.save_pretrained(tmp_path / "a")
         with caplog.at_level(logging.WARNING):
             opened = DebertaV2ForMaskedLM.from_pretrained(tmp_path / "a")
-        assert "without enhanced mask decoder" in caplog.text
+        assert "without the enhanced mask decoder" in caplog.text
         torch.testing.assert_close(self.logits(opened), self.logits(theirs), atol=1e-5, rtol=0)
         again = self.reopened(opened, tmp_path / "b")
         torch.testing.assert_close(self.logits(again), self.logits(opened), atol=0, rtol=0)

@@ -221,5 +221,5 @@ def test_what_may_change_is_left_as_it_is(how: str) -> None:
 
 
 def test_an_encoder_alone_has_no_place() -> None:
-    with pytest.raises(UserError, match="give the model that holds it"):
+    with pytest.raises(UserError, match="pass the model that contains it"):
         pack_for_inference(random_model(DebertaV2Model).encoder)

@@ -143,7 +143,7 @@ def test_settings_with_phases_are_written_and_read_back() -> None:
 @pytest.mark.parametrize(
     ("assignments", "message"),
     [
-        (["decay_steps=5"], "goes with schedule=wsd, and the schedule is linear"),
+        (["decay_steps=5"], "needs schedule=wsd, and the schedule is linear"),
         (["schedule=wsd", "decay_steps=19900"], "of 400 and the decay of 19,900 steps do not fit"),
         (["schedule=warp"], "It must be one of linear, wsd, cosine"),
         (["optimizer=lion"], "It must be one of adamw, muon"),
@@ -153,7 +153,7 @@ def test_settings_with_phases_are_written_and_read_back() -> None:
         (["mask_schedule=piecewise"], "needs mask_points"),
         (["mask_schedule=piecewise", "mask_points=[5]"], "needs STEP:SHARE"),
         (["mask_schedule=piecewise", "mask_points=[5:0.7]"], "must be above 0 and at most 0.5"),
-        (["mask_schedule=piecewise", "mask_points=[9:0.2,5:0.1]"], "must rise from 1; got 9, 5"),
+        (["mask_schedule=piecewise", "mask_points=[9:0.2,5:0.1]"], "must increase from 1; got 9, 5"),
         (["mask_schedule=piecewise", "mask_points=[20000:0.2]"], "names step 20,000 of a run of 20,000"),
         (["phases=[{steps: 5}]"], "have 5 steps together and max_steps is 20,000. Set max_steps=5, or leave"),
         (["phases=[{steps: 20000}, {}]"], "The last phase would have none: set max_steps higher"),

@@ -32,15 +32,19 @@ def row(skipped: int, step: int = 100) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("rows", "kind", "said"),
     [
-        ([row(0), GOOD], "trained", "3.00 nats per token; word frequencies alone have 6.00"),
-        ([row(10), GOOD], "trained", "saying original everywhere is right for 90.0%"),
-        ([row(0), {**GOOD, "heldout_mlm_loss": 6.1}], "not yet", "word frequencies alone have 6.00"),
+        ([row(0), GOOD], "trained", "3.00 nats per token; predicting word frequencies alone gives 6.00"),
+        ([row(10), GOOD], "trained", "predicting original everywhere is correct for 90.0%"),
+        (
+            [row(0), {**GOOD, "heldout_mlm_loss": 6.1}],
+            "not yet",
+            "predicting word frequencies alone gives 6.00",
+        ),
         ([row(0), {**GOOD, "heldout_rtd_accuracy": 0.9}], "not yet", "90.0%"),
-        ([row(0), {**GOOD, "heldout_rtd_accuracy": 0.901}], "not yet", "90.1% of held-out tokens right"),
+        ([row(0), {**GOOD, "heldout_rtd_accuracy": 0.901}], "not yet", "90.1% of held-out tokens correctly"),
         (
             [row(0), {**GOOD, "heldout_rtd_accuracy": 0.901, "heldout_rtd_recall": 0.01}],
             "not yet",
-            "says original almost everywhere: it tells 90.1%",
+            "predicts original almost everywhere: it classifies 90.1%",
         ),
         ([row(0)], "not validated", "no held-out text"),
         ([row(5, 6)], "diverged", "5 of 6 steps were skipped"),

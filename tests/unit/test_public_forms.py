@@ -88,5 +88,5 @@ def test_folders_of_brat_with_marks_line_ends_and_compression(tmp_path: Path, ki
 def test_a_compressed_docbin_is_refused_with_the_way_out(tmp_path: Path) -> None:
     path = tmp_path / "x.spacy.gz"
     path.write_bytes(gzip.compress(b"x"))
-    with pytest.raises(UserError, match=r"is compressed within\. Give a name without \.gz"):
+    with pytest.raises(UserError, match=r"is already compressed\. Give a name without \.gz"):
         read_table(path)

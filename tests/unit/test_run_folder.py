@@ -27,7 +27,7 @@ def check(training: str, out: Path, *, resume: bool) -> None:
 @pytest.mark.parametrize("resume", [False, True])
 def test_foreign_files_are_kept_whatever_the_training(tmp_path: Path, training: str, resume: bool) -> None:
     (tmp_path / "report.html").write_text("mine", encoding="utf-8")
-    with pytest.raises(UserError, match=r"holds report\.html, which no run has left there"):
+    with pytest.raises(UserError, match=r"contains report\.html, which does not come from a run"):
         check(training, tmp_path, resume=resume)
     with pytest.raises(UserError, match=r"report\.html is a file\. Give the path of a folder"):
         check(training, tmp_path / "report.html", resume=resume)
@@ -41,7 +41,7 @@ def test_a_run_is_known_by_a_record_of_an_earlier_version(
     assert not has_record(tmp_path)
     write_record(tmp_path, record)
     assert has_record(tmp_path) and read_record(tmp_path, needs=("config", "data")) == record
-    with pytest.raises(UserError, match="already holds a run"):
+    with pytest.raises(UserError, match="already contains a run"):
         check(training, tmp_path, resume=False)
     if training == "pretrain":
         check(training, tmp_path, resume=True)
@@ -55,13 +55,13 @@ def test_empty_folders_of_a_run_that_was_killed_at_once_are_taken(tmp_path: Path
     if name == "checkpoints":
         check("pretrain", tmp_path, resume=False)
     else:
-        with pytest.raises(UserError, match="holds encoder"):
+        with pytest.raises(UserError, match="contains encoder"):
             check("pretrain", tmp_path, resume=False)
 
 
 def test_a_fine_tuned_model_is_no_pretraining_to_resume(tmp_path: Path) -> None:
     write_record(tmp_path, FINETUNED)
-    with pytest.raises(UserError, match=r"holds run\.json, which no run has left there"):
+    with pytest.raises(UserError, match=r"contains run\.json, which does not come from a run"):
         check("pretrain", tmp_path, resume=True)
 
 

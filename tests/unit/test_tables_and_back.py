@@ -183,7 +183,7 @@ def test_bad_rows_are_left_out_and_listed(tmp_path: Path, caplog: pytest.LogCapt
         ("x.json", '{"train": [{"a": 1}], "test": [{"a": 2}]}', {}, "several lists of rows.*--records train"),
         ("x.json", '{"train": [{"a": 1}]}', {"records": "dev"}, "nothing called 'dev'; it has 'train'"),
         ("x.csv", "a,b\n1,2\n", {"encoding": "nonsense"}, "--encoding 'nonsense' is not known. Say utf-8"),
-        ("x.txt", "some words\nmore words\n", {}, "nor its content says what it holds.*--format csv"),
+        ("x.txt", "some words\nmore words\n", {}, "nor its content says what it contains.*--format csv"),
         ("x.xml", "<!DOCTYPE a [<!ENTITY b 'c'>]><a><b/></a>", {}, "defines its own entities"),
     ],
 )

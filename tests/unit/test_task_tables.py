@@ -91,7 +91,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, mess
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [('[{"a": 1}, 2]', "row 2 is no object"), ('[{"a": 1}', "is not valid JSON")]
+    ("content", "message"), [('[{"a": 1}, 2]', "row 2 is not an object"), ('[{"a": 1}', "is not valid JSON")]
 )
 def test_a_damaged_list_is_named(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "x.json").write_text(content)
@@ -251,11 +251,14 @@ def test_rows_come_with_their_line_numbers(tmp_path: Path, content: bytes) -> No
         (b'{"a": "\xff"}', r"line 2 is not UTF-8 text \(byte 8\)"),
         (b"[" * 100_000, "line 2 is nested too deeply"),
         (b'{"a": ' + b"[" * 70 + b"]" * 70 + b"}", "line 2 is nested too deeply"),
-        (b'{"n": ' + b"9" * 5000 + b"}", "line 2 is not usable: it holds an integer of thousands of digits"),
+        (
+            b'{"n": ' + b"9" * 5000 + b"}",
+            "line 2 is not usable: it contains an integer of thousands of digits",
+        ),
         (b'{"n": 1e999}', "line 2: n is an infinite number"),
-        (b'{"n": Infinity}', "line 2 is not usable: it holds the number Infinity"),
+        (b'{"n": Infinity}', "line 2 is not usable: it contains the number Infinity"),
         (b'{"a": "half \\ud83d"}', "line 2 has half of a surrogate pair"),
-        (b'{"a": 1, "a": 2}', "line 2 is not usable: it holds the name 'a' twice"),
+        (b'{"a": 1, "a": 2}', "line 2 is not usable: it contains the name 'a' twice"),
     ],
     ids=[
         "malformed",

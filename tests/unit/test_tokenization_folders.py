@@ -58,7 +58,7 @@ def test_hf5_mode_survives_a_save(nano: Path, tokenizer, tmp_path: Path) -> None
 @pytest.mark.parametrize("length", [0, 40, 1000, -1])
 def test_a_cut_off_model_is_refused(nano: Path, tmp_path: Path, length: int) -> None:
     (tmp_path / "spm.model").write_bytes((nano / "spm.model").read_bytes()[:length])
-    with pytest.raises(UserError, match="no sentencepiece model"):
+    with pytest.raises(UserError, match="not a sentencepiece model"):
         DebertaV3Tokenizer.from_pretrained(tmp_path)
 
 

@@ -102,5 +102,5 @@ def test_a_source_archive_without_a_compiler_answers_in_numpy(built: dict[str, P
     assert run(environment.python, ANSWERS, "numpy", path=environment.path).startswith("numpy ")
     command = ["-m", "debertav3", "nli", "A man plays.", "Nobody plays."]
     said = run(environment.python, *command, path=environment.path)
-    assert "debertav3: without the CPU kernel numpy computes, which is slower" in said.splitlines()[0]
+    assert "debertav3: without the CPU kernel, numpy computes, which is slower" in said.splitlines()[0]
     assert len(said.splitlines()) == 2, said  # that line, and the answer

@@ -1,4 +1,4 @@
-"""``Classifier``: fine-tuning in the protocol of scikit-learn, for its pipelines and searches."""
+"""``Classifier``: fine-tuning with scikit-learn's interface, for its pipelines and searches."""
 
 import os
 import shutil
@@ -71,24 +71,24 @@ class Classifier(ClassifierMixin, BaseEstimator):
     """A text classifier for scikit-learn: one label for each text or pair of texts.
 
     The trained model is in a temporary folder, which is deleted with the object; `save` keeps it. A pickle
-    holds the files of the model.
+    contains the model's files.
 
     Args:
         model: a size (from scratch), a local folder or a Hub name.
         epochs: passes over the training data.
-        learning_rate: the highest one; None, here and in the next two, takes what suits the model.
+        learning_rate: the peak; None, here and in the next two, means the default for the model.
         batch_size: examples per optimizer step.
-        max_length: most tokens of a text, in training and in prediction.
-        seed: of new weights, order and dropout.
+        max_length: maximum tokens per text, in training and in prediction.
+        seed: random seed of new weights, data order and dropout.
         dev_split: hold out this share of the training data to select the best epoch and fit the temperature.
-        text_columns: of a DataFrame, the column of the text, or two for pairs; None takes all it has.
-        device: what predictions are computed on, ``auto`` or as in `Predictor`; training takes an accelerator
+        text_columns: for a DataFrame: the column with the text, or two for pairs; None: all its columns.
+        device: for predictions, ``auto`` or as in `Predictor`; training uses an accelerator
             if there is one.
         settings: other settings of `finetune` by name, such as ``{"max_steps": 100, "train_limit": 16}``.
 
     Attributes:
         classes_: the labels, sorted; the columns of `predict_proba`.
-        metrics_: with ``dev_split``, the scores on what was held out.
+        metrics_: with ``dev_split``, the scores on the held-out rows.
     """
 
     def __init__(
@@ -121,10 +121,10 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
         Args:
             X: texts, or pairs of texts: a list, a numpy array, a Series, a DataFrame.
-            y: their labels, of any hashable kind that has a text of its own.
+            y: their labels, of any hashable type that has a readable string.
 
         Raises:
-            UserError: for other shapes, an empty text, fewer than two labels, or settings that cannot be.
+            UserError: for other shapes, an empty text, fewer than two labels, or invalid settings.
         """
         texts = texts_in(X, columns=self.text_columns)
         classes, codes = labels_in(y, count=len(texts))
@@ -157,7 +157,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X: object) -> npt.NDArray[np.generic]:
-        """Return the likeliest label of each text.
+        """Return the most likely label of each text.
 
         Args:
             X: as in `fit`.
@@ -176,7 +176,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
         for number, text in enumerate(texts):
             if isinstance(text, str) == self._is_pair:
                 needed = "pairs of texts" if self._is_pair else "single texts"
-                raise UserError(f"X[{number}]: this Classifier was trained on {needed}; give such here, too.")
+                raise UserError(
+                    f"X[{number}]: this Classifier was trained on {needed}; give the same kind here."
+                )
         predictor = self._folder.predictor(device=self.device, max_length=self.max_length)
         found = [answer["scores"] for answer in predictor.classify(texts)] if texts else []
         return np.array([[scores[name] for name in self._names] for scores in found]).reshape(
@@ -184,16 +186,17 @@ class Classifier(ClassifierMixin, BaseEstimator):
         )
 
     def save(self, out: str | Path, *, overwrite: bool = False) -> None:
-        """Keep the model in a folder that `Predictor`, the command line and transformers open.
+        """Save the model to a folder that `Predictor`, the command line and transformers can load.
 
-        Its labels are the texts of ``classes_``; where two would have one text, ``class_0``, ``class_1``, ...
+        Labels are stored as the strings of ``classes_``, or as ``class_0``, ``class_1``, ... if two strings
+        are equal.
 
         Args:
             out: a folder.
             overwrite: replace what is in it.
 
         Raises:
-            UserError: if it holds anything and ``overwrite`` is not set, or cannot be written.
+            UserError: if it is not empty and ``overwrite`` is not set, or if it cannot be written.
         """
         check_is_fitted(self)
         output = Output(option="out", path=out, is_folder=True)

@@ -80,7 +80,7 @@ def labels_in(y: object, *, count: int) -> tuple[npt.NDArray[np.generic], npt.ND
             ) from None
         if isinstance(label, float) and not label.is_integer():
             raise UserError(
-                f"y[{number}] is {label!r}, continuous: a Classifier has classes. For numbers: "
+                f"y[{number}] is {label!r}, continuous; a Classifier predicts classes. For numbers: "
                 "debertav3.finetune(..., label_kind='number')."
             )
     different = list(dict.fromkeys(labels))

@@ -44,7 +44,7 @@ class FinetuneResult:
     """Keeps a temporary folder alive as long as this object."""
 
     def predictor(self, **options: Any) -> "Predictor":
-        """Open the model.
+        """Load the model.
 
         Args:
             options: as for `Predictor.from_pretrained`.
@@ -98,7 +98,7 @@ def finetune(
         epochs: passes over the training data; here and below, None means the default for model and task.
         learning_rate: its peak.
         batch_size: examples per optimizer step.
-        max_length: tokens in one example at most.
+        max_length: maximum tokens per example; longer ones are truncated.
         dev_split: without ``dev``, the share of the training rows to hold out.
         seed: random seed of new weights, data order and dropout.
         text_column: task custom: the column of the text.

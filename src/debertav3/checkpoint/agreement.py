@@ -106,7 +106,7 @@ def compare(
         if not new_head:
             raise UserError(
                 f"{folder}: {some_of(foreign)} belong to its head, and {head_name} has no such weights: "
-                "it would not answer as it was trained to. Use the code that trained it, or "
+                "its predictions would be wrong. Use the code that trained it, or "
                 "fine-tune it here"
             )
         modules |= {name.split(".")[0] for name in wanted if not name.startswith(keys.BODY)}

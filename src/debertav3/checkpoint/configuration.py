@@ -132,7 +132,7 @@ def _check_kind(raw: Mapping[str, object]) -> None:
         if raw.get(key):
             raise UserError(f"{key} asks for code from the checkpoint, which is never run; remove that key")
     if raw.get("pruned_heads"):
-        raise UserError("pruned_heads: attention heads cut out are not supported; use the whole checkpoint")
+        raise UserError("pruned_heads: removed attention heads are not supported; use the whole checkpoint")
     pooling: Any = raw.get("pooling")
     for key, name in _POOLING.items() if isinstance(pooling, Mapping) else ():
         if key in pooling and raw.get(name, pooling[key]) != pooling[key]:
@@ -141,7 +141,9 @@ def _check_kind(raw: Mapping[str, object]) -> None:
                 "correct the one that is wrong"
             )
     if raw.get("quantization_config"):
-        raise UserError("quantization_config: quantized weights are not read; use the original checkpoint")
+        raise UserError(
+            "quantization_config: quantized weights are not supported; use the original checkpoint"
+        )
     kind = raw.get("model_type")
     if kind == "deberta":
         raise UserError(
@@ -171,7 +173,7 @@ def _read_labels(raw: Mapping[str, object]) -> dict[int, str] | None:
         raise UserError('id2label must name every class from 0 on: {"0": "entailment", "1": ...}')
     if any(by_number.get(number) != name for name, number in numbers.items()):
         logger.warning(
-            "label2id of config.json is out of step with id2label, which decides: %s",
+            "label2id of config.json contradicts id2label, which is used: %s",
             ", ".join(f"{number} is {name}" for number, name in list(by_number.items())[:5]),
         )
     return by_number

@@ -116,7 +116,7 @@ def _examine_keys(
     for name in other_shape:
         diagnosis.add_fault(
             f"{name} has shape {list(stored[name].shape)}, and config.json makes it {list(wanted[name])}",
-            "correct config.json: the weights are what was trained",
+            "correct config.json: the weights show what was trained",
         )
 
 
@@ -147,7 +147,7 @@ def _examine_labels(diagnosis: Diagnosis, raw: JsonMapping, stored: Mapping[str,
         if head not in found and keys.LEGACY + head not in found:
             diagnosis.add_fault(
                 f"config.json says the head is {head}, and the weights have none",
-                "use the original file, or fine-tune: a new head answers at random",
+                "use the original file, or fine-tune: a new head predicts at random",
             )
     classifier = stored.get("classifier.weight")
     if classifier is None or len(classifier.shape) != 2 or MULTIPLE_CHOICE in declared:
@@ -185,11 +185,11 @@ def _examine_numbers(diagnosis: Diagnosis, raw: JsonMapping, weights: Weights) -
     if broken:
         diagnosis.add_fault(
             f"NaN or infinite numbers in {len(broken)} tensors: {_some(broken)}",
-            "training diverged or the file was written in too low a precision; use an earlier checkpoint",
+            "training diverged or the precision of the file is too low; use an earlier checkpoint",
         )
     if absurd:
         diagnosis.add_fault(
-            f"numbers beyond {ABSURD:,.0f} in {len(absurd)} tensors: {_some(absurd)}",
+            f"values beyond {ABSURD:,.0f} in {len(absurd)} tensors: {_some(absurd)}",
             "training diverged: use an earlier checkpoint, or train again with a lower learning rate",
         )
     diagnosis.untrained = sorted(
@@ -197,8 +197,9 @@ def _examine_numbers(diagnosis: Diagnosis, raw: JsonMapping, weights: Weights) -
     )
     if diagnosis.untrained:
         diagnosis.add_fault(
-            f"{' and '.join(diagnosis.untrained)} look untrained: biases 0, weights as freshly drawn",
-            "fine-tune before predicting; what is untrained answers at random",
+            f"{' and '.join(diagnosis.untrained)} look untrained: biases are 0, weights as "
+            "freshly initialized",
+            "fine-tune before predicting; untrained weights predict at random",
         )
     _examine_embeddings(diagnosis)
 
@@ -220,15 +221,15 @@ def _examine_embeddings(diagnosis: Diagnosis) -> None:
         return
     if look.looks_random:
         diagnosis.add_fault(
-            f"the word embeddings look random: spread {look.std:.4f} as at the start, rows equally long, "
-            "average cosine 0",
-            "the embeddings were lost on the way (perhaps stored as _weight only); use the original file",
+            f"the word embeddings look random: standard deviation {look.std:.4f} as at "
+            "initialization, rows of equal norm, average cosine 0",
+            "the embeddings were lost (perhaps stored as _weight only); use the original file",
         )
     zero = [row for row in look.zero_rows if row != 0]  # row 0 is [PAD], which many loaders keep at zero
     if len(zero) > look.rows // 10:
         diagnosis.add_fault(
             f"{len(zero):,} of {look.rows:,} word embeddings are all zero",
-            "the embeddings were lost on the way; use the original file",
+            "the embeddings were lost; use the original file",
         )
     elif zero:
         diagnosis.notes.append(f"{len(zero):,} word embeddings other than [PAD] are all zero (unused rows?)")
@@ -264,18 +265,18 @@ def _examine_tokenizer(diagnosis: Diagnosis, checkpoint: Checkpoint) -> None:
 
 def _add_notes(diagnosis: Diagnosis) -> None:
     for name in diagnosis.stale:
-        diagnosis.notes.append(f"{name} stands beside its delta _weight, and is one training step older")
+        diagnosis.notes.append(f"{name} is stored next to its delta _weight, and is one training step older")
     halves = {"F16", "BF16"} & diagnosis.dtypes.keys()
     if halves:
-        diagnosis.notes.append("stored in half precision; opens in fp32 unless a dtype is asked for")
+        diagnosis.notes.append("stored in half precision; loaded in fp32 unless another dtype is requested")
     labels = [name.lower() for name in diagnosis.labels or ()]
     if set(labels) == NLI_NAMES:
         diagnosis.notes.append(f"NLI label order: {', '.join(labels)}")
     ratio = diagnosis.relative_row_zero
     if ratio is not None and not 0.5 < ratio < 2:
         diagnosis.notes.append(
-            f"row 0 of the relative table has {ratio:.2f} of the usual norm; training never reads it, so "
-            "keep long_inputs at clamp for texts beyond the trained length"
+            f"row 0 of the relative table has {ratio:.2f} of the usual norm; training never "
+            "uses it, so keep long_inputs at clamp for texts beyond the trained length"
         )
 
 

@@ -1,7 +1,7 @@
 """``Checkpoint``: a model's folder, opened once and passed down to everything that reads it.
 
-Each part is read when it is first asked for, and then kept; the modules that read it are imported then. Torch
-is needed for the numbers of the weights alone: light backends and ``debertav3 info`` do without.
+Each part is read when it is first needed, and then cached; the modules that read it are imported only then.
+Torch is needed only for the values of the weights: light backends and ``debertav3 info`` work without it.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class Checkpoint:
     """A checkpoint or an exported folder, local or from the Hub.
 
     Args:
-        folder: where its files are; `open` finds it.
+        folder: the folder with its files; `open` finds it.
     """
 
     def __init__(self, folder: ModelFolder) -> None:
@@ -45,13 +45,13 @@ class Checkpoint:
         revision: str | None = None,
         local_files_only: bool = False,
     ) -> "Checkpoint":
-        """Find a checkpoint; a Hub repository is downloaded. An opened one is returned as it is.
+        """Find a checkpoint, and download it if it is on the Hub. An opened checkpoint is returned unchanged.
 
         Args:
             path_or_name: a folder, or a Hub name such as ``microsoft/deberta-v3-base``.
-            with_generator: whether to download a generator beside a discriminator too.
+            with_generator: whether to also download the generator of a discriminator.
             revision: branch, tag or commit on the Hub.
-            local_files_only: never ask the network.
+            local_files_only: never use the network.
 
         Raises:
             UserError: if there is no such folder, or the Hub has no such repository or cannot be reached.
@@ -85,7 +85,7 @@ class Checkpoint:
 
     @cached_property
     def config(self) -> JsonMapping:
-        """What ``config.json`` says, checked: see `read_config`.
+        """The content of ``config.json``, validated: see `read_config`.
 
         Where the file names no class that is known, ``architectures`` is what the tensors' names imply:
         nothing for a bare encoder, and for pre-training checkpoints, which may hold two heads.
@@ -105,7 +105,7 @@ class Checkpoint:
 
     @cached_property
     def weights(self) -> "Weights":
-        """Names and shapes of its tensors; their numbers on demand.
+        """Names and shapes of its tensors; their values on demand.
 
         Raises:
             UserError: as `Weights`.
@@ -119,7 +119,7 @@ class Checkpoint:
         """Its tokenizer.
 
         Raises:
-            UserError: if there is none, or it is not one of DeBERTa's kind.
+            UserError: if there is none, or it is not a DeBERTa tokenizer.
         """
         from ..tokenization import DebertaV3Tokenizer
 
@@ -127,7 +127,7 @@ class Checkpoint:
 
     @cached_property
     def trained(self) -> "Trained":
-        """What ``run.json`` says of the data that it was fine-tuned on."""
+        """What ``run.json`` says about the data that it was fine-tuned on."""
         from ..tasks.columns import read_trained
 
         return read_trained(self.folder)
@@ -145,7 +145,7 @@ class Checkpoint:
 
     @cached_property
     def fingerprint(self) -> Mapping[str, str]:
-        """SHA-256 sums of the files that shape its answers, by name.
+        """SHA-256 sums of the files that affect its outputs, by name.
 
         Raises:
             UserError: if a file cannot be read.

@@ -1,6 +1,6 @@
-"""``open_model``: how inference and fine-tuning open a checkpoint. Strict, and in a chosen dtype.
+"""``open_model``: load a checkpoint for inference or fine-tuning, strictly and in a chosen dtype.
 
-Our classes' ``from_pretrained`` opens the same files; it warns where this function refuses.
+Our classes' ``from_pretrained`` loads the same files, but warns where this function refuses.
 """
 
 import logging
@@ -29,7 +29,7 @@ Model = TypeVar("Model", bound=PreTrainedModel)
 
 @dataclass(frozen=True, slots=True)
 class OpenedModel(Generic[Model]):
-    """A model in evaluation mode, and the report of its loading."""
+    """A model in evaluation mode, and a report on its loading."""
 
     model: Model
     report: LoadReport
@@ -46,20 +46,20 @@ def open_model(
     keeps_int8: bool = False,
     **config_overrides: object,
 ) -> OpenedModel[Model]:
-    """Open a checkpoint as one of our models, on the CPU and in evaluation mode.
+    """Load a checkpoint as one of our models, on the CPU and in evaluation mode.
 
     Args:
         checkpoint: a checkpoint, its folder, or a Hub name.
         head: the class to open it as, e.g. ``DebertaV2ForSequenceClassification``.
-        dtype: of the model's weights, whatever dtype they are stored in.
-        new_head: whether the head may be initialized where the file has none that fits, for training. For
-            prediction leave it off: a missing head is then an error.
+        dtype: dtype of the model's weights, regardless of the stored dtype.
+        new_head: for training: initialize the head if the file has none that fits. For
+            prediction, leave it off: a missing head is then an error.
         keeps_int8: whether to return what is stored in int8 too, for `restore_int8`.
         config_overrides: keys of the configuration to replace, e.g. ``id2label``.
 
     Raises:
-        UserError: if the folder is no checkpoint, is damaged, describes another model than it holds, has no
-            body or, unless ``new_head``, no head of this kind.
+        UserError: if the folder is not a checkpoint, is damaged, contains weights that do not match its
+            config, or has no encoder or, unless ``new_head``, no head of this kind.
     """
     checkpoint = Checkpoint.open(checkpoint)
     folder, raw, weights = checkpoint.folder, checkpoint.config, checkpoint.weights
@@ -79,7 +79,7 @@ def open_model(
         model = head.from_pretrained(None, config=config, state_dict=state, dtype=dtype, **arguments)
     if report.fresh:
         logger.info(
-            "%s: %d tensors start from random weights: %s", folder, len(report.fresh), some_of(report.fresh)
+            "%s: %d tensors are initialized randomly: %s", folder, len(report.fresh), some_of(report.fresh)
         )
     return OpenedModel(model, report, int8 if keeps_int8 else {})
 

@@ -189,14 +189,14 @@ def _repair(
     if any(x.shape != known[0].shape for x in known):
         raise UserError(
             f"{folder}: the {table} of generator and discriminator differ in size: "
-            f"{' and '.join(str(list(x.shape)) for x in known)}; they are not of one pre-training run"
+            f"{' and '.join(str(list(x.shape)) for x in known)}; they are not from one pre-training run"
         )
     if shared is not None:
         if delta is not None and (own is None or _fits(own, shared + delta)):
             return SharedTable(shared, delta, "stored")
         if delta is not None:
             logger.warning(
-                "%s: E_G + delta is far from the stored %s: taking the latter and delta = E_D - E_G",
+                "%s: E_G + delta is far from the stored %s: using the latter, and delta = E_D - E_G",
                 folder,
                 table,
             )

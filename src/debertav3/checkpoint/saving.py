@@ -1,4 +1,4 @@
-"""``save_model``: a checkpoint folder that appears whole or not at all, and that stock transformers opens."""
+"""``save_model``: write a checkpoint folder that is never incomplete and that stock transformers can load."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -37,14 +37,14 @@ class SavesItself(Protocol):
 def save_model(model: "PreTrainedModel", folder: str | Path, tokenizer: SavesItself | None = None) -> Path:
     """Write a model, and its tokenizer, as safetensors with a complete ``config.json``.
 
-    Everything is written beside ``folder`` first. A new folder then appears by one rename; in an existing one
-    the files are replaced one by one, ``config.json`` last, and files of other names stay, but for those that
-    were fitted to the weights that go: ``probabilities.json``, ``probes.json``.
+    Everything is written to a temporary folder next to ``folder`` first. A new folder then appears by one
+    rename; in an existing one the files are replaced one by one, ``config.json`` last. Files with other names
+    stay, except those that were fitted to the old weights: ``probabilities.json`` and ``probes.json``.
 
     Args:
-        model: one of this package's models, in the dtype in which it shall be stored.
-        folder: where to; created if need be.
-        tokenizer: saved beside the model.
+        model: one of this package's models, in the dtype in which it is to be stored.
+        folder: the target; created if it does not exist.
+        tokenizer: saved together with the model.
 
     Raises:
         UserError: if the folder cannot be written.
@@ -62,7 +62,7 @@ def _check_config(path: Path) -> None:
     saved = json.loads(path.read_text(encoding="utf-8"))
     if missing := [key for key in ALWAYS_SAVED if key not in saved]:
         raise UserError(
-            f"a config.json without {', '.join(missing)} would mean other maths to other readers; "
+            f"a config.json without {', '.join(missing)} would be read differently by other programs; "
             "save one of debertav3's own models"
         )
 

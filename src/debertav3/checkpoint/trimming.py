@@ -79,7 +79,7 @@ def trim_checkpoint(
     vocab_size = checkpoint.config["vocab_size"]
     if vocab_size < len(tokenizer):
         raise UserError(
-            f"{source}: {vocab_size} embeddings for {len(tokenizer)} pieces: not its own tokenizer."
+            f"{source}: {vocab_size} embeddings for {len(tokenizer)} pieces: this is not its own tokenizer."
         )
     trimmed = trim_tokenizer(tokenizer, (counts >= min_count).nonzero()[0].tolist())
     before = checkpoint.weights.read()
@@ -91,7 +91,9 @@ def trim_checkpoint(
     config |= {"vocab_size": len(trimmed.old_ids)}
     report = _report(before, after, counts, trimmed.old_ids)
     if files.find_generator(checkpoint.folder):
-        logger.warning("%s: its generator is left out: a trimmed model is not for pre-training", source)
+        logger.warning(
+            "%s: the generator is not copied, because a trimmed model is not for pre-training", source
+        )
     with replacing_folder(target, obsolete=[*names_of_old(target), RUN]) as partial:
         save_file(after, partial / files.WEIGHTS[0], metadata={"format": "pt"})
         (partial / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")

@@ -19,20 +19,20 @@ from .signals_heard import signal_behind, signals_heard
 from .terminal import close_bars, leave_broken_stdout, show_log, stdout_takes_all
 
 SUMMARIES = {
-    "nli": "Judge whether a text entails another.",
-    "predict": "Answer every row of a file.",
-    "evaluate": "Score a checkpoint on labelled rows.",
+    "nli": "Classify whether one text entails another.",
+    "predict": "Predict every row of a file.",
+    "evaluate": "Evaluate a checkpoint on labelled rows.",
     "finetune": "Train a model on labelled data.",
     "compare": "Train several models on several tasks.",
     "search": "Find the best settings for a task.",
-    "push": "Send a model to the Hugging Face Hub.",
+    "push": "Upload a model to the Hugging Face Hub.",
     "data": "Prepare and check data.",
     "pretrain": "Pre-train an encoder on raw text.",
-    "doctor": "Check a checkpoint for faults.",
+    "doctor": "Check a checkpoint for problems.",
     "info": "Print the size and cost of a model.",
     "tokenizer": "Encode files, train a vocabulary, check a folder.",
     "trim-vocab": "Remove tokens that a corpus does not use.",
-    "bench": "Measure how fast this machine answers.",
+    "bench": "Measure how fast this machine runs a model.",
     "export": "Export a model for OpenVINO, ONNX or int8.",
     "serve": "Serve models over HTTP.",
     "mcp": "Offer models as MCP tools over stdio.",
@@ -56,7 +56,7 @@ def _print_version(ctx: click.Context, option: click.Parameter, is_asked: bool) 
 
 app = Group(
     "debertav3",
-    help="DeBERTaV3: entailment, zero-shot labels, entities, answers, fine-tuning and checkpoints.",
+    help="DeBERTaV3: inference, fine-tuning, pre-training, serving and checkpoints.",
     summaries=SUMMARIES,
     load=_load,
     params=[

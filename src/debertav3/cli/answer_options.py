@@ -70,7 +70,7 @@ BatchTokens = Annotated[
     Option(
         "--tokens-per-batch",
         "--batch-tokens",
-        help="Tokens in a batch at most, padding included; for large inputs the best number is measured.",
+        help="Maximum tokens per batch, including padding; for large inputs the fastest value is measured.",
         show_default="by device",
         min=1,
         heading=MODEL,
@@ -78,7 +78,7 @@ BatchTokens = Annotated[
 ]
 MaxLength = Annotated[
     int | None,
-    Option(help="Tokens in one input at most.", show_default="the checkpoint's", min=8, heading=MODEL),
+    Option(help="Maximum tokens per input.", show_default="the checkpoint's", min=8, heading=MODEL),
 ]
 Template = Annotated[str, Option(help="zero-shot: the hypothesis, with {} for the label.", heading=TASK)]
 MultiLabel = Annotated[
@@ -102,7 +102,7 @@ Format = Annotated[
     str | None,
     Option(
         "--format",
-        help="jsonl, json, csv, parquet or xlsx, where the file's ending does not say; for input also tsv, "
+        help="jsonl, json, csv, parquet or xlsx, if the file extension does not say; for input also tsv, "
         "conll, fasttext or xml.",
         show_default="jsonl",
         heading=DATA,

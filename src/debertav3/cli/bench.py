@@ -26,19 +26,17 @@ def bench(
     shapes: Annotated[
         str | None, Option(help="Texts x tokens.", show_default="1x32,1x128,8x128,16x64,2x512")
     ] = None,
-    rounds: Annotated[int | None, Option(help="Counted rounds.", show_default="7", min=1)] = None,
+    rounds: Annotated[int | None, Option(help="Measured rounds.", show_default="7", min=1)] = None,
     threads: Annotated[int | None, Option(help="Threads.", show_default="all cores", min=1)] = None,
-    plot: Annotated[Path | None, Option(help="Also draw tokens a second as PNG.")] = None,
-    compare: Annotated[
-        Path | None, Option(help="JSON line of an earlier run: say what became faster.")
-    ] = None,
+    plot: Annotated[Path | None, Option(help="Also plot tokens per second, as a PNG file.")] = None,
+    compare: Annotated[Path | None, Option(help="JSON line of an earlier run to compare with.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Measure how fast this machine answers.
+    """Measure how fast this machine runs a model.
 
-    Its rate of matmuls, then every backend beside stock transformers.
+    Measures its matmul rate, then every backend, compared with stock transformers.
 
-    All run in one process in alternating rounds. The table comes on stderr, one JSON line on stdout.
+    All run in one process in alternating rounds. The table goes to stderr, one JSON line to stdout.
 
     Example: debertav3 bench --quick
     """

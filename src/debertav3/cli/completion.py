@@ -36,7 +36,7 @@ def completion_options(program: str) -> list[click.Option]:
         ),
         click.Option(
             ["--show-completion"],
-            help="Print the script of that completion.",
+            help="Print the completion script.",
             callback=ending(show),
             **shared,
         ),

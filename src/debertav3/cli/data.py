@@ -49,8 +49,8 @@ def prepare_command(
     heldout_share: Annotated[
         float, Option(help="Share of the documents to hold out for validation.", heading=DATA)
     ] = 0.005,
-    unit_mib: Annotated[int, Option(help="MiB of a file in one job at most.", heading=RUN)] = 64,
-    workers: Annotated[int, Option(help="Jobs at a time.", heading=RUN)] = 1,
+    unit_mib: Annotated[int, Option(help="Maximum MiB of a file per job.", heading=RUN)] = 64,
+    workers: Annotated[int, Option(help="Number of parallel jobs.", heading=RUN)] = 1,
     executor: Annotated[
         Literal["local", "slurm", "ray"], Option(help="Where the jobs run.", heading=RUN)
     ] = "local",
@@ -93,7 +93,7 @@ def prepare_command(
     )
     index = prepare(config, out, place)
     if index is None:
-        logger.info("handed to %s; %s appears when all is done", executor, out / "index.json")
+        logger.info("submitted to %s; %s is written when all jobs are done", executor, out / "index.json")
         return
     for problem in first_problems(out):
         logger.warning("%s", problem)
@@ -124,7 +124,7 @@ data = Group(
     help="Prepare and check data.",
     summaries={
         "prepare": "Turn raw text into shards for `pretrain`.",
-        "check": "Look at labelled data before training.",
+        "check": "Check labelled data before training.",
     },
     load=_load,
 )

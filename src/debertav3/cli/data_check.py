@@ -47,7 +47,7 @@ def check_command(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Look at labelled data before training.
+    """Check labelled data before training.
 
     Counts labels, lengths and duplicates, and finds labels that single words give away.
 

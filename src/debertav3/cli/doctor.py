@@ -20,9 +20,9 @@ def doctor(
     path: Annotated[str, Argument(metavar="PATH", help="Checkpoint folder or Hub name.")],
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Check a checkpoint for faults.
+    """Check a checkpoint for problems.
 
-    Describes it and lists its faults. Exit code 0: OK, 1: faults, 2: cannot be read.
+    Describes it and lists its problems. Exit code 0: OK, 1: problems, 2: cannot be read.
 
     Example: debertav3 doctor models/nano
     """

@@ -31,11 +31,11 @@ def export(
     ] = None,
     int8: Annotated[
         bool,
-        Option("--int8", help="Quantize to int8, provided that the answers stay the same.", heading=EXPORT),
+        Option("--int8", help="Quantize to int8, if the predictions stay the same.", heading=EXPORT),
     ] = False,
     calibration: Annotated[
         Path | None,
-        Option(help="int8: some hundred rows of your own, as `debertav3 predict` reads them.", heading=DATA),
+        Option(help="int8: a few hundred rows of your own, as `debertav3 predict` reads them.", heading=DATA),
     ] = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
@@ -62,7 +62,9 @@ def export(
     force: Annotated[
         bool,
         Option(
-            "--force", help="int8: write even what the checks refuse; the model card says so.", heading=EXPORT
+            "--force",
+            help="int8: write the export even if the checks fail; the model card says so.",
+            heading=EXPORT,
         ),
     ] = False,
     overwrite: Overwrite = False,

@@ -59,7 +59,7 @@ def mcp(
     if not tools_of(service):
         tasks = sorted({task for one in served.values() for task in one.tasks}) or ["nothing"]
         raise UserError(
-            f"no tool for these models: they answer {', '.join(tasks)}; need a head for classify, nli, "
+            f"no MCP tool for these models: they can do {', '.join(tasks)}; need a head for classify, nli, "
             "zero-shot, ner, qa or rerank."
         )
     run(service)

@@ -19,7 +19,7 @@ def nli(
     backend: BackendName = "light",
     calibrated: Calibration = True,
 ) -> None:
-    """Judge whether a text entails another.
+    """Classify whether one text entails another.
 
     Prints the probability of each label in percent.
 

@@ -83,7 +83,7 @@ def predict(
     resume: Annotated[bool, Option("--resume", help="Continue an interrupted run.", heading=RUN)] = False,
     overwrite: Annotated[
         bool,
-        Option("--overwrite", help="Start again and replace what an earlier run has left.", heading=RUN),
+        Option("--overwrite", help="Start over and replace the results of an earlier run.", heading=RUN),
     ] = False,
     workers: Annotated[
         int,
@@ -110,7 +110,7 @@ def predict(
     n_best: NBest = 1,
     null_threshold: NullThreshold = "0",
 ) -> None:
-    """Answer every row of a file.
+    """Predict every row of a file.
 
     docs/prediction.md lists the columns that each task reads. Probabilities range from 0 to 1.
 
@@ -212,7 +212,7 @@ def evaluate(
     null_threshold: NullThreshold = "0",
     overwrite: Overwrite = False,
 ) -> None:
-    """Score a checkpoint on labelled rows.
+    """Evaluate a checkpoint on labelled rows.
 
     Prints the metrics as JSON: from 0 to 1, except `exact_match` and `f1` of qa, which go from 0 to 100 as in
     SQuAD's official script.

@@ -10,9 +10,9 @@ def push(
     folder: Annotated[Path, Argument(help="Folder that `debertav3 finetune` wrote.")],
     repository: Annotated[str, Argument(help="NAME or OWNER/NAME on the Hub; created if it does not exist.")],
     private: Annotated[bool, Option("--private", help="Create it as a private repository.")] = False,
-    dry_run: Annotated[bool, Option("--dry-run", help="List what would be sent, and exit.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="List what would be uploaded, and exit.")] = False,
 ) -> None:
-    """Send a model to the Hugging Face Hub.
+    """Upload a model to the Hugging Face Hub.
 
     Uploads it with tokenizer, model card, scores and report.
 

@@ -52,13 +52,13 @@ def serve(
         bool, Option("--log-texts", help="Log the bodies of requests and answers too.", heading=_SAFETY)
     ] = False,
     body_bytes: Annotated[
-        int, Option(help="Bytes in a request at most.", min=1000, heading=_LIMITS)
+        int, Option(help="Maximum bytes in a request.", min=1000, heading=_LIMITS)
     ] = 2_000_000,
     inputs: Annotated[
-        int, Option(help="Texts or pairs in a request at most.", min=1, heading=_LIMITS)
+        int, Option(help="Maximum texts or pairs in a request.", min=1, heading=_LIMITS)
     ] = 1024,
     characters: Annotated[
-        int, Option(help="Characters in one text at most.", min=1, heading=_LIMITS)
+        int, Option(help="Maximum characters in one text.", min=1, heading=_LIMITS)
     ] = 100_000,
     seconds: Annotated[
         float,

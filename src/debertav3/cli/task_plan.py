@@ -59,7 +59,7 @@ def plan_of(
     if named not in FILE_TASKS:
         checkpoint = open_checkpoint(model)
         task = answering_name(named, checkpoint.folder.json("config.json"))
-        logger.info("task %s is answered as %s", named, task)
+        logger.info("task %s is treated as %s", named, task)
     if not str(source).startswith(DATASETS_PREFIX):
         if not is_folder_of_rows(source):
             check_file("--data", source, advice="Give the path of a file of rows, or datasets:NAME.")
@@ -77,10 +77,10 @@ def plan_of(
         ("--choice-columns", ",".join(asked.choices) or None),
     ):
         if column is not None and option not in kind.column_options:
-            raise UserError(f"task {task} reads no column that {option} names. Leave it out.")
+            raise UserError(f"task {task} does not read the column that {option} names. Leave it out.")
     _refuse_options_of_others(task, options, nli_labels=nli_labels)
     if labels is not None and not _names_labels(labels) and "--label-column" not in kind.column_options:
-        raise UserError(f"task {task} reads no label that --labels could name. Leave it out.")
+        raise UserError(f"task {task} has no labels that --labels could name. Leave it out.")
     columns = find_columns(trained, asked)
     settled = replace(
         options,

@@ -66,7 +66,7 @@ def train(
         Option("--data", help="Text files: .txt or .jsonl, also .gz or .zst; several may follow."),
     ],
     out: Annotated[Path, Option(help="Folder for spm.model, tokenizer.json and vocabulary.json.")],
-    vocab_size: Annotated[int, Option(help="Tokens in spm.model; [MASK] comes on top.")] = 128_000,
+    vocab_size: Annotated[int, Option(help="Number of tokens in spm.model; [MASK] is added.")] = 128_000,
     columns: Annotated[
         list[str] | None, Option("--text-column", help=f"{COLUMN_HELP} Several may follow.")
     ] = None,

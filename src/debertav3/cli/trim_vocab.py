@@ -57,7 +57,7 @@ def trim_vocab(
     counts = count_ids(tokenizer, tqdm(texts, desc="reading", unit=" texts", disable=None))
     if not counts.any():
         raise UserError(
-            "the corpus has no text, so there is nothing to tell which tokens to keep. Give files with text."
+            "the corpus has no text, so it does not show which tokens to keep. Give files with text."
         )
 
     from ..checkpoint.trimming import trim_checkpoint

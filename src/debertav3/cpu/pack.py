@@ -1,4 +1,4 @@
-"""`pack_for_inference`: the encoders of a model make room for encoders that are made for a CPU."""
+"""`pack_for_inference`: replace the encoders of a model with encoders made for inference on a CPU."""
 
 import logging
 
@@ -22,23 +22,23 @@ _KNOWN = {
 
 
 def pack_for_inference(model: nn.Module) -> bool:
-    """Put a `PackedEncoder` in the place of every encoder of a model, where possible; there is no way back.
+    """Replace every encoder of a model with a `PackedEncoder`, if possible; this cannot be undone.
 
-    The model is in evaluation mode afterwards. It can no longer be trained, saved, moved or changed, and says
-    so.
+    The model is in evaluation mode afterwards. Any attempt to train, save, move or change it raises an
+    error.
 
     Args:
-        model: what holds an encoder.
+        model: a module that contains an encoder.
 
     Returns:
-        Whether it was done: only for fp32 on a CPU with oneDNN or our kernel, and for encoders of the usual
-        parts, without adapters, hooks or offloaded weights.
+        Whether it was packed: only for fp32 on a CPU with oneDNN or our kernel, and only for encoders without
+        replaced modules, adapters, hooks or offloaded weights.
 
     Raises:
         UserError: if the model is itself an encoder.
     """
     if isinstance(model, Encoder):
-        raise UserError("an encoder cannot be packed in its own place; give the model that holds it")
+        raise UserError("an encoder cannot be replaced by itself; pass the model that contains it")
     holders = [
         (parent, name, child)
         for parent in model.modules()

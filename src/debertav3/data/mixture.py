@@ -61,7 +61,7 @@ def _counts(weights: Sequence[float]) -> list[int]:
     counts[by_remainder[: BLOCK - int(counts.sum())]] += 1
     if not counts.all():
         raise UserError(
-            f"the weight {weights[int(np.argmin(counts))]} is less than one in {BLOCK} of all weights: its "
-            "source would never come. Raise it, or leave the source out"
+            f"the weight {weights[int(np.argmin(counts))]} is less than one in {BLOCK} of "
+            "all weights: its source would never be used. Raise it, or leave the source out"
         )
     return [int(count) for count in counts]

@@ -129,8 +129,8 @@ def prepare(config: PrepareConfig, out: Path, executor: ExecutorConfig) -> JsonO
         _run_locally(index, out, executor.workers)
     except OSError as error:
         raise UserError(
-            f"cannot write to {out}: {error.strerror or error}. What is finished is kept: fix that and "
-            "run the same command again"
+            f"cannot write to {out}: {error.strerror or error}. Finished jobs are kept: fix "
+            "the problem and run the same command again"
         ) from error
     return read_index(out)
 
@@ -145,7 +145,7 @@ def _plan(config: PrepareConfig, out: Path) -> list[Unit]:
     path = out / PLAN_NAME
     if not path.is_file() and out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and was not started by data prepare: choose a new folder")
-    log.info("summing the inputs, by which a later run knows them")
+    log.info("computing checksums of the inputs")
     sums = {source: _sum_of(source) for source in dict.fromkeys(unit.source for unit in units)}
     with temporary_folder(out) as aside:
         tokenizer.save_pretrained(str(aside / "tokenizer"))
@@ -175,8 +175,8 @@ def _compare(out: Path, before: Mapping[str, object], plan: Mapping[str, object]
     changed = [words[key] for key in plan if plan[key] != before.get(key)]
     if changed:
         raise UserError(
-            f"{out} was started with other inputs or settings ({', '.join(changed)} differ). Put back what "
-            "was, or use a new folder"
+            f"{out} was started with other inputs or settings ({', '.join(changed)} differ). "
+            "Restore them, or use a new folder"
         )
 
 
@@ -238,7 +238,7 @@ def _run_locally(stage: Stage, out: Path, workers: int) -> None:
     if left:
         raise UserError(
             f"stage {name!r}: {len(left)} of {tasks} tasks failed, for the reasons above. "
-            "Fix that and run the same command again: finished tasks are kept"
+            "Fix the problem and run the same command again: finished tasks are kept"
         )
 
 
@@ -332,7 +332,7 @@ class WriteIndex:
         for source in self.sources:
             if (_sum_of(source) or source) not in known:
                 raise UserError(
-                    f"{source} has changed while it was prepared, so the shards are of two versions of it. "
+                    f"{source} has changed while it was prepared, so the shards mix two versions of it. "
                     f"Delete {self.out} and prepare again"
                 )
         if reason := _why_no_document(self.out):  # only where Slurm or Ray ran the stages before
@@ -364,8 +364,8 @@ class WriteIndex:
         made_with = {row["tokenizer"] for row in facts}
         if made_with != {plan["tokenizer"]} or fingerprint(self.out / "tokenizer") != plan["tokenizer"]:
             raise UserError(
-                f"{self.out / 'tokenizer'} was replaced while shards were made, so they are of several "
-                f"vocabularies. Delete {self.out} and prepare again"
+                f"{self.out / 'tokenizer'} was replaced while shards were made, so they have "
+                f"different vocabularies. Delete {self.out} and prepare again"
             )
         model = self.out / "tokenizer" / MODEL_FILE
         identity = [

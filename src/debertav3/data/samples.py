@@ -83,7 +83,7 @@ def open_windows(shards: TokenShards, *, packing: str, length: int, special: Spe
     if not len(windows):
         raise UserError(
             f"{shards.folder} ({shards.split}) has {shards.num_tokens} tokens: too few for one window of "
-            f"{length}. Prepare more text, take a shorter length, or set another held-out share"
+            f"{length}. Prepare more text, use a shorter length, or change the held-out share"
         )
     return windows
 

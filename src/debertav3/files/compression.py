@@ -175,7 +175,7 @@ def _damaged(path: str | Path, error: Exception) -> UserError:
     with Path(path).open("rb") as stream:
         magic = stream.read(4)
     kind = next((kind for start, kind in kinds.items() if magic.startswith(start)), "compressed")
-    return UserError(f"{path} is a damaged {kind} file ({error}). Fetch or write it again.")
+    return UserError(f"{path} is a damaged {kind} file ({error}). Download or create it again.")
 
 
 def compressing(raw: IO[bytes], *, ending: str) -> IO[bytes]:

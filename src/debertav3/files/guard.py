@@ -147,13 +147,13 @@ def _check_new(output: Output) -> None:
         if found:
             names = ", ".join(found[:_MAX_LISTED]) + (", ..." if len(found) > _MAX_LISTED else "")
             raise UserError(
-                f"{output.option} {output.path} holds {names} already. "
-                "Choose another folder, or replace it with --overwrite."
+                f"{output.option} {output.path} already contains {names}. Choose another "
+                "folder, or replace it with --overwrite."
             )
     elif target.exists() and target.stat().st_size:
         raise UserError(
-            f"{output.option} {output.path} exists already. "
-            "Choose another path, or replace it with --overwrite."
+            f"{output.option} {output.path} already exists. Choose another path, or replace "
+            "it with --overwrite."
         )
 
 

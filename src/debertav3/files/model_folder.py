@@ -142,7 +142,7 @@ class ModelFolder:
         target = Path(os.path.realpath(path))
         if not any(target.is_relative_to(root) for root in self._roots):
             raise UserError(
-                f"refusing {path}: it is a link that leaves its folder; copy the file itself there"
+                f"refusing {path}: it is a link that points outside its folder; copy the file itself there"
             )
         return path
 
@@ -188,7 +188,7 @@ def _read(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > _MAX_JSON_BYTES:
-            raise UserError(f"{path} has {size:,} bytes; no file of a model with this name is so large")
+            raise UserError(f"{path} has {size:,} bytes; a model file with this name cannot be so large")
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error

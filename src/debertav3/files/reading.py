@@ -43,7 +43,7 @@ def check_ordinary(path: str | Path) -> None:
             f"{path} is a pipe, and files are read more than once. Write its content to a file first."
         )
     if head == _POINTER:
-        raise UserError(f"{path} is a pointer of Git LFS, not the file itself. Fetch it: git lfs pull")
+        raise UserError(f"{path} is a Git LFS pointer, not the file itself. Download it with: git lfs pull")
 
 
 def parse_json(text: str | bytes, source: str, *, advice: str = "Fix it.") -> Json:
@@ -55,7 +55,7 @@ def parse_json(text: str | bytes, source: str, *, advice: str = "Fix it.") -> Js
         advice: the end of an error about broken JSON.
 
     Raises:
-        UserError: for broken JSON or UTF-8, NaN and infinities, a key that comes twice in one object, numbers
+        UserError: for broken JSON or UTF-8, NaN and infinities, a duplicate key, numbers
             that Python refuses to parse (thousands of digits), and nesting too deep to read.
     """
     try:
@@ -103,7 +103,7 @@ def read_json_object(path: str | Path, *, needs: Sequence[str] = ()) -> JsonObje
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a JSON {type(content).__name__}; need an object.")
     if missing := [key for key in needs if key not in content]:
-        raise UserError(f"{path} is damaged or of another program: it has no {missing[0]!r}.")
+        raise UserError(f"{path} is damaged or from another program: it has no {missing[0]!r}.")
     return content
 
 
@@ -116,7 +116,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(content) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {twice!r} comes twice in one object")
+        raise ValueError(f"the key {twice!r} occurs twice in one object")
     return content
 
 

@@ -44,4 +44,4 @@ def remember(name: str, text: str) -> None:
             raise UserError("the user has no home folder")
         write_text(folder / name, text)
     except (OSError, UserError) as error:
-        logger.info("not remembered, so measured again next time: %s", error)
+        logger.info("not cached, so it will be measured again next time: %s", error)

@@ -37,7 +37,8 @@ def open_tokenizer(name: str, family: str, *, head: HeadName) -> Tokenizer:
         raise UserError(f"tokenizer {name} cannot be opened: {' '.join(str(error).split())[:200]}") from error
     if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):  # what transformers 5 makes of no files
         raise UserError(
-            f"{name} holds no vocabulary, so no tokenizer. Name a folder or model that does: --tokenizer X"
+            f"{name} contains no vocabulary, so it has no tokenizer. Name a folder or model "
+            "that has one: --tokenizer X"
         )
     if head == SPANS:
         tokenizer.padding_side = "right"  # so that places count from the left in every batch
@@ -64,7 +65,7 @@ def open_model(
         if type(stored) not in auto_class._model_mapping:
             raise UserError(
                 f"--model {config.model}: the family {family} has no {head} head in transformers, "
-                f"and task {config.task} needs one. Take a model of another family."
+                f"and task {config.task} needs one. Choose a model of another family."
             )
         changed = dict(keys)
         for setting, names in _DROPOUTS.items():
@@ -107,7 +108,7 @@ def _known(stored: object, names: Sequence[str], *, setting: str, family: str) -
     for name in names:
         if hasattr(stored, name):
             return name
-    raise UserError(f"{setting} means nothing to {family}; leave it out.")
+    raise UserError(f"{setting} has no meaning for {family}; leave it out.")
 
 
 @dataclass(frozen=True, kw_only=True)

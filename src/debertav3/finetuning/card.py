@@ -63,13 +63,13 @@ def model_card(report: JsonMapping, record: JsonMapping, data: "Data", *, archit
         f"---\n{head.to_yaml()}\n---",
         f"# {name}",
         f"`{config['model']}`, trained on task `{config['task']}` with debertav3 {version}.{labels}",
-        "## How well it does",
+        "## Evaluation",
         _scores(report, record["labels"]),
-        "## How it was made",
+        "## Training",
         f"```\n{record['command']}\n```",
         _data(record),
-        "`run.json` has every setting, version and sum of the data; `metrics.json` all scores; "
-        "`report.html` curves and errors.",
+        "`run.json` has all settings, versions and checksums of the data; `metrics.json` all "
+        "scores; `report.html` curves and errors.",
         usage.HEADING,
         *usage.how_to_use(report, record, data.task, examples=_examples(data), name=name, family=family),
     ]
@@ -104,7 +104,7 @@ def short_names(sources: Sequence[str]) -> dict[str, str]:
 
 def _scores(report: JsonMapping, labels: Sequence[str]) -> str:
     if not report["dev"]:
-        return "It was not scored: no dev file was given."
+        return "It was not evaluated: no dev file was given."
     short = short_names(list(report["dev"]))
     names = list(dict.fromkeys(name for scores in report["dev"].values() for name in baselines(scores)))
     lines = [

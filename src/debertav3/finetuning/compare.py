@@ -143,7 +143,7 @@ def _refuse_foreign(out: Path) -> None:
         read_json_object(table, needs=("seeds", "rows"))
     elif text.exists():
         raise UserError(
-            f"{text} is not of a comparison: there is no compare.json beside it. Take another --out."
+            f"{text} is not part of a comparison: there is no compare.json next to it. Choose another --out."
         )
 
 
@@ -162,7 +162,7 @@ def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> dic
     for (_, task), runs in plan.items():
         for folder, config in runs.items():
             if not (config.data.dev or config.data.dev_split):
-                raise UserError(f"nothing to compare by: give --dev {task}=FILE.")
+                raise UserError(f"nothing to score on: give --dev {task}=FILE.")
             if task not in data:
                 data[task] = read_data(config)
                 read[task] = data_facts(data[task])
@@ -213,14 +213,16 @@ def _refuse_others(config: FinetuneConfig, folder: Path, *, data: JsonMapping) -
     changed = changed_settings(record["config"], config, by_path=known_by_path(known, contents))
     changed += changes_between(known, contents)
     if changed:
-        raise UserError(f"{folder} was made with another {', '.join(changed)}; take another --out.")
+        raise UserError(f"{folder} was made with another {', '.join(changed)}; choose another --out.")
     if not known:
         for source, facts in data.items():
             if record["data"].get(source, facts)["sha256"] not in (None, facts["sha256"]):
-                raise UserError(f"{source} has changed since {folder} was made from it; take another --out.")
+                raise UserError(
+                    f"{source} has changed since {folder} was made from it; choose another --out."
+                )
         logger.warning(
-            "%s was made by an older version, which noted no sums of the model: whether it still is the same "
-            "is unknown.",
+            "%s was made by an older version, which did not record checksums of the model: "
+            "whether it has changed is unknown.",
             folder,
         )
 
@@ -239,7 +241,7 @@ def _run(config: FinetuneConfig, folder: Path, start: Start) -> Failure | None:
         if run(config, data, folder, start=start, resume=folder.exists()) is None:
             raise UserError("stopped by SIGTERM; run the same command to continue.")
     except (DivergedError, NotPossibleError) as error:
-        logger.warning("%s on %s, seed %d has failed: %s", config.model, config.task, config.seed, error)
+        logger.warning("%s on %s, seed %d failed: %s", config.model, config.task, config.seed, error)
         return Failure(
             model=config.model,
             task=config.task,

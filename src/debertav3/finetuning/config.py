@@ -52,7 +52,7 @@ class DataConfig(Settings):
     labels: str | None = None
     """YAML file with lines 'label in the data: label of the task'."""
     format: str | None = None
-    """Format of the files, if their ending does not tell: csv, tsv, jsonl, json, conll, ..."""
+    """Format of the files, if the file extension does not say: csv, tsv, jsonl, json, conll, ..."""
     encoding: str | None = None
     """Encoding of text files; none: UTF-8, else detected."""
     header: bool | None = None
@@ -116,7 +116,7 @@ class LoopConfig(Settings):
     early_stopping_patience: Count | None = None
     """Evaluations without improvement before the run stops."""
     precision: Precision = "auto"
-    """Mixed precision in bf16 or fp16, or plain fp32; auto: bf16 where CUDA supports it, else fp32."""
+    """fp32, or mixed precision in bf16 or fp16; auto: bf16 on a GPU or NPU that supports it, else fp32."""
     gradient_checkpointing: bool = False
     """Recompute activations: much less memory for about a third more computation."""
     log_every_steps: Count = 20

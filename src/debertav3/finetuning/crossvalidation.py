@@ -65,7 +65,7 @@ def _refuse_others(folder: Path, config: FinetuneConfig) -> None:
     before = read_record(folder, needs=("config",))["config"]
     changed = [name for name, value in config.to_dict().items() if before.get(name) != value]
     if changed:
-        raise UserError(f"{folder} was made with another {', '.join(changed)}; take another --out.")
+        raise UserError(f"{folder} was made with another {', '.join(changed)}; choose another --out.")
 
 
 def _write_predictions(outcomes: Mapping[str, Sequence[Outcome]], data: Data, folder: Path) -> None:

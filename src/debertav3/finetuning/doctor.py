@@ -154,12 +154,13 @@ def _warnings(source: str, facts: JsonObject, config: FinetuneConfig) -> list[st
         found.append(f"{facts['duplicates']} of {count} examples repeat another one's texts")
     if facts["contradictory"]:
         found.append(
-            f"{facts['contradictory']} texts occur with different labels; no model can be right on both"
+            f"{facts['contradictory']} texts occur with different labels; no model can be correct on both"
         )
     if facts.get("truncated"):
         found.append(
-            f"{facts['truncated']} of {count} examples have more than {config.data.max_length} tokens and "
-            f"are cut (99% have at most {facts['tokens']['p99']}); raise max_length if the end matters"
+            f"{facts['truncated']} of {count} examples have more than "
+            f"{config.data.max_length} tokens and are truncated (99% have at most "
+            f"{facts['tokens']['p99']}); raise max_length if the end matters"
         )
     if facts["with_unknown_tokens"]:
         found.append(
@@ -167,20 +168,22 @@ def _warnings(source: str, facts: JsonObject, config: FinetuneConfig) -> list[st
         )
     if facts.get("also_in_training"):
         found.append(
-            f"{facts['also_in_training']} of {count} examples are also in training; scores will be too good"
+            f"{facts['also_in_training']} of {count} examples are also in the training data; "
+            "scores will be too high"
         )
     baselines = facts.get("baselines", {})
     if baselines.get("second_text_words", 0) > baselines.get("majority", 0) + 0.1:
         found.append(
-            f"the second text alone gives {baselines['second_text_words']:.1%} right (always the commonest "
-            f"label: {baselines['majority']:.1%}); compare scores with that"
+            f"the second text alone gives {baselines['second_text_words']:.1%} accuracy "
+            f"(always the most common label: {baselines['majority']:.1%}); compare scores "
+            "with that"
         )
     largest = max(abs(facts["labels"].get("mean", 0)), facts["labels"].get("sd", 0))
     if largest > _LARGE_NUMBER:
         found.append(
             f"labels have the mean {facts['labels']['mean']:.4g} and the standard deviation "
-            f"{facts['labels']['sd']:.4g}; a model begins near 0 and takes long to get there: divide them, "
-            "or compare rmse with that of the mean"
+            f"{facts['labels']['sd']:.4g}; a model starts near 0 and takes a long time to "
+            "get there: scale them, or compare rmse with that of predicting the mean"
         )
     return [f"{source}: {line}" for line in found]
 

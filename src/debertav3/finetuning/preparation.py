@@ -317,7 +317,7 @@ def _check_settings(config: FinetuneConfig, task: Task) -> None:
     kind = _kind(task)
     if config.task != CUSTOM and config.data.label_kind != "auto":
         raise UserError(
-            f"task {config.task} knows what its labels are; --label-kind is for task {CUSTOM}. "
+            f"task {config.task} has fixed labels; --label-kind is for task {CUSTOM}. "
             f"Leave it out, or use task {CUSTOM}."
         )
     for name in ("word_column", "tag_column", "tag_names"):

@@ -39,7 +39,7 @@ def open_for_training(
     model = open_model(config, tokenizer, data.task, data.labels, start)
     if config.sift and not isinstance(model, DebertaV2PreTrainedModel):
         raise UserError(
-            "SiFT needs a DeBERTa v2 or v3 model, whose embeddings take a perturbation; leave --sift out."
+            "SiFT needs a DeBERTa v2 or v3 model, whose embeddings can be perturbed; leave --sift out."
         )
     if isinstance(model, DebertaV2PreTrainedModel) and not torch.accelerator.is_available():
         train_on_cpu(model)

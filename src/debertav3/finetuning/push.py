@@ -65,7 +65,7 @@ def push(folder: Path, repository: str, *, private: bool = False) -> str:
         raise UserError("the Hub needs a token: run `hf auth login` or set HF_TOKEN.") from error
     except errors as error:
         reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{repository} was not sent to the Hub: {reason}") from error
+        raise UserError(f"{repository} was not uploaded to the Hub: {reason}") from error
     return str(made)
 
 

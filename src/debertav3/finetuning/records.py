@@ -142,7 +142,10 @@ def refuse_other_folder(record: JsonMapping, config: FinetuneConfig) -> None:
         return
     for path in _paths(config):
         if not path.exists() and (Path(folder) / path).exists():
-            raise UserError(f"there is no {path} here; the run of --config was made in {folder}. Go there.")
+            raise UserError(
+                f"there is no {path} here; the run of --config was started in {folder}. Run "
+                "the command there."
+            )
 
 
 def changes_since(record: JsonMapping, config: FinetuneConfig, data: "Data") -> list[str]:

@@ -46,7 +46,7 @@ def render(
         parts += [page.heading(source), _dev(scores, record["labels"])]
         parts += [_errors(worst_of[source], data.dev[source])]
     parts += [
-        page.heading("To repeat the run"),
+        page.heading("Command to repeat the run"),
         f"<pre>{html.escape(record['command'])}</pre>",
         _settings(record),
     ]
@@ -83,7 +83,7 @@ def _headline(report: JsonMapping) -> str:
         ("examples per second", f"{train['examples_per_second']:.1f}"),
     ]
     if train["skipped_steps"]:
-        figures.append(("steps skipped: no finite gradient", str(train["skipped_steps"])))
+        figures.append(("skipped steps (gradient not finite)", str(train["skipped_steps"])))
     for scores in list(report["dev"].values())[:1]:
         figures = [(f"dev {name}", f"{scores[name]:.4f}") for name in scores["majority_baseline"]] + figures
     return page.numbers(figures)
@@ -106,13 +106,15 @@ def _dev(scores: JsonMapping, labels: Sequence[str]) -> str:
         [f"{row['tokens_from']}-{row['tokens_to']}", row["examples"], row.get("right", row.get("mean_error"))]
         for row in scores["by_length"]
     ]
-    kind = "share right" if any("right" in row for row in scores["by_length"]) else "mean error"
+    kind = "accuracy" if any("right" in row for row in scores["by_length"]) else "mean error"
     parts += [page.heading("By length", level=3), _table(["tokens", "examples", kind], lengths)]
     figures = []
     if "confusion" in scores:
         table = scores["confusion"]
         names = list(labels) if len(labels) == len(table) else [str(n + 1) for n in range(len(table))]
-        figures.append(page.figure(plots.confusion(table, names), "Rows: true; columns: predicted. Counts."))
+        figures.append(
+            page.figure(plots.confusion(table, names), "Rows: gold labels; columns: predictions. Counts.")
+        )
         if len(names) > plots.MOST_COUNTS:
             parts += [page.heading("Most often confused", level=3), _confused(table, names)]
     if scores["calibration"] is not None:
@@ -133,7 +135,7 @@ def _confused(table: Sequence[Sequence[int]], names: Sequence[str]) -> str:
     ]
     pairs.sort(key=lambda pair: -pair[0])
     rows = [[right, given, count] for count, right, given in pairs[:_CONFUSED_SHOWN]]
-    return _table(["right label", "given label", "examples"], rows, text_columns=(1,))
+    return _table(["correct label", "predicted label", "examples"], rows, text_columns=(1,))
 
 
 def _errors(errors: Sequence[Outcome], examples: Sequence[Example]) -> str:
@@ -147,7 +149,7 @@ def _errors(errors: Sequence[Outcome], examples: Sequence[Example]) -> str:
         ]
         place = PurePath(examples[one.example].place).name or one.example + 1
         rows.append([place, " / ".join(texts), one.gold, one.predicted])
-    header = ["from", "text", "right answer", "given answer"]
+    header = ["from", "text", "correct answer", "predicted answer"]
     if any(one.confidence is not None for one in errors):
         header.append("confidence")
         rows = [

@@ -6,13 +6,13 @@ from ..json_types import JsonMapping
 from ..tasks.rows import first_of
 
 BASELINES = {
-    "majority_baseline": "always the same answer",
-    "word_baseline": "linear model over words",
+    "majority_baseline": "constant baseline",
+    "word_baseline": "bag-of-words baseline",
 }
 """Keys of ``metrics.json`` with a baseline's scores, and what each is called."""
 EXPLANATION = (
-    "Always the same answer: the best that needs no text, such as this set's commonest label. "
-    "Linear model over words: a logistic regression over words and pairs of words, trained on the same data."
+    "Constant baseline: the best prediction that ignores the text, such as this set's most common label. "
+    "Bag-of-words baseline: a logistic regression over words and pairs of words, trained on the same data."
 )
 
 
@@ -71,9 +71,13 @@ def verdict(source: str, scores: JsonMapping, metric: str, labels: Sequence[str]
     line += "".join(f", {name} {value:.4f}" for name, value in others.items())
     if unbeaten:
         line += f": NO better than {' or '.join(unbeaten)}"
-        line += ", so it has learned nothing of use yet" if BASELINES["majority_baseline"] in unbeaten else ""
+        line += (
+            ", so it has not learned anything useful yet"
+            if BASELINES["majority_baseline"] in unbeaten
+            else ""
+        )
     missing = not_found(scores, labels)
     if missing:
-        word = "predicted" if "confusion" in scores else "predicted rightly"
+        word = "predicted" if "confusion" in scores else "predicted correctly"
         line += f"; NEVER {word}: {first_of(missing)}"
     return line, not unbeaten and not missing

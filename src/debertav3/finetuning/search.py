@@ -113,11 +113,13 @@ def search(
         MissingExtraError: without optuna.
     """
     if not base.data.dev and base.data.dev_split is None:
-        raise UserError("nothing to search by: give --dev FILE, or --dev-split 0.1.")
+        raise UserError("nothing to score on: give --dev FILE, or --dev-split 0.1.")
     check_can_be_made(out)
     foreign = [name for name in ("search.json", "search.md") if (out / name).exists()]
     if foreign and not (out / "study.log").exists():
-        raise UserError(f"{out / foreign[0]} is not of a search: there is no study.log. Take another --out.")
+        raise UserError(
+            f"{out / foreign[0]} is not part of a search: there is no study.log. Choose another --out."
+        )
     contents = run_contents(base, data_facts(read_data(base, is_told=False)))
     study = _open_study(base, grid, out, contents=contents)
     grid = {key: list(dict.fromkeys(values)) for key, values in grid.items()}
@@ -143,8 +145,8 @@ def search(
         logger.info("all %d settings of the grid have been tried; there is nothing left for --trials", tried)
     if not rows:
         raise UserError(
-            f"none of the settings tried ({tried}) ended with a score: all diverged. "
-            "Take lower learning rates, and another folder."
+            f"none of the settings tried ({tried}) has a score: all diverged. Use lower "
+            "learning rates, and another folder."
         )
     return rows
 
@@ -178,13 +180,13 @@ def _open_study(
         changed += changes_between(known, contents)
         if changed:
             raise UserError(
-                f"--out {out} holds the search of another {', '.join(changed)}: scores would not compare. "
-                "Take another folder."
+                f"--out {out} holds the search of another {', '.join(changed)}: scores would "
+                "not be comparable. Choose another folder."
             )
         if not known:
             logger.warning(
-                "%s was started by an older version, which noted no sums of data and model: whether they are "
-                "still the same is unknown.",
+                "%s was started by an older version, which did not record checksums of data "
+                "and model: whether they have changed is unknown.",
                 out,
             )
         return study
@@ -209,7 +211,7 @@ def _begin(
 
     folder = out / f"trial-{len(study.trials)}"
     if folder.exists():
-        raise UserError(f"{folder} is not of this search; move it, or take another --out.")
+        raise UserError(f"{folder} is not part of this search; move it, or choose another --out.")
 
     distributions: dict[str, optuna.distributions.BaseDistribution] = {
         key: optuna.distributions.CategoricalDistribution(tuple(values)) for key, values in grid.items()
@@ -263,7 +265,7 @@ def _score_of(
     data = read_data(config, is_told=False)
     now = run_contents(config, data_facts(data))
     if changed := changes_between(contents, {key: now[key] for key in now if key not in chosen}):
-        raise UserError(f"{', '.join(changed)} changed during the search; begin it in another folder.")
+        raise UserError(f"{', '.join(changed)} changed during the search; start it again in another folder.")
     logger.info("%s: %s", folder.name, _spelled(chosen))
     try:
         if config.model != base.model:
@@ -273,7 +275,7 @@ def _score_of(
         ):
             raise UserError("stopped; run the same command to continue.")
     except DivergedError as error:
-        logger.warning("%s has failed: %s", folder.name, error)
+        logger.warning("%s failed: %s", folder.name, error)
         return None
     report = read_json_object(folder / "metrics.json", needs=(data.task.best_metric,))
     score: float | None = report[data.task.best_metric]

@@ -149,7 +149,8 @@ def _held_out(keys: SplitKeys, config: FinetuneConfig) -> tuple[str, npt.NDArray
     if is_held.all() or not is_held.any():
         lacking = "train on" if is_held.any() else "score on"
         raise UserError(
-            f"{name} of {len(keys)} examples leaves nothing to {lacking}: give more data, another share, or "
+            f"{name} of {len(keys)} examples leaves nothing to {lacking}: give more data, "
+            "another share, or "
             "--dev FILE."
         )
     return name, is_held

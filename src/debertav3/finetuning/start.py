@@ -82,7 +82,7 @@ def check_lora(config: FinetuneConfig) -> None:
         UserError: for a model from scratch.
     """
     if config.lora and is_size(config.model):
-        raise UserError(f"--lora changes a trained model a little; --model {config.model} is from scratch.")
+        raise UserError(f"--lora adapts a trained model; --model {config.model} is from scratch.")
 
 
 def check_frozen(config: FinetuneConfig, num_layers: int | None) -> None:

@@ -128,7 +128,7 @@ class FinetuneTrainer(Trainer):
         warmup = self.args.get_warmup_steps(num_training_steps)
         if warmup >= num_training_steps and self.is_world_process_zero():
             logger.warning(
-                "a warm-up of %d steps would last the whole run of %d steps: shortened to %d",
+                "a warm-up of %d steps would cover the whole run of %d steps: shortened to %d",
                 warmup,
                 num_training_steps,
                 num_training_steps // 10,
@@ -235,7 +235,7 @@ class FinetuneTrainer(Trainer):
             self.state.best_model_checkpoint = str(best)
         elif self.config.evaluation.keep_best:
             raise UserError(
-                f"the best checkpoint so far, {best}, cannot be used: {reason}. Put it back as it was, "
+                f"the best checkpoint so far, {best}, cannot be used: {reason}. Restore it, "
                 "or train again in another folder."
             )
 

@@ -57,7 +57,7 @@ def how_to_use(
         paragraphs += _threshold_advice(report, settings, name=name)
     elif command := _of_files(record["labels"], task, name=name):
         paragraphs += [
-            "A file of rows is answered, and scored where it has labels, by:",
+            "To predict a file of rows, and evaluate it if it has labels:",
             f"```\n{command}\n```",
         ]
     return [
@@ -243,7 +243,7 @@ def _tagging(cut: str, texts: tuple[str, ...]) -> list[str]:
         f"words = {_quoted(texts[0])}.split()",
         f"inputs = tokenizer(words, is_split_into_words=True, {cut})",
         *_LOGITS,
-        "owners = inputs.word_ids(0)  # the first token of a word speaks for it",
+        "owners = inputs.word_ids(0)  # a word gets the tag of its first token",
         "tags = [model.config.id2label[place] for place in logits.argmax(-1).tolist()]",
         "print([(word, tags[owners.index(number)]) for number, word in enumerate(words)])",
     ]
@@ -278,7 +278,7 @@ def _answering(cut: str, texts: tuple[str, ...], threshold: float | None) -> lis
         return [*lines, shown]
     return [
         *lines,
-        'cls = inputs["input_ids"][0].tolist().index(tokenizer.cls_token_id)  # the place of "no answer"',
+        'cls = inputs["input_ids"][0].tolist().index(tokenizer.cls_token_id)  # the position of "no answer"',
         f"if scores[cls, cls] - spans.max() > {threshold}:",
         '    print("no answer")',
         "else:",
@@ -311,13 +311,13 @@ def _threshold_advice(report: JsonMapping, settings: JsonMapping, *, name: str) 
     if scores is None:
         return []
     if _is_never_best(scores):
-        return ["On the first dev set no `--null-threshold` does better than never giving an answer."]
+        return ["On the first dev set, no `--null-threshold` is better than never giving an answer."]
     command = (
         f"debertav3 predict qa {_option(name)}--data questions.jsonl --out answers.jsonl "
         f"--null-threshold {_null_threshold(report)} --max-length {settings['max_length']}"
     )
     return [
         f'The threshold for "no answer" with the best F1 on the first dev set, {scores["best_f1"]:.2f} '
-        f"instead of {scores['f1']:.2f} with 0, is of logits and for inputs of that length:",
+        f"instead of {scores['f1']:.2f} with 0, applies to logits and to inputs of that length:",
         f"```\n{command}\n```",
     ]

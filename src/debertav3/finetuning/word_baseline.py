@@ -239,7 +239,7 @@ class WordBaselines:
             if model.fit(map(words, rows), [example.label for example in rows]):
                 self._models[name] = model
             else:
-                logger.warning("no baseline of words: no word is in two texts")
+                logger.warning("no bag-of-words baseline: no word occurs in two texts")
 
     def num_right(self, examples: Sequence[Example]) -> dict[str, int]:
         """How many of some examples each model answers right."""

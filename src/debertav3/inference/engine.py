@@ -142,7 +142,7 @@ class Engine:
             while True:
                 if num_cut := sum(encoding.is_truncated for encoding in encodings):
                     logger.warning(
-                        "%d of %d inputs had more than %d tokens and were cut",
+                        "%d of %d inputs had more than %d tokens and were truncated",
                         num_cut,
                         len(encodings),
                         self.inputs.max_length,

@@ -165,7 +165,7 @@ class InputEncoder:
         mask = self.tokenizer.mask_token
         parts = text.split(mask)
         if len(parts) == 1:
-            raise UserError(f"no {mask} in {shortened(text)}. Put {mask} where a word is to be found.")
+            raise UserError(f"no {mask} in {shortened(text)}. Put {mask} where a word is to be predicted.")
         ids: list[int] = []
         positions, masks, place = [], [], 0
         for number, part in enumerate(parts):
@@ -178,7 +178,7 @@ class InputEncoder:
             place += len(part)
         if len(ids) > self.max_length - 2:
             raise UserError(
-                f"{shortened(text)} has {len(ids)} tokens; need at most {self.max_length - 2}. Cut it."
+                f"{shortened(text)} has {len(ids)} tokens; need at most {self.max_length - 2}. Shorten it."
             )
         encoding = self.packer.single(ids)._replace(masked_positions=tuple(positions))
         return MaskedText(text, masks, encoding)
@@ -216,7 +216,7 @@ def batch_of(value: object, *, what: str, pairs: bool = False) -> list[object] |
     if isinstance(value, Mapping | Set | bytes | bytearray) or hasattr(value, "columns"):
         raise UserError(
             f"got a {type(value).__name__}; need a {what} or a sequence of them, such as a list. "
-            "Of a table or a dict give one column."
+            "From a table or a dict, give one column."
         )
     for name in ("tolist", "to_pylist", "to_list"):  # numpy and pandas, Arrow, polars
         if hasattr(value, name):

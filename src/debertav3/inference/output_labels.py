@@ -134,8 +134,8 @@ def relevance_column(labels: Sequence[str], *, place: str) -> int:
             return plain.index(name)
     raise UserError(
         f"{place} cannot rank: its labels are {', '.join(labels)}; need a head with one output, two labels "
-        "such as relevant and not_relevant, or entailment, neutral, contradiction. If you know what the "
-        "outputs mean, say it, such as --labels not_relevant,relevant"
+        "such as relevant and not_relevant, or entailment, neutral, contradiction. If you "
+        "know what the outputs mean, name them, such as --labels not_relevant,relevant"
     )
 
 

@@ -1,8 +1,8 @@
-"""``Predictor``: text in, answers out. The one user API of inference; imports neither torch nor transformers.
+"""``Predictor``: the Python API for prediction. Imports neither torch nor transformers.
 
-Every method takes one input or a batch, and gives one answer or a list in the same order. A batch is a list
+Every method takes one input or a batch, and returns one answer or a list in the same order. A batch is a list
 or any other sequence: a tuple, a generator, a numpy array, a pandas Series, a column of ``datasets``. A tuple
-of two texts is one pair, where a method takes pairs.
+of two texts is one pair, in methods that take pairs.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -28,18 +28,18 @@ One = TypeVar("One")
 
 
 class Predictor:
-    """One checkpoint, ready to answer.
+    """A checkpoint that is loaded for prediction.
 
     Args:
         tokenizer: the checkpoint's tokenizer.
         backend: what computes the logits.
-        labels: names for the head's outputs in their order, in place of the checkpoint's own.
-        max_length: most tokens of one input; None takes the checkpoint's.
-        batch_tokens: most tokens of a batch, padding included; None takes the backend's.
-        show_progress: a bar on stderr; None shows one on terminals for many inputs.
-        checkpoint: what the tokenizer and the backend are of; None if there is no folder.
-        probabilities: temperature and thresholds; None takes the logits as they are.
-        auto: may change the backend before much work; None keeps it.
+        labels: names of the head's outputs, in order, instead of the checkpoint's own.
+        max_length: maximum tokens per input; None: the checkpoint's.
+        batch_tokens: maximum tokens per batch, including padding; None: the backend's default.
+        show_progress: show a progress bar on stderr; None: on terminals, for many inputs.
+        checkpoint: where the tokenizer and the backend come from; None if there is no folder.
+        probabilities: temperature and thresholds; None: use the logits as they are.
+        auto: may change the backend before large inputs; None: keep it.
     """
 
     def __init__(
@@ -86,23 +86,23 @@ class Predictor:
         calibrated: bool = True,
         deferred: bool = False,
     ) -> Self:
-        """Open a checkpoint.
+        """Load a checkpoint.
 
         Args:
             checkpoint: a local folder, a Hub name, or an opened checkpoint.
-            task: one that a head of ``heads.py`` answers; needed only where a checkpoint has two heads.
-            device: ``auto`` takes the first of cuda, npu, xpu, mps and cpu that is there; a `torch.device`
-                serves too.
+            task: a task of a head in ``heads.py``; required only if the checkpoint has two heads.
+            device: ``auto``: the first available of cuda, npu, xpu, mps and cpu; or a `torch.device`.
             dtype: ``fp32`` (the default), ``bf16`` or ``fp16``.
-            backend: ``auto``, the fastest on this machine (measured before much work), ``light``, the soonest
-                with a first answer, ``native``, ``openvino``, ``onnx`` or ``torch``: see
+            backend: ``auto``, the fastest on this machine (measured before large inputs), ``light``, the one
+                with the fastest first answer, ``native``, ``openvino``, ``onnx`` or ``torch``: see
                 `backends.choose.ways`.
-            labels: names for the head's outputs in their order, for checkpoints that say only ``LABEL_0``.
-            max_length: most tokens of one input, special ones included; None takes the checkpoint's.
-            batch_tokens: most tokens of a batch, padding included; None takes what suits the device.
-            calibrated: use the temperature and thresholds that fine-tuning fitted, if it did; off, the
-                probabilities are those of the logits, as with transformers.
-            deferred: load the weights with the first batch; labels, lengths and task are checked at once.
+            labels: names of the head's outputs, in order, for checkpoints with only ``LABEL_0`` and so on.
+            max_length: maximum tokens per input, including special tokens; None: the checkpoint's.
+            batch_tokens: maximum tokens per batch, including padding; None: chosen by device.
+            calibrated: apply the temperature and thresholds that fine-tuning fitted, if any; if False,
+                probabilities come straight from the logits, as in transformers.
+            deferred: load the weights with the first batch; labels, lengths and task are still checked at
+                once.
 
         Raises:
             UserError: if the checkpoint, the device or the backend cannot be used.
@@ -124,12 +124,12 @@ class Predictor:
 
     @property
     def nli_columns(self) -> NLIColumns:
-        """Which output is entailment, and so on; a `UserError` if the labels are not known by name."""
+        """The output index of each NLI label; a `UserError` if the labels have no known names."""
         return self.steps.nli_columns
 
     @property
     def is_multi_label(self) -> bool:
-        """Whether several labels of the head may hold at once."""
+        """Whether several labels of the head may apply at once."""
         return self.steps.is_multi_label
 
     @overload
@@ -139,17 +139,17 @@ class Predictor:
     def nli(
         self, pairs: tuple[str, str] | Iterable[tuple[str, str]]
     ) -> dict[str, float] | list[dict[str, float]]:
-        """Say whether premises entail hypotheses.
+        """Classify whether premises entail hypotheses.
 
         Args:
-            pairs: ``(premise, hypothesis)``, or a batch of such.
+            pairs: ``(premise, hypothesis)``, or a batch of pairs.
 
         Returns:
             Probabilities under ``entailment``, ``neutral``, ``contradiction`` (or ``entailment``,
             ``not_entailment``), in this order whatever the order of the head.
 
         Raises:
-            UserError: if the head's labels are not known by name.
+            UserError: if the head's labels have no known names.
         """
         batch = batch_of(pairs, what="pair", pairs=True)
         return self._answer(self.steps.nli, pairs, batch)
@@ -159,7 +159,7 @@ class Predictor:
     @overload
     def classify(self, texts: Iterable[Text]) -> list[Classification]: ...
     def classify(self, texts: Text | Iterable[Text]) -> Classification | list[Classification]:
-        """Classify texts or pairs by the head's own labels.
+        """Classify texts or pairs with the head's own labels.
 
         Args:
             texts: a text, a pair ``(first, second)``, or a batch of either.
@@ -188,18 +188,18 @@ class Predictor:
         multi_label: bool = False,
         template: str = TEMPLATE,
     ) -> ZeroShotScores | list[ZeroShotScores]:
-        """Rank labels that the model was never trained on, by entailment.
+        """Rank arbitrary labels for texts, by entailment.
 
         All labels of all texts share batches, and each different text is tokenized once.
 
         Args:
             texts: a text, or a batch.
-            labels: the candidate labels; for a batch of texts also a list of labels for each.
-            multi_label: whether several labels may hold; each is then scored for itself.
+            labels: the candidate labels; for a batch of texts, optionally one list of labels per text.
+            multi_label: whether several labels may apply; each is then scored independently.
             template: the hypothesis, with one ``{}`` for the label.
 
         Raises:
-            UserError: if the head is not an NLI head whose labels are known by name.
+            UserError: unless the head is an NLI head with known label names.
         """
         batch = batch_of(texts, what="text")
         return self._answer(
@@ -216,12 +216,13 @@ class Predictor:
         """Rank texts by how well they answer a query, best first.
 
         A head with one output is a trained ranker: it reads ``(query, text)``, and its sigmoid is the score.
-        So is one with two labels, such as ``relevant`` and ``not_relevant``: the positive one is the score.
+        So is one with two labels, such as ``relevant`` and ``not_relevant``: the probability of the
+        positive one is the score.
         An NLI head reads the text as premise and the query as hypothesis; entailment is the score.
 
         Args:
             query: a query, or a batch of queries.
-            texts: the texts; for a batch of queries a list of them for each.
+            texts: the texts; for a batch of queries, one list per query.
 
         Raises:
             UserError: if the head is none of these.
@@ -236,14 +237,14 @@ class Predictor:
     def choose(
         self, context: str | Iterable[str], choices: Iterable[str] | Iterable[Iterable[str]]
     ) -> Chosen | list[Chosen]:
-        """Choose which of several texts goes with a context or answers a question.
+        """Choose the text that best fits a context or answers a question.
 
-        Every choice is read with the context as one pair, as in training; a question about a passage stands
-        before the choice: `tasks.choice` forms such pairs from rows.
+        Every choice forms a pair with the context, as in training; a question about a passage precedes
+        the choice: `tasks.choice` forms such pairs from rows.
 
         Args:
             context: a context or question, or a batch of them.
-            choices: the texts to choose from; for a batch of contexts a list of them for each.
+            choices: the texts to choose from; for a batch of contexts, one list per context.
         """
         batch = batch_of(context, what="context")
         return self._answer(self.steps.choose, context, batch, choices if batch is not None else [choices])
@@ -255,7 +256,7 @@ class Predictor:
     def ner(
         self, texts: str | Iterable[str], *, aggregation: str = "first"
     ) -> list[Entity] | list[list[Entity]]:
-        """Find named entities, with the places of their characters; long texts are read in windows.
+        """Find named entities and their character offsets; long texts are read in windows.
 
         Args:
             texts: a text, or a batch.
@@ -265,10 +266,10 @@ class Predictor:
         return self._answer(self.steps.ner, texts, batch, aggregation=aggregation)
 
     def tag(self, word_lists: Iterable[Iterable[str]], *, aggregation: str = "first") -> list[list[WordTag]]:
-        """Tag given words, one tag for each, as CoNLL files have them.
+        """Tag given words, with one tag per word, as in CoNLL files.
 
         Args:
-            word_lists: the words of each text; they are read with single spaces between them.
+            word_lists: the words of each text; they are joined with single spaces.
             aggregation: ``first``, ``average`` or ``max``.
         """
         batch = batch_of(word_lists, what="list of words")
@@ -313,11 +314,11 @@ class Predictor:
 
         Args:
             question: a question, or a batch.
-            context: where to look; for a batch of questions one context for all, or one for each.
+            context: the text to search; for a batch of questions, one context for all, or one per question.
             n_best: how many candidates to return.
-            null_threshold: by how many logits "no answer" must lead the best span to win; None always
-                answers, which suits models trained without unanswerable questions (SQuAD 1.1).
-            max_answer_tokens: most tokens of an answer.
+            null_threshold: "no answer" wins if its logit exceeds that of the best span by more than this;
+                None always answers, which suits models trained without unanswerable questions (SQuAD 1.1).
+            max_answer_tokens: maximum tokens in an answer.
             overlap: tokens that the windows of a long context share.
 
         Returns:
@@ -345,14 +346,14 @@ class Predictor:
     def fill_mask(
         self, texts: str | Iterable[str], *, top_k: int = 5
     ) -> list[list[Filled]] | list[list[list[Filled]]]:
-        """Find the words behind ``[MASK]``.
+        """Predict the words for ``[MASK]``.
 
         Args:
-            texts: a text with at least one ``[MASK]``, or a batch of such.
-            top_k: how many candidates for each mask.
+            texts: a text with at least one ``[MASK]``, or a batch of such texts.
+            top_k: candidates per mask.
 
         Returns:
-            For each text a list of candidates, best first, for each of its masks.
+            For each text, a list of candidates for each of its masks, best first.
         """
         return self._answer(self.steps.fill_mask, texts, batch_of(texts, what="text"), top_k=top_k)
 
@@ -361,13 +362,13 @@ class Predictor:
     @overload
     def rtd(self, texts: Iterable[str]) -> list[list[SuspectWord]]: ...
     def rtd(self, texts: str | Iterable[str]) -> list[SuspectWord] | list[list[SuspectWord]]:
-        """Say of every word how likely it stands where another one should (replaced token detection).
+        """Compute for every word the probability that it was replaced (replaced token detection).
 
         Args:
             texts: a text, or a batch; long ones are read in windows.
 
         Returns:
-            For each text all its words in order.
+            For each text, all its words in order.
         """
         return self._answer(self.steps.rtd, texts, batch_of(texts, what="text"))
 

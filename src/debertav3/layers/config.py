@@ -135,7 +135,8 @@ class EncoderConfig:
             raise UserError("config: position_buckets is 1; need at least 2, or -1 for none")
         if self.long_inputs == "transformers" and self.max_distance - 1 <= self.num_buckets // 2:
             raise UserError(
-                f"config: position_buckets ({self.num_buckets}) leaves the logarithm no room: need half "
+                f"config: position_buckets ({self.num_buckets}) leaves no room for the "
+                "logarithmic buckets: need half "
                 f"of it < {self.max_distance - 1} (max_relative_positions - 1), -1 for none, or "
                 "long_inputs 'clamp'"
             )
@@ -243,7 +244,7 @@ def _attention_terms(pos_att_type: str | list[str] | None) -> set[str]:
     if unknown := terms - {"c2p", "p2c"}:
         raise UserError(
             f"config: pos_att_type has {sorted(unknown)}; need a subset of ['c2p', 'p2c'] "
-            "(position-to-position, p2p, was never working in the official code and no released model has it)"
+            "(position-to-position, p2p, never worked in the official code, and no released model has it)"
         )
     return terms
 

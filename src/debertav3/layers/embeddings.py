@@ -97,5 +97,7 @@ def absolute_positions(length: int, position_embeddings: nn.Embedding, device: t
     """
     available = position_embeddings.num_embeddings
     if length > available:
-        raise UserError(f"the model has {available} absolute positions; got {length} tokens: cut the text")
+        raise UserError(
+            f"the model has {available} absolute positions; got {length} tokens: shorten the text"
+        )
     return torch.arange(length, device=device)[None]

@@ -1,7 +1,8 @@
-"""``register_auto_classes``: make other libraries build our models, for as long as the caller wants.
+"""``register_auto_classes``: make other libraries use our models, for as long as the caller wants.
 
-An explicit call, never an effect of an import. It changes two things of this process only: the tables behind
-transformers' Auto classes, and the names ``transformers.DebertaV2...`` that GLiNER imports directly.
+It must be called explicitly; importing changes nothing. It changes two things, in this process only: the
+tables behind transformers' Auto classes, and the names ``transformers.DebertaV2...`` that GLiNER imports
+directly.
 """
 
 import logging
@@ -57,7 +58,7 @@ class AutoClassRegistration:
         logger.info("transformers' Auto classes now build debertav3's models for deberta-v2 checkpoints")
 
     def undo(self) -> None:
-        """Give transformers its own classes back; a second call does nothing."""
+        """Restore transformers' own classes; a second call does nothing."""
         if not self._is_active:
             return
         self._is_active = False
@@ -106,12 +107,12 @@ def register_auto_classes() -> AutoClassRegistration:
 
     ``AutoModel...from_pretrained`` and ``from_config``, and with them ``pipeline`` and sentence-transformers'
     ``CrossEncoder``, and ``from transformers import DebertaV2Model``, which is what GLiNER does. Outputs are
-    equal, for inputs of up to 512 tokens (longer ones: ``long_inputs`` in docs/inference.md). Tokenizers are
-    not changed. Every Auto class is checked after registering.
+    the same, for inputs of up to 512 tokens (longer ones: ``long_inputs`` in docs/inference.md). Tokenizers
+    are not changed. Every Auto class is checked after registering.
 
     Returns:
-        The registration: call its ``undo()``, or use it in a ``with`` statement, to end it; ignore it to keep
-        it for the life of the process.
+        The registration: to end it, call its ``undo()`` or use it in a ``with`` statement; otherwise it lasts
+        until the process ends.
 
     Raises:
         UserError: if this version of transformers still builds its own classes.

@@ -1,4 +1,4 @@
-"""What all the models share, and the encoder itself."""
+"""The base class of all models, and the encoder itself."""
 
 import json
 import os
@@ -38,7 +38,7 @@ class CheckpointedLayer(GradientCheckpointingLayer, Layer):
 
 
 class DebertaV2PreTrainedModel(PreTrainedModel):
-    """What all the models share: initial weights, attention backend, and a complete ``config.json``."""
+    """Base class of all models: initial weights, attention backend, and a complete ``config.json``."""
 
     config_class = DebertaV2Config
     base_model_prefix = "deberta"
@@ -60,7 +60,7 @@ class DebertaV2PreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """Open a checkpoint as transformers does; it gives every parameter a gradient, so freeze again."""
+        """Load a checkpoint as transformers does; it makes every parameter trainable, so freeze again."""
         opened: Any = super().from_pretrained(*args, **kwargs)
         (opened[0] if isinstance(opened, tuple) else opened)._freeze_unread()
         return opened
@@ -113,13 +113,13 @@ class DebertaV2PreTrainedModel(PreTrainedModel):
     def set_attn_implementation(
         self, attn_implementation: str | dict[str, str], *args: bool, **kwargs: bool
     ) -> None:
-        """Transformers' switch: ``"eager"`` is the written-out reference, ``"sdpa"`` our fast choice."""
+        """Transformers' switch: ``"eager"`` is the reference implementation, ``"sdpa"`` our choice."""
         super().set_attn_implementation(attn_implementation, *args, **kwargs)
         self.set_attention_backend("eager" if self.config._attn_implementation == "eager" else "auto")
         self._forget_default_attention()
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
-        """Save as transformers does, with a ``config.json`` that leaves nothing to a reader's defaults."""
+        """Save as transformers does, with a ``config.json`` that does not rely on a reader's defaults."""
         super().save_pretrained(save_directory, *args, **kwargs)
         path = Path(save_directory) / "config.json"
         if path.is_file():  # in a distributed run one process saves
@@ -208,16 +208,16 @@ class DebertaV2Model(DebertaV2PreTrainedModel):
             token_type_ids: ``(B, L)`` int64; read only by models that have token types.
             position_ids: ``(B, L)`` int64; read only by models that add absolute positions.
             inputs_embeds: ``(B, L, embedding_size)`` in place of ``input_ids``.
-            output_attentions: whether to return ``(B, N, L, L)`` attention weights of every layer.
+            output_attentions: whether to return the ``(B, N, L, L)`` attention weights of every layer.
             output_hidden_states: whether to return the embeddings and every layer's output.
-            perturbation: SiFT's, on the embeddings.
+            perturbation: of the embeddings, for SiFT.
             num_layers: how many layers to run; None for all.
-            first_token_suffices: whether nobody reads the last hidden state but that of the first token; it
-                may then be all that is returned, ``(B, 1, D)``.
-            reads_padding: whether anybody reads the last hidden state of padding; or ``(B, L)`` bool, True
-                where anybody reads it. Where nobody does it may be zero, and on a GPU the whole model may
+            first_token_suffices: True if only the last hidden state of the first token is needed; only this
+                may then be returned, ``(B, 1, D)``.
+            reads_padding: whether the last hidden states at padding are needed; or ``(B, L)`` bool, True
+                where they are needed. The others may be zero, and on a GPU the whole model may
                 run on the real tokens alone.
-            kwargs: accepted for transformers' callers, and unused.
+            kwargs: accepted for compatibility with transformers, and ignored.
 
         Raises:
             UserError: unless exactly one of ``input_ids`` and ``inputs_embeds`` is given, for one of another

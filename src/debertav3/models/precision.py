@@ -32,5 +32,6 @@ def check_precision(wanted: str, device_type: str) -> None:
     """
     if wanted == "fp16" and device_type == "cpu":
         raise UserError(
-            "precision=fp16 needs an accelerator such as CUDA, and here is only a CPU: use bf16, fp32 or auto"
+            "precision=fp16 needs an accelerator such as CUDA, and there is only a CPU: use "
+            "bf16, fp32 or auto"
         )

@@ -1,4 +1,4 @@
-"""Heads of pre-training: masked words, and replaced token detection."""
+"""Pre-training heads: masked language modelling and replaced token detection."""
 
 import logging
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ logger = logging.getLogger(__name__)
 class DebertaV2ForMaskedLM(DebertaV2PreTrainedModel):
     """Masked language model with the enhanced mask decoder.
 
-    The head is the official one (``lm_predictions.*``). Files that hold transformers' old head instead
-    (``cls.*``) open with that head, and files without absolute positions open without the enhanced mask
+    The head is the official one (``lm_predictions.*``). Files with transformers' original head
+    (``cls.*``) are loaded with that head, and files without absolute positions without the enhanced mask
     decoder; both are logged.
 
     Args:
         config: transformers' own config. Its ``legacy`` is set from ``has_legacy_head`` and never read
             (transformers' default is True even for official files, which have the official head).
-        has_legacy_head: whether to build transformers' old head.
+        has_legacy_head: whether to build transformers' original head.
     """
 
     def __init__(self, config: DebertaV2Config, *, has_legacy_head: bool = False) -> None:
@@ -52,14 +52,14 @@ class DebertaV2ForMaskedLM(DebertaV2PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args: object, output_loading_info: bool = False, **kwargs: object) -> Any:
-        """Open a checkpoint with the head that it holds."""
+        """Load a checkpoint with the head that it contains."""
         opened: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
         model, info = opened
         if not model.has_legacy_head and any(
             key.startswith("cls.predictions.") for key in info["unexpected_keys"]
         ):
             logger.warning(
-                "the masked LM head is transformers' old one (cls.predictions), without mask decoder"
+                "the masked LM head is transformers' original one (cls.predictions), without a mask decoder"
             )
             return cls.from_pretrained(
                 *args, output_loading_info=output_loading_info, has_legacy_head=True, **kwargs
@@ -68,7 +68,7 @@ class DebertaV2ForMaskedLM(DebertaV2PreTrainedModel):
             "position_embeddings" in key for key in info["missing_keys"]
         ):
             logger.warning(
-                "no absolute position embeddings in the file: predicting without enhanced mask decoder"
+                "no absolute position embeddings in the file: predicting without the enhanced mask decoder"
             )
             model.uses_enhanced_mask_decoder = False
             del model.deberta.embeddings.position_embeddings
@@ -169,7 +169,7 @@ class ReplacedTokenDetectionOutput(ModelOutput):
 
 
 class DebertaV2ForReplacedTokenDetection(DebertaV2PreTrainedModel):
-    """DeBERTaV3's discriminator, which tells replaced tokens, with its head (``mask_predictions.*``)."""
+    """DeBERTaV3's discriminator, which detects replaced tokens, with its head (``mask_predictions.*``)."""
 
     def __init__(self, config: DebertaV2Config) -> None:
         super().__init__(config)

@@ -1,7 +1,7 @@
-"""Heads for tasks: a label of a text, of every token, an answer's span, the best of several choices.
+"""Task heads: sequence classification, token classification, question answering, multiple choice.
 
 All ``forward`` methods take the inputs of ``DebertaV2Model.forward``; keyword arguments that they do not name
-go on to it.
+are passed on to it.
 """
 
 from torch import Tensor, nn
@@ -58,10 +58,10 @@ class DebertaV2ForSequenceClassification(DebertaV2PreTrainedModel):
           numbers and negative marks of several labels do not count.
 
         Returns:
-            ``logits`` ``(B, num_labels)``, and ``loss``, the mean over examples, where labels are given.
+            ``logits`` ``(B, num_labels)``, and ``loss``, the mean over examples, if labels are given.
 
         Raises:
-            UserError: for numbers to predict of another shape than the logits.
+            UserError: if numbers to predict do not have the shape of the logits.
         """
         outputs = self.deberta(
             input_ids,
@@ -126,7 +126,7 @@ class DebertaV2ForTokenClassification(DebertaV2PreTrainedModel):
         - labels: ``(B, L)`` int64, -100 for tokens that do not count.
 
         Returns:
-            ``logits`` ``(B, L, num_labels)``, and ``loss``, the mean over counted tokens, where labels are
+            ``logits`` ``(B, L, num_labels)``, and ``loss``, the mean over counted tokens, if labels are
             given.
         """
         outputs = self.deberta(
@@ -150,7 +150,7 @@ class DebertaV2ForQuestionAnswering(DebertaV2PreTrainedModel):
     """The start and the end of an answer.
 
     Raises:
-        UserError: if the config has other than two labels, as that of a classifier may.
+        UserError: unless the config has exactly two labels.
     """
 
     def __init__(self, config: DebertaV2Config) -> None:
@@ -183,7 +183,7 @@ class DebertaV2ForQuestionAnswering(DebertaV2PreTrainedModel):
         - end_positions: ``(B,)`` int64.
 
         Returns:
-            ``start_logits`` and ``end_logits``, ``(B, L)`` each, and ``loss``, the mean of both, where
+            ``start_logits`` and ``end_logits``, ``(B, L)`` each, and ``loss``, the mean of both, if
             positions are given.
         """
         outputs = self.deberta(
@@ -236,10 +236,10 @@ class DebertaV2ForMultipleChoice(DebertaV2PreTrainedModel):
         - token_type_ids: ``(B, C, L)`` int64.
         - position_ids: ``(B, C, L)`` int64.
         - inputs_embeds: ``(B, C, L, embedding_size)``.
-        - labels: ``(B,)`` int64, the number of the right choice.
+        - labels: ``(B,)`` int64, the index of the correct choice.
 
         Returns:
-            ``logits`` ``(B, C)``, and ``loss``, the mean over examples, where labels are given.
+            ``logits`` ``(B, C)``, and ``loss``, the mean over examples, if labels are given.
         """
         num_choices = sizes_of(input_ids, inputs_embeds, "batch", "choices", "tokens")[1]
         flat = [

@@ -125,7 +125,9 @@ class Corpora:
         for number, phase in enumerate(self.plan.phases, start=1):
             keys = [(shards.fingerprint, phase.max_length) for shards in self.shards_of(phase)]
             if len(set(keys)) < len(keys):
-                raise UserError(f"phase {number} has the same shards twice: give them once, with more weight")
+                raise UserError(
+                    f"phase {number} has the same shards twice: give them once, with a larger weight"
+                )
             for key, shards in zip(keys, self.shards_of(phase), strict=True):
                 if key not in opened:
                     windows = open_windows(

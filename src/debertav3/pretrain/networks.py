@@ -92,11 +92,10 @@ def _continued(config: PretrainConfig, start: Path) -> Networks:
     encoder = networks.discriminator or networks.generator
     if (longest := config.plan.max_length) > (rows := encoder.config.max_position_embeddings):
         raise UserError(
-            f"{start} knows {rows} positions and max_length is {longest}: "
-            f"add --set max_length={rows}, or less"
+            f"{start} has {rows} positions and max_length is {longest}: add --set max_length={rows}, or less"
         )
     if (size := size_of(encoder.config.to_dict())) not in (None, config.size):
-        log.warning("%s is of size %s: of --size %s only the recipe is taken", start, size, config.size)
+        log.warning("%s is of size %s: only the recipe of --size %s is used", start, size, config.size)
     return networks
 
 
@@ -105,7 +104,7 @@ def _continued_mlm(config: PretrainConfig, start: Path) -> Networks:
         start = start / "generator"
     elif (start / "discriminator").is_dir() and not (start / "config.json").is_file():
         raise UserError(
-            f"{start} holds several networks: say which one to continue, {start / 'encoder'} or "
+            f"{start} contains several networks: say which one to continue, {start / 'encoder'} or "
             f"{start / 'generator'}"
         )
     opened = open_model(start, head=DebertaV2ForMaskedLM, new_head=True)
@@ -152,8 +151,7 @@ def _open_run_or_checkpoint(start: Path) -> PretrainedTrio:
         return open_trio(start / "discriminator", generator=generator if generator.is_dir() else None)
     if _is_run_of_mlm(start):
         raise UserError(
-            f"{start} is a run of masked words, without discriminator: begin one with --from "
-            f"{start / 'encoder'}"
+            f"{start} is an MLM run, which has no discriminator: start one with --from {start / 'encoder'}"
         )
     return open_trio(start)
 
@@ -174,11 +172,11 @@ def _is_below(name: str, layers: int) -> bool:
 def _load(model: PreTrainedModel, state: Mapping[str, Tensor], role: str, start: Path) -> None:
     fresh, unknown = model.load_state_dict(state, strict=False)
     if unknown:
-        raise UserError(f"{start}: the {role} holds tensors it should not: {', '.join(sorted(unknown)[:3])}")
+        raise UserError(f"{start}: the {role} contains unexpected tensors: {', '.join(sorted(unknown)[:3])}")
     if missing := [name for name in fresh if name.startswith(_LAYER)]:
-        raise UserError(f"{start}: the {role} is not whole: {', '.join(sorted(missing)[:3])} missing")
+        raise UserError(f"{start}: the {role} is incomplete: {', '.join(sorted(missing)[:3])} missing")
     if fresh:
-        log.info("%s: fresh in the %s: %s", start, role, ", ".join(sorted(fresh)))
+        log.info("%s: newly initialized in the %s: %s", start, role, ", ".join(sorted(fresh)))
 
 
 def _set_deltas(discriminator: DebertaV2ForReplacedTokenDetection, trio: PretrainedTrio) -> None:

@@ -45,7 +45,9 @@ class MaskingChoice(Settings):
                 raise UserError(f"mask_schedule={self.mask_schedule} {lack} {name}: {cure}")
         steps = [step for step, _ in self.points()]
         if any(a >= b for a, b in pairwise([0, *steps])):
-            raise UserError(f"the steps of mask_points must rise from 1; got {', '.join(map(str, steps))}")
+            raise UserError(
+                f"the steps of mask_points must increase from 1; got {', '.join(map(str, steps))}"
+            )
 
     def points(self) -> list[tuple[int, float]]:
         """``mask_points`` as numbers.

@@ -62,7 +62,9 @@ def read_probes(sources: Sequence[str], *, rows: int) -> list[Probe]:
     probes = [_read(source, rows) for source in sources]
     names = [probe.name for probe in probes]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UserError(f"--probe-data has two files called {twice[0]}: figures go by that name. Rename one")
+        raise UserError(
+            f"--probe-data has two files called {twice[0]}: metrics are named after the file. Rename one"
+        )
     return probes
 
 
@@ -103,8 +105,8 @@ def _labelled(name: str, source: str, rows: int) -> LabelledProbe:
     if missing or not dev:
         lack = f"label {missing[0]!r} is in none of the rows to learn from" if missing else "none to score"
         raise UserError(
-            f"--probe-data {source}: of {len(examples)} rows {len(train)} are to learn from and {len(dev)} "
-            f"to score, and {lack}. Give more rows, with fewer labels"
+            f"--probe-data {source}: of {len(examples)} rows {len(train)} are for training "
+            f"and {len(dev)} for scoring, and {lack}. Give more rows, with fewer labels"
         )
     return LabelledProbe(name, labels, tuple(train), tuple(dev))
 

@@ -37,18 +37,18 @@ _PLOTS = (
     _Curves(
         "Generator loss",
         (("mlm_loss", "training"), ("heldout_mlm_loss", "held-out")),
-        "Nats per masked token. Falls quickly to about 7, where it only knows which words are frequent, "
-        "rests there, then falls steadily.",
+        "Nats per masked token. Falls quickly to about 7, when the model knows only word "
+        "frequencies, stays there, then falls steadily.",
     ),
     _Curves(
         "Generator accuracy",
         (("generator_accuracy", "training"), ("heldout_generator_accuracy", "held-out")),
-        "Share of masked tokens whose likeliest guess is right.",
+        "Share of masked tokens whose most likely prediction is correct.",
     ),
     _Curves(
         "Discriminator loss",
         (("rtd_loss", "training"), ("heldout_rtd_loss", "held-out")),
-        "Nats per token. Not comparable over time: the generator's replacements get harder to tell.",
+        "Nats per token. Not comparable over time: the generator's replacements become harder to detect.",
     ),
     _Curves(
         "Detection on held-out text",
@@ -57,11 +57,11 @@ _PLOTS = (
             ("heldout_rtd_precision", "precision"),
             ("heldout_rtd_recall", "recall"),
         ),
-        "Of replaced tokens. F1 is zero while the discriminator says original everywhere, then rises "
-        "and keeps rising.",
+        "Of replaced tokens. F1 is zero while the discriminator predicts original "
+        "everywhere, then rises steadily.",
     ),
     _Curves(
-        "Accuracy against saying original everywhere",
+        "Accuracy, compared with predicting original everywhere",
         (
             ("heldout_rtd_accuracy", "discriminator"),
             ("heldout_rtd_accuracy_all_original", "original everywhere"),
@@ -71,8 +71,8 @@ _PLOTS = (
     _Curves(
         "Replaced tokens",
         (("replaced_rate", "training"), ("heldout_replaced_rate", "held-out")),
-        "Share of all tokens. Begins at the masked share and falls as the generator guesses more of them "
-        "right.",
+        "Share of all tokens. Starts at the mask rate and falls as the generator predicts "
+        "more of them correctly.",
     ),
     _Curves(
         "Average cosine inside the embedding tables",
@@ -81,7 +81,7 @@ _PLOTS = (
             ("heldout_cosine_discriminator", "discriminator"),
             ("heldout_cosine_delta", "difference (delta)"),
         ),
-        "Of two words drawn at random. What is high has little room left to tell words apart.",
+        "Of two random words. A high value leaves little room to tell words apart.",
     ),
     _Curves(
         "Gradient norm",
@@ -96,9 +96,10 @@ _PLOTS = (
     _Curves(
         "Learning rate",
         (("learning_rate", "generator"),),
-        "Up over the warm-up; then by the schedule: linear, cosine, or constant with a decay at the end.",
+        "Rises during warm-up, then follows the schedule: linear, cosine, or constant with a "
+        "decay at the end.",
     ),
-    _Curves("Mask rate", (("mask_prob", "share"),), "Share of the tokens that the generator must guess."),
+    _Curves("Mask rate", (("mask_prob", "share"),), "Share of the tokens that the generator must predict."),
     _Curves(
         "Averaged weights, generator loss",
         (
@@ -106,7 +107,8 @@ _PLOTS = (
             ("heldout_ema_mlm_loss", "moving average (EMA)"),
             ("heldout_mean_mlm_loss", "mean of the last points"),
         ),
-        "On held-out text. The averages are exported beside the weights; fine-tune the one that is lower.",
+        "On held-out text. The averages are exported next to the weights; fine-tune the one "
+        "with the lowest loss.",
         needs=("heldout_ema_mlm_loss", "heldout_mean_mlm_loss"),
     ),
     _Curves(
@@ -123,7 +125,7 @@ _PLOTS = (
     _Curves(
         "Utilization",
         (("model_flops_utilisation", "share"),),
-        "Needed operations over what this device's matrix products can do, as measured at the start.",
+        "Operations needed, as a share of this device's matmul rate, measured at the start.",
     ),
 )
 _LOGARITHMIC = "Gradient norm"
@@ -197,7 +199,7 @@ def render(rows: Rows, run: JsonMapping, verdict: RunVerdict, *, name: str) -> s
 
 def _objective(config: JsonMapping) -> str:
     if config["objective"] == "mlm":
-        return "masked words"
+        return "masked language modelling"
     return f"replaced token detection, {config['sharing'].upper()}"
 
 
@@ -218,8 +220,8 @@ def _headline(rows: Rows) -> str:
     shown = (
         ("heldout_mlm_loss", "held-out generator loss"),
         ("heldout_generator_accuracy", "held-out generator accuracy"),
-        ("heldout_rtd_f1", "held-out F1 of detection"),
-        ("tokens_per_second", "tokens per second, at last"),
+        ("heldout_rtd_f1", "held-out detection F1"),
+        ("tokens_per_second", "tokens per second, at the end"),
         ("hours_left", "hours left"),
     )
     return page.numbers([(name, _number(last[key])) for key, name in shown if key in last])
@@ -229,7 +231,7 @@ def _validation(rows: Rows) -> str:
     """Figures on held-out text: at most a dozen lines, the last among them."""
     found = [row for row in rows if any(key in row for key, _ in _VALIDATED)]
     if not found:
-        return page.paragraph("There was no held-out text, or no validation yet.")
+        return page.paragraph("There is no held-out text, or no validation has run yet.")
     every = -(-len(found) // _MOST_ROWS)
     columns = [(key, name) for key, name in _VALIDATED if any(key in row for row in found)]
     header = ["step", *(name for _, name in columns)]
@@ -240,7 +242,7 @@ def _validation(rows: Rows) -> str:
     return page.table(header, cells, as_cards=True)
 
 
-_PROBES = (("linear", "linear"), ("finetuned", "fine-tuned"), ("commonest", "always the commonest label"))
+_PROBES = (("linear", "linear"), ("finetuned", "fine-tuned"), ("commonest", "always the most common label"))
 
 
 def _probes(rows: Rows) -> list[str]:
@@ -267,13 +269,13 @@ def _probes(rows: Rows) -> list[str]:
         _Curves(
             "Minimal pairs",
             tuple(pairs),
-            "Share of pairs whose good sentence the generator finds likelier; 0.5 is chance.",
+            "Share of pairs whose good sentence is more likely for the generator; 0.5 is chance.",
         ),
     )
     figures = "".join(figure for plot in plots if (figure := _figure(plot, rows)))
     seconds = [row["probe_seconds"] for row in rows if row.get("probe_seconds") is not None]
     cost = (
-        f"{len(seconds)} probes on copies of the networks, which change nothing in the run, took "
+        f"{len(seconds)} probes on copies of the networks, which do not affect the run, took "
         f"{sum(seconds):,.0f} seconds together."
     )
     return [page.heading("Probes"), page.paragraph(cost), f'<div class="figures">{figures}</div>']
@@ -296,7 +298,7 @@ def _phases(run: JsonMapping) -> list[str]:
         ]
         for number, phase in enumerate(plan.phases, start=1)
     ]
-    header = ["phase", "steps", "data", "windows a step", "tokens a window", "mask rate"]
+    header = ["phase", "steps", "data", "windows per step", "tokens per window", "mask rate"]
     return [page.heading("Phases"), page.table(header, cells, text_columns=(2,), as_cards=True)]
 
 
@@ -329,7 +331,7 @@ def _words(name: str) -> str:
 def _value(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
-    return "left to the size" if value is None else str(value)
+    return "chosen by size" if value is None else str(value)
 
 
 def _number(value: float | int | None) -> str:

@@ -90,7 +90,7 @@ def pretrain(
     if accelerator.distributed_type in _FOREIGN:
         raise UserError(
             f"launch pre-training with torchrun, without accelerate's {accelerator.distributed_type.value}: "
-            "weights are spread over processes by --set shard_weights=true"
+            "weights are sharded by --set shard_weights=true"
         )
     _check_batch(config, accelerator.num_processes)
     with accelerator.main_process_first():
@@ -109,7 +109,7 @@ def pretrain(
     if accelerator.is_main_process:
         if config.optimizer.warmup_steps >= config.loop.max_steps:
             log.warning(
-                "warmup_steps=%d would last the whole run of %d steps: shortened to %d",
+                "warmup_steps=%d would cover the whole run of %d steps: shortened to %d",
                 config.optimizer.warmup_steps,
                 config.loop.max_steps,
                 config.warmup,
@@ -204,7 +204,7 @@ def pretrain(
         if verdict.kind == "diverged" and (finished or broken or failure):
             failure = DivergedError(_refusal(verdict, out))
     if loop.any_process(failure is not None):
-        raise failure or DivergedError("the run diverged, as the first process says")
+        raise failure or DivergedError("the run diverged, as the first process reported")
     if is_main or config.compute.shard_weights:
         export(networks, out, tokenizer, writes=is_main)
         for kind in averages.kinds(loop.done):
@@ -374,7 +374,7 @@ def _check_vocabulary(networks: Networks, tokenizer: DebertaV3Tokenizer, start: 
     rows, wanted = networks.generator.config.vocab_size, len(tokenizer)
     if wanted > rows:
         raise UserError(
-            f"the data has {wanted} kinds of token and {start} only {rows}: prepare the data with the "
+            f"the data has {wanted} token ids and {start} only {rows}: prepare the data with the "
             "checkpoint's own tokenizer"
         )
     own = None if start is None else _tokenizer_of(start)

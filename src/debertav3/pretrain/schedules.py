@@ -52,7 +52,7 @@ class PretrainOptimizerConfig(Settings):
         super().__post_init__()
         if self.decay_steps is not None and self.schedule != "wsd":
             raise UserError(
-                f"decay_steps={self.decay_steps:g} goes with schedule=wsd, and the schedule is "
+                f"decay_steps={self.decay_steps:g} needs schedule=wsd, and the schedule is "
                 f"{self.schedule}: add --set schedule=wsd, or leave decay_steps out"
             )
 

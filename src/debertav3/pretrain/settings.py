@@ -63,7 +63,7 @@ class PretrainDataConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainLoopConfig(Settings):
-    """Number of steps, and when what happens; all in optimizer steps."""
+    """Number of steps, and when to log, validate and save; all in optimizer steps."""
 
     HEADING: ClassVar[str] = "steps"
 
@@ -97,7 +97,7 @@ class AveragingConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeConfig(Settings):
-    """Short evaluations while the run trains; they change nothing in it."""
+    """Short evaluations during training, which do not affect it."""
 
     HEADING: ClassVar[str] = "probes during training"
 
@@ -106,7 +106,7 @@ class ProbeConfig(Settings):
     every_steps: Annotated[Count, Short("probe_every_steps")] = 5000
     """Steps between two probes; the last step has one, too."""
     rows: Annotated[Count, Short("probe_rows")] = 2000
-    """Rows used of a file at most."""
+    """Maximum rows used of a file."""
     max_length: Annotated[Count, Short("probe_max_length")] = 128
     """Tokens in one text of the probes; longer ones are truncated."""
     finetune_steps: Annotated[CountOrZero, Short("probe_finetune_steps")] = 200
@@ -132,7 +132,7 @@ class ComputeConfig(Settings):
     shard_weights: bool = False
     """Spread weights, gradients and optimizer over the processes (FSDP2): less memory, more traffic."""
     exchange_timeout_seconds: Count = 1800
-    """Give up when another process has not answered for this many seconds."""
+    """Give up if another process has not responded for this many seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,12 +164,13 @@ class PretrainConfig(Settings):
         super().__post_init__()
         if self.objective == "rtd" and self.rtd.sharing == "es" and self.rtd.mode != "joint":
             raise UserError(
-                "embedding sharing (es) lets both losses train the shared table, which two phases cannot do "
-                "(the official default silently throws the discriminator's part away): add --set mode=joint"
+                "embedding sharing (es) lets both losses train the shared table, which is "
+                "impossible in two phases (the official default silently discards the "
+                "discriminator's gradient): add --set mode=joint"
             )
         if self.compute.shard_weights and self.compute.precision == "fp16":
             raise UserError(
-                "shard_weights does not go with fp16, whose scaler reads whole gradients: use bf16"
+                "shard_weights cannot be combined with fp16, whose scaler reads whole gradients: use bf16"
             )
         if self.compute.shard_weights and self.optimizer.kind == "muon":
             raise UserError("optimizer=muon needs whole matrices: leave shard_weights out, or use adamw")

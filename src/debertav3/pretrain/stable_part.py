@@ -88,9 +88,7 @@ def find_stable_part(run: Path, config: PretrainConfig) -> StablePart:
     record = read_record(run, needs=("config", "contents"))
     before = PretrainConfig.of(**current_names(PretrainConfig, record["config"]))
     if before.stable_steps is None:
-        raise UserError(
-            f"{run} has schedule={before.optimizer.schedule}: only a run of wsd has a stable part"
-        )
+        raise UserError(f"{run} has schedule={before.optimizer.schedule}: only a wsd run has a stable part")
     store = checkpoints_of(run)
     checkpoint = store.newest(most=before.stable_steps)
     if checkpoint is None:
@@ -107,7 +105,7 @@ def find_stable_part(run: Path, config: PretrainConfig) -> StablePart:
     if changed := ", ".join(_changes(before, config, steps)):
         raise UserError(
             f"--resume-stable needs the settings that {checkpoint} was made with; changed: {changed}. Put "
-            "them back, or begin with the weights alone, without --resume-stable"
+            "them back, or start from the weights alone, without --resume-stable"
         )
     begun = sum(phase.first_step < steps for phase in config.plan.phases)
     start = record.get("start")

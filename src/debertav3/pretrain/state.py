@@ -66,7 +66,8 @@ def restore(engines: Mapping[str, StepEngine], checkpoint: Path, averages: Weigh
     for name, engine in engines.items():
         if not (checkpoint / f"{name}.safetensors").is_file():
             raise UserError(
-                f"{checkpoint} is of another kind of run: it has no {name}. Use the same objective and mode, "
+                f"{checkpoint} belongs to another kind of run: it has no {name}. Use the "
+                "same objective and mode, "
                 "or another --out"
             )
         model = engine.accelerator.unwrap_model(engine.model)

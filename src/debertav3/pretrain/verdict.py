@@ -43,10 +43,10 @@ class RunVerdict:
 
 _HEADINGS: dict[Kind, str] = {
     "trained": "The run went well.",
-    "past its best": "The run ended PAST its best.",
-    "not yet": "The run has NOT learned enough to be of use yet.",
+    "past its best": "The run ended PAST its best point.",
+    "not yet": "The run has NOT learned enough to be useful yet.",
     "not validated": "The run was not validated.",
-    "diverged": "The run DIVERGED; its weights are of no use.",
+    "diverged": "The run DIVERGED; its weights are useless.",
 }
 
 
@@ -66,7 +66,7 @@ def judge(rows: Rows, run: Mapping[str, object], *, broken: Sequence[str] = ()) 
     if faults:
         return RunVerdict(kind="diverged", reasons=tuple(faults))
     if not validations:
-        return RunVerdict(kind="not validated", reasons=("There was no held-out text to judge it by.",))
+        return RunVerdict(kind="not validated", reasons=("There was no held-out text to validate on.",))
     good, bad = _against_baselines(validations[-1], run)
     rise = _since_the_lowest(rows)
     kind: Kind = "not yet" if bad else "past its best" if rise else "trained"
@@ -83,7 +83,7 @@ def _skipped(rows: Rows, run: JsonMapping) -> list[str]:
     allowed = SCALER_STEPS if run["config"].get("precision") in ("fp16", "auto") else 0
     if skipped <= max(allowed, MAX_SKIPPED_SHARE * done):
         return []
-    return [f"{skipped} of {done} steps were skipped, since their gradients were not finite."]
+    return [f"{skipped} of {done} steps were skipped, because their gradients were not finite."]
 
 
 def _worse_than_chance(row: JsonMapping, run: JsonMapping) -> list[str]:
@@ -92,8 +92,9 @@ def _worse_than_chance(row: JsonMapping, run: JsonMapping) -> list[str]:
         return ["The loss on held-out text is not a finite number."]
     if vocabulary and loss > np.log(vocabulary) + _MARGIN:
         return [
-            f"The generator's loss on held-out text is {loss:.2f} nats per token: worse than guessing among "
-            f"all {vocabulary:,} tokens at random ({np.log(vocabulary):.2f})."
+            f"The generator's loss on held-out text is {loss:.2f} nats per token: worse than "
+            f"random guessing among all {vocabulary:,} tokens at random "
+            f"({np.log(vocabulary):.2f})."
         ]
     return []
 
@@ -117,8 +118,9 @@ def _since_the_lowest(rows: Rows) -> list[str]:
         return [f"{text}."]
     if after[-1] < before[-1]:
         return [
-            f"{text}, while that of training fell from {before[-1]:.2f} to {after[-1]:.2f}: too little text "
-            "for so many steps, or text unlike the held-out one at the end."
+            f"{text}, while that of training fell from {before[-1]:.2f} to {after[-1]:.2f}: "
+            "too little text for so many steps, or text at the end that differs from the "
+            "held-out text."
         ]
     return [f"{text}, and that of training from {before[-1]:.2f} to {after[-1]:.2f}: lower learning_rate."]
 
@@ -132,18 +134,18 @@ def _against_baselines(row: JsonMapping, run: JsonMapping) -> tuple[list[str], l
         loss = row["heldout_mlm_loss"]
         name = "generator" if "heldout_rtd_f1" in row else "model"
         text = (
-            f"The {name}'s loss on held-out text is {loss:.2f} nats per token; word frequencies alone have "
-            f"{frequencies:.2f}."
+            f"The {name}'s loss on held-out text is {loss:.2f} nats per token; predicting "
+            f"word frequencies alone gives {frequencies:.2f}."
         )
         (good if loss < frequencies - _MARGIN else bad).append(text)
     if "heldout_rtd_accuracy" in row:
         accuracy, original = row["heldout_rtd_accuracy"], row["heldout_rtd_accuracy_all_original"]
         says = "The discriminator"
         if accuracy <= original + _DETECTION_MARGIN and row.get("heldout_rtd_recall", 1.0) < _SELDOM:
-            says = "The discriminator says original almost everywhere: it"
+            says = "The discriminator predicts original almost everywhere: it"
         text = (
-            f"{says} tells {accuracy:.1%} of held-out tokens right (F1 of replaced ones "
-            f"{row['heldout_rtd_f1']:.2f}); saying original everywhere is right for {original:.1%}."
+            f"{says} classifies {accuracy:.1%} of held-out tokens correctly (F1 of replaced ones "
+            f"{row['heldout_rtd_f1']:.2f}); predicting original everywhere is correct for {original:.1%}."
         )
         (good if accuracy > original + _DETECTION_MARGIN else bad).append(text)
     return good, bad

@@ -102,8 +102,9 @@ class CheckpointStore:
             # RuntimeError is what torch.save reports a full disk as.
             reason = " ".join(str(error).split())[:200]
             raise UserError(
-                f"the checkpoint of step {step} cannot be written to {self.folder}: {reason}. Make room and "
-                "continue with --resume; earlier checkpoints are whole."
+                f"the checkpoint of step {step} cannot be written to {self.folder}: "
+                f"{reason}. Free some space and continue with --resume; earlier checkpoints "
+                "are intact."
             ) from error
         finally:
             if publishes:

@@ -39,10 +39,10 @@ def check_run_folder(
         inputs=inputs,
     )
     if is_finished and resume:
-        raise UserError(f"--out {out} holds a finished run; there is nothing to resume.")
+        raise UserError(f"--out {out} contains a finished run; there is nothing to resume.")
     if holds_run and not resume:
         raise UserError(
-            f"--out {out} already holds a run. Choose another folder, or add --resume to continue it."
+            f"--out {out} already contains a run. Choose another folder, or add --resume to continue it."
         )
     if is_own:
         return
@@ -50,8 +50,8 @@ def check_run_folder(
         {path.name for pattern in writes for path in out.glob(pattern) if not _is_empty(path)}
     ):
         raise UserError(
-            f"--out {out} holds {', '.join(found[:3])}, which no run has left there and this one would write "
-            "over. Choose another folder."
+            f"--out {out} contains {', '.join(found[:3])}, which does not come from a run "
+            "and would be overwritten. Choose another folder."
         )
 
 

@@ -138,7 +138,8 @@ class ServedModel:
         ):
             raise Refusal(
                 "wrong_head",
-                f"model {self.name!r} cannot moderate: its labels are {', '.join(self.labels)}; need one "
-                "that says a text is fine, such as safe or benign, or a head with several labels at once.",
+                f"model {self.name!r} cannot moderate: its labels are "
+                f"{', '.join(self.labels)}; need one that means that a text is fine, such as "
+                "safe or benign, or a multi-label head.",
             )
         return named

@@ -1,4 +1,4 @@
-"""The application: every route over one `Service`, to be served or mounted in someone else's."""
+"""The application: all routes of one `Service`, to be served or mounted in another application."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -73,18 +73,18 @@ def create_app(
     log: RequestLog | None = None,
     costs: dict[str, BatchCost] | None = None,
 ) -> FastAPI:
-    """Make the application.
+    """Create the application.
 
     Run it with any ASGI server, or mount it: ``app.mount("/nlp", create_app(predictor))``. A mounted
-    application starts with the first request, or when ``await app.state.service.start()`` is called.
+    application starts on its first request, or when ``await app.state.service.start()`` is called.
 
     Args:
         models: a predictor, predictors by name, or a checkpoint's folder or Hub name.
-        limits: bounds of a request.
-        keys: API keys; None takes everybody.
-        origins: web pages that may ask from a browser (CORS), by origin.
-        log: where requests are noted; None notes none.
-        costs: what batches may hold, by model; None measures it at the start.
+        limits: limits for requests.
+        keys: API keys; None: no key is needed.
+        origins: origins of web pages that may call the server from a browser (CORS).
+        log: where requests are logged; None: nowhere.
+        costs: cost of batches by model; None: measured on startup.
 
     Raises:
         UserError: if a model cannot be opened.
@@ -97,7 +97,7 @@ def create_app(
 
 
 def openapi_document() -> dict[str, object]:
-    """What ``/openapi.json`` gives, without a model."""
+    """The content of ``/openapi.json``, without a model."""
     return _app_of(
         Service({}, limits=Limits(), log=RequestLog(stream=None)), keys=Keys(), origins=()
     ).openapi()

@@ -34,7 +34,7 @@ def protocol(header_seconds: float, most_connections: int) -> type[asyncio.Proto
         return _guarded(H11Protocol, header_seconds, most_connections)
     guarded = _guarded(httptools_impl.HttpToolsProtocol, header_seconds, most_connections)
     if not knows(httptools_impl):
-        logger.info("this version of uvicorn is not known: requests take the longer way")
+        logger.info("this version of uvicorn is unknown: requests take the slower path")
         return guarded
     return _quick(guarded)
 

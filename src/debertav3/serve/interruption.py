@@ -71,7 +71,7 @@ class Interruption:
         self._stop(Refusal("deadline", f"no answer within {seconds:g} s. Send less at a time."))
 
     def _left(self) -> None:
-        self._stop(Refusal("disconnected", "the client left before the answer."))
+        self._stop(Refusal("disconnected", "the client disconnected before the answer."))
 
     def _stop(self, refusal: Refusal) -> None:
         if self._refusal is None:

@@ -39,11 +39,11 @@ class Keys:
             except (OSError, UnicodeDecodeError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
                 raise UserError(
-                    f"--keys {path} cannot be read: {reason}. Give a file with one key a line."
+                    f"--keys {path} cannot be read: {reason}. Give a file with one key per line."
                 ) from None
             own = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
             if not own:
-                raise UserError(f"--keys {path} holds no key. Write one a line.")
+                raise UserError(f"--keys {path} contains no key. Write one per line.")
             found += own
         return cls(found)
 

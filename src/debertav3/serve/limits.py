@@ -1,4 +1,4 @@
-"""What one request may ask for, and reading its body within that."""
+"""Limits of a request, and reading its body within them."""
 
 import asyncio
 from collections.abc import Mapping
@@ -16,28 +16,28 @@ MAX_DEPTH = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Bounds of one request."""
+    """Limits of one request."""
 
     body_bytes: int = 2_000_000
-    """Most bytes of a body, however it is sent."""
+    """Maximum bytes in a body, however it is sent."""
     inputs: int = 1024
-    """Most texts or pairs of a request, after labels and documents are paired with texts."""
+    """Maximum texts or pairs in a request, after labels and documents are paired with texts."""
     characters: int = 100_000
-    """Most characters of one text."""
+    """Maximum characters in one text."""
     masks: int = 16
-    """Most masks of one text: each takes the logits of the whole vocabulary."""
+    """Maximum masks in one text: each needs the logits of the whole vocabulary."""
     seconds: float = 30.0
-    """From the request to its answer."""
+    """Seconds from the request to its response."""
     body_seconds: float = 10.0
-    """For sending the body."""
+    """Seconds to send the body."""
     header_seconds: float = 10.0
-    """For sending the request line and headers."""
+    """Seconds to send the request line and headers."""
     connections: int = 8192
-    """Most open connections."""
+    """Maximum open connections."""
     queue_seconds: float = 2.0
-    """How long a request may wait for others: what would have to wait longer is refused."""
+    """Seconds that a request may wait in the queue; requests that would have to wait longer are refused."""
     truncate: bool = True
-    """Whether texts that are too long are cut where a request does not say; otherwise they are refused."""
+    """Whether texts that are too long are truncated by default; otherwise they are refused."""
 
     def check_inputs(self, count: int) -> None:
         """Refuse too many texts.
@@ -48,15 +48,16 @@ class Limits:
         if count > self.inputs:
             raise Refusal(
                 "invalid",
-                f"got {count} inputs in one request; at most {self.inputs} are taken. Send several.",
+                f"got {count} inputs in one request; at most {self.inputs} are allowed. Send "
+                "several requests.",
             )
 
 
 def check_declared(headers: Mapping[bytes, bytes], limits: Limits) -> int:
-    """Bytes that the body will have, as far as its headers say.
+    """Size of the body in bytes, as declared in its headers.
 
     Raises:
-        Refusal: if these are too many.
+        Refusal: if it is too large.
     """
     declared = headers.get(b"content-length", b"0")
     size = int(declared) if declared.isdigit() else 0
@@ -65,7 +66,7 @@ def check_declared(headers: Mapping[bytes, bytes], limits: Limits) -> int:
 
 
 def check_size(size: int, limits: Limits) -> None:
-    """Refuse a body of too many bytes.
+    """Refuse a body that is too large.
 
     Raises:
         Refusal: if it is one.
@@ -88,7 +89,7 @@ async def read_body(receive: Receive, limits: Limits) -> bytes:
             while not is_complete:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise Refusal("disconnected", "the client left before the body was complete.")
+                    raise Refusal("disconnected", "the client disconnected before the body was complete.")
                 chunk = message.get("body", b"")
                 size += len(chunk)
                 check_size(size, limits)
@@ -103,10 +104,10 @@ def parse_body(body: bytes, limits: Limits) -> tuple[dict[str, object], int]:
     """Parse a body and check its depth and its texts.
 
     Returns:
-        What it says, and the characters of all its texts; white space around them is none.
+        Its content, and the number of characters in all its texts, without surrounding white space.
 
     Raises:
-        Refusal: if it is not strict JSON in UTF-8 with an object outside, or a text is too long or holds half
+        Refusal: unless it is a JSON object in UTF-8, or if a text is too long or contains half
             a character.
     """
     try:
@@ -121,10 +122,12 @@ def parse_body(body: bytes, limits: Limits) -> tuple[dict[str, object], int]:
         if len(text) > limits.characters:
             raise Refusal(
                 "invalid",
-                f"a text has {len(text)} characters; at most {limits.characters} are taken. Cut it.",
+                f"a text has {len(text)} characters; at most {limits.characters} are allowed. Shorten it.",
             )
         if may_have_halves and any("\ud800" <= character <= "\udfff" for character in text):
-            raise Refusal("malformed", "a text holds half a character (a lone surrogate). Send whole ones.")
+            raise Refusal(
+                "malformed", "a text contains half a character (a lone surrogate). Send complete characters."
+            )
     return content, characters
 
 

@@ -16,9 +16,9 @@ _MEANINGS = {
     400: "Malformed JSON or UTF-8, or nothing to answer",
     401: "A valid API key is needed",
     404: "No model of that name",
-    408: "The body came too slowly",
+    408: "The body was sent too slowly",
     413: "The body is too large",
-    422: "The body does not fit, or a limit is exceeded",
+    422: "The body is invalid, or a limit is exceeded",
     424: "The loaded head cannot answer this, or the model failed",
     429: "The queue is full; Retry-After says for how long",
     503: "Warming up, or stopping",
@@ -43,7 +43,7 @@ def describe(app: FastAPI, *, needs_key: bool) -> None:
                 found["paths"].setdefault(_plain(path), {})["post"] = _operation(path, operations, schemas)
             found["paths"]["/"]["get"] = {
                 "operationId": "page",
-                "summary": "The page for people",
+                "summary": "The web page",
                 "responses": {"200": {"description": "A document", "content": {"text/html": {}}}},
             }
             if needs_key:

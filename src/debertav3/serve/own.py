@@ -242,7 +242,7 @@ async def classify(call: Call, body: Classify) -> dict[str, object]:
 
 
 async def zero_shot(call: Call, body: ZeroShot) -> dict[str, object]:
-    """Labels by entailment."""
+    """Zero-shot labels, by entailment."""
     model = call.use("zero-shot")
     count = len(body.labels)
     call.check_inputs(len(body.texts) * count)
@@ -283,7 +283,7 @@ async def ner(call: Call, body: Ner) -> dict[str, object]:
 
 
 async def qa(call: Call, body: Qa) -> dict[str, object]:
-    """Answers, cut from their contexts."""
+    """Answers, as spans of their contexts."""
     model = call.use("qa")
     call.check_inputs(len(body.questions))
     steps = model.steps.qa(
@@ -311,7 +311,7 @@ async def choose(call: Call, body: Choose) -> dict[str, object]:
 
 
 async def fill_mask(call: Call, body: FillMask) -> dict[str, object]:
-    """Words for masks."""
+    """Words predicted for masks."""
     model = call.use("fill-mask")
     call.check_inputs(len(body.texts))
     found = await call.answer(model.steps.fill_mask(body.texts, top_k=body.top_k))
@@ -319,7 +319,7 @@ async def fill_mask(call: Call, body: FillMask) -> dict[str, object]:
 
 
 async def rtd(call: Call, body: Rtd) -> dict[str, object]:
-    """How likely each word was replaced."""
+    """The probability that each word was replaced."""
     model = call.use("rtd")
     call.check_inputs(len(body.texts))
     found = await call.answer(model.steps.rtd(body.texts))

@@ -38,13 +38,13 @@ ModelName = Annotated[
 ]
 Truncate = Annotated[
     bool | None,
-    Field(description="Cut inputs that are too long, or refuse them; null takes the server's setting."),
+    Field(description="Truncate inputs that are too long, or refuse them; null: the server's setting."),
 ]
 Side = Literal["left", "right", "Left", "Right"]
 Length = Annotated[int, Field(ge=8), WHOLE]
 PromptTokens = Annotated[
     Annotated[Literal[-1], WHOLE] | Length | None,
-    Field(description="Most tokens of an input; -1 is what the model takes."),
+    Field(description="Maximum tokens per input; -1: the model's limit."),
 ]
 
 

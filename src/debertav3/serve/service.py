@@ -247,7 +247,7 @@ class Call:
         masks = max([len(one.masked_positions) for one in encodings], default=0)
         if masks > self.service.limits.masks:
             raise Refusal(
-                "invalid", f"a text has {masks} masks; at most {self.service.limits.masks} are filled."
+                "invalid", f"a text has {masks} masks; at most {self.service.limits.masks} are allowed."
             )
         if truncate is None:
             truncate = self.service.limits.truncate
@@ -255,7 +255,7 @@ class Call:
         if not truncate and any(one.is_truncated for one in encodings):
             raise Refusal(
                 "invalid",
-                f"an input has more than {self.model.max_length} tokens. Cut it, or send truncate: true.",
+                f"an input has more than {self.model.max_length} tokens. Shorten it, or send truncate: true.",
             )
         self.lengths += [len(one.input_ids) for one in encodings]
         self.truncated += [one.is_truncated for one in encodings]

@@ -41,7 +41,7 @@ def read_race_folder(file: SourceFile) -> Found:
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{path} cannot be read: {error}.") from None
         if not isinstance(content, dict) or not is_race(content):
-            raise UserError(f"{path} is not an article of RACE. Remove it from the folder.")
+            raise UserError(f"{path} is not a RACE article. Remove it from the folder.")
         for where, row in race_rows(content, str(path)):
             yield f"{path.relative_to(file.path)} {where}", row
 

@@ -137,7 +137,7 @@ def _rows_of_list(content: Sequence[Json], file: SourceFile) -> Found:
         if isinstance(fields, dict):
             yield f"row {number}", fields
         else:
-            file.skip(UserError(f"{file.path} row {number} is no object with named fields."))
+            file.skip(UserError(f"{file.path} row {number} is not an object with named fields."))
 
 
 def _lists(content: Sequence[Sequence[Json]], file: SourceFile) -> Found:

@@ -251,8 +251,8 @@ def refuse_spans(value: Json, *, place: str) -> None:
     """
     if isinstance(value, list | tuple) and any(map(_is_span, value)):
         raise UserError(
-            f"{place}: {shortened(next(filter(_is_span, value)))} is a place in the text, an entity, not a "
-            "class. Train entities with task ner (debertav3 finetune ner)."
+            f"{place}: {shortened(next(filter(_is_span, value)))} is a span of the text, an "
+            "entity, not a class. Train entities with task ner (debertav3 finetune ner)."
         )
 
 

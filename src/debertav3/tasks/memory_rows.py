@@ -42,7 +42,8 @@ def write_rows(rows: object, path: Path, *, name: str) -> None:
     if path.exists():
         if path.read_bytes() != text.encode("utf-8"):
             raise UserError(
-                f"{name}: {path} holds other rows, of an earlier call. Give the same rows, or another folder."
+                f"{name}: {path} contains other rows, from an earlier call. Give the same "
+                "rows, or another folder."
             )
         return
     with replacing_text(path) as file:
@@ -97,6 +98,6 @@ def _plain(value: object, where: str) -> object:
         return as_json(value)  # dates and decimals
     except UserError:
         raise UserError(
-            f"{where} holds a {type(value).__name__}; a cell is a text, a number, a truth value, a list, "
+            f"{where} holds a {type(value).__name__}; a cell is a text, a number, a boolean, a list, "
             "a dict or None. Leave the column out, or convert it."
         ) from None

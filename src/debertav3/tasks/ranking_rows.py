@@ -127,7 +127,7 @@ def read_qrels(file: SourceFile) -> Found:
 
 def _rows(path: Path | None) -> Iterator[tuple[str, JsonObject]]:
     if path is None:
-        raise UserError("a folder of BEIR needs corpus.jsonl, queries.jsonl and the folder qrels.")
+        raise UserError("a BEIR folder needs corpus.jsonl, queries.jsonl and the folder qrels.")
     return read_jsonl(SourceFile(path))
 
 

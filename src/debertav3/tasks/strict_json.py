@@ -33,11 +33,11 @@ def parse_json(text: str, place: str, *, needed: str = "") -> Json:
         raise UserError(f"{place} is not valid JSON ({error.msg} at {where}). {needed}".rstrip()) from None
     except UnicodeEncodeError:
         raise UserError(
-            f"{place} has half of a surrogate pair (such as \\ud800), which is no character. Remove it."
+            f"{place} has half of a surrogate pair (such as \\ud800), which is not a character. Remove it."
         ) from None
     except ValueError as error:
         reason = "an integer of thousands of digits" if "digits" in str(error) else str(error)
-        raise UserError(f"{place} is not usable: it holds {reason}.") from None
+        raise UserError(f"{place} is not usable: it contains {reason}.") from None
     except RecursionError:
         is_deep = True
     if is_deep:

@@ -207,7 +207,8 @@ def _sheet_cell(value: object, what: str) -> object:
     text = _cell(value)
     if len(text) > _MOST_CELL_CHARACTERS:
         raise UserError(
-            f"{what} has a text of {len(text)} characters; a cell holds {_MOST_CELL_CHARACTERS}. Write .csv."
+            f"{what} has a text of {len(text)} characters; a cell can have "
+            f"{_MOST_CELL_CHARACTERS}. Write .csv."
         )
     return _CONTROL.sub("\ufffd", text) or None
 
@@ -257,5 +258,5 @@ def as_json(value: object) -> Json:
     if isinstance(value, decimal.Decimal | datetime.timedelta):
         return str(value)
     raise UserError(
-        f"a {type(value).__name__} has no form in JSON or CSV. Write Parquet, or drop the column."
+        f"a {type(value).__name__} cannot be written to JSON or CSV. Write Parquet, or drop the column."
     )

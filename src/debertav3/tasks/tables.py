@@ -311,8 +311,8 @@ def format_of(
     found = format_within(file, may_be_table=otherwise is None or bool(options.columns)) or otherwise
     if found is None:
         raise UserError(
-            f"{source}: neither its ending ({path.suffix or 'none'}) nor its content says what it holds. "
-            f"{way_in(Path(bare_name(path)).suffix)}"
+            f"{source}: neither its ending ({path.suffix or 'none'}) nor its content says "
+            f"what it contains. {way_in(Path(bare_name(path)).suffix)}"
         )
     return found
 
@@ -328,7 +328,7 @@ def format_of_ending(path: str | Path) -> Format | None:
     found = next((one for one in FORMATS if ending in one.endings), None)
     if found is not None and found.is_packed and str(path).lower().endswith(COMPRESSED):
         raise UserError(
-            f"{path}: {found.name.capitalize()} is compressed within. Give a name without "
+            f"{path}: {found.name.capitalize()} is already compressed. Give a name without "
             f"{Path(path).suffix}."
         )
     return found

@@ -239,7 +239,9 @@ def named_tags(tags: list[str], names: Sequence[str], *, place: str) -> list[str
         return tags
     for tag in tags:
         if not 0 <= int(tag) < len(names):
-            raise UserError(f"{place}: tag {tag} is none of the {len(names)} that --tag-names names, from 0.")
+            raise UserError(
+                f"{place}: tag {tag} is not one of the {len(names)} that --tag-names names, counted from 0."
+            )
     return [names[int(tag)] for tag in tags]
 
 

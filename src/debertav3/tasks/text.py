@@ -176,8 +176,8 @@ class TextTask(Task):
         found = number(value, what=f"{row.place}: the label")
         if found == _LEFT_OUT:
             raise UserError(
-                f"{row.place}: the label {value!r} is the trainer's mark of what does not count; "
-                "shift or scale the numbers."
+                f"{row.place}: the label {value!r} marks ignored labels in training; shift "
+                "or scale the numbers."
             )
         return found
 
@@ -187,7 +187,8 @@ class TextTask(Task):
         if known and text not in known:
             raise UserError(
                 f"{row.place}: unknown label {shortened(value)}; task {self.name} knows {', '.join(known)}. "
-                "Say what it means by --labels FILE, a YAML file with lines 'label: what the task calls it'."
+                "Say what it means with --labels FILE, a YAML file with lines 'label: what "
+                "the task calls it'."
             )
         return text
 
@@ -213,7 +214,9 @@ class TextTask(Task):
                 return names
         if self.label_sets:
             sets = " or ".join("/".join(names) for names in self.label_sets)
-            raise UserError(f"{source}: labels {first_of(sorted(seen))} do not go together; need {sets}.")
+            raise UserError(
+                f"{source}: labels {first_of(sorted(seen))} do not belong to one scheme; need {sets}."
+            )
         return tuple(sorted(seen, key=natural))
 
     def check_dev(self, found: Summary, labels: Sequence[str], *, source: str) -> None:

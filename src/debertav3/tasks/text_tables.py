@@ -33,7 +33,7 @@ class TextTable:
         head, num_blank = _head(lines)
         if not any(line.strip() for line in head):
             raise UserError(
-                f"{file.path} holds no rows: it is empty. Need a line with the names of the columns, then "
+                f"{file.path} contains no rows: it is empty. Need a line with the names of the columns, then "
                 "rows."
             )
         delimiters, above = self._above(head, file)
@@ -129,8 +129,10 @@ def _head(lines: Iterable[str], *, most: int = 500) -> tuple[list[str], int]:
 
 def _advice(dialect: Dialect) -> str:
     if dialect.is_quoted:
-        return f"Quote cells that hold {dialect.delimiter!r}, or say --no-header if the first line is a row."
-    return "A cell of a .tsv file holds no tabs or line ends; save such texts as .csv, quoted."
+        return (
+            f"Quote cells that contain {dialect.delimiter!r}, or say --no-header if the first line is a row."
+        )
+    return "Cells of a .tsv file cannot contain tabs or line ends; save such texts as .csv, quoted."
 
 
 def _without_header(reader: "Reader", dialect: Dialect, file: SourceFile, *, before: int) -> Found:

@@ -33,8 +33,8 @@ def read_parquet(file: SourceFile) -> Found:
                     yield f"row {number}", with_names(fields, names)
         except (OSError, UnicodeDecodeError, pyarrow.ArrowException) as error:
             raise UserError(
-                f"{file.path} is damaged after row {number} ({str(error).splitlines()[0]}). Fetch or write "
-                "it again."
+                f"{file.path} is damaged after row {number} ({str(error).splitlines()[0]}). Download or "
+                "create it again."
             ) from None
 
 
@@ -143,7 +143,7 @@ def _rows_of_workbook(file: SourceFile) -> Found:
         cells = head[above] if above < len(head) else ()
         if all(cell is None for cell in cells):
             raise UserError(
-                f"{file.path} holds no rows: sheet {sheet.title!r} is empty. Need a row with names of "
+                f"{file.path} contains no rows: sheet {sheet.title!r} is empty. Need a row with the names of "
                 "columns."
             )
         has_header = file.options.has_header

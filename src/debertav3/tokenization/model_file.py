@@ -76,7 +76,7 @@ def select_pieces(model: bytes, keep: Collection[int]) -> bytes:
 
 
 def _cut_off(model: bytes) -> UserError:
-    return UserError(f"spm.model ({len(model)} bytes) is cut off. Fetch the file again.")
+    return UserError(f"spm.model ({len(model)} bytes) is truncated. Download the file again.")
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:

@@ -78,8 +78,8 @@ def _open_model(files: TokenizerFiles, num_threads: int) -> SentencePieceEngine:
         return SentencePieceEngine(files.model or b"", num_threads=num_threads)
     except RuntimeError as error:
         raise UserError(
-            f"{files.place}/{MODEL_FILE} is no sentencepiece model ({len(files.model or b'')} bytes: "
-            "cut off, or a Git LFS pointer?). Fetch the file again."
+            f"{files.place}/{MODEL_FILE} is not a sentencepiece model ({len(files.model or b'')} bytes: "
+            "truncated, or a Git LFS pointer?). Download the file again."
         ) from error
 
 
@@ -95,8 +95,8 @@ def _check_vocabularies(files: TokenizerFiles, pieces: list[str]) -> None:
         )
         raise UserError(
             f"{files.place}: {MODEL_FILE} and {JSON_FILE} hold different vocabularies, {len(pieces):,} and "
-            f"{len(theirs):,} pieces that differ from id {differing} on: one of them is of another model. "
-            "Remove the wrong one."
+            f"{len(theirs):,} pieces that differ from id {differing} on: one of them belongs "
+            "to another model. Remove the wrong one."
         )
 
 
@@ -106,7 +106,7 @@ def _unigram_content(files: TokenizerFiles) -> JsonMapping:
     kind = model.get("type", "nameless") if isinstance(model, Mapping) else "nameless"
     if kind != "Unigram":
         raise UserError(
-            f"{files.place}/{JSON_FILE} holds a {kind} model, need Unigram, DeBERTa's kind. "
+            f"{files.place}/{JSON_FILE} holds a {kind} model, need Unigram, as DeBERTa has. "
             "For other tokenizers use transformers.AutoTokenizer."
         )
     return content
@@ -117,7 +117,7 @@ def _vocabulary(files: TokenizerFiles) -> list[tuple[str, float]]:
         return [(str(piece), float(score)) for piece, score in _unigram_content(files)["model"]["vocab"]]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{files.place}/{JSON_FILE} has no readable vocabulary. Fetch the file again."
+            f"{files.place}/{JSON_FILE} has no readable vocabulary. Download the file again."
         ) from error
 
 
@@ -162,7 +162,7 @@ def _open_json(files: TokenizerFiles, vocabulary: Pieces, specials: SpecialToken
     try:
         tokenizer = tokenizers.Tokenizer.from_str(json.dumps(complete))
     except Exception as error:  # the library raises nothing narrower
-        message = f"{files.place}/{JSON_FILE} cannot be read ({error}). Fetch the file again."
+        message = f"{files.place}/{JSON_FILE} cannot be read ({error}). Download the file again."
         raise UserError(message) from error
     check_numbers(tokenizer, specials)
     if content.get("post_processor") is None and (files.settings.class_name is None or _names_deberta(files)):

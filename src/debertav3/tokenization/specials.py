@@ -156,6 +156,6 @@ def _check_ids(added: Mapping[str, int], known: Mapping[str, int], pieces: list[
     if highest >= len(pieces) + len(added) + MAX_GAP:
         raise UserError(
             f"{max(added, key=lambda token: added[token])!r} has the id {highest:,}, beside "
-            f"{len(pieces):,} pieces: no model has so many embeddings. "
+            f"{len(pieces):,} pieces: no model can have so many embeddings. "
             "Copy the tokenizer's files from the checkpoint again."
         )

@@ -1,4 +1,4 @@
-"""``DebertaV3Tokenizer``: text to model inputs, with the ids of the sentencepiece model on every string."""
+"""``DebertaV3Tokenizer``: text to model inputs, with the ids of the sentencepiece model for every string."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,20 +39,20 @@ class DebertaV3Tokenizer(StockNames):
     """Encode single texts and pairs as ``[CLS] a [SEP]`` and ``[CLS] a [SEP] b [SEP]``.
 
     Special-token strings in user text are plain text unless ``parse_special_tokens`` says otherwise, so
-    nobody can end a segment by typing ``[SEP]``. Tokens that a folder adds beside the five special ones are
+    nobody can end a segment by typing ``[SEP]``. Tokens that a folder adds to the five special ones are
     always recognized. A lone surrogate is read as U+FFFD.
 
     Args:
         engine: text to ids.
         specials: special tokens and their ids.
-        model: the ``spm.model`` that a save writes untouched; None if there is none.
-        compat: ``"hf5"`` if the engine gives the ids of transformers 5; kept by a save.
-        model_max_length: longest row in tokens, special ones included; None for no limit.
+        model: the ``spm.model``, which is saved unchanged; None if there is none.
+        compat: ``"hf5"`` if the engine gives the ids of transformers 5; kept when saving.
+        model_max_length: maximum tokens per row, including special tokens; None for no limit.
         parse_special_tokens: recognize ``[MASK]`` and the other special strings in text, unless a call says
             otherwise.
-        text: what happens to a text before the engine's own work; kept by a save.
+        text: what is done to a text before the engine encodes it; kept when saving.
         padding_side: where padding goes.
-        truncation_side: where texts that are too long are cut.
+        truncation_side: where texts that are too long are truncated.
         model_input_names: columns that a call returns by default.
     """
 
@@ -93,21 +93,21 @@ class DebertaV3Tokenizer(StockNames):
         revision: str | None = None,
         local_files_only: bool = False,
     ) -> "DebertaV3Tokenizer":
-        """Open the tokenizer of a checkpoint.
+        """Load the tokenizer of a checkpoint.
 
         Args:
             folder_or_hub_name: a folder with ``spm.model`` (preferred) or ``tokenizer.json``, or a Hub name;
-                also a folder that was found before.
+                or an opened folder.
             compat: ``"exact"`` follows the folder's files; ``"hf5"`` gives the ids of transformers 5, for
-                checkpoints that were fine-tuned with them. None takes what the folder was saved with, else
-                ``"exact"``.
+                checkpoints that were fine-tuned with them. None: the mode that the folder was saved with,
+                else ``"exact"``.
             parse_special_tokens: recognize ``[MASK]`` and the other special strings in text.
             num_threads: threads for a batch of texts; 1 is best for short batches and busy servers.
             revision: branch, tag or commit on the Hub.
-            local_files_only: never ask the network.
+            local_files_only: never use the network.
 
         Raises:
-            UserError: if there is no tokenizer, or it is not one of DeBERTa's kind.
+            UserError: if there is no tokenizer, or it is not a DeBERTa tokenizer.
         """
         if not isinstance(folder_or_hub_name, ModelFolder):
             folder_or_hub_name = ModelFolder.find(
@@ -131,9 +131,9 @@ class DebertaV3Tokenizer(StockNames):
         )
 
     def save_pretrained(self, folder: str | Path) -> tuple[str, ...]:
-        """Write the untouched ``spm.model``, ``tokenizer.json`` and the small files; return their paths.
+        """Write the unchanged ``spm.model``, ``tokenizer.json`` and the small files; return their paths.
 
-        Stock libraries read the ``tokenizer.json``: ``docs/tokenizer.md`` says how near it comes to the
+        Stock libraries read the ``tokenizer.json``: ``docs/tokenizer.md`` says how closely it matches the
         model.
 
         Raises:
@@ -155,7 +155,7 @@ class DebertaV3Tokenizer(StockNames):
         )
 
     def to_transformers(self) -> "transformers.PreTrainedTokenizerFast":
-        """The same vocabulary as a stock tokenizer, for whatever insists on transformers' own class."""
+        """The same vocabulary as a stock tokenizer, for code that needs transformers' own class."""
         from transformers import PreTrainedTokenizerFast
 
         return PreTrainedTokenizerFast(
@@ -178,7 +178,7 @@ class DebertaV3Tokenizer(StockNames):
         *,
         parse_special_tokens: bool | None = None,
     ) -> list[str]:
-        """Pieces of one text or pair, without special tokens around it unless asked for."""
+        """Pieces of one text or pair, without special tokens unless requested."""
         encoding = self(
             text, pair, add_special_tokens=add_special_tokens, parse_special_tokens=parse_special_tokens
         )
@@ -199,7 +199,7 @@ class DebertaV3Tokenizer(StockNames):
         Args:
             text: the text.
             text_pair: the second text of a pair.
-            add_special_tokens: put ``[CLS]`` and ``[SEP]`` around; unlike in transformers, only on request.
+            add_special_tokens: add ``[CLS]`` and ``[SEP]``; unlike in transformers, only on request.
             parse_special_tokens: overrides the tokenizer's setting.
             settings: as in a call, such as ``truncation`` and ``max_length``.
         """
@@ -216,13 +216,13 @@ class DebertaV3Tokenizer(StockNames):
     def encode_batch(
         self, texts: Sequence[str], *, parse_special_tokens: bool | None = None
     ) -> list[list[int]]:
-        """Ids of every text, without special tokens around it."""
+        """Ids of every text, without special tokens."""
         return self._encoder.encode_batch(texts, parse_special_tokens=self._parses(parse_special_tokens))
 
     def encode_with_offsets(
         self, text: str, *, parse_special_tokens: bool | None = None
     ) -> tuple[list[int], list[Span]]:
-        """Ids of one text and, for each, the characters ``[start, end)`` that it stands for."""
+        """Ids of one text and, for each id, its character span ``[start, end)``."""
         return self.encode_batch_with_offsets([text], parse_special_tokens=parse_special_tokens)[0]
 
     def encode_batch_with_offsets(
@@ -280,7 +280,7 @@ class DebertaV3Tokenizer(StockNames):
             return_offsets_mapping: add ``offset_mapping``; special tokens have ``(0, 0)``.
             return_special_tokens_mask: add ``special_tokens_mask``, 1 for special tokens.
             return_length: add ``length``, the tokens of each row, padding included.
-            verbose: accepted for transformers' callers.
+            verbose: accepted for compatibility with transformers.
 
         Raises:
             UserError: for input that is no text, unequal numbers of first and second texts, or a truncation
@@ -382,18 +382,18 @@ class DebertaV3Tokenizer(StockNames):
         return_tensors: Arrays | None = None,
         verbose: bool = True,
     ) -> BatchEncoding:
-        """Pad rows that were encoded one by one: what transformers' collators call.
+        """Pad rows that were encoded one by one; called by transformers' collators.
 
         Args:
-            encoded_inputs: a list of encodings of one text each, or one encoding of a batch; entries other
-                than the tokenizer's own are passed on unpadded.
+            encoded_inputs: a list of encodings of one text each, or one encoding of a batch; other entries
+                are passed on unpadded.
             padding: as in a call.
             max_length: as in a call.
             pad_to_multiple_of: as in a call.
             padding_side: as in a call.
             return_attention_mask: as in a call.
             return_tensors: as in a call.
-            verbose: accepted for transformers' callers.
+            verbose: accepted for compatibility with transformers.
 
         Raises:
             UserError: if there is nothing to pad.

@@ -133,7 +133,7 @@ def _added_tokens(
         except (UserError, TypeError, ValueError) as error:
             raise UserError(f"{folder}/{file}: {token!r} with the id {number!r} is not a token.") from error
         if not text:
-            logger.warning("%s/%s lists an empty token, which no text holds: ignored", folder, file)
+            logger.warning("%s/%s lists an empty token, which is ignored", folder, file)
             continue
         if added.setdefault(text, found) != found:
             raise UserError(
@@ -216,7 +216,7 @@ def _to_json(content: Mapping[str, object]) -> str:
 
 def _read_bytes(path: Path) -> bytes:
     if path.stat().st_size > MAX_BYTES:
-        raise UserError(f"{path} has {path.stat().st_size:,} bytes; no tokenizer is so large.")
+        raise UserError(f"{path} has {path.stat().st_size:,} bytes; a tokenizer cannot be so large.")
     return path.read_bytes()
 
 

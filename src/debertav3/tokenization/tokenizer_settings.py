@@ -127,7 +127,7 @@ def _refuse_other_tokenizers(config: Mapping[str, object]) -> None:
     name = config.get("tokenizer_class")
     if name is not None and name not in CLASSES:
         raise UserError(
-            f"tokenizer_class is {name!r}: the tokenizer of another model, with ids of its own. Need one of "
+            f"tokenizer_class is {name!r}: the tokenizer of another model, with its own ids. Need one of "
             f"{', '.join(CLASSES)}. Copy the tokenizer of the checkpoint that the weights came from"
         )
     if config.get("auto_map"):
@@ -137,13 +137,14 @@ def _refuse_other_tokenizers(config: Mapping[str, object]) -> None:
     sampling = config.get("sp_model_kwargs") or {}
     if not isinstance(sampling, Mapping) or any(sampling.values()):
         raise UserError(
-            f"sp_model_kwargs is {sampling!r}: sampling gives a text other ids in every call, which this "
-            "package does not do. Set it to {}"
+            f"sp_model_kwargs is {sampling!r}: sampling, which gives a text different ids in "
+            "every call, is not "
+            "supported. Set it to {}"
         )
     if _flag(config, "split_special_tokens", default=False):
         raise UserError(
-            "split_special_tokens is true: added tokens would be spelled out. Set it to false; typed [SEP] "
-            "and its like are plain text here anyhow"
+            "split_special_tokens is true: added tokens would be spelled out. Set it to "
+            "false; typed [SEP] and the like are plain text here anyway"
         )
 
 

@@ -183,7 +183,7 @@ class Vocabulary:
         """
         if clean_up_tokenization_spaces:
             raise UserError(
-                "clean_up_tokenization_spaces changes text that DeBERTa's pieces already spell right. "
+                "clean_up_tokenization_spaces changes text that DeBERTa's pieces already encode correctly. "
                 "Leave it out, or use to_transformers().decode."
             )
         ids = _as_ids(token_ids)

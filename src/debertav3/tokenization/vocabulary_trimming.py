@@ -61,7 +61,7 @@ def trim_tokenizer(tokenizer: DebertaV3Tokenizer, used: Iterable[int]) -> Trimme
     engine = tokenizer.engine
     if not isinstance(engine, SentencePieceEngine):
         raise UserError(
-            f"trimming needs a tokenizer that its {MODEL_FILE} alone describes; this one has only a "
+            f"trimming needs a tokenizer that is fully described by its {MODEL_FILE}; this one has only a "
             "tokenizer.json, or asks for lower case, split punctuation or added tokens that are found after "
             "normalization."
         )

@@ -84,7 +84,7 @@ class Compiled(Plain):
         if config.hidden_act != "gelu" or config.head_width > LARGEST_WIDTH:
             if number == 0:
                 logger.info(
-                    "hidden_act %s and heads of %d are not the kernel's: numpy computes attention",
+                    "hidden_act %s and heads of %d are not supported by the kernel: numpy computes attention",
                     config.hidden_act,
                     config.head_width,
                 )

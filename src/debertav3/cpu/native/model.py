@@ -65,7 +65,8 @@ class Embeddings:
         assert self.positions is not None, "a checkpoint without positions is not asked for them"
         if length > self.max_positions:
             raise UserError(
-                f"the model has {self.max_positions} absolute positions; got {length} tokens: cut the text"
+                f"the model has {self.max_positions} absolute positions; got {length} "
+                "tokens: shorten the text"
             )
         return self.positions.floats()[:length]
 
@@ -267,13 +268,14 @@ class MaskedLMHead:
         self.has_decoder = False
         if is_legacy:
             logger.warning(
-                "the masked LM head is transformers' first one (cls.predictions), without mask decoder"
+                "the masked LM head is transformers' original one (cls.predictions), without a mask decoder"
             )
         elif not config.position_biased_input:
             self.has_decoder = _POSITIONS in weights
             if not self.has_decoder:
                 logger.warning(
-                    "no absolute position embeddings in the file: predicting without enhanced mask decoder"
+                    "no absolute position embeddings in the file: predicting without the "
+                    "enhanced mask decoder"
                 )
             elif config.embedding_size != config.hidden_size:
                 raise UserError(

@@ -148,7 +148,7 @@ def _ways_of_weights(checkpoint: Checkpoint, *, task: str | None, how: BackendCo
         return
     has_torch = is_installed(TORCH)
     if how.backend == AUTO and how.device == "auto" and has_torch and _has_accelerator():
-        logger.info("auto: torch, for there is an accelerator")
+        logger.info("auto: torch, because there is an accelerator")
         yield on_torch
         return
     reason = why_not(checkpoint, device=how.device, dtype=how.dtype)
@@ -217,7 +217,7 @@ def _named_export(checkpoint: Checkpoint, *, task: str | None, how: BackendConfi
     export = next((one for one in found if one.manifest.format == how.backend), None)
     if export is None:
         raise UserError(
-            f"backend {how.backend!r} runs exported graphs; {checkpoint.name} holds none for this task. "
+            f"backend {how.backend!r} runs exported graphs; {checkpoint.name} contains none for this task. "
             f"Run: {command} FOLDER"
         )
     if changed := changes_since_export(export, checkpoint):

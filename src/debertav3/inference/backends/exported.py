@@ -125,7 +125,9 @@ class Exported:
         length, limit = batch["input_ids"].shape[-1], self.config["max_position_embeddings"]
         is_bounded = self.config.get("position_biased_input", True) or self.manifest.head == MASKED_LM
         if is_bounded and length > limit:
-            raise UserError(f"the model has {limit} absolute positions; got {length} tokens: cut the text")
+            raise UserError(
+                f"the model has {limit} absolute positions; got {length} tokens: shorten the text"
+            )
         return {name: batch[name] for name in self.manifest.inputs}
 
 
@@ -143,7 +145,7 @@ def read_exported(checkpoint: Checkpoint) -> Exported:
     except (TypeError, KeyError) as error:
         raise UserError(f"{folder}/{MANIFEST} is damaged ({error}). Export the checkpoint again.") from error
     if not set(manifest.inputs) <= _INPUTS:
-        raise UserError(f"{folder}/{MANIFEST} names inputs that no text has. Export the checkpoint again.")
+        raise UserError(f"{folder}/{MANIFEST} names unknown inputs. Export the checkpoint again.")
     if manifest.format not in ALL_FORMATS:
         raise UserError(
             f"{folder} was exported in the format {manifest.format!r}; "

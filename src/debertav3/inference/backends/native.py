@@ -87,7 +87,7 @@ class NativeBackend:
             is_wanted = os.environ.get(VARIABLE) == "none"
             logger.log(
                 logging.INFO if is_wanted else logging.WARNING,
-                "without the CPU kernel numpy computes, which is slower; DEBERTAV3_LOG=info says why",
+                "without the CPU kernel, numpy computes, which is slower; DEBERTAV3_LOG=info says why",
             )
         model = NativeModel(weights.arrays(usable), config, head=head, compiled=compiled)
         return cls(model, checkpoint, head=head, is_int8=bool(report.int8))

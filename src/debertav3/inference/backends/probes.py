@@ -124,7 +124,8 @@ def check_int8(backend: Backend, checkpoint: Checkpoint, *, dtype: str) -> None:
     """
     if not checkpoint.folder.has(PROBES):
         logger.warning(
-            "%s holds int8 weights without probes, so nothing shows that they compute here what passed their "
+            "%s contains int8 weights without probes, so nothing shows that they compute "
+            "here what passed their "
             "gate. To add probes, export again: debertav3 export --int8 --calibration ROWS ...",
             checkpoint.name,
         )
@@ -144,7 +145,7 @@ def check_int8(backend: Backend, checkpoint: Checkpoint, *, dtype: str) -> None:
             f"{_cause_and_cure(backend.name)}"
         )
     said = f"int8 probes: they differ by {found:.2g}, {probes.tolerance:.2g} is allowed"
-    logger.info("%s: %s; %.0f ms, remembered for this machine", checkpoint.name, said, 1000 * seconds)
+    logger.info("%s: %s; %.0f ms, cached for this machine", checkpoint.name, said, 1000 * seconds)
     remember(key, f"{said}\n")
 
 

@@ -117,7 +117,7 @@ def head_for(config: JsonMapping, *, task: str | None, place: str) -> str:
             else "its config.json names no head"
         )
         raise UserError(
-            f"{place} does not say what it predicts: {found}. Say which task, or fine-tune it first."
+            f"{place} does not say what it predicts: {found}. Name the task, or fine-tune it first."
         )
     if named == wanted or (BY_NAME[wanted].is_pretrained and (named is None or BY_NAME[named].is_pretrained)):
         return wanted

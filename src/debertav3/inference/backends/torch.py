@@ -91,7 +91,7 @@ class TorchBackend:
         except torch.OutOfMemoryError as error:
             size = " x ".join(map(str, batch["input_ids"].shape))
             raise UserError(
-                f"{self.device} has not enough memory for a batch of {size} tokens. "
+                f"{self.device} does not have enough memory for a batch of {size} tokens. "
                 "Lower batch_tokens or max_length."
             ) from error
 
@@ -116,16 +116,16 @@ def _place_of_int8(checkpoint: Checkpoint, *, device: str, dtype: str) -> torch.
     """
     if dtype != "fp32":
         raise UserError(
-            f"{checkpoint.name} multiplies in int8 and computes the rest in fp32; got dtype {dtype!r}. "
-            f"Use fp32, or the checkpoint that it was made from for {dtype}."
+            f"{checkpoint.name} computes in int8 and fp32; got dtype {dtype!r}. "
+            f"Use fp32, or, for {dtype}, the checkpoint that it was exported from."
         )
     if device not in ("auto", "cpu"):
         raise UserError(
             f"{checkpoint.name} has int8 weights, which run on the CPU; got device {device!r}. "
-            "Use auto or cpu, or the checkpoint that it was made from."
+            "Use auto or cpu, or the checkpoint that it was exported from."
         )
     if kernel() is None:
-        logger.info("int8 without the CPU kernel: torch multiplies, which is slower than fp32")
+        logger.info("int8 without the CPU kernel: torch computes it, which is slower than fp32")
     return torch.device("cpu")
 
 

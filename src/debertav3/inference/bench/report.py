@@ -15,7 +15,7 @@ _STREAMS = 8.0
 
 HEADER = (
     f"{'batch x tokens':>14}  {'':<26}{'p50 ms':>9}{'p95 ms':>9}{'texts/s':>9}"
-    f"{'tokens/s':>10}{'times stock':>12}{'matmul rate':>12}{'difference':>12}"
+    f"{'tokens/s':>10}{'speed-up':>12}{'matmul rate':>12}{'difference':>12}"
 )
 
 
@@ -34,27 +34,27 @@ def limits(report: BenchReport) -> str:
     ours = [one for one in report.figures if one.name == OURS]
     small = min(ours, key=lambda one: (one.batch * one.length, one.length))
     best = max(ours, key=lambda one: one.share)
-    kernel = report.machine["kernel"] or "none, torch computes"
+    kernel = report.machine["kernel"] or "none; torch computes"
     text = (
         f"What limits this machine: {report.machine['cpu']}, {report.machine['threads']} threads, "
-        f"kernel {kernel}, multiplies at {report.matmul_gflops:.0f} GFLOP/s in fp32. "
-        f"Our best shape, {best.batch} x {best.length}, reaches {best.share:.0%} of that: "
+        f"kernel {kernel}, reaches {report.matmul_gflops:.0f} GFLOP/s in fp32 matmuls. Our "
+        f"best shape, {best.batch} x {best.length}, reaches {best.share:.0%} of that: "
     )
     if best.share >= 0.7:
-        text += "arithmetic is the limit, so more cores help, and int8 does. "
+        text += "arithmetic is the limit, so more cores or int8 will help. "
     else:
-        text += "arithmetic is not the limit. Does another program run, or are cores fewer than threads? "
+        text += "arithmetic is not the limit. Is another program running, or are there too many threads? "
     speed = report.encoder_mb / small.milliseconds
     text += (
         f"{small.batch} x {small.length} reaches {small.share:.0%}; "
         f"it reads {report.encoder_mb:.0f} MB of weights in {small.milliseconds:.1f} ms, {speed:.0f} GB/s: "
     )
     if small.share < 0.6 and speed >= _STREAMS:
-        text += "memory is the limit there, which int8 relieves and larger batches share."
+        text += "memory bandwidth is the limit there; int8 or larger batches help."
     elif small.share < 0.6:
-        text += "too slow for memory to be the limit, so the time goes into starting many small steps."
+        text += "too slow for memory bandwidth to be the limit; the overhead of many small steps is."
     else:
-        text += "arithmetic again."
+        text += "arithmetic is the limit again."
     if report.resident_mib is not None:
         text += f" This process, with all contenders: {report.resident_mib:.0f} MiB."
     return text
@@ -95,7 +95,7 @@ def compared(report: BenchReport, old: Path) -> list[str]:
         if (key := (one.name, one.batch, one.length)) in before
     ]
     if not lines:
-        raise UserError(f"--compare {old} has no contender and shape that this run has.")
+        raise UserError(f"--compare {old} has no contender and shape in common with this run.")
     return lines
 
 

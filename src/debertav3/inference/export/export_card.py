@@ -25,12 +25,12 @@ def export_card(source: str, exported: Exported, checks: JsonObject) -> str:
     gate = checks.get("gate")
     if gate and not gate["passed"]:
         lines += [
-            f"**Forced: this int8 model failed its gate.** {gate['verdict']} Do not trust it unseen.",
+            f"**Forced: this int8 model failed its gate.** {gate['verdict']} Check it before you use it.",
             "",
         ]
     lines += [
         f"Head: {manifest.head}; weights: {manifest.weights}; written by debertav3 {manifest.version}. "
-        "Batch size and length are free.",
+        "Batch size and length are dynamic.",
         "",
         f"Checked before it was written: {checks['summary']}. Details are in `checks.json`.",
         "",

@@ -133,7 +133,7 @@ def pass_gate(
     """
     exported = read_exported(Checkpoint.open(folder))
     task = task or task_of(exported.manifest.head, exported.config)
-    logger.info("int8: the model in float answers %s", examples.path)
+    logger.info("int8: predicting %s with the float model", examples.path)
     before = measure(exported, task=task, examples=examples)
     examples.check_number(before.num_examples)
     names = weighted_products(exported.graph, folded, format_=exported.manifest.format)
@@ -143,7 +143,7 @@ def pass_gate(
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         for num_kept in _numbers_to_keep(len(names)):
             if num_kept and not ranked:
-                logger.info("int8: measuring which of %d layers it hurts most", len(names))
+                logger.info("int8: measuring which of %d layers are most sensitive", len(names))
                 ranked = rank_layers(folded, before.recorder.batches[:_RANKING_BATCHES], list(names))
             trial = _copy_without_graph(folder, Path(scratch) / str(num_kept))
             kept = ranked[:num_kept]
@@ -212,7 +212,7 @@ def judged_metrics(scores: Mapping[str, object], *, scale: float = 1.0) -> dict[
             continue
         if name not in METRICS:
             raise ValueError(
-                f"the int8 gate cannot judge the metric {name!r}: say in tasks/metrics.py what it is"
+                f"the int8 gate does not know the metric {name!r}: say in tasks/metrics.py what it is"
             )
         judged[name] = value if name in ERRORS else 100 / scale * value
     return judged

@@ -43,8 +43,8 @@ class Calibration:
         """
         if number < MIN_EXAMPLES:
             raise UserError(
-                f"{self.path} has {number} rows; the gate of int8 needs at least {MIN_EXAMPLES}, and some "
-                "hundreds to be sure."
+                f"{self.path} has {number} rows; the int8 gate needs at least "
+                f"{MIN_EXAMPLES}, better a few hundred."
             )
 
     def check(self, checkpoint: Checkpoint, *, task: str | None) -> None:
@@ -84,5 +84,5 @@ def task_of(head: str, config: Mapping[str, object]) -> str:
     if head == SEQUENCE:
         return "nli" if is_nli(label_names(config)) else "classify"
     if head in (MULTIPLE_CHOICE, ENCODER):
-        raise UserError(f"a {head} head decides nothing that int8 could be checked by; export fp32.")
+        raise UserError(f"a {head} head makes no decisions that int8 could be checked with; export fp32.")
     return BY_NAME[head].tasks[0]

@@ -44,7 +44,7 @@ class ExportConfig:
             )
         if self.int8 and self.calibration is None:
             raise UserError(
-                "int8 is only written if it decides as before: give examples with --calibration FILE."
+                "int8 is only written if its decisions are unchanged: give examples with --calibration FILE."
             )
         if self.needs_vnni and (not self.int8 or self.format == TORCH):
             raise UserError(

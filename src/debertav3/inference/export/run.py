@@ -70,7 +70,7 @@ def export_model(checkpoint: str | Path | Checkpoint, target: str | Path, config
     """
     target = Path(target)
     if target.is_dir() and any(target.iterdir()) and not (target / MANIFEST).is_file():
-        raise UserError(f"{target} holds something other than an export. Choose another folder.")
+        raise UserError(f"{target} contains something other than an export. Choose another folder.")
     checkpoint = Checkpoint.open(checkpoint)
     sums = checkpoint.fingerprint  # first, to notice a file that changes in the meantime
     head = head_to_export(checkpoint.config, task=config.task, place=checkpoint.name)
@@ -105,7 +105,7 @@ def export_model(checkpoint: str | Path | Checkpoint, target: str | Path, config
         if config.format == TORCH:
             folded, graph = model, write_weights(model, folder)
         else:
-            logger.info("converting to %s; a large model takes some minutes", config.format)
+            logger.info("converting to %s; a large model takes a few minutes", config.format)
             folded = folded_copy(model, by_head=config.for_long_inputs)
             graph = write_graph(folded, sample, folder, format_=config.format)
         checks = _finish(folder, graph, model, folded, manifest, config, trained=checkpoint.trained)

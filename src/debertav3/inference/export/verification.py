@@ -60,7 +60,7 @@ def verify(backend: Backend, model: "PreTrainedModel", *, head: str, weights: st
         for name, expected, given in _real_parts(want, got, batch, head):
             if not np.isfinite(given).all():
                 raise UserError(
-                    f"the exported graph gives numbers that are not finite at {size} x {length} tokens."
+                    f"the exported graph gives values that are not finite at {size} x {length} tokens."
                 )
             scale = max(1.0, float(np.abs(expected).max(initial=0.0)))
             worst = max(worst, float(np.abs(given - expected).max(initial=0.0)) / scale)
@@ -73,7 +73,7 @@ def verify(backend: Backend, model: "PreTrainedModel", *, head: str, weights: st
             num_equal, num_decisions = num_equal + int(equal.sum()), num_decisions + equal.size
     if num_equal < num_decisions:
         raise UserError(
-            f"the exported graph decides otherwise than the model {num_decisions - num_equal} times out of "
+            f"the exported graph decides differently from the model {num_decisions - num_equal} times out of "
             f"{num_decisions}. Nothing was written."
         )
     return Verification(shapes, worst, num_equal / num_decisions if num_decisions else float("nan"))

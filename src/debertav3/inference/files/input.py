@@ -93,7 +93,7 @@ def check_file(
             if schemas is not None:
                 schemas.add(row)
     if not reading.num_rows:
-        raise UserError(f"{source} holds no rows. Need at least one, such as a JSON object on a line.")
+        raise UserError(f"{source} contains no rows. Need at least one, such as a JSON object on a line.")
     if num_empty == reading.num_rows:
         raise UserError(f"{source}: none of its {num_empty} rows has a text. Fill in the texts.")
     reading.num_empty = num_empty
@@ -142,8 +142,8 @@ def _refuse_bytes(path: str, schema: "pyarrow.Schema") -> None:
     for field in schema:
         if types.is_binary(field.type) or types.is_large_binary(field.type):
             raise UserError(
-                f"{path}: column {field.name!r} holds bytes, which JSONL and CSV cannot. "
-                "Give the output a name that ends in .parquet, or drop the column."
+                f"{path}: column {field.name!r} contains bytes, which JSONL and CSV cannot "
+                "store. Give the output a name that ends in .parquet, or drop the column."
             )
 
 
@@ -159,7 +159,8 @@ class _SchemaFinder:
         for name, value in row.original.items():
             if isinstance(value, int) and not -_MOST_64_BITS <= value < _MOST_64_BITS:
                 raise UserError(
-                    f"{row.place}: {name} is a number beyond 64 bits, which Parquet cannot hold. Write JSONL."
+                    f"{row.place}: {name} is a number beyond 64 bits, which Parquet cannot "
+                    "store. Write JSONL."
                 )
         self._rows.append(row.original)
         if len(self._rows) == CHUNK_ROWS:
@@ -183,7 +184,7 @@ class _SchemaFinder:
         self._take_in()
         if self._schema is None or self._error:
             raise UserError(
-                f"{path}: a column mixes types, which Parquet cannot ({self._error}). Write JSONL."
+                f"{path}: a column mixes types, which Parquet cannot store ({self._error}). Write JSONL."
             )
         return self._schema
 

@@ -92,8 +92,9 @@ class Journal:
         for name in about:
             if header.get(name) != about[name]:
                 raise UserError(
-                    f"{self.path} is of another run: {name} was {header.get(name)!r}, now {about[name]!r}. "
-                    "Run with what it was, or start over with --overwrite."
+                    f"{self.path} belongs to another run: {name} was {header.get(name)!r}, "
+                    f"now {about[name]!r}. "
+                    "Run the command as before, or start over with --overwrite."
                 )
         self.about, self.num_rows = header, num_rows
         self._file = self.path.open("r+b")

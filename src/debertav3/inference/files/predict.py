@@ -110,7 +110,7 @@ def check_run(
     journal = Journal(target)
     if journal.exists() and not (resume or overwrite):
         raise UserError(
-            f"{journal.path} holds the answers of a run that was stopped. "
+            f"{journal.path} contains the answers of a run that was stopped. "
             "Continue with --resume, or start over with --overwrite."
         )
     return [
@@ -200,7 +200,7 @@ def _fill(
                 break
             num_done += len(chunk)
         journal.keep(num_done)
-        logger.info("%s: %d of %d rows are answered already", journal.path, num_done, source.num_rows)
+        logger.info("%s: %d of %d rows are already answered", journal.path, num_done, source.num_rows)
     answer = answerer or InProcess(task)
     with _bar(source.num_rows, done=num_done) as bar:
         settled = Settled(engine.backend.name, engine.batch_tokens)
@@ -267,7 +267,7 @@ def _take_over(
         wanted = {name: value for name, value in row.original.items() if name not in (PREDICTION, SCORES)}
         if rest != wanted or PREDICTION not in old.original:
             journal.delete()
-            raise UserError(f"{old.place} is not {row.place} with its answer. Start over with --overwrite.")
+            raise UserError(f"{old.place} does not match {row.place}. Start over with --overwrite.")
         if example.gold is not None:
             break  # its metrics need more than the output says
         journal.add([StoredAnswer(old.original[PREDICTION], old.original.get(SCORES), None)])

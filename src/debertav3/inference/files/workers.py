@@ -150,8 +150,8 @@ class WorkerProcesses:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
             raise UserError(
-                f"one of {self.num_workers} worker processes died, most likely for want of memory. "
-                "Take fewer --workers, and --resume."
+                f"one of {self.num_workers} worker processes died, most likely because "
+                "memory ran out. Use fewer --workers, and --resume."
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)

@@ -20,7 +20,7 @@ const sleep = (milliseconds, signal) => new Promise((resolve, reject) => {
 
 export async function loadInfo() {
   const answer = await fetch(address("info"));
-  if (!answer.ok) throw new ServerError(answer.status, `the server answers ${answer.status}`);
+  if (!answer.ok) throw new ServerError(answer.status, `the server responded with ${answer.status}`);
   const info = await answer.json();
   server.models = info.models;
   server.maxInputs = info.max_client_batch_size ?? 1024;
@@ -45,7 +45,7 @@ export async function post(route, body, signal) {
       continue;
     }
     if (answer.status === 401) throw new ServerError(401, "This server needs an API key: enter it at the top.");
-    let message = `The server answers ${answer.status}.`;
+    let message = `The server responded with ${answer.status}.`;
     try { message = (await answer.json()).error ?? message; } catch { /* a body of another kind */ }
     throw new ServerError(answer.status, message);
   }

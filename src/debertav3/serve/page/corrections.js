@@ -13,7 +13,7 @@ function read() {
 }
 
 function write(all) {
-  try { localStorage.setItem(STORE, JSON.stringify(all)); } catch { toast("This browser keeps nothing: download before you leave"); }
+  try { localStorage.setItem(STORE, JSON.stringify(all)); } catch { toast("This browser cannot store corrections: download them before you leave"); }
   showCount();
 }
 
@@ -24,7 +24,7 @@ export function correct(task, row) {
   const all = read();
   all[task] = [...(all[task] ?? []).filter((one) => inputOf(one) !== inputOf(row)), row];
   write(all);
-  toast("Correction kept in this browser");
+  toast("Correction saved in this browser");
 }
 
 export function showCount() {
@@ -32,12 +32,12 @@ export function showCount() {
   place.hidden = !count;
   if (!count) return place.replaceChildren();
   place.replaceChildren(h("h2", {}, `${count} ${count > 1 ? "corrections" : "correction"}`),
-    h("p", { class: "muted" }, "Kept in this browser only. Download them and fine-tune:"),
+    h("p", { class: "muted" }, "Saved in this browser only. Download them to fine-tune:"),
     ...Object.entries(all).filter(([, rows]) => rows.length).map(([task, rows]) => h("div", { class: "row" },
       h("button", { type: "button", onclick: () => download(`corrections-${task}.jsonl`, "application/x-ndjson", toJsonLines(rows)) },
         `Download ${rows.length} for ${task}`),
       h("code", {}, `debertav3 finetune ${COMMANDS[task]} --model MODEL --train corrections-${task}.jsonl --out corrected`))),
-    h("button", { type: "button", class: "quiet start", onclick: () => { write({}); } }, "Forget them"));
+    h("button", { type: "button", class: "quiet start", onclick: () => { write({}); } }, "Delete them"));
 }
 
 /** The row that a correction makes of a task's values. */
@@ -56,15 +56,15 @@ export function corrector(task, values, shown, answer, kinds) {
   if (task === "choice") return box((keep) => rightChoices(own, keep), task);
   if (task === "zero-shot" && answer.results.length > 1) return box((keep) => textChoices(own, answer.results, keep), task);
   if (!(task in COMMANDS) || !shown.label || !shown.scores) return null;
-  return box((keep) => [h("select", { "aria-label": "Right answer", onchange: ({ target }) => target.value && keep(rowOf(task, own, target.value), target.value) },
-    h("option", { value: "" }, "right answer …"), Object.keys(shown.scores).map((label) => h("option", { value: label }, label)))], task);
+  return box((keep) => [h("select", { "aria-label": "Correct answer", onchange: ({ target }) => target.value && keep(rowOf(task, own, target.value), target.value) },
+    h("option", { value: "" }, "correct answer …"), Object.keys(shown.scores).map((label) => h("option", { value: label }, label)))], task);
 }
 
 /** A button that opens what is to be chosen. */
 function box(choices, task) {
   const keep = (row, what) => {
     correct(task, row);
-    place.replaceChildren(h("span", { class: "muted" }, `Kept: ${what}`));
+    place.replaceChildren(h("span", { class: "muted" }, `Saved: ${what}`));
     place.classList.remove("wide");
   };
   const open = () => {
@@ -80,7 +80,7 @@ function box(choices, task) {
 function selection(text) {
   const area = [...document.querySelectorAll("textarea")].find((one) => one.value === text && one.selectionEnd > one.selectionStart);
   const own = area ? text.slice(area.selectionStart, area.selectionEnd) : "";
-  if (!own.trim()) return void toast("Select it in the box of the text first");
+  if (!own.trim()) return void toast("Select it in the text box first");
   const start = codePoint(text, area.selectionStart + own.length - own.trimStart().length);
   return { text: own.trim(), start, end: start + Array.from(own.trim()).length };
 }
@@ -93,15 +93,15 @@ function spanChoices({ question, context }, keep) {
     const found = selection(context);
     if (found) keep({ question, context, answers: { text: [found.text], answer_start: [found.start] } }, found.text);
   };
-  return [button("The selection in the text is right", take),
+  return [button("The selected text is correct", take),
     button("There is no answer", () => keep({ question, context, answers: { text: [], answer_start: [] } }, "no answer"))];
 }
 
 /** Entities to take away, and selections to mark. */
 function entityChoices(text, found, kinds, keep) {
   let marks = found.map(({ start, end, entity_group }) => ({ start, end, label: entity_group }));
-  const list = h("span", { class: "row" }), kind = h("select", { "aria-label": "Kind of entity" }, kinds.map((one) => h("option", { value: one }, one)));
-  const draw = () => list.replaceChildren(...marks.map((mark) => h("button", { type: "button", class: "chip", "aria-label": `Take ${slicer(text)(mark.start, mark.end)} away`,
+  const list = h("span", { class: "row" }), kind = h("select", { "aria-label": "Entity type" }, kinds.map((one) => h("option", { value: one }, one)));
+  const draw = () => list.replaceChildren(...marks.map((mark) => h("button", { type: "button", class: "chip", "aria-label": `Remove ${slicer(text)(mark.start, mark.end)}`,
     onclick: () => { marks = marks.filter((one) => one !== mark); draw(); } }, `${slicer(text)(mark.start, mark.end)} ${mark.label} ✕`)));
   const add = () => {
     const own = selection(text);
@@ -116,20 +116,20 @@ function entityChoices(text, found, kinds, keep) {
 /** The choice that is right. */
 function rightChoices({ context, choices }, keep) {
   const all = lines(choices);
-  return [h("select", { "aria-label": "Right choice", onchange: ({ target }) => target.value && keep({ context, choices: all, label: Number(target.value) }, all[target.value]) },
-    h("option", { value: "" }, "right choice …"), all.map((choice, index) => h("option", { value: index }, choice)))];
+  return [h("select", { "aria-label": "Correct choice", onchange: ({ target }) => target.value && keep({ context, choices: all, label: Number(target.value) }, all[target.value]) },
+    h("option", { value: "" }, "correct choice …"), all.map((choice, index) => h("option", { value: index }, choice)))];
 }
 
 /** The right label of each of several texts; those left open are not kept. */
 function textChoices(values, results, keep) {
-  const picks = lines(values.texts).map((text, index) => [text, h("select", { "aria-label": `Right label of ${text}` },
+  const picks = lines(values.texts).map((text, index) => [text, h("select", { "aria-label": `Correct label of ${text}` },
     h("option", { value: "" }, "as it is"), [...results[index].labels].sort().map((label) => h("option", { value: label }, label)))]);
   const take = () => {
     const chosen = picks.filter(([, pick]) => pick.value);
-    if (!chosen.length) return toast("Choose a right label first");
+    if (!chosen.length) return toast("Choose a correct label first");
     chosen.forEach(([text, pick]) => keep({ text, label: pick.value }, `${chosen.length} ${chosen.length > 1 ? "labels" : "label"}`));
   };
-  return [h("fieldset", {}, h("legend", {}, "Which labels are right?"), picks.map(([text, pick]) => h("label", { class: "check" }, pick, text))), kept(take)];
+  return [h("fieldset", {}, h("legend", {}, "Which labels are correct?"), picks.map(([text, pick]) => h("label", { class: "check" }, pick, text))), kept(take)];
 }
 
 /** Passages to tick that answer the query. */
@@ -140,5 +140,5 @@ function passageChoices(values, results, keep) {
     const chosen = (wanted) => ticks.filter(([, tick]) => tick.checked === wanted).map(([passage]) => passage);
     keep({ query, positive: chosen(true), negative: chosen(false) }, `${chosen(true).length} of ${ticks.length} answer it`);
   };
-  return [h("fieldset", {}, h("legend", {}, "Which answer the query?"), ticks.map(([passage, tick]) => h("label", { class: "check" }, tick, passage))), kept(take)];
+  return [h("fieldset", {}, h("legend", {}, "Which passages answer the query?"), ticks.map(([passage, tick]) => h("label", { class: "check" }, tick, passage))), kept(take)];
 }

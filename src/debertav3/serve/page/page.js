@@ -171,14 +171,14 @@ async function start() {
   setUpLook();
   showCount();
   try { await loadInfo(); } catch (error) {
-    byId("panes").replaceChildren(h("p", { class: "error", role: "alert" }, `This server gives no information: ${error.message}.`));
+    byId("panes").replaceChildren(h("p", { class: "error", role: "alert" }, `Cannot load information from this server: ${error.message}.`));
     return;
   }
   app.tasks = ORDER.filter((task) => server.models.some((one) => one.tasks.includes(task)));
   const kinds = server.models.map((one) => `${one.dtype}, ${one.backend}`), isOne = new Set(kinds).size === 1;
   byId("models").textContent = server.models.map((one, index) => (isOne ? one.name : `${one.name} (${kinds[index]})`)).join(" · ") + (isOne ? ` (${kinds[0]})` : "");
   if (!app.tasks.length) {
-    byId("panes").replaceChildren(h("p", { class: "error" }, "No loaded model has a head that answers anything."));
+    byId("panes").replaceChildren(h("p", { class: "error" }, "None of the loaded models has a head that this page supports."));
     return;
   }
   app.panes = [new Pane(app, "A"), new Pane(app, "B")];

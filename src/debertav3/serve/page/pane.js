@@ -121,7 +121,7 @@ export class Pane {
     const body = this.body(), problem = body && this.task.problem?.(this.values);
     if (!body || problem) {
       this.answer = this.shown = null;
-      this.view.replaceChildren(h("p", { class: problem ? "error" : "hint muted" }, problem || this.task.hint || "Write something, or take an example."));
+      this.view.replaceChildren(h("p", { class: problem ? "error" : "hint muted" }, problem || this.task.hint || "Enter a text, or choose an example."));
       this.status.replaceChildren();
       this.actions.replaceChildren();
       this.why.replaceChildren();
@@ -175,7 +175,7 @@ export class Pane {
     const limit = server.models.find((one) => one.name === this.model)?.max_input_length;
     this.status.replaceChildren(
       h("span", { title: `tokenization ${took.tokenization} ms, queue ${took.queue} ms, compute ${took.compute} ms; ${roundTrip.toFixed(1)} ms with the network` }, `${took.total.toFixed(1)} ms`),
-      ` · ${tokens} tokens · `, isCut ? h("strong", { class: "warn" }, `too long, cut to ${limit} tokens`) : "nothing cut");
+      ` · ${tokens} tokens · `, isCut ? h("strong", { class: "warn" }, `too long, truncated to ${limit} tokens`) : "not truncated");
   }
 
   act(values, body) {
@@ -192,7 +192,7 @@ export class Pane {
     this.explainLater.cancel();
     this.explaining?.abort();
     if (!this.app.why || !this.task.canExplain || !this.shown?.label || !this.shown.scores) {
-      return this.why.replaceChildren(this.app.why && this.shown && this.task.canExplain ? h("p", { class: "muted" }, "Only answers with labels can be explained.") : "");
+      return this.why.replaceChildren(this.app.why && this.shown && this.task.canExplain ? h("p", { class: "muted" }, "Only predictions with labels can be explained.") : "");
     }
     this.explaining = new AbortController();
     const texts = this.task.texts(this.values);

@@ -107,10 +107,10 @@ export const TASKS = {
     many: (rows) => ({ pairs: rows.map((v) => [v.premise, v.hypothesis]) }),
   },
   classify: {
-    title: "Classes of a text", short: "Classify", route: "classify", canExplain: true,
+    title: "Classify a text", short: "Classify", route: "classify", canExplain: true,
     fields: [
       { name: "text", label: "Text", kind: "text", also: ["sentence", "content", "review", "premise", "sentence1"] },
-      { name: "second", label: "Second text, for heads of pairs", kind: "text", optional: true, also: ["text2", "textpair", "hypothesis", "sentence2"] },
+      { name: "second", label: "Second text, for models of text pairs", kind: "text", optional: true, also: ["text2", "textpair", "hypothesis", "sentence2"] },
     ],
     examples: [
       { text: "The film was far better than I had hoped." },
@@ -123,12 +123,12 @@ export const TASKS = {
     many: (rows) => ({ texts: rows.map((v) => (v.second?.trim() ? [v.text, v.second] : v.text)) }),
   },
   "zero-shot": {
-    title: "Any labels, without training", short: "Zero-shot", route: "zero-shot",
+    title: "Classify with any labels, without training", short: "Zero-shot", route: "zero-shot",
     fields: [
-      { name: "texts", label: "Texts, one a line", kind: "lines", also: ["text", "sentence", "content"] },
-      { name: "labels", label: "Labels, with commas between", kind: "line", setting: true },
+      { name: "texts", label: "Texts, one per line", kind: "lines", also: ["text", "sentence", "content"] },
+      { name: "labels", label: "Labels, separated by commas", kind: "line", setting: true },
       { name: "template", label: "Template, with {} for the label", kind: "line", value: "This example is {}.", setting: true },
-      { name: "multi", label: "Several labels may hold at once", kind: "check", setting: true },
+      { name: "multi", label: "Several labels may apply at once", kind: "check", setting: true },
       { name: "thresholds", kind: "hidden", value: "", setting: true },
     ],
     examples: [
@@ -149,10 +149,10 @@ export const TASKS = {
     weight: (v) => names(v.labels).length, needs: "labels",
   },
   rerank: {
-    title: "Passages by how well they answer", short: "Rerank", route: "rerank",
+    title: "Rank passages for a query", short: "Rerank", route: "rerank",
     fields: [
       { name: "query", label: "Query", kind: "line", setting: true },
-      { name: "passages", label: "Passages, one a line", kind: "lines", also: ["passage", "document", "text", "sentence", "content"] },
+      { name: "passages", label: "Passages, one per line", kind: "lines", also: ["passage", "document", "text", "sentence", "content"] },
     ],
     examples: [
       { query: "Somebody plays music.", passages: "The shop is closed on Sundays.\nA man plays the guitar on stage.\nTwo dogs run through a field.\nA band is playing in the park." },
@@ -173,10 +173,10 @@ export const TASKS = {
     weight: (v) => (filled(v.query) ? 1 : 0), needs: "query", ranks: true,
   },
   ner: {
-    title: "Entities in a text", short: "Entities", route: "ner",
+    title: "Find entities in a text", short: "Entities", route: "ner",
     fields: [
       { name: "text", label: "Text", kind: "text", also: ["sentence", "content"] },
-      { name: "aggregation", label: "Join a word's pieces by", kind: "select", options: ["first", "average", "max", "simple"], value: "first", setting: true },
+      { name: "aggregation", label: "Combine a word's tokens by", kind: "select", options: ["first", "average", "max", "simple"], value: "first", setting: true },
     ],
     examples: [
       { text: "Anna Bell flew from Rome to New York to work for Siemens." },
@@ -190,7 +190,7 @@ export const TASKS = {
     many: (rows, v) => ({ texts: rows.map((row) => row.text), aggregation: v.aggregation }),
   },
   qa: {
-    title: "An answer out of a text", short: "Question", route: "qa",
+    title: "Find the answer in a text", short: "Question", route: "qa",
     fields: [
       { name: "question", label: "Question", kind: "line" },
       { name: "context", label: "Text", kind: "text", also: ["passage", "paragraph", "text"] },
@@ -204,10 +204,10 @@ export const TASKS = {
     many: (rows) => ({ questions: rows.map((v) => ({ question: v.question, context: v.context })), n_best: 1 }),
   },
   choice: {
-    title: "The best of several choices", short: "Choose", route: "choose",
+    title: "Choose the best of several options", short: "Choose", route: "choose",
     fields: [
       { name: "context", label: "Context or question", kind: "text", also: ["question", "premise", "startphrase", "prompt"] },
-      { name: "choices", label: "Choices, one a line", kind: "lines", also: ["options", "endings", "answers"] },
+      { name: "choices", label: "Choices, one per line", kind: "lines", also: ["options", "endings", "answers"] },
     ],
     examples: [{ context: "Anna went to bed late.", choices: "She is tired.\nIt rains.\nShe won a race." }],
     body: (v) => filled(v.context) && lines(v.choices).length > 0 && { questions: [{ context: v.context, choices: lines(v.choices) }] },
@@ -218,7 +218,7 @@ export const TASKS = {
     many: (rows) => ({ questions: rows.map((row) => ({ context: row.context, choices: choicesIn(row.choices) })) }),
   },
   "fill-mask": {
-    title: "Words for a mask", short: "Fill in", route: "fill-mask",
+    title: "Predict masked words", short: "Fill in", route: "fill-mask",
     fields: [{ name: "text", label: "Text with [MASK]", kind: "text", insert: "[MASK]", also: ["sentence", "content"] }],
     examples: [{ text: "A man is asleep on a [MASK]." }, { text: "The [MASK] is playing a [MASK]." }],
     body: (v) => /\[MASK\]/.test(v.text) && { texts: [v.text], top_k: 6 },
@@ -231,10 +231,10 @@ export const TASKS = {
       };
     },
     many: (rows) => ({ texts: rows.map((row) => row.text), top_k: 1 }),
-    unfit: (row) => !/\[MASK\]/.test(row.text) && "no [MASK] in it",
+    unfit: (row) => !/\[MASK\]/.test(row.text) && "no [MASK] in the text",
   },
   rtd: {
-    title: "Words that look replaced", short: "Odd words", route: "rtd",
+    title: "Words that look replaced", short: "Replaced words", route: "rtd",
     fields: [{ name: "text", label: "Text", kind: "text", also: ["sentence", "content"] }],
     examples: [{ text: "A man is asleep on a cloud." }, { text: "The chef cooked a delicious hammer." }],
     body: (v) => filled(v.text) && { texts: [v.text] },

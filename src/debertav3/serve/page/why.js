@@ -32,7 +32,7 @@ export async function explain(place, { task, model, names, texts, label, scores,
     const body = h("div", { class: "working" }, "…"), cost = h("span", { class: "muted" });
     return { body, cost, section: h("section", { class: "why-part" }, h("h3", {}, title, " ", cost), body) };
   };
-  const parts = [part("What each word does"), part("Fewest words that keep the answer"), part("Smallest change that turns it")];
+  const parts = [part("Contribution of each word"), part("Fewest words that keep the prediction"), part("Smallest change that flips it")];
   place.replaceChildren(...parts.map((one) => one.section));
   const run = async ({ body, cost }, work) => {
     const stats = { passes: 0 }, began = performance.now();
@@ -46,17 +46,17 @@ export async function explain(place, { task, model, names, texts, label, scores,
     let effects;
     await run(parts[0], async (ask) => {
       effects = await leaveOneOut(texts, label, scores[label], ask);
-      return [shaded(names, texts, effects, label), h("p", { class: "legend muted" }, h("span", { class: "word for", vars: { w: 1 } }, "speaks for"), " ",
-        h("span", { class: "word against", vars: { w: 1 } }, "speaks against"), ` ${label}: how its score changes when the word is left out.`)];
+      return [shaded(names, texts, effects, label), h("p", { class: "legend muted" }, h("span", { class: "word for", vars: { w: 1 } }, "supports"), " ",
+        h("span", { class: "word against", vars: { w: 1 } }, "opposes"), ` ${label}: how its score changes when the word is left out.`)];
     });
     await run(parts[1], async (ask) => {
       const found = await reduce(texts, label, ask);
-      if (!found.scores) return h("p", { class: "muted" }, "No word can go: without any one of them the answer is another.");
-      return [kept(texts, found.kept, names), h("p", { class: "muted" }, `Still ${label} with ${percent(found.scores[label])}. No single further word can go.`)];
+      if (!found.scores) return h("p", { class: "muted" }, "No word can be removed: without any one of them, the prediction changes.");
+      return [kept(texts, found.kept, names), h("p", { class: "muted" }, `Still ${label} with ${percent(found.scores[label])}. No further word can be removed.`)];
     });
     await run(parts[2], async (ask) => {
       const found = await flip(texts, label, effects, ask);
-      if (!found) return h("p", { class: "muted" }, "No change of up to three words that was tried turns the answer.");
+      if (!found) return h("p", { class: "muted" }, "No change of up to three words that was tried flips the prediction.");
       return [changed(found.sample, names), h("p", {}, "Now ", h("b", {}, found.label), ` with ${percent(found.scores[found.label])}, after ${found.size} ${found.size > 1 ? "changes" : "change"}.`)];
     });
   } catch (error) {

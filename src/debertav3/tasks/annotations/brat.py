@@ -46,7 +46,7 @@ def read_brat(file: SourceFile) -> Found:
     marked = {_stem(one): one for one in files if _ending(one) == ".ann"}
     alone = next((name for name in marked if name not in texts), None)
     if alone is not None:
-        raise UserError(f"{marked[alone]} has no {alone}.txt beside it. Put the document there.")
+        raise UserError(f"{marked[alone]} has no {alone}.txt next to it. Put the document there.")
     for name, one in texts.items():
         text = _content(one)
         found = None
@@ -82,9 +82,7 @@ def _marks(path: Path, text: str, notes: Notes) -> Iterator[Mark]:
         place = f"{path} line {number}"
         match = _BOUND.fullmatch(line)
         if match is None:
-            raise UserError(
-                f"{place} is not an entity of brat: {line[:60]!r}. Need 'T1 TAB PER 0 4 TAB Anna'."
-            )
+            raise UserError(f"{place} is not a brat entity: {line[:60]!r}. Need 'T1 TAB PER 0 4 TAB Anna'.")
         label, offsets, surface = match.groups()
         parts = [tuple(map(int, one.split())) for one in offsets.split(";")]
         if len(parts) > 1:

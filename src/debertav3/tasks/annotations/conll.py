@@ -100,7 +100,7 @@ def read_conll(file: SourceFile) -> Found:
             if layout.word >= len(cells):
                 raise UserError(
                     f"{file.path} line {number} has {len(cells)} columns; words are in column "
-                    f"{layout.word + 1}. Say --word-column N if that is wrong."
+                    f"{layout.word + 1}. If that is wrong, add --word-column N."
                 )
             first = first if words else number
             words.append(cells[layout.word])

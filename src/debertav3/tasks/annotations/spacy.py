@@ -84,7 +84,7 @@ def read_docbin(file: SourceFile) -> Found:
         raise UserError(f"{file.path} does not exist. Give the path of an existing file.") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{file.path} cannot be read as a DocBin of spaCy: {type(error).__name__} {error}."
+            f"{file.path} cannot be read as a spaCy DocBin: {type(error).__name__} {error}."
         ) from None
 
 

@@ -34,8 +34,8 @@ def refuse_word_columns(options: ReadOptions, source: str) -> None:
     """
     if options.word_column is not None or options.tag_column is not None:
         raise UserError(
-            f"--word-column and --tag-column are for files with one word a line or row; {source} is none. "
-            "Leave them out."
+            "--word-column and --tag-column are for files with one word per line or row, "
+            f"unlike {source}. Leave them out."
         )
 
 
