@@ -14,7 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from ..errors import UserError
-from .reading import user_path
+from .model_folder import user_path
 from .signals import signals_delayed
 from .writing import cannot_write
 

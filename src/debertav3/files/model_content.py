@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .content import sha256_of_file
-from .reading import user_path
+from .model_folder import user_path
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json")
 _GRAPHS = ("*.onnx", "*.onnx.data", "*.xml")

@@ -4,6 +4,7 @@ Everything that opens a model finds its folder here, once, and passes the `Model
 only; the Hub's client is imported where a name needs it.
 """
 
+import contextlib
 import difflib
 import os
 import threading
@@ -15,7 +16,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..json_types import JsonMapping
 from .content import sha256_of_bytes
-from .reading import check_fetched, check_not_pipe, parse_json, user_path
+from .reading import check_fetched, check_not_pipe, parse_json
 
 CONNECT_SECONDS = 5.0
 """How long the Hub may take to answer at all before it counts as unreachable."""
@@ -50,6 +51,13 @@ _WITHOUT_SAFETENSORS = ("pytorch_model.bin", "pytorch_model-*.bin")
 _GRAPHS = ("model.onnx", "model.onnx.data", "openvino_model.xml", "openvino_model.bin")
 
 _MAX_JSON_BYTES = 64 << 20  # the largest real one, tokenizer.json of mDeBERTa, has 16 MiB
+
+
+def user_path(path: str | Path) -> Path:
+    """A path with the user's home in place of ``~``; as it is where that home is not known."""
+    with contextlib.suppress(RuntimeError):
+        return Path(path).expanduser()
+    return Path(path)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Files that cannot be read, and JSON that is not standard, are refused in one line that names the file."""
 
 import codecs
-import contextlib
 import json
 import stat
 from collections.abc import Sequence
@@ -14,13 +13,6 @@ from ..json_types import Json, JsonObject
 _POINTER = b"version https://git-lfs.github.com/spec/"
 POINTER_HEAD = len(_POINTER)
 """Bytes that tell a pointer of Git LFS."""
-
-
-def user_path(path: str | Path) -> Path:
-    """A path with the user's home in place of ``~``; as it is where that home is not known."""
-    with contextlib.suppress(RuntimeError):
-        return Path(path).expanduser()
-    return Path(path)
 
 
 def check_not_pipe(path: str | Path) -> None:

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import UserError
-from ..files.model_folder import json_object
-from ..files.reading import user_path
+from ..files.model_folder import json_object, user_path
 from ..heads import MULTIPLE_CHOICE, TOKENS
 from ..json_types import JsonMapping
 from ..sizes import PUBLISHED, SIZES, is_size

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from ..checkpoint.folder import Checkpoint
 from ..errors import UserError
-from ..files.model_folder import ModelFolder
-from ..files.reading import user_path
+from ..files.model_folder import ModelFolder, user_path
 from ..sizes import SIZES, is_size, near_size
 from ..tokenization import DebertaV3Tokenizer
 from .config import FinetuneConfig

@@ -19,7 +19,7 @@ from ...checkpoint.folder import Checkpoint
 from ...checkpoint.opening import open_model
 from ...checkpoint.quiet import quiet_transformers
 from ...errors import UserError
-from ...files.reading import user_path
+from ...files.model_folder import user_path
 from ...json_types import JsonObject
 from ...models.base import complete_config
 from ...sizes import config_for, is_size
