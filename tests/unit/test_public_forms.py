@@ -81,7 +81,7 @@ def test_folders_of_brat_with_marks_line_ends_and_compression(tmp_path: Path, ki
     alone = read("ner", tmp_path / f"a.ann{ending}").train
     assert alone == [example]
     (tmp_path / f"a.txt{ending}").unlink()
-    with pytest.raises(UserError, match=r"a\.ann.* has no a\.txt beside it"):
+    with pytest.raises(UserError, match=r"a\.ann.* has no a\.txt next to it"):
         read("ner", tmp_path)
 
 
