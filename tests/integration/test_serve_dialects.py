@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from debertav3 import Predictor
+from debertav3.serve.answers import ServedModel
 from serving import opened, serving
 from tiny_models import ModelFolders
 
@@ -39,6 +40,8 @@ def models(folders: ModelFolders) -> dict[str, Predictor]:
                 problem_type="multi_label_classification",
             )
         ),
+        "grades": opened(folders(sequence, id2label={0: "style", 1: "plot"}, problem_type="regression")),
+        "mood": opened(folders(sequence, id2label={0: "negative", 1: "neutral", 2: "positive"})),
         "ner": opened(folders("DebertaV2ForTokenClassification", id2label=TAGS)),
         "qa": opened(folders("DebertaV2ForQuestionAnswering")),
         "mlm": opened(folders("DebertaV2ForMaskedLM")),
@@ -118,6 +121,8 @@ def test_tei_tokenize_and_decode(client: TestClient, models: dict[str, Predictor
         "stop": None,
     }
     assert [(one["start"], one["stop"]) for one in row[1:-1]] == spans
+    assert [one["text"] for one in row[1:-1]] == [PREMISE[start:stop] for start, stop in spans]
+    assert "".join(one["text"] for one in row[1:-1]) == PREMISE.replace(" ", "")
     rows = ask(client, "/tokenize", {"inputs": [PREMISE, "x"], "add_special_tokens": False})
     assert [one["id"] for one in rows[0]] == ids and len(rows) == 2
     assert ask(client, "/decode", {"ids": ids}) == [PREMISE]
@@ -140,6 +145,34 @@ def test_tei_vertex_and_info(client: TestClient) -> None:
     tasks = {one["name"]: one["tasks"] for one in info["models"]}
     assert tasks["nli"] == ["classify", "nli", "zero-shot", "rerank"]
     assert tasks["ranker"] == ["classify", "rerank"] and tasks["guard"] == ["classify"]
+
+
+def test_watching_answers_to_heads_too(client: TestClient) -> None:
+    for path in ("/health", "/ping", "/ready", "/info", "/metrics", "/v1/models", "/"):
+        assert client.head(path).status_code == 200
+
+
+def test_unknown_routes_are_refused_in_words_of_every_client(client: TestClient) -> None:
+    for answer, status in (
+        (client.post("/v1/embeddings", json={"input": "a"}), 404),
+        (client.post("/nothing", json={}), 404),
+        (client.get("/v1/rerank"), 405),
+    ):
+        body = answer.json()
+        assert answer.status_code == status and body["message"] == body["detail"] == body["error"]["message"]
+        assert body["error"]["code"] == status
+    assert client.get("/v1/rerank").headers["allow"] == "POST"
+    assert client.delete("/health").headers["allow"] == "GET, HEAD"
+    assert isinstance(client.post("/hf/nothing", json={"inputs": "a"}).json()["error"], str)
+
+
+def test_a_header_names_what_computes(
+    client: TestClient, models: dict[str, Predictor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert client.post("/predict", json={"inputs": PREMISE}).headers["x-compute-type"] == "cpu"
+    served = ServedModel("nli", models["nli"])
+    monkeypatch.setattr(type(models["nli"].engine.backend), "device", "cuda:1")
+    assert served.compute_type == b"gpu"
 
 
 def test_times_come_in_headers(client: TestClient) -> None:
@@ -205,6 +238,28 @@ def test_jina_vllm_infinity_and_ovms_rerank(client: TestClient, models: dict[str
     assert "document" not in bare["results"][0]
     ovms = ask(client, "/v3/rerank", body)
     assert set(ovms) == {"results"}
+
+
+def test_several_numbers_are_no_shares(client: TestClient, models: dict[str, Predictor]) -> None:
+    want = list(models["grades"].classify(PREMISE)["scores"].values())
+    ids = models["grades"].engine.tokenizer(PREMISE)["input_ids"]
+    for given in (PREMISE, [ids]):
+        (found,) = ask(client, "/v1/classify", {"model": "grades", "input": given})["data"]
+        assert found["probs"] == pytest.approx(want, abs=1e-6)
+    assert sum(want) != pytest.approx(1)
+
+
+@pytest.mark.parametrize("path", ["/", "/invocations"])
+def test_one_path_takes_every_dialect(client: TestClient, path: str) -> None:
+    for body, like, part in (
+        ({"query": QUERY, "documents": TEXTS}, "/v1/rerank", "results"),
+        ({"input": TEXTS}, "/v1/classify", "data"),
+        ({"input": TEXTS, "raw_scores": False}, "/v1/classify", "data"),
+        ({"input": TEXTS, "labels": ["sleep", "weather"]}, "/v1/classify", "data"),
+    ):
+        found, want = ask(client, path, body), ask(client, like, body)
+        assert found.keys() == want.keys() and len(found[part]) == len(want[part]) == 3
+        assert type(found[part][0]) is type(want[part][0]) and str(found[part])[:30] == str(want[part])[:30]
 
 
 def test_vllm_classify_and_score(client: TestClient, models: dict[str, Predictor]) -> None:
@@ -287,7 +342,8 @@ def test_moderations(client: TestClient, models: dict[str, Predictor]) -> None:
     assert whole == same
     entities = ask(client, "/v1/moderations", {"model": "ner", "input": PREMISE})["results"][0]
     assert set(entities["category_scores"]) == {"PER", "LOC"}
-    assert client.post("/v1/moderations", json={"model": "nli", "input": "x"}).status_code == 424
+    for model in ("nli", "mood"):
+        assert client.post("/v1/moderations", json={"model": model, "input": "x"}).status_code == 424
 
 
 # Hugging Face's task API
@@ -303,6 +359,17 @@ def test_hub_text_classification(client: TestClient, models: dict[str, Predictor
     assert ask(client, "/hf/text-classification", pair) == [
         by_score(models["nli"].classify((PREMISE, HYPOTHESIS))["scores"])
     ]
+
+
+def test_hub_takes_several_pairs_at_once(client: TestClient, models: dict[str, Predictor]) -> None:
+    inputs = [{"text": PREMISE, "text_pair": HYPOTHESIS}, {"text": PREMISE}]
+    want = models["nli"].classify([(PREMISE, HYPOTHESIS), PREMISE])
+    for path in ("/hf/text-classification", "/models/nli", "/"):
+        assert ask(client, path, {"inputs": inputs}) == [by_score(one["scores"]) for one in want]
+    refused = client.post("/models/ner", json={"inputs": inputs})
+    assert (
+        refused.status_code == 422 and refused.json()["error"] == "inputs must be a text or a list of texts."
+    )
 
 
 def test_hub_functions_apply_to_the_logits(client: TestClient, models: dict[str, Predictor]) -> None:

@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 
 from debertav3 import Predictor, UserError
 from debertav3.serve import Keys, Limits, create_app
+from debertav3.serve.refusals import Refusal
 from debertav3.serve.request_log import RequestLog
 from serving import COST, opened, serving
 from tiny_models import ModelFolders
@@ -151,6 +152,26 @@ def test_without_a_key_the_answer_is_an_empty_401(locked: TestClient, headers: d
     answer = locked.post("/nli", json={"pairs": PAIRS}, headers=headers)
     assert (answer.status_code, answer.content) == (401, b"")
     assert locked.get("/health").status_code == 200  # probes need none
+
+
+def test_keys_that_would_let_everybody_in_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for empty in ([""], ["secret", "  "], ""):
+        with pytest.raises(UserError, match="empty"):
+            Keys(empty)
+    Keys("secret").check({b"x-api-key": b"secret"})  # one key, not a key a letter
+    with pytest.raises(Refusal):
+        Keys("secret").check({b"x-api-key": b"s"})
+    path = tmp_path / "keys"
+    path.write_text("\ufeffone\n  # two\n", encoding="utf-8")
+    keys = Keys.read(path)
+    keys.check({b"x-api-key": b"one"})  # though the editor wrote a mark before it
+    with pytest.raises(Refusal):
+        keys.check({b"x-api-key": b"# two"})
+    monkeypatch.setenv("DEBERTAV3_API_KEYS", " , ")
+    with pytest.raises(UserError, match="DEBERTAV3_API_KEYS is set and contains no key"):
+        Keys.read()
 
 
 def test_keys_come_from_a_file_and_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,6 +348,21 @@ def test_the_log_has_one_line_a_request_and_texts_only_on_request(
     assert first["tokens"] > 3 and first["queue_ms"] >= 0 and first["compute_ms"] > 0
     assert (second["route"], second["status"]) == ("/models/{name:path}", 422) and len(second["id"]) == 32
     assert ("secret" in stream.getvalue()) == with_texts
+
+
+def test_cors_takes_the_headers_of_sdks_and_origins_only(predictor: Predictor) -> None:
+    asked = {
+        "origin": "https://page.example",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,x-stainless-lang",
+    }
+    with serving({"m": predictor}, origins=["HTTPS://page.example"]) as client:
+        assert client.options("/nli", headers=asked).status_code == 200
+    for origin in ("https://page.example/", "page.example", "https://page.example/app", ""):
+        with pytest.raises(UserError, match="is not the origin of a web page"):
+            create_app({"m": predictor}, costs={"m": COST}, origins=[origin])
+    for origin in ("*", "null", "http://localhost:3000", "http://[::1]:3000", "chrome-extension://abc"):
+        create_app({"m": predictor}, costs={"m": COST}, origins=[origin])
 
 
 def test_cors_is_closed_unless_an_origin_is_named(predictor: Predictor) -> None:

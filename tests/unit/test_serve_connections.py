@@ -121,6 +121,49 @@ def test_requests_that_do_not_wait_for_answers_get_them_in_order() -> None:
     run(ask)
 
 
+H2C = b"host: x\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk"
+CHUNKED = POST.replace(b"content-length: %d", b"transfer-encoding: chunked").replace(b"%b", b"")
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize(
+    ("offer", "body"),
+    [
+        (request(b"abc"), b"abc"),
+        (CHUNKED + b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", b"abc"),
+        (b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b""),
+    ],
+    ids=["length", "chunks", "none"],
+)
+def test_a_client_that_offers_http_2_is_answered_in_http_1(offer: bytes, body: bytes, size: int) -> None:
+    """Java's client does so with its first request."""
+
+    async def ask(made: Any, transport: Transport) -> None:
+        sent = offer.replace(b"host: x", H2C) + request(b"two")
+        for at in range(0, len(sent), size):
+            made.data_received(sent[at : at + size])
+            await settled()
+        made.data_received(request(b"three"))
+        await settled()
+        assert [answer.rpartition(b"\n")[2] for answer in transport.writes] == [body, b"two", b"three"]
+        assert not transport.is_closed
+        made.data_received(b"GET /x HTTP/1.1\r\n\r\n" + b"nothing\r\n\r\n")
+        await settled()
+        assert transport.writes[-1].startswith(b"HTTP/1.1 400 ")
+
+    run(ask)
+
+
+def test_an_offer_with_a_false_length_is_refused() -> None:
+    async def ask(made: Any, transport: Transport) -> None:
+        sent = CHUNKED.replace(b"host: x", H2C) + b"no chunk\r\n"
+        made.data_received(sent)
+        await settled()
+        assert transport.writes[0].startswith(b"HTTP/1.1 400 ") and transport.is_closed
+
+    run(ask)
+
+
 def test_a_connection_that_is_to_close_closes_and_says_so_once() -> None:
     async def ask(made: Any, transport: Transport) -> None:
         made.data_received(request(b"abc").replace(b"host: x", b"connection: close"))
@@ -200,4 +243,4 @@ def test_an_unknown_uvicorn_takes_the_longer_way(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(httptools_impl, "RequestResponseCycle", Cycle)
     assert not connections.knows(httptools_impl)
-    assert connections.protocol(1, 1).__name__ == "Guarded"
+    assert connections.protocol(1, 1).__name__ == "Staying"

@@ -49,7 +49,7 @@ def serve(
         Option(help="Origin of a web page that may call the server; several may follow.", heading=_SAFETY),
     ] = None,
     log_texts: Annotated[
-        bool, Option("--log-texts", help="Log the bodies of requests and answers too.", heading=_SAFETY)
+        bool, Option("--log-texts", help="Log the bodies of requests too.", heading=_SAFETY)
     ] = False,
     body_bytes: Annotated[
         int, Option(help="Maximum bytes in a request.", min=1000, heading=_LIMITS)

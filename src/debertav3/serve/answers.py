@@ -1,6 +1,7 @@
 """What one loaded model can answer, and how its labels are read: always by name."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,12 @@ class ServedModel:
         """Whether it can answer one of some tasks."""
         return any([task in self.tasks for task in tasks])
 
+    @cached_property
+    def compute_type(self) -> bytes:
+        """What computes, as TEI's header calls it; asked once the backend has been chosen."""
+        kind = str(self.predictor.engine.backend.device).partition(":")[0].lower()
+        return {"cuda": b"gpu"}.get(kind, kind.encode())
+
     @property
     def is_ranker(self) -> bool:
         """Whether it was trained to rank, rather than to classify."""
@@ -132,7 +139,8 @@ class ServedModel:
         plain = [label.strip().lower().replace("-", "_").replace(" ", "_") for label in self.labels]
         named = [label for label, name in zip(self.labels, plain, strict=True) if name not in BENIGN]
         if (
-            is_unnamed(self.labels)
+            {"positive", "negative"} <= {*plain}  # a sentiment head: neither speaks against a text
+            or is_unnamed(self.labels)
             or is_nli(self.labels)
             or (not self.predictor.is_multi_label and len(named) == len(self.labels))
         ):

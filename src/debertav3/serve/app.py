@@ -1,11 +1,12 @@
 """The application: all routes of one `Service`, to be served or mounted in another application."""
 
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import PlainTextResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -22,7 +23,7 @@ from .limits import Limits
 from .metrics import CONTENT_TYPE
 from .page import add_page
 from .queue import BatchCost
-from .refusals import Refusal, tei_error
+from .refusals import Refusal, hub_error, rerank_error, tei_error
 from .request_log import RequestLog
 from .service import Call, Service
 
@@ -87,7 +88,7 @@ def create_app(
         costs: cost of batches by model; None: measured on startup.
 
     Raises:
-        UserError: if a model cannot be opened.
+        UserError: if a model cannot be opened, or an origin is none.
     """
     served = _served(models)
     if not served:
@@ -107,7 +108,7 @@ def _app_of(service: Service, *, keys: Keys, origins: Sequence[str]) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await service.start()
+        await service.start(again=service.is_stopping)
         yield
         await service.stop()
 
@@ -133,30 +134,56 @@ def _app_of(service: Service, *, keys: Keys, origins: Sequence[str]) -> FastAPI:
 
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=list(origins),
+            allow_origins=[_origin(one) for one in origins],
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type", "x-api-key", "x-request-id"],
+            allow_headers=["*"],  # SDKs send some of their own
             expose_headers=["retry-after", "x-request-id", "x-total-time", "x-compute-tokens"],
         )
     add_page(app)
-    _say_methods(app)
+    _refuse_routes(app)
     return app
 
 
-def _say_methods(app: FastAPI) -> None:
-    """Name the methods of all routes of a path where another one was asked; each route knows its own only."""
+def _origin(given: str) -> str:
+    """An origin as browsers send it.
+
+    Raises:
+        UserError: if it is none: a browser's would never equal it.
+    """
+    origin = given.strip().lower()
+    if origin not in ("*", "null") and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#\s]+", origin):
+        raise UserError(
+            f"{given!r} is not the origin of a web page. Give scheme and host without a path, such as "
+            "https://app.example or http://localhost:3000, or * for all."
+        )
+    return origin
+
+
+def _refuse_routes(app: FastAPI) -> None:
+    """Answer an unknown path, or another method, in words that every dialect's client prints."""
+
+    def answer(request: Request, refusal: Refusal) -> Response:
+        is_hub = request.url.path.removeprefix(request.scope.get("root_path", "")).startswith("/hf/")
+        return _response(refused(refusal, hub_error if is_hub else rerank_error))
+
+    @app.exception_handler(404)
+    async def unknown(request: Request, error: Exception) -> Response:
+        return answer(request, Refusal("unknown_route", "no such route; openapi.json lists them all."))
 
     @app.exception_handler(405)
-    async def refuse(request: Request, error: Exception) -> Response:
-        methods = {
+    async def other_method(request: Request, error: Exception) -> Response:
+        methods = {  # each route knows its own only
             method
             for route in app.routes
             if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
             for method in route.methods or ()
         }
-        return JSONResponse(
-            {"error": f"{request.method} is not for this path"}, 405, {"allow": ", ".join(sorted(methods))}
+        allowed = ", ".join(sorted(methods))
+        response = answer(
+            request, Refusal("wrong_method", f"{request.method} is not for this path; send {allowed}.")
         )
+        response.headers["allow"] = allowed
+        return response
 
 
 def _served(models: Models) -> dict[str, ServedModel]:
@@ -173,25 +200,20 @@ def _add_watching(app: FastAPI, service: Service) -> None:
         503: {"description": "Warming up, or stopping", "content": {"application/json": {"schema": {}}}}
     }
 
-    @app.get("/health", tags=["watching"], response_class=Response, responses=unready)
-    @app.get("/ping", include_in_schema=False)
     async def health() -> Response:
         """Whether the server can answer: an empty 200, or 503."""
         await service.start()
         return Response() if service.is_ready else _response(refused(_unready(), tei_error))
 
-    @app.get("/ready", tags=["watching"], response_class=Response, responses=unready)
     async def ready() -> Response:
         """Whether the server wants requests: 503 while it warms up and from the moment it is to stop."""
         await service.start()
         return Response() if service.is_ready else _response(refused(_unready(), tei_error))
 
-    @app.get("/info", tags=["watching"])
     async def info() -> Json:
         """The models, what they can answer, and the limits."""
         return _response(json_answer(tei.info(Call(service, id=""))))
 
-    @app.get("/v1/models", tags=["watching"])
     async def models() -> Json:
         """The models by name."""
         listed = [
@@ -199,10 +221,23 @@ def _add_watching(app: FastAPI, service: Service) -> None:
         ]
         return _response(json_answer({"object": "list", "data": listed}))
 
-    @app.get("/metrics", tags=["watching"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Prometheus metrics."""
         return Response(service.metrics.text(), media_type=CONTENT_TYPE)
+
+    def add(path: str, watch: Json, *, is_described: bool = True, **options: Json) -> None:
+        for method in ("GET", "HEAD"):  # some monitors ask for the headers alone
+            described = is_described and method == "GET"
+            app.add_api_route(
+                path, watch, methods=[method], tags=["watching"], include_in_schema=described, **options
+            )
+
+    add("/health", health, response_class=Response, responses=unready)
+    add("/ping", health, is_described=False)
+    add("/ready", ready, response_class=Response, responses=unready)
+    add("/info", info)
+    add("/v1/models", models)
+    add("/metrics", metrics, response_class=PlainTextResponse)
 
 
 def _unready() -> Refusal:

@@ -32,7 +32,7 @@ def protocol(header_seconds: float, most_connections: int) -> type[asyncio.Proto
         from uvicorn.protocols.http import httptools_impl
     except ImportError:
         return _guarded(H11Protocol, header_seconds, most_connections)
-    guarded = _guarded(httptools_impl.HttpToolsProtocol, header_seconds, most_connections)
+    guarded = _staying(_guarded(httptools_impl.HttpToolsProtocol, header_seconds, most_connections))
     if not knows(httptools_impl):
         logger.info("this version of uvicorn is unknown: requests take the slower path")
         return guarded
@@ -113,6 +113,20 @@ def _guarded(base: type[Any], header_seconds: float, most_connections: int) -> t
             self.transport.close()
 
     return Guarded
+
+
+def _staying(base: type[Any]) -> type[Any]:
+    """Protocols that a client offers are passed over: see `StayingParser`."""
+    from .http_parser import StayingParser
+
+    class Staying(base):
+        """Parses HTTP/1.1 only."""
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self.parser = StayingParser(self)
+
+    return Staying
 
 
 def _quick(base: type[Any]) -> type[Any]:

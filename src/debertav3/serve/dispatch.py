@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from ..json_types import Json, JsonMapping
 from . import classify_input, hf_tasks, moderations, own, rerank_documents, tei
+from .body_errors import describe
 from .refusals import ErrorBody, Refusal, hub_error, openai_error, rerank_error, tei_error
 
 
@@ -205,8 +206,8 @@ ROUTES: dict[str, tuple[Operation, ...]] = {
             "tei", tei.Vertex, tei.vertex, tei.Predictions, {"instances": [{"inputs": [PREMISE, HYPOTHESIS]}]}
         ),
     ),
-    "/": (HUB, TEI_RERANK, ROOT),
-    "/invocations": (HUB, TEI_RERANK, ROOT),
+    "/": (HUB, TEI_RERANK, COHERE_V1, *_BY_INPUT, ROOT),
+    "/invocations": (HUB, TEI_RERANK, COHERE_V1, *_BY_INPUT, ROOT),
     "/models/{name:path}": (HUB,),
     **{
         f"/hf/{task}": (
@@ -226,12 +227,18 @@ ROUTES: dict[str, tuple[Operation, ...]] = {
 
 def choose_operation(operations: Sequence[Operation], body: Mapping[str, object]) -> Operation:
     """The first operation with a key of the body; without any the last one, whose error then says why."""
-    if HUB in operations and isinstance(body.get("inputs"), dict):
+    if HUB in operations and _are_objects(body.get("inputs")):
         return HUB
     found = next((one for one in operations if one.keys & body.keys()), None)
     if found is None:
         return operations[-1]
     return found
+
+
+def _are_objects(inputs: object) -> bool:
+    """Whether it is an object or a list of objects, which only the task API has."""
+    several = inputs if isinstance(inputs, list) else [inputs]
+    return bool(several) and all(isinstance(one, dict) for one in several)
 
 
 def validated(operation: Operation, content: Mapping[str, object]) -> BaseModel:
@@ -243,8 +250,4 @@ def validated(operation: Operation, content: Mapping[str, object]) -> BaseModel:
     try:
         return operation.body.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the body"
-        if first["type"] == "missing":
-            raise Refusal("invalid", f"need {where}.") from None
-        raise Refusal("invalid", f"{where}: {first['msg']}.") from None
+        raise Refusal("invalid", describe(error.errors(include_url=False), content)) from None

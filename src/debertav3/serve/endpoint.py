@@ -87,7 +87,7 @@ class Endpoint:
         try:
             self.keys.check(headers)
             size = check_declared(headers, service.limits)
-            if service.batcher is not None:
+            if service.is_started:
                 service.check_room(size)  # before the body is read, so that refusing costs little
             else:  # mounted in another application, which starts nothing
                 await service.start()
@@ -145,7 +145,7 @@ def _times(call: Call) -> list[tuple[bytes, bytes]]:
     """TEI's headers, in milliseconds."""
     total = b"%d" % round(1000 * call.total_seconds)
     return [
-        (b"x-compute-type", b"cpu"),
+        (b"x-compute-type", b"cpu" if call.model is None else call.model.compute_type),
         (b"x-compute-time", total),
         (b"x-compute-characters", b"%d" % call.characters),
         (b"x-compute-tokens", b"%d" % call.num_tokens),

@@ -16,14 +16,12 @@ from ..inference.task_steps import TEMPLATE
 from ..json_types import Json, JsonObject
 from .answers import ServedModel
 from .refusals import Refusal
-from .schemas import WHOLE, Compatible, Text
+from .schemas import WHOLE, Compatible, LabelLine, Masked, Template, Text
 from .service import Call
 from .tei import Predict, by_score, predict
 
 Texts = Text | Annotated[list[Text], Field(min_length=1)]
-Labels = Annotated[str, Field(pattern=r"[^\s,]")] | Annotated[list[Text], Field(min_length=1)]
-"""In a list, or in a text with commas between them."""
-Masked = Annotated[str, Field(pattern=r"\[MASK\]")]
+Labels = LabelLine | Annotated[list[Text], Field(min_length=1)]
 
 
 class PairInput(Compatible):
@@ -31,6 +29,9 @@ class PairInput(Compatible):
 
     text: Text
     text_pair: Text | None = None
+
+
+Pairs = Annotated[list[PairInput], Field(min_length=1)]
 
 
 class QuestionInput(Compatible):
@@ -47,7 +48,7 @@ class Parameters(Compatible):
     function_to_apply: Literal["sigmoid", "softmax", "none"] | None = None
     candidate_labels: Labels | None = None
     multi_label: bool | None = None
-    hypothesis_template: Annotated[str | None, Field(pattern=r"^[^{}]*\{\}[^{}]*$")] = None
+    hypothesis_template: Template | None = None
     aggregation_strategy: Literal["none", "simple", "first", "average", "max"] | None = None
     ignore_labels: list[str] | None = None
     stride: Annotated[int, Field(ge=0), WHOLE] | None = None
@@ -69,14 +70,14 @@ class ZeroShotParameters(Parameters):
 class HubTask(Compatible):
     """One task over a text, a pair, a question, or a list of texts."""
 
-    inputs: Texts | PairInput | QuestionInput
+    inputs: Texts | PairInput | Pairs | QuestionInput
     parameters: Parameters | None = None
 
 
 class HubClassify(HubTask):
-    """Classify a text, a pair, or a list of texts."""
+    """Classify a text, a pair, or a list of texts or pairs."""
 
-    inputs: Texts | PairInput
+    inputs: Texts | PairInput | Pairs
 
 
 class HubTexts(HubTask):
@@ -129,12 +130,10 @@ async def text_classification(call: Call, body: HubTask) -> list[object]:
     """A list of labels for each text; clients of this API take the first list of the answer."""
     model = call.use("classify")
     asked = body.parameters or Parameters()
-    texts: list[Json]
-    if isinstance(body.inputs, PairInput):
-        one = body.inputs
-        texts = [one.text if one.text_pair is None else (one.text, one.text_pair)]
-    else:
-        texts = _texts(body)
+    pairs = _pairs(body)
+    texts: list[Json] = [
+        one.text if one.text_pair is None else (one.text, one.text_pair) for one in pairs
+    ] or _texts(body)
     call.check_inputs(len(texts))
     asked_for = asked.function_to_apply
     found = await call.answer(model.steps.classify(texts, raw=asked_for is not None))
@@ -230,11 +229,16 @@ async def fill_mask(call: Call, body: HubTask) -> list[object]:
 def _texts(body: HubTask) -> list[str]:
     if isinstance(body.inputs, str):
         return [body.inputs]
-    if isinstance(body.inputs, list):
-        return body.inputs
-    if isinstance(body.inputs, PairInput) and body.inputs.text_pair is None:
-        return [body.inputs.text]
-    raise Refusal("invalid", "inputs must be a text or a list of texts.")
+    pairs = _pairs(body)
+    if isinstance(body.inputs, QuestionInput) or any(one.text_pair is not None for one in pairs):
+        raise Refusal("invalid", "inputs must be a text or a list of texts.")
+    return [one.text for one in pairs] or [one for one in body.inputs if isinstance(one, str)]
+
+
+def _pairs(body: HubTask) -> list[PairInput]:
+    """Inputs in objects; none where they are texts."""
+    several = body.inputs if isinstance(body.inputs, list) else [body.inputs]
+    return [one for one in several if isinstance(one, PairInput)]
 
 
 BODIES: dict[str, type[HubTask]] = {

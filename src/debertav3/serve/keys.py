@@ -17,10 +17,19 @@ class Keys:
     """The keys that a server takes; none lets everybody in.
 
     Only digests are kept, so that all comparisons are of one length and a memory dump holds no key.
+
+    Args:
+        keys: any number, or one.
+
+    Raises:
+        UserError: if one is empty.
     """
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
-        self._digests = [_digest(key.encode("utf-8", "surrogateescape")) for key in keys]
+        given = [key.strip() for key in ([keys] if isinstance(keys, str) else keys)]
+        if not all(given):
+            raise UserError("an API key is empty, which would let everybody in. Give none, or whole ones.")
+        self._digests = [_digest(key.encode("utf-8", "surrogateescape")) for key in given]
 
     def __bool__(self) -> bool:
         return bool(self._digests)
@@ -30,18 +39,23 @@ class Keys:
         """Keys of a file, one a line, and of the environment; empty lines and ``#`` comments are skipped.
 
         Raises:
-            UserError: if the file cannot be read or holds none.
+            UserError: if the file cannot be read, or it or the variable is there and holds none.
         """
-        found = os.environ.get(VARIABLE, "").replace(",", " ").split()
+        given = os.environ.get(VARIABLE)
+        found = (given or "").replace(",", " ").split()
+        if given is not None and not found:
+            raise UserError(
+                f"{VARIABLE} is set and contains no key. Unset it, or give keys separated by commas."
+            )
         if path is not None:
             try:
-                lines = Path(path).read_text(encoding="utf-8").splitlines()
+                lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
             except (OSError, UnicodeDecodeError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
                 raise UserError(
                     f"--keys {path} cannot be read: {reason}. Give a file with one key per line."
                 ) from None
-            own = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+            own = [key for line in lines if (key := line.strip()) and not key.startswith("#")]
             if not own:
                 raise UserError(f"--keys {path} contains no key. Write one per line.")
             found += own

@@ -115,7 +115,8 @@ def _chosen(schema: JsonObject, one: Operation, operations: Sequence[Operation])
     if one is not operations[-1]:
         by_key: list[JsonObject] = [{"required": [key]} for key in sorted(one.keys)]
         if one is HUB:
-            by_key.append({"properties": {"inputs": {"type": "object"}}})
+            objects = {"type": "array", "items": {"type": "object"}, "minItems": 1}
+            by_key.append({"properties": {"inputs": {"anyOf": [{"type": "object"}, objects]}}})
         conditions.append({"anyOf": by_key})
     if others := {key for other in earlier for key in other.keys} - one.keys:
         conditions.append({"not": {"anyOf": [{"required": [key]} for key in sorted(others)]}})

@@ -9,7 +9,7 @@ from ..inference.answers import Answer, Chosen, Filled, SuspectWord
 from ..inference.entities import Entity
 from ..inference.task_steps import TEMPLATE
 from ..json_types import Json, JsonObject
-from .schemas import WHOLE, ModelName, Strict, Text, Truncate
+from .schemas import WHOLE, Masked, ModelName, Strict, Template, Text, Truncate
 from .service import Call
 
 Pair = Annotated[list[Text], Field(min_length=2, max_length=2)]
@@ -42,7 +42,7 @@ class ZeroShot(Own):
     texts: Many
     labels: Many
     multi_label: bool = False
-    template: Annotated[str, Field(pattern=r"^[^{}]*\{\}[^{}]*$")] = TEMPLATE
+    template: Template = TEMPLATE
     truncate: Truncate = None
 
 
@@ -97,7 +97,7 @@ class Choose(Own):
 class FillMask(Own):
     """Texts, each with at least one ``[MASK]``."""
 
-    texts: Annotated[list[Annotated[str, Field(pattern=r"\[MASK\]")]], Field(min_length=1)]
+    texts: Annotated[list[Masked], Field(min_length=1)]
     top_k: Annotated[int, Field(ge=1, le=100), WHOLE] = 5
 
 

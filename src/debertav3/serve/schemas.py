@@ -30,9 +30,24 @@ NOT_EMPTY = Field(json_schema_extra={"minItems": 1})
 """Of lists whose refusal has its dialect's own words: the OpenAPI document says it, the answer checks it."""
 
 
+_NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
+_MASK = r"\[MASK\]"
+_TEMPLATE = r"^[^{}]*\{\}[^{}]*$"
+_LABELS = r"[^\s,]"
+PATTERNS = {
+    _NOT_BLANK: "at least one character that is not white space",
+    _MASK: "a text with [MASK]",
+    _TEMPLATE: "a text with {} once, where the label goes, and no other braces",
+    _LABELS: "at least one label",
+}
+"""What each pattern of a text stands for."""
+
 Text = Annotated[
-    str, Field(pattern=r"[^\s\x1c-\x1f\x85]", description="At least one character that is not white space.")
+    str, Field(pattern=_NOT_BLANK, description="At least one character that is not white space.")
 ]
+Masked = Annotated[str, Field(pattern=_MASK)]
+Template = Annotated[str, Field(pattern=_TEMPLATE)]
+LabelLine = Annotated[str, Field(pattern=_LABELS, description="Labels with commas between.")]
 ModelName = Annotated[
     str | None, Field(description="A served name; with a single model any name will do.", max_length=256)
 ]

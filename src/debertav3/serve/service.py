@@ -60,32 +60,68 @@ class Service:
         self.costs = costs
         self.metrics = Metrics(lambda: self.batcher.num_waiting if self.batcher else 0)
         self.batcher: Batcher | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The event loop that it was started on."""
         self._starting = asyncio.Lock()
         self.is_stopping = False
         self.num_active = 0
         """Requests that were accepted and not answered yet."""
-        self.tokenizing = ThreadPoolExecutor(1, thread_name_prefix="debertav3-tokenizing")
+        self.tokenizing = _tokenizing_thread()
 
     @property
     def is_ready(self) -> bool:
         """Whether requests are answered."""
         return self.batcher is not None and not self.is_stopping
 
-    async def start(self) -> None:
-        """Warm the models up, measure what batches cost, and start computing; later calls change nothing."""
+    @property
+    def is_started(self) -> bool:
+        """Whether it was started on the event loop that runs."""
+        return self.batcher is not None and self._loop is asyncio.get_running_loop()
+
+    async def start(self, *, again: bool = False) -> None:
+        """Warm the models up, measure what batches cost, and start computing.
+
+        Later calls change nothing, unless the event loop is another one: clients for tests, for example, may
+        make one a request.
+
+        Args:
+            again: whether to begin anew after `stop`.
+
+        Raises:
+            RuntimeError: if another event loop that is still running serves these models.
+        """
+        loop, ended = asyncio.get_running_loop(), None
+        if self._loop is not loop:
+            if self._loop is not None and self._loop.is_running():
+                raise RuntimeError(
+                    "the models are served on another event loop. Make an application for each."
+                )
+            again = self._loop is not None
+            self._loop, self._starting = loop, asyncio.Lock()
+        if again:
+            ended, self.batcher, self.is_stopping = self.batcher, None, False
         async with self._starting:
+            if ended is not None:
+                await self._end(ended)
             if self.batcher is None:
                 await self._start()
 
+    async def _end(self, batcher: Batcher) -> None:
+        """Let go of what belongs to an event loop that is over, or to a service that was stopped."""
+        await batcher.close()
+        self.log.flush()
+        self.tokenizing.shutdown(wait=False)
+        self.tokenizing = _tokenizing_thread()
+        self.deadlines = deadlines(self.limits.seconds)
+
     async def _start(self) -> None:
-        costs = self.costs
-        if costs is None:
-            costs = await asyncio.to_thread(
+        if self.costs is None:
+            self.costs = await asyncio.to_thread(
                 lambda: {name: measure_cost(model.predictor.engine) for name, model in self.models.items()}
             )
         self.batcher = Batcher(
             runners={name: model.run for name, model in self.models.items()},
-            costs=costs,
+            costs=self.costs,
             queue_seconds=self.limits.queue_seconds,
             observer=self.metrics,
         )
@@ -147,7 +183,13 @@ class Service:
             able = [one for one in served if one.answers_any(tasks)] or served
             chosen = next((one for one in able if suits(one)), able[0])
         if tasks and not chosen.answers_any(tasks):
-            chosen.require(tasks[0])
+            if len(tasks) == 1:
+                chosen.require(tasks[0])
+            raise Refusal(
+                "wrong_head",
+                f"model {chosen.name!r} answers {', '.join(chosen.tasks) or 'nothing'}; need one for "
+                f"{', '.join(tasks[:-1])} or {tasks[-1]}.",
+            )
         return chosen
 
 
@@ -288,6 +330,10 @@ def _finish(steps: Steps[T], outputs: Outputs) -> T:
         answer: T = stop.value
         return answer
     raise AssertionError("a task has one round of computing")
+
+
+def _tokenizing_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="debertav3-tokenizing")
 
 
 def _overloaded(error: Overloaded) -> Refusal:

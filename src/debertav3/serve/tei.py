@@ -74,7 +74,7 @@ class Rank(TypedDict):
 
 
 class Token(TypedDict):
-    """One token; ``start`` and ``stop`` are character offsets, null for special tokens."""
+    """One token; ``text`` is the input from ``start`` to ``stop``, which special tokens lack."""
 
     id: int
     text: str
@@ -149,11 +149,10 @@ async def tokenize(call: Call, body: Tokenize) -> list[list[Token]]:
         return Token(id=number, text=token, special=True, start=None, stop=None)
 
     answer = []
-    for ids, spans in rows:
-        pieces = tokenizer.convert_ids_to_tokens(ids)
+    for text, (ids, spans) in zip(texts, rows, strict=True):
         row = [
-            Token(id=number, text=piece, special=False, start=start, stop=stop)
-            for number, piece, (start, stop) in zip(ids, pieces, spans, strict=True)
+            Token(id=number, text=text[start:stop], special=False, start=start, stop=stop)
+            for number, (start, stop) in zip(ids, spans, strict=True)
         ]
         if body.add_special_tokens:
             first = special(tokenizer.cls_token, tokenizer.cls_token_id)
