@@ -296,6 +296,14 @@ def test_an_output_that_cannot_be_written_is_refused_at_once(
     assert names_in(tmp_path) == ["file", "folder"]
 
 
+def test_a_folder_whose_path_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    """The library that writes weights would fail on it after the training."""
+    path = tmp_path / os.fsdecode(b"caf\xe9")
+    with pytest.raises(UserError, match="the path is not UTF-8, which safetensors needs"):
+        check_outputs(output(path, is_folder=True), inputs={})
+    check_outputs(output(path), inputs={})
+
+
 def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
     closed = Path("/proc/sys") if os.geteuid() == 0 else tmp_path / "closed"
     if os.geteuid():
