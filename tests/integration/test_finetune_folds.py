@@ -91,6 +91,26 @@ def test_every_fold_is_trained_and_every_example_predicted_once(
     assert (out / "fold-1" / "run.json").stat().st_mtime_ns == before
     with pytest.raises(UserError, match="fold-1 was made with another seed; choose another --out"):
         finetune(*command, "--seed", 5)
+    moved, changed = tmp_path / "moved.csv", tmp_path / "changed.csv"
+    moved.write_text(rows.read_text(encoding="utf-8"), encoding="utf-8")
+    changed.write_text(rows.read_text(encoding="utf-8") + "One more film,good\n", encoding="utf-8")
+    assert finetune(*quick(tiny, moved), "--folds", 3, "--out", out)["scores"] == answer["scores"]
+    with pytest.raises(UserError, match="fold-1 was made with another train; choose another --out"):
+        finetune(*quick(tiny, changed), "--folds", 3, "--out", out)
+
+
+def test_what_folds_write_is_neither_an_input_nor_somebody_else_s(
+    tiny: Path, rows: Path, tmp_path: Path
+) -> None:
+    for name in ("out_of_fold.jsonl", "folds.json"):
+        mine = tmp_path / name
+        mine.write_text("mine", encoding="utf-8")
+        with pytest.raises(UserError, match=f"would replace {mine}, which --train reads"):
+            finetune(*quick(tiny, mine), "--folds", 3, "--out", tmp_path)
+        with pytest.raises(UserError, match=f"holds {name}, which no cross-validation has left"):
+            finetune(*quick(tiny, rows), "--folds", 3, "--out", tmp_path)
+        assert mine.read_text(encoding="utf-8") == "mine"
+        mine.unlink()
 
 
 def test_a_held_out_share_selects_and_scores_and_is_repeated(tiny: Path, rows: Path, tmp_path: Path) -> None:

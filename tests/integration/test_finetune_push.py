@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from debertav3.errors import UserError
-from debertav3.finetuning.push import files_of, push
+from debertav3.finetuning.push import files_of, others_in, push
 
 
 class Hub(ThreadingHTTPServer):
@@ -80,7 +80,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 def folder(tmp_path: Path) -> Path:
     for name in ("config.json", "model.safetensors", "README.md", "metrics.json", "spm.model"):
         (tmp_path / name).write_bytes(f"content of {name}".encode())
-    (tmp_path / ".hidden").write_text("not sent")
+    for name in (".hidden", "train.csv", "out_of_fold.jsonl", "notes.txt"):
+        (tmp_path / name).write_text("not sent")
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "optimizer.pt").write_text("not sent")
     return tmp_path
@@ -90,6 +91,7 @@ def test_the_files_arrive_in_a_private_repository(hub: Hub, folder: Path) -> Non
     assert push(folder, "me/mine", private=True) == f"{hub.address}/me/mine"
     assert hub.files == {path.name: path.read_bytes() for path in files_of(folder)}
     assert set(hub.files) == {"config.json", "model.safetensors", "README.md", "metrics.json", "spm.model"}
+    assert [path.name for path in others_in(folder)] == ["notes.txt", "out_of_fold.jsonl", "train.csv"]
     (made,) = hub.repositories
     assert (made["name"], made["organization"]) == ("mine", "me")
     assert made.get("private") is True or made.get("visibility") == "private"

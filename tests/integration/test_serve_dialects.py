@@ -40,6 +40,7 @@ def models(folders: ModelFolders) -> dict[str, Predictor]:
                 problem_type="multi_label_classification",
             )
         ),
+        "grades": opened(folders(sequence, id2label={0: "style", 1: "plot"}, problem_type="regression")),
         "mood": opened(folders(sequence, id2label={0: "negative", 1: "neutral", 2: "positive"})),
         "ner": opened(folders("DebertaV2ForTokenClassification", id2label=TAGS)),
         "qa": opened(folders("DebertaV2ForQuestionAnswering")),
@@ -237,6 +238,15 @@ def test_jina_vllm_infinity_and_ovms_rerank(client: TestClient, models: dict[str
     assert "document" not in bare["results"][0]
     ovms = ask(client, "/v3/rerank", body)
     assert set(ovms) == {"results"}
+
+
+def test_several_numbers_are_no_shares(client: TestClient, models: dict[str, Predictor]) -> None:
+    want = list(models["grades"].classify(PREMISE)["scores"].values())
+    ids = models["grades"].engine.tokenizer(PREMISE)["input_ids"]
+    for given in (PREMISE, [ids]):
+        (found,) = ask(client, "/v1/classify", {"model": "grades", "input": given})["data"]
+        assert found["probs"] == pytest.approx(want, abs=1e-6)
+    assert sum(want) != pytest.approx(1)
 
 
 @pytest.mark.parametrize("path", ["/", "/invocations"])

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from debertav3 import Predictor, models
 from debertav3.checkpoint import Checkpoint, open_model, save_model
 from debertav3.checkpoint.configuration import checked
+from debertav3.checkpoint.doctor import examine
 from debertav3.checkpoint.files import MAX_TENSORS, read_header
 from debertav3.errors import UserError
 from debertav3.layers.config import EncoderConfig
@@ -225,3 +226,10 @@ def test_names_of_classes_around_a_model_are_seen_through(before: str, tmp_path:
 def test_a_home_that_is_not_known_is_one_line() -> None:
     with pytest.raises(UserError, match="no such folder: ~nobody-of-this-name"):
         Checkpoint.open("~nobody-of-this-name/model")
+
+
+def test_two_outputs_of_one_name_are_a_fault(tmp_path: Path, nano: Path) -> None:
+    folder = save(tmp_path, vocab_size=12032)
+    DebertaV3Tokenizer.from_pretrained(nano).save_pretrained(folder)
+    change(folder, id2label={"0": "x", "1": "x", "2": "y"})
+    assert any("two classes are called 'x'" in fault.what for fault in examine(folder).faults)

@@ -219,6 +219,44 @@ def test_completion_is_installed_once_and_adds_to_what_is_there(
         assert lines.count(f"source '{script}'") == 1
 
 
+def test_completion_leaves_other_encodings_alone_and_needs_a_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHELL", "/bin/bash")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    (tmp_path / ".bashrc").write_bytes(b"# gr\xfcn\n")  # Latin-1
+    result = CliRunner().invoke(cli.app, ["--install-completion"])
+    assert result.exit_code == 0, result.exception
+    assert (tmp_path / ".bashrc").read_bytes().startswith(b"# gr\xfcn\n\n# completion of debertav3\n")
+
+    def unknown(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", unknown)
+    with pytest.raises(UserError, match=r"no home folder is known.*Set HOME"):
+        CliRunner().invoke(cli.app, ["--install-completion"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "data check custom {rows} --labels {map} --json {map} --overwrite",
+        "evaluate classify --model {nano} --data {rows} --labels {map} --metrics {map} --overwrite",
+        "predict classify --model {nano} --data {rows} --labels {map} --out {new} --metrics {map}"
+        " --overwrite",
+    ],
+)
+def test_a_map_of_labels_is_an_input(line: str, nano: Path, tmp_path: Path) -> None:
+    rows, mapping = tmp_path / "rows.csv", tmp_path / "map.json"
+    rows.write_text("text,label\na b,x\nc d,y\n", encoding="utf-8")
+    mapping.write_text('{"x": "z"}', encoding="utf-8")
+    words = line.format(rows=rows, map=mapping, nano=nano, new=tmp_path / "new.csv").split()
+    with pytest.raises(UserError, match="is the input of --labels, which it would replace"):
+        CliRunner().invoke(cli.app, words, catch_exceptions=False)
+    assert mapping.read_text(encoding="utf-8") == '{"x": "z"}'
+
+
 def test_a_shell_that_completion_does_not_know_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHELL", "/bin/tcsh")
     with pytest.raises(UserError, match="is tcsh; completion knows bash, fish, zsh"):

@@ -3,12 +3,14 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from debertav3.errors import UserError
+from debertav3.inference.export import gate
 from debertav3.inference.export.gate import Measured, Recorder, compare, judged_metrics
 from debertav3.inference.export.int8_examples import Calibration
 from debertav3.inference.export.request import ExportConfig
@@ -87,6 +89,24 @@ def test_which_losses_pass(name: str, before: float, after: float, passes: bool)
     report = compare(measured(**{name: before}), measured(**{name: after}), kept=[])
     assert report.passed == passes
     assert name in report.verdict
+
+
+def test_the_gate_decides_by_the_thresholds_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def predictor(**arguments: Any) -> None:
+        given.update(arguments)
+        raise StopIteration
+
+    checkpoint = SimpleNamespace(tokenizer=None, probabilities="fitted")
+    monkeypatch.setattr(gate, "Predictor", predictor)
+    monkeypatch.setattr(gate, "open_exported", lambda exported: None)
+    monkeypatch.setattr(gate, "Recorder", lambda backend: None)
+    with pytest.raises(StopIteration):
+        gate.measure(
+            cast(Any, SimpleNamespace(checkpoint=checkpoint)), task="classify", examples=cast(Any, None)
+        )
+    assert given["probabilities"] == "fitted"
 
 
 def test_examples_are_read_by_the_columns_said_else_trained_with() -> None:

@@ -74,6 +74,14 @@ def test_json_has_no_nan(tmp_path: Path) -> None:
     assert files.read_json(tmp_path / "a.json") == {"loss": None, "rows": [None, 1.5], "x": "\ud800"}
 
 
+def test_names_that_are_not_utf_8_can_be_written_about(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.csv")
+    files.write_text(tmp_path / "a.md", name)
+    with files.replacing_text(tmp_path / "b.md") as file:
+        file.write(name)
+    assert (tmp_path / "a.md").read_text() == (tmp_path / "b.md").read_text() == "caf\\udce9.csv"
+
+
 def test_a_new_folder_appears_whole_and_an_existing_one_keeps_other_files(tmp_path: Path) -> None:
     target = tmp_path / "model"
     with pytest.raises(RuntimeError), files.replacing_folder(target) as part:
@@ -286,6 +294,14 @@ def test_an_output_that_cannot_be_written_is_refused_at_once(
         check_outputs(output(f"{tmp_path}/{name}", is_folder=is_folder), inputs={}, overwrite=True)
     assert "\n" not in str(caught.value)
     assert names_in(tmp_path) == ["file", "folder"]
+
+
+def test_a_folder_whose_path_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    """The library that writes weights would fail on it after the training."""
+    path = tmp_path / os.fsdecode(b"caf\xe9")
+    with pytest.raises(UserError, match="the path is not UTF-8, which safetensors needs"):
+        check_outputs(output(path, is_folder=True), inputs={})
+    check_outputs(output(path), inputs={})
 
 
 def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:

@@ -239,15 +239,16 @@ class TestWhatComesBetweenTorchAndItsOperations:
             assert fake.logits.shape == (2, 2)
             assert type(model(**batch).logits) is torch.Tensor
 
-    def test_all_operations_are_counted(self) -> None:
-        model, batch = build(self.NAME), random_batch((9, 9))
+    def test_operations_are_counted(self) -> None:
+        """All but torch's own fused attention on a CPU, which its counter leaves out."""
+        model, batch = build("DebertaV2Model"), random_batch((30, 27))
         counts = []
-        for backend in ("auto", "eager"):
+        for backend in ("auto", "strided"):
             model.set_attention_backend(backend)
             with torch.no_grad(), FlopCounterMode(display=False) as counter:
                 model(**batch)
             counts.append(counter.get_total_flops())
-        assert 0.8 < counts[0] / counts[1] < 1.25
+        assert 0.8 < counts[0] / counts[1] <= 1.0
 
     @pytest.mark.parametrize("backend", ["auto", "sdpa"])
     def test_defaults_for_new_tensors_change_nothing(self, backend: str) -> None:

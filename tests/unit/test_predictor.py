@@ -262,8 +262,8 @@ def test_what_names_no_checkpoint_is_refused(given: Any) -> None:
 
 
 def test_a_device_of_torch_is_a_device(nli: Predictor, nli_folder: Path) -> None:
-    device: Any = torch.device("cpu")
-    assert_same(Predictor.from_pretrained(nli_folder, device=device).nli(PAIRS), nli.nli(PAIRS))
+    on_cpu = Predictor.from_pretrained(nli_folder, device=torch.device("cpu"))
+    assert_same(on_cpu.nli(PAIRS), nli.nli(PAIRS))
 
 
 def test_auto_takes_the_first_device_that_is_there() -> None:

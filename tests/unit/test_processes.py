@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from debertav3.cpu.kernel.threads import libraries_in
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks")
 
 FORKED = """
@@ -54,3 +56,15 @@ def is_running(pid: int) -> bool:
         ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True
     ).stdout.strip()
     return bool(state) and not state.startswith("Z")
+
+
+def test_libraries_of_a_process_are_found_under_any_name() -> None:
+    """In folders with spaces, and of names that are not UTF-8, which any mapped file may have."""
+    lines = [
+        "7f00-7f01 r-xp 00000000 fe:00 338944                     /home/a b/torch/lib/libgomp.so.1\n",
+        "7f01-7f02 r--s 00000000 fe:00 338945                     /models/caf\udce9/model.safetensors\n",
+        "7f02-7f03 rw-p 00000000 00:00 0 \n",
+        "7f03-7f04 rw-p 00000000 00:00 0                          [stack]\n",
+        "7f04-7f05 r-xp 00000000 fe:00 338946                     /tmp/old.so (deleted)\n",
+    ]
+    assert libraries_in(lines) == {"/home/a b/torch/lib/libgomp.so.1", "/tmp/old.so"}

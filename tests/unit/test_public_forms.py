@@ -8,6 +8,7 @@ import pytest
 
 from debertav3.errors import UserError
 from debertav3.finetuning.preparation import Data, read_data, resolve
+from debertav3.finetuning.records import data_facts
 from debertav3.tasks.read_options import ReadOptions
 from debertav3.tasks.tables import format_of, is_folder_of_rows, read_table
 
@@ -81,7 +82,7 @@ def test_folders_of_brat_with_marks_line_ends_and_compression(tmp_path: Path, ki
     alone = read("ner", tmp_path / f"a.ann{ending}").train
     assert alone == [example]
     (tmp_path / f"a.txt{ending}").unlink()
-    with pytest.raises(UserError, match=r"a\.ann.* has no a\.txt beside it"):
+    with pytest.raises(UserError, match=r"a\.ann.* has no a\.txt next to it"):
         read("ner", tmp_path)
 
 
@@ -90,3 +91,38 @@ def test_a_compressed_docbin_is_refused_with_the_way_out(tmp_path: Path) -> None
     path.write_bytes(gzip.compress(b"x"))
     with pytest.raises(UserError, match=r"is already compressed\. Give a name without \.gz"):
         read_table(path)
+
+
+def test_a_run_knows_what_is_beside_its_files(tmp_path: Path) -> None:
+    """What is noted of the data changes with labels, passages and names of classes in files of their own."""
+
+    def facts(task: str, path: Path) -> list[object]:
+        return [one["sha256"] for one in data_facts(read(task, path)).values()]
+
+    path = tmp_path / "train.jsonl"
+    path.write_text(
+        "".join(json.dumps({"goal": f"g {n}", "sol1": "a", "sol2": "b"}) + "\n" for n in range(2))
+    )
+    labels = tmp_path / "train-labels.lst"
+    labels.write_text("1\n0\n")
+    before = facts("piqa", path)
+    labels.write_text("0\n1\n")
+    assert facts("piqa", path) != before
+
+    (tmp_path / "beir" / "qrels").mkdir(parents=True)
+    (tmp_path / "beir" / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nq\ta\t1\nq\tb\t0\n")
+    (tmp_path / "beir" / "queries.jsonl").write_text('{"_id": "q", "text": "who?"}\n')
+    corpus = tmp_path / "beir" / "corpus.jsonl"
+    corpus.write_text('{"_id": "a", "text": "Ann"}\n{"_id": "b", "text": "rain"}\n')
+    before = facts("rerank", tmp_path / "beir")
+    corpus.write_text('{"_id": "a", "text": "Bob"}\n{"_id": "b", "text": "rain"}\n')
+    assert facts("rerank", tmp_path / "beir") != before
+
+    table = tmp_path / "other" / "x.jsonl"
+    table.parent.mkdir()
+    table.write_text('{"text": "a b", "label": 0}\n{"text": "c d", "label": 1}\n')
+    info = table.parent / "dataset_info.json"
+    info.write_text('{"features": {"label": {"names": ["x", "y"], "_type": "ClassLabel"}}}')
+    before = facts("custom", table)
+    info.write_text('{"features": {"label": {"names": ["y", "x"], "_type": "ClassLabel"}}}')
+    assert facts("custom", table) != before

@@ -20,6 +20,8 @@ from debertav3.tasks.table_writers import Layout, open_writer
 from debertav3.tasks.tables import read_table
 
 CHARACTERS = st.characters(codec="utf-8", exclude_characters="\r\x00", exclude_categories=("Cs", "Cc"))
+CONTROLS = st.sampled_from("\r\x00\x0b\x0c\x1a\x1c\x1d\x1e\x1f\x7f\x85\u2028\u2029\ufeff\u00a0")
+"""What some program takes for the end of a line, of a file or of a text."""
 CELLS = st.text(st.one_of(CHARACTERS, st.sampled_from("\n\t,;|\"'{}[]#")), min_size=1, max_size=30)
 ROWS = st.lists(
     st.fixed_dictionaries({"id": st.integers(0, 10**6).map(str), "text": CELLS, "label": CELLS}),
@@ -46,6 +48,18 @@ def test_what_is_written_is_read(tmp_path: Path, file_format: Format, rows: list
         write([{**row, "prediction": "a", "scores": 1.0} for row in rows])
     found = [{name: row.fields[name] for name in names} for row in read_table(path)]
     assert found == rows
+
+
+@pytest.mark.parametrize("file_format", [CSV, JSON, JSONL, PARQUET], ids=lambda one: one.name)
+@settings(BOUNDED, max_examples=100)
+@given(
+    texts=st.lists(st.text(st.one_of(CONTROLS, CHARACTERS), min_size=1, max_size=8), min_size=1, max_size=4)
+)
+def test_control_characters_stay_where_they_are(
+    tmp_path: Path, file_format: Format, texts: list[str]
+) -> None:
+    rows = [{"id": str(number), "text": f"a{text}b", "label": "x"} for number, text in enumerate(texts)]
+    test_what_is_written_is_read.hypothesis.inner_test(tmp_path, file_format, rows)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])

@@ -158,6 +158,12 @@ def _examine_labels(diagnosis: Diagnosis, raw: JsonMapping, stored: Mapping[str,
     if names is None:
         return
     diagnosis.labels = [names[number] for number in sorted(names)]
+    if len(set(diagnosis.labels)) < len(diagnosis.labels):
+        twice = next(name for name in diagnosis.labels if diagnosis.labels.count(name) > 1)
+        diagnosis.add_fault(
+            f"two classes are called {twice!r}: an answer does not say which it means",
+            "give each a name of its own in id2label of config.json, or give --labels",
+        )
     if len(names) > 1 and has_default_names(names):
         diagnosis.add_fault(
             f"the {len(names)} classes have no names ({_some(diagnosis.labels)}): their order is unknown",

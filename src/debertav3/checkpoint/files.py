@@ -201,6 +201,12 @@ def read_safetensors(path: Path, only: Iterable[str] | None = None) -> "dict[str
 
     names = read_header(path) if only is None else only  # our check is stricter than the library's
     try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{path}: safetensors opens only paths that are UTF-8. Rename the folder, or give a link to it."
+        ) from None
+    try:
         with safe_open(path, framework="pt", device="cpu") as file:
             return {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:

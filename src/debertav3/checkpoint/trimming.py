@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from safetensors.torch import save_file
 
 from ..errors import UserError
-from ..files import write_json
+from ..files import write_json, write_text
 from ..files.model_content import PROBABILITIES, names_of_old
 from ..tasks.columns import RUN
 from ..tokenization import DebertaV3Tokenizer
@@ -102,7 +102,7 @@ def trim_checkpoint(
             shutil.copyfile(checkpoint.folder.file(PROBABILITIES), partial / PROBABILITIES)
         if checkpoint.trained.task is not None:  # which columns the model reads
             write_json(partial / RUN, checkpoint.trained.record())
-        (partial / "README.md").write_text(_card(checkpoint.name, report), "utf-8")
+        write_text(partial / "README.md", _card(checkpoint.name, report))
     return report
 
 

@@ -52,15 +52,15 @@ def install(program: str) -> None:
     """Write the script into the user's folder of data, and have the shell read it when it starts.
 
     Raises:
-        UserError: if the shell is not one of `SHELLS`.
+        UserError: if the shell is not one of `SHELLS`, or the user has no home folder.
     """
     shell = _shell()
     script = _script(shell, program)
     if shell == "fish":
-        home = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+        home = _in_home(os.environ.get("XDG_CONFIG_HOME") or "~/.config")
         target = home / "fish" / "completions" / f"{program}.fish"
     else:
-        home = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser()
+        home = _in_home(os.environ.get("XDG_DATA_HOME") or "~/.local/share")
         target = home / program / f"completion.{shell}"
     from ..files import write_text
 
@@ -68,13 +68,23 @@ def install(program: str) -> None:
     write_text(target, script)
     print(f"wrote {target}")
     if shell in STARTUP_FILES:
-        startup, line = Path(STARTUP_FILES[shell]).expanduser(), f"source '{target}'"
-        known = startup.read_text(encoding="utf-8").splitlines() if startup.exists() else []
+        startup, line = _in_home(STARTUP_FILES[shell]), f"source '{target}'"
+        # whatever encoding the rest of it has
+        known = startup.read_text(encoding="utf-8", errors="replace").splitlines() if startup.exists() else []
         if line not in known:
             with open(startup, "a", encoding="utf-8") as stream:
                 stream.write(f"\n# completion of {program}\n{line}\n")
             print(f"added to {startup}: {line}")
     print("Completion works in new shells.")
+
+
+def _in_home(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(
+            "no home folder is known, so completion cannot be installed. Set HOME, or use --show-completion."
+        ) from None
 
 
 def _shell() -> str:

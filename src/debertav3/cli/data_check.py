@@ -63,7 +63,7 @@ def check_command(
         tokenizer, is_default = str(default_model()), True
     guard(
         Output(option="--json", path=json_file),
-        inputs={"FILES": files, "--dev": dev, "--tokenizer": tokenizer},
+        inputs={"FILES": files, "--dev": dev, "--tokenizer": tokenizer, "--labels": rows.labels},
         overwrite=overwrite,
     )
     from ..files import write_json

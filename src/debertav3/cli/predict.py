@@ -124,7 +124,7 @@ def predict(
     tool = None if as_tool is None else tool_named(as_tool)
     guard(
         *check_run(target, metrics, target_format=file_format, tool=tool, resume=resume, overwrite=overwrite),
-        inputs={"--data": source, "--model": model},
+        inputs={"--data": source, "--model": model, "--labels": labels},
         overwrite=overwrite,
     )
     columns = asked_columns(text, pair, label, choices)
@@ -222,7 +222,7 @@ def evaluate(
     show_understanding()
     guard(
         Output(option="--metrics", path=metrics),
-        inputs={"--data": data, "--model": model},
+        inputs={"--data": data, "--model": model, "--labels": labels},
         overwrite=overwrite,
     )
     from ..files import replacing_text

@@ -93,6 +93,7 @@ def search(
             "--dev": base.data.dev,
             "--tokenizer": base.tokenizer,
             "--config": config,
+            "--labels": base.data.labels,
         },
     )
     start = None if is_from_hub(base) else check_start(base)  # before the data, where that is quick

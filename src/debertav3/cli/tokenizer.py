@@ -32,7 +32,7 @@ def encode(
     parse_special_tokens: Annotated[
         bool, Option(help="Recognize special tokens such as [MASK] in the text.")
     ] = False,
-    threads: Annotated[int, Option(help="Threads of the tokenizer.")] = 2,
+    threads: Annotated[int, Option(help="Threads of the tokenizer.", min=1, max=1024)] = 2,
     overwrite: Overwrite = False,
 ) -> None:
     """Turn every line of a file into token ids.
@@ -76,7 +76,9 @@ def train(
     coverage: Annotated[
         float, Option(help="Share of all characters that get a token of their own.")
     ] = 0.999997,
-    threads: Annotated[int, Option(help="Threads of the trainer; the result depends on their number.")] = 2,
+    threads: Annotated[
+        int, Option(help="Threads of the trainer; the result depends on their number.", min=1, max=1024)
+    ] = 2,
     seed: Annotated[int, Option(help="Random seed of the sample.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:

@@ -96,6 +96,8 @@ def _check_possible(output: Output) -> None:
         if not output.is_folder and str(output.path).endswith(("/", os.sep)):
             raise UserError(f"{output.option} {output.path} names a folder. Give the path of a file.")
         target = Path(os.path.realpath(path))
+        if output.is_folder:
+            _check_utf8(output, target)
         try:
             target.lstat()
             exists = True
@@ -118,6 +120,16 @@ def _check_possible(output: Output) -> None:
             raise
         known = error if isinstance(error, OSError) else OSError(errno.EINVAL, str(error))
         raise cannot_write(f"{output.option} {output.path}", known) from None
+
+
+def _check_utf8(output: Output, target: Path) -> None:
+    """Refuse a folder that the library of weights cannot name, before the work rather than after it."""
+    try:
+        str(target).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{output.option} {output.path}: the path is not UTF-8, which safetensors needs. Choose another."
+        ) from None
 
 
 def _check_against_input(output: Output, option: str, source: Path) -> None:

@@ -116,10 +116,13 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def replacing_text(path: str | Path) -> Iterator[IO[str]]:
-    """As `replacing`, for UTF-8 text with Unix line ends; ``.gz`` and ``.zst`` are compressed."""
+    """As `replacing`, for UTF-8 text with Unix line ends; ``.gz`` and ``.zst`` are compressed.
+
+    Bytes of a file's name that are not UTF-8 are written as escapes.
+    """
     with replacing(path) as raw:
         binary = compressing(raw, ending=Path(os.path.realpath(path)).suffix)
-        text = io.TextIOWrapper(binary, encoding="utf-8", newline="\n")
+        text = io.TextIOWrapper(binary, encoding="utf-8", errors="backslashreplace", newline="\n")
         try:
             yield text
             text.flush()
@@ -137,8 +140,8 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 def write_text(path: str | Path, content: str) -> None:
-    """Write a whole UTF-8 file."""
-    write_bytes(path, content.encode("utf-8"))
+    """Write a whole UTF-8 file; as `replacing_text`, but never compressed."""
+    write_bytes(path, content.encode("utf-8", "backslashreplace"))
 
 
 def json_text(content: object) -> str:

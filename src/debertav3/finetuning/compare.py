@@ -11,12 +11,11 @@ from pathlib import Path
 
 from ..errors import DivergedError, UserError
 from ..files import read_json_object, replacing_text, write_json
-from ..json_types import JsonMapping
 from ..runs.record import has_record, read_record
 from ..tasks.glue import GLUE_TASKS
 from .config import FinetuneConfig
 from .preparation import Data, read_data, resolve
-from .records import changed_settings, changes_between, data_facts, known_by_path, run_contents
+from .records import data_facts, refuse_other_run
 from .resuming import check_can_be_made
 from .start import Start, check_start, find_start
 
@@ -167,7 +166,7 @@ def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> dic
                 data[task] = read_data(config)
                 read[task] = data_facts(data[task])
             if _is_finished(folder):
-                _refuse_others(config, folder, data=read[task])
+                refuse_other_run(config, folder, data=read[task])
         waiting += [(task, config) for folder, config in runs.items() if not _is_finished(folder)][:1]
     faults: dict[str, None] = {}  # in order, each once: a missing model is missing for every task
 
@@ -200,31 +199,6 @@ def _check(plan: Mapping[tuple[str, str], Mapping[Path, FinetuneConfig]]) -> dic
 
 def _is_finished(folder: Path) -> bool:
     return has_record(folder)
-
-
-def _refuse_others(config: FinetuneConfig, folder: Path, *, data: JsonMapping) -> None:
-    """Refuse to count a finished run of other settings, or by content of other data, weights or tokenizer.
-
-    Raises:
-        UserError: naming what differs.
-    """
-    record = read_record(folder, needs=("config", "data"))
-    known, contents = record.get("contents", {}), run_contents(config, data)
-    changed = changed_settings(record["config"], config, by_path=known_by_path(known, contents))
-    changed += changes_between(known, contents)
-    if changed:
-        raise UserError(f"{folder} was made with another {', '.join(changed)}; choose another --out.")
-    if not known:
-        for source, facts in data.items():
-            if record["data"].get(source, facts)["sha256"] not in (None, facts["sha256"]):
-                raise UserError(
-                    f"{source} has changed since {folder} was made from it; choose another --out."
-                )
-        logger.warning(
-            "%s was made by an older version, which did not record checksums of the model: "
-            "whether it has changed is unknown.",
-            folder,
-        )
 
 
 def _run(config: FinetuneConfig, folder: Path, start: Start) -> Failure | None:

@@ -7,17 +7,17 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files import read_json_object, replacing_text, write_json
-from ..runs.record import has_record, read_record
+from ..runs.record import has_record
 from ..tasks.table_writers import json_line
 from .config import FinetuneConfig
 from .outcomes import Outcome
 from .preparation import Data, read_data
+from .records import changes_between, data_facts, refuse_other_run, run_contents
+from .resuming import FOLDS, PREDICTIONS
 from .run import run
 from .start import Start
 
 logger = logging.getLogger(__name__)
-
-PREDICTIONS = "out_of_fold.jsonl"
 
 
 def cross_validate(config: FinetuneConfig, data: Data, out: Path, *, start: Start) -> dict[str, object]:
@@ -36,19 +36,23 @@ def cross_validate(config: FinetuneConfig, data: Data, out: Path, *, start: Star
         ``folds`` and, by score, ``mean``, ``sd`` (sample standard deviation) and ``values``.
 
     Raises:
-        UserError: if there are dev files, or ``out`` holds folds of other settings.
+        UserError: if there are dev files, or ``out`` holds folds of other settings, data or weights.
         DivergedError: if a fold ends without a usable model.
     """
     folds = config.data.folds or 0
     if data.dev:
         raise UserError("--folds scores on the training data itself: leave --dev and --dev-split out.")
     plan = {out / f"fold-{fold}": config.changed(fold=fold) for fold in range(1, folds + 1)}
+    facts = data_facts(data)
     for folder, settings in plan.items():
-        _refuse_others(folder, settings)
+        if has_record(folder):
+            refuse_other_run(settings, folder, data=facts)
     for folder, settings in plan.items():
         if has_record(folder):
             continue
         part = read_data(settings, is_told=False)
+        if changed := changes_between(run_contents(config, facts), run_contents(config, data_facts(part))):
+            raise UserError(f"{', '.join(changed)} changed during the run; start it again in another folder.")
         logger.info("%s: %d examples to train on", folder.name, len(part.train))
 
         def keep(outcomes: Mapping[str, Sequence[Outcome]], part: Data = part, folder: Path = folder) -> None:
@@ -57,15 +61,6 @@ def cross_validate(config: FinetuneConfig, data: Data, out: Path, *, start: Star
         if run(settings, part, folder, start=start, resume=folder.exists(), on_outcomes=keep) is None:
             raise UserError("stopped; run the same command to continue.")
     return _summary(list(plan), out)
-
-
-def _refuse_others(folder: Path, config: FinetuneConfig) -> None:
-    if not has_record(folder):
-        return
-    before = read_record(folder, needs=("config",))["config"]
-    changed = [name for name, value in config.to_dict().items() if before.get(name) != value]
-    if changed:
-        raise UserError(f"{folder} was made with another {', '.join(changed)}; choose another --out.")
 
 
 def _write_predictions(outcomes: Mapping[str, Sequence[Outcome]], data: Data, folder: Path) -> None:
@@ -96,7 +91,7 @@ def _summary(folders: Sequence[Path], out: Path) -> dict[str, object]:
     }
     for name, one in found.items():
         logger.info("%s: %.4f ± %.4f (mean ± sd of %d folds)", name, one["mean"], one["sd"], len(folders))
-    write_json(out / "folds.json", {"folds": len(folders), "scores": found})
+    write_json(out / FOLDS, {"folds": len(folders), "scores": found})
     with replacing_text(out / PREDICTIONS) as file:
         for folder in folders:
             file.write((folder / PREDICTIONS).read_text(encoding="utf-8"))

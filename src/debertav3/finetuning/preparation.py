@@ -5,7 +5,6 @@ import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..errors import UserError
 from ..files.model_folder import json_object
@@ -111,7 +110,7 @@ class Data:
     columns: dict[str, object]
     """What the columns of the training rows are: ``text``, ``pair``, ``label``, ``choices``."""
     row_sums: dict[str, str]
-    """SHA-256 sum over the rows of each source that is not a file."""
+    """SHA-256 sum over the rows of each source that is not a file, or has parts in other files."""
 
 
 def read_options(config: FinetuneConfig, *, records: str | None = None) -> ReadOptions:
@@ -223,7 +222,7 @@ def read_data(config: FinetuneConfig, *, is_told: bool = True) -> Data:
             reading.roles["group"] = config.data.group_column
         understood.append(task.understood(reading, task.summary(examples)))
         columns = named_columns(reading) if columns is None else columns
-        if source.name != source.path or not Path(source.path).is_file():
+        if source.name != source.path or not reading.is_one_file:
             row_sums[source.name] = _sum_of(examples)
     if is_told:
         tell_all(understood)

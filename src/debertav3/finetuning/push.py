@@ -1,18 +1,24 @@
 """A trained folder to the Hugging Face Hub, in one commit."""
 
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files.model_content import PATTERNS
 from ..runs.record import has_record, read_record
+from ..tasks.columns import RUN
+from .resuming import WRITTEN
 from .usage import name_repository
 
 _CARD = "README.md"
 _NEEDED = ("config.json", "model.safetensors", _CARD)
+_SENT = (*WRITTEN, *PATTERNS, RUN, "LICENSE*")
+"""What is sent. The folder of a run may hold files of the user's, such as the data."""
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Return the files of a trained folder, those of its checkpoints aside.
+    """Return the files of a trained folder that are sent: what belongs to its model.
 
     Raises:
         UserError: if it is not a folder with a finished model and its card.
@@ -22,7 +28,20 @@ def files_of(folder: Path) -> list[Path]:
     missing = [name for name in _NEEDED if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder} has no {missing[0]}; give a folder that debertav3 finetune has finished.")
+    return [path for path in _visible(folder) if _is_sent(path)]
+
+
+def others_in(folder: Path) -> list[Path]:
+    """Return the files of a trained folder that are not sent."""
+    return [path for path in _visible(folder) if not _is_sent(path)]
+
+
+def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+
+
+def _is_sent(path: Path) -> bool:
+    return any(fnmatch(path.name, pattern) for pattern in _SENT)
 
 
 def push(folder: Path, repository: str, *, private: bool = False) -> str:

@@ -1,5 +1,6 @@
 """What is needed to repeat a run: settings, data sums, versions, commit, command; and what has changed."""
 
+import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from ..files import sha256_of_file
 from ..files.model_content import changed_files, model_content
 from ..files.named_sets import DATASETS_PREFIX
 from ..json_types import JsonMapping, JsonObject
-from ..runs.record import circumstances
+from ..runs.record import circumstances, read_record
 from ..sizes import is_size
 from ..tasks.tables import expand
 from .command import command_of
@@ -17,6 +18,8 @@ from .config import FinetuneConfig
 
 if TYPE_CHECKING:
     from .preparation import Data
+
+logger = logging.getLogger(__name__)
 
 PATHS = ("train", "dev", "model", "tokenizer")
 """Settings that name files and folders. What counts is their content: see `run_contents`."""
@@ -125,6 +128,36 @@ def changes_between(before: Mapping[str, object], now: Mapping[str, object]) -> 
         files = changed_files(old, content) if isinstance(old, dict) and isinstance(content, dict) else []
         changed.append(f"{name} ({', '.join(files)})" if files else name)
     return changed
+
+
+def refuse_other_run(config: FinetuneConfig, folder: Path, *, data: JsonMapping) -> None:
+    """Refuse to count a finished run of other settings, or by content of other data, weights or tokenizer.
+
+    Args:
+        config: the run that is wanted.
+        folder: of the finished run.
+        data: from :func:`data_facts`, of the wanted run.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    record = read_record(folder, needs=("config", "data"))
+    known, contents = record.get("contents", {}), run_contents(config, data)
+    changed = changed_settings(record["config"], config, by_path=known_by_path(known, contents))
+    changed += changes_between(known, contents)
+    if changed:
+        raise UserError(f"{folder} was made with another {', '.join(changed)}; choose another --out.")
+    if not known:
+        for source, facts in data.items():
+            if record["data"].get(source, facts)["sha256"] not in (None, facts["sha256"]):
+                raise UserError(
+                    f"{source} has changed since {folder} was made from it; choose another --out."
+                )
+        logger.warning(
+            "%s was made by an older version, which did not record checksums of the model: "
+            "whether it has changed is unknown.",
+            folder,
+        )
 
 
 def refuse_other_folder(record: JsonMapping, config: FinetuneConfig) -> None:

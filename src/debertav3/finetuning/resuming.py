@@ -37,6 +37,10 @@ WRITTEN = (
 )
 """Files that a run leaves in its folder, ``run.json`` aside."""
 
+FOLDS, PREDICTIONS = "folds.json", "out_of_fold.jsonl"
+WRITTEN_BY_FOLDS = ("fold-*", FOLDS, PREDICTIONS)
+"""What a cross-validation leaves in its folder."""
+
 
 def checkpoints_of(out: Path) -> CheckpointStore:
     """The checkpoints of the run in ``out``: the last one, and in addition the best one."""
@@ -104,6 +108,22 @@ def check_folder(config: FinetuneConfig, out: Path, *, resume: bool) -> None:
         resume=resume,
         inputs={"--model": config.model},
     )
+
+
+def check_folder_of_folds(out: Path) -> None:
+    """Check that a cross-validation may use a folder: what it writes there is new or of another one's folds.
+
+    Raises:
+        UserError: if there are such files, and no fold that has begun.
+    """
+    folds = [path for path in out.glob("fold-*") if path.is_dir()]
+    if any(has_record(fold) or (checkpoints_of(fold).folder / _SETTINGS).is_file() for fold in folds):
+        return
+    if found := [name for name in (FOLDS, PREDICTIONS) if (out / name).exists()]:
+        raise UserError(
+            f"--out {out} holds {found[0]}, which no cross-validation has left there and this one would "
+            "write over. Choose another folder."
+        )
 
 
 def write_settings(

@@ -11,7 +11,7 @@ from ..processes import is_first_process
 from .config import FinetuneConfig
 from .preparation import Data, read_data
 from .records import changes_since, refuse_other_folder
-from .resuming import WRITTEN, check_folder
+from .resuming import WRITTEN, WRITTEN_BY_FOLDS, check_folder, check_folder_of_folds
 from .start import Start, check_start, is_from_hub
 
 logger = logging.getLogger(__name__)
@@ -48,10 +48,14 @@ def prepared(
         "--dev": settings.data.dev,
         "--tokenizer": settings.tokenizer,
         "--config": config,
+        "--labels": settings.data.labels,
     }
-    output = Output(option="--out", path=out, is_folder=True, writes=WRITTEN, may_exist=True)
+    writes = WRITTEN_BY_FOLDS if is_cross_validation(settings) else WRITTEN
+    output = Output(option="--out", path=out, is_folder=True, writes=writes, may_exist=True)
     with hold_outputs([output], inputs=inputs):
-        if is_first_process() and not settings.data.folds:
+        if is_first_process() and is_cross_validation(settings):
+            check_folder_of_folds(out)
+        elif is_first_process() and not settings.data.folds:
             check_folder(settings, out, resume=resume)
         if record:
             refuse_other_folder(record, settings)

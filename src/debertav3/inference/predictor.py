@@ -7,7 +7,7 @@ of two texts is one pair, in methods that take pairs.
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Self, TypeVar, overload
+from typing import TYPE_CHECKING, Self, TypeVar, overload
 
 from ..checkpoint.folder import Checkpoint
 from ..data.probabilities import Probabilities
@@ -23,6 +23,9 @@ from .entities import Entity, WordTag
 from .inputs import WINDOW_OVERLAP, Text, batch_of, groups_of, shortened
 from .output_labels import NLIColumns, given_labels, label_names
 from .task_steps import TEMPLATE, TaskSteps
+
+if TYPE_CHECKING:
+    import torch
 
 One = TypeVar("One")
 
@@ -77,7 +80,7 @@ class Predictor:
         checkpoint: str | Path | Checkpoint,
         *,
         task: str | None = None,
-        device: str = "auto",
+        device: "str | torch.device" = "auto",
         dtype: str | None = None,
         backend: str = "auto",
         labels: Sequence[str] | None = None,

@@ -100,12 +100,13 @@ class TaskSteps:
             check = check_pair if isinstance(text, tuple | list) else check_text
             checked.append(check(text, what=f"text {number}"))
         rows = yield from self.engine.sequences(checked, cut=cut)
-        return [
-            answers.classification(
-                row, self.labels, is_multi_label=self.is_multi_label, raw=raw or self.is_regression
-            )
-            for row in rows
-        ]
+        return [self.classification(row, raw=raw) for row in rows]
+
+    def classification(self, row: answers.FloatArray, *, raw: bool = False) -> Classification:
+        """One row of the head's logits by name, in the form that suits the head; see `classify`."""
+        return answers.classification(
+            row, self.labels, is_multi_label=self.is_multi_label, raw=raw or self.is_regression
+        )
 
     def zero_shot(
         self,

@@ -5,7 +5,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ..inference.answers import classification
 from ..inference.batching import Encoding
 from ..inference.engine import Steps
 from ..json_types import Json, JsonObject
@@ -117,10 +116,7 @@ def _classify_ids(model: ServedModel, rows: list[list[int]], *, raw: bool, limit
     outputs = yield encodings
     logits = [one["logits"] for _, one in sorted(outputs, key=lambda pair: pair[0])]
     scale = model.predictor.engine.temperature
-    return [
-        classification(row / scale, model.labels, is_multi_label=model.predictor.is_multi_label, raw=raw)
-        for row in logits
-    ]
+    return [model.steps.classification(row / scale, raw=raw) for row in logits]
 
 
 async def infinity_classify(call: Call, body: InfinityClassify) -> dict[str, object]:

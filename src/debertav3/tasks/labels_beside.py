@@ -14,13 +14,18 @@ _COLUMN = "label"
 _MARK = "-labels"
 
 
+def labels_file(path: Path) -> Path:
+    """Where the labels of a file's rows are, if they are beside it."""
+    return path.parent / f"{Path(bare_name(path)).stem}{_MARK}.lst"
+
+
 def with_labels_beside(found: Found, file: SourceFile) -> Found:
     """Rows that have no label, each with its line of the file beside theirs; other rows as they are.
 
     Raises:
         UserError: if there are more or fewer lines than rows.
     """
-    beside = file.path.parent / f"{Path(bare_name(file.path)).stem}{_MARK}.lst"
+    beside = labels_file(file.path)
     try:
         labels = beside.read_text(encoding="utf-8-sig").split()
     except (OSError, UnicodeDecodeError):

@@ -140,12 +140,18 @@ def _open_list(path: str | Path, layout: Layout) -> Iterator[WriteRows]:
 @contextmanager
 def _open_csv(path: str | Path, layout: Layout) -> Iterator[WriteRows]:
     with replacing_text(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(layout.all_columns)
+        plain = csv.writer(file, lineterminator="\n")
+        # the csv module leaves a cell with a carriage return bare, where every reader ends the row
+        quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+        def write_row(cells: list[str]) -> None:
+            (quoted if any("\r" in cell for cell in cells) else plain).writerow(cells)
 
         def write(rows: Rows) -> None:
-            writer.writerows([_cell(row.get(name)) for name in layout.all_columns] for row in rows)
+            for row in rows:
+                write_row([_cell(row.get(name)) for name in layout.all_columns])
 
+        write_row(layout.all_columns)
         yield write
 
 

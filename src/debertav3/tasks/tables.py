@@ -37,7 +37,7 @@ from .formats import (
     is_conll,
     way_in,
 )
-from .labels_beside import with_labels_beside
+from .labels_beside import labels_file, with_labels_beside
 from .notes import Note, Notes
 from .ranking_rows import is_beir, is_qrels, splits_of, triples
 from .read_options import AS_FOUND, ReadOptions
@@ -110,6 +110,13 @@ class Reading:
         if self.encoding != "utf-8":
             parts.append(self.encoding)
         return self.format.title + (f": {', '.join(parts)}" if parts else "")
+
+    @property
+    def is_one_file(self) -> bool:
+        """Whether all that is read is in one file: no texts, labels or names of classes are beside it."""
+        path = self._file.path
+        has_parts = self.format in (BEIR, BRAT) or labels_file(path).is_file() or bool(names_beside(path))
+        return path.is_file() and not has_parts
 
     @property
     def share_read(self) -> float | None:

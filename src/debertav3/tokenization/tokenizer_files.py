@@ -178,6 +178,8 @@ def write_folder(
 ) -> tuple[str, ...]:
     """Write the files of a tokenizer, each atomically, and return their paths.
 
+    A ``special_tokens_map.json`` goes: it is of an older tokenizer, and would come before what is written.
+
     Raises:
         UserError: if the folder cannot be written.
     """
@@ -207,6 +209,7 @@ def write_folder(
         write_bytes(folder / MODEL_FILE, model)
     for name, content in texts.items():
         write_text(folder / name, content)
+    (folder / MAP_FILE).unlink(missing_ok=True)
     return tuple(str(folder / name) for name in ([MODEL_FILE] if model is not None else []) + list(texts))
 
 

@@ -20,7 +20,7 @@ from ..files import replacing_folder, write_json
 from .engines import SentencePieceEngine
 from .recipe import exact_tokenizer
 from .specials import ROLES, SpecialTokens
-from .tokenizer_files import ADDED_FILE, CONFIG_FILE, JSON_FILE, MODEL_FILE, write_folder
+from .tokenizer_files import ADDED_FILE, CONFIG_FILE, JSON_FILE, MAP_FILE, MODEL_FILE, write_folder
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def train_vocabulary(
         engine.processor, held_out or trained_on, lines_read=lines_read, lines_trained_on=len(trained_on)
     )
     specials = SpecialTokens.resolve(pieces=engine.pieces, names=ROLES, added={})
-    with replacing_folder(folder) as partial:
+    with replacing_folder(folder, obsolete=(MAP_FILE,)) as partial:
         write_folder(
             partial,
             model=engine.model,

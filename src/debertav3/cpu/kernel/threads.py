@@ -7,6 +7,7 @@ is handed those.
 import ctypes
 import os
 import sys
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -44,8 +45,8 @@ def crew(own_team: int | None) -> Crew:
 def _torch_team() -> int | None:
     """Address of ``GOMP_parallel`` in torch's own OpenMP runtime; None where it has none of that form."""
     try:
-        with open("/proc/self/maps", encoding="utf-8") as lines:
-            mapped = {line.split()[-1] for line in lines if ".so" in line}
+        with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as lines:
+            mapped = libraries_in(lines)
     except OSError:
         mapped = set()
     names = ("libgomp", "libiomp5", "libomp")
@@ -58,3 +59,9 @@ def _torch_team() -> int | None:
         except (OSError, AttributeError):
             continue
     return None
+
+
+def libraries_in(maps: Iterable[str]) -> set[str]:
+    """Paths of the shared libraries in ``/proc/self/maps``, with whatever spaces they have."""
+    fields = [line.rstrip("\n").split(maxsplit=5) for line in maps]
+    return {one[5].removesuffix(" (deleted)") for one in fields if len(one) == 6 and ".so" in one[5]}

@@ -39,11 +39,14 @@ class BenchConfig:
                 raise UserError(f"--exported {folder} is not a folder of debertav3 export.")
 
 
+_MOST_TOKENS = 1 << 22
+
+
 def read_shapes(text: str) -> tuple[Shape, ...]:
     """Shapes written as ``1x32,8x128``.
 
     Raises:
-        UserError: if one is not two positive numbers.
+        UserError: if one is not two positive numbers, or too large for any machine.
     """
     shapes = []
     for part in text.split(","):
@@ -52,5 +55,7 @@ def read_shapes(text: str) -> tuple[Shape, ...]:
             raise UserError(
                 f"shapes are written as texts x tokens, such as 1x32,8x128; got {part.strip()!r}."
             )
+        if int(batch) * int(length) > _MOST_TOKENS:
+            raise UserError(f"a shape has at most {_MOST_TOKENS:,} tokens in all; got {part.strip()!r}.")
         shapes.append((int(batch), int(length)))
     return tuple(shapes)

@@ -183,6 +183,7 @@ def measure(exported: Exported, *, task: str, examples: Calibration) -> Measured
         batch_tokens=_BATCH_TOKENS,
         show_progress=False,
         checkpoint=exported.checkpoint,
+        probabilities=exported.checkpoint.probabilities,  # decisions fall where prediction's will
     )
     answered = FILE_TASKS[task](predictor, examples.options(task))
     found = check_file(answered, examples.path, is_told=False)

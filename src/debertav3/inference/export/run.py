@@ -13,7 +13,7 @@ from ...checkpoint.folder import Checkpoint
 from ...checkpoint.opening import open_model
 from ...checkpoint.saving import replacing_folder
 from ...errors import UserError
-from ...files import write_json
+from ...files import write_json, write_text
 from ...files.model_content import PROBABILITIES, PROBES, content_sums
 from ...heads import MULTIPLE_CHOICE
 from ...json_types import JsonObject
@@ -113,7 +113,7 @@ def export_model(checkpoint: str | Path | Checkpoint, target: str | Path, config
         if checkpoint.trained.task is not None:  # which columns the model reads
             write_json(folder / RUN, checkpoint.trained.record())
         card = export_card(checkpoint.name, read_exported(Checkpoint.open(folder)), checks)
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        write_text(folder / "README.md", card)
     logger.info("%s: %s", target, checks["summary"])
     return read_exported(Checkpoint.open(target))
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ...errors import UserError
-from ...files import Output, check_outputs, lock, replacing_text
+from ...files import Output, check_outputs, json_text, lock, replacing_text
 from ...json_types import JsonObject
 from ...tasks.formats import JSONL, PARQUET, Format
 from ...tasks.preannotations import Tool
@@ -354,4 +354,4 @@ def _metrics(task: FileTask, source: Source) -> JsonObject:
 
 def to_json(metrics: JsonObject) -> str:
     """Metrics as indented JSON with a line end."""
-    return json.dumps(metrics, indent=2, ensure_ascii=False) + "\n"
+    return json_text(metrics)
