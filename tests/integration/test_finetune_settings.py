@@ -83,6 +83,22 @@ def test_frozen_parts_stay_and_layers_learn_at_their_own_rates(train: Train, mod
     assert changed == {key for key in before if not key.startswith(frozen)}
 
 
+def test_muon_turns_matrices_and_adamw_moves_the_rest(train: Train, model: Path) -> None:
+    """An update of Muon is near an orthogonal matrix times 0.2 lr sqrt(n), by ``match_rms_adamw``."""
+    before = weights(model)
+    _, out = train(
+        optimizer="muon", max_steps=1, warmup_steps=0, schedule="constant_with_warmup", weight_decay=0
+    )
+    moved = {key: value - before[key] for key, value in weights(out).items()}
+    update = moved["deberta.encoder.layer.1.attention.output.dense.weight"]
+    sizes = torch.linalg.svdvals(update) / (1e-2 * 0.2 * max(update.shape) ** 0.5)
+    assert all(0.7 < float(one) < 1.3 for one in sizes[:10])  # AdamW's differ far more
+    for key in ("classifier.weight", "deberta.embeddings.word_embeddings.weight"):
+        assert float(moved[key].abs().max()) == pytest.approx(1e-2, rel=1e-3)
+    with pytest.raises(UserError, match="none of them learns here: use optimizer=adamw"):
+        train(optimizer="muon", max_steps=1, freeze_layers=2)
+
+
 def test_lora_with_sift_leaves_a_plain_checkpoint(train: Train, model: Path) -> None:
     pytest.importorskip("peft")
     report, out = train(lora=True, lora_rank=4, sift=True, sift_weight=0.1, learning_rate=3e-2, epochs=8.0)

@@ -12,6 +12,7 @@ from debertav3 import (
 from debertav3.errors import UserError
 from debertav3.finetuning.adaptation import add_lora, freeze, merged, parameter_groups, uses_every_parameter
 from debertav3.finetuning.config import FinetuneConfig
+from debertav3.runs.muon import encoder_matrices
 from debertav3.sizes import config_for
 from helpers import VARIANTS, random_batch, tiny_config
 
@@ -75,7 +76,8 @@ def test_more_layers_than_there_are_cannot_be_frozen(model: DebertaV2ForSequence
 def test_learning_rates_fall_towards_the_embeddings(model: DebertaV2ForSequenceClassification) -> None:
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     decayed = {name for name in names.values() if name.endswith("weight") and "LayerNorm" not in name}
-    groups = parameter_groups(model, decayed, config=settings(layer_decay=0.5))
+    muon, groups = parameter_groups(model, decayed, (), config=settings(layer_decay=0.5))
+    assert not muon
     found = {
         names[id(one)]: (group["lr"], group["weight_decay"]) for group in groups for one in group["params"]
     }
@@ -86,6 +88,20 @@ def test_learning_rates_fall_towards_the_embeddings(model: DebertaV2ForSequenceC
     assert found["deberta.encoder.layer.0.attention.self.query_proj.bias"] == (0.125, 0.0)
     assert found["deberta.embeddings.word_embeddings.weight"] == (0.0625, 0.1)
     assert found["deberta.encoder.rel_embeddings.weight"] == (0.0625, 0.1)
+
+
+def test_muon_gets_the_matrices_of_the_layers(model: DebertaV2ForSequenceClassification) -> None:
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    matrices = {id(one) for one in encoder_matrices(model)}
+    muon, adamw = parameter_groups(model, set(names.values()), matrices, config=settings(layer_decay=0.5))
+    parts = [
+        {names[id(one)]: group["lr"] for group in part for one in group["params"]} for part in (muon, adamw)
+    ]
+    assert set(parts[0]) | set(parts[1]) == set(names.values()) and not set(parts[0]) & set(parts[1])
+    assert {id(one) for group in muon for one in group["params"]} == matrices
+    assert parts[0]["deberta.encoder.layer.2.output.dense.weight"] == 0.5
+    assert parts[1]["deberta.encoder.layer.2.output.dense.bias"] == 0.5
+    assert "classifier.weight" in parts[1] and "deberta.encoder.rel_embeddings.weight" in parts[1]
 
 
 def test_lora_trains_little_and_merges_into_a_plain_model(model: DebertaV2ForSequenceClassification) -> None:

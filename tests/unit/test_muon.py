@@ -11,9 +11,9 @@ from transformers import DebertaV2Config
 from debertav3.errors import UserError
 from debertav3.models import DebertaV2ForMaskedLM, DebertaV2ForReplacedTokenDetection
 from debertav3.pretrain.gdes import share_embeddings
-from debertav3.pretrain.muon import encoder_matrices
 from debertav3.pretrain.optimization import StepEngine, build_optimizer
 from debertav3.pretrain.schedules import PretrainOptimizerConfig
+from debertav3.runs.muon import encoder_matrices
 from helpers import tiny_config
 
 MUON = PretrainOptimizerConfig(kind="muon", learning_rate=1e-2, warmup_steps=0, weight_decay=0.1)

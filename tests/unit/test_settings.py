@@ -87,7 +87,7 @@ def test_a_text_means_what_the_type_of_the_setting_says(
         ("precision=no", "precision='no'. It must be one of auto, fp32, bf16, fp16."),
         ("lerning_rate=1", "--set: unknown key 'lerning_rate'. Did you mean 'learning_rate'?"),
         ("optimizer.lerning_rate=1", "Did you mean 'optimizer.learning_rate'?"),
-        ("optimizer=1", "unknown key 'optimizer'. It is a group: optimizer.learning_rate, "),
+        ("loop=1", "unknown key 'loop'. It is a group: loop.epochs, "),
         ("loop.learning_rate=1", "unknown key 'loop.learning_rate'."),
         ("zzz=1", "unknown key 'zzz'. Known: task, model, "),
         ("label_column=[a", "is not valid YAML"),

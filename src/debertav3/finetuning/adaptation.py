@@ -91,9 +91,9 @@ def uses_every_parameter(model: PreTrainedModel) -> bool:
 
 
 def parameter_groups(
-    model: nn.Module, decayed: Collection[str], *, config: FinetuneConfig
-) -> list[dict[str, object]]:
-    """Return groups for the optimizer, one for each learning rate and weight decay.
+    model: nn.Module, decayed: Collection[str], matrices: Collection[int], *, config: FinetuneConfig
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return groups for Muon and groups for AdamW, one for each learning rate and weight decay.
 
     The head learns at ``learning_rate``, each layer at ``layer_decay`` times the rate of the next above,
     the embeddings lowest (ULMFiT, arXiv:1801.06146; ELECTRA, arXiv:2003.10555, appendix B).
@@ -101,26 +101,30 @@ def parameter_groups(
     Args:
         model: whose trainable parameters are grouped.
         decayed: names of parameters under weight decay.
+        matrices: ``id`` of those that Muon trains.
         config: with ``learning_rate``, ``layer_decay`` and ``weight_decay``.
     """
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     parameters = dict(model.named_parameters())
     layers = {name: int(match[1]) for name in parameters if (match := _LAYER.search(name))}
     depth = max(layers.values(), default=-1) + 1
-    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[int, bool, bool], list[nn.Parameter]] = {}
     for name in names:
         below_head = depth - layers[name] if name in layers else 0
         if name not in layers and _is_body(name):
             below_head = depth + 1
-        groups.setdefault((below_head, name in decayed), []).append(parameters[name])
-    return [
-        {
+        key = (below_head, name in decayed, id(parameters[name]) in matrices)
+        groups.setdefault(key, []).append(parameters[name])
+    muon: list[dict[str, Any]] = []
+    adamw: list[dict[str, Any]] = []
+    for (below_head, is_decayed, is_matrix), members in sorted(groups.items(), key=lambda item: item[0]):
+        group = {
             "params": members,
             "lr": config.optimizer.learning_rate * config.optimizer.layer_decay**below_head,
             "weight_decay": config.optimizer.weight_decay if is_decayed else 0.0,
         }
-        for (below_head, is_decayed), members in sorted(groups.items(), key=lambda item: item[0])
-    ]
+        (muon if is_matrix else adamw).append(group)
+    return muon, adamw
 
 
 def _is_body(name: str) -> bool:

@@ -75,10 +75,12 @@ class DataConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig(Settings):
-    """AdamW and the learning rate over time."""
+    """The optimizer, and the learning rate over time."""
 
     HEADING: ClassVar[str] = "optimizer and learning rate"
 
+    kind: Annotated[Literal["adamw", "muon"], Short("optimizer")] = "adamw"
+    """AdamW; or, for encoders pre-trained with it, Muon for the layers' matrices and AdamW for the rest."""
     learning_rate: Positive = 2e-5
     """Peak learning rate."""
     schedule: Schedule = "linear"
@@ -95,6 +97,8 @@ class OptimizerConfig(Settings):
     """Decay of the second moment."""
     adam_epsilon: Positive = 1e-6  # arXiv:2006.03654 table 9; torch's own default is 1e-8
     """Added to the denominator of the update."""
+    muon_momentum: Share = 0.95
+    """Momentum of Muon, whose learning rate and weight decay are those of AdamW."""
     max_grad_norm: Positive = 1.0
     """Global norm at which gradients are clipped."""
 

@@ -22,6 +22,7 @@ from ..errors import DivergedError, UserError
 from ..files import damage_of
 from ..json_types import JsonObject
 from ..runs.checkpoints import CheckpointStore
+from ..runs.muon import MuonWithAdamW, encoder_matrices
 from . import sift
 from .adaptation import parameter_groups, uses_every_parameter
 from .batches import EncodedDataset, LengthBucketSampler, PaddingCollator
@@ -112,13 +113,24 @@ class FinetuneTrainer(Trainer):
         return self.train_sampler
 
     def create_optimizer(self, model: object = None) -> torch.optim.Optimizer:
-        """As the Trainer's, with learning rates that fall from layer to layer if ``layer_decay`` says so."""
-        if self.optimizer is None and self.config.optimizer.layer_decay < 1:
+        """As the Trainer's; with Muon, or with learning rates that fall from layer to layer, if it is set."""
+        settings = self.config.optimizer
+        if self.optimizer is None and (settings.layer_decay < 1 or settings.kind == "muon"):
             trained = cast(PreTrainedModel, self.model if model is None else model)
             decayed = set(self.get_decay_parameter_names(trained))
-            groups = parameter_groups(trained, decayed, config=self.config)
-            kind, settings = self.get_optimizer_cls_and_kwargs(self.args, trained)
-            self.optimizer = kind(groups, **settings)
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, trained)
+            if settings.kind == "muon":
+                matrices = {id(matrix) for matrix in encoder_matrices(trained)}
+                if not matrices:
+                    raise UserError(
+                        "optimizer=muon trains matrices of DeBERTa's layers, and none of them learns here: "
+                        "use optimizer=adamw"
+                    )
+                muon, adamw = parameter_groups(trained, decayed, matrices, config=self.config)
+                self.optimizer = MuonWithAdamW(muon, adamw, momentum=settings.muon_momentum, **options)
+            else:
+                _, groups = parameter_groups(trained, decayed, (), config=self.config)
+                self.optimizer = kind(groups, **options)
         return super().create_optimizer(model)
 
     def create_scheduler(

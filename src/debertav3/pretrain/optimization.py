@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from .muon import MuonWithAdamW, encoder_matrices
+from ..runs.muon import MuonWithAdamW, encoder_matrices
 from .schedules import PretrainOptimizerConfig, learning_rate
 from .sharding import shard, whole
 from .table_memory import TableMemory
