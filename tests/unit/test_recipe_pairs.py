@@ -7,14 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "recipes" / "nano"))
 
+import ascii_pieces
 import card
 import documents
 import ensemble
 import evaluate
 import mix
+import opinions
 import questions
 import recast
 import topics
@@ -30,6 +33,8 @@ from pairs import (
 )
 
 from debertav3.errors import UserError
+from debertav3.tokenization import DebertaV3Tokenizer
+from debertav3.tokenization.engines import SentencePieceEngine
 
 
 def rows_of(path: Path) -> list[dict]:
@@ -70,6 +75,42 @@ def test_the_right_label_is_entailed_and_no_other() -> None:
             assert pair.label == ENTAILED
         else:
             assert pair.label == (NEUTRAL if "neutral" in (label, says) else CONTRADICTED)
+
+
+def test_opinions_ask_for_one_label_more_often() -> None:
+    draw, words = random.Random(0), {"positive": ["good"], "negative": ["bad"]}
+    pairs = [
+        opinions.asked("It works.", label, ("{}.",), words, draw)
+        for label in ("positive", "negative", "neutral") * 400
+    ]
+    asks_positive = ["good" in pair.hypothesis.lower() for pair in pairs]
+    assert 0.75 < sum(asks_positive) / len(pairs) < 0.85
+    for place, (pair, is_positive) in enumerate(zip(pairs, asks_positive, strict=True)):
+        right = (ENTAILED, CONTRADICTED) if is_positive else (CONTRADICTED, ENTAILED)
+        assert pair.label == (*right, NEUTRAL)[place % 3]
+    texts = {
+        "positive": ["one", "two", "three", "four", "five", "six"],
+        "negative": ["-1", "-2", "-3", "-4", "-5", "-6"],
+    }
+    for text, label in opinions.joined(texts, 50, draw):
+        parts = text.split()
+        assert 2 <= len(parts) == len(set(parts)) <= 6 and set(parts) <= set(texts[label])
+    read = yaml.safe_load(opinions.SETTINGS.read_text())["sets"]
+    assert not set(read) & set(recast.kept_out())
+
+
+def test_a_vocabulary_gets_all_ascii_characters(nano: Path) -> None:
+    """Nano's lacks some; the pieces that make room are longer ones, and ids and scores stay."""
+    engine = DebertaV3Tokenizer.from_pretrained(nano).engine
+    assert isinstance(engine, SentencePieceEngine)
+    without = SentencePieceEngine(ascii_pieces.renamed(engine, {engine.pieces.index("%"): "%%"}))
+    assert "%" not in without.pieces
+    names = ascii_pieces.new_pieces(without)
+    assert "%" in names.values() and all(len(without.pieces[number].strip("\u2581")) > 1 for number in names)
+    whole = SentencePieceEngine(ascii_pieces.renamed(without, names))
+    assert set(ascii_pieces.PRINTABLE) <= set(whole.pieces)
+    assert [score for _, score in whole.scored_pieces()] == [score for _, score in engine.scored_pieces()]
+    assert not ascii_pieces.new_pieces(whole)
 
 
 def test_two_labels_become_distributions() -> None:
