@@ -42,7 +42,7 @@ test("links keep everything", () => {
 
 test("code to copy sends the same body", () => {
   const body = { texts: ["it's \"5 €\" \\ 😀\n"], multi_label: false, template: "{}." };
-  const shell = text.snippet("curl", "URL", body, false).replace("curl -s URL", "printf '%s|'");
+  const shell = text.snippet("curl", "URL", body, false).replace("curl -s 'URL'", "printf '%s|'");
   const [, , , sent] = execFileSync("sh", ["-c", shell], { encoding: "utf8" }).split("|");
   assert.deepEqual(JSON.parse(sent), body);
   const python = text.snippet("python", "URL", body, false);
@@ -109,4 +109,20 @@ test("flip search finds one change before two", async () => {
 test("a new word wears the old one's capital and comma", () => {
   assert.equal(search.dressed("somebody", "“Nobody,"), "“Somebody,");
   assert.equal(search.dressed("not", "--"), "--not");
+});
+
+test("an error is a text, whichever dialect wrote it", async () => {
+  globalThis.document = { baseURI: "http://server/nlp/" };
+  globalThis.sessionStorage = { getItem: () => null };
+  const { post } = await import(new URL("api.js", page));
+  const said = "the body has more than 2000000 bytes.";
+  for (const body of [{ error: said }, { error: { message: said, type: "BadRequestError" }, message: said }]) {
+    globalThis.fetch = async (url) => {
+      assert.equal(url, "http://server/nlp/rerank");
+      return { ok: false, status: 413, headers: new Headers(), json: async () => body };
+    };
+    await assert.rejects(post("rerank", {}), { message: said, status: 413 });
+  }
+  globalThis.fetch = async () => ({ ok: false, status: 502, headers: new Headers(), json: async () => { throw new Error("HTML"); } });
+  await assert.rejects(post("rerank", {}), { message: /502/ });
 });

@@ -279,6 +279,42 @@ def test_rows_in_view_come_first_and_scoring_can_be_cancelled(
     page.get_by_role("button", name="Download CSV").wait_for()
 
 
+def test_rows_of_one_table_are_never_scored_with_different_settings(
+    page: Any, address: str, tmp_path: Path
+) -> None:
+    table = tmp_path / "texts.csv"
+    table.write_text("text\nIt rains.\nA man sleeps.\n")
+    page.goto(f"{address}#task=zero-shot&labels=weather&texts=a")
+    page.wait_for_selector("table.matrix")
+    page.set_input_files("#file-input", table)
+    score = page.get_by_role("button", name="Score", exact=True)
+    template = page.locator("[data-field=template]")
+    template.fill("no place")
+    score.click()
+    until(page, "/exactly one {}/.test(document.querySelector('#toast').textContent)")
+    assert page.locator("#file [role=status]").inner_text() == ""
+    template.fill("{}")
+    score.click()
+    until(page, "/2 of 2/.test(document.querySelector('#file').textContent)")
+    assert score.is_disabled()
+    page.locator("[data-field=labels]").fill("sleep, music")
+    page.get_by_role("button", name="Score again").click()
+    until(page, "/2 of 2/.test(document.querySelector('#file').textContent)")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download JSONL").click()
+    for row in map(json.loads, Path(download.value.path()).read_text().splitlines()):
+        assert {"score sleep", "score music"} < row.keys() and "score weather" not in row
+
+
+def test_nothing_of_an_earlier_tab_is_compared(page: Any, address: str) -> None:
+    page.goto(f"{address}#task=nli&compare=inputs")
+    page.wait_for_selector("#difference:not([hidden])")
+    page.route("**/classify", lambda route: None)  # its answer never comes
+    page.get_by_role("tab", name="Classify").click()
+    until(page, "document.querySelector('#difference').hidden")
+    assert page.locator(".status:not(:empty)").count() == page.locator(".actions:not(:empty)").count() == 0
+
+
 def test_a_table_with_a_fault_says_where(page: Any, address: str, tmp_path: Path) -> None:
     table = tmp_path / "pairs.csv"
     table.write_text("premise,hypothesis\na,b\na,b,c\n")

@@ -111,7 +111,7 @@ def test_only_folders_that_the_search_made_are_removed(
     for name in ("trial-run of 2025", "trial-3"):
         (out / name).mkdir(parents=True)
         (out / name / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"trial-3 is not of this search"):
+    with pytest.raises(UserError, match=r"trial-3 is not part of this search"):
         search(base, GRID, out, trials=4)
     assert sorted(path.name for path in out.glob("trial-*")) == ["trial-0", "trial-3", "trial-run of 2025"]
     assert (out / "trial-3" / "notes.txt").read_text() == "mine"

@@ -189,7 +189,7 @@ def test_a_head_without_tools_is_refused_in_one_line(folders: ModelFolders) -> N
         command(f"--model={folder}"), capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.count("\n") == 1 and "they answer fill-mask" in done.stderr
+    assert done.stderr.count("\n") == 1 and "they can do fill-mask" in done.stderr
 
 
 def test_without_the_sdk_it_says_what_to_install(models: dict[str, Path]) -> None:

@@ -140,7 +140,7 @@ def test_a_format_may_be_named_where_the_ending_says_nothing(nli: Tasks, tmp_pat
     assert report["labelled"] == 3
     with pytest.raises(UserError, match="unknown format 'odt'"):
         evaluate_file(nli(), source, source_format="odt")
-    with pytest.raises(UserError, match="compressed within"):
+    with pytest.raises(UserError, match="already compressed"):
         predict_file(nli(), source, tmp_path / "out.parquet.gz")
 
 
@@ -174,7 +174,7 @@ def test_parquet_keeps_types_and_writes_numbers_and_lists(
     task = FILE_TASKS["classify"](Predictor.from_pretrained(numbers), AnswerOptions())
     predict_file(task, plain, target, overwrite=True)
     assert pyarrow.parquet.read_table(target).schema.field("prediction").type == pyarrow.float64()
-    with pytest.raises(UserError, match="column 'extra' holds bytes"):
+    with pytest.raises(UserError, match="column 'extra' contains bytes"):
         predict_file(nli("rerank"), source, tmp_path / "out.jsonl")
     rows = [{name: row[name] for name in row if name != "extra"} for row in rows]
     predict_file(nli("rerank"), write_rows(source, rows), tmp_path / "out.jsonl")

@@ -180,7 +180,7 @@ def test_what_is_written_reads_back(
     [
         ("rows.xyz", b"premise,hypothesis\na,b\n", r"neither its ending \(.xyz\) nor its content says"),
         ("rows", b"", "nor its content says"),
-        ("rows.parquet.gz", b"", "compressed within"),
+        ("rows.parquet.gz", b"", "already compressed"),
         ("rows.xlsx", b"no workbook", "cannot be read as an Excel workbook"),
     ],
 )

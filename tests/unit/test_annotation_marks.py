@@ -281,7 +281,7 @@ def test_tags_as_numbers_get_their_names(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"tokens": ["Oslo", "shines"], "ner_tags": [1, 0]}\n')
     (found,) = TASKS["ner"].read(path, ReadOptions(tag_names=("O", "B-LOC")))
     assert found.label == ("B-LOC", "O")
-    with pytest.raises(UserError, match="tag 1 is none of the 1 that --tag-names names"):
+    with pytest.raises(UserError, match="tag 1 is not one of the 1 that --tag-names names"):
         TASKS["ner"].read(path, ReadOptions(tag_names=("O",)))
     named = write(tmp_path / "b.jsonl", '{"tokens": ["Ann", "sleeps"], "ner_tags": ["B-PER", "O"]}\n')
     (found,) = TASKS["ner"].read(named, ReadOptions(tag_names=("O", "B-PER")))
@@ -333,7 +333,7 @@ def test_a_folder_of_brat_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         and "1 rows without a gold label" in caplog.text
     )
     write(tmp_path / "d.ann", "T1\tPER 0 4\tAnna\n")
-    with pytest.raises(UserError, match=r"d\.ann has no d\.txt beside it"):
+    with pytest.raises(UserError, match=r"d\.ann has no d\.txt next to it"):
         TASKS["ner"].read(str(tmp_path))
 
 

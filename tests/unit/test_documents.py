@@ -119,6 +119,7 @@ def test_unusable_inputs_are_refused(tmp_path: Path, name: str, message: str) ->
         plan_units([str(tmp_path / name)], unit_bytes=100)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=200), st.integers(1, 50))
 def test_long_texts_are_cut_without_loss(text: str, limit: int) -> None:
     parts = list(split_long(text, limit))

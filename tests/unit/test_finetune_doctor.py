@@ -126,7 +126,7 @@ def test_numbers_far_from_0_are_told(tmp_path: Path, tokenizer: DebertaV3Tokeniz
     rows = [{"sentence1": f"one {n}", "sentence2": f"two {n}", "label": n} for n in range(40)]
     config = FinetuneConfig.of(task="stsb", model="nano", train=(write(tmp_path / "a.jsonl", rows),))
     (line,) = examine(read_data(config), config, tokenizer=tokenizer)["warnings"]
-    assert "labels have the mean 19.5 and the standard deviation 11.54; a model begins near 0" in line
+    assert "labels have the mean 19.5 and the standard deviation 11.54; a model starts near 0" in line
 
 
 def test_lengths_by_the_tokenizer_of_another_family(tmp_path: Path) -> None:

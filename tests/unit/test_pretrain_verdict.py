@@ -86,7 +86,7 @@ def course(*losses: tuple[float, float]) -> list[dict[str, Any]]:
             "and that of training from 3.00 to 4.60: lower learning_rate",
         ),
         (course((5.0, 4.0), (3.0, 3.2), (6.5, 6.5)), "not yet", "has risen to 6.50 since"),
-        (course((3.0, 3.2), (2.9, 3.29)), "trained", "3.29 nats per token; word frequencies"),
+        (course((3.0, 3.2), (2.9, 3.29)), "trained", "3.29 nats per token; predicting word frequencies"),
         (
             [{**GOOD, "step": 10, "heldout_mlm_loss": 2.0}, {**GOOD, "heldout_mlm_loss": 3.0}],
             "past its best",

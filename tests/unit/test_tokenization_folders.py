@@ -125,7 +125,7 @@ def test_the_normalizer_is_read_off_the_model(nano: Path) -> None:
     spec = read_normalizer(model)
     assert spec.precompiled_charsmap in model and len(spec.precompiled_charsmap) > 100_000
     assert spec.removes_extra_whitespaces
-    with pytest.raises(UserError, match="cut off"):
+    with pytest.raises(UserError, match="is truncated"):
         read_normalizer(model[:-1])
 
 

@@ -46,7 +46,10 @@ export async function post(route, body, signal) {
     }
     if (answer.status === 401) throw new ServerError(401, "This server needs an API key: enter it at the top.");
     let message = `The server responded with ${answer.status}.`;
-    try { message = (await answer.json()).error ?? message; } catch { /* a body of another kind */ }
+    try { // before it has read a body, a route that several dialects share puts the message into an object
+      const { error } = await answer.json();
+      message = error?.message ?? error ?? message;
+    } catch { /* a body of another kind */ }
     throw new ServerError(answer.status, message);
   }
 }

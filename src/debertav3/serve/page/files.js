@@ -59,7 +59,7 @@ export function setUpFiles(app) {
     document.body.classList.remove("dropping");
     if (event.dataTransfer.files[0]) open(event.dataTransfer.files[0]);
   });
-  return { taskChanged: () => table?.taskChanged() };
+  return { taskChanged: () => table?.taskChanged(), settingsChanged: () => table?.settingsChanged() };
 }
 
 class FileTable {
@@ -77,6 +77,15 @@ class FileTable {
     this.cancel();
     this.show();
   }
+
+  /** What all rows are scored with: the model, and the fields above that are no columns. */
+  setting() { return JSON.stringify([this.app.panes[0].model, this.task.many([], this.app.values())]); }
+
+  settingsChanged() {
+    if (this.scores.size && !this.running && !this.place.hidden && this.wasOld !== this.isOld()) this.draw();
+  }
+
+  isOld() { return this.scores.size > 0 && this.scoredWith !== this.setting(); }
 
   cancel() {
     this.running?.abort();
@@ -126,8 +135,9 @@ class FileTable {
     const done = this.scores.size + this.problems.size, total = this.table.rows.length;
     this.bar.value = done;
     this.note.textContent = done ? `${done.toLocaleString("en")} of ${total.toLocaleString("en")}${this.problems.size ? `, ${this.problems.size} not scored` : ""}` : "";
-    this.go.textContent = this.running ? "Cancel" : done && done < total ? "Continue" : "Score";
-    this.go.disabled = done === total;
+    this.wasOld = !this.running && this.isOld();
+    this.go.textContent = this.running ? "Cancel" : this.wasOld ? "Score again" : done && done < total ? "Continue" : "Score";
+    this.go.disabled = done === total && !this.wasOld;
     this.saves.hidden = !this.scores.size;
   }
 
@@ -165,9 +175,17 @@ class FileTable {
     const missing = this.fields.find((field) => !field.optional && !this.columns[field.name]);
     if (missing) return toast(`Choose the column for ${missing.label.toLowerCase()}`);
     if (this.task.weight && !this.task.weight(this.app.values())) return toast(`Write the ${this.task.needs} above first`);
+    const problem = this.task.problem?.(this.app.values());
+    if (problem) return toast(problem);
+    if (this.scoredWith !== this.setting()) { // rows of one table are never scored with different settings
+      this.scores.clear();
+      this.problems.clear();
+    }
     const running = (this.running = new AbortController());
     this.first = 0;
+    this.scoredWith = this.setting();
     this.settings = { ...this.app.values() };
+    this.model = this.app.panes[0].model;
     try {
       for (let chunk = this.next(); chunk.length; chunk = this.next()) {
         await this.score(chunk, running.signal);
@@ -186,12 +204,12 @@ class FileTable {
   async score(chunk, signal) {
     try {
       const body = { ...this.task.many(chunk.map((row) => this.values(row)), this.settings) };
-      if (server.models.length > 1) body.model = this.app.panes[0].model;
+      if (server.models.length > 1) body.model = this.model;
       const answer = await post(this.task.route, body, signal);
       if (signal.aborted) return;
       answer.results.forEach((result, index) => this.scores.set(chunk[this.task.ranks ? result.index : index], addedBy(this.app.task, result)));
     } catch (error) {
-      if (signal.aborted || ![413, 422, 504].includes(error.status)) throw error;
+      if (signal.aborted || ![400, 413, 422, 504].includes(error.status)) throw error;
       if (chunk.length === 1) { this.problems.set(chunk[0], error.message); return; }
       const half = chunk.length >> 1;
       await this.score(chunk.slice(0, half), signal);

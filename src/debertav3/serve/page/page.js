@@ -17,7 +17,7 @@ const app = {
 
   later() { for (const pane of this.shown) pane.later(); },
   now() { for (const pane of this.shown) pane.later.now(); },
-  changed() { remember(); },
+  changed() { remember(); app.files?.settingsChanged(); },
   link() { remember.now(); return location.href; },
   answered(pane) { announce(); difference(); },
   needKey() { byId("key-field").hidden = false; byId("key").focus(); },
@@ -68,6 +68,7 @@ function arrange() {
   models.disabled = answering.length < 2;
   models.title = models.disabled ? "Start the server with two models: --model a=FOLDER --model b=FOLDER" : "";
   byId("why").hidden = !TASKS[app.task].canExplain;
+  difference();
 }
 
 function setCompare(mode) {
@@ -80,7 +81,6 @@ function setCompare(mode) {
   } else if (mode === "inputs") second.start({ ...first.values });
   arrange();
   app.changed();
-  difference();
   app.now();
 }
 
@@ -161,7 +161,7 @@ function fromLink() {
   byId("why").setAttribute("aria-pressed", String(app.why));
   app.compare = "one";
   setTask(task, TASKS[task].fields.some(({ name }) => name in rest) ? values : undefined);
-  if (["models", "inputs"].includes(compare)) {
+  if (compare === "inputs" || (compare === "models" && first.models.length > 1)) {
     setCompare(compare);
     if (compare === "inputs" && Object.keys(rest).some((name) => name.startsWith("b."))) { second.start(others); app.now(); }
   }

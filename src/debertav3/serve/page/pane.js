@@ -35,9 +35,9 @@ export class Pane {
     this.values = values;
     for (const field of this.task.fields) this.values[field.name] ??= field.value ?? "";
     if (!this.models.some((one) => one.name === this.model)) this.model = this.models[0]?.name ?? null;
-    this.answer = null;
-    this.view.replaceChildren();
-    this.why.replaceChildren();
+    this.answer = this.shown = null; // nothing of another task is compared, explained or read out
+    for (const part of [this.view, this.status, this.actions, this.why]) part.replaceChildren();
+    this.why.removeAttribute("aria-busy");
     this.build();
   }
 
@@ -125,11 +125,12 @@ export class Pane {
       this.status.replaceChildren();
       this.actions.replaceChildren();
       this.why.replaceChildren();
-      this.output.removeAttribute("aria-busy");
+      for (const part of [this.output, this.why]) part.removeAttribute("aria-busy");
       return this.app.answered(this);
     }
     const asking = (this.asking = new AbortController()), values = { ...this.values }, began = performance.now();
     this.output.setAttribute("aria-busy", "true");
+    if (this.app.why && this.task.canExplain) this.why.setAttribute("aria-busy", "true"); // until it explains the new answer
     try {
       const answer = await post(this.task.route, body, asking.signal);
       if (asking.signal.aborted) return;
@@ -141,6 +142,7 @@ export class Pane {
       this.view.replaceChildren(h("p", { class: "error", role: "alert" }, error.message));
       this.status.replaceChildren();
       this.why.replaceChildren();
+      this.why.removeAttribute("aria-busy");
       this.actions.replaceChildren();
       this.app.answered(this);
       if (error instanceof ServerError && error.status === 401) this.app.needKey();
@@ -191,6 +193,7 @@ export class Pane {
   explain() {
     this.explainLater.cancel();
     this.explaining?.abort();
+    this.why.removeAttribute("aria-busy");
     if (!this.app.why || !this.task.canExplain || !this.shown?.label || !this.shown.scores) {
       return this.why.replaceChildren(this.app.why && this.shown && this.task.canExplain ? h("p", { class: "muted" }, "Only predictions with labels can be explained.") : "");
     }

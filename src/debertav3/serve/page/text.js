@@ -92,7 +92,7 @@ export function snippet(language, url, body, hasKey) {
   const json = JSON.stringify(body);
   if (language === "curl") {
     const key = hasKey ? ' -H "Authorization: Bearer $DEBERTAV3_KEY"' : "";
-    return `curl -s ${url} -H 'content-type: application/json'${key} \\\n  -d ${shell(json)}\n`;
+    return `curl -s ${shell(url)} -H 'content-type: application/json'${key} \\\n  -d ${shell(json)}\n`;
   }
   if (language === "python") {
     const key = hasKey ? ', headers={"Authorization": f"Bearer {os.environ[\'DEBERTAV3_KEY\']}"}' : "";
