@@ -111,6 +111,6 @@ def test_a_name_that_stdout_cannot_show_ends_nothing(tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path) + b"/caf\xe9"
     os.mkdir(folder)
     shutil.copy(os.fsencode(Path("models/nano/config.json").resolve()), folder + b"/config.json")
-    command = f"debertav3 info {shlex.quote(os.fsdecode(folder))} | head -n 1 | od -c"
-    assert "351" in run(command).stdout
-    assert "d c e 9" in " ".join(run(command, PYTHONIOENCODING="ascii").stdout.split())
+    command = f"debertav3 info {shlex.quote(os.fsdecode(folder))} | head -n 1 | od -An -v -tx1 -w9999"
+    assert b"/caf\xe9".hex(" ") in run(command).stdout
+    assert rb"/caf\udce9".hex(" ") in run(command, PYTHONIOENCODING="ascii").stdout

@@ -1,8 +1,10 @@
 """gzip and zstd are read wherever plain files are, by their first bytes, and a file cut short is an error."""
 
 import gzip
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import zstandard
@@ -71,3 +73,14 @@ def test_what_is_written_is_compressed_as_the_name_says(tmp_path: Path, name: st
     assert is_compressed(tmp_path / name) == (name != "out.txt")
     assert b"".join(read_lines(tmp_path / name)) == TEXT
     assert bare_name(tmp_path / name) == "out.txt"
+
+
+def test_a_reader_may_end_while_zstandard_is_being_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python collects a reader that nobody needs any more at any moment, in an import too."""
+    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    lines = read_lines(tmp_path / "a.txt")
+    next(lines)
+    monkeypatch.setitem(sys.modules, "zstandard", ModuleType("zstandard"))
+    lines.close()

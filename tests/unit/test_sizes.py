@@ -125,7 +125,7 @@ def test_unknown_size_names_the_nearest() -> None:
 def test_raw_config_is_a_copy_and_keeps_the_pooler_as_wide_as_the_model() -> None:
     raw = raw_config("nano", hidden_size=96)
     assert raw["pooler_hidden_size"] == 96
-    assert SIZES["nano"]["hidden_size"] == 256
+    assert SIZES["nano"]["hidden_size"] == 192
 
 
 def test_sizes_import_neither_torch_nor_transformers() -> None:

@@ -7,6 +7,7 @@ import bz2
 import gzip
 import io
 import lzma
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -119,18 +120,11 @@ def only_member(path: str | Path) -> str | None:
 
 def damage() -> tuple[type[Exception], ...]:
     """What reading a damaged compressed file raises."""
-    errors: tuple[type[Exception], ...] = (
-        EOFError,
-        zlib.error,
-        gzip.BadGzipFile,
-        lzma.LZMAError,
-        zipfile.BadZipFile,
-    )
-    try:
-        import zstandard
-    except ImportError:
-        return errors
-    return (*errors, zstandard.ZstdError)
+    errors = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile)
+    # Only a library that was imported can have raised. It may also be half imported: a reader that nobody
+    # needs any more ends whenever Python collects it.
+    zstandard = getattr(sys.modules.get("zstandard"), "ZstdError", None)
+    return errors if zstandard is None else (*errors, zstandard)
 
 
 def read_lines(path: str | Path) -> Iterator[bytes]:
