@@ -176,8 +176,8 @@ class Told(NamedTuple):
     @property
     def is_right(self) -> bool:
         """Whether it ended in one line of error, or in the help, without torch."""
-        is_told = self.line.startswith(("debertav3: error: ", "Usage: "))
-        return self.code == 2 and is_told and not self.has_torch
+        is_logged = self.line.startswith(("debertav3: error: ", "Usage: "))
+        return self.code == 2 and is_logged and not self.has_torch
 
 
 def sandbox(folder: Path) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The kernel on random shapes, masks and values, against float64 and exact integers; on numpy alone.
 
-Every array ends where its memory ends, so that a build with AddressSanitizer sees each read behind it.
+Every array ends where its memory ends, so that a build with AddressSanitizer sees each read past the end.
 
 Run: python tests/kernel_shapes.py --cases 2000 --longest 4096               (every path of this processor)
      python tests/kernel_shapes.py --cases 100 --sanitize   (compiles with AddressSanitizer and UBSan first)

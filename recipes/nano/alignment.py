@@ -33,7 +33,7 @@ GROUPS = {
     "pause": words_of("sleeping asleep sitting alone eating dead"),
 }
 MANY = 4
-"""Words left over; larger numbers are treated alike."""
+"""Words left over, beyond which the number is not told apart."""
 
 
 class Analysed(NamedTuple):

@@ -83,7 +83,7 @@ def training(compiled: Kernel, case: Arrays) -> np.ndarray:
     def numbers(x: np.ndarray) -> np.ndarray:
         bits = np.append(x.ravel(), np.zeros(16, np.float32)).astype(
             np.float32
-        )  # a vector behind may be read
+        )  # a vector past the end may be read
         return (bits.view(np.uint32) >> 16).astype(np.uint16) if is_bf16 else bits
 
     given = {name: numbers(case[name]) for name in ("content", "dused")}

@@ -275,7 +275,7 @@ def test_rows_in_view_come_first_and_scoring_can_be_cancelled(
     done = int(note.split(" of ")[0].replace(",", ""))
     assert 20 <= done < 2000
     page.wait_for_timeout(300)
-    assert page.locator("#file [role=status]").inner_text() == note  # nothing goes on behind it
+    assert page.locator("#file [role=status]").inner_text() == note  # no work continues in the background
     page.get_by_role("button", name="Download CSV").wait_for()
 
 

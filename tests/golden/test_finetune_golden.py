@@ -1,6 +1,6 @@
 """Twenty fine-tuning steps of a toy model on CPU give the recorded losses.
 
-Record anew, where a change of the maths is meant, with ``python tests/golden/test_finetune_golden.py``.
+If a change of the maths is intended, record again with ``python tests/golden/test_finetune_golden.py``.
 """
 
 import json

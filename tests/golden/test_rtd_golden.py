@@ -1,6 +1,6 @@
 """Contract: twenty RTD steps of a toy give the recorded losses; who changes the maths writes a new record.
 
-Run this file as a script to write the record anew.
+Run this file as a script to rewrite the record.
 """
 
 import json

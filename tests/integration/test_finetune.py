@@ -194,13 +194,13 @@ class Crash(Exception):
     """Stands for a process that ends between two steps."""
 
 
-@pytest.mark.parametrize(("warmup", "is_told"), [(3, True), (2, False), (0.1, False)])
+@pytest.mark.parametrize(("warmup", "is_logged"), [(3, True), (2, False), (0.1, False)])
 def test_a_warm_up_as_long_as_the_run_is_shortened(
-    warmup: float, is_told: bool, configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    warmup: float, is_logged: bool, configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     train(configure(max_steps=3, warmup_steps=warmup), tmp_path / "out")
     told = "a warm-up of 3 steps would cover the whole run of 3 steps: shortened to 0"
-    assert (told in caplog.text) is is_told
+    assert (told in caplog.text) is is_logged
 
 
 def crash_after(step: int, patch: pytest.MonkeyPatch) -> None:

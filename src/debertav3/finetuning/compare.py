@@ -211,7 +211,7 @@ def _run(config: FinetuneConfig, folder: Path, start: Start) -> Failure | None:
 
     logger.info("%s on %s, seed %d", config.model, config.task, config.seed)
     try:
-        data = read_data(config, is_told=False)
+        data = read_data(config, is_logged=False)
         if run(config, data, folder, start=start, resume=folder.exists()) is None:
             raise UserError("stopped by SIGTERM; run the same command to continue.")
     except (DivergedError, NotPossibleError) as error:

@@ -50,7 +50,7 @@ def cross_validate(config: FinetuneConfig, data: Data, out: Path, *, start: Star
     for folder, settings in plan.items():
         if has_record(folder):
             continue
-        part = read_data(settings, is_told=False)
+        part = read_data(settings, is_logged=False)
         if changed := changes_between(run_contents(config, facts), run_contents(config, data_facts(part))):
             raise UserError(f"{', '.join(changed)} changed during the run; start it again in another folder.")
         logger.info("%s: %d examples to train on", folder.name, len(part.train))

@@ -15,7 +15,7 @@ from ..tasks.example import Example
 from ..tasks.summary import Summary
 from ..tasks.tables import Reading
 from ..tasks.task import Task
-from ..tasks.understanding import Understanding, tell_all
+from ..tasks.understanding import Understanding, log_all
 from .config import FinetuneConfig
 from .doctor import Doctor, batches_of
 from .preparation import Source, Sources, find_sources
@@ -54,7 +54,7 @@ def check_data(
     else:
         understood = [_pass(doctor, source, doctor.see_training) for source in sources.train]
     understood += [_pass(doctor, one, partial(doctor.see_dev, one.name)) for one in sources.dev]
-    tell_all(understood)
+    log_all(understood)
     labels = task.choose_labels(everything, source=sources.train_names)
     for name, seen in doctor.dev.items():
         task.check_dev(seen.summary, labels, source=name)

@@ -22,7 +22,7 @@ from ..tasks.tables import named_columns
 from ..tasks.tagging import TaggingTask
 from ..tasks.task import Task
 from ..tasks.text import TextTask
-from ..tasks.understanding import tell_all
+from ..tasks.understanding import log_all
 from .config import FinetuneConfig
 from .recipes import recipe
 from .splitting import HELD_OUT, TRAIN, SplitKeys, group_of, needs_split, split
@@ -195,12 +195,12 @@ def find_sources(config: FinetuneConfig) -> Sources:
     )
 
 
-def read_data(config: FinetuneConfig, *, is_told: bool = True) -> Data:
+def read_data(config: FinetuneConfig, *, is_logged: bool = True) -> Data:
     """Read all files of a run and check that they fit together.
 
     Args:
         config: the run.
-        is_told: whether to log how the files were understood.
+        is_logged: whether to log how the files were understood.
 
     Raises:
         UserError: if there is no training file, a file cannot be used, or a setting means nothing here.
@@ -224,8 +224,8 @@ def read_data(config: FinetuneConfig, *, is_told: bool = True) -> Data:
         columns = named_columns(reading) if columns is None else columns
         if source.name != source.path or not reading.is_one_file:
             row_sums[source.name] = _sum_of(examples)
-    if is_told:
-        tell_all(understood)
+    if is_logged:
+        log_all(understood)
     everything = [example for source in sources.train for example in read[source.name]]
     labels = task.choose_labels(task.summary(everything), source=sources.train_names)
     train, dev = everything, {source.name: read[source.name] for source in sources.dev}

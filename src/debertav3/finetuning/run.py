@@ -100,7 +100,7 @@ def run(
         if trainer.is_world_process_zero():
             _report_divergence(prepared, error, out, config=config, data=data, made_of=(sums, contents))
         raise
-    with _tells_what_is_kept(out):
+    with _says_what_is_kept(out):
         add_word_baselines(report["dev"], facts.get("dev", {}))
         report |= {"data": facts, "seconds": time.perf_counter() - started}
         if trainer.is_world_process_zero():
@@ -120,14 +120,14 @@ def run(
             if on_outcomes is not None:
                 on_outcomes(outcomes)
             write_record(out, record)  # comes last, so a folder that has it is complete
-            _tell(report, prepared.task.best_metric, prepared.labels, out)
+            _log_scores(report, prepared.task.best_metric, prepared.labels, out)
             if not config.checkpoints.keep_checkpoints:
                 remove_checkpoints(out)
     return report
 
 
 @contextlib.contextmanager
-def _tells_what_is_kept(out: Path) -> Iterator[None]:
+def _says_what_is_kept(out: Path) -> Iterator[None]:
     """Say that the training is not lost where its report or model cannot be written."""
     try:
         yield
@@ -220,7 +220,7 @@ def _record(
     )
 
 
-def _tell(report: JsonMapping, metric: str, labels: Sequence[str], out: Path) -> None:
+def _log_scores(report: JsonMapping, metric: str, labels: Sequence[str], out: Path) -> None:
     """Say in a line for each dev set how it went, and where to read on."""
     for source, scores in report["dev"].items():
         line, is_well = verdict(source, scores, metric, labels)

@@ -120,7 +120,7 @@ def search(
         raise UserError(
             f"{out / foreign[0]} is not part of a search: there is no study.log. Choose another --out."
         )
-    contents = run_contents(base, data_facts(read_data(base, is_told=False)))
+    contents = run_contents(base, data_facts(read_data(base, is_logged=False)))
     study = _open_study(base, grid, out, contents=contents)
     grid = {key: list(dict.fromkeys(values)) for key, values in grid.items()}
     wanted = min(trials, math.prod(map(len, grid.values())))
@@ -262,7 +262,7 @@ def _score_of(
     from .run import run
 
     config = base.with_values(chosen, source="search")
-    data = read_data(config, is_told=False)
+    data = read_data(config, is_logged=False)
     now = run_contents(config, data_facts(data))
     if changed := changes_between(contents, {key: now[key] for key in now if key not in chosen}):
         raise UserError(f"{', '.join(changed)} changed during the search; start it again in another folder.")

@@ -164,7 +164,7 @@ class Reading:
                     "numbers in the column of texts are read as texts", f"{value} ({self.latest.place})"
                 )
 
-    def tell_skipped(self) -> None:
+    def log_skipped(self) -> None:
         """Say how many rows are left out, and why."""
         if self.num_empty:
             logger.warning("%s: skipped %d rows without a text", self.source, self.num_empty)

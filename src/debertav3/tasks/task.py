@@ -85,7 +85,7 @@ class Task(ABC):
         Raises:
             UserError: if there are no examples.
         """
-        reading.tell_skipped()
+        reading.log_skipped()
         if not num_examples:
             without = f" ({reading.num_empty} have no text)" if reading.num_empty else ""
             raise UserError(f"{reading.source} has no labelled rows{without}. Need rows with {self.needs}.")

@@ -54,21 +54,21 @@ class Understanding:
         """What two files of one kind have in common."""
         return self.format, tuple(self.columns.items()), tuple(note.text for note in self.notes)
 
-    def tell(self) -> None:
-        """Show the block."""
+    def log(self) -> None:
+        """Log the block, a line at a time."""
         for line in self.lines():
             logger.info("%s", line)
 
 
-def tell_all(found: Iterable[Understanding]) -> None:
-    """Show several sources; of those that are read alike, the first in full."""
+def log_all(found: Iterable[Understanding]) -> None:
+    """Log several sources; of those that are read alike, the first in full."""
     seen: dict[tuple[object, ...], str] = {}
     for one in found:
         if one.shape in seen:
             logger.info("%s is read as %s: rows %s", one.source, seen[one.shape], f"{one.num_rows:,}")
         else:
             seen[one.shape] = one.source
-            one.tell()
+            one.log()
 
 
 def shown_row(texts: Sequence[str], label: object = None) -> str:

@@ -161,12 +161,12 @@ def pass_gate(
             logger.info("int8, %d layers in float: %s", num_kept, attempts[-1].verdict)
             if attempts[-1].passed:
                 _take_graph(trial, folder)
-                return replace(attempts[-1], attempts=_told(attempts))
+                return replace(attempts[-1], attempts=_summary(attempts))
             if num_kept:
                 shutil.rmtree(trial)
         if force:
             _take_graph(Path(scratch) / "0", folder)
-            return replace(attempts[0], attempts=_told(attempts))
+            return replace(attempts[0], attempts=_summary(attempts))
     raise UserError(
         f"int8 was refused: {attempts[0].verdict} With the {len(attempts[-1].kept_in_float)} worst of "
         f"{len(names)} layers in float: {attempts[-1].verdict} "
@@ -186,7 +186,7 @@ def measure(exported: Exported, *, task: str, examples: Calibration) -> Measured
         probabilities=exported.checkpoint.probabilities,  # decisions fall where prediction's will
     )
     answered = FILE_TASKS[task](predictor, examples.options(task))
-    found = check_file(answered, examples.path, is_told=False)
+    found = check_file(answered, examples.path, is_logged=False)
     with tqdm(total=found.num_rows, desc="answer", unit="row", leave=False, disable=None) as bar:
         for chunk in chunks_of(answered, found):
             for example, answer in zip(chunk, answer_chunk(answered, chunk), strict=True):
@@ -264,7 +264,7 @@ def _spread(batches: list[Batch]) -> list[Batch]:
     return batches[::step]
 
 
-def _told(attempts: list[GateReport]) -> list[dict[str, object]]:
+def _summary(attempts: list[GateReport]) -> list[dict[str, object]]:
     return [
         {"kept_in_float": len(one.kept_in_float), "passed": one.passed, "verdict": one.verdict}
         for one in attempts

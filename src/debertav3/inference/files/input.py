@@ -67,9 +67,9 @@ def check_file(
     *,
     source_format: str | None = None,
     needs_schema: bool = False,
-    is_told: bool = True,
+    is_logged: bool = True,
 ) -> Source:
-    """Read a whole file without answering it, and say what was understood of it unless ``is_told`` is off.
+    """Read a whole file without answering it, and say what was understood of it unless ``is_logged`` is off.
 
     Raises:
         UserError: naming file, line and field of the first fault, or if there are no rows.
@@ -107,9 +107,9 @@ def check_file(
         shown=shown,
         notes=reading.all_notes(),
     )
-    if is_told:
-        understood.tell()
-        reading.tell_skipped()
+    if is_logged:
+        understood.log()
+        reading.log_skipped()
     return Source(
         reading=reading,
         num_rows=reading.num_rows,
