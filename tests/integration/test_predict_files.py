@@ -19,7 +19,7 @@ from debertav3.inference import token_budget
 from debertav3.inference.files import input as file_rows
 from debertav3.inference.files import predict
 from debertav3.inference.files.journal import Journal
-from debertav3.inference.files.predict import evaluate_file, predict_file
+from debertav3.inference.files.predict import check_run, evaluate_file, predict_file
 from debertav3.inference.files.row_answers import FILE_TASKS, AnswerOptions, FileTask
 from debertav3.inference.files.workers import InProcess, Settled, TaskPlan, WorkerProcesses
 from tiny_models import ModelFolders
@@ -380,6 +380,17 @@ def test_a_killed_process_resumes(folder: Path, nli: Tasks, tmp_path: Path, smal
     predict_file(nli(), source, tmp_path / "want.csv")
     assert target.read_bytes() == (tmp_path / "want.csv").read_bytes()
     assert sorted(os.listdir(tmp_path)) == ["in.jsonl", "out.csv", "want.csv"]
+
+
+@pytest.mark.parametrize("how", ["", "resume", "overwrite"])
+@pytest.mark.parametrize("content", ["my notes\n", "my notes", '{"task": "buy milk"}\n', "[1]\n"])
+def test_a_file_of_the_users_own_is_not_taken_for_progress(tmp_path: Path, content: str, how: str) -> None:
+    target = tmp_path / "out.jsonl"
+    journal = Journal(target).path
+    journal.write_text(content)
+    with pytest.raises(UserError, match=r"out\.jsonl\.progress is not the progress of a run"):
+        check_run(target, None, target_format=None, resume=how == "resume", overwrite=how == "overwrite")
+    assert journal.read_text() == content
 
 
 def plan_of(folder: Path) -> TaskPlan:

@@ -17,6 +17,9 @@ from ...json_types import Json, JsonObject
 
 logger = logging.getLogger(__name__)
 
+_START = b'{"task": '
+"""How the first line of every progress file begins."""
+
 
 class StoredAnswer(NamedTuple):
     """What one row got."""
@@ -47,6 +50,15 @@ class Journal:
     def exists(self) -> bool:
         """Whether an earlier run has left its answers."""
         return self.path.exists()
+
+    def is_ours(self) -> bool:
+        """Whether the file was begun by a run, as far as its first line tells."""
+        with self.path.open("rb") as file:
+            first = file.readline()
+        if not first.endswith(b"\n"):  # torn off
+            return _START.startswith(first) or first.startswith(_START)
+        header = _parse(first)
+        return first.startswith(_START) and isinstance(header, dict) and "input checksum" in header
 
     def begin(self, about: dict[str, object]) -> None:
         """Start over.

@@ -108,6 +108,11 @@ def check_run(
     else:
         output = tool.output(target)
     journal = Journal(target)
+    if journal.exists() and not journal.is_ours():
+        raise UserError(
+            f"{journal.path} is not the progress of a run, and --out {target} needs this name for its own. "
+            "Move that file, or choose another --out."
+        )
     if journal.exists() and not (resume or overwrite):
         raise UserError(
             f"{journal.path} contains the answers of a run that was stopped. "
