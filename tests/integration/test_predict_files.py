@@ -382,6 +382,18 @@ def test_a_killed_process_resumes(folder: Path, nli: Tasks, tmp_path: Path, smal
     assert sorted(os.listdir(tmp_path)) == ["in.jsonl", "out.csv", "want.csv"]
 
 
+def test_columns_that_the_answers_replace_are_named(
+    nli: Tasks, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{"premise": "a", "hypothesis": "b", "prediction": "mine"}]
+    predict_file(nli(), write_rows(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl")
+    assert "its own prediction is replaced by the answers" in caplog.text
+    caplog.clear()
+    del rows[0]["prediction"]
+    predict_file(nli(), write_rows(tmp_path / "in.jsonl", rows), tmp_path / "second.jsonl")
+    assert "replaced" not in caplog.text
+
+
 @pytest.mark.parametrize("how", ["", "resume", "overwrite"])
 @pytest.mark.parametrize("content", ["my notes\n", "my notes", '{"task": "buy milk"}\n', "[1]\n"])
 def test_a_file_of_the_users_own_is_not_taken_for_progress(tmp_path: Path, content: str, how: str) -> None:

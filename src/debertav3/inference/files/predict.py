@@ -138,6 +138,15 @@ def _predict(
 ) -> None:
     journal = Journal(target)
     found = check_file(task, source, source_format=source_format, needs_schema=written is PARQUET)
+    replaced = [name for name in (PREDICTION, SCORES) if name in found.columns]
+    if replaced and isinstance(written, Format):
+        logger.warning(
+            "%s: in %s, its own %s %s replaced by the answers",
+            source,
+            target,
+            " and ".join(replaced),
+            "are" if len(replaced) > 1 else "is",
+        )
     started = time.monotonic()
     with journal:
         num_known = None
