@@ -252,10 +252,10 @@ def read_bin(path: Path) -> "dict[str, torch.Tensor]":
     except ModuleNotFoundError as error:
         raise MissingExtraError(feature=f"reading {path.name}", package="torch", extra="torch") from error
     check_not_pipe(path)
+    check_fetched(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        check_fetched(path)
         raise UserError(
             f"refusing {path}: it holds more than tensors, or is damaged; convert a file that you trust to "
             "safetensors, or download it again"
@@ -270,7 +270,6 @@ def read_bin(path: Path) -> "dict[str, torch.Tensor]":
         IndexError,
         AttributeError,
     ) as error:
-        check_fetched(path)
         raise _damaged(path, "torch cannot read it") from error
     if not isinstance(content, Mapping):
         raise UserError(f"{path} holds a {type(content).__name__}; need a table of tensors by name")

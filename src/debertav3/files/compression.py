@@ -161,16 +161,9 @@ def reading(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def _damaged(path: str | Path, error: Exception) -> UserError:
-    kinds = {
-        _GZIP_MAGIC: "gzip",
-        _ZSTD_MAGIC: "zstd",
-        _BZIP2_MAGIC: "bzip2",
-        _XZ_MAGIC: "xz",
-        _ZIP_MAGIC: "zip",
-    }
     with Path(path).open("rb") as stream:
         magic = stream.read(4)
-    kind = next((kind for start, kind in kinds.items() if magic.startswith(start)), "compressed")
+    kind = next((kind for start, kind in _KINDS.items() if magic.startswith(start)), "compressed")
     return UserError(f"{path} is a damaged {kind} file ({error}). Download or create it again.")
 
 
