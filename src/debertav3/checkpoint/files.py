@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import MissingExtraError, UserError
 from ..files.model_folder import GENERATOR, GENERATOR_BESIDE, ModelFolder
-from ..files.reading import POINTER_HEAD, check_fetched, check_not_pipe
+from ..files.reading import POINTER_BYTES, check_fetched, check_not_pipe
 from .foreign_folders import found_instead
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _read_entries(path: Path) -> dict[str, tuple[StoredTensor, int]]:
     check_not_pipe(path)
     size = path.stat().st_size
     with path.open("rb") as stream:
-        head = stream.read(POINTER_HEAD)
+        head = stream.read(POINTER_BYTES)
         check_fetched(path, head)
         length = int.from_bytes(head[:8], "little")
         if size < 8 or length > min(size - 8, MAX_HEADER_BYTES):

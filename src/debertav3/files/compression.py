@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import IO, Any, BinaryIO, cast
 
 from ..errors import MissingExtraError, UserError
-from .reading import POINTER_HEAD, check_fetched, check_not_pipe
+from .reading import POINTER_BYTES, check_fetched, check_not_pipe
 
 ENDINGS = (".gz", ".zst")
 """Of what is written."""
@@ -69,7 +69,7 @@ def open_binary(path: str | Path) -> Iterator[BinaryIO]:
     """
     check_not_pipe(path)
     with Path(path).open("rb") as plain:
-        head = plain.read(POINTER_HEAD)
+        head = plain.read(POINTER_BYTES)
         check_fetched(path, head)
         magic = head[:4]
         plain.seek(0)
