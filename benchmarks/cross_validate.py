@@ -2,7 +2,7 @@ r"""Cross-validation of one fine-tuning setting within a training file, so that 
 
 The rows are split by a hash of one column, so that rows which share it stay together. Each fold is scored by
 the weights after the last epoch, of a model that was trained on the others. Broken off, the same command
-goes on with the first fold that is not finished.
+continues with the first fold that is not finished.
 
     python benchmarks/cross_validate.py boolq --train boolq_train.jsonl --group passage --model models/nano \
         --out runs/folds --set precision=bf16 --set max_length=128 --set epochs=3 --set learning_rate=2e-4

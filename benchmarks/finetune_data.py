@@ -101,7 +101,7 @@ def race_rows(data: Path, draw: random.Random) -> Rows:
 
 
 def swag_rows(data: Path, draw: random.Random) -> Rows:
-    """Stand-in for SWAG: how a sentence of a textbook goes on after its first two words, among four ends."""
+    """Stand-in for SWAG: how a textbook sentence continues after its first two words, out of four endings."""
     sentences: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
     for document in read(data / "corpus" / "openstax.jsonl.gz"):
         for paragraph in document["text"].split("\n"):

@@ -1,4 +1,4 @@
-"""The result table of fine-tuning: every task on real data, one row after the other; broken off, it goes on.
+"""The result table of fine-tuning: every task on real data, row by row. If interrupted, rerun it to continue.
 
 Rows are trained by the command that a user would type, which `run.json` of each row repeats.
 

@@ -4,7 +4,7 @@ Starts a real server with its default limits, and checks:
 
 - bodies of 2 MB + 1 byte (with and without Content-Length), a text of a million characters, 10,000 inputs,
   JSON 10,000 deep, bad UTF-8, clients that send a byte a second: the status, and that memory grows by at
-  most 200 MB, while another client goes on asking and gets the same answer every time;
+  most 200 MB, while another client keeps asking and gets the same answer every time;
 - one request with 75 passages of mixed length beside 75 requests one by one: not slower;
 - clients that hang up: most of their work is skipped, and nothing of them is left;
 - SIGTERM under load: every request that was sent is answered, with 200 or 503, and the process ends.

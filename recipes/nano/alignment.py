@@ -33,7 +33,7 @@ GROUPS = {
     "pause": words_of("sleeping asleep sitting alone eating dead"),
 }
 MANY = 4
-"""Words left over, beyond which the number is not told apart."""
+"""Words left over; larger numbers are treated alike."""
 
 
 class Analysed(NamedTuple):

@@ -10,7 +10,8 @@ from debertav3.errors import UserError
 from debertav3.finetuning.preparation import Data, read_data, resolve
 from debertav3.finetuning.records import data_facts
 from debertav3.tasks.read_options import ReadOptions
-from debertav3.tasks.tables import format_of, is_folder_of_rows, read_table
+from debertav3.tasks.sources import format_of, is_folder_of_rows
+from debertav3.tasks.tables import read_table
 
 
 def read(task: str, *paths: Path, dev: Path | None = None) -> Data:

@@ -12,7 +12,8 @@ from debertav3.errors import UserError
 from debertav3.tasks.choice_forms import read_choices
 from debertav3.tasks.names import TASKS
 from debertav3.tasks.rows import Row
-from debertav3.tasks.tables import expand, read_table
+from debertav3.tasks.sources import expand
+from debertav3.tasks.tables import read_table
 
 ROWS = [{"text": 'He said "no",\nthen left.', "label": "a"}, {"text": "ünïcode", "label": "b"}]
 

@@ -33,7 +33,7 @@ _OTHER_KEYS = frozenset(
         "tie_word_embeddings",
     }
 )
-"""Keys besides those that change the maths which a model is built with. All others are left in the file: an
+"""Keys that a model is built with and that do not change the maths. All others are left in the file: an
 unknown key would become an attribute of transformers' configuration, where some of them choose code to run
 (``_attn_implementation_internal``, CVE-2026-4372) or files to read."""
 

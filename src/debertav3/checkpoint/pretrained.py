@@ -106,7 +106,7 @@ def open_trio(checkpoint: str | Path | Checkpoint, *, generator: str | Path | No
         generator: the generator's folder, weight file or Hub name; ``None`` looks beside the discriminator.
 
     Raises:
-        UserError: if a folder is no checkpoint or damaged, the two networks do not fit together, or Δ alone
+        UserError: if a folder is damaged or not a checkpoint, the networks do not fit together, or Δ alone
             is stored and there is no generator to add it to.
     """
     checkpoint = Checkpoint.open(checkpoint, with_generator=generator is None)

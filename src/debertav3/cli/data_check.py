@@ -79,7 +79,7 @@ def check_command(
     )
     config = resolve(task, model=tokenizer, given=given, overrides=override or [])
     if "/" not in tokenizer or Path(tokenizer).exists():
-        ModelFolder.find(tokenizer)  # a wrong name is told before the data are read
+        ModelFolder.find(tokenizer)  # a wrong name is reported before the data are read
     if is_default:
         logger.info("lengths are counted with the tokenizer of %s; --tokenizer names another", tokenizer)
     facts = check_data(config, _open_tokenizer)

@@ -29,6 +29,6 @@ def push(
     for file in files:
         print(f"{file.stat().st_size:>12,} bytes  {file.name}")
     for file in others_in(folder):
-        print(f"debertav3: not sent: {file.name}, which is no part of the model", file=sys.stderr)
+        print(f"debertav3: not sent: {file.name}, which is not part of the model", file=sys.stderr)
     if not dry_run:
         print(send(folder, repository, private=private))

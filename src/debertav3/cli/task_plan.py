@@ -49,7 +49,7 @@ def plan_of(
     from ..inference.files.workers import TaskPlan
     from ..tasks.columns import find_columns
     from ..tasks.names import answering_name
-    from ..tasks.tables import is_folder_of_rows
+    from ..tasks.sources import is_folder_of_rows
 
     named = task
     if answering_name(named, {}) not in FILE_TASKS:

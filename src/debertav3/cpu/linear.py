@@ -175,7 +175,7 @@ class TorchInt8(ReadOnly):
 
     def __init__(self, linear: Int8Linear) -> None:
         super().__init__()
-        self._linear = (linear,)  # in a tuple it is no child, so nobody loads into it
+        self._linear = (linear,)  # in a tuple it is not a submodule, so nothing is loaded into it
         self.seal()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -272,7 +272,7 @@ class _Block:
 
 
 def _by_head(x_BNLH: Tensor, padded: int) -> Tensor:
-    """Contiguous ``(N, B, P, H)``, zeros behind the tokens."""
+    """Contiguous ``(N, B, P, H)``, zeros after the tokens."""
     B, N, L, H = x_BNLH.shape
     out = x_BNLH.new_empty(N, B, padded, H)
     out[:, :, :L] = x_BNLH.transpose(0, 1)
@@ -290,7 +290,7 @@ def _columns(table_NRH: Tensor | None, dtype: torch.dtype) -> Tensor | None:
 
 
 def _with_slack(like: Tensor, rows: int, columns: int) -> Tensor:
-    """``(rows, columns)``, and a vector behind it that may be read."""
+    """``(rows, columns)``, and a vector after it that may be read."""
     return like.new_empty(rows * columns + STEP)[: rows * columns].view(rows, columns)
 
 

@@ -103,7 +103,7 @@ def _open_member(archive: zipfile.ZipFile, name: str, path: str | Path) -> IO[by
 
 
 def members(path: str | Path) -> list[str]:
-    """Names of the files in a zip archive, but those that macOS adds; none for a file that is no archive."""
+    """Names of the files in a zip archive, without those that macOS adds; none of another kind of file."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

@@ -46,7 +46,7 @@ def check_outputs(outputs: Iterable[Output], *, inputs: Inputs, overwrite: bool 
 
     Args:
         outputs: everything that it writes at paths that the user names.
-        inputs: everything that it reads, by option: files and folders. Names that are no paths on this
+        inputs: everything that it reads, by option: files and folders. Names that are not paths on this
             machine (Hub names, ``datasets:NAME``) are ignored.
         overwrite: the user allows to replace what exists, yet never an input.
 

@@ -95,7 +95,7 @@ def check_length(model: PreTrainedModel, config: FinetuneConfig) -> None:
     """
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
-            # RoBERTa's positions begin behind the number of its padding.
+            # RoBERTa's positions start after its padding index.
             places = module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
             if config.data.max_length > places:
                 raise UserError(

@@ -17,7 +17,8 @@ from ..tasks.label_map import read_label_map
 from ..tasks.names import CUSTOM, TASKS, check_task_name, training_name
 from ..tasks.public import PUBLIC_SOURCES
 from ..tasks.read_options import ReadOptions, Said
-from ..tasks.tables import expand, named_columns
+from ..tasks.sources import expand
+from ..tasks.tables import named_columns
 from ..tasks.tagging import TaggingTask
 from ..tasks.task import Task
 from ..tasks.text import TextTask

@@ -12,7 +12,7 @@ from ..files.named_sets import DATASETS_PREFIX
 from ..json_types import JsonMapping, JsonObject
 from ..runs.record import circumstances, read_record
 from ..sizes import is_size
-from ..tasks.tables import expand
+from ..tasks.sources import expand
 from .command import command_of
 from .config import FinetuneConfig
 
@@ -186,7 +186,7 @@ def changes_since(record: JsonMapping, config: FinetuneConfig, data: "Data") -> 
 
     Args:
         record: the content of its ``run.json``.
-        config: the run that is to repeat it; files that it takes instead of the old ones are no change.
+        config: the run that is to repeat it; files that replace the old ones do not count as a change.
         data: of that run.
     """
     before: JsonMapping = record.get("data", {})
@@ -207,7 +207,7 @@ def changes_since(record: JsonMapping, config: FinetuneConfig, data: "Data") -> 
 
 
 def _paths(config: FinetuneConfig) -> list[Path]:
-    """What a run reads from disk; of a model that is no folder here it may be a name on the Hub."""
+    """What a run reads from disk; a model that is not a local folder may be a Hub name."""
     files = [
         source for source in (*config.data.train, *config.data.dev) if not source.startswith(DATASETS_PREFIX)
     ]

@@ -75,7 +75,7 @@ class Repetitions:
         return found << depth
 
     def _label_key(self, label: object) -> int:
-        """A number for each of the first labels; for later ones, and those that are no texts, a checksum."""
+        """A number for each of the first labels; for later ones, and those that are not texts, a checksum."""
         if isinstance(label, str):
             known = self._labels.get(label)
             if known is None and len(self._labels) < _LABELS:

@@ -5,7 +5,7 @@ DeBERTa, arXiv:2006.03654, section 4, as the official ``DeBERTa/sift/sift.py`` d
 1. Clean pass. The embeddings are normalized (LayerNorm without weight and bias) before their own LayerNorm.
 2. A random delta on the normalized embeddings takes one ascent step that enlarges the change of predictions.
 3. A second pass with that delta; how far its predictions are from the clean ones is added to the loss, with
-   gradient through both passes. Delta stands on a copy of the embeddings; they learn from the clean pass.
+   gradient through both passes. Delta is added to a copy of the embeddings; they learn from the clean pass.
 
 Dropout is on in all three passes. Cost: three forward and nearly three backward passes.
 """

@@ -60,7 +60,7 @@ class SplitKeys:
 
     @property
     def labels(self) -> tuple[Sequence[int], list[str]]:
-        """Of each example the id of its label, and the labels by id; those that are no text are one."""
+        """Each example's label id, and the labels by id; labels that are not text share one id."""
         return self._kinds, list(self._ids)
 
     @property

@@ -205,7 +205,7 @@ class FillableVocabulary(NamedTuple):
     pieces: list[str]
     """Piece of every id; outputs past the last one are spare rows of the model."""
     special_ids: list[int]
-    """Tokens that are no words."""
+    """Tokens that are not words."""
 
 
 def fill(
@@ -224,7 +224,7 @@ def fill(
         vocabulary: the pieces.
         top_k: how many.
         before: the text before the mask.
-        after: the text behind it.
+        after: the text after it.
         only: tokens to choose from, with their probabilities among all; none takes all.
 
     Raises:

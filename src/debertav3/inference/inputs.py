@@ -246,7 +246,7 @@ def groups_of(values: object, *, count: int, what: str, each: str) -> list[list[
 
 
 def check_text(text: object, *, what: str) -> str:
-    """Refuse what is no text, or only white space.
+    """Refuse anything that is not text, or is only white space.
 
     Raises:
         UserError: naming ``what``.
@@ -264,7 +264,7 @@ def check_texts(texts: Iterable[object], *, what: str) -> list[str]:
 
 
 def check_pair(pair: object, *, what: str) -> tuple[str, str]:
-    """Refuse what is no pair of texts.
+    """Refuse anything that is not a pair of texts.
 
     Raises:
         UserError: naming ``what``.

@@ -1,4 +1,4 @@
-"""Probes while a run trains: what its encoder is worth by now, measured on copies.
+"""Probes while a run trains: how good its encoder is so far, measured on copies.
 
 A probe touches neither weights nor random numbers of the run, so a run with probes equals one without, bit
 for bit. Every probe of a run has the same rows, seeds and number of steps, so its figures may be compared.

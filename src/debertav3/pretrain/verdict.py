@@ -17,7 +17,7 @@ SCALER_STEPS = 20
 """Steps that a gradient scaler (fp16) may skip while it finds its scale."""
 _COUNTED_TOKENS = 20_000_000
 _MARGIN = 0.02
-"""Nats: a smaller lead over the baseline is no evidence."""
+"""Nats: a smaller lead over the baseline is not evidence."""
 _DETECTION_MARGIN = 0.002
 """Share of tokens that the discriminator must get right beyond those of saying original everywhere."""
 _SELDOM = 0.05

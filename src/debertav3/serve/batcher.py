@@ -116,7 +116,7 @@ class Batcher:
     accepted: int = 0
     """Tokens that wait or are being computed."""
     rate: float = field(init=False)
-    """Tokens a second while there was work, lately; what goes on between batches counts."""
+    """Tokens a second while there was work, lately; time between batches counts."""
 
     def __post_init__(self) -> None:
         self.queue = TextQueue(dict(self.costs))

@@ -1,7 +1,7 @@
 """What is wrong with a body, in one line for a person: what was got and what is needed, where.
 
 Pydantic names the branches of a union in its places and reports every branch; here the one that the client
-most likely meant is told, by the names that the client wrote.
+most likely meant is reported, by the names that the client wrote.
 """
 
 from collections.abc import Mapping, Sequence

@@ -116,7 +116,7 @@ def _guarded(base: type[Any], header_seconds: float, most_connections: int) -> t
 
 
 def _staying(base: type[Any]) -> type[Any]:
-    """Protocols that a client offers are passed over: see `StayingParser`."""
+    """Offers to switch the protocol are ignored: see `StayingParser`."""
     from .http_parser import StayingParser
 
     class Staying(base):

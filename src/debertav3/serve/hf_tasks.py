@@ -100,7 +100,7 @@ class HubQuestion(HubTask):
 
 
 class HubMasks(HubTask):
-    """What may stand at the masks of a text, or of each of a list."""
+    """Words for the masks of a text, or of each text in a list."""
 
     inputs: Masked | Annotated[list[Masked], Field(min_length=1)]
 

@@ -85,7 +85,7 @@ class Service:
         make one a request.
 
         Args:
-            again: whether to begin anew after `stop`.
+            again: restart after `stop`.
 
         Raises:
             RuntimeError: if another event loop that is still running serves these models.
@@ -107,7 +107,7 @@ class Service:
                 await self._start()
 
     async def _end(self, batcher: Batcher) -> None:
-        """Let go of what belongs to an event loop that is over, or to a service that was stopped."""
+        """Release what belongs to an event loop that has ended, or to a stopped service."""
         await batcher.close()
         self.log.flush()
         self.tokenizing.shutdown(wait=False)

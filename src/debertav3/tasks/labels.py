@@ -1,11 +1,11 @@
 """What a cell of a label column means: one rule for every file format, for training and for prediction.
 
-1. Nothing, white space and NaN are no label; for several labels an empty text is the answer "none of them".
+1. Nothing, white space and NaN are not labels; for several labels an empty text is the answer "none of them".
 2. A label is its text without white space around it (`label_text`). Whole numbers are written without a
    fraction: ``1``, ``1.0`` and the cell ``"1.0"`` are the label ``1``. ``true``, ``True`` and JSON's true are
    ``true``, likewise ``false``.
 3. Where the labels are known (`find_label`) the text as written counts first, then rule 2, then the same
-   without regard to case, spaces and hyphens; a number that is no label's name is a position, from 0.
+   without regard to case, spaces and hyphens; a number that is not a label's name is an index, from 0.
 4. A list or object that is written into a cell as JSON is that list or object.
 """
 

@@ -34,7 +34,7 @@ def write_rows(rows: object, path: Path, *, name: str) -> None:
         name: what the caller calls the rows, for messages.
 
     Raises:
-        UserError: if they are no rows, a cell has no form in JSON, or the file holds other rows.
+        UserError: if they are not rows, a cell has no form in JSON, or the file holds other rows.
     """
     text = "".join(_lines(rows, name))
     if not text:

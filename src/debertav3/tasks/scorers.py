@@ -41,7 +41,7 @@ MAX_CONFUSION_LABELS = 200
 class LabelScorer:
     """One label a row: accuracy, macro F1, Matthews' coefficient, a row for each label, the confusion matrix.
 
-    With more than `MAX_CONFUSION_LABELS` labels the pairs that are most often confused stand for the matrix.
+    With more than `MAX_CONFUSION_LABELS` labels the most often confused pairs replace the matrix.
 
     ``f1`` is that of the second label, where two are named.
 

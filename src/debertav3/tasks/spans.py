@@ -25,7 +25,7 @@ class ContextWindow(NamedTuple):
     prefix: int
     """Tokens before the first context token."""
     first: int
-    """Which token of the whole context stands at ``prefix``."""
+    """Which token of the whole context is at ``prefix``."""
     size: int
     """How many context tokens the window holds."""
 

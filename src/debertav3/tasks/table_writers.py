@@ -20,7 +20,7 @@ from ..errors import UserError
 from ..files import replacing, replacing_text
 from ..json_types import Json
 from .formats import CSV, FORMATS, JSON, JSONL, PARQUET, XLSX, Format, format_named
-from .tables import format_of_ending
+from .sources import format_of_ending
 from .typed_tables import import_openpyxl, import_parquet
 
 if TYPE_CHECKING:

@@ -317,7 +317,7 @@ def given_tags(
 ) -> tuple[str, list[str]] | None:
     """The column and the tags of ``count`` words that are to be tagged; None where there are none.
 
-    Public copies write ``ner_tags`` as numbers whose meaning they keep elsewhere: those are no tags, unless
+    Public copies write ``ner_tags`` as numbers whose meaning they keep elsewhere: those are not tags, unless
     ``tag_names`` says what they mean.
 
     Raises:

@@ -32,7 +32,7 @@ def encode_texts(
 class PieceAligner:
     """Encode with spans.
 
-    A span leaves out the white space before a word and characters that normalization dropped behind it. Every
+    A span leaves out the white space before a word and characters that normalization dropped after it. Every
     piece of a character that normalization expanded, and every byte of a character spelled in bytes, gets the
     whole character. A lone word mark (the piece ``▁`` before bytes or an unknown character) stands for no
     character of its own: its span is empty and lies where the word begins. Spans are monotone: neither starts

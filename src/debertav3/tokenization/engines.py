@@ -28,7 +28,7 @@ class TokenizerEngine(Protocol):
         ...
 
     def encode_continuation(self, text: str) -> tuple[list[int], list[Span]]:
-        """Ids and spans of text right behind a ``[MASK]``: its first word gets no word mark if possible."""
+        """Ids and spans of text right after a ``[MASK]``: its first word gets no word mark if possible."""
         ...
 
     def decode(self, ids: list[int]) -> str:
@@ -44,7 +44,7 @@ class SentencePieceEngine:
         num_threads: threads of a call with more than `FEW` texts.
 
     Raises:
-        RuntimeError: if the bytes are no sentencepiece model.
+        RuntimeError: if the bytes are not a sentencepiece model.
     """
 
     finds_added = False

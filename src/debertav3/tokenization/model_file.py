@@ -107,7 +107,7 @@ def _fields_with_ends(message: bytes) -> Iterator[tuple[int, int | bytes, int]]:
 
 
 def _varint(message: bytes, place: int) -> tuple[int, int]:
-    """The number at ``place``, seven bits a byte, and the place behind it."""
+    """The number at ``place``, seven bits a byte, and the position after it."""
     number = shift = 0
     while True:
         byte = message[place]

@@ -283,7 +283,7 @@ class DebertaV3Tokenizer(StockNames):
             verbose: accepted for compatibility with transformers.
 
         Raises:
-            UserError: for input that is no text, unequal numbers of first and second texts, or a truncation
+            UserError: for input that is not text, unequal numbers of first and second texts, or a truncation
                 that cannot be done.
         """
         inputs = read_inputs(text, text_pair, is_split_into_words=is_split_into_words)

@@ -164,7 +164,7 @@ def _what_to_do(reason: str) -> str:
         )
     if most := re.search(r"set it to a value <= (\d+)", reason):
         return f"they give at most {most[1]}. Give more text or a smaller --vocab-size."
-    return reason.strip().splitlines()[-1].rpartition("] ")[2]  # behind the trainer's own source line
+    return reason.strip().splitlines()[-1].rpartition("] ")[2]  # after the trainer's own source line
 
 
 def _sample_lines(lines: Iterable[str], *, size: int, seed: int) -> tuple[list[str], int]:

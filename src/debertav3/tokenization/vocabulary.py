@@ -123,7 +123,7 @@ class Vocabulary:
         """Token of an id, or tokens of ids; ``[UNK]`` for ids that have none.
 
         Raises:
-            UserError: for what is no id.
+            UserError: for anything that is not an id.
         """
         ids = _as_ids(ids)
         if isinstance(ids, int):
@@ -179,7 +179,7 @@ class Vocabulary:
             clean_up_tokenization_spaces: for transformers' callers; text is never changed after decoding.
 
         Raises:
-            UserError: if such a change is asked for, or for what is no id.
+            UserError: if such a change is asked for, or for anything that is not an id.
         """
         if clean_up_tokenization_spaces:
             raise UserError(

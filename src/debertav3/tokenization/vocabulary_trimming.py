@@ -49,7 +49,7 @@ def count_ids(tokenizer: DebertaV3Tokenizer, texts: Iterable[str]) -> npt.NDArra
 
 
 def trim_tokenizer(tokenizer: DebertaV3Tokenizer, used: Iterable[int]) -> TrimmedTokenizer:
-    """Keep the used pieces, and all that are no ordinary ones or spell a single character.
+    """Keep the used pieces, all special pieces and all single characters.
 
     Args:
         tokenizer: one with an ``spm.model``.

@@ -77,7 +77,7 @@ def compared(report: BenchReport, old: Path) -> list[str]:
         old: a file with the JSON line of an earlier run.
 
     Raises:
-        UserError: if it is no such file, or has no figure in common.
+        UserError: if it is not such a file, or has no figure in common.
     """
     try:
         loaded = json.loads(old.read_text(encoding="utf-8"))

@@ -78,7 +78,7 @@ class FileTable {
     this.show();
   }
 
-  /** What all rows are scored with: the model, and the fields above that are no columns. */
+  /** What all rows are scored with: the model, and the fields above that are not columns. */
   setting() { return JSON.stringify([this.app.panes[0].model, this.task.many([], this.app.values())]); }
 
   settingsChanged() {

@@ -237,7 +237,7 @@ def _is_scheme(rows: Sequence[Sequence[str]], column: int) -> bool:
 
 
 def _rank(rows: Sequence[Sequence[str]], column: int) -> tuple[int, int, int, int]:
-    """How likely a column of tags is the entities': it has some, they are no chunks, and there are many."""
+    """How likely a column of tags is the entities': it has some, they are not chunks, and there are many."""
     entities = [cells[column] for cells in rows if cells[column] not in ("O", *_BLANKS)]
     kinds = {tag[2:] for tag in entities}
     return int(bool(entities)), int(not kinds <= _CHUNKS), len(entities), -column

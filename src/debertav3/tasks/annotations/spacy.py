@@ -14,7 +14,7 @@ from .marks import ENTITIES, TEXT, Fields, Mark
 
 
 def pair_as_row(value: object) -> JsonObject | None:
-    """``["text", {"entities": [...]}]`` as an object; None if a value is no such pair."""
+    """``["text", {"entities": [...]}]`` as an object; None if a value is not such a pair."""
     if isinstance(value, list) and len(value) == 2:
         text, annotations = value
         if isinstance(text, str) and isinstance(annotations, Mapping) and TEXT not in annotations:
