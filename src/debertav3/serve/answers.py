@@ -116,7 +116,7 @@ class ServedModel:
 
         They answer a single output with its sigmoid, unless the head was trained for regression.
         """
-        if len(self.labels) > 1 or raw or self.config.get("problem_type") == "regression":
+        if len(self.labels) > 1 or raw or self.steps.is_regression:
             return found["scores"]
         return {name: float(sigmoid(np.asarray(value))) for name, value in found["scores"].items()}
 
