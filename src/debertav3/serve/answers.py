@@ -1,6 +1,6 @@
 """What one loaded model can answer, and how its labels are read: always by name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -53,11 +53,6 @@ class ServedModel:
     def labels(self) -> list[str]:
         """The head's labels in the order of its outputs."""
         return self.predictor.labels
-
-    @property
-    def config(self) -> Mapping[str, object]:
-        """Its ``config.json``."""
-        return self.predictor.engine.backend.config
 
     @property
     def max_length(self) -> int:
