@@ -19,20 +19,19 @@ from debertav3 import DebertaV2ForSequenceClassification, DebertaV3Tokenizer
 from debertav3.checkpoint import open_model, save_model
 from debertav3.tokenization.alignment import WORD_MARK
 from debertav3.tokenization.engines import SentencePieceEngine
-
-PRINTABLE = [chr(code) for code in range(ord("!"), ord("~") + 1)]
+from debertav3.tokenization.unigram_training import PRINTABLE_ASCII
 
 
 def new_pieces(engine: SentencePieceEngine) -> dict[int, str]:
     """For each place that is given up, the character that gets it."""
-    missing = [character for character in PRINTABLE if character not in set(engine.pieces)]
+    known = set(engine.pieces)
+    missing = [character for character in PRINTABLE_ASCII if character not in known]
     longer = [
-        number
+        (score, number)
         for number, (piece, score) in enumerate(engine.scored_pieces())
         if score < 0 and len(piece.removeprefix(WORD_MARK)) > 1
     ]
-    least_likely = sorted(longer, key=lambda number: engine.scored_pieces()[number][1])
-    return dict(zip(least_likely, missing, strict=False))
+    return {number: character for (_, number), character in zip(sorted(longer), missing, strict=False)}
 
 
 def byte_piece(character: str) -> str:

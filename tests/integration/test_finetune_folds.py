@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 
 from debertav3 import DebertaV2ForSequenceClassification, cli
 from debertav3.errors import UserError
+from debertav3.finetuning import crossvalidation
 from debertav3.sizes import config_for
 from debertav3.tokenization import DebertaV3Tokenizer
 
@@ -107,10 +109,31 @@ def test_what_folds_write_is_neither_an_input_nor_somebody_else_s(
         mine.write_text("mine", encoding="utf-8")
         with pytest.raises(UserError, match=f"would replace {mine}, which --train reads"):
             finetune(*quick(tiny, mine), "--folds", 3, "--out", tmp_path)
-        with pytest.raises(UserError, match=f"holds {name}, which no cross-validation has left"):
+        with pytest.raises(UserError, match=f"contains {name}, which does not come from a run"):
             finetune(*quick(tiny, rows), "--folds", 3, "--out", tmp_path)
         assert mine.read_text(encoding="utf-8") == "mine"
         mine.unlink()
+
+
+@pytest.mark.parametrize("changed", ["train", "model"])
+def test_folds_are_of_the_same_data_and_weights(
+    changed: str, tiny: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, model = tmp_path / "reviews.csv", tmp_path / "model"
+    shutil.copyfile(rows, train)
+    shutil.copytree(tiny, model)
+    trained: list[Path] = []
+
+    def run(settings: object, part: object, folder: Path, **more: object) -> object:
+        trained.append(folder)
+        with (train if changed == "train" else model / "config.json").open("a") as file:
+            file.write("One more film,good\n" if changed == "train" else " ")
+        return {}
+
+    monkeypatch.setattr(crossvalidation, "run", run)
+    with pytest.raises(UserError, match=rf"^{changed}( \(config\.json\))? changed during the run"):
+        finetune(*quick(model, train), "--folds", 3, "--out", tmp_path / "out")
+    assert [folder.name for folder in trained] == ["fold-1"]
 
 
 def test_a_held_out_share_selects_and_scores_and_is_repeated(tiny: Path, rows: Path, tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ def models(folders: ModelFolders) -> dict[str, Predictor]:
             )
         ),
         "grades": opened(folders(sequence, id2label={0: "style", 1: "plot"}, problem_type="regression")),
+        "twins": opened(folders(sequence, id2label={0: "bad", 1: "bad", 2: "good"})),
         "mood": opened(folders(sequence, id2label={0: "negative", 1: "neutral", 2: "positive"})),
         "ner": opened(folders("DebertaV2ForTokenClassification", id2label=TAGS)),
         "qa": opened(folders("DebertaV2ForQuestionAnswering")),
@@ -247,6 +248,12 @@ def test_several_numbers_are_no_shares(client: TestClient, models: dict[str, Pre
         (found,) = ask(client, "/v1/classify", {"model": "grades", "input": given})["data"]
         assert found["probs"] == pytest.approx(want, abs=1e-6)
     assert sum(want) != pytest.approx(1)
+
+
+def test_outputs_of_one_name_are_refused_for_texts_and_ids(client: TestClient) -> None:
+    for given in (PREMISE, [[1, 300, 2]]):
+        answer = client.post("/v1/classify", json={"model": "twins", "input": given})
+        assert answer.status_code == 422 and "several of its 3 outputs 'bad'" in answer.text
 
 
 @pytest.mark.parametrize("path", ["/", "/invocations"])

@@ -195,7 +195,7 @@ def test_stock_scripts_train_nano_in_fp32_and_with_one_label(nano: Path) -> None
         (("model.fp16.safetensors",), r"model\.fp16\.safetensors: if these are its weights, call them"),
         (("model-q8.gguf",), r"model-q8\.gguf, which is not read"),
         (("onnx/model.onnx",), r"onnx/model\.onnx, a graph of another program"),
-        (("readme.txt",), r"so it is not a checkpoint\.$"),
+        (("readme.txt",), r"so it is not a checkpoint\. Give the folder of a model\.$"),
     ],
 )
 @pytest.mark.parametrize("has_config", [False, True])
@@ -207,7 +207,9 @@ def test_a_folder_that_is_something_else_is_told_what(
         (tmp_path / name).write_text('{"base_model_name_or_path": "org/base"}')
     if has_config:
         (tmp_path / "config.json").write_text(json.dumps(raw_config("nano") | TINY))
-        message = message.replace("so it is not a checkpoint", "or model_int8.safetensors")
+        message = message.replace(
+            r"so it is not a checkpoint\. Give the folder of a model", "or model_int8.safetensors"
+        )
     with pytest.raises(UserError, match=message) as raised:
         open_model(tmp_path, head=models.DebertaV2ForSequenceClassification)
     assert "\n" not in str(raised.value)

@@ -108,7 +108,7 @@ def test_a_vocabulary_gets_all_ascii_characters(nano: Path) -> None:
     names = ascii_pieces.new_pieces(without)
     assert "%" in names.values() and all(len(without.pieces[number].strip("\u2581")) > 1 for number in names)
     whole = SentencePieceEngine(ascii_pieces.renamed(without, names))
-    assert set(ascii_pieces.PRINTABLE) <= set(whole.pieces)
+    assert set(ascii_pieces.PRINTABLE_ASCII) <= set(whole.pieces)
     assert [score for _, score in whole.scored_pieces()] == [score for _, score in engine.scored_pieces()]
     assert not ascii_pieces.new_pieces(whole)
 

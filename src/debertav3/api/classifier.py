@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ..errors import MissingExtraError, UserError
 from ..files import Output, hold_outputs, replacing_folder
-from ..files.model_content import names_of_old
+from ..files.model_content import obsolete_names
 from ..inference.predictor import Predictor
 from ..json_types import JsonMapping, JsonObject
 from ..tasks.labels import label_text
@@ -25,10 +25,6 @@ try:
     from sklearn.utils.validation import check_is_fitted
 except ImportError as error:
     raise MissingExtraError(feature="Classifier", package="scikit-learn", extra="train") from error
-
-
-_RECORDS = ("run.json", "metrics.json", "report.html", "README.md")
-"""What an older model's folder says of that model."""
 
 
 class TemporaryModel:
@@ -201,10 +197,11 @@ class Classifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         output = Output(option="out", path=out, is_folder=True)
         inputs = {"model": self.model, "the Classifier": self._folder.path}
-        with hold_outputs([output], inputs=inputs, overwrite=overwrite):
-            old = [*names_of_old(out), *_RECORDS]
-            with replacing_folder(out, obsolete=old) as partial:
-                self._folder.copy_to(partial)
+        with (
+            hold_outputs([output], inputs=inputs, overwrite=overwrite),
+            replacing_folder(out, obsolete=obsolete_names(out)) as partial,
+        ):
+            self._folder.copy_to(partial)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_folder")

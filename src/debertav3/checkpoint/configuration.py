@@ -9,7 +9,7 @@ from ..errors import UserError
 from ..files.model_folder import ModelFolder
 from ..json_types import JsonMapping, JsonObject
 from ..layers.config import MATHS_KEYS, EncoderConfig
-from .foreign_folders import found_instead
+from .foreign_folders import no_checkpoint
 
 if TYPE_CHECKING:
     from transformers import DebertaV2Config
@@ -78,9 +78,7 @@ def read_config(folder: ModelFolder) -> dict[str, object]:
             code, misspells a key that changes the maths, or has a value of the wrong type.
     """
     if not folder.has("config.json"):
-        raise UserError(
-            f"{folder} has no config.json, so it is not a checkpoint.{found_instead(folder.path)}"
-        )
+        raise no_checkpoint(folder)
     raw = folder.json("config.json")
     try:
         kept = checked(raw)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import MissingExtraError, UserError
 from ..files.model_folder import GENERATOR, GENERATOR_BESIDE, ModelFolder
-from ..files.reading import POINTER_HEAD, check_fetched, check_not_pipe
+from ..files.reading import POINTER_BYTES, check_fetched, check_not_pipe
 from .foreign_folders import found_instead
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _read_entries(path: Path) -> dict[str, tuple[StoredTensor, int]]:
     check_not_pipe(path)
     size = path.stat().st_size
     with path.open("rb") as stream:
-        head = stream.read(POINTER_HEAD)
+        head = stream.read(POINTER_BYTES)
         check_fetched(path, head)
         length = int.from_bytes(head[:8], "little")
         if size < 8 or length > min(size - 8, MAX_HEADER_BYTES):
@@ -252,10 +252,10 @@ def read_bin(path: Path) -> "dict[str, torch.Tensor]":
     except ModuleNotFoundError as error:
         raise MissingExtraError(feature=f"reading {path.name}", package="torch", extra="torch") from error
     check_not_pipe(path)
+    check_fetched(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        check_fetched(path)
         raise UserError(
             f"refusing {path}: it holds more than tensors, or is damaged; convert a file that you trust to "
             "safetensors, or download it again"
@@ -270,7 +270,6 @@ def read_bin(path: Path) -> "dict[str, torch.Tensor]":
         IndexError,
         AttributeError,
     ) as error:
-        check_fetched(path)
         raise _damaged(path, "torch cannot read it") from error
     if not isinstance(content, Mapping):
         raise UserError(f"{path} holds a {type(content).__name__}; need a table of tensors by name")

@@ -4,10 +4,13 @@ PEFT's adapters, graphs without weights, weights of other programs or under othe
 checkpoints rather than being one, as transformers' ``Trainer`` and sentence-transformers write them.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+
+from ..errors import UserError
+from ..files.model_folder import ModelFolder, json_object
+from ..tasks.rows import first_of
 
 _NOT_READ = frozenset({".h5", ".msgpack", ".ot", ".pt", ".pth", ".ckpt", ".gguf", ".npz", ".keras"})
 _GRAPHS = frozenset({".onnx", ".xml", ".tflite", ".engine"})
@@ -15,8 +18,13 @@ _VARIANT = re.compile(r"model\.[A-Za-z0-9_-]+\.safetensors")
 """Weights in another precision beside the usual ones, such as ``model.fp16.safetensors``."""
 
 _ADAPTER = "adapter_config.json"
-_MOST_BYTES = 1 << 20
 _MOST_SHOWN = 3
+
+
+def no_checkpoint(folder: ModelFolder) -> UserError:
+    """The error for a folder without ``config.json``."""
+    advice = found_instead(folder.path) or " Give the folder of a model."
+    return UserError(f"{folder} has no config.json, so it is not a checkpoint.{advice}")
 
 
 def found_instead(folder: Path) -> str:
@@ -46,8 +54,8 @@ def _sentences(folder: Path) -> Iterator[str]:
         yield f"There is a model in {max(inside, key=_by_number)}: give that folder."
     if unread := [name for name in names if Path(name).suffix in _NOT_READ]:
         yield (
-            f"It has {_some(unread)}, which is not read: save the model with save_pretrained, or fetch "
-            "model.safetensors."
+            f"It has {first_of(unread, most=_MOST_SHOWN)}, which is not read: save the model with "
+            "save_pretrained, or fetch model.safetensors."
         )
     graphs = [
         str(path.relative_to(folder))
@@ -56,17 +64,16 @@ def _sentences(folder: Path) -> Iterator[str]:
     ]
     if graphs:
         yield (
-            f"It has {_some(graphs)}, a graph of another program: give the folder of the model that it was "
-            "made from."
+            f"It has {first_of(graphs, most=_MOST_SHOWN)}, a graph of another program: give the "
+            "folder of the model that it was made from."
         )
 
 
 def _base_of(file: Path) -> str:
     try:
-        content = json.loads(file.read_bytes()[:_MOST_BYTES])
-    except (ValueError, RecursionError):
+        base = json_object(file).get("base_model_name_or_path")
+    except UserError:
         return "another model"
-    base = content.get("base_model_name_or_path") if isinstance(content, dict) else None
     return base if isinstance(base, str) and base else "another model"
 
 
@@ -74,8 +81,3 @@ def _by_number(folder: Path) -> tuple[int, str]:
     """Of ``checkpoint-500`` and ``checkpoint-1000`` the later one is the greater."""
     number = re.search(r"(\d{1,9})$", folder.name)
     return (int(number[1]) if number else -1), folder.name
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
-    return ", ".join(names[:_MOST_SHOWN]) + more

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from ..errors import UserError
 from ..files import write_json, write_text
-from ..files.model_content import PROBABILITIES, names_of_old
+from ..files.model_content import PROBABILITIES, obsolete_names
 from ..tasks.columns import RUN
 from ..tokenization import DebertaV3Tokenizer
 from . import files, keys
@@ -94,7 +94,7 @@ def trim_checkpoint(
         logger.warning(
             "%s: the generator is not copied, because a trimmed model is not for pre-training", source
         )
-    with replacing_folder(target, obsolete=[*names_of_old(target), RUN]) as partial:
+    with replacing_folder(target, obsolete=obsolete_names(target)) as partial:
         save_file(after, partial / files.WEIGHTS[0], metadata={"format": "pt"})
         (partial / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
         trimmed.tokenizer.save_pretrained(partial)

@@ -16,7 +16,7 @@ from ..version import __version__
 from .commands import Group
 from .completion import completion_options
 from .signals_heard import signal_behind, signals_heard
-from .terminal import close_bars, leave_broken_stdout, show_log, stdout_takes_all
+from .terminal import close_bars, leave_broken_stdout, let_stdout_take_all, show_log
 
 SUMMARIES = {
     "nli": "Classify whether one text entails another.",
@@ -91,7 +91,7 @@ def main() -> None:
 def _run() -> NoReturn:
     try:
         show_log()
-        stdout_takes_all()
+        let_stdout_take_all()
         code = app(standalone_mode=False)
         if sys.stdout is not None:  # it is, where a program starts us without one
             sys.stdout.flush()

@@ -19,14 +19,11 @@ def open_checkpoint(model: str | Path, *, with_generator: bool = False) -> "Chec
         UserError: as `Checkpoint.open`, or if it has no readable ``config.json``.
     """
     from ..checkpoint.folder import Checkpoint
-    from ..checkpoint.foreign_folders import found_instead
+    from ..checkpoint.foreign_folders import no_checkpoint
 
     checkpoint = Checkpoint.open(model, with_generator=with_generator)
     if not checkpoint.folder.has("config.json"):
-        raise UserError(
-            f"{checkpoint.path} has no config.json, so it is not a checkpoint."
-            f"{found_instead(checkpoint.path) or ' Give the folder of a model.'}"
-        )
+        raise no_checkpoint(checkpoint.folder)
     checkpoint.folder.json("config.json")
     return checkpoint
 

@@ -225,8 +225,8 @@ def evaluate(
         inputs={"--data": data, "--model": model, "--labels": labels},
         overwrite=overwrite,
     )
-    from ..files import replacing_text
-    from ..inference.files.predict import evaluate_file, to_json
+    from ..files import json_text, replacing_text
+    from ..inference.files.predict import evaluate_file
     from ..inference.files.row_answers import AnswerOptions
 
     columns = asked_columns(text, pair, label, choices)
@@ -263,7 +263,7 @@ def evaluate(
         max_length=max_length,
     )
     opened = plan.open()
-    report = to_json(evaluate_file(opened, data, source_format=file_format))
+    report = json_text(evaluate_file(opened, data, source_format=file_format))
     if metrics is not None:
         with replacing_text(metrics) as file:
             file.write(report)

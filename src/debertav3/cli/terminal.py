@@ -56,7 +56,7 @@ def log_to_stderr(*, level: int | None = logging.INFO) -> None:
         logger.setLevel(level if is_first_process() else logging.ERROR)
 
 
-def stdout_takes_all() -> None:
+def let_stdout_take_all() -> None:
     """Let every character and file name be printed: after hours of work none may end a command.
 
     What is read by programs is UTF-8, as JSON is; a terminal of another encoding shows escapes. Bytes of a

@@ -65,7 +65,7 @@ def plan_units(inputs: Sequence[str], *, unit_bytes: int) -> list[Unit]:
         unit_bytes: largest share of a plain text file or Parquet file for one task.
 
     Raises:
-        UserError: for a path that does not exist or whose kind is not known.
+        UserError: for a path that does not exist or whose kind is not known, a pipe, or a pointer of Git LFS.
     """
     units: list[Unit] = []
     for name in inputs:
@@ -73,7 +73,6 @@ def plan_units(inputs: Sequence[str], *, unit_bytes: int) -> list[Unit]:
             units += _dataset_units(name)
             continue
         path = Path(name)
-        check_not_pipe(path)
         if not path.exists():
             raise UserError(
                 f"no such file or folder: {name}. A data set's name is written {DATASETS_PREFIX}NAME"
@@ -94,10 +93,10 @@ def _kind_of(path: Path) -> str | None:
 
 
 def _file_units(path: Path, unit_bytes: int) -> list[Unit]:
+    check_not_pipe(path)
     kind = _kind_of(path)
     if kind is None:
         raise UserError(f"{path}: need a file ending in {', '.join(_SUFFIXES)}")
-    check_not_pipe(path)
     check_fetched(path)
     source = str(path.resolve())
     if kind == "parquet":

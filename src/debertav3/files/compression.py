@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import IO, Any, BinaryIO, cast
 
 from ..errors import MissingExtraError, UserError
-from .reading import POINTER_HEAD, check_fetched, check_not_pipe
+from .reading import POINTER_BYTES, check_fetched, check_not_pipe
 
 ENDINGS = (".gz", ".zst")
 """Of what is written."""
@@ -69,7 +69,7 @@ def open_binary(path: str | Path) -> Iterator[BinaryIO]:
     """
     check_not_pipe(path)
     with Path(path).open("rb") as plain:
-        head = plain.read(POINTER_HEAD)
+        head = plain.read(POINTER_BYTES)
         check_fetched(path, head)
         magic = head[:4]
         plain.seek(0)
@@ -161,16 +161,9 @@ def reading(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def _damaged(path: str | Path, error: Exception) -> UserError:
-    kinds = {
-        _GZIP_MAGIC: "gzip",
-        _ZSTD_MAGIC: "zstd",
-        _BZIP2_MAGIC: "bzip2",
-        _XZ_MAGIC: "xz",
-        _ZIP_MAGIC: "zip",
-    }
     with Path(path).open("rb") as stream:
         magic = stream.read(4)
-    kind = next((kind for start, kind in kinds.items() if magic.startswith(start)), "compressed")
+    kind = next((kind for start, kind in _KINDS.items() if magic.startswith(start)), "compressed")
     return UserError(f"{path} is a damaged {kind} file ({error}). Download or create it again.")
 
 

@@ -34,13 +34,20 @@ PROBABILITIES = "probabilities.json"
 FITTED = (PROBABILITIES, PROBES)
 """Files that were made for certain weights: beside others they are wrong without a word."""
 
+_RECORDS = ("run.json", "metrics.json", "report.html", "README.md")
+"""What a model's folder says about that model."""
+
 PATTERNS = ("config.json", *_WEIGHTS, *_GRAPHS, *_TOKENIZER, PROBABILITIES, PROBES)
 """Names of the files that shape the answers of a checkpoint or an export."""
 
 
-def names_of_old(folder: str | Path) -> list[str]:
-    """Names of the files that shape a model's answers and would outlive it where another takes its folder."""
-    return [path.name for path in content_files(Path(folder))]
+def obsolete_names(folder: str | Path) -> list[str]:
+    """Names of the files that would be wrong in a folder where another model takes a model's place.
+
+    They are those that shape its answers, and the records of its training. A model of fewer files would
+    otherwise leave some there; see ``obsolete`` of `replacing_folder`.
+    """
+    return [*(path.name for path in content_files(Path(folder))), *_RECORDS]
 
 
 def content_files(folder: Path) -> list[Path]:

@@ -11,8 +11,8 @@ from ..errors import UserError
 from ..json_types import Json, JsonObject
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
-POINTER_HEAD = len(_POINTER)
-"""Bytes that tell a pointer of Git LFS."""
+POINTER_BYTES = len(_POINTER)
+"""How many bytes at the beginning tell a pointer of Git LFS."""
 
 
 def check_not_pipe(path: str | Path) -> None:
@@ -44,7 +44,7 @@ def check_fetched(path: str | Path, head: bytes | None = None) -> None:
     if head is None:
         try:
             with Path(path).open("rb") as stream:
-                head = stream.read(POINTER_HEAD)
+                head = stream.read(POINTER_BYTES)
         except OSError:
             return
     if head.startswith(_POINTER):

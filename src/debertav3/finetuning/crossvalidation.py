@@ -36,7 +36,8 @@ def cross_validate(config: FinetuneConfig, data: Data, out: Path, *, start: Star
         ``folds`` and, by score, ``mean``, ``sd`` (sample standard deviation) and ``values``.
 
     Raises:
-        UserError: if there are dev files, or ``out`` holds folds of other settings, data or weights.
+        UserError: if there are dev files, ``out`` holds folds of other settings, data or weights, or data or
+            weights change between two folds.
         DivergedError: if a fold ends without a usable model.
     """
     folds = config.data.folds or 0
@@ -47,11 +48,12 @@ def cross_validate(config: FinetuneConfig, data: Data, out: Path, *, start: Star
     for folder, settings in plan.items():
         if has_record(folder):
             refuse_other_run(settings, folder, data=facts)
+    contents = run_contents(config, facts)
     for folder, settings in plan.items():
         if has_record(folder):
             continue
         part = read_data(settings, is_logged=False)
-        if changed := changes_between(run_contents(config, facts), run_contents(config, data_facts(part))):
+        if changed := changes_between(contents, run_contents(config, data_facts(part))):
             raise UserError(f"{', '.join(changed)} changed during the run; start it again in another folder.")
         logger.info("%s: %d examples to train on", folder.name, len(part.train))
 

@@ -102,7 +102,7 @@ def check_folder(config: FinetuneConfig, out: Path, *, resume: bool) -> None:
     check_run_folder(
         out,
         writes=(*WRITTEN, store.folder.name),
-        is_own=is_finished or (store.folder / _SETTINGS).is_file(),
+        is_own=_has_begun(out),
         holds_run=is_finished or bool(store.all()),
         is_finished=is_finished,
         resume=resume,
@@ -116,14 +116,19 @@ def check_folder_of_folds(out: Path) -> None:
     Raises:
         UserError: if there are such files, and no fold that has begun.
     """
-    folds = [path for path in out.glob("fold-*") if path.is_dir()]
-    if any(has_record(fold) or (checkpoints_of(fold).folder / _SETTINGS).is_file() for fold in folds):
-        return
-    if found := [name for name in (FOLDS, PREDICTIONS) if (out / name).exists()]:
-        raise UserError(
-            f"--out {out} holds {found[0]}, which no cross-validation has left there and this one would "
-            "write over. Choose another folder."
-        )
+    check_run_folder(
+        out,
+        writes=(FOLDS, PREDICTIONS),
+        is_own=any(map(_has_begun, out.glob("fold-*"))),
+        holds_run=False,
+        resume=False,
+        inputs={},
+    )
+
+
+def _has_begun(out: Path) -> bool:
+    """Whether a folder has a run of fine-tuning, finished or not."""
+    return has_record(out) or (checkpoints_of(out).folder / _SETTINGS).is_file()
 
 
 def write_settings(

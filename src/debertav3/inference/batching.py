@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import UserError
+from ..errors import UserError, whole_number
 from ..heads import BY_NAME
 from ..tokenization.assembly import kept_lengths
 from ..tokenization.padding import Side
@@ -62,12 +62,14 @@ class Packer:
         sep_id: id of [SEP].
         max_length: most tokens of one input, special tokens included.
         truncation_side: which end of a text goes that is too long, where a `Cut` does not say.
+
+    Raises:
+        UserError: if ``max_length`` is less than `SHORTEST_INPUT`, or no whole number.
     """
 
     def __init__(self, *, cls_id: int, sep_id: int, max_length: int, truncation_side: Side = "right") -> None:
-        if max_length < SHORTEST_INPUT:
-            raise UserError(f"max_length must be at least {SHORTEST_INPUT} tokens, got {max_length}.")
-        self.cls_id, self.sep_id, self.max_length = cls_id, sep_id, max_length
+        self.cls_id, self.sep_id = cls_id, sep_id
+        self.max_length = whole_number(max_length, name="max_length", least=SHORTEST_INPUT)
         self.truncation_side = truncation_side
 
     def single(self, ids: Sequence[int], *, cut: Cut = WHOLE) -> Encoding:

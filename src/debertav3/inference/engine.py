@@ -17,7 +17,7 @@ from ..tasks.words import Span
 from ..tokenization import DebertaV3Tokenizer
 from .backends.fastest import Auto
 from .backends.protocol import Backend, head_of_task
-from .batching import SHORTEST_INPUT, Encoding, run_batches
+from .batching import Encoding, run_batches
 from .inputs import WHOLE, Cut, InputEncoder, Text
 from .token_budget import BIG_INPUT_TOKENS, best_batch_tokens
 
@@ -75,8 +75,6 @@ class Engine:
     ) -> None:
         if batch_tokens is not None:
             batch_tokens = whole_number(batch_tokens, name="batch_tokens", least=1)
-        if max_length is not None:
-            max_length = whole_number(max_length, name="max_length", least=SHORTEST_INPUT)
         self.tokenizer = tokenizer
         self.backend = backend
         self.auto = auto
@@ -87,7 +85,9 @@ class Engine:
             tokenizer.check_fits(rows, place=place)
         self.temperature = np.float32(temperature)
         known = backend.config.get("max_position_embeddings") or DEFAULT_MAX_LENGTH
-        self.inputs = InputEncoder(tokenizer, max_length=max_length or min(tokenizer.model_max_length, known))
+        if max_length is None:
+            max_length = min(tokenizer.model_max_length, known)
+        self.inputs = InputEncoder(tokenizer, max_length=max_length)
 
     def settle(self, num_tokens: int) -> None:
         """Measure which backend is the fastest, and how many tokens a batch should hold.

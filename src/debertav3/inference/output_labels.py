@@ -71,9 +71,10 @@ def check_different(labels: Sequence[str], *, place: str) -> None:
     Raises:
         UserError: naming it.
     """
-    if twice := [label for label in dict.fromkeys(labels) if list(labels).count(label) > 1]:
+    if len(set(labels)) < len(labels):
+        twice = next(label for label in labels if list(labels).count(label) > 1)
         raise UserError(
-            f"{place} calls several of its {len(labels)} outputs {twice[0]!r}. Give each a name of its own, "
+            f"{place} calls several of its {len(labels)} outputs {twice!r}. Give each a name of its own, "
             "in order: --labels, or labels=[...] in Python."
         )
 

@@ -93,8 +93,7 @@ def _worse_than_chance(row: JsonMapping, run: JsonMapping) -> list[str]:
     if vocabulary and loss > np.log(vocabulary) + _MARGIN:
         return [
             f"The generator's loss on held-out text is {loss:.2f} nats per token: worse than "
-            f"random guessing among all {vocabulary:,} tokens at random "
-            f"({np.log(vocabulary):.2f})."
+            f"random guessing among all {vocabulary:,} tokens ({np.log(vocabulary):.2f})."
         ]
     return []
 

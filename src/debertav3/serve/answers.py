@@ -1,6 +1,6 @@
 """What one loaded model can answer, and how its labels are read: always by name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -53,11 +53,6 @@ class ServedModel:
     def labels(self) -> list[str]:
         """The head's labels in the order of its outputs."""
         return self.predictor.labels
-
-    @property
-    def config(self) -> Mapping[str, object]:
-        """Its ``config.json``."""
-        return self.predictor.engine.backend.config
 
     @property
     def max_length(self) -> int:
@@ -116,7 +111,7 @@ class ServedModel:
 
         They answer a single output with its sigmoid, unless the head was trained for regression.
         """
-        if len(self.labels) > 1 or raw or self.config.get("problem_type") == "regression":
+        if len(self.labels) > 1 or raw or self.steps.is_regression:
             return found["scores"]
         return {name: float(sigmoid(np.asarray(value))) for name, value in found["scores"].items()}
 

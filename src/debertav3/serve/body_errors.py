@@ -51,8 +51,11 @@ def describe(errors: Sequence[ErrorDetails], content: Mapping[str, object]) -> s
     faults = [_located(error, content) for error in errors]
     faults = [one for one in faults if not one.is_of_type] or faults
     depth = max(one.depth for one in faults)
-    first = {one.branch: one for one in reversed(faults) if one.depth == depth}  # of each branch
-    told = [*first.values()][::-1]
+    first: dict[tuple[str, ...], _Fault] = {}  # of each branch
+    for one in faults:
+        if one.depth == depth:
+            first.setdefault(one.branch, one)
+    told = list(first.values())
     if missing := [one.path for one in told if one.error["type"] == "missing"]:
         return f"need {' or '.join(dict.fromkeys(missing))}."
     path, value = told[0].path, told[0].value

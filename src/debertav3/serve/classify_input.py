@@ -7,6 +7,7 @@ from pydantic import Field
 
 from ..inference.batching import Encoding
 from ..inference.engine import Steps
+from ..inference.output_labels import check_different
 from ..json_types import Json, JsonObject
 from .answers import ServedModel
 from .refusals import Refusal
@@ -106,6 +107,7 @@ async def vllm_classify(call: Call, body: VllmClassify) -> dict[str, object]:
 
 
 def _classify_ids(model: ServedModel, rows: list[list[int]], *, raw: bool, limit: int | None) -> Steps[Json]:
+    check_different(model.labels, place=model.predictor.engine.place)
     size = len(model.predictor.engine.tokenizer)
     if (highest := max(max(row) for row in rows)) >= size:
         raise Refusal("invalid", f"got the token id {highest}; ids are below {size}.")

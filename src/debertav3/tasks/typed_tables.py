@@ -110,7 +110,6 @@ def read_xlsx(file: SourceFile) -> Found:
         UserError: if it cannot be read as one, or there is no such sheet.
         MissingExtraError: without openpyxl.
     """
-    import_openpyxl()
     if file.head().startswith(_OLD_WORKBOOK):
         raise UserError(
             f"{file.path} is a workbook with a password, or of the old kind. Save it as .xlsx without a "

@@ -52,7 +52,7 @@ def padded_length(
     """The length to pad to, never less than the longest row.
 
     Raises:
-        UserError: for ``"max_length"`` if there is no limit, and for multiples of less than one.
+        UserError: for ``"max_length"`` if there is no limit, and for a negative multiple.
     """
     length = max(lengths, default=0)
     if padding == "max_length":

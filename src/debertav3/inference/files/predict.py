@@ -167,7 +167,7 @@ def _predict(
             if not found.num_labelled:
                 logger.warning("%s: no row has a label, so there are no scores", source)
             with replacing_text(metrics) as file:
-                file.write(to_json(report))
+                file.write(json_text(report))
         journal.delete()
 
 
@@ -364,8 +364,3 @@ def _metrics(task: FileTask, source: Source) -> JsonObject:
         "labelled": source.num_labelled,
     }
     return {**about, **scores}
-
-
-def to_json(metrics: JsonObject) -> str:
-    """Metrics as indented JSON with a line end."""
-    return json_text(metrics)
