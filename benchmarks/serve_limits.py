@@ -78,6 +78,16 @@ class Server:
             lines = answer_of(connection)[1].decode().splitlines()
         return next(float(line.split()[-1]) for line in lines if line.startswith(f"{name} "))
 
+    def is_idle(self, files: int, *, within: float) -> bool:
+        """Whether nothing waits, and no more than so many descriptors are open, within so many seconds."""
+        last = time.perf_counter() + within
+        while time.perf_counter() < last:
+            texts = self.metric("te_queue_size")
+            time.sleep(0.05)  # the connection of that question is closed
+            if not texts and self.files <= files:
+                return True
+        return False
+
     def memory(self, field: str) -> float:
         """``VmRSS`` (now) or ``VmHWM`` (the most so far), in bytes."""
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
@@ -338,12 +348,9 @@ def check_hang_ups(server: Server, check: Checks, *, clients: int) -> dict[str, 
                 connection.sendall(asked)
 
     at_once(50, leave)
-    started = time.perf_counter()
-    while (server.metric("te_queue_size") or server.files > files) and time.perf_counter() - started < 60:
-        time.sleep(0.05)
+    idle = server.is_idle(files, within=60)
     skipped = server.metric("te_predict_skipped") - skipped
     computed = server.metric("te_batch_next_size_sum") - computed
-    idle = server.metric("te_queue_size") == 0 and server.files <= files
     status, _ = server.ask("/nli", {"pairs": [PAIR]})
     check(
         f"{clients} clients that hang up",

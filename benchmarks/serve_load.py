@@ -39,7 +39,7 @@ from real_pairs import Pairs, read_pairs
 from serve_contenders import CONTENDERS
 from side_by_side import print_json
 
-CONNECTIONS = (1, 16, 64, 128, 256)
+CONNECTIONS = (1, 16, 32, 48, 64, 128, 256)
 BOUND_MS = 200.0
 OVERLOAD = 3
 """Times saturation."""
@@ -261,6 +261,7 @@ def overload(server: Server, seen: dict[int, list[Seen]], *, seconds: float) -> 
         "memory growth": round(server.memory / before - 1, 3),
         "CPU ms a request": round(found.each(found.server_cpu), 4),
         "clients' CPU ms a request": round(found.each(found.client_cpu), 4),
+        "connections": found.connections,
     }
 
 
@@ -270,11 +271,13 @@ def hang_ups(server: Server, *, count: int) -> dict[str, Any]:
     left = server.metric('te_request_failure{err="disconnected"}')
     answered = server.ask("hang up", connections=count).answers
     started = time.perf_counter()
-    while server.files > files or server.metric("te_queue_size"):
-        if time.perf_counter() - started > 60:
+    while True:
+        texts = server.metric("te_queue_size")
+        time.sleep(0.05)  # the connection of that question is closed
+        more_files = server.files - files
+        seconds = time.perf_counter() - started
+        if (not texts and more_files <= 0) or seconds > 60:
             break
-        time.sleep(0.05)
-    seconds, more_files = time.perf_counter() - started, server.files - files
     after = server.ask("closed", connections=1, seconds=0.5)
     result = {
         "clients": count,
@@ -282,7 +285,7 @@ def hang_ups(server: Server, *, count: int) -> dict[str, Any]:
         "noticed": server.metric('te_request_failure{err="disconnected"}') - left,
         "texts skipped": server.metric("te_predict_skipped") - skipped,
         "seconds until idle": round(seconds, 2),
-        "texts waiting": server.metric("te_queue_size"),
+        "texts waiting": texts,
         "more open files": more_files,
         "answers afterwards": after.answers,
     }

@@ -24,7 +24,7 @@ from side_by_side import print_json
 
 CHARACTERS_PER_TOKEN = 4.4
 OVERLOAD = 3
-ENCODERS = {"nano": (66_000.0, 13.0), "xsmall": (10_500.0, 12.0), "a costly call": (66_000.0, 40.0)}
+ENCODERS = {"nano": (66_000.0, 13.0), "xsmall": (10_500.0, 12.0), "xsmall, slow": (5_000.0, 12.0), "a costly call": (66_000.0, 40.0)}
 """Tokens a second, and the cost of a call in tokens."""
 
 
@@ -81,7 +81,7 @@ def simulate(lengths: list[int], cost: queue.BatchCost, *, clients: int | None, 
         if not len(texts):
             now = due
             continue
-        _, batch = texts.take()
+        _, batch = texts.take(cost.rate)
         size = len(batch) * max(text.length for text in batch)
         now += (cost.call + size) / cost.rate
         padded, tokens = padded + size, tokens + sum(text.length for text in batch)
@@ -116,16 +116,18 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--padded", type=float, nargs="+", default=[1.0, 0.5, queue.PADDED, 0.12])
-    parser.add_argument("--window", type=int, nargs="+", default=[queue.WINDOW, 512])
+    parser.add_argument("--window", type=int, nargs="+", default=[queue.WINDOW])
+    parser.add_argument("--window-seconds", type=float, nargs="+", default=[queue.WINDOW_SECONDS, 9.0])
     asked = parser.parse_args()
     lengths, rows = lengths_of(asked.data, asked.pairs), []
-    settings = product(ENCODERS.items(), (None, 16, 128), asked.window, asked.padded)
-    for (name, (rate, call)), clients, queue.WINDOW, queue.PADDED in settings:
+    loads = (None, 16, 64, 128)
+    settings = product(ENCODERS.items(), loads, asked.window, asked.window_seconds, asked.padded)
+    for (name, (rate, call)), clients, queue.WINDOW, queue.WINDOW_SECONDS, queue.PADDED in settings:
         cost = queue.BatchCost(budget=4096, call=call, rate=rate)
         seen = simulate(lengths, cost, clients=clients, seconds=asked.seconds)
         load = f"{OVERLOAD} times too much" if clients is None else f"{clients} clients"
         row = {"encoder": name, "load": load, "window": queue.WINDOW, "padded": queue.PADDED}
-        rows.append(row | seen._asdict())
+        rows.append(row | {"window seconds": queue.WINDOW_SECONDS} | seen._asdict())
         print(json.dumps(rows[-1]), flush=True)
     print_json("serve_queue", rows=rows)
 

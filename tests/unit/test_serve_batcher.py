@@ -131,9 +131,9 @@ def test_the_bound_follows_the_rate_and_counts_what_goes_on_between_batches(
     async def ask(batcher: Batcher, model: Model) -> None:
         take = batcher.queue.take
 
-        def slow() -> Any:
+        def slow(rate: float) -> Any:
             time.sleep(0.1)  # in the computing thread, but not in a batch
-            return take()
+            return take(rate)
 
         batcher.queue.take = slow  # type: ignore[method-assign]
         await asyncio.gather(*(batcher.run("m", texts([1] * 60)) for _ in range(3)))

@@ -1,6 +1,8 @@
 """Our server's connections, without a network: whole answers, pipelines, slow and leaving clients."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -192,6 +194,26 @@ def test_a_client_that_leaves_is_noticed_and_gets_no_answer() -> None:
         assert left == [True] and transport.writes == []
 
     run(leave, app)
+
+
+def test_requests_and_connections_leave_nothing_for_the_garbage_collector() -> None:
+    made_objects: list[weakref.ref[Any]] = []
+
+    async def ask(made: Any, transport: Transport) -> None:
+        made_objects.append(weakref.ref(made))
+        for number in range(3):
+            made.data_received(request(b"%d" % number))
+            made_objects.append(weakref.ref(made.cycle))
+            await settled()
+        made.connection_lost(None)
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(ask)
+        assert [made() for made in made_objects] == [None] * 4
+    finally:
+        gc.enable()
 
 
 async def slow(scope: Scope, receive: Receive, send: Send) -> None:

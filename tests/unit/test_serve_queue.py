@@ -42,6 +42,19 @@ def test_a_short_text_does_not_join_a_long_one() -> None:
     assert next_batch([60, 4, 58, 5], BatchCost(budget=1000, call=10.0)) == [0, 2]
 
 
+def test_on_a_slow_machine_only_texts_of_the_next_half_second_of_work_are_looked_at() -> None:
+    lengths = [10, *[90] * 9, 10, *[90] * 9, 10]  # texts of 10 tokens at 0, 10 and 20
+
+    def first_batch(rate: float) -> list[int]:
+        queue = TextQueue({"m": BatchCost(budget=1000, call=10.0)})
+        queue.push("m", [Waiting(None, n, Encoding([1] * length, [])) for n, length in enumerate(lengths)])
+        return [text.position for text in queue.take(rate)[1]]
+
+    assert first_batch(rate=10_000.0) == [0, 10, 20]
+    assert first_batch(rate=2 * 900.0) == [0, 10]
+    assert first_batch(rate=2 * 500.0) == [0]
+
+
 class QueueMachine(RuleBasedStateMachine):
     """Requests of several models come, are dropped, and are served in batches."""
 
@@ -75,7 +88,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule()
     def serve(self) -> None:
         oldest = next(iter(self.waiting))
-        model, batch = self.queue.take()
+        model, batch = self.queue.take(rate=400.0)
         served = [(text.owner, text.position) for text in batch]
         assert oldest in served
         assert {self.waiting[text][0] for text in served} == {model}

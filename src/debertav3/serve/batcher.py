@@ -259,7 +259,7 @@ class Batcher:
                         self._wake.wait()
                     self._is_idle = False
                     self._receive()
-                model, batch = self.queue.take()
+                model, batch = self.queue.take(self.rate)
             begun = time.perf_counter()
             busy_since = begun if ended is None else ended
             results = self._compute(model, batch)

@@ -147,6 +147,7 @@ def _quick(base: type[Any]) -> type[Any]:
         def connection_lost(self, exc: Exception | None) -> None:
             idle.cancel(self)
             super().connection_lost(exc)
+            self.cycle = self.scope = None  # which hold this connection
 
         def on_response_complete(self) -> None:
             if self.pipeline:  # the next request is here already

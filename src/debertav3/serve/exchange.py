@@ -5,6 +5,7 @@ An application that is mounted elsewhere, or wrapped, finds no exchange, and use
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import ref
 
 from starlette.types import Scope
 
@@ -27,12 +28,12 @@ class Exchange:
     __slots__ = ("_cycle",)
 
     def __init__(self, cycle: Any) -> None:
-        self._cycle = cycle
+        self._cycle = ref(cycle)  # which holds this exchange: its memory must not wait for the garbage collector
 
     def whole_body(self) -> bytes | None:
         """The body if all of it has arrived; otherwise it must be received."""
-        cycle = self._cycle
-        if cycle.more_body or cycle.waiting_for_100_continue or cycle.disconnected:
+        cycle = self._cycle()
+        if cycle is None or cycle.more_body or cycle.waiting_for_100_continue or cycle.disconnected:
             return None
         cycle.flow.resume_reading()
         body, cycle.body = bytes(cycle.body), bytearray()
@@ -49,8 +50,8 @@ class Exchange:
         """
         from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-        cycle = self._cycle
-        if cycle.response_started or cycle.disconnected or cycle.flow.write_paused:
+        cycle = self._cycle()
+        if cycle is None or cycle.response_started or cycle.disconnected or cycle.flow.write_paused:
             return False
         if CLOSE in headers:
             cycle.keep_alive = False

@@ -14,6 +14,9 @@ from ..inference.batching import Encoding
 WINDOW = 128
 """Texts that are looked at for a batch, oldest first. A larger window saves little padding and makes texts of
 rare lengths wait longer."""
+WINDOW_SECONDS = 0.5
+"""The same in seconds of work. On a slow machine 128 texts are the whole queue, and a text of a rare length
+would let all others go first."""
 PADDED = 0.25
 """The part of a call's cost that the padding of one more text may take. A text that does not join now saves a
 call all the same, with texts nearer in length that come later. See ``benchmarks/serve_queue.py``."""
@@ -115,14 +118,23 @@ class TextQueue:
                 dropped += 1
         return dropped
 
-    def take(self) -> tuple[str, list[Waiting]]:
-        """Remove and return the next batch, with its model; there must be a text."""
+    def take(self, rate: float) -> tuple[str, list[Waiting]]:
+        """Remove and return the next batch, with its model; there must be a text.
+
+        Args:
+            rate: tokens a second, lately.
+        """
         model = min(
             (name for name, texts in self._waiting.items() if texts),
             key=lambda name: next(iter(self._waiting[name])),
         )
         texts = self._waiting[model]
-        window = list(islice(texts.items(), WINDOW))
+        window, tokens = [], 0
+        for number, text in islice(texts.items(), WINDOW):
+            window.append((number, text))
+            tokens += text.length
+            if tokens > WINDOW_SECONDS * rate:
+                break
         places = next_batch([text.length for _, text in window], self.costs[model])
         batch = [window[place][1] for place in places]
         for place in places:
