@@ -39,7 +39,7 @@ from real_pairs import Pairs, read_pairs
 from serve_contenders import CONTENDERS
 from side_by_side import print_json
 
-CONNECTIONS = (1, 16, 32, 48, 64, 128, 256)
+CONNECTIONS = (1, 8, 16, 32, 48, 64, 128, 256)
 BOUND_MS = 200.0
 OVERLOAD = 3
 """Times saturation."""

@@ -24,7 +24,12 @@ from side_by_side import print_json
 
 CHARACTERS_PER_TOKEN = 4.4
 OVERLOAD = 3
-ENCODERS = {"nano": (66_000.0, 13.0), "xsmall": (10_500.0, 12.0), "xsmall, slow": (5_000.0, 12.0), "a costly call": (66_000.0, 40.0)}
+ENCODERS = {
+    "nano": (66_000.0, 13.0),
+    "xsmall": (10_500.0, 12.0),
+    "xsmall, slow": (5_000.0, 12.0),
+    "a costly call": (66_000.0, 40.0),
+}
 """Tokens a second, and the cost of a call in tokens."""
 
 

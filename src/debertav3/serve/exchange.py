@@ -28,7 +28,8 @@ class Exchange:
     __slots__ = ("_cycle",)
 
     def __init__(self, cycle: Any) -> None:
-        self._cycle = ref(cycle)  # which holds this exchange: its memory must not wait for the garbage collector
+        # Weak, since the state holds this exchange: its memory must not wait for the garbage collector.
+        self._cycle = ref(cycle)
 
     def whole_body(self) -> bytes | None:
         """The body if all of it has arrived; otherwise it must be received."""
