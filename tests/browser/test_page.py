@@ -352,14 +352,14 @@ def test_right_entities_are_read_by_finetune(page: Any, address: str, tmp_path: 
     field.fill(text)
     page.wait_for_timeout(700)
     page.get_by_role("button", name="This is wrong").click()
-    marks = page.get_by_role("button", name=re.compile("^Take .* away$"))
+    marks = page.get_by_role("button", name=re.compile("^Remove "))
     while marks.count():
         marks.first.click()
     for word in ("Anna Bell ", "Rome"):
         start = text.encode("utf-16-le").index(word.encode("utf-16-le")) // 2
         field.evaluate(f"(box) => box.setSelectionRange({start}, {start + len(word)})")
         page.get_by_role("button", name="Mark the selection").click()
-    page.get_by_role("button", name="Take Rome away").click()
+    page.get_by_role("button", name="Remove Rome").click()
     page.get_by_role("button", name="Keep", exact=True).click()
     path = download(page, "Download 1 for ner", tmp_path)
     (example,) = TaggingTask(name="ner").examples(read_table(path))
@@ -403,8 +403,8 @@ def test_right_labels_of_several_texts(page: Any, address: str, tmp_path: Path) 
     page.wait_for_selector("table.matrix")
     page.wait_for_timeout(500)
     page.get_by_role("button", name="This is wrong").click()
-    page.get_by_label("Right label of The striker scored twice in the final.").select_option("sports")
-    page.get_by_label("Right label of Heavy rain is expected on Sunday.").select_option("weather")
+    page.get_by_label("Correct label of The striker scored twice in the final.").select_option("sports")
+    page.get_by_label("Correct label of Heavy rain is expected on Sunday.").select_option("weather")
     page.get_by_role("button", name="Keep", exact=True).click()
     path = download(page, "Download 2 for zero-shot", tmp_path)
     found = [json.loads(line) for line in path.read_text().splitlines()]
