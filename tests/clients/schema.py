@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="processes: one makes 9 a second"
     )
+    parser.add_argument("--paths", nargs="+", help="only these")
     parser.add_argument("--port", type=int, default=8775)
     asked = parser.parse_args()
     folder = PLACE / "schema"
@@ -48,15 +49,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         tiny = tiny_models(Path(place), {**HEADS, **HEADS_TOO})
         with serving(url, {"nli": REPOSITORY / "models" / "nano", **tiny}):
-            codes = run_all([[*command, *only] for only in parts(asked.jobs)])
+            codes = run_all([[*command, *only] for only in parts(asked.paths, asked.jobs)])
     log = (PLACE / f"server-{asked.port}.log").read_text(errors="replace")
     print(f"{log.count('Traceback')} tracebacks and {log.count(chr(10))} lines in the server's log")
     sys.exit(any(codes) or "Traceback" in log)
 
 
-def parts(jobs: int) -> list[list[str]]:
-    """The options that select each job's share of the paths."""
-    paths = sorted(openapi_document()["paths"])  # type: ignore[call-overload]
+def parts(paths: list[str] | None, jobs: int) -> list[list[str]]:
+    """The options that select each job's share of some paths, or of all."""
+    paths = sorted(paths or openapi_document()["paths"])  # type: ignore[call-overload]
     shares = [paths[job::jobs] for job in range(min(jobs, len(paths)))]
     return [[option for path in share for option in ("--include-path", path)] for share in shares]
 

@@ -82,6 +82,53 @@ def ops_of(folder: Path) -> tuple[Counter[str], list[tuple[int, ...]]]:
     return Counter(node.get_type_name() for node in nodes), weights
 
 
+SIZES_OF = {
+    "Reshape": [1],
+    "Broadcast": [1],
+    "Slice": [1, 2, 3],
+    "StridedSlice": [1, 2, 3],
+    "Tile": [1],
+    "Gather": [1],
+}
+"""Inputs of operations that are sizes or places."""
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("DebertaV2ForSequenceClassification", {}),
+        ("DebertaV2ForTokenClassification", {}),
+        ("DebertaV2ForQuestionAnswering", {}),
+        ("DebertaV2ForReplacedTokenDetection", {}),
+        ("DebertaV2ForMaskedLM", {"legacy": False}),
+    ],
+)
+def test_openvino_computes_no_size_or_place_in_floating_point(
+    exports: Exports, name: str, options: dict[str, Any]
+) -> None:
+    """With ``dtype="bf16"`` it would round them: 906 tokens became 904."""
+    import openvino
+
+    exported = read_exported(Checkpoint.open(exports(name, "openvino", **options)[1]))
+    inexact: dict[str, bool] = {}
+
+    def is_inexact(node: Any) -> bool:
+        key = node.get_friendly_name()
+        if key not in inexact:
+            kind = node.get_type_name()
+            real = any(out.get_element_type().is_real() for out in node.outputs())
+            inexact[key] = kind not in ("Constant", "ShapeOf", "Parameter") and (
+                real or any(is_inexact(one.get_source_output().get_node()) for one in node.inputs())
+            )
+        return inexact[key]
+
+    for node in openvino.Core().read_model(str(exported.graph)).get_ordered_ops():
+        for place in SIZES_OF.get(node.get_type_name(), []):
+            if place < len(node.inputs()):
+                source = node.inputs()[place].get_source_output().get_node()
+                assert not is_inexact(source), (node.get_friendly_name(), place)
+
+
 @pytest.mark.parametrize("format_", ["openvino", "onnx"])
 def test_the_graph_looks_nothing_up_by_pair_and_projects_once(exports: Exports, format_: str) -> None:
     _, folder = exports("DebertaV2ForSequenceClassification", format_, id2label=NLI)

@@ -100,4 +100,4 @@ def absolute_positions(length: int, position_embeddings: nn.Embedding, device: t
         raise UserError(
             f"the model has {available} absolute positions; got {length} tokens: shorten the text"
         )
-    return torch.arange(length, device=device)[None]
+    return torch.arange(length, dtype=torch.int64, device=device)[None]

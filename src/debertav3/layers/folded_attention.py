@@ -84,18 +84,29 @@ class FoldedSelfAttention(nn.Module):
         contexts = []
         for start in range(0, self.num_heads, step):
             heads = slice(start, start + step)
-            contexts.append(self._attend(q_NMH[heads], k_NMH[heads], v_NMH[heads], heads, bias, L))
+            contexts.append(self._attend(q_NMH[heads], k_NMH[heads], v_NMH[heads], heads, bias, (B, L)))
         context = torch.cat(contexts) if self.by_head else contexts[0]
         context = context.reshape(self.num_heads, B, L, self.head_width).permute(1, 2, 0, 3)
         return context.reshape(B, L, self.width), None
 
     def _attend(
-        self, q_NMH: Tensor, k_NMH: Tensor, v_NMH: Tensor, heads: slice, bias: Tensor | None, L: int
+        self,
+        q_NMH: Tensor,
+        k_NMH: Tensor,
+        v_NMH: Tensor,
+        heads: slice,
+        bias: Tensor | None,
+        shape: tuple[int, int],
     ) -> Tensor:
-        """The context of some heads: ``(N * B, L, H)``."""
-        q, k, v = (x.reshape(-1, L, self.head_width) for x in (q_NMH, k_NMH, v_NMH))
+        """The context of some heads: ``(N * B, L, H)``.
+
+        No size is left open and the offsets say that they are integers: OpenVINO computes open sizes and
+        other ranges in floating point, which in bf16 is wrong above 256.
+        """
+        N, (B, L) = q_NMH.shape[0], shape
+        q, k, v = (x.reshape(N * B, L, self.head_width) for x in (q_NMH, k_NMH, v_NMH))
         score = torch.bmm(q, k.transpose(1, 2))
-        offset = torch.arange(2 * L, device=q.device) - (L - 1)
+        offset = torch.arange(2 * L, dtype=torch.int64, device=q.device) - (L - 1)
         place = offset.clamp(-self.farthest, self.farthest) + self.farthest
         if self.keys_NRH is not None:
             keys_NHW = _by_offset(self.keys_NRH[heads], self.rows_back.index_select(0, place))
@@ -104,7 +115,7 @@ class FoldedSelfAttention(nn.Module):
             queries_NHW = _by_offset(self.queries_NRH[heads], self.rows.index_select(0, place))
             score = score + _skew(torch.bmm(k_NMH, queries_NHW), L).transpose(1, 2)
         if bias is not None:
-            score = (score.reshape(q_NMH.shape[0], -1, L, L) + bias).reshape(-1, L, L)
+            score = (score.reshape(N, B, L, L) + bias).reshape(N * B, L, L)
         return torch.bmm(torch.softmax(score, dim=-1), v)
 
     def _project(self, hidden_states: Tensor, query_states: Tensor | None) -> list[Tensor]:
@@ -120,7 +131,7 @@ class FoldedSelfAttention(nn.Module):
         return [
             part.reshape(B, L, self.num_heads, self.head_width)
             .permute(2, 0, 1, 3)
-            .reshape(self.num_heads, -1, self.head_width)
+            .reshape(self.num_heads, B * L, self.head_width)
             for part in parts
         ]
 
