@@ -136,6 +136,9 @@ def _quick(base: type[Any]) -> type[Any]:
     class Quick(base):
         """Makes an exchange of each request, and keeps no timer of its own while it is idle."""
 
+        cycle: Any
+        scope: Any
+
         def on_headers_complete(self) -> None:
             super().on_headers_complete()
             self.scope["extensions"] = {CONNECTION: self, EXCHANGE: Exchange(self.cycle)}
