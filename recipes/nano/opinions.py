@@ -34,9 +34,11 @@ def asked(
 
 def joined(texts: dict[str, list[str]], count: int, draw: random.Random) -> Iterator[tuple[str, str]]:
     """Two to six texts of one label after each other, with the label."""
-    for _ in range(count):
-        label = draw.choice(ASKED)
-        yield cut(" ".join(draw.sample(texts[label], draw.randint(2, 6)))), label
+    labels = [label for label in ASKED if len(texts[label]) > 1]
+    for _ in range(count if labels else 0):
+        label = draw.choice(labels)
+        size = min(draw.randint(2, 6), len(texts[label]))
+        yield cut(" ".join(draw.sample(texts[label], size))), label
 
 
 def main() -> None:

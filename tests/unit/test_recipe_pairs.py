@@ -92,6 +92,10 @@ def test_opinions_ask_for_one_label_more_often() -> None:
     for text, label in opinions.joined(texts, 50, draw):
         parts = text.split()
         assert 2 <= len(parts) == len(set(parts)) <= 6 and set(parts) <= set(texts[label])
+    assert not list(opinions.joined({"positive": ["one"], "negative": []}, 5, draw))
+    assert {
+        label for _, label in opinions.joined({"positive": ["one"], "negative": ["a", "b"]}, 5, draw)
+    } == {"negative"}
     read = yaml.safe_load(opinions.SETTINGS.read_text())["sets"]
     assert not set(read) & set(recast.kept_out())
 
