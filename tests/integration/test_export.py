@@ -99,6 +99,7 @@ SIZES_OF = {
         ("DebertaV2ForSequenceClassification", {}),
         ("DebertaV2ForTokenClassification", {}),
         ("DebertaV2ForQuestionAnswering", {}),
+        ("DebertaV2ForMultipleChoice", {}),
         ("DebertaV2ForReplacedTokenDetection", {}),
         ("DebertaV2ForMaskedLM", {"legacy": False}),
     ],

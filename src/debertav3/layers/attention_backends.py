@@ -241,8 +241,8 @@ def skew(scores: Tensor) -> Tensor:
 
 def _times_table(x_BNLH: Tensor, table_NWH: Tensor) -> Tensor:
     """One matmul per head over all tokens of the batch: ``(B, N, L, W)``, laid out as ``(N, B, L, W)``."""
-    B, N, L, H = x_BNLH.shape
-    x_NMH = x_BNLH.transpose(0, 1).reshape(N, B * L, H)  # flatten: OpenVINO divides sizes in floating point
+    B, N, L, _ = x_BNLH.shape
+    x_NMH = x_BNLH.transpose(0, 1).flatten(1, 2)
     return torch.bmm(x_NMH, table_NWH.transpose(1, 2)).view(N, B, L, -1).transpose(0, 1)
 
 

@@ -147,7 +147,7 @@ class _SparseQueries:
         self.attention = attention
         self.k_BNLH = self._heads(attention.key_proj(states))
         self.v_BNLH = self._heads(attention.value_proj(states))
-        token = torch.arange(L, dtype=torch.int64, device=states.device)
+        token = torch.arange(L, device=states.device)
         self.offset_BQL = token - masked.column_BQ.unsqueeze(-1) + L - 1  # column of key j for the query at i
         self.hidden = None
         if pairs is not None:

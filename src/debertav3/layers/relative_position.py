@@ -55,7 +55,7 @@ class RelativePositions(RelativeBuckets):
     def _look_up(self, length: int, device: torch.device, more: int, falls: bool) -> Tensor:
         far = self.farthest
         row = torch.tensor([self.row(offset) for offset in range(-far, far + 1)], device=device)
-        offset = torch.arange(1 - length, length + more, dtype=torch.int64, device=device)
+        offset = torch.arange(1 - length, length + more, device=device)
         return row[(-offset if falls else offset).clamp(-far, far) + far]
 
 
@@ -117,7 +117,7 @@ class RelativeTables:
 
     def pair_rows(self, length: int, device: torch.device) -> Tensor:
         """The row of every pair of tokens: ``(L, L)`` int64, ``[i, j] = row(i - j)``."""
-        token = torch.arange(length, dtype=torch.int64, device=device)
+        token = torch.arange(length, device=device)
         rows = self.positions.rows(length, device) - self.first_row
         return rows[token[:, None] - token[None, :] + length - 1]
 
