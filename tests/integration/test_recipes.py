@@ -55,7 +55,7 @@ def test_nano_from_the_data_to_the_card(
     card = (model / "README.md").read_text(encoding="utf-8")
     assert "| MultiNLI matched |" in card and "| product reviews sentiment |" in card and "{{" not in card
     records = {path.parent.name: json.loads(path.read_text()) for path in out.glob("*/stage.json")}
-    assert len(records) == 15 and all(one["outputs"] and sum(one["seconds"]) > 0 for one in records.values())
+    assert len(records) == 17 and all(one["outputs"] and sum(one["seconds"]) > 0 for one in records.values())
     evaluation = json.loads((out / "model" / "evaluation-1.json").read_text())
     assert set(evaluation["example"]) == {"entailment", "neutral", "contradiction"}
 

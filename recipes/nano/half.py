@@ -1,6 +1,6 @@
-"""A fine-tuned model as it ships: fp16 weights, a config that says float32, no files of the run.
+"""A model with weights in 16 bits and a config that says float32, without the files of its run.
 
-Run: python recipes/nano/finish.py --model runs/nano/final/seed-1 --out runs/nano/model/nano
+Run: python recipes/nano/half.py runs/nano/final/seed-1 runs/nano/model/nano --dtype float16 --most-bytes 14980000
 """
 
 import argparse
@@ -15,18 +15,17 @@ from debertav3.files import read_json_object, replacing_folder, write_json
 
 TOKENIZER = ("spm.model", "tokenizer.json", "tokenizer_config.json", "added_tokens.json", "vocabulary.json")
 WEIGHTS = "model.safetensors"
-MOST_BYTES = 14_980_000
-"""Of everything but the model card, with which the folder keeps within 15 MB."""
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def finish(model: Path, out: Path) -> int:
+def write_half(model: Path, out: Path, dtype: torch.dtype, most_bytes: int | None = None) -> int:
     """Write the folder; return its size in bytes.
 
     Raises:
-        UserError: if it is larger than what ships.
+        UserError: if it is larger than ``most_bytes``.
     """
     with replacing_folder(out) as folder:
-        weights = {name: tensor.to(torch.float16) for name, tensor in load_file(model / WEIGHTS).items()}
+        weights = {name: tensor.to(dtype) for name, tensor in load_file(model / WEIGHTS).items()}
         save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
         config = read_json_object(model / "config.json")
         for key in ("_name_or_path", "problem_type"):
@@ -36,17 +35,20 @@ def finish(model: Path, out: Path) -> int:
             if (model / name).is_file():
                 shutil.copy2(model / name, folder / name)
         size = sum(path.stat().st_size for path in folder.iterdir())
-        if size > MOST_BYTES:
-            raise UserError(f"{model}: {size:,} bytes with fp16 weights, and at most {MOST_BYTES:,} ship")
+        if most_bytes is not None and size > most_bytes:
+            raise UserError(f"{model}: {size:,} bytes with 16-bit weights; at most {most_bytes:,} are allowed.")
     return size
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--dtype", choices=DTYPES, default="bfloat16")
+    parser.add_argument("--most-bytes", type=int, help="refuse a larger folder")
     arguments = parser.parse_args()
-    print(f"{finish(arguments.model, arguments.out):,} bytes")
+    size = write_half(arguments.model, arguments.out, DTYPES[arguments.dtype], arguments.most_bytes)
+    print(f"{size:,} bytes")
 
 
 if __name__ == "__main__":
