@@ -1,6 +1,6 @@
 """A model with weights in 16 bits and a config that says float32, without the files of its run.
 
-Run: python recipes/nano/half.py runs/nano/final/seed-1 runs/nano/model/nano --dtype float16 --most-bytes 14980000
+Run: python recipes/nano/half.py runs/nano/final/seed-1 runs/nano/model/nano --dtype float16
 """
 
 import argparse
@@ -36,7 +36,7 @@ def write_half(model: Path, out: Path, dtype: torch.dtype, most_bytes: int | Non
                 shutil.copy2(model / name, folder / name)
         size = sum(path.stat().st_size for path in folder.iterdir())
         if most_bytes is not None and size > most_bytes:
-            raise UserError(f"{model}: {size:,} bytes with 16-bit weights; at most {most_bytes:,} are allowed.")
+            raise UserError(f"{model}: {size:,} bytes with 16-bit weights; at most {most_bytes:,} fit.")
     return size
 
 
