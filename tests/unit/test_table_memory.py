@@ -9,11 +9,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cpu_kernels import open_kernel
+from debertav3.cpu import table_memory
 from debertav3.cpu.kernel.build import INSTRUCTIONS
-from debertav3.pretrain import table_memory, vocabulary_loss
+from debertav3.cpu.table_memory import (
+    TableEmbedding,
+    TableMemory,
+    clip_grad_norm,
+    keep_word_gradients,
+    look_up,
+)
+from debertav3.layers.config import EncoderConfig
+from debertav3.layers.embeddings import Embeddings
+from debertav3.pretrain import vocabulary_loss
 from debertav3.pretrain.optimization import PretrainOptimizerConfig, StepEngine
-from debertav3.pretrain.table_memory import TableMemory, look_up
 from debertav3.pretrain.vocabulary_loss import predict_masked
+from helpers import TINY
 
 
 @pytest.fixture(params=(*INSTRUCTIONS, "none"))
@@ -123,3 +133,46 @@ def test_a_step_is_that_of_clipping_and_adamw_and_a_bad_one_leaves_no_trace(limi
             optimizer.zero_grad()
         torch.testing.assert_close(ours.table, plain.table, atol=1e-7, rtol=1e-6)
         torch.testing.assert_close(ours.other, plain.other, atol=1e-7, rtol=1e-6)
+
+
+def test_word_embeddings_in_kept_memory_train_as_torch_s_own() -> None:
+    torch.manual_seed(0)
+    config = EncoderConfig.from_dict(TINY)
+    plain = nn.ModuleDict({"embeddings": Embeddings(config), "other": nn.Embedding(4, 4)}).eval()
+    ours = copy.deepcopy(plain)
+    tables = keep_word_gradients(ours)
+    assert type(ours["embeddings"].word_embeddings) is TableEmbedding and type(ours["other"]) is nn.Embedding
+    assert len(tables) == 1 and keep_word_gradients(ours) == tables
+    assert [*ours.state_dict()] == [*plain.state_dict()]
+    optimizers = [torch.optim.AdamW(model.parameters(), lr=0.1) for model in (ours, plain)]
+    for step in range(5):
+        for model, optimizer in zip((ours, plain), optimizers, strict=True):
+            for part in range(2):  # two micro-batches
+                ids = torch.tensor([[step, 7, step, part, 0]])
+                model["embeddings"](ids).square().sum().backward()
+            limit = (0.5, 1e9, float("nan"), 0.5, 0.5)[step]
+            if model is ours:
+                norms = [clip_grad_norm(ours.parameters(), tables, limit)]
+            else:
+                norms.append(nn.utils.clip_grad_norm_(plain.parameters(), limit))
+            if step != 2:  # a bad step
+                optimizer.step()
+            optimizer.zero_grad()
+        torch.testing.assert_close(norms[0], norms[1])
+        for name, weight in ours.named_parameters():
+            torch.testing.assert_close(weight, plain.get_parameter(name), atol=1e-7, rtol=1e-6)
+
+
+def test_word_embeddings_that_are_frozen_watched_or_tied_stay_as_they_are() -> None:
+    def fresh() -> nn.ModuleDict:
+        return nn.ModuleDict({"embeddings": Embeddings(EncoderConfig.from_dict(TINY))})
+
+    frozen, watched, tied = fresh(), fresh(), fresh()
+    frozen.requires_grad_(False)
+    watched["embeddings"].word_embeddings.register_forward_hook(lambda *_: None)
+    words = tied["embeddings"].word_embeddings
+    tied["decoder"] = nn.Linear(*reversed(words.weight.shape), bias=False)
+    tied["decoder"].weight = words.weight
+    for model in (frozen, watched, tied):
+        assert keep_word_gradients(model) == []
+        assert type(model["embeddings"].word_embeddings) is nn.Embedding

@@ -18,6 +18,7 @@ from transformers import (
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer import TRAINER_STATE_NAME
 
+from ..cpu.table_memory import clip_grad_norm, keep_word_gradients
 from ..errors import DivergedError, UserError
 from ..files import damage_of
 from ..json_types import JsonObject
@@ -92,6 +93,8 @@ class FinetuneTrainer(Trainer):
             compute_loss_func=loss,
             compute_metrics=compute_metrics,
         )
+        is_alone = self.accelerator.num_processes == 1 and self.accelerator.scaler is None
+        self.kept_tables = keep_word_gradients(model) if is_alone and args.device.type == "cpu" else []
         self.remove_callback(PrinterCallback)  # it prints to stdout
         for callback in self.callback_handler.callbacks:
             if isinstance(callback, TensorBoardCallback):  # its own place is removed with the checkpoints
@@ -188,7 +191,10 @@ class FinetuneTrainer(Trainer):
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
         """Clip, and turn a step without a finite gradient into no step at all."""
-        norm = super()._clip_grad_norm(model)
+        if self.kept_tables:
+            norm = clip_grad_norm(model.parameters(), self.kept_tables, self.args.max_grad_norm)
+        else:
+            norm = super()._clip_grad_norm(model)
         if torch.isfinite(norm):
             self.tally.bad_steps_in_a_row = 0
             return norm

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..cpu.table_memory import TableMemory, look_up
 from ..errors import UserError
 from ..layers.embeddings import Embeddings
 from .sharding import whole
-from .table_memory import TableMemory, look_up
 
 Sharing = Literal["gdes", "nes", "es"]
 SHARINGS: tuple[str, ...] = get_args(Sharing)

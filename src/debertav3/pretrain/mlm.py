@@ -8,12 +8,12 @@ output, the decoder and vocabulary logits at places that are not masked, and an 
 import torch
 from torch import Tensor, nn
 
+from ..cpu.table_memory import TableMemory, look_up
 from ..layers.attention import is_plain
 from ..layers.mask_decoder import decode_masked_positions
 from ..layers.masks import AttentionMasks
 from ..models import DebertaV2ForMaskedLM
 from .batches import MaskedBatch
-from .table_memory import TableMemory, look_up
 from .vocabulary_loss import MaskedPredictions, predict_masked
 
 

@@ -9,10 +9,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from ..cpu.table_memory import TableMemory
 from ..runs.muon import MuonWithAdamW, encoder_matrices
 from .schedules import PretrainOptimizerConfig, learning_rate
 from .sharding import shard, whole
-from .table_memory import TableMemory
 
 Item = TypeVar("Item")
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..cpu.kernel.library import Kernel, VocabularyArguments, kernel
+from ..cpu.table_memory import TableMemory, writes_directly
 from ..layers.relative_position import may_read
-from .table_memory import TableMemory, writes_directly
 
 CPU_NUMBERS = 1 << 21
 """Logits per block: 8 MiB in fp32."""

@@ -7,6 +7,8 @@ step; the loss over the vocabulary overwrites all. Autograd gets no gradient for
 for one process whose weights are whole: exchanges between processes wait for autograd's gradients.
 """
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +16,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from ..cpu.kernel.library import kernel
+from ..layers.attention import is_plain
+from ..layers.embeddings import Embeddings
+from .kernel.library import kernel
 
 
 class TableMemory:
@@ -25,6 +29,13 @@ class TableMemory:
         self._rows: list[Tensor] | None = []
         """Rows that are not zero; None for all."""
         self._blocks: dict[str, Tensor] = {}
+
+    def touched(self, weight: Tensor) -> Tensor | None:
+        """Rows of ``weight.grad`` that may not be zero, each once; None for all of them."""
+        if self._rows is None or weight.grad is None or weight.grad is not self._gradient:
+            return None
+        rows = torch.cat([torch.tensor([], dtype=torch.int64), *self._rows])
+        return torch.unique(rows)
 
     def __deepcopy__(self, memo: object) -> "TableMemory":
         return TableMemory()
@@ -90,6 +101,78 @@ def writes_directly(weight: Tensor, memory: TableMemory | None) -> bool:
         and weight.requires_grad
         and weight.device.type == "cpu"
     )
+
+
+class TableEmbedding(nn.Embedding):
+    """Takes the place of `torch.nn.Embedding`: the same weights and outputs, a gradient in kept memory."""
+
+    def __init__(self, words: nn.Embedding) -> None:
+        size = (words.num_embeddings, words.embedding_dim)
+        super().__init__(*size, padding_idx=words.padding_idx, _weight=words.weight)
+        self.weight = words.weight
+        self.table_memory = TableMemory()
+        self.train(words.training)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Token ids ``(B, L)`` to ``(B, L, D)``."""
+        return look_up(input, self.weight, self.padding_idx, self.table_memory)
+
+
+def keep_word_gradients(model: nn.Module) -> list[TableEmbedding]:
+    """Let the word embeddings of a model that one process trains on a CPU keep their gradient's memory.
+
+    Rows of that gradient that no token touched must stay zero: clip it with `clip_grad_norm`. Word embeddings
+    that are frozen, watched, replaced or tied stay as they are.
+    """
+    uses = Counter(id(weight) for part in model.modules() for weight in part.parameters(recurse=False))
+    found = []
+    for part in model.modules():
+        words = part.word_embeddings if isinstance(part, Embeddings) else None
+        if words is None or not words.weight.requires_grad or uses[id(words.weight)] > 1:
+            continue
+        if is_plain(words, nn.Embedding) and _only_looks_up(words):
+            words = part.word_embeddings = TableEmbedding(words)
+        if isinstance(words, TableEmbedding):
+            found.append(words)
+    return found
+
+
+@torch.no_grad()
+def clip_grad_norm(
+    parameters: Iterable[nn.Parameter], tables: Sequence[TableEmbedding], max_norm: float
+) -> Tensor:
+    """As `torch.nn.utils.clip_grad_norm_`, without a look at the rows of tables that no token touched.
+
+    Args:
+        parameters: all that are trained, those of the tables among them.
+        tables: from `keep_word_gradients`.
+        max_norm: of all gradients together.
+
+    Returns:
+        The norm before.
+    """
+    touched = {id(table.weight): table.table_memory.touched(table.weight) for table in tables}
+    clipped: list[Tensor] = []
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    for weight in parameters:
+        rows = touched.get(id(weight))
+        if rows is None or weight.grad is None:
+            clipped.append(weight)
+            continue
+        part = weight.grad[rows]
+        holder = torch.empty_like(part)
+        holder.grad = part
+        clipped.append(holder)
+        parts.append((weight.grad, rows, part))
+    norm = nn.utils.clip_grad_norm_(clipped, max_norm)
+    for gradient, rows, part in parts:
+        gradient[rows] = part
+    return norm
+
+
+def _only_looks_up(words: nn.Embedding) -> bool:
+    """Whether a look-up does nothing but look up."""
+    return words.max_norm is None and not words.scale_grad_by_freq and not words.sparse
 
 
 def look_up(input_ids: Tensor, weight: Tensor, padding_idx: int | None, memory: TableMemory | None) -> Tensor:
