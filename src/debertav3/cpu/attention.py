@@ -222,7 +222,6 @@ class PackedSelfAttention(ReadOnly, DisentangledSelfAttention):
         self.shares_projections = attention.shares_projections
         self.backends, self.backend = PACKED_BACKENDS, attention.backend
         self._table_RD = table_RD if self.has_c2p or self.has_p2c else None
-        self._tables = None if self._table_RD is None else attention.project_table(self._table_RD)
         self._prepared: dict[str, object] = {}
         self.query_proj = pack_linear(attention.query_proj)
         self.key_proj = pack_linear(attention.key_proj)
@@ -231,6 +230,8 @@ class PackedSelfAttention(ReadOnly, DisentangledSelfAttention):
             if hasattr(attention, name):
                 setattr(self, name, pack_linear(getattr(attention, name)))
         self.dropout, self.pos_dropout = attention.dropout, attention.pos_dropout
+        # by the packed layers, as `native` does: then both have the same table, to the last bit
+        self._tables = None if self._table_RD is None else self.project_table(self._table_RD)
         self.seal()
 
     def tables_for(self, backend: AttentionBackend, table_RD: Tensor | None, length: int) -> object:

@@ -34,8 +34,8 @@ class TableMemory:
         """Rows of ``weight.grad`` that may not be zero, each once; None for all of them."""
         if self._rows is None or weight.grad is None or weight.grad is not self._gradient:
             return None
-        rows = torch.cat([torch.tensor([], dtype=torch.int64), *self._rows])
-        return torch.unique(rows)
+        rows: Tensor = torch.cat([torch.tensor([], dtype=torch.int64), *self._rows]).unique()
+        return rows
 
     def __deepcopy__(self, memo: object) -> "TableMemory":
         return TableMemory()

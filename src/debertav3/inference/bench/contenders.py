@@ -20,14 +20,13 @@ from ...checkpoint.opening import open_model
 from ...checkpoint.quiet import quiet_transformers
 from ...errors import UserError
 from ...files.model_folder import user_path
-from ...json_types import JsonObject
 from ...models.base import complete_config
 from ...sizes import config_for, is_size
 from ...version import __version__
 from ..backends.choose import BackendConfig, open_backend, open_exported
 from ..backends.exported import FORMATS, MANIFEST, Manifest, is_installed, read_exported
 from ..backends.protocol import Backend
-from ..export.graph import folded_copy, random_batch
+from ..export.graph import dynamic_axes, folded_copy, random_batch, to_tensors
 from ..export.graph_writers import quiet_exporters, write_graph
 from ..export.int8_examples import head_to_export
 
@@ -158,9 +157,9 @@ def stock_exports(model: transformers.PreTrainedModel, *, threads: int) -> list[
     return found
 
 
-def _sample() -> JsonObject:
-    ids = torch.randint(4, 100, (2, 16))
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+def _sample() -> dict[str, Ids]:
+    ids = np.random.default_rng(0).integers(4, 100, (2, 16))
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
 
 
 def _stock_onnx(
@@ -169,8 +168,10 @@ def _stock_onnx(
     import onnxruntime
     from transformers.exporters import OnnxConfig, OnnxExporter
 
+    sample = _sample()
+    settings = OnnxConfig(dynamic=True, dynamic_shapes=dynamic_axes(sample), ort_fusions="cpu")
     with quiet_exporters():
-        exported = OnnxExporter().export(model, _sample(), OnnxConfig(dynamic=True, ort_fusions="cpu"))
+        exported = OnnxExporter().export(model, to_tensors(sample), settings)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     with tempfile.TemporaryDirectory() as folder:
@@ -188,8 +189,10 @@ def _stock_openvino(
     import openvino
     from transformers.exporters import OpenVINOConfig, OpenVINOExporter
 
+    sample = _sample()
+    config = OpenVINOConfig(dynamic=True, dynamic_shapes=dynamic_axes(sample))
     with quiet_exporters():
-        exported = OpenVINOExporter().export(model, _sample(), OpenVINOConfig(dynamic=True))
+        exported = OpenVINOExporter().export(model, to_tensors(sample), config)
     settings = {
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",

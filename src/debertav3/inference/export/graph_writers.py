@@ -18,6 +18,7 @@ from .graph import Arrays, dynamic_axes, to_tensors
 from .torch_weights import halve_fp32
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
     from transformers import PreTrainedModel
 
 _HALF_FROM = 1024
@@ -106,7 +107,7 @@ def _halve_onnx(path: Path) -> None:
     save_onnx(model, path)
 
 
-def save_onnx(model: object, path: Path) -> None:
+def save_onnx(model: "ModelProto", path: Path) -> None:
     """Write an ONNX model with its weights in one file beside it."""
     import onnx
 
