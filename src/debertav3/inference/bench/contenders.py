@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -157,9 +158,13 @@ def stock_exports(model: transformers.PreTrainedModel, *, threads: int) -> list[
     return found
 
 
-def _sample() -> dict[str, Ids]:
+def _exported(exporter: Any, model: transformers.PreTrainedModel, config: Any, **settings: Any) -> Any:
+    """A stock model as a program for batches of any size and texts of any length."""
     ids = np.random.default_rng(0).integers(4, 100, (2, 16))
-    return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    sample = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    with quiet_exporters():
+        made = config(dynamic=True, dynamic_shapes=dynamic_axes(sample), **settings)
+        return exporter().export(model, to_tensors(sample), made).program
 
 
 def _stock_onnx(
@@ -168,16 +173,13 @@ def _stock_onnx(
     import onnxruntime
     from transformers.exporters import OnnxConfig, OnnxExporter
 
-    sample = _sample()
-    settings = OnnxConfig(dynamic=True, dynamic_shapes=dynamic_axes(sample), ort_fusions="cpu")
-    with quiet_exporters():
-        exported = OnnxExporter().export(model, to_tensors(sample), settings)
+    program = _exported(OnnxExporter, model, OnnxConfig, ort_fusions="cpu")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "model.onnx")
         with quiet_exporters():
-            OnnxExporter.save_program(exported.program, path)
+            OnnxExporter.save_program(program, path)
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]
     return lambda ids: session.run(None, _named(names, ids))[0]
@@ -189,16 +191,13 @@ def _stock_openvino(
     import openvino
     from transformers.exporters import OpenVINOConfig, OpenVINOExporter
 
-    sample = _sample()
-    config = OpenVINOConfig(dynamic=True, dynamic_shapes=dynamic_axes(sample))
-    with quiet_exporters():
-        exported = OpenVINOExporter().export(model, to_tensors(sample), config)
+    program = _exported(OpenVINOExporter, model, OpenVINOConfig)
     settings = {
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",  # its own choice on CPUs with bf16 would be another precision
     }
-    compiled = openvino.Core().compile_model(exported.program, "CPU", settings)
+    compiled = openvino.Core().compile_model(program, "CPU", settings)
     names = [one.get_any_name() for one in compiled.inputs]
     return lambda ids: compiled(_named(names, ids))[0]
 
