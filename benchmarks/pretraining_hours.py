@@ -4,7 +4,7 @@ A row of the study counts the hours of the row that it begins with, too. Of a re
 a fine-tuned model with a score on a dev set is a point, at the hours of all stages so far. What is not
 finished is left out.
 
-Run: python benchmarks/pretraining_hours.py --study runs/study --nano runs/nano --out docs/images
+Run: python benchmarks/pretraining_hours.py --study FILE.json --nano runs/nano --out docs/images
 Writes pretraining-hours.svg, and prints the points.
 """
 
@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import yaml
 
-from study_rows import BASES, ROWS
+from study_records import Records, number, scores_of
+from study_rows import ROWS
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "nano" / "stages.yaml"
 TASK = "inference"
@@ -34,18 +35,14 @@ class Point(NamedTuple):
 
 def study_points(study: Path) -> list[Point]:
     """The finished rows of the study, scored on inference after the same fine-tuning."""
-    records = {}
-    for row in (*BASES, *ROWS):
-        path = study / row.name / "row.json"
-        if path.is_file():
-            records[row.name] = json.loads(path.read_text(encoding="utf-8"))
+    records = Records(study).rows
     points = []
     for row in ROWS:
-        scores = records.get(row.name, {}).get("scores", {}).get(TASK)
+        scores = scores_of(records.get(row.name, {}), TASK)
         if scores and not row.finetuning and (not row.start or row.start in records):
             parts = [records[row.name], *([records[row.start]] if row.start else [])]
-            hours = sum(part.get("seconds", 0) for part in parts) / 3600
-            points.append(Point(row.name, row.family, hours, next(iter(scores.values()))))
+            hours = sum(number(part, "seconds") for part in parts if "seconds" in part) / 3600
+            points.append(Point(row.name, row.family, hours, scores))
     return points
 
 
@@ -99,7 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--study", type=Path, default=Path("runs/study"))
+    parser.add_argument("--study", type=Path, default=Path("runs/study/results.json"))
     parser.add_argument("--nano", type=Path, default=Path("runs/nano"))
     parser.add_argument("--recipe", type=Path, default=RECIPE)
     parser.add_argument("--out", type=Path, default=Path("docs/images"))

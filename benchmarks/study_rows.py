@@ -23,10 +23,15 @@ class Row:
     is_base: bool = False
     """Made for other rows to begin with; not scored."""
     finetuning: tuple[str, ...] = ()
-    like: str = ""
-    """Of an equal-time row: the same at equal tokens."""
+    pace: str = ""
+    """The row whose steps take as long; empty: its own."""
     time_of: str = ""
     """Of an equal-time row: the row whose seconds it may take."""
+
+    @property
+    def pace_row(self) -> str:
+        """The row in whose name its seconds per step are measured."""
+        return self.pace or self.name
 
 
 MLM = ("objective=mlm", "learning_rate=1e-3")
@@ -41,7 +46,7 @@ MORE = "phases=[{mask_prob: 0.3}]"
 
 def _equal_time(row: Row, time_of: str) -> Row:
     what = f"{row.what}, equal time"
-    return replace(row, name=f"{row.name}-time", what=what, like=row.name, time_of=time_of)
+    return replace(row, name=f"{row.name}-time", what=what, pace=row.pace_row, time_of=time_of)
 
 
 BASES = (
@@ -50,6 +55,7 @@ BASES = (
         family="start",
         what="MLM + EMD, 2.5 times as long",
         settings=MLM,
+        pace="mlm",
         times=2.5,
         is_base=True,
     ),
@@ -69,15 +75,22 @@ _AGAIN = tuple(
         what=f"from the starting point: RTD, {name.upper()}",
         settings=(*AGAIN, *settings),
         start="start",
+        pace=f"rtd-{name}",
     )
     for name, settings in (("nes", ("sharing=nes",)), ("es", ES), ("gdes", ("sharing=gdes",)))
 )
 
 ROWS = (
-    Row(name="random", family="objective", what="random weights", trains=False),
+    Row(name="random", family="objective", what="random weights", pace="mlm", trains=False),
     _STOCK,
     Row(name="mlm", family="objective", what="MLM + EMD", settings=MLM),
-    Row(name="mlm-seed-1", family="objective", what="the same, another seed", settings=(*MLM, "seed=1")),
+    Row(
+        name="mlm-seed-1",
+        family="objective",
+        what="the same, another seed",
+        settings=(*MLM, "seed=1"),
+        pace="mlm",
+    ),
     *_SCRATCH,
     _equal_time(_STOCK, "mlm"),
     *(_equal_time(row, "mlm") for row in _SCRATCH),
@@ -86,6 +99,7 @@ ROWS = (
         family="start",
         what="the starting point, not trained further",
         start="start",
+        pace="mlm",
         trains=False,
     ),
     Row(
@@ -94,6 +108,7 @@ ROWS = (
         what="from the starting point: MLM + EMD",
         settings=("objective=mlm", "learning_rate=5e-4"),
         start="start",
+        pace="mlm",
     ),
     *_AGAIN,
     *(_equal_time(row, "start-mlm") for row in _AGAIN),
@@ -103,14 +118,16 @@ ROWS = (
         family="optimizer",
         what="Muon, doubled learning rate",
         settings=("objective=mlm", "learning_rate=2e-3", "optimizer=muon"),
+        pace="muon",
     ),
     Row(
         name="adamw-2e-3",
         family="optimizer",
         what="AdamW, doubled learning rate",
         settings=("objective=mlm", "learning_rate=2e-3"),
+        pace="mlm",
     ),
-    Row(name="wsd", family="schedule", what="WSD instead of linear", settings=(*MLM, *WSD)),
+    Row(name="wsd", family="schedule", what="WSD instead of linear", settings=(*MLM, *WSD), pace="mlm"),
     Row(
         name="falling-mask",
         family="schedule",
@@ -143,6 +160,7 @@ ROWS = (
         family="sift",
         what="the starting point, fine-tuned with SiFT",
         start="start",
+        pace="mlm",
         trains=False,
         finetuning=("sift=true",),
     ),

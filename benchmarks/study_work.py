@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from statistics import median
 from typing import IO
 
 CORPORA = ("openstax-2", "wikipedia*", "gov-web", "masc", "us-speeches", "dialogue-sgd")
@@ -74,8 +75,8 @@ class Work:
 
     def pretrain(
         self, run: Path, shards: Path, steps: int, *, start: Path | None, settings: Sequence[str]
-    ) -> dict[str, object]:
-        """Pre-train, or go on with it; return its encoder, seconds, tokens and curve."""
+    ) -> tuple[dict[str, object], float]:
+        """Pre-train, or go on with it; return command and curve, and the median seconds per step."""
         every = max(steps // 8, 1)
         given = [
             *BATCH,
@@ -83,7 +84,7 @@ class Work:
             f"warmup_steps={max(steps // 12, 1)}",
             f"eval_every_steps={every}",
         ]
-        given += [f"save_every_steps={every}", *settings]
+        given += [f"save_every_steps={every}", f"log_every_steps={min(every, 20)}", *settings]
         command = ["pretrain", "--data", str(shards), "--size", "nano", "--out", str(run)]
         command += ["--from", str(start)] if start else []
         command += [part for setting in given if setting != "size=nano" for part in ("--set", setting)]
@@ -91,24 +92,19 @@ class Work:
             resume = ["--resume"] if run.is_dir() and any(run.iterdir()) else []
             self._run([*command, *resume], run.with_name("pretrain.log"), processes=self.processes)
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        paces = sorted(row["seconds_per_step"] for row in rows if "seconds_per_step" in row)
+        paces = [row["seconds_per_step"] for row in rows if "seconds_per_step" in row]
         curve = [row for row in rows if any(name.startswith("heldout_") for name in row)]
-        return {
-            "command": shlex.join(["debertav3", *command]),
-            "encoder": str(run / "encoder"),
-            "seconds": round(paces[len(paces) // 2] * steps, 1),
-            "tokens": steps * TOKENS_PER_STEP,
-            "curve": curve,
-        }
+        return {"command": shlex.join(["debertav3", *command]), "curve": curve}, median(paces)
 
-    def stock(self, run: Path, shards: Path, steps: int) -> dict[str, object]:
+    def stock(self, run: Path, shards: Path, steps: int) -> tuple[dict[str, object], float]:
         """The same masked language modelling with transformers' model."""
         script = Path(__file__).with_name("stock_mlm.py")
         command = [str(script), "--data", str(shards), "--steps", str(steps), "--out", str(run)]
         if not (run / "report.json").is_file():
             self._run(command, run.with_name("pretrain.log"), is_script=True)
-        report: dict[str, object] = json.loads((run / "report.json").read_text(encoding="utf-8"))
-        return {"command": shlex.join(["python", *command]), **report}
+        report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+        found = {"command": shlex.join(["python", *command]), "curve": report["curve"]}
+        return found, float(report["seconds_per_step"])
 
     def shaped(self, folder: Path, shards: Path, shape: Sequence[tuple[str, Sequence[str]]]) -> None:
         """A masked language model with random weights whose configuration differs from the size's."""

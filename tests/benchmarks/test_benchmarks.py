@@ -25,6 +25,8 @@ PARTS = {
     "serve_clients.py",
     "serve_contenders.py",
     "serve_infinity.py",
+    "study_page.py",
+    "study_records.py",
     "study_rows.py",
     "study_sets.py",
     "study_work.py",
@@ -73,12 +75,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, nano: Path) -> Tiny:
     (data / "rows.jsonl").write_bytes(gzip.decompress((data / "nli" / "sick_train.jsonl.gz").read_bytes()))
     text = "\n\n".join(f"{TEXT} {' '.join(WORDS[i % 17 :])} {i}." for i in range(200))
     (folder / "a.txt").write_text(text)
-    (folder / "study" / "mlm").mkdir(parents=True)
-    record = {"row": "mlm", "seconds": 90.0, "scores": {"inference": {"accuracy": [0.5, 0.6]}}}
-    (folder / "study" / "mlm" / "row.json").write_text(json.dumps(record))
+    record = {"seconds": 90.0, "scores": {"inference": {"accuracy": [0.5, 0.6]}}}
+    (folder / "study.json").write_text(json.dumps({"paces": {"mlm": [0.1]}, "rows": {"mlm": record}}))
     config = PrepareConfig(inputs=(str(folder / "a.txt"),), tokenizer=str(nano), heldout_share=0.1)
     prepare(config, folder / "shards", ExecutorConfig())
-    return Tiny(data=data, shards=folder / "shards", study=folder / "study", nano=nano, out=folder / "out")
+    return Tiny(
+        data=data, shards=folder / "shards", study=folder / "study.json", nano=nano, out=folder / "out"
+    )
 
 
 FINETUNE = "--set epochs=1 --set max_steps=2 --set batch_size=4 --set max_length=16"
@@ -113,7 +116,7 @@ RUNS = {
         "--only rtd-from-nothing own-text-first"
     ],
     "pretraining_study.py": [
-        "--data {data} --out {out}/study --steps 4 --seeds 1 --processes 1 --set max_steps=2 "
+        "--data {data} --out {out}/study --steps 4 --seeds 1 --processes 1 --set max_steps=2 --pace-rounds 1 "
         "--tasks inference --figures {out}/study "
         "--only random,mlm-stock,mlm-stock-time,mlm-seed-1,start-rtd-gdes,falling-mask,no-c2p"
     ],

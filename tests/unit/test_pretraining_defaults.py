@@ -1,6 +1,5 @@
 """docs/pretraining.md gives every default with its reason, and names rows of the study that exist."""
 
-import json
 import re
 import sys
 from collections import Counter
@@ -12,10 +11,9 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 from debertav3.pretrain.settings import PretrainConfig, recipe
 from debertav3.runs.settings import all_settings
-from pretraining_study import Study, table
+from study_page import table
+from study_records import Records
 from study_rows import BASES, ROWS, Row
-from study_sets import TASKS
-from study_work import Work
 
 NAMES = {row.name for row in (*BASES, *ROWS)}
 
@@ -69,8 +67,11 @@ def test_rows_that_are_named_exist_and_have_an_anchor(section: str, repository: 
 @pytest.mark.parametrize("row", [*BASES, *ROWS], ids=lambda row: row.name)
 def test_a_row_of_the_study_can_run(row: Row) -> None:
     settings = recipe("nano").with_overrides(["max_steps=800", *row.settings])
-    for name in (row.start, row.like, row.time_of):
+    for name in (row.start, row.pace, row.time_of):
         assert not name or name in NAMES
+    (paced,) = [one for one in ROWS if one.name == row.pace_row]
+    assert paced.trains and not paced.start and paced.pace_row == paced.name
+    assert paced.is_stock == row.is_stock and (paced.shape == row.shape or not row.trains)
     assert settings.masking.mask_prob == 0.15  # validation masks alike in all rows, so their losses compare
 
 
@@ -80,18 +81,13 @@ def test_names_of_rows_are_unique() -> None:
 
 def test_the_table_of_the_study_has_figures_of_what_is_finished(tmp_path: Path) -> None:
     rows = [row for row in ROWS if row.name in ("mlm", "mlm-seed-1", "rtd-gdes")]
-    study = Study(
-        work=Work(tmp_path, processes=1, minutes=0), shards=tmp_path, sets=tmp_path, steps=800,
-        seeds=(1, 2), settings=(), tasks=TASKS[:1],
-    )  # fmt: skip
-    assert [line.count("|") for line in table(study, rows)] == [4] * 5
+    path = tmp_path / "results.json"
+    assert [line.count("|") for line in table(Records(path).rows, ["inference"], rows)] == [4] * 5
     for name, scores in (("mlm", [0.5, 0.52]), ("mlm-seed-1", [0.53, 0.55])):
-        (tmp_path / name).mkdir()
         curve = [{"step": 800, "heldout_mlm_loss": 4.321, "heldout_cosine_generator": 0.5}]
-        record = {"row": name, "tokens": 3_276_800, "seconds": 90, "steps": 800, "curve": curve}
-        record["scores"] = {"inference": {"accuracy": scores}}
-        (tmp_path / name / "row.json").write_text(json.dumps(record))
-    lines = table(study, rows)
+        record = {"tokens": 3_276_800, "seconds": 90, "steps": 800, "curve": curve}
+        Records(path).put_row(name, record | {"scores": {"inference": {"accuracy": scores}}})
+    lines = table(Records(path).rows, ["inference"], rows)
     (mlm,) = [line for line in lines if "`mlm`" in line]
     assert mlm.endswith("| MLM + EMD | 3.3 M | 1.5 | 51.0 ± 1.4 | 4.32 |  | 0.50 |")
     (unfinished,) = [line for line in lines if "`rtd-gdes`" in line]
