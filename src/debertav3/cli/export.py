@@ -47,7 +47,7 @@ def export(
         bool,
         Option(
             "--for-long-inputs",
-            help="Compute one attention head after the other: less memory, slower below 256 tokens.",
+            help="Compute one attention head after the other: a third of the memory, but slower.",
             heading=EXPORT,
         ),
     ] = False,
