@@ -5,6 +5,8 @@ import signal
 import threading
 import time
 
+from .errors import UserError
+
 _POLL_SECONDS = 0.5
 _watching: set[int] = set()
 
@@ -12,6 +14,23 @@ _watching: set[int] = set()
 def is_first_process() -> bool:
     """Whether this is the process that writes files and messages: torchrun gives each process a number."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def num_processes() -> int:
+    """How many processes torchrun has started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def need_one_process(command: str) -> None:
+    """Refuse a command that torchrun has started several times.
+
+    Raises:
+        UserError: if there are several processes.
+    """
+    if (count := num_processes()) > 1:
+        raise UserError(
+            f"{command} runs in one process, and torchrun started {count}. Start it without torchrun."
+        )
 
 
 def end_with_parent() -> None:

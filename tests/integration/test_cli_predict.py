@@ -372,6 +372,14 @@ def test_wrong_names_are_one_clear_line_and_leave_no_file(
             ["evaluate", "qa", "--model", nli_model, "--data", source, "--null-threshold", "x"],
             "--null-threshold",
         ),
+        (
+            ["evaluate", "qa", "--model", nli_model, "--data", source, "--null-threshold", "nan"],
+            "--null-threshold must be a number or none, got 'nan'",
+        ),
+        (
+            ["evaluate", "zero-shot", "--model", nli_model, "--data", source, "--labels", "sports,,music"],
+            "label 2 is empty",
+        ),
     ):
         outcome = debertav3_command(*arguments)
         assert (outcome.code, outcome.out) == (2, ""), arguments

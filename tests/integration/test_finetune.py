@@ -216,7 +216,11 @@ def crash_after(step: int, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(training.FinetuneTrainer, "_save_checkpoint", save_then_crash)
 
 
-@pytest.mark.parametrize("stop_at", [3, 8, 11], ids=["within-first", "at-epoch-end", "within-second"])
+@pytest.mark.parametrize(
+    "stop_at",
+    [pytest.param(3, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.slow), 11],
+    ids=["within-first", "at-epoch-end", "within-second"],
+)
 def test_a_resumed_run_ends_with_the_same_weights(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
 ) -> None:
@@ -296,7 +300,7 @@ def test_sift_trains_with_accumulation_and_in_half_precision(configure: Configur
     assert first[1] > first[0]  # the regularizer is never negative
 
 
-@pytest.mark.parametrize("sift", [False, True])
+@pytest.mark.parametrize("sift", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_shares_that_are_all_or_nothing_train_and_score_as_labels(
     configure: Configure, files: tuple[Path, Path], tmp_path: Path, sift: bool
 ) -> None:
@@ -518,7 +522,9 @@ def quiet() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")], ids=["SIGTERM", "Ctrl-C"]
+    ("number", "name"),
+    [pytest.param(signal.SIGTERM, "SIGTERM", marks=pytest.mark.slow), (signal.SIGINT, "Ctrl-C")],
+    ids=["SIGTERM", "Ctrl-C"],
 )
 def test_a_signal_saves_and_says_how_to_resume(
     tiny: Path,

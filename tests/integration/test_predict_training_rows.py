@@ -178,3 +178,39 @@ def test_tables_are_read_as_training_reads_them(tmp_path: Path, name: str, conte
 def test_tsv_is_not_written(tagger: Predictor, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="of format tsv are read, not written"):
         predict_file(ner(tagger), jsonl(tmp_path / "in.jsonl", []), tmp_path / "out.tsv")
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "row", "options", "message"),
+    [
+        ("zero-shot", "nli", {"text": "a", "labels": ["sports", ""]}, {}, "labels must be a list of texts"),
+        ("rerank", "nli", {"query": "q", "texts": ["a", " "]}, {}, "texts must be a list of texts"),
+        ("ner", "tags", {"tokens": ["EU", "is"]}, {"aggregation": "simple"}, "rows of words need --aggr"),
+    ],
+)
+def test_what_cannot_be_answered_is_found_before_the_first_answer(
+    folders: ModelFolders,
+    tmp_path: Path,
+    name: str,
+    head: str,
+    row: dict[str, object],
+    options: dict[str, Any],
+    message: str,
+) -> None:
+    classes = {"nli": "SequenceClassification", "tags": "TokenClassification"}
+    names = {"nli": {0: "entailment", 1: "neutral", 2: "contradiction"}, "tags": TAGS}
+    model = Predictor.from_pretrained(folders(f"DebertaV2For{classes[head]}", id2label=names[head]))
+    source = jsonl(tmp_path / "in.jsonl", [row])
+    task = FILE_TASKS[name](model, AnswerOptions(**options))
+    with pytest.raises(UserError, match=f"line 1: {message}"):
+        task.read(next(iter(read_table(source))))
+
+
+def test_words_without_characters_are_read_as_in_training(folders: ModelFolders, tmp_path: Path) -> None:
+    model = Predictor.from_pretrained(folders("DebertaV2ForTokenClassification", id2label=TAGS))
+    rows = [{"tokens": ["EU", "", "rejects"], "tags": ["B-LOC", "O", "O"]}]
+    predict_file(
+        FILE_TASKS["ner"](model, AnswerOptions()), jsonl(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
+    )
+    (row,) = read(tmp_path / "out.jsonl")
+    assert len(row["prediction"]) == 3 and row["prediction"][1] == "O"

@@ -56,9 +56,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory, folders: dict[str, Path])
 
 @pytest.mark.parametrize(
     ("variant", "killed_after"),
-    [("phases", 4), ("wsd", 6), ("averages", 4), ("muon", 4),
+    [("phases", 4),
      *(pytest.param(*one, marks=pytest.mark.slow)
-       for one in (("phases", 2), ("wsd", 4), ("averages", 6), ("muon-joint-es", 2)))],
+       for one in (("wsd", 6), ("averages", 4), ("muon", 4), ("phases", 2), ("wsd", 4), ("averages", 6),
+                   ("muon-joint-es", 2)))],
 )  # fmt: skip
 def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(
     variant: str, killed_after: int, finished: Callable[[str], Path], folders: dict[str, Path], tmp_path: Path
@@ -117,6 +118,7 @@ def test_averages_do_not_change_the_run(
     assert all(torch.equal(averaged[key], value) for key, value in plain.items())
 
 
+@pytest.mark.slow  # with averages and Muon in test_pretrain_resume.py
 def test_a_stable_part_is_continued_as_if_it_had_never_ended(
     finished: Callable[[str], Path], folders: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -143,6 +145,7 @@ def test_a_stable_part_is_continued_as_if_it_had_never_ended(
         ({"learning_rate": 1e-4}, r"learning_rate \(was 0.001, now 0.0001\)"),
         ({"mask_schedule": "linear", "mask_prob_end": 0.1}, "mask rates within the first 5 steps"),
         ({"schedule": "linear", "decay_steps": None}, "needs schedule=wsd"),
+        ({"mean_last": 4, "mean_every_steps": 2}, "changed: mean_last or mean_every_steps"),
     ],
     ids=str,
 )
@@ -232,7 +235,7 @@ def probe_files(tmp_path: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("objective", ["rtd", "mlm"])
+@pytest.mark.parametrize("objective", ["rtd", pytest.param("mlm", marks=pytest.mark.slow)])
 def test_a_run_with_probes_equals_one_without(
     objective: str, folders: dict[str, Path], probe_files: list[str], tmp_path: Path
 ) -> None:

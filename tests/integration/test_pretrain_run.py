@@ -198,7 +198,11 @@ def command(shards: Path, out: Path, *more: str) -> list[str]:
     return [*base, *settings, "--set=save_every_steps=100000", "--set=log_every_steps=1", *more]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
+    ids=["SIGTERM", "Ctrl-C"],
+)
 def test_a_signal_saves_and_exits_with_zero(shards: Path, tmp_path: Path, number: signal.Signals) -> None:
     out = tmp_path / "run"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

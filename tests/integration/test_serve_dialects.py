@@ -464,6 +464,22 @@ def test_hub_question_answering(client: TestClient, models: dict[str, Predictor]
     }
 
 
+@pytest.mark.parametrize(
+    ("route", "inputs", "parameters"),
+    [
+        ("question-answering", {"question": QUERY, "context": PREMISE}, {"top_k": 10**9}),
+        ("question-answering", {"question": QUERY, "context": PREMISE}, {"max_answer_len": 10**9}),
+        ("fill-mask", "A [MASK] is asleep.", {"top_k": 120_000}),
+    ],
+)
+def test_one_request_cannot_ask_for_millions(
+    client: TestClient, route: str, inputs: object, parameters: dict[str, int]
+) -> None:
+    answer = client.post(f"/hf/{route}", json={"inputs": inputs, "parameters": parameters})
+    assert answer.status_code == 422
+    assert next(iter(parameters)) in answer.json()["error"]
+
+
 def test_hub_fill_mask(client: TestClient, models: dict[str, Predictor]) -> None:
     text = "A [MASK] is asleep."
     want = models["mlm"].fill_mask(text, top_k=3)[0]

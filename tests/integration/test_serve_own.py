@@ -127,6 +127,9 @@ def test_what_was_cut_is_said_and_can_be_refused(client: TestClient) -> None:
     assert [one["truncated"] for one in results(client, "/nli", pairs=pairs)] == [False, True]
     refused = client.post("/nli", json={"pairs": pairs, "truncate": False})
     assert refused.status_code == 422 and "more than 64 tokens" in refused.json()["error"]
+    question = {"question": LONG, "context": "a b"}
+    refused = client.post("/qa", json={"questions": [question]})
+    assert refused.status_code == 422 and "a question has more than 30 tokens" in refused.json()["error"]
     with_labels = results(client, "/zero-shot", texts=["a", LONG], labels=["b", "c"])
     assert [one["truncated"] for one in with_labels] == [False, True]
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from debertav3.models import DebertaV2ForMaskedLM, DebertaV2ForReplacedTokenDetection
-from debertav3.pretrain.averaging import WeightAverages, ema_decay, num_points
+from debertav3.pretrain.averaging import WeightAverages, ema_decay
 from debertav3.pretrain.gdes import share_embeddings
 from debertav3.pretrain.networks import Networks, finished_models
 from debertav3.pretrain.optimization import StepEngine
@@ -101,10 +101,9 @@ def test_averages_are_saved_and_loaded_bit_for_bit(networks: Networks) -> None:
 @given(st.integers(1, 6), st.integers(1, 9), st.integers(1, 60))
 def test_points_of_the_mean_are_counted_back_from_the_end(last: int, every: int, num_steps: int) -> None:
     config = AveragingConfig(mean_last=last, mean_every_steps=every)
-    points = {num_steps - every * number for number in range(last)}
-    for done in range(num_steps + 1):
-        if (last - 1) * every < num_steps:
-            assert num_points(config, done, num_steps) == sum(point <= done for point in points)
+    if (last - 1) * every < num_steps:
+        assert set(config.points(num_steps)) == {num_steps - every * number for number in range(last)}
+    assert AveragingConfig(mean_every_steps=every).points(num_steps) == []
 
 
 def test_what_is_not_wanted_is_not_kept(networks: Networks) -> None:

@@ -61,6 +61,17 @@ def test_a_parameter_gets_a_value_of_its_type(line: str, shown: list[object]) ->
     assert done.stdout.strip() == repr(shown), done.output
 
 
+def limited(seconds: Annotated[float, Option(min=0.01, help="Seconds.")] = 1.0) -> None:
+    """Show what arrives."""
+    print(seconds)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "NaN"])
+def test_a_limit_is_a_finite_number(value: str) -> None:
+    done = CliRunner().invoke(command(limited), ["--seconds", value])
+    assert done.exit_code == 2 and not done.stdout
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [

@@ -368,6 +368,15 @@ def take(path: Path) -> None:
         pass
 
 
+def test_locks_of_long_names_that_begin_alike_are_different(tmp_path: Path) -> None:
+    name = "deberta-v3-base-mnli-lr2e-5-bs32-warmup500-epochs3-seed"
+    with files.lock(tmp_path / f"{name}1"), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(take, tmp_path / f"{name}2").exception() is None
+        assert isinstance(pool.submit(take, tmp_path / f"{name}1").exception(), UserError)
+    with files.lock(tmp_path / ("x" * 255)):
+        pass
+
+
 def test_a_lock_works_on_folders_and_again_in_its_own_thread_alone(tmp_path: Path) -> None:
     for _ in range(2):
         run = tmp_path / "new" / "run"

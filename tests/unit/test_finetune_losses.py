@@ -52,9 +52,9 @@ def test_shares_that_are_all_or_nothing_count_as_labels(smoothing: float) -> Non
         for rows in (slice(5), slice(5, 12))
     ]
     torch.testing.assert_close(sum(parts), loss({"logits": LOGITS}, LABELS, None))
+    weighted = classification_loss(label_smoothing=smoothing, class_weights=weights)
     torch.testing.assert_close(
-        classification_loss(class_weights=weights)({"logits": LOGITS}, shares, None),
-        classification_loss(class_weights=weights)({"logits": LOGITS}, LABELS, None),
+        weighted({"logits": LOGITS}, shares, None), weighted({"logits": LOGITS}, LABELS, None)
     )
 
 

@@ -27,16 +27,34 @@ def read_json(path: Path) -> Any:
 @pytest.mark.parametrize("has_doubts", [False, True])
 def test_scores_equal_the_official_scripts(data_folder: Path, model: str, has_doubts: bool) -> None:
     folder = data_folder / "squad" / "metric-parity"
-    golds = [example.extra for example in TASK.read(str(data_folder / "squad" / "dev-v2.0-slice.json"))]
-    answers = read_json(folder / f"predictions_{model}.json")
+    source = data_folder / "squad" / "dev-v2.0-slice.json"
+    golds = [example.extra for example in TASK.read(str(source))]
+    passages = [passage for title in read_json(source)["data"] for passage in title["paragraphs"]]
+    ids = [one["id"] for passage in passages for one in passage["qas"]]
+    by_id = read_json(folder / f"predictions_{model}.json")
+    answers = [by_id[id] for id in ids]
     if has_doubts:
-        doubts = read_json(folder / f"na_prob_synthetic_{model}.json")
+        doubt_of = read_json(folder / f"na_prob_synthetic_{model}.json")
+        doubts = [doubt_of[id] for id in ids]
         got = official_scores(golds, answers, no_answer_scores=doubts, threshold=0.5)
         expected = read_json(folder / f"expected_{model}_na_t0.5.json")
     else:
         got = official_scores(golds, answers)
         expected = read_json(folder / f"expected_{model}.json")
     assert got == expected
+
+
+@pytest.mark.parametrize("ids", [("doc7", "doc7"), (None, None)])
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_questions_that_share_an_id_are_scored_each(
+    tmp_path: Path, ids: tuple[str | None, ...], wrong: int
+) -> None:
+    rows = [{"question": f"q{i}", "context": "a b", "answers": ["a"], "id": id} for i, id in enumerate(ids)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    examples = TASKS["squad1"].read(str(path))
+    answers = ["b" if i == wrong else "a" for i in range(2)]
+    assert TASKS["squad1"].own_scores(examples, answers) == {"f1": 50.0, "exact_match": 50.0}
 
 
 @pytest.fixture(scope="module")

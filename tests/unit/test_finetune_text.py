@@ -91,6 +91,13 @@ def test_shares_of_labels_train_and_their_commonest_label_is_scored(tmp_path: Pa
     assert objective_of(NLI).score(logits, dataset, labels=labels)["accuracy"] == 0.5
 
 
+def test_shares_of_names_that_stand_for_one_label_are_added(tmp_path: Path) -> None:
+    label = {"entailment": 0.2, "neutral": 0.3, "e": 0.3, "Contradiction": 0.2}
+    (example,) = NLI.read(write(tmp_path, {**GOOD, "label": label}))
+    assert example.shares == pytest.approx({"entailment": 0.5, "neutral": 0.3, "contradiction": 0.2})
+    assert example.label == "entailment"
+
+
 def test_malformed_json_is_named_by_line(tmp_path: Path) -> None:
     path = Path(write(tmp_path, GOOD))
     path.write_text(path.read_text(encoding="utf-8") + '{"premise": \n', encoding="utf-8")

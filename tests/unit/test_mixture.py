@@ -1,5 +1,7 @@
 """Contract: a mixture gives every source its share in every block, each of its samples once and in order."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -35,6 +37,13 @@ def test_the_order_depends_on_seed_and_block() -> None:
         for seed, block in ((0, 0), (0, 1), (1, 0))
     ]
     assert len(set(orders)) == 3
+
+
+def test_a_mixture_reaches_a_worker_that_is_not_forked() -> None:
+    mixture = Mixture([2, 1], seed=3)
+    mixture.find(0)
+    copied = pickle.loads(pickle.dumps(mixture))
+    assert [copied.find(i) for i in range(50)] == [mixture.find(i) for i in range(50)]
 
 
 @pytest.mark.parametrize("weights", [[], [1, 0], [1, -1], [1, float("nan")], [1, float("inf")], [1, 1e-5]])

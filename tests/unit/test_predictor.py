@@ -202,7 +202,7 @@ def test_half_precision_answers_nearly_the_same(nli: Predictor, nli_folder: Path
 
 def test_long_inputs_are_cut_and_the_cut_is_logged(nli: Predictor, caplog: pytest.LogCaptureFixture) -> None:
     found = nli.nli([PAIRS[0], (LONG, "Bergen had mills.")])
-    assert "1 of 2 inputs had more than 64 tokens and were truncated" in caplog.text
+    assert "1 of 2 inputs did not fit into 64 tokens and were truncated" in caplog.text
     shares = softmax(plain(nli, LONG, "Bergen had mills."))
     assert found[1]["entailment"] == pytest.approx(shares[2], abs=1e-6)
 

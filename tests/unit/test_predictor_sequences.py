@@ -62,6 +62,24 @@ def test_texts(folders: ModelFolders, kind: str) -> None:
     assert_same(classifier.zero_shot(TEXTS[0], make(labels)), classifier.zero_shot(TEXTS[0], labels))
 
 
+def test_a_word_without_characters_is_no_entity(folders: ModelFolders) -> None:
+    tagger = opened(folders, "TokenClassification", id2label={0: "B-PER", 1: "I-PER"})
+    full, gap = tagger.tag([["EU", "rejects"], ["EU", "", "rejects"]])
+    assert [one["entity"] for one in gap] == [full[0]["entity"], "O", full[1]["entity"]]
+    with pytest.raises(UserError, match="a word must be a text, got int"):
+        tagger.tag([["EU", 3]])
+
+
+def test_a_long_question_is_cut_aloud(folders: ModelFolders, caplog: pytest.LogCaptureFixture) -> None:
+    reader = opened(folders, "QuestionAnswering", num_labels=2)
+    reader.qa("Who is it?", TEXTS[0])
+    assert not caplog.text
+    reader.qa("Who is it? " * 200, TEXTS[0])
+    assert "1 of 1 inputs did not fit into" in caplog.text
+    with pytest.raises(UserError, match="null_threshold must be a number of logits, or None; got nan"):
+        reader.qa("Who?", TEXTS[0], null_threshold=float("nan"))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_heads_over_tokens(folders: ModelFolders, kind: str) -> None:
     make = KINDS[kind]

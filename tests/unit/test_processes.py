@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 
 from debertav3.cpu.kernel.threads import libraries_in
+from debertav3.errors import UserError
+from debertav3.finetuning.compare import compare
+from debertav3.finetuning.config import FinetuneConfig
+from debertav3.finetuning.search import search
+from debertav3.inference.files import workers
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks")
 
@@ -68,3 +73,26 @@ def test_libraries_of_a_process_are_found_under_any_name() -> None:
         "7f04-7f05 r-xp 00000000 fe:00 338946                     /tmp/old.so (deleted)\n",
     ]
     assert libraries_in(lines) == {"/home/a b/torch/lib/libgomp.so.1", "/tmp/old.so"}
+
+
+def test_why_a_worker_cannot_open_its_model_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone:
+        def open(self) -> None:
+            raise UserError("the model is gone.")
+
+    monkeypatch.setattr(workers, "end_with_parent", lambda: None)
+    monkeypatch.setattr(workers, "THREAD_VARIABLES", ())
+    monkeypatch.setattr(workers, "_worker_task", None)
+    monkeypatch.setattr(workers.signal, "signal", lambda *arguments: None)
+    workers._open_in_worker(Gone(), None, 1, None)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"the model is gone\."):
+        workers._answer_in_worker([])
+
+
+def test_some_commands_run_in_one_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=r"compare runs in one process.* 2\b"):
+        compare(["nano"], {"nli": {}}, [1], tmp_path / "out")
+    with pytest.raises(UserError, match="search runs in one process"):
+        search(FinetuneConfig.of(task="nli", model="nano"), {}, tmp_path / "out", trials=1)
+    assert not (tmp_path / "out").exists()

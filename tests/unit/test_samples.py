@@ -1,6 +1,7 @@
 """Contract: sample i is the same in every layout of processes, workers and resumes; windows lose no token."""
 
 import json
+import pickle
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,15 @@ def test_every_window_comes_once_per_epoch(shards: TokenShards) -> None:
     for epoch in (0, 1):
         seen = {data.window(i).input_ids.tobytes() for i in range(epoch * size, (epoch + 1) * size)}
         assert seen == {data.windows[i].input_ids.tobytes() for i in range(size)}
+
+
+def test_data_reach_a_worker_that_is_not_forked(shards: TokenShards) -> None:
+    data = data_of(shards, "stream")
+    data.window(0)
+    copied = pickle.loads(pickle.dumps(data))
+    assert [copied.window(i).input_ids.tobytes() for i in range(9)] == [
+        data.window(i).input_ids.tobytes() for i in range(9)
+    ]
 
 
 def always_fifteen_percent(step: int) -> float:

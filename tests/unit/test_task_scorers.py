@@ -86,9 +86,19 @@ ONE_ROW: list[tuple[Any, Any, Any]] = [
     (EntityScorer(), [(0, 1, "A")], []),
     (EntityScorer(), ["O", "B-A"], ["O", "O"]),
     (AnswerScorer(), ["Ann"], ""),
-    (RankScorer(), [0], [1, 0]),
+    (RankScorer(), [0], [0.2, 0.9]),
     (RankScorer(), Relevance("q", 0.0), 0.3),
 ]
+
+
+@pytest.mark.parametrize("right", [[0], [3], [1, 2]])
+def test_equal_scores_gain_nothing_by_their_order(right: list[int]) -> None:
+    rows, flat = RankScorer(), RankScorer()
+    rows.add(right, [0.5] * 4)
+    for place in range(4):
+        flat.add(Relevance("q", float(place in right)), 0.5)
+    assert rows.result() == flat.result()
+    assert rows.result()["accuracy"] == 0
 
 
 @pytest.mark.parametrize(("scorer", "gold", "predicted"), ONE_ROW)

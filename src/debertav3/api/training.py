@@ -1,7 +1,6 @@
 """``debertav3.finetune(...)``: the `finetune` command as a function, for files and for rows in memory."""
 
 import importlib.util
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from ..finetuning.config import FinetuneConfig
 from ..finetuning.preparation import resolve
 from ..finetuning.steps import is_cross_validation, prepared, train_and_score
 from ..json_types import JsonObject
+from ..processes import num_processes
 from ..runs.settings import settings_of
 from ..tasks.memory_rows import are_paths, write_rows
 
@@ -151,7 +151,7 @@ def finetune(
                 written.append(path)
             write_rows(data, path, name=name)
 
-    if rows and os.environ.get("WORLD_SIZE", "1") != "1":
+    if rows and num_processes() > 1:
         raise UserError(
             f"{' and '.join(rows)} in memory cannot be read by several processes. "
             "Write the rows to a file first."

@@ -6,6 +6,7 @@ float, bool, Path, a Literal of strings, a list of these, and each of them or No
 
 import functools
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -91,6 +92,16 @@ class _Argument(click.Argument):
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
         return self.make_metavar(ctx), self.help
+
+
+class _FiniteRange(click.FloatRange):
+    """A number within limits; NaN and infinity are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
 
 
 class _Choice(click.Choice):
@@ -269,7 +280,7 @@ def _click_type(given: Any, lowest: float | None = None, highest: float | None =
     if typing.get_origin(given) is Literal:
         return _Choice(typing.get_args(given))
     if given in (int, float) and not lowest is highest is None:
-        ranged: Any = click.IntRange if given is int else click.FloatRange
+        ranged: Any = click.IntRange if given is int else _FiniteRange
         return cast(click.ParamType, ranged(lowest, highest))
     plain: dict[type, click.ParamType] = {int: click.INT, float: click.FLOAT, str: click.STRING}
     return plain.get(given) or click.Path(path_type=given)

@@ -1,7 +1,9 @@
 """From the options of ``predict`` and ``evaluate`` to a task over a file that is ready to be opened."""
 
 import logging
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,6 +159,10 @@ def _names_labels(labels: str | None) -> bool:
 
 def _candidates(task: str, labels: str | None) -> tuple[str, ...] | None:
     found = label_list(labels) if task == "zero-shot" and _names_labels(labels) else None
+    if found and not all(found):
+        raise UserError(
+            f"--labels {labels}: label {found.index('') + 1} is empty. Separate labels with one comma."
+        )
     return tuple(found) if found else None
 
 
@@ -168,7 +174,7 @@ def _head_labels(task: str, labels: str | None, nli_labels: str | None) -> list[
 def threshold(text: str) -> float | None:
     if text == "none":
         return None
-    try:
-        return float(text)
-    except ValueError:
-        raise UserError(f"--null-threshold must be a number or none, got {text!r}.") from None
+    with suppress(ValueError):
+        if not math.isnan(found := float(text)):
+            return found
+    raise UserError(f"--null-threshold must be a number or none, got {text!r}.")

@@ -33,15 +33,11 @@ class Mixture:
         self.counts = _counts(weights)
         self.seed = seed
         self._begins = np.cumsum([0, *self.counts])
-        self._order = lru_cache(maxsize=4)(self._new_order)
-
-    def _new_order(self, block: int) -> NDArray[np.int64]:
-        return Permutation(BLOCK, seed=self.seed, epoch=block)(np.arange(BLOCK))
 
     def find(self, position: int) -> tuple[int, int]:
         """The source of a position (counted from 0), and the number of the sample within that source."""
         block, offset = divmod(position, BLOCK)
-        place = int(self._order(block)[offset])
+        place = int(_order(self.seed, block)[offset])
         source = int(np.searchsorted(self._begins, place, side="right")) - 1
         return source, block * self.counts[source] + place - int(self._begins[source])
 
@@ -49,6 +45,11 @@ class Mixture:
         """For each source a number that no sample within the first ``positions`` reaches."""
         blocks = -(-positions // BLOCK)
         return [blocks * count for count in self.counts]
+
+
+@lru_cache(maxsize=16)
+def _order(seed: int, block: int) -> NDArray[np.int64]:
+    return Permutation(BLOCK, seed=seed, epoch=block)(np.arange(BLOCK))
 
 
 def _counts(weights: Sequence[float]) -> list[int]:

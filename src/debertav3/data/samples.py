@@ -88,6 +88,11 @@ def open_windows(shards: TokenShards, *, packing: str, length: int, special: Spe
     return windows
 
 
+@lru_cache(maxsize=16)
+def _permutation(size: int, seed: int, epoch: int) -> Permutation:
+    return Permutation(size, seed=seed, epoch=epoch)
+
+
 class PretrainingData:
     """An endless sequence of masked samples, by global index.
 
@@ -114,19 +119,17 @@ class PretrainingData:
         self.seed = seed
         self.shuffled = shuffled
         self.is_packed = isinstance(windows, PackedWindows)
-        self._permutation = lru_cache(maxsize=4)(self._new_permutation)
 
     def __len__(self) -> int:
         """Samples of one pass."""
         return len(self.windows)
 
-    def _new_permutation(self, epoch: int) -> Permutation:
-        return Permutation(len(self.windows), seed=self.seed, epoch=epoch)
-
     def window(self, index: int) -> Window:
         """The window of global sample ``index``."""
         epoch, position = divmod(index, len(self.windows))
-        return self.windows[int(self._permutation(epoch)(position)) if self.shuffled else position]
+        if self.shuffled:
+            position = int(_permutation(len(self.windows), self.seed, epoch)(position))
+        return self.windows[position]
 
     def masked(self, index: int, window: Window, mask_prob: float | None = None) -> Masked:
         """The mask of global sample ``index``, of another share of the tokens if ``mask_prob`` says so."""

@@ -9,11 +9,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ..errors import UserError
+from .content import sha256_of_bytes
 from .guard import Inputs, Output, check_outputs
 from .signals import signals_delayed
 from .writing import cannot_write
 
 _HELD = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK)
+_MOST = 50
+"""Characters of an output's name in that of its lock: file names have at most 255 bytes."""
 _mine: dict[Path, int] = {}
 """The locks of this process, and the thread that holds each."""
 
@@ -34,7 +37,7 @@ def lock(path: str | Path, *, option: str = "--out") -> Iterator[None]:
         UserError: if another command holds it, or the lock file cannot be made.
     """
     target = Path(os.path.realpath(path))
-    name = target.with_name(f".{target.name[:50]}.debertav3-lock")
+    name = target.with_name(f".{_short(target.name)}.debertav3-lock")
     if not os.access(_existing(name.parent), os.W_OK) and target.is_dir():
         name = target / ".debertav3-lock"  # a mount point: only the folder itself can be written
     if _mine.get(name) == threading.get_ident():
@@ -47,6 +50,11 @@ def lock(path: str | Path, *, option: str = "--out") -> Iterator[None]:
             stack.callback(_release, name, handle, created)
         _mine[name] = threading.get_ident()
         yield
+
+
+def _short(name: str) -> str:
+    """A name of limited length, different for different names."""
+    return name if len(name) <= _MOST else f"{name[:_MOST]}-{sha256_of_bytes(name.encode())[:16]}"
 
 
 def _release(name: Path, handle: int, created: Sequence[Path]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import DivergedError, UserError
 from ..files import read_json_object, replacing_text, write_json
+from ..processes import need_one_process
 from ..runs.record import has_record, read_record
 from ..tasks.glue import GLUE_TASKS
 from .config import FinetuneConfig
@@ -107,6 +108,7 @@ def compare(
     Raises:
         UserError: if nothing can be done, or there is no dev set; of settings and data before any training.
     """
+    need_one_process("compare")
     seeds = list(dict.fromkeys(seeds))
     plan = {
         (model, task): {

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files import read_json_object, replacing_text, write_json
+from ..processes import is_first_process
 from ..runs.record import has_record
 from ..tasks.table_writers import json_line
 from .config import FinetuneConfig
@@ -93,8 +94,9 @@ def _summary(folders: Sequence[Path], out: Path) -> dict[str, object]:
     }
     for name, one in found.items():
         logger.info("%s: %.4f ± %.4f (mean ± sd of %d folds)", name, one["mean"], one["sd"], len(folders))
-    write_json(out / FOLDS, {"folds": len(folders), "scores": found})
-    with replacing_text(out / PREDICTIONS) as file:
-        for folder in folders:
-            file.write((folder / PREDICTIONS).read_text(encoding="utf-8"))
+    if is_first_process():
+        write_json(out / FOLDS, {"folds": len(folders), "scores": found})
+        with replacing_text(out / PREDICTIONS) as file:
+            for folder in folders:
+                file.write((folder / PREDICTIONS).read_text(encoding="utf-8"))
     return {"folds": len(folders), "scores": found}

@@ -28,8 +28,11 @@ def classification_loss(*, label_smoothing: float = 0.0, class_weights: Tensor |
     ) -> Tensor:
         logits = at_least_fp32(outputs["logits"])
         if labels.is_floating_point():
-            shares = labels if class_weights is None else labels * class_weights.to(labels)
-            total = F.cross_entropy(logits, shares, reduction="sum", label_smoothing=label_smoothing)
+            # Smoothed first and weighted then, as labels that are ids are.
+            shares = labels * (1 - label_smoothing) + label_smoothing / labels.shape[-1]
+            if class_weights is not None:
+                shares = shares * (labels @ class_weights.to(labels)).unsqueeze(-1)
+            total = F.cross_entropy(logits, shares, reduction="sum")
             return total * labels.shape[-1] / _count(labels, num_items_in_batch)
         logits, labels = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
         losses = F.cross_entropy(

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from ..errors import UserError
 from ..files.model_folder import json_object, user_path
 from ..heads import MULTIPLE_CHOICE, TOKENS
 from ..json_types import JsonMapping
+from ..processes import num_processes
 from ..sizes import PUBLISHED, SIZES, is_size
 from ..tasks.custom import custom_task
 from ..tasks.example import Example
@@ -277,7 +277,7 @@ def micro_batch(config: FinetuneConfig) -> tuple[int, int]:
     Raises:
         UserError: if the batch size cannot be split so.
     """
-    processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun
+    processes = num_processes()
     micro = config.loop.micro_batch_size or max(1, config.loop.batch_size // processes)
     if config.loop.batch_size % (micro * processes):
         raise UserError(

@@ -123,6 +123,7 @@ def run(
             _log_scores(report, prepared.task.best_metric, prepared.labels, out)
             if not config.checkpoints.keep_checkpoints:
                 remove_checkpoints(out)
+    trainer.accelerator.wait_for_everyone()  # what reads the folder next may be in any process
     return report
 
 

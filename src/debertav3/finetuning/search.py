@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ..errors import DivergedError, MissingExtraError, UserError
 from ..files import read_json_object, replacing_text, write_json
 from ..json_types import JsonMapping, JsonObject
+from ..processes import need_one_process
 from ..runs.record import has_record
 from ..runs.settings import settings_of
 from .config import FinetuneConfig, OptimizerConfig
@@ -112,6 +113,7 @@ def search(
             weights, or all trials failed.
         MissingExtraError: without optuna.
     """
+    need_one_process("search")
     if not base.data.dev and base.data.dev_split is None:
         raise UserError("nothing to score on: give --dev FILE, or --dev-split 0.1.")
     check_can_be_made(out)

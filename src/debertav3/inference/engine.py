@@ -142,7 +142,7 @@ class Engine:
             while True:
                 if num_cut := sum(encoding.is_truncated for encoding in encodings):
                     logger.warning(
-                        "%d of %d inputs had more than %d tokens and were truncated",
+                        "%d of %d inputs did not fit into %d tokens and were truncated",
                         num_cut,
                         len(encodings),
                         self.inputs.max_length,
@@ -180,7 +180,9 @@ class Engine:
         """The best spans for each question in its context, of any length: see `decode_spans`."""
         asked = self.inputs.questions(questions, contexts, overlap=overlap)
         encodings = [
-            Encoding(window.input_ids, window.token_type_ids) for one in asked for window in one.windows
+            Encoding(window.input_ids, window.token_type_ids, is_truncated=one.is_cut)
+            for one in asked
+            for window in one.windows
         ]
         outputs = iter(_in_order((yield encodings)))
         decodings = []

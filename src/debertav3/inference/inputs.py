@@ -51,6 +51,8 @@ class WindowedQuestion(NamedTuple):
     context: str
     offsets: list[Span]
     windows: list[ContextWindow]
+    is_cut: bool
+    """Whether the question was too long."""
 
 
 class MaskedText(NamedTuple):
@@ -136,7 +138,8 @@ class InputEncoder:
                 max_length=self.max_length,
                 overlap=overlap,
             )
-            result.append(WindowedQuestion(context, offsets, windows))
+            is_cut = windows[0].prefix - 2 < len(ids_of[question])
+            result.append(WindowedQuestion(context, offsets, windows, is_cut))
         return result
 
     def masked(self, texts: Sequence[str]) -> list[MaskedText]:

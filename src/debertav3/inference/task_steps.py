@@ -5,6 +5,7 @@ batches. Both give the same answers. Every task takes a batch and answers in its
 """
 
 from collections.abc import Iterable, Sequence
+from math import isnan
 from numbers import Real
 
 import numpy as np
@@ -194,9 +195,7 @@ class TaskSteps:
     def tag(self, groups: Sequence[Sequence[object]], *, aggregation: str) -> Steps[list[list[WordTag]]]:
         """The tag of every given word."""
         self.engine.require("ner")
-        joined = [
-            join_words(check_texts(words, what=f"text {number}, word")) for number, words in enumerate(groups)
-        ]
+        joined = [join_words(_words(words, number)) for number, words in enumerate(groups)]
         texts = check_texts([text for text, _ in joined], what="text")
         found = yield from self.engine.tokens(texts)
         return [
@@ -231,7 +230,7 @@ class TaskSteps:
         whole_number(n_best, name="n_best", least=1)
         whole_number(max_answer_tokens, name="max_answer_tokens", least=1)
         whole_number(overlap, name="overlap", least=0)
-        if null_threshold is not None and not isinstance(null_threshold, Real):
+        if null_threshold is not None and (not isinstance(null_threshold, Real) or isnan(null_threshold)):
             raise UserError(f"null_threshold must be a number of logits, or None; got {null_threshold!r}.")
         asked = check_texts(questions, what="question")
         read = list(contexts)
@@ -291,3 +290,10 @@ def _parts(rows: answers.FloatArray, groups: Sequence[Sequence[str]]) -> list[an
     """Split rows into parts with the lengths of the groups."""
     ends = np.cumsum([len(group) for group in groups])
     return [rows[end - len(group) : end] for group, end in zip(groups, ends, strict=True)]
+
+
+def _words(words: Sequence[object], number: int) -> list[str]:
+    """The words of a text; those without characters get no tokens, and the tag O."""
+    if wrong := [one for one in words if not isinstance(one, str)]:
+        raise UserError(f"text {number}: a word must be a text, got {type(wrong[0]).__name__}.")
+    return [str(one) for one in words]

@@ -8,6 +8,7 @@ average of E_G plus the average of delta is the average of E_D = E_G + delta, an
 exported in the same way as weights.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -27,11 +28,6 @@ def ema_decay(highest: float, step: int) -> float:
     return min(highest, (1 + step) / (10 + step))
 
 
-def num_points(config: AveragingConfig, done: int, num_steps: int) -> int:
-    """Number of points of the mean among the first ``done`` steps; the last point is the end of the run."""
-    return max(0, config.mean_last - -(-(num_steps - done) // config.mean_every_steps))
-
-
 class WeightAverages:
     """The averages that a run keeps, each a copy of the trained weights.
 
@@ -43,7 +39,7 @@ class WeightAverages:
 
     def __init__(self, engines: Mapping[str, StepEngine], config: AveragingConfig, *, num_steps: int) -> None:
         self.config = config
-        self.num_steps = num_steps
+        self._points = config.points(num_steps)
         self._engines = tuple(engines.values())
         self._trained = {name: dict(engine.named_trained()) for name, engine in engines.items()}
         wanted = {EMA: config.ema_decay is not None, MEAN: config.mean_last > 0}
@@ -56,21 +52,21 @@ class WeightAverages:
             if wanted[kind]
         }
 
+    def _num_points(self, done: int) -> int:
+        """Points of the mean among the first ``done`` steps."""
+        return bisect_right(self._points, done)
+
     def kinds(self, done: int) -> list[str]:
         """Averages that are not empty after ``done`` steps."""
-        return [
-            kind
-            for kind in self._averages
-            if done and (kind == EMA or num_points(self.config, done, self.num_steps))
-        ]
+        return [kind for kind in self._averages if done and (kind == EMA or self._num_points(done))]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Add the weights after step ``step`` (counted from 0) to the averages."""
         if self.config.ema_decay is not None:
             self._approach(EMA, 1 - ema_decay(self.config.ema_decay, step))
-        points = num_points(self.config, step + 1, self.num_steps)
-        if points > num_points(self.config, step, self.num_steps):
+        points = self._num_points(step + 1)
+        if points > self._num_points(step):
             self._approach(MEAN, 1 / points)
 
     def _approach(self, kind: str, share: float) -> None:

@@ -7,6 +7,7 @@ the same of averaged weights in ``ema/`` and ``mean/``.
 
 import gc
 import logging
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -19,10 +20,11 @@ from torch import nn
 
 from ..cpu.training_dropout import train_on_cpu
 from ..data.samples import PretrainingData
-from ..data.shards import TokenShards
+from ..data.shards import INDEX_NAME, TokenShards
 from ..errors import DivergedError, UserError
 from ..layers.encoder import Encoder
 from ..models.precision import check_precision, multiplies_bf16
+from ..processes import is_first_process, num_processes
 from ..tokenization import DebertaV3Tokenizer
 from ..tokenization.tokenizer_files import JSON_FILE, MODEL_FILE
 from .averaging import WeightAverages
@@ -72,7 +74,7 @@ def pretrain(
             for itself, and what is noted of it (name, content) is of the folder as a whole.
         resume_stable: ``start`` is the folder of a ``wsd`` run whose stable part is continued, with its
             optimizer and steps.
-        prepare: writes ``data`` if it is not whole yet. The first process calls it before the others do.
+        prepare: writes ``data`` if it is not whole yet. The first process calls it; the others wait.
 
     Returns:
         True if the run came to its end, False if SIGTERM ended it early.
@@ -81,6 +83,14 @@ def pretrain(
         UserError: if ``out`` holds another run, or one that cannot be resumed.
         DivergedError: if the run ended without usable weights: then no encoder is exported.
     """
+    _check_batch(config, num_processes())
+    if is_first_process():
+        check_folder(out, resume=resume)
+        if prepare is not None:
+            prepare()
+    elif prepare is not None:  # may take longer than exchanges may; if it fails, torchrun ends this process
+        while not (data / INDEX_NAME).exists():
+            time.sleep(1)
     timeout = timedelta(seconds=config.compute.exchange_timeout_seconds)
     accelerator = Accelerator(
         mixed_precision=choose_precision(config.compute.precision, _device_type()),
@@ -92,12 +102,6 @@ def pretrain(
             f"launch pre-training with torchrun, without accelerate's {accelerator.distributed_type.value}: "
             "weights are sharded by --set shard_weights=true"
         )
-    _check_batch(config, accelerator.num_processes)
-    with accelerator.main_process_first():
-        if accelerator.is_main_process:
-            check_folder(out, resume=resume)
-        if prepare is not None:
-            prepare()
     part = find_stable_part(start, config) if start is not None and resume_stable else None
     weights = start if part is None else part.weights()
     plan = config.plan

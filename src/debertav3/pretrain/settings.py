@@ -94,6 +94,11 @@ class AveragingConfig(Settings):
     mean_every_steps: Count = 500
     """Optimizer steps between two of these points; the last point is the end of the run."""
 
+    def points(self, num_steps: int) -> list[int]:
+        """After which steps, counted from 1, the weights are added to the mean of a run of a length."""
+        first = num_steps - (self.mean_last - 1) * self.mean_every_steps
+        return list(range(first, num_steps + 1, self.mean_every_steps)) if self.mean_last else []
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeConfig(Settings):

@@ -120,6 +120,12 @@ def _changes(before: PretrainConfig, now: PretrainConfig, steps: int) -> Iterato
     yield from differences(old, new)
     if before.plan.until(steps) != now.plan.until(steps):
         yield f"phases or mask rates within the first {steps:,} steps"
+    old_points, new_points = (
+        [point for point in config.averaging.points(config.loop.max_steps) if point <= steps]
+        for config in (before, now)
+    )
+    if new_points and new_points != old_points:
+        yield f"mean_last or mean_every_steps (points of the mean within the first {steps:,} steps)"
 
 
 def check_contents(part: StablePart, contents: JsonMapping) -> None:

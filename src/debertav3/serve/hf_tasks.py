@@ -31,6 +31,8 @@ class PairInput(Compatible):
     text_pair: Text | None = None
 
 
+MOST_CANDIDATES = 100
+"""Answers of a question, or words for a mask."""
 Pairs = Annotated[list[PairInput], Field(min_length=1)]
 
 
@@ -53,7 +55,7 @@ class Parameters(Compatible):
     ignore_labels: list[str] | None = None
     stride: Annotated[int, Field(ge=0), WHOLE] | None = None
     doc_stride: Annotated[int, Field(ge=0), WHOLE] | None = None
-    max_answer_len: Annotated[int, Field(ge=1), WHOLE] | None = None
+    max_answer_len: Annotated[int, Field(ge=1, le=512), WHOLE] | None = None
     max_seq_len: Annotated[int, Field(ge=1), WHOLE] | None = None
     max_question_len: Annotated[int, Field(ge=1), WHOLE] | None = None
     handle_impossible_answer: bool | None = None
@@ -197,7 +199,7 @@ async def question_answering(call: Call, body: HubTask) -> Json:
     asked = body.parameters or Parameters()
     if not isinstance(body.inputs, QuestionInput):
         raise Refusal("invalid", "inputs must be an object with question and context.")
-    top_k = asked.top_k or 1
+    top_k = _candidates(asked, usual=1)
     steps = model.steps.qa(
         [body.inputs.question],
         [body.inputs.context],
@@ -221,9 +223,19 @@ async def fill_mask(call: Call, body: HubTask) -> list[object]:
     texts = _texts(body)
     call.check_inputs(len(texts))
     targets = [asked.targets] if isinstance(asked.targets, str) else asked.targets or []
-    found = await call.answer(model.steps.fill_mask(texts, top_k=asked.top_k or 5, targets=targets))
+    found = await call.answer(
+        model.steps.fill_mask(texts, top_k=_candidates(asked, usual=5), targets=targets)
+    )
     rows: list[Json] = [masks[0] if len(masks) == 1 else masks for masks in found]
     return rows if isinstance(body.inputs, list) else rows[0]
+
+
+def _candidates(asked: Parameters, *, usual: int) -> int:
+    """How many answers are wanted where the text, not the model, limits their number."""
+    count = asked.top_k or usual
+    if count > MOST_CANDIDATES:
+        raise Refusal("invalid", f"top_k is {count}; at most {MOST_CANDIDATES} are allowed for this task.")
+    return count
 
 
 def _texts(body: HubTask) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ..errors import UserError
-from ..heads import SEQUENCE
+from ..heads import SEQUENCE, SPANS
 from ..inference.batching import Encoding
 from ..inference.engine import Outputs, Steps
 from ..json_types import Json
@@ -294,11 +294,15 @@ class Call:
         if truncate is None:
             truncate = self.service.limits.truncate
         assert self.model is not None
-        if not truncate and any(one.is_truncated for one in encodings):
-            raise Refusal(
-                "invalid",
-                f"an input has more than {self.model.max_length} tokens. Shorten it, or send truncate: true.",
-            )
+        if any(one.is_truncated for one in encodings):
+            if self.model.head == SPANS:  # contexts are read in windows, so only questions can be too long
+                most = self.model.max_length // 2 - 2
+                raise Refusal("invalid", f"a question has more than {most} tokens. Shorten it.")
+            if not truncate:
+                most = self.model.max_length
+                raise Refusal(
+                    "invalid", f"an input has more than {most} tokens. Shorten it, or send truncate: true."
+                )
         self.lengths += [len(one.input_ids) for one in encodings]
         self.truncated += [one.is_truncated for one in encodings]
 

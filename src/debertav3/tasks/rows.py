@@ -133,6 +133,10 @@ def structured(value: Json) -> Json:
         return value
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
 def list_in(row: Row, names: Sequence[str], *, least: int = 1) -> list[str]:
     """The texts of a column that holds a list, in a table as JSON.
 
@@ -146,7 +150,7 @@ def list_in(row: Row, names: Sequence[str], *, least: int = 1) -> list[str]:
     """
     column = column_of(row, names)
     values = structured(row.fields[column])
-    if not isinstance(values, list) or len(values) < least or not all(isinstance(one, str) for one in values):
+    if not isinstance(values, list) or len(values) < least or not all(_is_text(one) for one in values):
         needed = "at least two texts" if least > 1 else "texts, not empty"
         raise UserError(f"{row.place}: {column} must be a list of {needed}; got {shortened(values)}.")
     return values

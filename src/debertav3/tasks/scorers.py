@@ -306,15 +306,14 @@ class RankScorer:
         self.flat: dict[str, tuple[array[float], array[float]]] = {}
 
     def add(self, gold: Collection[int] | Relevance, predicted: Any) -> None:
-        """Take in the indices of the right texts and of all, best first; or a text's relevance and score."""
+        """Take in the indices of the right texts and the scores of all; or a text's relevance and score."""
         if isinstance(gold, Relevance):
             own_scores, values = self.flat.setdefault(gold.query, (array("d"), array("d")))
             own_scores.append(predicted)
             values.append(gold.value)
         else:
-            self.rows += _rank_scores(
-                np.arange(len(predicted), 0, -1.0), np.array([float(index in gold) for index in predicted])
-            )
+            relevance = np.array([float(index in gold) for index in range(len(predicted))])
+            self.rows += _rank_scores(np.asarray(predicted, dtype=np.float64), relevance)
 
     def result(self) -> dict[str, object]:
         """The metrics so far."""

@@ -3,7 +3,7 @@
 Scores are those of SQuAD's ``evaluate-v2.0.py``, to the last digit.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -30,7 +30,6 @@ MOST_MOVED = 3
 class Gold:
     """The accepted answers of a question."""
 
-    id: str
     answers: tuple[str, ...]
     """Empty: the context has no answer."""
     start: int | None
@@ -74,7 +73,7 @@ class SpanTask(Task):
     def examples(self, reading: Reading) -> Iterator[Example]:
         """Read official SQuAD JSON, or rows as on the Hub (``question``, ``context``, ``answers``)."""
         repaired = 0
-        for number, row in enumerate(reading):
+        for row in reading:
             try:
                 names = names_of_texts(row, self.columns, is_said=self.is_asked)
                 pair = texts_in(row, names)
@@ -86,7 +85,7 @@ class SpanTask(Task):
                 if given is None or not (given[1] or self.has_unanswerable):
                     reading.num_unlabelled += 1
                     continue
-                example, has_moved = _example(row, pair, given[1], id=str(row.fields.get("id", number)))
+                example, has_moved = _example(row, pair, given[1])
             except UserError as error:
                 reading.skip(error)
                 continue
@@ -138,12 +137,10 @@ class SpanTask(Task):
             leads: by how many logits "no answer" leads; for the best threshold.
         """
         golds = [example.extra for example in examples]
-        by_id = {gold.id: answer for gold, answer in zip(golds, answers, strict=True)}
         if self.has_unanswerable and leads is not None:
-            doubts = {gold.id: lead for gold, lead in zip(golds, leads, strict=True)}
-            found = official_scores(golds, by_id, no_answer_scores=doubts, threshold=0.0)
+            found = official_scores(golds, answers, no_answer_scores=leads, threshold=0.0)
         else:
-            found = official_scores(golds, by_id)
+            found = official_scores(golds, answers)
         found = {"exact_match": found.pop("exact"), **found}
         return found if self.has_unanswerable else self.own(found)
 
@@ -158,25 +155,31 @@ class SpanTask(Task):
 
 def official_scores(
     golds: Sequence[Gold],
-    answers: Mapping[str, str],
+    answers: Sequence[str],
     *,
-    no_answer_scores: Mapping[str, float] | None = None,
+    no_answer_scores: Sequence[float] | None = None,
     threshold: float = 1.0,
 ) -> dict[str, float]:
     """Score answers as the official ``evaluate-v2.0.py`` does, in its words; all scores are of 100.
 
+    The official script finds answers by the questions' ids. Here the order counts, so that questions without
+    an id, or with the same one, are scored too.
+
     Args:
         golds: questions with their accepted answers.
-        answers: by question; "" for no answer.
-        no_answer_scores: by question, higher where an answer is less likely; None for none.
-        threshold: above it an answer is taken back.
+        answers: one for each question; "" for no answer.
+        no_answer_scores: one for each question, higher if an answer is less likely; None for none.
+        threshold: questions with a higher score are taken as unanswered.
     """
-    exact = {gold.id: exact_match(answers[gold.id], gold.answers) for gold in golds}
-    overlap = {gold.id: answer_f1(answers[gold.id], gold.answers) for gold in golds}
-    doubts = no_answer_scores or dict.fromkeys(exact, 0.0)
+    exact = [exact_match(answer, gold.answers) for gold, answer in zip(golds, answers, strict=True)]
+    overlap = [answer_f1(answer, gold.answers) for gold, answer in zip(golds, answers, strict=True)]
+    doubts = no_answer_scores or [0.0] * len(golds)
 
-    def kept(scores: Mapping[str, float]) -> list[float]:
-        return [float(not gold.answers) if doubts[gold.id] > threshold else scores[gold.id] for gold in golds]
+    def kept(scores: Sequence[float]) -> list[float]:
+        return [
+            float(not gold.answers) if doubt > threshold else score
+            for gold, doubt, score in zip(golds, doubts, scores, strict=True)
+        ]
 
     columns = {"exact": kept(exact), "f1": kept(overlap)}
     result: dict[str, float] = {name: 100.0 * sum(values) / len(golds) for name, values in columns.items()}
@@ -196,29 +199,29 @@ def official_scores(
 
 def _best_threshold(
     golds: Sequence[Gold],
-    answers: Mapping[str, str],
-    scores: Mapping[str, float],
-    doubts: Mapping[str, float],
+    answers: Sequence[str],
+    scores: Sequence[float],
+    doubts: Sequence[float],
 ) -> tuple[float, float]:
     """Sweep over the doubts from "never an answer" on; return the best score of 100 and where it is."""
     current = best = float(sum(not gold.answers for gold in golds))
     where = 0.0
-    for gold in sorted(golds, key=lambda gold: doubts[gold.id]):
-        if gold.answers:
-            current += scores[gold.id]
-        elif answers[gold.id]:
+    for index in sorted(range(len(golds)), key=lambda index: doubts[index]):
+        if golds[index].answers:
+            current += scores[index]
+        elif answers[index]:
             current -= 1
         if current > best:
-            best, where = current, doubts[gold.id]
+            best, where = current, doubts[index]
     return 100.0 * best / len(golds), where
 
 
-def _example(row: Row, pair: tuple[str, ...], given: Sequence[Answer], *, id: str) -> tuple[Example, bool]:
+def _example(row: Row, pair: tuple[str, ...], given: Sequence[Answer]) -> tuple[Example, bool]:
     """A question with its answers; and whether an answer was moved."""
     context = pair[1]
     placed = [(one.text, _place_of(context, one, place=row.place)) for one in given]
     trimmed = [(text.strip(), start + len(text) - len(text.lstrip())) for text, start in placed]
-    gold = Gold(id, tuple(text for text, _ in trimmed), trimmed[0][1] if trimmed else None)
+    gold = Gold(tuple(text for text, _ in trimmed), trimmed[0][1] if trimmed else None)
     label = trimmed[0][0] if trimmed else ""
     has_moved = any(one.start not in (None, start) for one, (_, start) in zip(given, placed, strict=True))
     return Example(texts=pair, label=label, extra=gold, place=row.place), has_moved

@@ -151,7 +151,10 @@ class TextTask(Task):
         refuse_spans(value, place=row.place)
         if self.target != "one-label" or not isinstance(value, Mapping):
             return Example(texts=texts, label=self._label(row, value), place=row.place)
-        shares = {self._name(row, name): share for name, share in shares_in(row, value).items()}
+        shares: dict[str, float] = {}
+        for name, share in shares_in(row, value).items():
+            label = self._name(row, name)  # several names may stand for one label
+            shares[label] = shares.get(label, 0.0) + share
         commonest = max(shares, key=lambda name: shares[name])
         return Example(texts=texts, label=commonest, shares=shares, place=row.place)
 

@@ -1,7 +1,7 @@
-// fp32 products on AMX, which multiplies bf16. An fp32 number is the sum of three bf16 numbers, 8 bits of it in each,
-// and a product of two numbers the sum of the six largest products of their parts, added up in fp32: the error is that
-// of fp32. With two parts and three products 16 bits are left. Weights stay in fp32 and are taken apart on their way
-// through the first-level cache: reading them takes longer than that.
+// Products in fp32 on AMX, which multiplies bf16. An fp32 number is split into three bf16 parts of 8 bits each, and a
+// product of two numbers is the sum of the six largest products of their parts, accumulated in fp32: as exact as fp32.
+// Two parts and three products keep 16 bits. Weights stay in fp32 and are split on their way through the first-level
+// cache, which takes less time than reading them.
 #pragma once
 
 #include <atomic>
@@ -10,13 +10,13 @@
 
 namespace {
 
-constexpr int64_t STEP = 32;  // inputs that are multiplied together, rows of a tile in twos
-constexpr int64_t TILE = 16;  // rows of a matrix tile, and columns of a result
+constexpr int64_t STEP = 32;  // inputs per product; two per row of a tile
+constexpr int64_t TILE = 16;  // rows of a tile, and columns of a result
 constexpr int64_t TILE_NUMBERS = TILE * STEP;
-constexpr int64_t LINE_FLOATS = 16;  // of a cache line
+constexpr int64_t LINE_FLOATS = 16;  // floats in a cache line
 static_assert(PANEL == 2 * TILE);
 
-// Matrix registers in the form that all products here use; given back when it goes.
+// Tile registers, configured as all products here use them; released by the destructor.
 class Tiles {
 public:
     Tiles() {
@@ -32,14 +32,14 @@ public:
     ~Tiles() { _tile_release(); }
 };
 
-// 16 numbers as bf16; what bf16 cannot hold stays in x.
+// 16 numbers as bf16; x keeps the remainder.
 inline __m256i split_bf16(Vec& x) {
     const __m256i part = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x));
     x = sub(x, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(part), 16)));
     return part;
 }
 
-// 32 numbers of a row into its place in `parts` tiles, `distance` apart.
+// Store 32 numbers of a row in `parts` tiles, `distance` apart.
 inline void split(Vec low, Vec high, int64_t parts, uint16_t* place, int64_t distance) {
     for (int p = 0;; ++p, place += distance) {
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(place), split_bf16(low));
@@ -53,7 +53,7 @@ inline Vec load_some(const float* x, int64_t count) {
     return count <= 0 ? splat(0.0f) : _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), x);
 }
 
-// The left side of products in fp32, (rows, depth): in tiles, [pairs of 16 rows][steps][parts][2][16 x 32].
+// The left operand in fp32, (rows, depth), as tiles [pairs of 16 rows][steps][parts][2][16 x 32].
 struct FloatRows {
     static constexpr bool ARE_TILES = true;
     const float* x;
@@ -71,7 +71,7 @@ struct FloatRows {
         return tiles + (row / PANEL * steps() + step) * parts * 2 * TILE_NUMBERS;
     }
     void prepare(int64_t r) const {
-        const int64_t width = depth, step_numbers = parts * 2 * TILE_NUMBERS;  // not read again at every store
+        const int64_t width = depth, step_numbers = parts * 2 * TILE_NUMBERS;  // so that stores force no reload
         const float* row = x + r * width;
         uint16_t* place = tile(r, 0) + r % PANEL * STEP;
         for (int64_t k = 0; k < width; k += STEP, place += step_numbers)
@@ -80,8 +80,8 @@ struct FloatRows {
     }
 };
 
-// The upper 16 bits of two vectors of numbers, number by number; what they do not hold stays in the vectors. Cut off,
-// or rounded: three parts hold a number whole in any case, of two both must be as near as they can.
+// The upper 16 bits of two vectors, interleaved; the vectors keep the remainders. Truncated or rounded: three parts
+// represent a number exactly either way; with two, both must be rounded.
 template <bool ROUNDS>
 inline __m512i take_upper(Vec& even, Vec& odd) {
     const __m512i upper = splat_int(static_cast<int32_t>(0xffff0000));
@@ -95,9 +95,9 @@ inline __m512i take_upper(Vec& even, Vec& odd) {
     return _mm512_ternarylogic_epi32(upper, b, _mm512_srli_epi32(a, 16), 0xca);  // upper ? b : a >> 16
 }
 
-constexpr int SPLITS = 32;  // vectors of pairs in a step
+constexpr int SPLITS = 32;  // vectors of pairs per step
 
-// Numbers `begin` to `end` of the SPLITS of a step of a panel, to tiles [PARTS][2][16 pairs of inputs][16 outputs][2].
+// Splits `begin` to `end` of one step of a panel, into tiles [PARTS][2][16 pairs of inputs][16 outputs][2].
 template <int PARTS>
 inline void split_some(const float* panel, int begin, int end, uint16_t* tiles) {
     for (int i = begin; i < end; ++i) {
@@ -121,8 +121,8 @@ inline void split_some(const float* panel, int begin, int end, uint16_t* tiles) 
     _tile_dpbf16ps(2, 5, 6); \
     _tile_dpbf16ps(3, 5, 7)
 
-// Adds the products of one step to the sums in registers 0 to 3. The vector units are free meanwhile: `between(i)` is
-// called PRODUCTS times, for what they may do.
+// Add the products of one step to the sums in registers 0 to 3. The vector units are idle meanwhile, so `between(i)` is
+// called PRODUCTS times to give them work.
 template <int PARTS>
 constexpr int PRODUCTS = PARTS == 3 ? 6 : 3;
 
@@ -183,7 +183,7 @@ inline void store_sums(float* c) {
     _tile_stored(3, c + TILE * PANEL + TILE, PANEL * sizeof(float));
 }
 
-// Into the first-level cache, or the second-level one for what is needed later.
+// Prefetch into the first-level cache, or into the second-level cache what is needed later.
 inline void prefetch_soon(const float* x, int64_t lines) {
     for (int64_t i = 0; i < lines; ++i) _mm_prefetch(reinterpret_cast<const char*>(x + i * LINE_FLOATS), _MM_HINT_T0);
 }
@@ -191,8 +191,8 @@ inline void prefetch_later(const float* x, int64_t lines) {
     for (int64_t i = 0; i < lines; ++i) _mm_prefetch(reinterpret_cast<const char*>(x + i * LINE_FLOATS), _MM_HINT_T1);
 }
 
-// One panel. While the first 32 rows meet a step, the weights of the next step are taken apart, and those of a later
-// one are on their way; the other rows find them done.
+// One panel. While the first 32 rows are multiplied by a step, the weights of the next step are split and those of a
+// later step prefetched; the other rows reuse the split weights.
 template <int PARTS>
 class PanelProduct {
 public:
@@ -219,7 +219,7 @@ public:
 private:
     static constexpr int64_t STEP_NUMBERS = PARTS * 2 * TILE_NUMBERS, STEP_FLOATS = STEP * PANEL;
     static constexpr int64_t STEP_LINES = STEP_FLOATS / LINE_FLOATS;
-    static constexpr int64_t MOST_STEPS = 12;  // whose parts are kept for the other rows, in the second-level cache
+    static constexpr int64_t MOST_STEPS = 12;  // parts that stay in the second-level cache
 
     uint16_t* tiles(int64_t s) { return tiles_ + s % ring_ * STEP_NUMBERS; }
 
@@ -231,7 +231,7 @@ private:
         for (; s < end; ++s, a += STEP_NUMBERS) {
             const float* next = s + 1 < all_ ? weight_ + (s + 1) * STEP_FLOATS : next_panel_ - STEP_FLOATS;
             uint16_t* const place = tiles(s + 1);
-            std::atomic_signal_fence(std::memory_order_seq_cst);  // the intrinsics do not say that they read memory
+            std::atomic_signal_fence(std::memory_order_seq_cst);  // intrinsics are not known to read memory
             multiply_step<PARTS>(a, tiles(s), [&](int i) {
                 prefetch_soon(next + STEP_FLOATS + i * LINES * LINE_FLOATS, LINES);
                 if (s + 1 < all_) split_some<PARTS>(next, i * SPLITS / PIECES, (i + 1) * SPLITS / PIECES, place);
@@ -262,7 +262,7 @@ private:
     alignas(64) uint16_t tiles_[(MOST_STEPS + 1) * STEP_NUMBERS];
 };
 
-// c (rows x PANEL) = or += rows first, first + 1, ... times the weights from `weight` on, in one panel of many.
+// c (rows x PANEL) = or += rows first, first + 1, ... times the weights from `weight` on, in one of many panels.
 inline void multiply_floats(const FloatRows& input, int64_t first, int64_t rows, const float* weight,
                             int64_t panel_floats, float* c, bool adds) {
     if (input.parts == 3)

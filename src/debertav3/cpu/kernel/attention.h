@@ -2,10 +2,10 @@
 //
 //   score[i, j] = (q_i . k_j + q_i . kr[row(i - j)] + k_j . qr[row(i - j)]) * scale
 //
-// The relative table has few rows however long the text is, so q . kr and k . qr are products with those rows
-// that a length reaches; the score of a pair is picked from them while a block of scores is in cache. Rows never
-// fall as i - j grows, by at most one a token (the caller sees to that), so 16 neighbouring scores lie within 16
-// neighbouring numbers: one load and one permutation. See README.md.
+// The relative table has few rows however long the text is, so q . kr and k . qr are computed once for the rows that a
+// length reaches, and each score picks its terms from them while a block of scores is in cache. As i - j grows by one,
+// the row stays or grows by one (the caller guarantees it), so 16 neighbouring scores need at most 16 neighbouring
+// products: one load and one permutation. See README.md.
 
 #pragma once
 
@@ -20,7 +20,7 @@ namespace {
 
 constexpr int64_t BLOCK_QUERIES = 32;
 constexpr int64_t BLOCK_KEYS = 128;
-constexpr int64_t GROUP_FLOATS = 1 << 19;  // 2 MiB of prepared keys and values a thread
+constexpr int64_t GROUP_FLOATS = 1 << 19;  // 2 MiB of packed keys and values per thread
 static_assert(BLOCK_QUERIES % LANES == 0 && BLOCK_KEYS % PANEL == 0);
 
 }  // namespace
@@ -32,7 +32,7 @@ using Arguments = AttentionArguments;
 // The panels of a table that a length reaches.
 struct Reach {
     int64_t first, count;  // panels
-    int64_t stride;        // floats of a row of products: never a power of two, and a vector of slack
+    int64_t stride;        // floats in a row of products: never a power of two, with a vector to spare
 
     Reach(int32_t lowest, int32_t highest)
         : first(lowest / PANEL), count(highest / PANEL + 1 - first), stride(count * PANEL + LANES) {}
@@ -57,7 +57,7 @@ struct Plan {
 
     int64_t head_floats() const { return key_floats + value_floats + product_floats; }
 
-    // Keys of a batch row up to the last that is seen; 0 where none is.
+    // Keys of a batch row up to the last one that is visible; 0 if none is.
     int64_t seen_keys(int64_t b) const {
         int64_t n = given.length;
         if (given.key_mask != nullptr)
@@ -66,7 +66,7 @@ struct Plan {
     }
 };
 
-// What all queries of one head share: keys and values in panels, products of the keys with the query table.
+// Shared by all queries of a head: keys and values in panels, and products of the keys with the query table.
 struct Head {
     const Plan& plan;
     int64_t b, n, seen;
@@ -106,7 +106,7 @@ void copy_rows(const float* x, int64_t stride, int64_t rows, int64_t width, floa
         for (int64_t k = 0; k < width; ++k) out[r * width + k] = x[r * stride + k] * factor;
 }
 
-// Keys first .. first + BLOCK_KEYS - 1 of a head, as the queries need them.
+// Pack keys first .. first + BLOCK_KEYS - 1 of a head.
 void prepare_keys(const Head& head, int64_t first) {
     const Plan& plan = head.plan;
     const Arguments& a = plan.given;
@@ -135,7 +135,7 @@ void prepare_keys(const Head& head, int64_t first) {
     const int64_t stride = plan.queries.stride;
     const float* table = a.query_table + head.n * round_up(a.table_rows, PANEL) * width;
     const int32_t* row_of = a.rows_by_query + a.length - 1;
-    for (int64_t k = 0; k < count; k += PANEL) {  // few keys at a time: they need fewer rows of the table
+    for (int64_t k = 0; k < count; k += PANEL) {  // few keys at a time need fewer rows of the table
         const int64_t some = count - k < PANEL ? count - k : PANEL, key = first + k;
         const Reach reach(row_of[-(key + some - 1)], row_of[a.queries - 1 - key]);
         for (int64_t p = reach.first; p < reach.first + reach.count; ++p)
@@ -145,7 +145,7 @@ void prepare_keys(const Head& head, int64_t first) {
     }
 }
 
-// A block of queries on its way through scores, softmax and values.
+// A block of queries: scores, softmax, weighted values.
 class QueryBlock {
 public:
     QueryBlock(const Head& head, int64_t first, int64_t count)
@@ -197,15 +197,15 @@ private:
                                             products_ + (p - plan_.keys.first) * PANEL, plan_.keys.stride, false);
     }
 
-    // The largest value that a key's scores may have: none for a visible key, the lowest number for a hidden one
-    // (so that a row that sees nothing weighs all alike), less than that behind the end.
+    // The upper bound of a key's scores: infinity for a visible key, the lowest float for a hidden one (so that a row
+    // without visible keys weighs all alike), and less than that past the end.
     void set_limits() {
         const uint8_t* mask = a_.key_mask == nullptr ? nullptr : a_.key_mask + head_.b * a_.length;
         for (int64_t j = 0; j < head_.seen; ++j) limits_[j] = mask == nullptr || mask[j] ? FLT_MAX : -FLT_MAX;
         for (int64_t j = head_.seen; j < seen_; ++j) limits_[j] = -std::numeric_limits<float>::infinity();
     }
 
-    // Write the position terms of keys first .. last - 1 to the scores; false where there are none.
+    // Write the position terms of keys first .. last - 1 to the scores; false if there are none.
     bool pick_positions(int64_t first, int64_t last) {
         const bool has_c2p = a_.key_table != nullptr, has_p2c = a_.query_table != nullptr;
         if (!has_c2p && !has_p2c) return false;
@@ -234,7 +234,7 @@ private:
         return permute(load(products_ + r * plan_.keys.stride + lowest - plan_.keys.first * PANEL), rows, lowest);
     }
 
-    // Rows r .. r + LANES - 1 of the block, keys j .. j + LANES - 1: picked key by key, then transposed.
+    // Rows r .. r + LANES - 1 of the block, keys j .. j + LANES - 1: gathered key by key, then transposed.
     void pick_p2c(Vec (&block)[LANES], int64_t r, int64_t j) const {
         const int64_t stride = plan_.queries.stride;
         for (int k = 0; k < LANES; ++k) {
@@ -250,7 +250,7 @@ private:
         transpose(block);
     }
 
-    // Hide what must not be seen, and follow each row's largest score.
+    // Mask the scores, and track each row's maximum.
     void limit(int64_t first, int64_t last) {
         for (int64_t r = 0; r < count_; ++r) {
             Vec largest = load(largest_ + r * LANES);
@@ -258,7 +258,7 @@ private:
             for (int64_t j = first; j < last; j += LANES) {
                 Vec top = load(limits_ + j);
                 if (a_.pair_mask != nullptr) top = min(top, pair_limits(r, j));
-                const Vec score = min(top, load(row + j));  // in this order NaN stays NaN
+                const Vec score = min(top, load(row + j));  // this order of arguments propagates NaN
                 store(row + j, score);
                 largest = max(largest, score);
             }
@@ -270,14 +270,14 @@ private:
         const uint8_t* pairs = a_.pair_mask + head_.b * a_.pair_batch + head_.n * a_.pair_head +
                                (first_ + r) * a_.pair_query + j;
         uint8_t end[LANES] = {};
-        if (j + LANES > a_.length) {  // nothing may be read behind the mask
+        if (j + LANES > a_.length) {  // do not read past the mask
             if (j < a_.length) std::memcpy(end, pairs, a_.length - j);
             pairs = end;
         }
         return choose(pairs, splat(FLT_MAX), splat(-FLT_MAX));
     }
 
-    // Softmax, values, and the result.
+    // Softmax, product with the values, and output.
     void add_values() {
         const int64_t padded = plan_.padded_width, all = plan_.panels * PANEL;
         Vec sums[BLOCK_QUERIES];
@@ -316,7 +316,7 @@ private:
     float *queries_, *context_, *products_, *limits_, *largest_, *scores_;
 };
 
-// Queries that may see nothing weigh all keys alike, as the reference does: the mean of the values.
+// Queries that attend to nothing weigh all keys alike, as in the reference: their output is the mean of the values.
 void write_means(const Head& head, int64_t first, int64_t count) {
     const Arguments& a = head.plan.given;
     float* mean = nullptr;
@@ -346,11 +346,11 @@ void attend(const Head& head, int64_t first) {
 void attend(const Arguments& a) {
     const Plan plan(a);
     const int64_t heads = a.batch * a.heads, floats = plan.head_floats();
-    int64_t group = GROUP_FLOATS * a.threads / floats;  // heads whose prepared keys stay in cache
+    int64_t group = GROUP_FLOATS * a.threads / floats;  // heads whose packed keys fit in the cache
     group = group < 1 ? 1 : group > heads ? heads : group;
     const int64_t key_blocks = (a.length + BLOCK_KEYS - 1) / BLOCK_KEYS;
     const int64_t query_blocks = (a.queries + BLOCK_QUERIES - 1) / BLOCK_QUERIES;
-    if (heads % a.threads == 0 || heads >= 8 * a.threads) {  // a head on one thread: all stays in its cache
+    if (heads % a.threads == 0 || heads >= 8 * a.threads) {  // one thread per head keeps it in its cache
         parallel_for(a.team, a.threads, heads, [&](int64_t number) {
             const Head head(plan, number, group_scratch.floats(floats));
             for (int64_t b = 0; b < key_blocks; ++b) prepare_keys(head, b * BLOCK_KEYS);

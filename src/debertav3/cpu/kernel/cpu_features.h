@@ -1,4 +1,4 @@
-// Whether this processor has what the library was compiled for, and the operating system lets this process use it.
+// Whether the processor has the instructions that the library was compiled for, and the system allows them.
 #pragma once
 
 #if defined(__AMX_BF16__)
@@ -34,7 +34,7 @@ inline bool is_ready() {
 
 inline bool is_ready() {
 #if defined(__ARM_FEATURE_MATMUL_INT8)
-    constexpr unsigned long I8MM = 1 << 13;  // HWCAP2_I8MM; older headers lack the name
+    constexpr unsigned long I8MM = 1 << 13;  // HWCAP2_I8MM; not defined by older headers
     return (getauxval(AT_HWCAP2) & I8MM) != 0;
 #elif defined(__ARM_FEATURE_DOTPROD)
     return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;

@@ -1,4 +1,4 @@
-// What is done with the products of linear layers while they are in cache: LayerNorm, bias, residual, GELU.
+// Applied to the products of linear layers while they are in cache: bias, residual, LayerNorm, GELU.
 #pragma once
 
 #include <cmath>
@@ -8,7 +8,7 @@
 
 namespace {
 
-// x * Phi(x), the exact GELU. erf is a rational function of 13th degree on [-4, 4], as in Eigen's float version.
+// x * Phi(x), the exact GELU. erf is a rational function of degree 13 on [-4, 4], as in Eigen for floats.
 inline Vec gelu(Vec x) {
     const Vec z = min(splat(4.0f), max(splat(-4.0f), mul(x, splat(0.70710678f))));
     const Vec s = mul(z, z);
@@ -51,7 +51,7 @@ void normalize(float* x, int64_t width, const NormArguments& norm, float epsilon
     for (int64_t k = whole; k < width; ++k) x[k] = (x[k] - mean) * factor * norm.weight[k] + norm.bias[k];
 }
 
-// Ends of products. Each writes a chunk of (rows, PANEL) products to its place.
+// Epilogues. Each stores a chunk of (rows, PANEL) products.
 
 struct Write {
     float* out;
@@ -60,7 +60,7 @@ struct Write {
 
     void operator()(int64_t first, int64_t rows, int64_t column, int64_t columns, const float* products,
                     const Bias bias) const {
-        // Local copies: for all that the compiler knows, a store could change a member.
+        // Local copies, because the compiler must assume that a store changes a member.
         const int64_t step = stride;
         const float* other = residual == nullptr ? nullptr : residual + first * step + column;
         float* place = out + first * step + column;
@@ -86,11 +86,11 @@ struct Write {
     }
 };
 
-// GELU, into the input of the next product.
+// GELU; the result is the input of the next product.
 struct WriteActivated {
     const Input& next;
-    float* out;            // (rows, next.depth), where the next product does not read tiles
-    int64_t first_column;  // of next
+    float* out;            // (rows, next.depth), if the next product does not read tiles
+    int64_t first_column;  // in next
 
     void operator()(int64_t first, int64_t rows, int64_t column, int64_t columns, const float* products,
                     const Bias bias) const {

@@ -1,8 +1,8 @@
-// Products of int8 numbers, exact in int32, for linear layers: see cpu/int8.py for the arithmetic.
+// Linear layers in int8, accumulated exactly in int32; cpu/int8.py describes the arithmetic.
 //
-// Weights have one scale for each output, and are packed in panels: groups of inputs that one instruction adds up
-// lie side by side, PANEL outputs after one another. Inputs are quantised row by row, each with its own scale.
-// How they are multiplied depends on the processor: int8_x86.h, int8_neon.h.
+// Weights have one scale per output. They are packed in panels of PANEL outputs, in which the inputs that one
+// instruction sums up are adjacent. Inputs are quantised with one scale per row. The instructions are in int8_x86.h and
+// int8_neon.h.
 #pragma once
 
 #include <atomic>
@@ -12,12 +12,12 @@
 
 namespace {
 
-constexpr int64_t INT8_STEP = 64;       // inputs are padded to a multiple of it, by zeros
-constexpr float SMALLEST_ROW = 1e-30f;  // the largest number of a row counts as this, if it is smaller
+constexpr int64_t INT8_STEP = 64;       // inputs are padded with zeros to a multiple of this
+constexpr float SMALLEST_ROW = 1e-30f;  // lower bound of a row's largest magnitude
 
 }  // namespace
 
-// Quantized, GROUP, Ints and products
+// defines Quantized, GROUP, Ints and products
 #if defined(__aarch64__)
 #include "int8_neon.h"
 #else
@@ -26,12 +26,12 @@ constexpr float SMALLEST_ROW = 1e-30f;  // the largest number of a row counts as
 
 namespace {
 
-// The left side of products: rows of whole numbers, and what each row is to be multiplied by. Where there are signs,
-// each GROUP of magnitudes is followed by GROUP bytes that are 255 where the number is negative, else 0.
+// The left operand: rows of integers with one scale per row. With HAS_SIGNS, each GROUP of magnitudes is followed by
+// GROUP bytes that are 255 for negative numbers and 0 for others.
 struct QuantizedRows {
     Quantized* numbers;
     float* scales;
-    int32_t* offsets;  // of all sums of a row
+    int32_t* offsets;  // added to all sums of a row
     int64_t stride;    // bytes
 
     QuantizedRows(float* block, int64_t rows, int64_t depth)
@@ -43,14 +43,14 @@ struct QuantizedRows {
     static int64_t floats(int64_t rows, int64_t depth) { return padded(rows) * (2 + row_bytes(depth) / 4); }
 
 private:
-    static int64_t padded(int64_t rows) { return round_up(rows, 32); }  // matrix tiles are loaded in twos
-    // An odd number of cache lines, so that rows below one another do not compete for the same places.
+    static int64_t padded(int64_t rows) { return round_up(rows, 32); }  // tiles are loaded in pairs
+    // An odd number of cache lines, so that successive rows do not compete for the same cache sets.
     static int64_t row_bytes(int64_t depth) { return (round_up(depth, INT8_STEP) * BYTES / 64 | 1) * 64; }
 };
 
 struct Int8Weights {
-    float* scales;     // by output
-    int32_t* offsets;  // of the sums of an output, where 128 was added to all inputs
+    float* scales;     // one per output
+    int32_t* offsets;  // one per output, correcting for the 128 added to all inputs
     int8_t* panels;    // [panels][steps][INT8_STEP / GROUP][PANEL][GROUP]
 
     Int8Weights(void* packed, int64_t out)
@@ -74,7 +74,7 @@ inline void pack_int8(const int8_t* weight, const float* scale, int64_t in, int6
     }
 }
 
-// Row r of the input, from `depth` floats.
+// Quantise row r of the input, `depth` floats.
 inline void quantize_row(const float* x, int64_t depth, const QuantizedRows& rows, int64_t r) {
     const int64_t whole = depth / LANES * LANES;
     float end[LANES] = {};

@@ -1,11 +1,11 @@
-// Small matrix products, C = A B, with B in panels: PANEL columns side by side, one row of them after the other.
+// Small matrix products, C = A B, with B in panels of PANEL columns, each stored row by row.
 #pragma once
 
 #include <type_traits>
 
 #include "simd.h"
 
-// A tile's loop is compiled into the function that walks over a panel, which is compiled once: a call a tile costs 5 %.
+// A tile's loop is inlined into the function that walks over a panel, which is not inlined: a call per tile costs 5 %.
 #define INLINED __attribute__((always_inline))
 #define ONCE __attribute__((noinline))
 
@@ -15,7 +15,7 @@ constexpr int PANEL = 2 * LANES;
 
 inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
-// run(std::integral_constant<int, size>), for a size of 1 to MOST.
+// Call run(std::integral_constant<int, size>) for a size from 1 to MOST.
 template <int MOST, typename Run>
 INLINED inline void with_rows(int64_t size, const Run& run) {
     if (MOST == 1 || size == MOST)
@@ -46,8 +46,8 @@ INLINED inline void multiply_tile(const float* a, int64_t a_stride, const float*
     }
 }
 
-// Calls tile(first, std::integral_constant<int, n>) for tiles of at most MOST rows that share `rows` evenly: a tile of
-// one or two rows would wait for its own sums.
+// Call tile(first, std::integral_constant<int, n>) for tiles of at most MOST rows that divide `rows` evenly: a tile of
+// one or two rows would be limited by latency.
 template <int MOST, typename Tile>
 INLINED inline void for_tiles(int64_t rows, const Tile& tile) {
     const uint32_t count = static_cast<uint32_t>(rows), tiles = (count + MOST - 1) / MOST;
@@ -69,7 +69,7 @@ ONCE inline void multiply_panel(const float* a, int64_t a_stride, int64_t rows, 
     });
 }
 
-// Rows of x (rows x depth) as the columns of one panel (depth x PANEL); missing rows become zeros.
+// Rows of x (rows x depth) as the columns of one panel (depth x PANEL); missing rows are zeros.
 inline void pack_panel(const float* x, int64_t x_stride, int64_t rows, int64_t depth, float factor, float* panel) {
     for (int64_t half = 0; half < PANEL; half += LANES) {
         int64_t k = 0;

@@ -1,11 +1,11 @@
-// Part of gemm_int8.h, on Arm: signed bytes with i8mm, with dotprod, and with what every 64-bit Arm processor has.
+// Part of gemm_int8.h, for Arm: signed bytes with i8mm, with dotprod, or with the baseline instructions of 64-bit Arm.
 #pragma once
 
 namespace {
 
 using Quantized = int8_t;
 constexpr bool HAS_OFFSET = false, HAS_SIGNS = false;
-constexpr int64_t BYTES = 1;  // of an input
+constexpr int64_t BYTES = 1;  // per input
 #if defined(__ARM_FEATURE_MATMUL_INT8)
 constexpr int64_t GROUP = 8;
 #elif defined(__ARM_FEATURE_DOTPROD)
@@ -26,7 +26,7 @@ inline Ints splat_int(int32_t x) { return {vdupq_n_s32(x), vdupq_n_s32(x)}; }
 inline Ints add(Ints a, Ints b) { return {vaddq_s32(a.low, b.low), vaddq_s32(a.high, b.high)}; }
 inline Ints min(Ints a, Ints b) { return {vminq_s32(a.low, b.low), vminq_s32(a.high, b.high)}; }
 inline int32_t sum_of(Ints v) { return vaddvq_s32(vaddq_s32(v.low, v.high)); }
-inline Ints to_ints(Vec v) { return {vcvtnq_s32_f32(v.low), vcvtnq_s32_f32(v.high)}; }  // the nearest
+inline Ints to_ints(Vec v) { return {vcvtnq_s32_f32(v.low), vcvtnq_s32_f32(v.high)}; }  // rounds to nearest
 inline Vec to_floats(Ints v) { return {vcvtq_f32_s32(v.low), vcvtq_f32_s32(v.high)}; }
 
 inline float32x4_t larger_magnitude(float32x4_t largest, float32x4_t x) {
@@ -47,12 +47,12 @@ inline void store_quantized(Quantized* p, Ints v) {
     vst1_s8(p, vqmovn_s16(vcombine_s16(low, high)));
 }
 
-// Four numbers of each of 16 columns in a row of sums.
+// Four values for each of 16 columns in a row of sums.
 constexpr int FOURS = PANEL / 4;
 
 #if defined(__ARM_FEATURE_MATMUL_INT8)
 
-// One instruction multiplies eight inputs of two rows by those of two outputs. A row without another is taken twice.
+// One instruction multiplies eight inputs of two rows by those of two outputs. A single last row is computed twice.
 template <int ROWS>
 inline void multiply_int8_tile(const int8_t* a, int64_t stride, const int8_t* panel, int64_t steps, int32_t* sums) {
     constexpr int PAIRS = (ROWS + 1) / 2;
@@ -83,7 +83,7 @@ inline void multiply_int8_tile(const int8_t* a, int64_t stride, const int8_t* pa
 
 #if defined(__ARM_FEATURE_DOTPROD)
 
-// Four inputs, number LANE of the 16 in each row, times those of all outputs.
+// Four inputs, group LANE of the 16 in each row, times the weights of all outputs.
 template <int LANE, int ROWS>
 inline void add_products(int32x4_t (&blocks)[ROWS][FOURS], const int8x16_t (&rows)[ROWS], const int8_t* panel) {
     for (int c = 0; c < FOURS; ++c) {

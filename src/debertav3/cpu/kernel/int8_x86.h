@@ -1,9 +1,9 @@
-// Part of gemm_int8.h, on x86: the integers of a vector, and one instruction's products.
+// Part of gemm_int8.h, for x86: vectors of integers, and the products of one instruction.
 //
-// AMX multiplies signed bytes. VNNI needs one side unsigned, so 128 is added to the inputs and 128 times the sum of the
-// weights taken away. Without either, magnitudes of the inputs are multiplied, by weights whose bits are inverted where
-// the input is negative: |x| ~w = x w - |x|. Two such products add up to 2 * 127 * 128 at most, so the 16 bits of
-// `vpmaddubsw` cannot saturate, and the magnitudes of a row's negative inputs are added to its sums.
+// AMX multiplies signed bytes. VNNI needs one unsigned operand, so 128 is added to the inputs and 128 times the sum of
+// the weights is subtracted. Without either, the magnitudes of the inputs are multiplied by the weights, whose bits are
+// inverted if the input is negative: |x| ~w = x w - |x|. The sum of two such products is at most 2 * 127 * 128, so the
+// 16 bits of `vpmaddubsw` cannot saturate. The magnitudes of a row's negative inputs are then added to its sums.
 #pragma once
 
 namespace {
@@ -19,9 +19,9 @@ using Quantized = uint8_t;
 constexpr bool HAS_OFFSET = false, HAS_SIGNS = true;
 #endif
 constexpr int64_t GROUP = 4;
-constexpr int64_t BYTES = HAS_SIGNS ? 2 : 1;  // of an input
+constexpr int64_t BYTES = HAS_SIGNS ? 2 : 1;  // per input
 
-// Of a row with NaN the sum may wrap, which `_mm512_reduce_add_epi32` of g++ leaves undefined.
+// With NaN in the row, the sum may wrap, which is undefined in g++'s `_mm512_reduce_add_epi32`.
 inline int32_t sum_of_eight(__m256i v) {
     __m128i x = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
     x = _mm_add_epi32(x, _mm_shuffle_epi32(x, 0x4e));
@@ -41,7 +41,7 @@ inline int32_t sum_of(Ints v) {
     return sum_of_eight(_mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1)));
 }
 inline Vec to_floats(Ints v) { return _mm512_cvtepi32_ps(v); }
-inline Ints to_ints(Vec v) { return _mm512_cvtps_epi32(v); }  // the nearest
+inline Ints to_ints(Vec v) { return _mm512_cvtps_epi32(v); }  // rounds to nearest
 // The larger magnitude; NaN is larger than all others.
 inline Vec larger_magnitude(Vec largest, Vec x) {
     const Ints magnitude = _mm512_and_si512(_mm512_castps_si512(x), splat_int(0x7fffffff));
@@ -60,7 +60,7 @@ inline void store_quantized(Quantized* p, Ints v) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_xor_si128(bytes, _mm_set1_epi8(-128)));  // plus 128
 #else
     const Ints both = _mm512_packs_epi32(_mm512_abs_epi32(v), _mm512_srai_epi32(v, 31));
-    const Ints bytes = _mm512_packs_epi16(both, both);  // every 8 of them twice
+    const Ints bytes = _mm512_packs_epi16(both, both);  // each group of 8 twice
     const Ints once = _mm512_permutexvar_epi64(_mm512_set_epi64(7, 5, 3, 1, 6, 4, 2, 0), bytes);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_castsi512_si256(once));
 #endif
@@ -68,7 +68,7 @@ inline void store_quantized(Quantized* p, Ints v) {
 #if defined(__AVX512VNNI__)
 inline Ints add_products(Ints sum, Ints x, Ints, Ints weights) {
     sum = _mm512_dpbusd_epi32(sum, x, weights);
-    __asm__("" : "+v"(sum));  // g++ 12 would copy every sum to another register and back
+    __asm__("" : "+v"(sum));  // keeps g++ 12 from copying every sum to another register and back
     return sum;
 }
 #elif !defined(__AMX_INT8__)
@@ -103,7 +103,7 @@ inline float largest_magnitude(Vec v) {
 }
 inline void store_quantized(Quantized* p, Ints v) {
     const Ints both = _mm256_packs_epi32(_mm256_abs_epi32(v), _mm256_srai_epi32(v, 31));
-    const Ints bytes = _mm256_packs_epi16(both, both);  // every 8 of them twice
+    const Ints bytes = _mm256_packs_epi16(both, both);  // each group of 8 twice
     const __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_unpacklo_epi64(low, high));
 }
@@ -120,7 +120,7 @@ inline Ints add_products(Ints sum, Ints magnitudes, Ints signs, Ints weights) {
 inline void multiply_int8(const int8_t* a, int64_t stride, int64_t rows, const int8_t* panel, int64_t steps,
                           int32_t* sums) {
     constexpr int64_t TILE_BYTES = INT8_STEP * PANEL, SUMS = PANEL * sizeof(int32_t);
-    std::atomic_signal_fence(std::memory_order_seq_cst);  // the intrinsics do not say that they read memory
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // intrinsics are not known to read memory
     for (int64_t r = 0; r < rows; r += 32, a += 32 * stride, sums += 32 * PANEL) {
         _tile_zero(0);
         _tile_zero(1);

@@ -1,5 +1,5 @@
-// What Python calls (library.py): C functions, and structs of pointers and sizes. Nothing here checks its
-// arguments; library.py and its callers do.
+// The C functions that Python calls (library.py), with structs of pointers and sizes. Arguments are checked in
+// library.py and its callers, not here.
 
 #include "abi.h"
 #include "cpu_features.h"
@@ -12,7 +12,7 @@
 
 namespace {
 
-// 0, or 1 where memory was lacking.
+// 0, or 1 if memory ran out.
 template <typename Run>
 int guarded(const Run& run) {
     try {
@@ -29,10 +29,10 @@ int guarded(const Run& run) {
 
 extern "C" {
 
-// Whether the processor and the operating system let this library run.
+// Whether this library can run on this processor and operating system.
 EXPORTED int debertav3_is_ready() { return is_ready() ? 1 : 0; }
 
-// From which sources this was compiled: build.py's sources_digest().
+// The sources from which this was compiled: sources_digest() in build.py.
 EXPORTED uint64_t debertav3_sources() { return DEBERTAV3_SOURCES; }
 
 // Sizes of the structs in bytes, in the order of abi.h.
@@ -45,12 +45,12 @@ EXPORTED int64_t debertav3_struct_size(int64_t number) {
 
 EXPORTED int64_t debertav3_table_floats(int64_t rows, int64_t width) { return round_up(rows, PANEL) * width; }
 
-// A team for processes without torch.
+// A team of threads for processes without torch.
 EXPORTED void debertav3_own_team(void (*task)(void*), void* data, unsigned threads, unsigned flags) {
     OwnThreads::run(task, data, threads, flags);
 }
 
-// How many more entries than 2 * length - 1 the row lists of attention need.
+// Entries beyond 2 * length - 1 that the row lists of attention need.
 EXPORTED int64_t debertav3_more_rows() { return BLOCK_KEYS + LANES; }
 
 // (rows, width) floats, contiguous, times a factor, to debertav3_table_floats(rows, width) floats.
@@ -81,12 +81,12 @@ EXPORTED int debertav3_layer(const LayerArguments* arguments) {
     return guarded([&] { run_layer(*arguments); });
 }
 
-// From products to attention weights.
+// Attention weights from products.
 EXPORTED int debertav3_weigh(const TrainingArguments* a) {
     return guarded([&] { a->is_bf16 ? weigh<Bf16>(*a) : weigh<Fp32>(*a); });
 }
 
-// From the gradient of attention weights to those of products.
+// Gradients of the products from that of the attention weights.
 EXPORTED int debertav3_differentiate(const TrainingArguments* a) {
     return guarded([&] { a->is_bf16 ? differentiate<Bf16>(*a) : differentiate<Fp32>(*a); });
 }
@@ -104,12 +104,12 @@ EXPORTED int debertav3_drop(const void* x, void* out, int64_t rows, int64_t colu
     });
 }
 
-// From products with the word embeddings to loss, draws and gradients.
+// Loss, samples and gradients from products with the word embeddings.
 EXPORTED int debertav3_predict(const VocabularyArguments* a) {
     return guarded([&] { a->is_bf16 ? predict<Bf16>(*a) : predict<Fp32>(*a); });
 }
 
-// out (count) = x * factor, x in fp32 or bf16; added to what is there, if wanted.
+// out (count) = x * factor, x in fp32 or bf16; added to out if `adds`.
 EXPORTED int debertav3_widen(const void* x, int32_t is_bf16, int64_t count, float factor, float* out, int32_t adds,
                              int64_t threads, Team team) {
     return guarded([&] {

@@ -1,4 +1,4 @@
-// One layer of the encoder in inference: projections, attention, its output, and the feed-forward part.
+// One encoder layer in inference: projections, attention, attention output, and feed-forward.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@ namespace {
 
 thread_local Scratch layer_scratch;
 
-// Runs the tasks of several products after one another on the team.
+// Run the tasks of several products, one product after another, on the team.
 template <typename... Products>
 void multiply(Team team, int64_t threads, const Products&... products) {
     const int64_t counts[] = {products.tasks()...};
@@ -41,20 +41,20 @@ void prepare(Team team, int64_t threads, const Input& input) {
     if (input.needs_preparing()) for_rows(team, threads, input.rows, [&](int64_t r) { input.prepare(r); });
 }
 
-// The input of the output of attention, or that of the feed-forward part: one after the other.
+// The input of the attention output, later that of the feed-forward part.
 inline int64_t narrow_floats(const LayerArguments& a, int64_t rows) {
     return std::max(Input::block_floats(rows, a.width, a.output.kind),
                     Input::block_floats(rows, a.width, a.widen.kind));
 }
 
-// Blocks of floats behind one another.
+// Consecutive blocks of floats.
 inline float* take_floats(float*& next, int64_t count) {
     float* const block = next;
     next += round_up(count, 16);
     return block;
 }
 
-// Rows that several layers read, in fp32 or int8, as each needs them.
+// Rows that several layers read, in fp32 or int8 as each requires.
 class SharedInput {
 public:
     template <typename... Linears>
@@ -64,7 +64,7 @@ public:
           floats_(x, rows, width, largest({linears.kind...}), block),
           ints_(x, rows, width, INT8, block + (has_floats_ ? Input::block_floats(rows, width, floats_.kind) : 0)) {}
 
-    // Room for both.
+    // Size of both.
     static int64_t block_floats(const LayerArguments& a, int64_t rows) {
         const LinearArguments* const linears[] = {&a.query, &a.key, &a.value};
         int64_t floats = 0, ints = 0;
@@ -90,7 +90,7 @@ private:
     const Input floats_, ints_;
 };
 
-// Output of attention and the feed-forward part for few rows: all threads share each product.
+// Attention output and feed-forward for few rows: all threads share each product.
 void finish_rows(const LayerArguments& a, const float* context, const float* residual, float* out, int64_t rows,
                  float* block) {
     const Team team = a.attention.team;
@@ -124,11 +124,11 @@ struct Projection {
     Write write;
 };
 
-// Rows that one thread takes through everything behind attention, or through the projections before it.
+// Rows that one thread takes through everything after attention, or through the projections before it.
 class RowChunk {
 public:
-    static constexpr int64_t INNER = 192;  // columns of the feed-forward part that are made and used up together
-    static constexpr int64_t ROWS = 32;    // a chunk has a multiple of it
+    static constexpr int64_t INNER = 192;  // columns of the feed-forward part that are computed and consumed together
+    static constexpr int64_t ROWS = 32;    // chunks are multiples of this
     static_assert(INNER % PANEL == 0 && INNER % STEP == 0);
 
     RowChunk(const LayerArguments& a, int64_t rows) : a_(a), rows_(rows), padded_(round_up(rows, ROWS)) {
@@ -142,7 +142,7 @@ public:
         products_ = take_floats(next, sizes.products);
     }
 
-    // How many rows: as evenly shared as can be, and in the second-level cache; 0 where there are too few.
+    // Rows per chunk: as even as possible, and small enough for the second-level cache; 0 if there are too few.
     static int64_t choose(const LayerArguments& a, int64_t rows) {
         constexpr int64_t LEAST = 128, CACHE_FLOATS = 8 << 16;  // 2 MiB
         const int64_t threads = a.attention.threads;
@@ -158,7 +158,7 @@ public:
         return best;
     }
 
-    // Products of the rows of x with some layers, each to its place.
+    // Products of the rows of x with some layers.
     template <typename... Projections>
     void project(const float* x, const Projections&... projections) {
         const SharedInput input(x, rows_, a_.width, narrow_, projections.linear...);
@@ -200,7 +200,7 @@ private:
         int64_t total() const { return attended + narrow + wide_block + wide + sums + products + 6 * 16; }
     };
 
-    // The scale of a row in int8 depends on all of it, so all columns are made first.
+    // In int8, the scale of a row depends on all of its columns, so all are computed first.
     void feed_forward_at_once(const Input& attended, const Write& to_out) {
         const Input wide(wide_, rows_, a_.widen.out, INT8, wide_block_);
         const WriteActivated to_wide{wide, wide_, 0};
@@ -216,7 +216,7 @@ private:
             narrow.end(0, rows_, panel, sums_ + panel * padded_ * PANEL);
     }
 
-    // Adds what INNER columns, from `column` on, contribute to the sums.
+    // Add the contribution of INNER columns, from `column` on, to the sums.
     void add_columns(const Input& attended, int64_t column) {
         const int64_t left = a_.widen.out - column, columns = left < INNER ? left : INNER;
         const Input wide(wide_, rows_, columns, a_.narrow.kind, wide_block_);
@@ -247,7 +247,7 @@ void for_chunks(const LayerArguments& a, int64_t rows, int64_t chunk, const Run&
     });
 }
 
-// Queries, keys and values; `block` has room for the inputs.
+// Queries, keys and values; `block` is scratch memory for the inputs.
 void project(const LayerArguments& a, float* block, float* q, float* k, float* v) {
     const AttentionArguments& attention = a.attention;
     const Team team = attention.team;

@@ -1,4 +1,4 @@
-// Linear layers, y = x W^T + b, with W laid out once: fp32 (amx_fp32.h with AMX, otherwise in registers) or int8 (gemm_int8.h).
+// Linear layers, y = x W^T + b, with packed W: fp32 (amx_fp32.h with AMX, otherwise vectors) or int8 (gemm_int8.h).
 #pragma once
 
 #include <cstring>
@@ -11,15 +11,15 @@
 
 namespace {
 
-constexpr int64_t CHUNK_ROWS = 128;  // rows that meet a panel of weights together
+constexpr int64_t CHUNK_ROWS = 128;  // rows that are multiplied by a panel at a time
 
 #if !defined(__AMX_BF16__)
 
-constexpr int64_t STEP = 1;  // inputs are padded to a multiple of it
+constexpr int64_t STEP = 1;  // inputs are padded to a multiple of this
 
 struct Tiles {};
 
-// The left side of products in fp32, (rows, depth), contiguous: nothing to prepare.
+// The left operand in fp32, (rows, depth), contiguous: used as it is.
 struct FloatRows {
     static constexpr bool ARE_TILES = false;
     const float* x;
@@ -32,7 +32,7 @@ struct FloatRows {
 
 inline void multiply_floats(const FloatRows& input, int64_t first, int64_t rows, const float* weight, int64_t, float* c,
                             bool adds) {
-    constexpr int64_t DEPTH = 192;  // so much of a panel stays in the first-level cache
+    constexpr int64_t DEPTH = 192;  // rows of a panel that fit in the first-level cache
     for (int64_t k = 0; k < input.depth; k += DEPTH) {
         const int64_t depth = input.depth - k < DEPTH ? input.depth - k : DEPTH;
         multiply_panel<LONG_TILE_ROWS>(input.x + first * input.depth + k, input.depth, rows, weight + k * PANEL, depth,
@@ -42,7 +42,7 @@ inline void multiply_floats(const FloatRows& input, int64_t first, int64_t rows,
 
 #endif
 
-// Weights in fp32, in panels.
+// Weights in fp32, packed in panels.
 inline int64_t packed_floats(int64_t in, int64_t out) { return round_up(out, PANEL) * round_up(in, STEP); }
 
 inline void pack_weight(const float* weight, int64_t in, int64_t out, float* packed) {
@@ -51,8 +51,7 @@ inline void pack_weight(const float* weight, int64_t in, int64_t out, float* pac
         pack_panel(weight + o * in, in, out - o, in, 1.0f, packed);
 }
 
-// c (rows x PANEL) = or += rows first, first + 1, ... of fp32 times one panel of the weights of inputs from
-// `first_input` on.
+// c (rows x PANEL) = or += rows first, first + 1, ... in fp32 times one panel of weights, from input `first_input` on.
 inline void multiply_chunk(const LinearArguments& linear, int64_t first_input, const FloatRows& input,
                            int64_t first, int64_t rows, int64_t panel, float* c, bool adds) {
     const int64_t panel_floats = round_up(linear.in, STEP) * PANEL;
@@ -60,7 +59,7 @@ inline void multiply_chunk(const LinearArguments& linear, int64_t first_input, c
     multiply_floats(input, first, rows, weights, panel_floats, c, adds);
 }
 
-// The left side of products with a layer in fp32 or int8, (rows, depth).
+// The left operand of a layer in fp32 or int8, (rows, depth).
 struct Input {
     const float* x;
     int64_t rows, depth;
@@ -79,10 +78,10 @@ struct Input {
           floats(numbers, width, of, block),
           quantized(block, count, width) {}
 
-    // Whether what writes the numbers writes them into tiles, instead of to x.
+    // Whether the values are written into tiles directly, instead of to x.
     bool are_tiles() const { return FloatRows::ARE_TILES && kind != INT8; }
     bool needs_preparing() const { return FloatRows::ARE_TILES || kind == INT8; }
-    // Row r, from x.
+    // Convert row r of x.
     void prepare(int64_t r) const {
         if (kind == INT8)
             quantize_row(x + r * depth, depth, quantized, r);
@@ -95,7 +94,7 @@ struct Input {
     }
 };
 
-// The bias of one panel's columns; zeros where there is none.
+// The bias of a panel's columns; zeros if there is none.
 struct Bias {
     Vec left, right;
 
@@ -109,7 +108,7 @@ struct Bias {
     }
 };
 
-// A linear layer and what is done with a chunk of its products:
+// A linear layer and the epilogue of each chunk:
 // finish(first row, rows, first column, columns, products, bias).
 template <typename Finish>
 struct Product {
@@ -120,14 +119,14 @@ struct Product {
     int64_t panels() const { return (linear.out + PANEL - 1) / PANEL; }
     int64_t tasks() const { return (input.rows + CHUNK_ROWS - 1) / CHUNK_ROWS * panels(); }
 
-    // Neighbouring tasks share the chunk of rows, so that it stays in the second-level cache.
+    // Neighbouring tasks share a chunk of rows, so that it stays in the second-level cache.
     void run(int64_t task) const {
         alignas(64) float products[CHUNK_ROWS * PANEL];
         const int64_t first = task / panels() * CHUNK_ROWS, left = input.rows - first;
         run(first, left < CHUNK_ROWS ? left : CHUNK_ROWS, task % panels(), products);
     }
 
-    // `products` has room for rows, padded to 32, x PANEL.
+    // `products` has the size of rows, padded to 32, x PANEL.
     void run(int64_t first, int64_t rows, int64_t panel, float* products) const {
         if (linear.kind == INT8)
             multiply_int8_chunk(Int8Weights(linear.weight, linear.out), linear.in, input.quantized, first, rows, panel,
@@ -137,14 +136,14 @@ struct Product {
         end(first, rows, panel, products);
     }
 
-    // Bias and finish, for products made elsewhere.
+    // Bias and epilogue, for products computed elsewhere.
     void end(int64_t first, int64_t rows, int64_t panel, const float* products) const {
         const int64_t column = panel * PANEL;
         finish(first, rows, column, linear.out - column < PANEL ? linear.out - column : PANEL, products,
                Bias(linear, column));
     }
 
-    // All rows, panels first .. last - 1, on this thread: the rows stay in cache, each weight is read once.
+    // All rows times panels first .. last - 1, on this thread: the rows stay in cache, and each weight is read once.
     void run_panels(int64_t first, int64_t last, float* products) const {
         for (int64_t panel = first; panel < last; ++panel) run(0, input.rows, panel, products);
     }

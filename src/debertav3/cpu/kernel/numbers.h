@@ -1,11 +1,11 @@
-// Numbers in memory, fp32 or bf16, read and written as vectors of fp32; and what training needs of vectors.
+// Arrays of fp32 or bf16, read and written as vectors of fp32, and vector functions for training.
 #pragma once
 
 #include "simd.h"
 
 namespace {
 
-constexpr float LOWEST_EXPONENT = -80.0f;  // less weighs nothing: subnormal numbers would slow the matmuls
+constexpr float LOWEST_EXPONENT = -80.0f;  // smaller weights become 0, because subnormal numbers would slow the matmuls
 
 struct Fp32 {
     using Number = float;
@@ -25,7 +25,7 @@ struct Bf16 {
     static void write(uint16_t* p, Vec v) { vst1q_u16(p, vcombine_u16(narrowed(v.low), narrowed(v.high))); }
 
 private:
-    static uint16x4_t narrowed(float32x4_t v) {  // to the nearest, halves to even; NaN stays NaN
+    static uint16x4_t narrowed(float32x4_t v) {  // to nearest, ties to even; NaN stays NaN
         const uint32x4_t bits = vreinterpretq_u32_f32(v), odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
         const uint32x4_t rounded = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
         return vshrn_n_u32(vbslq_u32(vceqq_f32(v, v), rounded, vdupq_n_u32(0x7fc00000)), 16);
@@ -36,7 +36,7 @@ inline float32x4_t zero_where(uint32x4_t gone, float32x4_t v) {
     return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(v), gone));
 }
 
-// v, and 0 where x < limit.
+// v, but 0 where x < limit.
 inline Vec zero_below(Vec x, float limit, Vec v) {
     const float32x4_t bound = vdupq_n_f32(limit);
     return {zero_where(vcltq_f32(x.low, bound), v.low), zero_where(vcltq_f32(x.high, bound), v.high)};
@@ -54,7 +54,7 @@ inline float32x4_t drop_quarter(float32x4_t v, uint32_t key, uint32_t first, uin
     return zero_where(vcltq_u32(x, vdupq_n_u32(threshold)), v);
 }
 
-// v where the random number of a column is at least the threshold, else 0: see below.
+// v if the random number of a column is at least the threshold, else 0: see below.
 inline Vec drop(Vec v, uint32_t key, int64_t first, uint32_t threshold) {
     const uint32_t column = static_cast<uint32_t>(first);
     return {drop_quarter(v.low, key, column, threshold), drop_quarter(v.high, key, column + 4, threshold)};
@@ -68,7 +68,7 @@ struct Bf16 {
         const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
         return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
     }
-    // To the nearest, halves to even; NaN stays NaN.
+    // To nearest, ties to even; NaN stays NaN.
     static void write(uint16_t* p, Vec v) {
         const __m512i bits = _mm512_castps_si512(v), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
         __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
@@ -77,14 +77,13 @@ struct Bf16 {
     }
 };
 
-// v, and 0 where x < limit.
+// v, but 0 where x < limit.
 inline Vec zero_below(Vec x, float limit, Vec v) {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_set1_ps(limit), _CMP_NLT_UQ), v);
 }
 
-// v where the random number of a column is at least the threshold, else 0. A row has a key, and columns count from
-// `first`. The mixing is that of "lowbias32"
-// (Wellons, "Prospecting for hash functions", 2018).
+// v if the random number of a column is at least the threshold, else 0. Each row has a key; columns are counted
+// from `first`. The hash is "lowbias32" (Wellons, "Prospecting for hash functions", 2018).
 inline Vec drop(Vec v, uint32_t key, int64_t first, uint32_t threshold) {
     const __m512i count = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     const __m512i column = _mm512_add_epi32(count, _mm512_set1_epi32(static_cast<int>(first)));

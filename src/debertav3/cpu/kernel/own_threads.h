@@ -1,4 +1,4 @@
-// Threads for a process without torch: they wait a moment in a loop for more work, then sleep.
+// Threads for a process without torch: they spin for a moment waiting for more work, then sleep.
 #pragma once
 
 #include <pthread.h>
@@ -16,14 +16,14 @@ inline void relax() {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
-    __asm__ volatile("isb");  // "yield" does nothing on most processors
+    __asm__ volatile("isb");  // most processors ignore "yield"
 #endif
 }
 
-// Never destroyed: a thread that still waits at the end of the process must find it.
+// Never destroyed, because threads may still be waiting when the process ends.
 class OwnThreads {
 public:
-    // In the form of GOMP_parallel. Where another caller has the threads, this one works alone.
+    // Same signature as GOMP_parallel. If another caller is using the threads, the caller works alone.
     static void run(void (*task)(void*), void* data, unsigned threads, unsigned) {
         OwnThreads& own = instance();
         std::unique_lock<std::mutex> turn(own.turn_, std::try_to_lock);
@@ -37,7 +37,7 @@ public:
 
 private:
     static constexpr uint64_t PLACE = uint64_t{1} << 32;
-    static constexpr int SPINS = 5000;  // about a tenth of a millisecond: longer than Python takes between layers
+    static constexpr int SPINS = 5000;  // about a tenth of a millisecond: longer than Python needs between layers
 
     static OwnThreads& instance() {
         OwnThreads* found = current.load();
@@ -46,14 +46,14 @@ private:
         static_cast<void>(registered);
         OwnThreads* const made = new OwnThreads;
         if (current.compare_exchange_strong(found, made)) return *made;
-        delete made;  // another thread was first
+        delete made;  // another thread was faster
         return *found;
     }
 
     void start(unsigned wanted) {
         try {
             for (; started_ < wanted; ++started_) std::thread([this] { work(); }).detach();
-        } catch (const std::system_error&) {  // no more threads to be had: fewer share the work
+        } catch (const std::system_error&) {  // no more threads available: fewer share the work
         }
     }
 
@@ -97,11 +97,11 @@ private:
         sleepers_.fetch_sub(1);
     }
 
-    static inline std::atomic<OwnThreads*> current{nullptr};  // a child of a fork has no threads, and makes its own
+    static inline std::atomic<OwnThreads*> current{nullptr};  // a forked child has no threads, and creates its own
 
     std::mutex turn_, sleep_;
     std::condition_variable wake_;
-    std::atomic<uint64_t> state_{0};  // places left, times PLACE, and threads at work
+    std::atomic<uint64_t> state_{0};  // free places times PLACE, plus the number of working threads
     std::atomic<int> sleepers_{0};
     unsigned started_ = 0;
     void (*task_)(void*) = nullptr;

@@ -1,4 +1,4 @@
-// One vector of floats on AVX-512 (16 lanes), AVX2 or Arm (8 lanes): the few operations that the kernels need.
+// A vector of floats with AVX-512 (16 lanes), AVX2 or NEON (8 lanes), and the few operations that the kernels need.
 #pragma once
 
 #include <cstdint>
@@ -13,13 +13,13 @@ namespace {
 
 #if defined(__aarch64__)
 
-// simd_neon.h has it all.
+// all in simd_neon.h
 
 #elif defined(__AVX512F__)
 
 using Vec = __m512;
 constexpr int LANES = 16;
-// Rows of a register tile, two vectors wide: for sums of few products, for those of many, and for those in int8.
+// Rows of a register tile, which is two vectors wide: for short sums, for long ones, and for int8.
 constexpr int SHORT_TILE_ROWS = 8, LONG_TILE_ROWS = 8;
 #if defined(__AVX512VNNI__)
 constexpr int INT8_TILE_ROWS = 8;
@@ -47,7 +47,7 @@ inline Vec permute(Vec v, const int32_t* index, int32_t first) {
     return _mm512_permutexvar_ps(_mm512_sub_epi32(_mm512_loadu_si512(index), _mm512_set1_epi32(first)), v);
 }
 
-// Lane l is `yes` where byte l is not 0, else `no`.
+// Lane l is `yes` if byte l is not 0, else `no`.
 inline Vec choose(const uint8_t* bytes, Vec yes, Vec no) {
     const __m512i wide = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
     return _mm512_mask_blend_ps(_mm512_test_epi32_mask(wide, wide), no, yes);
@@ -152,7 +152,7 @@ inline void transpose(Vec (&v)[LANES]) {
 inline Vec exponential(Vec x) {
     x = max(splat(-87.0f), x);
     const Vec n = round(mul(x, splat(1.44269504f)));
-    Vec r = fma(n, splat(-0.693359375f), x);  // ln 2 in two parts: the first times n is exact
+    Vec r = fma(n, splat(-0.693359375f), x);  // ln 2 in two parts, so that n times the first is exact
     r = fma(n, splat(2.12194440e-4f), r);
     Vec y = splat(1.9875691500e-4f);  // minimax on [-ln2/2, ln2/2], Cephes expf
     y = fma(y, r, splat(1.3981999507e-3f));

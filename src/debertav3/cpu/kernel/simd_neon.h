@@ -1,5 +1,5 @@
-// simd.h on Arm: eight lanes in two NEON registers, so that everything is laid out as for AVX2. Sums over lanes are
-// taken in AVX2's order, so that both give the same bits.
+// simd.h for Arm: eight lanes in two NEON registers, so that all layouts are those of AVX2. Lanes are summed in the
+// same order as with AVX2, so that both give the same bits.
 #pragma once
 
 #include <arm_neon.h>
@@ -12,7 +12,7 @@ struct Vec {
     float32x4_t low, high;
 };
 constexpr int LANES = 8;
-// 16 accumulators of the 32 registers: as many as four pipes of latency four need
+// 16 of the 32 registers accumulate, to keep four pipelines with a latency of four busy
 constexpr int SHORT_TILE_ROWS = 4, LONG_TILE_ROWS = 4, INT8_TILE_ROWS = 4;
 
 inline Vec load(const float* p) { return {vld1q_f32(p), vld1q_f32(p + 4)}; }
@@ -43,7 +43,7 @@ inline Vec times_power_of_two(Vec v, Vec n) {  // for n >= -126
     return {vmulq_f32(v.low, power_of_two(n.low)), vmulq_f32(v.high, power_of_two(n.high))};
 }
 
-// The bytes of four of the eight numbers that a table of 32 bytes holds.
+// The bytes of four of the eight numbers in a table of 32 bytes.
 inline float32x4_t pick(uint8x16x2_t numbers, const int32_t* index, int32_t first) {
     const uint32x4_t place = vreinterpretq_u32_s32(vsubq_s32(vld1q_s32(index), vdupq_n_s32(first)));
     const uint32x4_t bytes = vmlaq_u32(vdupq_n_u32(0x03020100), place, vdupq_n_u32(0x04040404));

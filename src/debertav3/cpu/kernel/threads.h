@@ -1,5 +1,5 @@
-// Work shared by threads: those of the OpenMP runtime that torch has loaded, so that no second pool spins, and in a
-// process without torch threads of our own (own_threads.h).
+// Parallel loops on the threads of the OpenMP runtime that torch has loaded, so that no second pool spins; in a process
+// without torch, on threads of our own (own_threads.h).
 #pragma once
 
 #include <atomic>
@@ -9,13 +9,13 @@
 
 namespace {
 
-// The form of GOMP_parallel (libgomp; libiomp5 has it too): run a function on so many threads, and wait.
+// The signature of GOMP_parallel (libgomp and libiomp5): run a function on a number of threads, and wait.
 using Team = void (*)(void (*)(void*), void*, unsigned, unsigned);
 
 struct Nothing {};
 
-// `Setting` lives on a thread while it works. Each thread has a range of tasks of its own, neighbours in memory, and
-// helps with the others' when it is through.
+// `Setting` exists on each thread while it works. A thread has its own range of tasks, neighbours in memory, and helps
+// the others when it has finished.
 template <typename Setting, typename Task>
 struct Work {
     static constexpr int64_t MOST_RANGES = 64;
@@ -35,7 +35,7 @@ struct Work {
                 const int64_t range = (own + k) % work.ranges, end = work.begin(range + 1);
                 for (int64_t i; (i = work.next[range].fetch_add(1, std::memory_order_relaxed)) < end;) work.task(i);
             }
-        } catch (const std::bad_alloc&) {  // an exception must not leave a thread of the team
+        } catch (const std::bad_alloc&) {  // exceptions must not escape from a thread of the team
             work.lacks_memory = true;
         }
     }
@@ -61,9 +61,9 @@ void parallel_for(Team team, int64_t threads, int64_t count, const Task& task) {
     if (work.lacks_memory) throw std::bad_alloc();
 }
 
-constexpr int64_t KEPT_FLOATS = 24 << 20;  // 96 MiB; a thread gives larger blocks back
+constexpr int64_t KEPT_FLOATS = 24 << 20;  // 96 MiB; larger blocks are freed
 
-// A block of floats that a thread keeps from call to call: fresh memory costs page faults.
+// A block of floats that a thread keeps between calls, because new memory costs page faults.
 class Scratch {
 public:
     Scratch() = default;
@@ -84,7 +84,7 @@ public:
         return block_;
     }
 
-    // Gives a large block back, so that one long text does not hold its memory for ever.
+    // Free a large block, so that the memory for one long text is not kept forever.
     void trim() {
         if (capacity_ <= KEPT_FLOATS) return;
         std::free(block_);

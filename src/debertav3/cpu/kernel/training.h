@@ -1,10 +1,10 @@
-// Attention in training, between the matmuls, which stay torch's: from products to weights, and from the gradient
-// of weights to those of the products (DeBERTa, arXiv:2006.03654, section 3.1, equation 4).
+// Attention in training, between torch's matmuls: from products to weights, and from the gradient of the weights to
+// those of the products (DeBERTa, arXiv:2006.03654, section 3.1, equation 4).
 //
 //   score[i, j] = (content[i, j] + c2p[i, row(i - j)] + p2c[j, row(i - j)]) * scale
 //
-// Lengths are padded to whole vectors: rows and columns from `tokens` on come out as zeros. Rows of the relative
-// table never fall as i - j grows, by at most one a token (the caller sees to that).
+// Lengths are padded to whole vectors; rows and columns from `tokens` on are zeros. As i - j grows by one, the row
+// of the relative table stays or grows by one (the caller guarantees it).
 #pragma once
 
 #include <cfloat>
@@ -18,7 +18,7 @@ namespace {
 
 thread_local Scratch training_scratch;
 
-// The key of a row's random numbers: SplitMix64 (Steele, Lea and Flood, 2014), its upper half.
+// The key of a row's random numbers: the upper half of SplitMix64 (Steele, Lea and Flood, 2014).
 inline uint32_t row_key(uint64_t seed, uint64_t row) {
     uint64_t x = seed + (row + 1) * 0x9e3779b97f4a7c15ULL;
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
@@ -26,7 +26,7 @@ inline uint32_t row_key(uint64_t seed, uint64_t row) {
     return static_cast<uint32_t>((x ^ (x >> 31)) >> 32);
 }
 
-// row[index[l]] += v[l]; indices rise by at most one a lane.
+// row[index[l]] += v[l]; indices rise by at most one per lane.
 inline void add_at(float* row, const int32_t* index, Vec v) {
     const int32_t first = index[0], last = index[LANES - 1];
     if (last - first == LANES - 1) {
@@ -66,7 +66,7 @@ public:
             soften(tile + r * stride_, largest[r], sample, i + r, weights + r * length_, used + r * length_);
     }
 
-    // The same queries backward: the gradient of the scores, and of the c2p products.
+    // Backward for the same queries: the gradient of the scores, and of the c2p products.
     void differentiate(int64_t sample, int64_t i) const {
         const Number* weights = numbers(a_.weights, sample, i, length_);
         const Number* dused = numbers(a_.dused, sample, i, length_);
@@ -91,7 +91,7 @@ public:
         }
     }
 
-    // Keys j .. j + LANES - 1 backward, when all queries of the sample are through: the gradient of the p2c products.
+    // Backward for keys j .. j + LANES - 1, after all queries of the sample: the gradient of the p2c products.
     void gather_keys(int64_t sample, int64_t j) const {
         const int64_t stride = a_.columns + LANES;
         float* by_row = training_scratch.floats(LANES * stride);
@@ -149,12 +149,12 @@ private:
         }
     }
 
-    // v where query i may see the key, else `hidden`.
+    // v if query i may attend to the key, else `hidden`.
     Vec shown(int64_t sample, int64_t i, int64_t j, Vec v, Vec hidden) const {
         if (a_.mask == nullptr) return v;
         const uint8_t* pairs = a_.mask + sample * a_.mask_sample + i * a_.mask_query + j;
         uint8_t end[LANES] = {};
-        if (j + LANES > a_.tokens) {  // nothing may be read behind the mask
+        if (j + LANES > a_.tokens) {  // do not read past the mask
             std::memcpy(end, pairs, a_.tokens - j);
             pairs = end;
         }
@@ -198,7 +198,7 @@ private:
         const Vec mean = splat(sum_of(sums));
         for (int64_t j = 0; j < length_; j += LANES) {
             Vec d = mul(mul(T::read(weights + j), sub(load(row + j), mean)), scale);
-            // A row that may see nothing has weights, but no score has a part in them.
+            // A row without visible keys has weights, but they do not depend on any score.
             if (j < a_.tokens) d = shown(sample, i, j, d, splat(0.0f));
             store(row + j, d);
             T::write(dscores + j, d);
@@ -232,7 +232,7 @@ void differentiate(const TrainingArguments& a) {
                  [&](int64_t task) { block.gather_keys(task / tiles, task % tiles * LANES); });
 }
 
-// Rows of hidden states, in fp32 or bf16, with some dropped and the rest times a factor.
+// Dropout of hidden states in fp32 or bf16: values are dropped, or multiplied by a factor.
 template <typename T>
 void drop_rows(const typename T::Number* x, typename T::Number* out, int64_t rows, int64_t columns, uint64_t seed,
                uint32_t threshold, float factor, int64_t threads, Team team) {

@@ -1,5 +1,5 @@
-// A loss over the vocabulary, between two matmuls: from products to the loss, a draw for each row, and the gradient of
-// the logits in place of the products.
+// Cross entropy over the vocabulary, between two matmuls: from products to the loss, a sample for each row, and the
+// gradient of the logits, which overwrites the products.
 #pragma once
 
 #include <cmath>
@@ -11,8 +11,8 @@
 
 namespace {
 
-constexpr int64_t STRETCH = 64;            // columns that a draw adds up together
-constexpr int64_t VOCABULARY_COLUMNS = 2048;  // of a task that writes gradients
+constexpr int64_t STRETCH = 64;            // columns whose weights are summed up for sampling
+constexpr int64_t VOCABULARY_COLUMNS = 2048;  // per task that writes gradients
 static_assert(STRETCH % LANES == 0 && VOCABULARY_COLUMNS % STRETCH == 0);
 
 thread_local Scratch vocabulary_scratch;
@@ -25,7 +25,7 @@ public:
     VocabularyRow(const VocabularyArguments& a, int64_t row)
         : a_(a), row_(row), logits_(static_cast<Number*>(a.logits) + row * a.words) {}
 
-    // Loss, draw, and what gradients need: the largest logit and the sum of exponentials.
+    // Loss, sample, and what the gradients need: the largest logit and the sum of exponentials.
     void read() const {
         float* sums = vocabulary_scratch.floats((a_.words + STRETCH - 1) / STRETCH);
         Vec largest = logit(0);
@@ -42,7 +42,7 @@ public:
         a_.drawn[row_] = draw(top, cold, sums, a_.uniforms[row_] * total);
     }
 
-    // Gradients of columns first .. last - 1; they are added to dbias too.
+    // Gradients of columns first .. last - 1; they are also added to dbias.
     void write(int64_t first, int64_t last) const {
         const float top = a_.top[row_];
         const Vec share = splat(a_.share[row_]);
@@ -69,7 +69,7 @@ public:
     }
 
 private:
-    // Columns c .. c + LANES - 1 with their biases; -infinity behind the last.
+    // Columns c .. c + LANES - 1 with their biases; -infinity past the end.
     Vec logit(int64_t c) const {
         if (c + LANES <= a_.words) return add(T::read(logits_ + c), load(a_.bias + c));
         Number end[LANES] = {};
@@ -101,7 +101,7 @@ private:
         return total;
     }
 
-    // The first column up to which the weights add up to more than `wanted`; the last that weighs, if none does.
+    // The first column at which the cumulative weight exceeds `wanted`; if there is none, the last one with a weight.
     int64_t draw(float top, float cold, const float* sums, double wanted) const {
         const int64_t stretches = (a_.words + STRETCH - 1) / STRETCH;
         int64_t stretch = 0;
@@ -137,7 +137,7 @@ void predict(const VocabularyArguments& a) {
     });
 }
 
-// out (count) = x * factor, or more of it.
+// out (count) = or += x * factor.
 template <typename T>
 void widen(const typename T::Number* x, int64_t count, float factor, float* out, bool adds, int64_t threads, Team team) {
     constexpr int64_t SOME = 1 << 16;

@@ -239,8 +239,8 @@ class RerankTask(FileTask):
         for (_, texts), ranked in zip(given, rankings, strict=True):
             order = [one["index"] for one in ranked]
             scores = [one["score"] for one in sorted(ranked, key=lambda one: one["index"])]
-            prediction: object = scores[0] if isinstance(texts, str) else order
-            results.append(Result(prediction, scores, prediction))
+            is_one = isinstance(texts, str)
+            results.append(Result(scores[0] if is_one else order, scores, scores[0] if is_one else scores))
         return results
 
 

@@ -31,6 +31,7 @@ from ...tasks.tagging import (
 )
 from ...tasks.understanding import shown_spans, shown_words
 from ...tasks.words import join_words, split_words
+from ..entities import WORD_AGGREGATIONS
 from .file_task import NO_TEXT, CheckedRow, FileTask, Result, length_of
 
 
@@ -63,6 +64,11 @@ class NERTask(FileTask):
             texts, gold = self.texts(row), self.gold(row)
             entities = None if gold is None else given_entities(gold, kind_field="entity_group")
             return NO_TEXT if texts is None else CheckedRow(texts[0], entities, len(texts[0]))
+        if self.options.aggregation not in WORD_AGGREGATIONS:
+            raise UserError(
+                f"{row.place}: rows of words need --aggregation {', '.join(WORD_AGGREGATIONS)}; "
+                f"got {self.options.aggregation}."
+            )
         words = words_in(row, column)
         self.use(("words",), (column,))
         text = join_words(words)[0]

@@ -162,8 +162,8 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-_worker_task: FileTask | None = None
-"""In a worker process: its task."""
+_worker_task: FileTask | UserError | None = None
+"""In a worker process: its task, or why it has none."""
 
 
 def _open_in_worker(
@@ -176,7 +176,10 @@ def _open_in_worker(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers, each of them once
     for name in THREAD_VARIABLES:
         os.environ.setdefault(name, str(num_threads))
-    _worker_task = open_quietly(plan, settled)
+    try:
+        _worker_task = open_quietly(plan, settled)
+    except UserError as error:  # the first chunk raises it: what fails here is reported as a death
+        _worker_task = error
 
 
 def open_quietly(plan: TaskPlan, settled: Settled) -> FileTask:
@@ -191,4 +194,6 @@ def open_quietly(plan: TaskPlan, settled: Settled) -> FileTask:
 
 def _answer_in_worker(chunk: Chunk) -> list[StoredAnswer]:
     assert _worker_task is not None, "the initializer opens it"
+    if isinstance(_worker_task, UserError):
+        raise _worker_task
     return answer_chunk(_worker_task, chunk)
