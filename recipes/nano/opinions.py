@@ -21,6 +21,7 @@ from debertav3.tasks.tables import read_table
 SETTINGS = Path(__file__).with_name("opinions.yaml")
 ASKED = ("positive", "negative")
 POSITIVE_SHARE = 0.8
+REVIEW_WORDS = 130
 
 
 def asked(
@@ -33,12 +34,12 @@ def asked(
 
 
 def joined(texts: dict[str, list[str]], count: int, draw: random.Random) -> Iterator[tuple[str, str]]:
-    """Two to six texts of one label after each other, with the label."""
+    """Two to seven texts of one label after each other, with the label."""
     labels = [label for label in ASKED if len(texts[label]) > 1]
     for _ in range(count if labels else 0):
         label = draw.choice(labels)
-        size = min(draw.randint(2, 6), len(texts[label]))
-        yield cut(" ".join(draw.sample(texts[label], size))), label
+        size = min(draw.randint(2, 7), len(texts[label]))
+        yield cut(" ".join(draw.sample(texts[label], size)), REVIEW_WORDS), label
 
 
 def main() -> None:
