@@ -316,8 +316,8 @@ SHAPES = {
     "no header, several labels": Shape(
         "custom",
         "x.tsv",
-        "I like it\t2,3\tab1\nNo way\t0\tab2\nOh well\t27\tab3\n",
-        [(("I like it",), ("2", "3")), (("No way",), ("0",)), (("Oh well",), ("27",))],
+        "I like it\t2,3\tab1\nNo way\t0\tab2\nOh well\t2,18,27\tab3\n",
+        [(("I like it",), ("2", "3")), (("No way",), ("0",)), (("Oh well",), ("18", "2", "27"))],
         {"text_column": "1", "label_column": "2"},
     ),
     "no header, as the user says": Shape(

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -322,3 +323,14 @@ def test_a_wrong_graph_is_not_written(
     with pytest.raises(UserError, match="differs from the model"):
         export_model(source, tmp_path / "out", ExportConfig(format="openvino"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("format_", ["openvino", "onnx"])
+def test_threads_get_their_own_answers(nano: Path, tmp_path: Path, format_: str) -> None:
+    export_model(nano, tmp_path / "exported", ExportConfig(format=format_))
+    predictor = Predictor.from_pretrained(tmp_path / "exported")
+    pairs = [(f"a man plays {word}", "nobody plays") for word in ("chess", "the guitar", "golf", "with fire")]
+    wanted = [predictor.nli(pair) for pair in pairs]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda i: (i % 4, predictor.nli(pairs[i % 4])), range(200)))
+    assert all(answer == wanted[i] for i, answer in found)

@@ -62,6 +62,10 @@ class Answers(BaseHTTPRequestHandler):
         pass
 
 
+OF_THE_USER = ("customers.bin", "patients.xml", "vectors.safetensors", "word2vec.model")
+"""Names that end like those of a model's files."""
+
+
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     server = Hub()
@@ -80,7 +84,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 def folder(tmp_path: Path) -> Path:
     for name in ("config.json", "model.safetensors", "README.md", "metrics.json", "spm.model"):
         (tmp_path / name).write_bytes(f"content of {name}".encode())
-    for name in (".hidden", "train.csv", "out_of_fold.jsonl", "notes.txt"):
+    for name in (".hidden", "train.csv", "out_of_fold.jsonl", "notes.txt", *OF_THE_USER):
         (tmp_path / name).write_text("not sent")
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "optimizer.pt").write_text("not sent")
@@ -91,7 +95,8 @@ def test_the_files_arrive_in_a_private_repository(hub: Hub, folder: Path) -> Non
     assert push(folder, "me/mine", private=True) == f"{hub.address}/me/mine"
     assert hub.files == {path.name: path.read_bytes() for path in files_of(folder)}
     assert set(hub.files) == {"config.json", "model.safetensors", "README.md", "metrics.json", "spm.model"}
-    assert [path.name for path in others_in(folder)] == ["notes.txt", "out_of_fold.jsonl", "train.csv"]
+    others = {path.name for path in others_in(folder)}
+    assert others == {"notes.txt", "out_of_fold.jsonl", "train.csv", *OF_THE_USER}
     (made,) = hub.repositories
     assert (made["name"], made["organization"]) == ("mine", "me")
     assert made.get("private") is True or made.get("visibility") == "private"

@@ -178,7 +178,11 @@ def test_temperature_and_columns_go_along_and_those_of_an_older_model_do_not_sta
     assert (checkpoint.trained.task, checkpoint.trained.text) == ("custom", "Body")
     (out / "special_tokens_map.json").write_text('{"cls_token": "[SEP]"}')
     (out / "metrics.json").write_text("{}")
+    own = ("patients.xml", "customers.bin", "word2vec.model", "vectors.safetensors", "rows.csv")
+    for name in own:
+        (out / name).write_text("the user's")
     assert command("--model", plain, "--data", corpus, "--out", out, "--overwrite").code == 0
     checkpoint = Checkpoint.open(out)
     assert (checkpoint.probabilities.temperature, checkpoint.trained.task) == (1, None)
     assert not (out / "special_tokens_map.json").exists() and not (out / "metrics.json").exists()
+    assert all((out / name).read_text() == "the user's" for name in own)

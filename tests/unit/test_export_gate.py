@@ -9,11 +9,13 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from debertav3.data.probabilities import Probabilities
 from debertav3.errors import UserError
 from debertav3.inference.export import gate
 from debertav3.inference.export.gate import Measured, Recorder, compare, judged_metrics
 from debertav3.inference.export.int8_examples import Calibration
 from debertav3.inference.export.request import ExportConfig
+from debertav3.inference.export.verification import decisions
 from debertav3.tasks.columns import Columns, Trained
 from debertav3.tasks.scorers import (
     AnswerScorer,
@@ -101,12 +103,27 @@ def test_the_gate_decides_by_the_thresholds_of_the_model(monkeypatch: pytest.Mon
     checkpoint = SimpleNamespace(tokenizer=None, probabilities="fitted")
     monkeypatch.setattr(gate, "Predictor", predictor)
     monkeypatch.setattr(gate, "open_exported", lambda exported: None)
-    monkeypatch.setattr(gate, "Recorder", lambda backend: None)
+    monkeypatch.setattr(gate, "Recorder", lambda backend, probabilities: given.update(recorded=probabilities))
     with pytest.raises(StopIteration):
         gate.measure(
             cast(Any, SimpleNamespace(checkpoint=checkpoint)), task="classify", examples=cast(Any, None)
         )
-    assert given["probabilities"] == "fitted"
+    assert given["probabilities"] == given["recorded"] == "fitted"
+
+
+def test_decisions_fall_where_prediction_s_do() -> None:
+    logits = {"logits": np.array([[-1.3, -1.3], [-1.5, 3.0]], np.float32)}
+    labels = {"id2label": {"0": "a", "1": "b"}}
+    several = {**labels, "problem_type": "multi_label_classification"}
+    fitted = Probabilities(temperature=1.0, thresholds={"a": 0.2, "b": 0.9})
+    found = decisions(logits, {}, head="sequence-classification", config=several, probabilities=fitted)
+    assert found.tolist() == [True, False, False, True]
+    warm = Probabilities(temperature=3.0, thresholds={"a": 0.3, "b": 0.9})
+    found = decisions(logits, {}, head="sequence-classification", config=several, probabilities=warm)
+    assert found.tolist() == [True, False, True, False]
+    numbers = {**labels, "problem_type": "regression"}
+    found = decisions(logits, {}, head="sequence-classification", config=numbers, probabilities=fitted)
+    assert found.tolist() == pytest.approx([-1.3, -1.3, -1.5, 3.0])
 
 
 def test_examples_are_read_by_the_columns_said_else_trained_with() -> None:

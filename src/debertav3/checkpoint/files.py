@@ -6,10 +6,12 @@ is checked against the file first. Only safetensors and, with ``weights_only=Tru
 
 import json
 import math
+import os
+import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from ..errors import MissingExtraError, UserError
 from ..files.model_folder import GENERATOR, GENERATOR_BESIDE, ModelFolder
@@ -216,7 +218,40 @@ def read_safetensors(path: Path, only: Iterable[str] | None = None) -> "dict[str
         raise _damaged(path, str(error)) from error
 
 
-def map_safetensors(path: Path, only: Iterable[str]) -> "dict[str, StoredArray]":
+class MappedFile:
+    """A file that is mapped into memory, and what shows that another program has written into it since.
+
+    A file that is replaced is no danger: the map keeps the old one.
+
+    Args:
+        path: the file.
+        stream: open for reading.
+    """
+
+    def __init__(self, path: Path, stream: IO[bytes]) -> None:
+        self.path = path
+        self._handle = os.dup(stream.fileno())
+        weakref.finalize(self, os.close, self._handle)
+        self._state = self._now()
+
+    def check(self) -> None:
+        """Refuse to go on with a file that was changed.
+
+        Raises:
+            UserError: if it was.
+        """
+        if self._now() != self._state:
+            raise UserError(
+                f"{self.path} was overwritten while it is in use. Open the model again; to replace a file that "
+                "is in use, write a new one and rename it."
+            )
+
+    def _now(self) -> tuple[int, int]:
+        found = os.fstat(self._handle)
+        return found.st_size, found.st_mtime_ns
+
+
+def map_safetensors(path: Path, only: Iterable[str]) -> "tuple[dict[str, StoredArray], MappedFile]":
     """Map tensors into memory, without torch; only what is used is read from the disk.
 
     Raises:
@@ -230,13 +265,14 @@ def map_safetensors(path: Path, only: Iterable[str]) -> "dict[str, StoredArray]"
 
     entries = _read_entries(path)
     with path.open("rb") as stream:
+        mapped = MappedFile(path, stream)
         content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     arrays = {}
     for name in only:
         stored, first = entries[name]
         flat = np.frombuffer(content, NUMPY_DTYPES[stored.dtype], count=stored.size, offset=first)
         arrays[name] = StoredArray(stored.dtype, flat.reshape(stored.shape))
-    return arrays
+    return arrays, mapped
 
 
 def read_bin(path: Path) -> "dict[str, torch.Tensor]":

@@ -44,6 +44,8 @@ class Weights:
         self.folder = folder
         self._places: dict[str, tuple[Path, str]] = {}
         self._loaded: dict[Path, dict[str, Tensor]] = {}
+        self.mapped: dict[Path, files.MappedFile] = {}
+        """Files that `arrays` views."""
         self.stored: dict[str, files.StoredTensor] = {}
         """What the files say of each tensor, by its official name; scales of int8 weights are left out."""
         self.scales: dict[str, str] = {}
@@ -134,7 +136,7 @@ class Weights:
     def _map(self, wanted: list[str]) -> "dict[str, StoredArray]":
         arrays: dict[str, StoredArray] = {}
         for path, here in self._by_file(wanted):
-            content = files.map_safetensors(path, here)
+            content, self.mapped[path] = files.map_safetensors(path, here)
             arrays |= {official: content[name] for name, official in here.items()}
         return arrays
 

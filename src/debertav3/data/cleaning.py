@@ -2,6 +2,7 @@
 
 import re
 
+_LINE_ENDS = re.compile(r"\r\n|[\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2028\u2029\ufeff\ufffe\uffff]")
 _SPACES = re.compile(r"[ \t\u00a0]+")
 MIN_CHARS = 100
@@ -16,7 +17,7 @@ def clean_text(text: str) -> str | None:
         not spaces are letters (tables, markup, binary rubbish).
     """
     kept: list[str] = []
-    for line in text.split("\n"):
+    for line in _LINE_ENDS.split(text):
         line = _SPACES.sub(" ", _CONTROL.sub("", line)).strip()
         if line and (not kept or line != kept[-1]):
             kept.append(line)

@@ -8,10 +8,11 @@ core: half a second for a base model in fp32, a second and a half for a large on
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from .content import sha256_of_file
-from .model_folder import user_path
+from .model_folder import GENERATOR_BESIDE, user_path
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json")
 _GRAPHS = ("*.onnx", "*.onnx.data", "*.xml")
@@ -37,6 +38,29 @@ FITTED = (PROBABILITIES, PROBES)
 _RECORDS = ("run.json", "metrics.json", "report.html", "README.md")
 """What a model's folder says about that model."""
 
+_OWN = (
+    "config.json",
+    "model.safetensors",
+    "model-*-of-*.safetensors",
+    "model.safetensors.index.json",
+    "model_int8.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model-*-of-*.bin",
+    "pytorch_model.bin.index.json",
+    *GENERATOR_BESIDE,
+    "model.onnx",
+    "model.onnx.data",
+    "openvino_model.xml",
+    "openvino_model.bin",
+    "spm.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    *_TOKENIZER[1:],
+    PROBABILITIES,
+    PROBES,
+)
+"""Names under which this package and transformers write; other files of a folder are the user's."""
+
 PATTERNS = ("config.json", *_WEIGHTS, *_GRAPHS, *_TOKENIZER, PROBABILITIES, PROBES)
 """Names of the files that shape the answers of a checkpoint or an export."""
 
@@ -47,7 +71,12 @@ def obsolete_names(folder: str | Path) -> list[str]:
     They are those that shape its answers, and the records of its training. A model of fewer files would
     otherwise leave some there; see ``obsolete`` of `replacing_folder`.
     """
-    return [*(path.name for path in content_files(Path(folder))), *_RECORDS]
+    return [*(path.name for path in Path(folder).glob("*") if is_of_a_model(path.name)), *_RECORDS]
+
+
+def is_of_a_model(name: str) -> bool:
+    """Whether a file of this name belongs to a model, as this package and transformers write it."""
+    return any(fnmatchcase(name, pattern) for pattern in _OWN)
 
 
 def content_files(folder: Path) -> list[Path]:

@@ -73,7 +73,7 @@ def _parts(doctor: Doctor, sources: Sources) -> tuple[Summary, list[Understandin
         reading = task.open(source.path, source.options)
         found = task.summary(())
         for example in _watched(task.examples(reading), reading):
-            keys.add(example, group_of(reading, config.data.group_column))
+            keys.add(example, group_of(example, task, reading, config.data.group_column))
             for summary in (found, everything):
                 summary.add(example, task.counted(example))
         task.finish(reading, num_examples=found.num_examples)

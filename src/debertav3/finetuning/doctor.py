@@ -178,12 +178,13 @@ def _warnings(source: str, facts: JsonObject, config: FinetuneConfig) -> list[st
             f"(always the most common label: {baselines['majority']:.1%}); compare scores "
             "with that"
         )
-    largest = max(abs(facts["labels"].get("mean", 0)), facts["labels"].get("sd", 0))
-    if largest > _LARGE_NUMBER:
+    mean, deviation = (facts["labels"].get(name) for name in ("mean", "sd"))
+    are_numbers = isinstance(mean, float) and isinstance(deviation, float)  # else classes of these names
+    if are_numbers and max(abs(mean), deviation) > _LARGE_NUMBER:
         found.append(
-            f"labels have the mean {facts['labels']['mean']:.4g} and the standard deviation "
-            f"{facts['labels']['sd']:.4g}; a model starts near 0 and takes a long time to "
-            "get there: scale them, or compare rmse with that of predicting the mean"
+            f"labels have the mean {mean:.4g} and the standard deviation {deviation:.4g}; a model starts "
+            "near 0 and takes a long time to get there: scale them, or compare rmse with that of predicting "
+            "the mean"
         )
     return [f"{source}: {line}" for line in found]
 

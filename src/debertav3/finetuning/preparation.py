@@ -177,6 +177,10 @@ def find_sources(config: FinetuneConfig) -> Sources:
     if not data.train:
         raise UserError(f"no training data: task {config.task} needs --train FILE [FILE ...].")
     train, dev = expand(data.train, role="train"), expand(data.dev, role="dev")
+    for role, paths in (("train", train), ("dev", dev)):
+        if len(set(paths)) < len(paths):
+            twice = next(path for path in paths if paths.count(path) > 1)
+            raise UserError(f"--{role} names {twice} twice. Name every source once.")
     options = read_options(config)
     dev_options = read_options(config, records=data.dev_records)
     task = _task_of(config, source=train[0])
@@ -216,7 +220,7 @@ def read_data(config: FinetuneConfig, *, is_logged: bool = True) -> Data:
         for example in task.examples(reading):
             examples.append(example)
             if source in sources.train and needs_split(config):
-                keys.add(example, group_of(reading, config.data.group_column))
+                keys.add(example, group_of(example, task, reading, config.data.group_column))
         task.finish(reading, num_examples=len(examples))
         if config.data.group_column is not None and source in sources.train:
             reading.roles["group"] = config.data.group_column

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files.model_content import PATTERNS
+from ..files.model_content import is_of_a_model
 from ..runs.record import has_record, read_record
 from ..tasks.columns import RUN
 from .resuming import WRITTEN
@@ -13,8 +13,8 @@ from .usage import name_repository
 
 _CARD = "README.md"
 _NEEDED = ("config.json", "model.safetensors", _CARD)
-_SENT = (*WRITTEN, *PATTERNS, RUN, "LICENSE*")
-"""What is sent. The folder of a run may hold files of the user's, such as the data."""
+_SENT = (*(name for name in WRITTEN if "*" not in name), RUN, "LICENSE*")
+"""What is sent beside the files of the model. The folder of a run may hold files of the user's, such as the data."""
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -41,7 +41,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _is_sent(path: Path) -> bool:
-    return any(fnmatch(path.name, pattern) for pattern in _SENT)
+    return is_of_a_model(path.name) or any(fnmatch(path.name, pattern) for pattern in _SENT)
 
 
 def push(folder: Path, repository: str, *, private: bool = False) -> str:

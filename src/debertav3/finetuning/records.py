@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PATHS = ("train", "dev", "model", "tokenizer")
+PATHS = ("train", "dev", "model", "tokenizer", "labels")
 """Settings that name files and folders. What counts is their content: see `run_contents`."""
 
 
@@ -81,7 +81,8 @@ def run_contents(config: FinetuneConfig, data: JsonMapping) -> JsonObject:
 
     Returns:
         ``train`` and ``dev``, for each source in its order the SHA-256 sum; ``model`` and ``tokenizer``, the
-        sums of their files by name, or None for what the Hub's cache does not hold yet.
+        sums of their files by name, or None for what the Hub's cache does not hold yet; ``labels``, the sum
+        of the file of label names.
     """
 
     def sources(role: str, given: tuple[str, ...]) -> list[object]:
@@ -92,6 +93,7 @@ def run_contents(config: FinetuneConfig, data: JsonMapping) -> JsonObject:
         "dev": sources("dev", config.data.dev),
         "model": _model_sums(config.model),
         "tokenizer": _model_sums(config.tokenizer),
+        "labels": config.data.labels and sha256_of_file(Path(config.data.labels)),
     }
 
 

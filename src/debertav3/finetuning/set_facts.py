@@ -71,7 +71,12 @@ class SetFacts:
     def _labels(self) -> dict[str, object]:
         found = self.summary
         if found.has_numbers:
-            return {"mean": found.mean, "sd": found.deviation, "min": found.least, "max": found.most}
+            return {
+                "mean": float(found.mean),
+                "sd": float(found.deviation),
+                "min": float(found.least),
+                "max": float(found.most),
+            }
         return dict(found.labels.most_common())
 
 

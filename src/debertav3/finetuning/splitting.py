@@ -1,7 +1,7 @@
 """Which examples train, which are held out, which are not used; decided by 16 bytes kept of each example.
 
-Rows that belong together stay together: those with the same texts, or with ``group_column`` those with the
-same value in it. Every part gets its share of each label.
+Rows that belong together stay together: those with the same texts, query or context, or with
+``group_column`` those with the same value in it. Every part gets its share of each label.
 """
 
 import math
@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..tasks.columns import actual_name
 from ..tasks.example import Example
 from ..tasks.tables import Reading
+from ..tasks.task import Task
 from .config import FinetuneConfig
 from .repetitions import text_key
 
@@ -40,15 +41,15 @@ class SplitKeys:
     def __len__(self) -> int:
         return len(self._groups)
 
-    def add(self, example: Example, group: str | None = None) -> None:
+    def add(self, example: Example, group: Sequence[str]) -> None:
         """Take in an example.
 
         Args:
             example: the example.
-            group: what it shares with those that it stays together with; None for its texts.
+            group: what it shares with those that it stays together with, see `group_of`.
         """
         label = example.label
-        self._groups.append(text_key(example.texts if group is None else (group,)))
+        self._groups.append(text_key(group))
         self._kinds.append(self._ids.setdefault(label if isinstance(label, str) else "", len(self._ids)))
         if isinstance(label, int | float) and not isinstance(label, bool):
             self._numbers.append(label)
@@ -68,20 +69,20 @@ class SplitKeys:
         """What every part should have its share of: the label, or the tenth that a number lies in."""
         if len(self._numbers) < len(self) or not len(self):
             return self.labels
-        order = np.argsort(np.frombuffer(self._numbers), kind="stable")
-        kinds = np.empty(len(self), np.uint32)
-        kinds[order] = np.arange(len(self)) * _INTERVALS // len(self)
+        numbers = np.frombuffer(self._numbers)
+        below = np.searchsorted(np.sort(numbers), numbers)  # so that equal numbers are of one kind
+        kinds = (below * _INTERVALS // len(self)).astype(np.uint32)
         return array("I", kinds.tobytes()), [str(one) for one in range(_INTERVALS)]
 
 
-def group_of(reading: Reading, column: str | None) -> str | None:
-    """What the row that was read last shares with those that it stays together with; None for its texts.
+def group_of(example: Example, task: Task, reading: Reading, column: str | None) -> Sequence[str]:
+    """What the example that was read last shares with those that it stays together with.
 
     Raises:
-        UserError: if the row has no such column.
+        UserError: if its row has no such column.
     """
     if column is None:
-        return None
+        return task.belongs_to(example)
     fields = reading.latest.fields
     name = actual_name(fields, column, is_said=True)
     if name is None:
@@ -89,7 +90,7 @@ def group_of(reading: Reading, column: str | None) -> str | None:
             f"{reading.source} has no column {column!r}, which --group-column names. "
             f"It has {', '.join(map(str, fields))}."
         )
-    return str(fields[name])
+    return (str(fields[name]),)
 
 
 def needs_split(config: FinetuneConfig) -> bool:
@@ -177,11 +178,13 @@ def assign(keys: SplitKeys, weights: Sequence[float], *, seed: int) -> Parts:
     by_kind: dict[int, list[int]] = defaultdict(lambda: [0] * len(weights))
     parts = np.zeros(len(keys), np.int32)
 
-    def urgency(part: int, kind: int, size: int) -> tuple[int, float, float]:
+    def urgency(part: int, kind: int, of_it: int, size: int) -> tuple[int, float, float]:
         """How well a group of a kind suits a part, least first: within its whole share, rounded up, above."""
         share = shares[kind][part]
-        count = by_kind[kind][part] + size
+        count = by_kind[kind][part] + of_it
         of_kind, of_all = count / weights[part], (sizes[part] + size) / weights[part]
+        if any(of_it > math.ceil(one) for one in shares[kind]):
+            return 1, of_all, of_kind  # larger than the share of some part, which would never get one
         if count <= math.floor(share):
             return 0, of_kind, of_all
         return (1, of_all, of_kind) if count <= math.ceil(share) else (2, of_kind, of_all)
@@ -189,7 +192,7 @@ def assign(keys: SplitKeys, weights: Sequence[float], *, seed: int) -> Parts:
     for indices in _groups(keys.groups, seed=seed):
         found = Counter(kinds[index] for index in indices)
         kind = min(found, key=lambda one: (-found[one], names[one]))
-        part = min(range(len(weights)), key=lambda one: urgency(one, kind, len(indices)))
+        part = min(range(len(weights)), key=lambda one: urgency(one, kind, found[kind], len(indices)))
         parts[indices] = part
         for one, count in found.items():
             by_kind[one][part] += count

@@ -174,7 +174,8 @@ def has_names(rows: Sequence[Sequence[str]], asked: Sequence[str]) -> bool:
     first = [cell.strip() for cell in rows[0]]
     if {name for name in asked if not name.isdecimal()} & set(first):
         return True
-    if any(name.lower() in USUAL_NAMES for name in first):
+    below = [{row[place].strip() for row in rows[1:] if place < len(row)} for place in range(len(first))]
+    if any(name.lower() in USUAL_NAMES and name not in below[place] for place, name in enumerate(first)):
         return True
     if all(
         not name or name == str(place) for place, name in enumerate(first, start=-1 if not first[0] else 0)
@@ -184,12 +185,12 @@ def has_names(rows: Sequence[Sequence[str]], asked: Sequence[str]) -> bool:
         return False
     has_data = False
     for place, cell in enumerate(first):
-        below = [row[place].strip() for row in rows[1:] if place < len(row) and row[place].strip()]
-        if not cell or not below:
+        filled = [row[place].strip() for row in rows[1:] if place < len(row) and row[place].strip()]
+        if not cell or not filled:
             continue
-        if _is_name_of_texts(cell, below):
+        if _is_name_of_texts(cell, filled):
             return True
-        has_data = has_data or _is_like(cell, below)
+        has_data = has_data or _is_like(cell, filled)
     return not has_data
 
 

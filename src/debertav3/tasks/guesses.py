@@ -290,7 +290,9 @@ class Guesser:
         are_numbers = all(part.isdecimal() for parts in split for part in parts if part)
         count = Counter(part for parts in {tuple(parts) for parts in split} for part in parts)
         shared = [parts for parts in marked if any(count[part] > 1 for part in parts)]
-        if are_numbers:
+        if are_numbers and separator == ",":  # "1,5" may be a decimal number, next to "2" as well
+            is_several = any(len(parts) > 2 for parts in marked)
+        elif are_numbers:
             is_several = len(marked) < len(cells) or any(len(parts) > 2 for parts in marked)
         elif 2 * len(shared) <= len(marked):
             return False
@@ -345,7 +347,7 @@ def _pair_by_name(names: Sequence[str]) -> tuple[str, str] | None:
 
 
 def _number(value: Json) -> float | None:
-    if isinstance(value, bool):
+    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):  # Python reads 1_1 as 11
         return None
     try:
         return float(value)

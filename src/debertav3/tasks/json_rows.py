@@ -41,7 +41,9 @@ def read_json(file: SourceFile) -> Found:
         documents = list(parse_several(text, str(file.path)))
     if not documents:  # lists one a line: the first has the columns or is a row as well
         file.details.append("one list a line")
-        yield from rows_of_document([parse_json(line, str(file.path)) for line in text.splitlines()], file)
+        yield from rows_of_document(
+            [parse_json(line, str(file.path)) for line in text.split("\n") if line.strip()], file
+        )
     elif len(documents) == 1:
         yield from rows_of_document(documents[0], file)
     else:

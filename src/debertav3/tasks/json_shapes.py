@@ -12,8 +12,11 @@ from .annotations.spacy import pair_as_row, pairs_in
 from .choice_documents import dream_rows, is_dream, is_race, race_rows
 from .class_names import viewer_rows
 from .columns import USUAL_NAMES
+from .dialect import has_names
 from .rows import nested_value
-from .source_file import Found, SourceFile
+from .source_file import Found, SourceFile, unlike_names
+
+_ROWS_LOOKED_AT = 60
 
 _RECORD_KEYS = (
     "data",
@@ -141,12 +144,23 @@ def _rows_of_list(content: Sequence[Json], file: SourceFile) -> Found:
 
 
 def _lists(content: Sequence[Sequence[Json]], file: SourceFile) -> Found:
-    """Rows as lists of cells, as pandas' ``orient="values"`` and CLINC write them; columns are numbered."""
+    """Rows as lists of cells, as pandas' ``orient="values"``, CLINC and Google Sheets' API write them.
+
+    The first list may have the names of the columns; else they are numbered.
+    """
     file.details.append("a list of cells for each row")
     width = max(map(len, content))
-    names = [str(number) for number in range(1, width + 1)]
-    file.notes.note(f"the columns have no names, so they are called {', '.join(names)}")
-    for number, cells in enumerate(content, start=1):
+    has_header = file.options.has_header
+    if has_header is None:
+        texts = [["" if one is None else str(one) for one in row] for row in content[:_ROWS_LOOKED_AT]]
+        are_texts = all(isinstance(one, str) for one in content[0])
+        has_header = are_texts and len(content) > 1 and has_names(texts, file.options.columns)
+    if has_header:
+        names = unlike_names([str(one) for one in content[0]], f"{file.path} row 1")
+    else:
+        names = [str(number) for number in range(1, width + 1)]
+        file.notes.note(f"the columns have no names, so they are called {', '.join(names)}")
+    for number, cells in enumerate(content[has_header:], start=1 + has_header):
         if len(cells) == width:
             yield f"row {number}", dict(zip(names, cells, strict=True))
         else:

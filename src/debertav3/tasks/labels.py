@@ -121,7 +121,8 @@ def find_label(label: object, names: Sequence[str]) -> int:
             return list(names).index(text)
         if plain_label(text) in plain:
             return plain.index(plain_label(text))
-        if text.isascii() and text.isdecimal() and len(text) < 10 and int(text) < len(names):
+        is_index = text.isascii() and text.isdecimal() and not any(map(str.isdecimal, names))
+        if is_index and len(text) < 10 and int(text) < len(names):
             return int(text)
         if text in ("false", "true") and len(names) == 2:
             return int(text == "true")
@@ -333,6 +334,14 @@ def shares_in(row: Row, value: Mapping[object, object]) -> dict[str, float]:
     if not total or min(shares.values()) < 0:
         raise UserError(f"{row.place}: shares of labels must be 0 or more and not all 0, got {value!r}.")
     return {name: share / total for name, share in shares.items()}
+
+
+def likeliest(row: Row, value: object) -> object:
+    """The label with the largest share, if the gold label is a distribution; else the label as it is."""
+    if not isinstance(value, Mapping):
+        return value
+    shares = shares_in(row, value)
+    return max(shares, key=lambda name: shares[name])
 
 
 def natural(name: str) -> tuple[int, float, str]:

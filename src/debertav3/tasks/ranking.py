@@ -30,6 +30,10 @@ class RankingTask(TextTask):
             )
         return found
 
+    def belongs_to(self, example: Example) -> tuple[str, ...]:
+        """The query, whose texts are one ranking."""
+        return example.texts[:1]
+
     def scorer(self, labels: Sequence[str]) -> Scorer:
         """How high the relevant texts of each query are."""
         return RankScorer()

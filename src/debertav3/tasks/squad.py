@@ -99,6 +99,10 @@ class SpanTask(Task):
                 "answer_start; it was moved to where the context has it"
             )
 
+    def belongs_to(self, example: Example) -> tuple[str, ...]:
+        """The context, which answers its other questions too."""
+        return example.texts[1:]
+
     def counted(self, example: Example) -> tuple[str, ...]:
         """Whether the question has an answer."""
         return (ANSWERED if example.extra.answers else UNANSWERED,)

@@ -242,7 +242,8 @@ def _cell(value: object) -> str:
     """A value as the text of one cell."""
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(as_json(value), ensure_ascii=False)
+    plain = as_json(value)  # dates and decimals are texts then
+    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
 
 
 def as_json(value: object) -> Json:

@@ -265,7 +265,9 @@ def tags_in(row: Row, column: str) -> list[str]:
         UserError: if there is something else in the column.
     """
     tags = words_in(row, column)
-    if isinstance(structured(row.fields[column]), str) and len(tags) == 1 and "," in tags[0]:
+    if not isinstance(structured(row.fields[column]), str):
+        return tags
+    if len(tags) == 1 and "," in tags[0]:
         return [tag.strip() for tag in tags[0].split(",")]
     return [tag.rstrip(",") for tag in tags] if len(tags) > 1 and tags[0].endswith(",") else tags
 

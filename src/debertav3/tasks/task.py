@@ -94,6 +94,10 @@ class Task(ABC):
         """The names that an example counts under; None for its label."""
         return None
 
+    def belongs_to(self, example: Example) -> tuple[str, ...]:
+        """What an example shares with those that a split must not separate it from: its texts."""
+        return example.texts
+
     def summary(self, examples: Iterable[Example]) -> Summary:
         """What a set of examples has."""
         found = Summary()

@@ -182,5 +182,5 @@ def read_class_folders(file: SourceFile) -> Found:
             file.notes.note(f"the texts in {folder.name}, which have no label", is_left_out=True)
             continue
         for path in sorted(folder.glob("*.txt")):
-            text = "".join(SourceFile(path, file.options).lines())
+            text = "".join(SourceFile(path, file.options, notes=file.notes).lines())
             yield f"{folder.name}/{path.name}", {"text": text.strip(), "label": folder.name}

@@ -16,7 +16,7 @@ from .around_tables import above_note, num_above
 from .class_names import named, names_in_metadata, with_names
 from .dialect import has_names, numbered_note
 from .labels import label_text
-from .source_file import Found, Header, SourceFile
+from .source_file import Found, Header, SourceFile, unlike_names
 
 
 def read_parquet(file: SourceFile) -> Found:
@@ -25,6 +25,7 @@ def read_parquet(file: SourceFile) -> Found:
 
     number = 0
     with open_parquet(file.path) as parquet:
+        unlike_names(parquet.schema_arrow.names, str(file.path))
         names = names_in_metadata(parquet.schema_arrow.metadata)
         try:
             for batch in parquet.iter_batches(batch_size=1024):
@@ -137,6 +138,10 @@ def _rows_of_workbook(file: SourceFile) -> Found:
         sheet = _sheet_of(book, file)
         if has_merged and _fill_merged(sheet):
             file.notes.note("a cell that is merged over several rows counts for each of them")
+        if not has_merged:
+            # Some programs write wrong ones, and openpyxl would read no further.
+            sheet.reset_dimensions()
+            sheet.calculate_dimension(force=True)
         rows = sheet.iter_rows(values_only=True)
         head = list(itertools.islice(rows, 60))
         above = 0 if file.options.has_header is not None else num_above(head)

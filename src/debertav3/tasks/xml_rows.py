@@ -4,11 +4,14 @@ from xml.etree import ElementTree
 
 from ..errors import UserError
 from ..files.compression import reading
+from ..json_types import JsonObject
 from .source_file import Found, SourceFile
 
 
 def read_xml(file: SourceFile) -> Found:
     """Each child of the root is a row: its attributes and the texts of its own children.
+
+    A tag that occurs several times gives a list.
 
     ``<pair id="1" entailment="YES"><t>...</t><h>...</h></pair>`` has the columns id, entailment, t and h.
 
@@ -26,8 +29,11 @@ def read_xml(file: SourceFile) -> Found:
                 number += 1
                 if number == 1:
                     file.details.append(f"each <{element.tag}> is a row")
-                fields = dict(element.attrib)
-                fields |= {part.tag: " ".join("".join(part.itertext()).split()) for part in element}
+                fields: JsonObject = dict(element.attrib)
+                parts: dict[str, list[str]] = {}
+                for part in element:
+                    parts.setdefault(part.tag, []).append(" ".join("".join(part.itertext()).split()))
+                fields |= {tag: texts[0] if len(texts) == 1 else texts for tag, texts in parts.items()}
                 if not len(element) and (element.text or "").strip():
                     fields[element.tag] = str(element.text).strip()
                 yield f"{element.tag} {fields.get('id', number)}", fields

@@ -101,8 +101,11 @@ class NativeBackend:
         """Compute the logits of one batch: see `Backend.run`.
 
         Raises:
-            UserError: for more tokens than the model takes, or than there is memory for.
+            UserError: for more tokens than the model takes, or than there is memory for; or if a weight file
+                was overwritten.
         """
+        for file in self.checkpoint.weights.mapped.values():  # the word embeddings are read from it
+            file.check()
         try:
             return self.model.run(**batch)
         except MemoryError as error:

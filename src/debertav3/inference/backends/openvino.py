@@ -1,5 +1,6 @@
 """The backend that runs an exported graph on OpenVINO, without torch and without transformers."""
 
+import threading
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Self
@@ -39,6 +40,8 @@ class OpenVinoBackend:
         self.head = exported.manifest.head
         self.config: Mapping[str, object] = exported.config
         self._request = compiled.create_infer_request()
+        self._lock = threading.Lock()
+        """The request holds one batch, and other threads run while it computes."""
         self._names = [output.get_any_name() for output in compiled.outputs]
 
     @classmethod
@@ -84,5 +87,7 @@ class OpenVinoBackend:
         Raises:
             UserError: for more tokens than the model takes.
         """
-        outputs = self._request.infer(self.exported.feed(batch), share_inputs=True)
-        return {name: np.array(outputs[place]) for place, name in enumerate(self._names)}
+        inputs = self.exported.feed(batch)
+        with self._lock:
+            outputs = self._request.infer(inputs, share_inputs=True)
+            return {name: np.array(outputs[place]) for place, name in enumerate(self._names)}

@@ -18,6 +18,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ...checkpoint.folder import Checkpoint
+from ...data.probabilities import Probabilities
 from ...errors import UserError
 from ...tasks.metrics import ERRORS, METRICS
 from ..backends.choose import open_exported
@@ -27,6 +28,7 @@ from ..files.input import check_file, chunks_of
 from ..files.row_answers import FILE_TASKS
 from ..files.workers import answer_chunk
 from ..predictor import Predictor
+from .graph_writers import halve_weights
 from .int8_examples import Calibration, task_of
 from .quantization import quantize, weighted_products
 from .sensitivity import rank_layers
@@ -74,6 +76,8 @@ class Recorder:
     """A backend that remembers what went through it; see `Backend`."""
 
     backend: Backend
+    probabilities: Probabilities = field(default_factory=Probabilities)
+    """By which prediction decides."""
     batches: list[Batch] = field(default_factory=list)
     outputs: list[Logits] = field(default_factory=list)
     batch_tokens: int = _BATCH_TOKENS
@@ -93,7 +97,7 @@ class Recorder:
         """All decisions, in the order of the batches."""
         return np.concatenate(
             [
-                decisions(output, batch, head=self.head, config=self.config)
+                decisions(output, batch, head=self.head, config=self.config, probabilities=self.probabilities)
                 for batch, output in zip(self.batches, self.outputs, strict=True)
             ]
         )
@@ -117,6 +121,7 @@ def pass_gate(
     task: str | None,
     force: bool,
     needs_vnni: bool = False,
+    is_fp16: bool = False,
 ) -> GateReport:
     """Quantize an exported folder in place, if int8 decides as before.
 
@@ -127,6 +132,7 @@ def pass_gate(
         task: which task the rows are for; None goes by the head.
         force: write what does not pass.
         needs_vnni: see `quantize`.
+        is_fp16: store what stays in float in 16 bits; what is measured is what is written.
 
     Raises:
         UserError: if there are too few examples, or int8 does not pass and ``force`` is off.
@@ -148,7 +154,7 @@ def pass_gate(
             trial = _copy_without_graph(folder, Path(scratch) / str(num_kept))
             kept = ranked[:num_kept]
             logger.info("int8: quantizing %d of %d layers", len(names) - len(kept), len(names))
-            quantize(
+            graph = quantize(
                 exported.graph,
                 trial,
                 format_=exported.manifest.format,
@@ -156,6 +162,8 @@ def pass_gate(
                 kept=[names[name] for name in kept],
                 needs_vnni=needs_vnni,
             )
+            if is_fp16:
+                halve_weights(graph, format_=exported.manifest.format)
             after = measure(read_exported(Checkpoint.open(trial)), task=task, examples=examples)
             attempts.append(compare(before, after, kept=kept))
             logger.info("int8, %d layers in float: %s", num_kept, attempts[-1].verdict)
@@ -176,14 +184,15 @@ def pass_gate(
 
 def measure(exported: Exported, *, task: str, examples: Calibration) -> Measured:
     """Answer the examples with a graph and score the labelled ones."""
-    recorder = Recorder(open_exported(exported))
+    probabilities = exported.checkpoint.probabilities  # decisions fall where prediction's will
+    recorder = Recorder(open_exported(exported), probabilities)
     predictor = Predictor(
         tokenizer=exported.checkpoint.tokenizer,
         backend=recorder,
         batch_tokens=_BATCH_TOKENS,
         show_progress=False,
         checkpoint=exported.checkpoint,
-        probabilities=exported.checkpoint.probabilities,  # decisions fall where prediction's will
+        probabilities=probabilities,
     )
     answered = FILE_TASKS[task](predictor, examples.options(task))
     found = check_file(answered, examples.path, is_logged=False)

@@ -143,13 +143,13 @@ def _finish(
             task=config.task,
             force=config.force,
             needs_vnni=config.needs_vnni,
+            is_fp16=config.fp16,
         )
         checks["gate"] = asdict(report)
-    if config.fp16:
+    elif config.fp16:
         halve_weights(graph, format_=config.format)
-        if report is None:
-            found = verify(_opened(folder), model, head=manifest.head, weights="fp16")
-            checks["verification"]["fp16"] = _described(found)
+        found = verify(_opened(folder), model, head=manifest.head, weights="fp16")
+        checks["verification"]["fp16"] = _described(found)
     if config.int8 and manifest.head != MULTIPLE_CHOICE:  # which no export answers
         probes = _probes(folder, model, head=manifest.head)
         (folder / PROBES).write_text(probes.to_json(), encoding="utf-8")

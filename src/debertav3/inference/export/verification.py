@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from ...data.probabilities import Probabilities
 from ...errors import UserError
 from ...heads import BY_NAME, ENCODER, MASKED_LM, MULTIPLE_CHOICE, REPLACED_TOKENS, SEQUENCE, SPANS, TOKENS
 from ..backends.protocol import Backend
+from ..output_labels import label_names
 from .graph import Arrays, random_batch, to_tensors
 
 if TYPE_CHECKING:
@@ -113,11 +115,16 @@ def _same_decisions(want: np.ndarray, got: np.ndarray, *, head: str, margin: flo
 
 
 def decisions(
-    logits: Logits, batch: Mapping[str, np.ndarray], *, head: str, config: Mapping[str, object]
+    logits: Logits,
+    batch: Mapping[str, np.ndarray],
+    *,
+    head: str,
+    config: Mapping[str, object],
+    probabilities: Probabilities,
 ) -> np.ndarray:
     """What a head decides about a batch, as one flat array of class numbers, places or signs.
 
-    For heads with one number to predict, the numbers themselves.
+    For heads that predict numbers, the numbers themselves.
     """
     if head == SPANS:
         mask = batch["attention_mask"].astype(bool)
@@ -126,8 +133,10 @@ def decisions(
     if head == REPLACED_TOKENS:
         return values[batch["attention_mask"].astype(bool)] > 0
     if head == SEQUENCE and config.get("problem_type") == "multi_label_classification":
-        return (values > 0).reshape(-1)
-    if head == SEQUENCE and values.shape[-1] == 1:
+        shares = 1 / (1 + np.exp(-values / probabilities.temperature))
+        least = np.array([probabilities.threshold(label) for label in label_names(config)])
+        return (shares >= least).reshape(-1)
+    if head == SEQUENCE and (values.shape[-1] == 1 or config.get("problem_type") == "regression"):
         return values.reshape(-1)
     chosen = values.argmax(-1)
     if head == TOKENS:

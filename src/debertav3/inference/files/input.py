@@ -81,7 +81,7 @@ def check_file(
         _refuse_bytes(reading.source, schema)
     num_labelled = num_characters = num_empty = 0
     chunk_sums = []
-    schemas = _SchemaFinder() if needs_schema and schema is None else None
+    schemas = _SchemaFinder(schema) if needs_schema else None
     for chunk in _cut(examples(task, reading)):
         chunk_sums.append(_sum(chunk))
         for row, example in chunk:
@@ -117,7 +117,7 @@ def check_file(
         num_characters=num_characters,
         chunk_sums=chunk_sums,
         columns=reading.columns,
-        schema=schema if schemas is None else schemas.result(reading.source),
+        schema=None if schemas is None else schemas.result(reading.source),
     )
 
 
@@ -148,16 +148,26 @@ def _refuse_bytes(path: str, schema: "pyarrow.Schema") -> None:
 
 
 class _SchemaFinder:
-    """The Arrow types that hold all rows, found block by block."""
+    """The Arrow types that hold all rows, found block by block.
 
-    def __init__(self) -> None:
-        self._schema: pyarrow.Schema | None = None
+    Args:
+        given: the schema of the file that the rows come from. Its columns keep their types, unless reading
+            has changed what is in them, as the numbers of classes into names.
+    """
+
+    def __init__(self, given: "pyarrow.Schema | None" = None) -> None:
+        self._given: dict[str, pyarrow.Field] = {} if given is None else {one.name: one for one in given}
+        self._found: dict[str, pyarrow.Schema] = {}
         self._rows: list[JsonObject] = []
-        self._error: str | None = None
+        self._errors: dict[str, str] = {}
 
     def add(self, row: Row) -> None:
         for name, value in row.original.items():
-            if isinstance(value, int) and not -_MOST_64_BITS <= value < _MOST_64_BITS:
+            if (
+                name not in self._given
+                and isinstance(value, int)
+                and not -_MOST_64_BITS <= value < _MOST_64_BITS
+            ):
                 raise UserError(
                     f"{row.place}: {name} is a number beyond 64 bits, which Parquet cannot "
                     "store. Write JSONL."
@@ -169,24 +179,34 @@ class _SchemaFinder:
     def _take_in(self) -> None:
         import pyarrow
 
-        names = dict.fromkeys(name for row in self._rows for name in row)
-        try:
-            block = pyarrow.schema(
-                [(name, pyarrow.infer_type([row.get(name) for row in self._rows])) for name in names]
-            )
-            known = [] if self._schema is None else [self._schema]
-            self._schema = pyarrow.unify_schemas([*known, block], promote_options="permissive")
-        except pyarrow.ArrowException as error:
-            self._error = self._error or str(error).splitlines()[0]
+        for name in dict.fromkeys(name for row in self._rows for name in row):
+            values = [row.get(name) for row in self._rows]
+            if name in self._given:
+                try:
+                    pyarrow.array(values, type=self._given[name].type)
+                except (pyarrow.ArrowException, TypeError, ValueError):
+                    del self._given[name]
+            try:
+                block = pyarrow.schema([(name, pyarrow.infer_type(values))])
+                known = [self._found[name]] if name in self._found else []
+                self._found[name] = pyarrow.unify_schemas([*known, block], promote_options="permissive")
+            except pyarrow.ArrowException as error:
+                self._found.setdefault(name, pyarrow.schema([]))
+                self._errors.setdefault(name, str(error).splitlines()[0])
         self._rows = []
 
     def result(self, path: str) -> "pyarrow.Schema":
+        import pyarrow
+
         self._take_in()
-        if self._schema is None or self._error:
+        if wrong := [name for name in self._found if name in self._errors and name not in self._given]:
             raise UserError(
-                f"{path}: a column mixes types, which Parquet cannot store ({self._error}). Write JSONL."
+                f"{path}: column {wrong[0]!r} mixes types, which Parquet cannot store "
+                f"({self._errors[wrong[0]]}). Write JSONL."
             )
-        return self._schema
+        return pyarrow.schema(
+            [self._given[name] if name in self._given else own.field(0) for name, own in self._found.items()]
+        )
 
 
 def examples(task: FileTask, reading: Reading) -> Iterator[tuple[Row, CheckedRow]]:

@@ -15,6 +15,7 @@ from ...tasks.glue import NLI_LABEL_COLUMNS
 from ...tasks.labels import (
     LABEL_COLUMNS,
     find_label,
+    likeliest,
     nli_label,
     number,
     refuse_spans,
@@ -60,7 +61,8 @@ class NLITask(FileTask):
     def read(self, row: Row) -> CheckedRow:
         """See `FileTask.read`."""
         pair, gold = self.texts(row), self.gold(row)
-        label = None if gold is None else nli_label(gold, self.predictor.nli_columns.names)
+        names = self.predictor.nli_columns.names
+        label = None if gold is None else nli_label(likeliest(row, gold), names)
         return NO_TEXT if pair is None else CheckedRow(pair, label, length_of(pair))
 
     def answer(self, examples: Sequence[CheckedRow]) -> list[Result]:
@@ -117,6 +119,7 @@ class ClassifyTask(FileTask):
         if gold is None:
             return None
         refuse_spans(gold, place=row.place)
+        gold = likeliest(row, gold)
         if self.trained is not None and (named := self.trained.task_label(gold)) in labels:
             return named  # another spelling of the task's own
         return labels[find_label(gold, labels)]
@@ -258,6 +261,8 @@ class ChooseTask(FileTask):
 
     def shown(self, example: CheckedRow) -> str:
         """Context and choices, and the right one."""
+        if example.inputs is None:
+            return "(no text: no answer)"
         context, texts, _ = example.inputs
         return shown_row((context, *texts), None if example.gold is None else texts[example.gold])
 

@@ -122,7 +122,7 @@ class NERTask(FileTask):
             marks = [Mark(words[first][0], words[stop - 1][1], kind) for first, stop, kind in found]
             sure = [sum(scores[first:stop]) / (stop - first) for first, stop, _ in found]
         others = {
-            name: value
+            name if name != TEXT else f"row_{TEXT}": value
             for name, value in row.fields.items()
             if isinstance(value, int | float | str) and value != text and name not in self.label_columns
         }

@@ -41,7 +41,9 @@ def read_brat(file: SourceFile) -> Found:
         UserError: naming file and line of the first thing that cannot be read.
     """
     path = file.path
-    files = sorted(path.iterdir()) if path.is_dir() else sorted(path.parent.glob(f"{_stem(path)}.*"))
+    files = sorted(path.iterdir() if path.is_dir() else path.parent.iterdir())
+    if not path.is_dir():
+        files = [one for one in files if _stem(one) == _stem(path)]
     texts = {_stem(one): one for one in files if _ending(one) == ".txt"}
     marked = {_stem(one): one for one in files if _ending(one) == ".ann"}
     alone = next((name for name in marked if name not in texts), None)

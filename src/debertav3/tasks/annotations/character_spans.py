@@ -48,6 +48,10 @@ def _read(fields: Fields, place: str, notes: Notes) -> Iterator[JsonObject]:
         if are_marks(cell) or cell == []:
             entries = [*(entries or []), *cell]
             del row[name]
+    if entries is None:  # a list that is no list of marks: a damaged one, which is refused by what is in it
+        cells = ((name, structured(row.get(name))) for name in _COLUMNS)
+        name, entries = next(((name, cell) for name, cell in cells if isinstance(cell, list)), ("", None))
+        row.pop(name, None)
     if row.get("relations") is not None:
         del row["relations"]
     marks = None if entries is None else read_marks(entries, text, place=place, notes=notes)
@@ -56,7 +60,7 @@ def _read(fields: Fields, place: str, notes: Notes) -> Iterator[JsonObject]:
 
 def _write_doccano(marked: Marked) -> JsonObject:
     """A line for doccano's import "JSONL" of sequence labelling, with its usual column names."""
-    return {TEXT: marked.text, **marked.others, "label": [list(mark) for mark in marked.marks]}
+    return {**marked.others, TEXT: marked.text, "label": [list(mark) for mark in marked.marks]}
 
 
 DOCCANO = RowFormat(

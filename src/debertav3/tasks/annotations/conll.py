@@ -24,6 +24,7 @@ _CHUNKS = frozenset(["NP", "VP", "PP", "ADJP", "ADVP", "SBAR", "PRT", "CONJP", "
 """Types of syntactic chunks, which CoNLL-2003 has in the column before the entities."""
 _IN_MISC = re.compile(r"(?:^|\|)(?:name|ner|ne|entity|bio|iob)=([^|]+)", re.IGNORECASE)
 _CONLL_U = 10
+_BLANK = re.compile(r"[ \t]+")
 _LOOKED_AT = 2000
 _DOCUMENT = "-DOCSTART-"
 
@@ -68,8 +69,7 @@ class ConllColumns:
         if self.tag is None or self.tag >= len(cells):
             return None
         if not self.is_in_misc:
-            is_last = self.tag == self.width - 1 and not self.has_tabs
-            return cells[-1] if is_last else cells[self.tag]
+            return cells[self.tag]
         found = _IN_MISC.search(cells[self.tag])
         return found.group(1) if found else "O"
 
@@ -101,6 +101,11 @@ def read_conll(file: SourceFile) -> Found:
                 raise UserError(
                     f"{file.path} line {number} has {len(cells)} columns; words are in column "
                     f"{layout.word + 1}. If that is wrong, add --word-column N."
+                )
+            if len(cells) > layout.width and layout.tag == layout.width - 1:
+                raise UserError(
+                    f"{file.path} line {number} has {len(cells)} columns; other lines have {layout.width}. "
+                    "Separate columns by tabs where words contain spaces."
                 )
             first = first if words else number
             words.append(cells[layout.word])
@@ -193,8 +198,10 @@ def _asked(options: ReadOptions, width: int, place: str) -> tuple[int | None, in
 
 def _split(line: str, *, has_tabs: bool) -> list[str]:
     if has_tabs and "\t" in line:
-        return [cell.strip() for cell in line.rstrip().split("\t")]
-    return [line.strip()] if has_tabs and line.startswith("#") else line.split()
+        return [cell.strip(" ") for cell in line.rstrip(" \t\r\n").split("\t")]
+    if has_tabs and line.startswith("#"):
+        return [line.strip()]
+    return _BLANK.split(line.strip(" \t\r\n"))  # other white space belongs to a word
 
 
 def _sentences(lines: Sequence[str], *, width: int, has_tabs: bool) -> Iterator[list[list[str]]]:

@@ -189,7 +189,7 @@ def _write(marked: Marked) -> JsonObject:
     ]
     sure = min(marked.scores, default=1.0)
     return {
-        "data": {TEXT: marked.text, **marked.others},
+        "data": {**marked.others, TEXT: marked.text},
         "predictions": [{"model_version": _MODEL, "score": sure, "result": results}],
     }
 

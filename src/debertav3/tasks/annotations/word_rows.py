@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from ...errors import UserError
-from ...json_types import JsonObject
+from ...json_types import Json, JsonObject
 from ..labels import label_text
 from ..read_options import ReadOptions
 from ..rows import is_missing
@@ -113,7 +113,7 @@ def _joined(
     where, first = rows[0]
     row: JsonObject = {
         sentence: first.get(sentence),
-        "tokens": [label_text(one[word]) for _, one in rows],
+        "tokens": [_word(one[word]) for _, one in rows],
     }
     if tag is not None:
         tags = [one.get(tag) for _, one in rows]
@@ -122,3 +122,8 @@ def _joined(
             raise UserError(f"{missing}: the word has no tag in column {tag!r}. Write O for no entity.")
         row["ner_tags"] = [str(cell).strip() for cell in tags]
     return where, row
+
+
+def _word(cell: Json) -> str:
+    """A word as it is written; a number of a workbook without its empty decimals."""
+    return cell if isinstance(cell, str) else label_text(cell)
