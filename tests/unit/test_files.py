@@ -383,3 +383,12 @@ def test_a_lock_works_on_folders_and_again_in_its_own_thread_alone(tmp_path: Pat
         with files.lock(run), files.lock(run), ThreadPoolExecutor(1) as pool:
             assert isinstance(pool.submit(take, run).exception(), UserError)
     assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(("source", "beside"), [("a.ann", "a.txt"), ("train.jsonl", "train-labels.lst")])
+def test_what_is_read_along_with_an_input_is_an_input(tmp_path: Path, source: str, beside: str) -> None:
+    for name in (source, beside):
+        (tmp_path / name).write_text("x")
+    output = Output(option="--out", path=tmp_path / beside)
+    with pytest.raises(UserError, match="is the input of --data"):
+        check_outputs([output], inputs={"--data": tmp_path / source}, overwrite=True)

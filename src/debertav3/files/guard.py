@@ -84,6 +84,13 @@ def _existing_inputs(inputs: Inputs) -> Iterator[tuple[str, Path]]:
                 exists = False
             if exists:
                 yield option, path
+                yield from ((option, one) for one in _beside(path) if one.is_file())
+
+
+def _beside(path: Path) -> list[Path]:
+    """Files that are read along with a file: brat's document, and labels in a file of their own."""
+    document = [path.with_suffix(".txt")] if path.suffix == ".ann" else []
+    return [*document, path.with_name(f"{path.stem}-labels.lst")]
 
 
 def _check_possible(output: Output) -> None:
