@@ -39,10 +39,11 @@ class WindowedText(NamedTuple):
         if len(whole) == 1:
             return whole[0]
         chosen = widest_context(self.slices, len(self.offsets))
-        rows = [
-            whole[window][token - self.slices[window].start] for token, window in enumerate(chosen.tolist())
-        ]
-        return np.stack(rows)
+        joined = np.empty((len(self.offsets), *whole[0].shape[1:]), whole[0].dtype)
+        for number, (window, logits) in enumerate(zip(self.slices, whole, strict=True)):
+            is_own = chosen[window] == number
+            joined[window][is_own] = logits[is_own]
+        return joined
 
 
 class WindowedQuestion(NamedTuple):

@@ -84,9 +84,13 @@ def token_windows(num_tokens: int, *, size: int, overlap: int) -> list[slice]:
 
 def widest_context(windows: Sequence[slice], num_tokens: int) -> npt.NDArray[np.int64]:
     """For each token, the window that sees most on its poorer side: ``(num_tokens,)`` window numbers."""
-    place = np.arange(num_tokens)
-    room = np.stack([np.minimum(place - window.start, window.stop - 1 - place) for window in windows])
-    found: npt.NDArray[np.int64] = np.argmax(room, axis=0)
+    found = np.zeros(num_tokens, np.int64)
+    most = np.full(num_tokens, -1)
+    for number, window in enumerate(windows):  # each looks at its own tokens: texts may have any length
+        place = np.arange(window.stop - window.start)
+        room = np.minimum(place, place[::-1])
+        is_more = room > most[window]
+        found[window][is_more], most[window][is_more] = number, room[is_more]
     return found
 
 
