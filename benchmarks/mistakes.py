@@ -141,6 +141,7 @@ MISTAKES = {
         "bench --quick --shapes 1x99999999999",
         "bench --exported absent",
         "bench --plot {existing}",
+        "bench --compare absent",
     ),
     "serve": (
         "serve --model absent",

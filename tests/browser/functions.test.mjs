@@ -53,7 +53,7 @@ test("code to copy sends the same body", () => {
 test("tables: quotes, delimiters, empty cells, round trip", () => {
   const table = tables.parseTable("a.csv", '\uFEFFtext;label\r\n"a; ""b""\nc";x\r\n;y\r\n');
   assert.deepEqual(table.rows, [{ text: 'a; "b"\nc', label: "x" }, { text: "", label: "y" }]);
-  const again = tables.parseTable("a.csv", tables.toCsv(table.columns, table.rows, ";"));
+  const again = tables.parseTable("a.csv", tables.toCsv(table.columns, table.rows, { delimiter: ";" }));
   assert.deepEqual(again.rows, table.rows);
   assert.deepEqual(tables.parseTable("a.jsonl", '{"a": 1}\n\n{"b": [2]}\n').columns, ["a", "b"]);
 });
@@ -64,7 +64,35 @@ test("tables with faults are refused, with the row", () => {
   assert.throws(() => tables.parseTable("a.csv", "a,a\n1,2\n"), /same name/);
   assert.throws(() => tables.parseTable("a.jsonl", '{"a": 1}\n{"a": \n'), /line 2/);
   assert.throws(() => tables.parseTable("a.jsonl", "hello\n"), /line 1/);
-  assert.throws(() => tables.parseTable("a.json", "[1]"), /row 1 is not/);
+  for (const one of ["[1]", "[7.5, 1.0]"]) assert.throws(() => tables.parseTable("a.json", one), /row 1 is not|cannot keep/);
+});
+
+test("numbers come back with their digits, or are refused", () => {
+  const line = '{"id":1234567890123456789,"n":[1.0,-0,1e3,7],"text":"1.0 \\" 2.0"}\n';
+  const plain = '{"n":[7,0.5,-3],"text":"1.0 \\" 2.0"}\n';
+  assert.equal(tables.toJsonLines(tables.parseTable("a.jsonl", plain).rows), plain);
+  if (!JSON.rawJSON) return assert.throws(() => tables.parseTable("a.jsonl", line), /cannot keep the number 1234567890123456789/);
+  const { rows, columns } = tables.parseTable("a.jsonl", line);
+  assert.equal(tables.toJsonLines(rows), line);
+  assert.match(tables.toCsv(columns, rows), /^id,n,text\r\n1234567890123456789,"\[1.0,-0,1e3,7\]",/);
+  assert.equal(tables.textOf(rows[0].id), "1234567890123456789");
+});
+
+test("choices are read in the forms of debertav3 predict, and others refused", () => {
+  for (const cell of [["a", "b"], "a|b", " a\nb ", '["a", "b"]', { text: ["a", "b"], label: ["A", "B"] }, [{ text: "a", label: "A" }, { text: "b", label: "B" }]]) {
+    assert.deepEqual(tables.choicesIn(cell), ["a", "b"]);
+  }
+  for (const cell of ["a", "", ["a"], [1, 2], 5, {}, { text: "a" }, { A: "a", B: "b" }, [{ name: "a" }, { name: "b" }], ["a", null]]) {
+    assert.throws(() => tables.choicesIn(cell), /need at least two choices/);
+  }
+  assert.deepEqual([tables.textOf("a"), tables.textOf(1.5), tables.textOf("[1]")], ["a", "1.5", "[1]"]);
+  for (const cell of [["a"], { text: "a" }, true]) assert.throws(() => tables.textOf(cell), /need a text/);
+});
+
+test("no text of a workbook becomes a formula", () => {
+  const rows = [{ a: "=1+1", b: "-5", c: "@x" }, { a: "+x", b: "-x", c: -1.5 }, { a: "x=1", b: "+1e3", c: "" }];
+  assert.equal(tables.toCsv(["a", "b", "c"], rows, { isForSheets: true }), "a,b,c\r\n'=1+1,-5,'@x\r\n'+x,'-x,-1.5\r\nx=1,+1e3,\r\n");
+  assert.match(tables.toCsv(["a", "b", "c"], rows), /^a,b,c\r\n=1\+1,-5,@x/);
 });
 
 test("columns are found by name, then in order, and never written over", () => {

@@ -178,6 +178,29 @@ def test_examples_swap_and_links(page: Any, address: str) -> None:
     assert bars(other) == shown
 
 
+def test_what_changes_nothing_clears_nothing(page: Any, address: str, tmp_path: Path) -> None:
+    """The skip link, the tab in view and the pressed "Two inputs" leave tab, texts and scores alone."""
+    table = tmp_path / "texts.csv"
+    table.write_text("text\nIt rains.\n")
+    page.goto(f"{address}#task=classify&text=a&compare=inputs")
+    page.set_input_files("#file-input", table)
+    page.get_by_role("button", name="Score", exact=True).click()
+    done = "/1 of 1/.test(document.querySelector('#file').textContent)"
+    until(page, done)
+    second = page.locator("form.inputs").nth(1).get_by_label("Text", exact=True)
+    second.fill("another text")
+    page.locator(".skip").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "panel"
+    page.locator("#tab-classify").click()
+    page.get_by_role("button", name="Two inputs").click()
+    page.evaluate("location.hash = 'panel'")
+    page.wait_for_timeout(500)
+    assert page.evaluate(done)
+    assert page.locator("#tab-classify").get_attribute("aria-selected") == "true"
+    assert second.input_value() == "another text"
+
+
 def test_why_reduces_and_flips(page: Any, address: str) -> None:
     page.goto(address)
     before = bars(page)
@@ -253,6 +276,48 @@ def test_a_table_comes_back_with_scores(page: Any, address: str, tmp_path: Path)
     with page.expect_download() as download:
         page.get_by_role("button", name="Download CSV").click()
     assert Path(download.value.path()).read_bytes().count(b"\r\n") == 151
+
+
+def test_numbers_of_a_table_come_back_with_their_digits(page: Any, address: str, tmp_path: Path) -> None:
+    lines = ['{"id":1234567890123456789,"share":1.0,"text":"It rains."', '{"id":-0,"share":1e3,"text":7.0']
+    for name, content in {
+        "a.jsonl": "".join(f"{line}}}\n" for line in lines),
+        "b.json": f"[{'},'.join(lines)}}}]",
+    }.items():
+        (tmp_path / name).write_text(content)
+        page.goto(f"{address}#task=rtd")
+        page.wait_for_selector(".view > *")
+        page.set_input_files("#file-input", tmp_path / name)
+        page.get_by_role("button", name="Score", exact=True).click()
+        until(page, "/2 of 2/.test(document.querySelector('#file').textContent)")
+        found = download(page, "Download JSONL", tmp_path).read_text().splitlines()
+        assert [one.split(',"predicted"')[0] for one in found] == lines
+        cells = download(page, "Download CSV", tmp_path).read_text().splitlines()
+        assert cells[1].startswith("1234567890123456789,1.0,It rains.,") and cells[2].startswith(
+            "-0,1e3,7.0,"
+        )
+
+
+def test_rows_whose_cells_are_no_texts_say_why(page: Any, address: str, tmp_path: Path) -> None:
+    choices: list[object] = [
+        {"text": ["wet", "dry"], "label": ["A", "B"]},
+        [{"text": "wet"}, {"text": "dry"}],
+        ["wet"],
+    ]
+    rows = [{"context": "It rains.", "choices": one} for one in choices]
+    rows.append({"context": ["It rains."], "choices": ["wet", "dry"]})
+    table = tmp_path / "rows.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page.goto(f"{address}#task=choice")
+    page.wait_for_selector(".view > *")
+    page.set_input_files("#file-input", table)
+    page.get_by_role("button", name="Score", exact=True).click()
+    until(page, "/4 of 4, 2 not scored/.test(document.querySelector('#file').textContent)")
+    said = page.locator("#file td.error").all_inner_texts()
+    assert said[0].startswith("need at least two choices") and said[1] == 'need a text, got ["It rains."]'
+    path = download(page, "Download JSONL", tmp_path)
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    assert all(row["predicted"] == ("wet", "dry")[row["index"]] for row in found[:2])
 
 
 def test_rows_in_view_come_first_and_scoring_can_be_cancelled(
@@ -470,6 +535,41 @@ def test_a_workbook_comes_back_with_scores(page: Any, address: str, tmp_path: Pa
     assert found[3]["premise"] == "A man, number 3, sleeps & <b>snores</b> 😀."
     assert (found[0]["when"], found[1]["when"]) == ("1999-12-31", "2024-02-29 12:30:00")
     assert found[7]["predicted"] == "" and found[8]["predicted"] in NLI.values()
+
+
+def test_cells_of_a_workbook_that_are_no_dates_or_begin_like_formulas(
+    page: Any, address: str, tmp_path: Path
+) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook(iso_dates=True)
+    sheet = book.active
+    sheet.append(["text", "iso", "when"])
+    for text, days in (("+1 for this", 2e8), ("- a point", 45000), ("@home", -3), ("-5", 2_958_466)):
+        sheet.append([text, datetime.date(2024, 2, 29), days])
+        sheet.cell(sheet.max_row, 3).number_format = "yyyy-mm-dd"
+    book.save(tmp_path / "texts.xlsx")
+    page.goto(f"{address}#task=rtd")
+    page.wait_for_selector(".view > *")
+    page.set_input_files("#file-input", tmp_path / "texts.xlsx")
+    page.get_by_role("button", name="Score", exact=True).click()
+    until(page, "/4 of 4/.test(document.querySelector('#file').textContent)")
+    with download(page, "Download CSV", tmp_path).open(encoding="utf-8-sig", newline="") as lines:
+        found = list(csv.DictReader(lines))
+    assert [row["text"] for row in found] == ["'+1 for this", "'- a point", "'@home", "-5"]
+    assert [row["when"] for row in found] == ["200000000", "2023-03-15", "-3", "2958466"]
+    assert all(row["iso"].startswith("2024-02-29") for row in found)
+    rows = download(page, "Download JSONL", tmp_path).read_text().splitlines()
+    assert json.loads(rows[0])["text"] == "+1 for this"
+
+
+def test_a_fault_while_a_file_is_read_is_shown(page: Any, address: str, tmp_path: Path) -> None:
+    (tmp_path / "pairs.xlsx").write_bytes(b"PK\x03\x04")
+    fault = "export async function readWorkbook() { throw new RangeError('out of range'); }"
+    page.route("**/sheets.js", lambda route: route.fulfill(body=fault, content_type="text/javascript"))
+    page.goto(address)
+    bars(page)
+    page.set_input_files("#file-input", tmp_path / "pairs.xlsx")
+    until(page, "/cannot be read here .*out of range/.test(document.querySelector('#file').textContent)")
 
 
 @pytest.mark.parametrize(

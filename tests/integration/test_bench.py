@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from debertav3 import cli
+from debertav3 import UserError, cli
+from debertav3.inference.bench.plan import exported_names
 from debertav3.inference.files.workers import THREAD_VARIABLES
 from tiny_models import ModelFolders
 
@@ -77,7 +78,30 @@ def test_a_quick_bench_prints_a_table_a_line_and_a_plot(
     old.write_text("[]", encoding="utf-8")
     refused = command(*options, "--shapes", "1x8")
     assert refused.code == 2 and "JSON line of an earlier debertav3 bench" in refused.err
+    assert "texts/s" not in refused.err  # before anything is measured
+    old.write_text(outcome.out, encoding="utf-8")
+    refused = command(*options, "--shapes", "2x9")
+    assert refused.code == 2 and "none of the shapes 2x9" in refused.err and "texts/s" not in refused.err
+    old.write_text(outcome.out.replace("debertav3 torch", "x").replace("stock transformers", "y"))
+    other = command(*options, "--shapes", "1x8")
+    assert other.code == 2 and "no contender and shape in common" in other.err
+    assert len(json.loads(other.out)["figures"]) == 2  # what was measured is not lost
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_contenders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    folders = [tmp_path / "a" / "int8", tmp_path / "b" / "int8", tmp_path / "torch", tmp_path / "bf16"]
+    assert exported_names(folders) == [*(f"debertav3 {one}" for one in folders[:3]), "debertav3 bf16"]
+    with pytest.raises(UserError, match=r"int8 twice\. Give it once"):
+        exported_names([folders[0], tmp_path / "a" / ".." / "a" / "int8"])
+
+
+def test_an_odd_number_of_threads_is_no_traceback(
+    command: Callable[..., Outcome], model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,1")
+    outcome = command("--quick", "--model", model, "--shapes", "1x8", "--rounds", 1)
+    assert outcome.code == 0 and json.loads(outcome.out)["machine"]["threads"] >= 1
 
 
 @pytest.mark.slow

@@ -469,5 +469,17 @@ def test_the_token_budget_is_measured_once_for_big_inputs_only(
     given = Predictor.from_pretrained(folder, batch_tokens=99)
     given.nli([("one two three", "four five six")])
     assert given.engine.batch_tokens == 99
+    for change in ("kernel", "version", "torch", "device"):
+        with monkeypatch.context() as changed:
+            if change == "kernel":
+                changed.setenv("DNNL_MAX_CPU_ISA", "SSE41")
+            elif change == "version":
+                changed.setattr(token_budget, "__version__", "0")
+            elif change == "torch":
+                changed.setattr(token_budget, "installed_version", lambda name: f"another {name}")
+            else:
+                changed.setattr(token_budget, "_device_name", lambda backend: "cuda:0 another GPU")
+            assert token_budget.best_batch_tokens(again.engine.backend) in [512, 1024, 2048, 4096], change
+    assert token_budget.best_batch_tokens(again.engine.backend) == 77
     kept.write_text("damaged")
     assert token_budget.best_batch_tokens(again.engine.backend) in [512, 1024, 2048, 4096]

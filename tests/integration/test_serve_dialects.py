@@ -1,6 +1,7 @@
 """Each dialect's answers have exactly the shape that its clients read, and the scores of `Predictor`."""
 
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from debertav3 import Predictor
+from debertav3.data.probabilities import Probabilities
+from debertav3.serve import Limits
 from debertav3.serve.answers import ServedModel
 from serving import opened, serving
 from tiny_models import ModelFolders
@@ -390,6 +393,66 @@ def test_hub_functions_apply_to_the_logits(client: TestClient, models: dict[str,
         assert score == pytest.approx(1 / (1 + math.exp(-logits[label])), abs=1e-5)
     own = models["nli"].classify(PREMISE)["scores"]
     assert scores("softmax") == pytest.approx(own, abs=1e-5)  # without a temperature these are the same
+
+
+@pytest.mark.parametrize("labels", [{0: "irrelevant", 1: "relevant"}, {0: "score"}])
+def test_raw_scores_are_the_heads_own_numbers(
+    folders: ModelFolders, tmp_path: Path, labels: dict[int, str]
+) -> None:
+    """A fitted temperature changes probabilities and never logits."""
+    shutil.copytree(folders("DebertaV2ForSequenceClassification", id2label=labels), tmp_path / "warm")
+    Probabilities(temperature=2.0).write(tmp_path / "warm")
+    warm, plain = opened(tmp_path / "warm"), opened(tmp_path / "warm", calibrated=False)
+    ids = warm.engine.tokenizer([PREMISE]).input_ids
+    hub = {"inputs": PREMISE, "parameters": {"function_to_apply": "none"}}
+    bodies: list[tuple[str, dict[str, Any]]] = [
+        ("/predict", {"inputs": PREMISE, "raw_scores": True}),
+        ("/classify", {"input": PREMISE, "use_activation": False}),
+        ("/classify", {"input": ids, "use_activation": False}),
+        ("/infinity/classify", {"input": [PREMISE], "raw_scores": True}),
+        ("/hf/text-classification", hub),
+        ("/rerank", {"query": QUERY, "texts": TEXTS, "raw_scores": True}),
+        ("/infinity/rerank", {"query": QUERY, "documents": TEXTS, "raw_scores": True}),
+        ("/score", {"text_1": QUERY, "text_2": TEXTS, "use_activation": False}),
+    ]
+    with serving({"m": warm}) as ours, serving({"m": plain}) as theirs:
+        for path, body in bodies:
+            found, wanted = (_numbers(ask(one, path, body)) for one in (ours, theirs))
+            assert found == pytest.approx(wanted, abs=1e-5), path
+        for name in ("softmax", "sigmoid"):
+            hub["parameters"] = {"function_to_apply": name}
+            found, wanted = (_numbers(ask(one, "/hf/text-classification", hub)) for one in (ours, theirs))
+            assert (len(labels) == 1 and name == "softmax") or found != pytest.approx(wanted, abs=1e-3)
+
+
+def _numbers(answer: Any) -> list[float]:
+    """Every score in an answer, in order."""
+    if isinstance(answer, float):
+        return [answer]
+    kept = {"usage", "meta", "created", "id"}
+    values = answer if isinstance(answer, list) else []
+    if isinstance(answer, dict):
+        values = [value for name, value in answer.items() if name not in kept]
+    return [number for value in values for number in _numbers(value)]
+
+
+def test_max_tokens_per_doc_cuts_the_documents_and_not_the_query(models: dict[str, Predictor]) -> None:
+    """What a request asks to cut is no truncation: also a server that refuses long inputs answers it."""
+    query, document = "who sleeps on this bench " * 6, "a man sleeps on a bench and dreams " * 40
+    for name in ("ranker", "nli"):
+        tokenizer = models[name].engine.tokenizer
+        short = tokenizer.decode(tokenizer.encode(document)[:10])
+        with serving({"m": models[name]}, limits=Limits(truncate=False)) as strict:
+            body = {"query": query, "documents": [document]}
+            (one,) = ask(strict, "/v1/rerank", {**body, "max_tokens_per_doc": 10})["results"]
+            (want,) = models[name].rerank(query, [short])
+            assert one["relevance_score"] == pytest.approx(want["score"], abs=1e-5)
+            for limit in (-1, 16, 64):
+                assert ask(strict, "/v1/rerank", {**body, "truncate_prompt_tokens": limit})["results"]
+                assert ask(strict, "/classify", {"input": document, "truncate_prompt_tokens": limit})
+            for more in ({}, {"truncate_prompt_tokens": 100}, {"max_tokens_per_doc": 100}):
+                refused = strict.post("/v1/rerank", json={**body, **more})
+                assert refused.status_code == 422 and "more than 64 tokens" in refused.text
 
 
 def test_a_whole_number_may_be_written_with_a_point(client: TestClient) -> None:

@@ -275,6 +275,21 @@ def test_a_deadline_ends_the_request_and_frees_its_work(predictor: Predictor) ->
     asking(app, held, test)
 
 
+def test_what_cannot_be_answered_in_time_is_refused_at_once(predictor: Predictor) -> None:
+    app = create_app({"m": predictor}, costs={"m": COST}, limits=Limits(seconds=0.3))
+    held = Held(app)
+
+    async def test(client: httpx.AsyncClient) -> None:
+        body = {"pairs": [["word " * 60, "b"]] * 100}  # of 64 tokens each, at 10,000 a second
+        refused = await client.post("/nli", json=body)
+        assert refused.status_code == 422
+        assert "the request has 6400 tokens, about 1 s of work; it may take" in refused.json()["error"]
+        held.gate.set()
+        assert (await client.post("/nli", json={"pairs": PAIRS})).status_code == 200
+
+    asking(app, held, test)
+
+
 def test_what_is_accepted_is_answered_while_it_stops_and_the_rest_refused(predictor: Predictor) -> None:
     app = create_app({"m": predictor}, costs={"m": COST})
     held = Held(app)

@@ -151,6 +151,23 @@ def test_sigterm_answers_what_was_accepted_and_refuses_the_rest(running: Running
 
 
 @pytest.mark.parametrize("running", [{"queue_seconds": 0.001}], indirect=True)
+def test_what_is_not_answered_in_time_gets_no_second_time(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Uvicorn waits once more for what still runs: a second, and not as long as the server has waited."""
+    monkeypatch.setattr("debertav3.serve.lifecycle.DRAIN_SECONDS", 0.1)
+    running.gate.clear()
+    connection = running.connect()
+    connection.sendall(request_bytes(BODY))
+    until(lambda: running.service.num_active == 1)
+    running.stop()
+    until(lambda: running.server.should_exit)
+    assert running.server.config.timeout_graceful_shutdown == 1
+    running.gate.set()
+    connection.close()
+    running.thread.join(20)
+
+
 def test_overload_is_200_and_429_and_nothing_else(running: Running, caplog: pytest.LogCaptureFixture) -> None:
     running.gate.clear()
     asking = [running.connect() for _ in range(40)]

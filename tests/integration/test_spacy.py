@@ -75,6 +75,48 @@ def test_zero_shot_categories_and_a_saved_pipeline(nano: Path, tmp_path: Path) -
     assert spacy.load(tmp_path / "pipeline")(text).cats == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_earlier_components_wrote_stays(folders: ModelFolders, overwrite: bool) -> None:
+    folder = folders("DebertaV2ForTokenClassification", id2label=TAGS)
+    alone = spacy.blank("en")
+    alone.add_pipe("debertav3_ner", config={"model": str(folder)})
+    own = alone(TEXTS[2])
+    taken, free = own.ents[0], next(token for token in own if not token.ent_type_)
+    nlp = spacy.blank("en")
+    ruler = nlp.add_pipe("entity_ruler")
+    ruler.add_patterns(
+        [{"label": "RULE", "pattern": span.text} for span in (taken, own[free.i : free.i + 1])]
+    )
+    nlp.add_pipe("debertav3_ner", config={"model": str(folder), "overwrite": overwrite, "spans_key": "ours"})
+    doc = nlp(TEXTS[2])
+    label_of = {(span.start, span.end): span.label_ for span in doc.ents}
+    assert label_of[taken.start, taken.end] == (taken.label_ if overwrite else "RULE")
+    assert label_of[free.i, free.i + 1] == "RULE"
+    assert {(span.start, span.end) for span in own.ents} <= set(label_of)
+    assert list(doc.spans) == ["ours"] and [span.text for span in doc.spans["ours"]] == [
+        span.text for span in own.ents
+    ]
+
+
+def test_spans_and_categories_of_two_components_stand_side_by_side(folders: ModelFolders) -> None:
+    nlp = spacy.blank("en")
+    nlp.add_pipe("span_ruler", config={"spans_key": "debertav3"}).add_patterns(
+        [{"label": "RULE", "pattern": "bench"}]
+    )
+    for seed, names in enumerate((TAGS, {number: tag.replace("PER", "ORG") for number, tag in TAGS.items()})):
+        folder = folders("DebertaV2ForTokenClassification", id2label=names, seed=seed)
+        nlp.add_pipe("debertav3_ner", name=f"ner{seed}", config={"model": str(folder)})
+        labels = {0: f"a{seed}", 1: f"b{seed}"}
+        folder = folders("DebertaV2ForSequenceClassification", id2label=labels)
+        nlp.add_pipe("debertav3_textcat", name=f"cats{seed}", config={"model": str(folder)})
+    doc = nlp(TEXTS[2])
+    assert set(doc.cats) == {"a0", "b0", "a1", "b1"}
+    group = doc.spans["debertav3"]
+    assert {"RULE", "PER", "ORG"} <= {span.label_ for span in group}
+    assert [score is None for score in group.attrs["scores"]] == [span.label_ == "RULE" for span in group]
+    assert len(nlp(doc).spans["debertav3"]) == len(group)  # a second pass adds nothing twice
+
+
 def test_what_cannot_be_is_said_in_one_line(folders: ModelFolders, nano: Path) -> None:
     nlp = spacy.blank("en")
     with pytest.raises(UserError, match="needs a model"):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from debertav3.errors import UserError
 from debertav3.inference.batching import Encoding
-from debertav3.serve.batcher import FILL, Batcher, Closed, Overloaded
+from debertav3.serve.batcher import FILL, Batcher, Closed, Overloaded, TooLarge
 from debertav3.serve.queue import BatchCost
 
 COST = BatchCost(budget=64, call=16.0, rate=1000.0)
@@ -140,6 +140,38 @@ def test_the_bound_follows_the_rate_and_counts_what_goes_on_between_batches(
         assert batcher.rate < 600 and batcher.bound < 300
 
     run(ask, queue_seconds=0.5001 / FILL)
+
+
+def test_what_cannot_be_done_in_its_time_is_refused_at_once() -> None:
+    async def ask(batcher: Batcher, model: Model) -> None:
+        many = texts(*[[1] * 50] * 40)  # 2,000 tokens at 1,000 tokens a second
+        with pytest.raises(TooLarge, match=r"2000 tokens, about 2 s of work; it may take 1 s\. Send fewer"):
+            await batcher.run("m", many, seconds=1.0)
+        assert batcher.waiting_tokens == 0 and not model.batches
+        model.gate.clear()
+        first = asyncio.ensure_future(batcher.run("m", texts(*[[1] * 50] * 5)))
+        await asyncio.sleep(0.05)
+        with pytest.raises(Overloaded) as refused:
+            await batcher.run("m", many, seconds=2.1)
+        assert refused.value.retry_after == pytest.approx(0.15)
+        model.gate.set()
+        await first
+
+    run(ask, queue_seconds=60)
+
+
+def test_a_rate_that_was_low_once_locks_nobody_out() -> None:
+    async def ask(batcher: Batcher, model: Model) -> None:
+        many = texts(*[[1] * 50] * 2)
+        batcher._note_rate(1, 60.0)  # the machine stood still
+        with pytest.raises(TooLarge):
+            await batcher.run("m", many, seconds=0.2)
+        assert len((await batcher.run("m", texts([1] * 50), seconds=0.2)).outputs) == 1  # one batch
+        batcher.rate = 0.1
+        await asyncio.sleep(0.25)
+        assert len((await batcher.run("m", many, seconds=0.2)).outputs) == 2  # the rate is old
+
+    run(ask, queue_seconds=60)
 
 
 def test_a_request_larger_than_the_queue_is_split_and_not_refused() -> None:

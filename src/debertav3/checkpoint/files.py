@@ -242,8 +242,8 @@ class MappedFile:
         """
         if self._now() != self._state:
             raise UserError(
-                f"{self.path} was overwritten while it is in use. Open the model again; to replace a file that "
-                "is in use, write a new one and rename it."
+                f"{self.path} was overwritten while it is in use. Open the model again; to replace a file "
+                "that is in use, write a new one and rename it."
             )
 
     def _now(self) -> tuple[int, int]:

@@ -42,6 +42,7 @@ def bench(
     """
     import os
 
+    from ..cpu.kernel.threads import num_threads
     from ..errors import UserError
 
     guard(
@@ -51,12 +52,12 @@ def bench(
     )
     if plot is not None and plot.suffix.lower() != ".png":
         raise UserError(f"--plot writes PNG; got {plot}. Give a name that ends in .png.")
-    from ..inference.files.workers import THREAD_VARIABLES, usable_cores
+    from ..inference.files.workers import THREAD_VARIABLES
 
-    number = threads or int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
+    number = threads or num_threads()
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(number)))  # before torch reads them
 
-    from ..inference.bench.plan import QUICK_SHAPES, SHAPES, BenchConfig, read_shapes
+    from ..inference.bench.plan import QUICK_SHAPES, SHAPES, BenchConfig, read_earlier, read_shapes
 
     config = BenchConfig(
         model=model,
@@ -66,6 +67,7 @@ def bench(
         threads=number,
         with_exports=not quick,
     )
+    earlier = None if compare is None else read_earlier(compare, config.shapes)
     from ..inference.bench import report
     from ..inference.bench.measure import run_bench
 
@@ -78,9 +80,9 @@ def bench(
         f"\nIs this processor missing in docs/inference.md? Please send:\n{report.row(found)}",
         file=sys.stderr,
     )
-    if compare is not None:
-        print("", *report.compared(found, compare), sep="\n", file=sys.stderr)
+    print(json.dumps({"benchmark": "bench", **found.as_dict()}), flush=True)
+    if earlier is not None:
+        print("", *report.compared(found, earlier), sep="\n", file=sys.stderr)
     if plot is not None:
         report.plot(found, plot)
-    print(json.dumps({"benchmark": "bench", **found.as_dict()}))
     wrote(plot)

@@ -14,7 +14,7 @@ from .usage import name_repository
 _CARD = "README.md"
 _NEEDED = ("config.json", "model.safetensors", _CARD)
 _SENT = (*(name for name in WRITTEN if "*" not in name), RUN, "LICENSE*")
-"""What is sent beside the files of the model. The folder of a run may hold files of the user's, such as the data."""
+"""What is sent beside the files of the model. A run's folder may hold files of the user's, such as data."""
 
 
 def files_of(folder: Path) -> list[Path]:

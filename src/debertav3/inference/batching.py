@@ -48,6 +48,12 @@ class Cut(NamedTuple):
     """Which end goes; None is what the tokenizer says."""
     max_length: int | None = None
     """Most tokens, special tokens included, where fewer are wanted than the model takes; at least 8."""
+    is_asked: bool = False
+    """Whether the request asks for the cut: then it is no truncation, as long as the model takes as much."""
+    first: int | None = None
+    """Most tokens of a pair's first text, before the pair is cut; this is no truncation either."""
+    second: int | None = None
+    """The same of its second text."""
 
 
 WHOLE = Cut()
@@ -75,16 +81,16 @@ class Packer:
     def single(self, ids: Sequence[int], *, cut: Cut = WHOLE) -> Encoding:
         """One text, cut if too long."""
         kept = self._kept(ids, min(len(ids), self._room(cut) - 2), cut)
-        return Encoding(
-            [self.cls_id, *kept, self.sep_id], [0] * (len(kept) + 2), is_truncated=len(kept) < len(ids)
-        )
+        is_truncated = len(kept) < len(ids) and not self._is_wanted(cut)
+        return Encoding([self.cls_id, *kept, self.sep_id], [0] * (len(kept) + 2), is_truncated=is_truncated)
 
     def pair(self, first: Sequence[int], second: Sequence[int], *, cut: Cut = WHOLE) -> Encoding:
         """Two texts; the longer one is cut first, as the tokenizer's ``longest_first`` does."""
+        first, second = self._at_most(first, cut.first, cut), self._at_most(second, cut.second, cut)
         num_first, num_second = kept_lengths(
             len(first), len(second), budget=self._room(cut) - 3, strategy="longest_first"
         )
-        is_truncated = num_first + num_second < len(first) + len(second)
+        is_truncated = num_first + num_second < len(first) + len(second) and not self._is_wanted(cut)
         ids = [
             self.cls_id,
             *self._kept(first, num_first, cut),
@@ -99,6 +105,12 @@ class Packer:
         """The ``length`` ids that stay."""
         side = cut.side or self.truncation_side
         return ids[:length] if side == "right" else ids[len(ids) - length :]
+
+    def _at_most(self, ids: Sequence[int], length: int | None, cut: Cut) -> Sequence[int]:
+        return ids if length is None or length >= len(ids) else self._kept(ids, length, cut)
+
+    def _is_wanted(self, cut: Cut) -> bool:
+        return cut.is_asked and (cut.max_length or 0) <= self.max_length
 
     def _room(self, cut: Cut) -> int:
         return min(self.max_length, cut.max_length or self.max_length)

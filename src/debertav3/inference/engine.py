@@ -152,12 +152,16 @@ class Engine:
             answer: T = stop.value
             return answer
 
-    def sequences(self, texts: Sequence[Text], *, cut: Cut = WHOLE) -> Steps[FloatArray]:
-        """Logits of texts and pairs, divided by the temperature: ``(texts, labels)``."""
+    def sequences(self, texts: Sequence[Text], *, cut: Cut = WHOLE, raw: bool = False) -> Steps[FloatArray]:
+        """Logits of texts and pairs, divided by the temperature unless ``raw``: ``(texts, labels)``."""
         if not texts:
             return np.empty((0, 0), np.float32)
         outputs = yield self.inputs.texts(texts, cut=cut)
-        return np.array([one["logits"] for one in _in_order(outputs)], np.float32) / self.temperature
+        return self.scaled(np.array([one["logits"] for one in _in_order(outputs)], np.float32), raw=raw)
+
+    def scaled(self, logits: FloatArray, *, raw: bool = False) -> FloatArray:
+        """Logits divided by the temperature, for probabilities; ``raw`` keeps the head's own."""
+        return logits if raw else logits / self.temperature
 
     def tokens(self, texts: Sequence[str]) -> Steps[list[TokenLogits]]:
         """Logits of every token of texts of any length."""

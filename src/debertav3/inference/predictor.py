@@ -6,6 +6,7 @@ of two texts is one pair, in methods that take pairs.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar, overload
 
@@ -72,6 +73,9 @@ class Predictor:
         )
         own = label_names(backend.config)
         self.labels = own if labels is None else given_labels(labels, have=own)
+        fitted = self.probabilities.thresholds  # by the checkpoint's names; an output keeps its threshold
+        renamed = {new: fitted[old] for old, new in zip(own, self.labels, strict=True) if old in fitted}
+        self.probabilities = replace(self.probabilities, thresholds=renamed)
         self.steps = TaskSteps(self.engine, self.labels)
 
     @classmethod

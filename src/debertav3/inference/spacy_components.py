@@ -5,7 +5,7 @@ when one of them is added to a pipeline.
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import MissingExtraError, UserError
@@ -22,7 +22,8 @@ except ImportError as error:
 logger = logging.getLogger(__name__)
 
 SPANS_KEY = "debertav3"
-"""Entities with their scores: ``doc.spans["debertav3"]``, whose ``attrs["scores"]`` has one for each span."""
+"""Entities with their scores are in ``doc.spans`` under this key, unless the pipeline's config names another;
+``attrs["scores"]`` has one for each span."""
 
 
 class _Component:
@@ -54,16 +55,22 @@ class _Component:
 
 
 class NERComponent(_Component):
-    """Writes ``doc.ents``, and the same spans with their scores into ``doc.spans["debertav3"]``.
+    """Adds entities to ``doc.ents``, and all that it finds with their scores to ``doc.spans``.
 
     Args:
         predictor: a token classification model.
         aggregation: see `entities.AGGREGATIONS`.
         min_score: entities below this probability are dropped.
+        overwrite: whether they replace those of earlier components that they overlap with; otherwise
+            the earlier ones stay, as with spaCy's ``entity_ruler``.
+        spans_key: their key in ``doc.spans``; spans that are there already stay.
     """
 
-    def __init__(self, predictor: Predictor, *, aggregation: str, min_score: float) -> None:
+    def __init__(
+        self, predictor: Predictor, *, aggregation: str, min_score: float, overwrite: bool, spans_key: str
+    ) -> None:
         self.predictor, self.aggregation, self.min_score = predictor, aggregation, min_score
+        self.overwrite, self.spans_key = overwrite, spans_key
 
     def _annotate(self, docs: list[Doc]) -> None:
         found = self.predictor.ner([doc.text for doc in docs], aggregation=self.aggregation)
@@ -84,13 +91,31 @@ class NERComponent(_Component):
         if len(spans) < len(entities):
             lost = len(entities) - len(spans)
             logger.warning("%d entities share a token of spaCy with another one and were dropped", lost)
-        doc.set_ents(spans)
-        scores = [score_of[span] for span in spans]
-        doc.spans[SPANS_KEY] = SpanGroup(doc, name=SPANS_KEY, spans=spans, attrs={"scores": scores})
+        doc.set_ents(_merged(spans, doc.ents) if self.overwrite else _merged(doc.ents, spans))
+        self._add_scored(doc, {span: score_of[span] for span in spans})
+
+    def _add_scored(self, doc: Doc, score_of: dict[Span, float]) -> None:
+        """Spans and scores behind those under the key; spans of other components have no score (None)."""
+        known = list(doc.spans[self.spans_key]) if self.spans_key in doc.spans else []
+        scores: list[float | None] = [None] * len(known)
+        if known:
+            given = doc.spans[self.spans_key].attrs.get("scores", ())
+            scores = list(given) if len(given) == len(known) else scores
+        added = [span for span in score_of if span not in known]
+        scores += [score_of[span] for span in added]
+        doc.spans[self.spans_key] = SpanGroup(
+            doc, name=self.spans_key, spans=known + added, attrs={"scores": scores}
+        )
+
+
+def _merged(first: Sequence[Span], others: Sequence[Span]) -> list[Span]:
+    """All of the first, and those of the others that share no token with them."""
+    taken = {token.i for span in first for token in span}
+    return [*first, *(span for span in others if taken.isdisjoint(token.i for token in span))]
 
 
 class TextCatComponent(_Component):
-    """Writes ``doc.cats``: the classifier's probability of each label, or of each zero-shot label.
+    """Adds to ``doc.cats`` the classifier's probability of each label, or of each zero-shot label.
 
     Args:
         predictor: a classifier, or an NLI model where ``labels`` are given.
@@ -111,13 +136,13 @@ class TextCatComponent(_Component):
         texts = [doc.text for doc in docs]
         if self.labels is None:
             for doc, answer in zip(docs, self.predictor.classify(texts), strict=True):
-                doc.cats = dict(answer["scores"])
+                doc.cats.update(answer["scores"])
             return
         ranked = self.predictor.zero_shot(
             texts, self.labels, multi_label=self.multi_label, template=self.template
         )
         for doc, one in zip(docs, ranked, strict=True):
-            doc.cats = dict(zip(one["labels"], one["scores"], strict=True))
+            doc.cats.update(zip(one["labels"], one["scores"], strict=True))
 
 
 _OPENING = {"model": "", "backend": "auto", "device": "auto"}
@@ -126,7 +151,13 @@ _OPENING = {"model": "", "backend": "auto", "device": "auto"}
 @Language.factory(
     "debertav3_ner",
     assigns=["doc.ents", "token.ent_iob", "token.ent_type"],
-    default_config={**_OPENING, "aggregation": "first", "min_score": 0.0},
+    default_config={
+        **_OPENING,
+        "aggregation": "first",
+        "min_score": 0.0,
+        "overwrite": False,
+        "spans_key": SPANS_KEY,
+    },
 )
 def make_ner(
     nlp: Language,
@@ -136,10 +167,18 @@ def make_ner(
     device: str,
     aggregation: str,
     min_score: float,
+    overwrite: bool,
+    spans_key: str,
 ) -> NERComponent:
     """Entities of a token classification checkpoint: ``nlp.add_pipe(name, config={"model": FOLDER})``."""
     predictor = _open(name, model, task="ner", backend=backend, device=device)
-    return NERComponent(predictor, aggregation=aggregation, min_score=min_score)
+    return NERComponent(
+        predictor,
+        aggregation=aggregation,
+        min_score=min_score,
+        overwrite=overwrite,
+        spans_key=spans_key,
+    )
 
 
 @Language.factory(

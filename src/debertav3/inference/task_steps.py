@@ -91,7 +91,8 @@ class TaskSteps:
 
         Args:
             texts: texts and pairs.
-            raw: whether scores are logits instead of probabilities; those of a regression head always are.
+            raw: whether scores are the head's own logits instead of probabilities; those of a regression
+                head always are.
             cut: see above.
         """
         self.engine.require("classify")
@@ -100,7 +101,7 @@ class TaskSteps:
         for number, text in enumerate(texts):
             check = check_pair if isinstance(text, tuple | list) else check_text
             checked.append(check(text, what=f"text {number}"))
-        rows = yield from self.engine.sequences(checked, cut=cut)
+        rows = yield from self.engine.sequences(checked, cut=cut, raw=raw)
         return [self.classification(row, raw=raw) for row in rows]
 
     def classification(self, row: answers.FloatArray, *, raw: bool = False) -> Classification:
@@ -136,15 +137,22 @@ class TaskSteps:
         ]
 
     def rerank(
-        self, queries: Iterable[object], texts: object, *, raw: bool = False, cut: Cut = WHOLE
+        self,
+        queries: Iterable[object],
+        texts: object,
+        *,
+        raw: bool = False,
+        cut: Cut = WHOLE,
+        text_tokens: int | None = None,
     ) -> Steps[list[list[Ranked]]]:
         """The texts of each query, best first.
 
         Args:
             queries: the queries.
             texts: a list of texts for each.
-            raw: whether scores are logits instead of probabilities.
+            raw: whether scores are the head's own logits instead of probabilities.
             cut: see above.
+            text_tokens: most tokens of a text that the caller wants read; None reads it whole.
         """
         self.engine.require("rerank")
         is_entailment = is_nli(self.labels) or len(self.labels) > 2
@@ -161,7 +169,8 @@ class TaskSteps:
             for one, group in zip(asked, groups, strict=True)
             for text in group
         ]
-        logits = yield from self.engine.sequences(pairs, cut=cut)
+        cut = cut._replace(first=text_tokens) if is_entailment else cut._replace(second=text_tokens)
+        logits = yield from self.engine.sequences(pairs, cut=cut, raw=raw)
         scores = answers.column_scores(logits, column, raw=raw) if pairs else np.empty(0)
         return [
             answers.ranking(own, group) for group, own in zip(groups, _parts(scores, groups), strict=True)

@@ -10,13 +10,17 @@ import json
 import logging
 import os
 import platform
+import sys
 import time
 
 import numpy as np
 
+from ..cpu.kernel.threads import num_threads
+from ..cpu.machine import installed_version, machine_description
 from ..errors import UserError
 from ..files.user_cache import recall, remember
 from ..heads import MASKED_LM
+from ..version import __version__
 from .backends.protocol import Backend, Batch
 
 logger = logging.getLogger(__name__)
@@ -32,6 +36,7 @@ KEPT = "batch_tokens.json"
 
 LIMIT_SECONDS = 1.5
 _LENGTH = 64  # tokens of an input: near those of sentence pairs
+_PACKAGES = ("numpy", "onnxruntime", "openvino", "torch")
 _MARGIN = 1.03  # another figure than the backend's own must be faster by this
 
 
@@ -92,12 +97,15 @@ def _batch(backend: Backend, num_tokens: int) -> Batch:
 
 
 def _key(backend: Backend) -> str:
-    """What the figure depends on: machine, threads, backend and the model's shape."""
+    """What the figure depends on: machine, kernel, threads, versions, backend, device and model's shape."""
     about = [
         platform.node(),
-        platform.machine(),
+        *machine_description(),
         os.cpu_count(),
-        os.environ.get("OMP_NUM_THREADS"),
+        num_threads(),
+        __version__,
+        *(installed_version(name) for name in _PACKAGES),
+        _device_name(backend),
         backend.name,
         backend.head,
         backend.dtype,
@@ -105,6 +113,14 @@ def _key(backend: Backend) -> str:
         json.dumps({key: value for key, value in sorted(backend.config.items())}, default=str),
     ]
     return hashlib.sha256(repr(about).encode()).hexdigest()[:16]
+
+
+def _device_name(backend: Backend) -> str:
+    """The device, and which model of it torch says that it is: ``cuda:0 NVIDIA H200``."""
+    device = str(backend.device)
+    module = getattr(sys.modules.get("torch"), device.partition(":")[0], None)
+    named = getattr(module, "get_device_name", None)
+    return device if named is None else f"{device} {named(backend.device)}"
 
 
 def _read_cache() -> dict[str, int]:

@@ -60,6 +60,22 @@ class Overloaded(Exception):
         self.retry_after = retry_after
 
 
+class TooLarge(Exception):
+    """A request has more work than can be done in its time, even if nothing else waits.
+
+    Args:
+        tokens: of its texts.
+        needed: seconds that they take, about.
+        left: seconds that it has.
+    """
+
+    def __init__(self, tokens: int, needed: float, left: float) -> None:
+        super().__init__(
+            f"the request has {tokens} tokens, about {needed:.0f} s of work; it may take "
+            f"{max(left, 0):.0f} s. Send fewer or shorter texts at a time."
+        )
+
+
 class Closed(Exception):
     """The batcher takes nothing more."""
 
@@ -122,6 +138,7 @@ class Batcher:
         self.queue = TextQueue(dict(self.costs))
         self.rate = min(cost.rate for cost in self.costs.values())
         self._least_bound = 2 * max(cost.budget for cost in self.costs.values())
+        self._measured_rate, self._rated = self.rate, -math.inf
         self._arrivals: deque[tuple[str, list[Waiting]]] = deque()
         self._wake = threading.Condition()
         """Its lock is that of the queue, which the computing thread fills and empties."""
@@ -196,14 +213,37 @@ class Batcher:
         if excess > 0:
             raise Overloaded(excess / self.rate)
 
-    async def run(self, model: str, encodings: Sequence[Encoding]) -> Computed:
+    def _check_time(self, tokens: int, seconds: float) -> None:
+        """Refuse what cannot be computed in its time.
+
+        One batch is always taken: so the rate never stays too low for any request. Nor does it count here
+        once it is older than a request may take.
+        """
+        if tokens <= self._least_bound // 2:
+            return
+        is_old = time.perf_counter() - self._rated > seconds
+        rate = max(self.rate, self._measured_rate) if is_old else self.rate
+        if tokens / rate > seconds:
+            raise TooLarge(tokens, tokens / rate, seconds)
+        late = (self.waiting_tokens + tokens) / rate - seconds
+        if late > 0:
+            raise Overloaded(late)
+
+    async def run(self, model: str, encodings: Sequence[Encoding], *, seconds: float = math.inf) -> Computed:
         """Compute the logits of some inputs.
 
+        Args:
+            model: the model's name.
+            encodings: the inputs.
+            seconds: how long it may take.
+
         Raises:
-            Overloaded: if they do not fit into the queue.
+            Overloaded: if they do not fit into the queue, or into the time behind what waits.
+            TooLarge: if they would not fit into the time alone.
             Closed: after `close`.
         """
         tokens = sum([len(one.input_ids) for one in encodings])
+        self._check_time(tokens, seconds)
         self.check_room(tokens)
         if not encodings:
             return Computed(outputs=[], queue_seconds=0.0, compute_seconds=0.0)
@@ -305,4 +345,5 @@ class Batcher:
                 request.answer.set_result(request.outputs)
 
     def _note_rate(self, tokens: int, seconds: float) -> None:
+        self._rated = time.perf_counter()
         self.rate += (1 - math.exp(-seconds / RATE_SECONDS)) * (tokens / seconds - self.rate)

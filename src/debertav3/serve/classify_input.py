@@ -112,13 +112,15 @@ def _classify_ids(model: ServedModel, rows: list[list[int]], *, raw: bool, limit
     if (highest := max(max(row) for row in rows)) >= size:
         raise Refusal("invalid", f"got the token id {highest}; ids are below {size}.")
     room = min(model.max_length, limit if limit and limit > 0 else model.max_length)
+    is_asked = limit is not None and limit <= model.max_length
     encodings = [
-        Encoding(row[:room], [0] * min(room, len(row)), is_truncated=len(row) > room) for row in rows
+        Encoding(row[:room], [0] * min(room, len(row)), is_truncated=len(row) > room and not is_asked)
+        for row in rows
     ]
     outputs = yield encodings
     logits = [one["logits"] for _, one in sorted(outputs, key=lambda pair: pair[0])]
-    scale = model.predictor.engine.temperature
-    return [model.steps.classification(row / scale, raw=raw) for row in logits]
+    engine = model.predictor.engine
+    return [model.steps.classification(engine.scaled(row, raw=raw), raw=raw) for row in logits]
 
 
 async def infinity_classify(call: Call, body: InfinityClassify) -> dict[str, object]:

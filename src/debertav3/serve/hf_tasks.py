@@ -143,11 +143,15 @@ async def text_classification(call: Call, body: HubTask) -> list[object]:
 
 
 def _applied(model: ServedModel, found: Classification, function: str | None) -> dict[str, float]:
-    """The scores of the head, or what a function makes of its logits, as pipelines of transformers do."""
+    """The scores of the head, or what a function makes of its logits, as pipelines of transformers do.
+
+    ``none`` gives the head's own logits; the functions give probabilities with the fitted temperature.
+    """
     scores = model.scores(found, raw=function is not None)
     if function in (None, "none"):
         return scores
-    values = (softmax if function == "softmax" else sigmoid)(np.array(list(scores.values())))
+    logits = model.predictor.engine.scaled(np.array(list(scores.values()), np.float32))
+    values = (softmax if function == "softmax" else sigmoid)(logits)
     return dict(zip(scores, map(float, values), strict=True))
 
 

@@ -22,6 +22,8 @@ from .service import Service
 
 DRAIN_SECONDS = 25.0
 """Seconds that accepted requests may take to finish; Kubernetes kills after 30."""
+CLOSE_SECONDS = 1
+"""Least seconds that uvicorn then waits for connections to close, before it cancels what still runs."""
 SWITCH_SECONDS = 0.0002
 COLLECT_AFTER = (20_000, 20, 20)
 """Thresholds of garbage collection: a hundred requests in progress are many objects, and no garbage."""
@@ -116,7 +118,9 @@ class Server(uvicorn.Server):
         """Called ten times a second: whether to end."""
         if self._stop_at is not None:
             self._quiet_ticks = 0 if self.service.num_active else self._quiet_ticks + 1
-            if self._quiet_ticks >= _QUIET_TICKS or time.monotonic() > self._stop_at:
+            left = self._stop_at - time.monotonic()
+            if self._quiet_ticks >= _QUIET_TICKS or left < 0:
+                self.config.timeout_graceful_shutdown = max(CLOSE_SECONDS, int(left))
                 self.should_exit = True
         return await super().on_tick(counter)
 

@@ -41,7 +41,9 @@ class RerankDocuments(Compatible):
     raw_scores: Annotated[bool | None, Field(description="infinity's: logits instead of probabilities.")] = (
         None
     )
-    max_tokens_per_doc: Length | None = None
+    max_tokens_per_doc: Annotated[
+        Length | None, Field(description="Maximum tokens per document; the query is not cut.")
+    ] = None
     truncate_prompt_tokens: PromptTokens = None
 
 
@@ -90,8 +92,13 @@ async def _ranked(
     model = call.use("rerank")
     call.check_inputs(len(body.documents))
     texts = [one if isinstance(one, str) else one.text for one in body.documents]
-    limit = body.truncate_prompt_tokens if body.max_tokens_per_doc is None else body.max_tokens_per_doc
-    steps = model.steps.rerank([body.query], [texts], raw=bool(body.raw_scores), cut=cut_of(max_length=limit))
+    steps = model.steps.rerank(
+        [body.query],
+        [texts],
+        raw=bool(body.raw_scores),
+        cut=cut_of(max_length=body.truncate_prompt_tokens),
+        text_tokens=body.max_tokens_per_doc,
+    )
     (found,) = await call.answer(steps)
     results = []
     for one in found[: body.top_n or None]:

@@ -75,11 +75,15 @@ def text_of(item: str | TextObject) -> str:
 
 
 def cut_of(*, side: Side | None = None, max_length: int | None = None) -> Cut:
-    """How inputs that are too long are shortened; by default at the end that the model's tokenizer says."""
+    """How inputs that are too long are shortened; by default at the end that the model's tokenizer says.
+
+    Args:
+        side: which end goes.
+        max_length: most tokens that the request asks for; -1: the model's limit.
+    """
     limit = None if max_length is None or max_length < 0 else max_length
-    if side is None:
-        return Cut(max_length=limit)
-    return Cut(side="left" if side.lower() == "left" else "right", max_length=limit)
+    cut = Cut(max_length=limit, is_asked=max_length is not None)
+    return cut if side is None else cut._replace(side="left" if side.lower() == "left" else "right")
 
 
 def usage(num_tokens: int) -> dict[str, object]:

@@ -16,7 +16,7 @@ from ..json_types import Json
 from ..version import __version__
 from .answers import ServedModel
 from .batch_cost import measure_cost
-from .batcher import Batcher, Closed, Overloaded
+from .batcher import Batcher, Closed, Overloaded, TooLarge
 from .interruption import deadlines
 from .limits import Limits
 from .metrics import Metrics
@@ -266,9 +266,12 @@ class Call:
         except Closed:
             raise Refusal("stopping", STOPPING) from None
         try:
-            computed = await batcher.run(self.model.name, begun)
+            left = self.service.limits.seconds - self.total_seconds
+            computed = await batcher.run(self.model.name, begun, seconds=left)
         except Overloaded as error:
             raise _overloaded(error) from None
+        except TooLarge as error:
+            raise Refusal("invalid", str(error)) from None
         except Closed:
             raise Refusal("stopping", STOPPING) from None
         except UserError as error:

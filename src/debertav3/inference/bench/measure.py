@@ -17,7 +17,7 @@ from ...cpu.kernel.library import kernel
 from ...json_types import JsonMapping
 from ...sizes import flops_per_token
 from .contenders import Contender, model_folder, our_exports, ours, stock, stock_exports, stock_model
-from .plan import BenchConfig, Shape
+from .plan import BenchConfig, Shape, exported_names
 from .rounds import alternate, matmul_rate, times_as_fast
 
 logger = logging.getLogger(__name__)
@@ -98,7 +98,8 @@ def _contenders(config: BenchConfig, folder: Path) -> list[Contender]:
     """Stock transformers first: the others are compared with it."""
     theirs = stock_model(folder)
     found = [stock(theirs), ours(folder, "torch")]
-    found += [ours(path, "auto", name=f"debertav3 {path.name}") for path in config.exported]
+    names = exported_names(config.exported)
+    found += [ours(path, "auto", name=name) for path, name in zip(config.exported, names, strict=True)]
     if config.with_exports:
         logger.info("exporting the model, ours and transformers' own: a minute or two")
         found += [*our_exports(folder), *stock_exports(theirs, threads=config.threads)]

@@ -1,5 +1,8 @@
 """What ``debertav3 bench`` is asked for. Loads nothing heavy, so that wrong options are refused at once."""
 
+import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +14,8 @@ Shape = tuple[int, int]
 """Texts in a batch, tokens in a text."""
 
 SHAPES: tuple[Shape, ...] = ((1, 32), (1, 128), (8, 128), (16, 64), (2, 512))
+OUR_BACKENDS = ("torch", "onnx", "openvino")
+"""What the table calls ``debertav3 NAME`` in any run."""
 QUICK_SHAPES: tuple[Shape, ...] = ((1, 32), (8, 64))
 
 
@@ -37,6 +42,43 @@ class BenchConfig:
         for folder in self.exported:
             if not Checkpoint.open(folder).is_export:
                 raise UserError(f"--exported {folder} is not a folder of debertav3 export.")
+        exported_names(self.exported)
+
+
+def exported_names(folders: Sequence[Path]) -> list[str]:
+    """What the table calls exported folders: each by its name, or by its path where the name is taken.
+
+    Raises:
+        UserError: if a folder is given twice.
+    """
+    places = [folder.resolve() for folder in folders]
+    if twice := [place for place, count in Counter(places).items() if count > 1]:
+        raise UserError(f"--exported names the folder {twice[0]} twice. Give it once.")
+    count = Counter([*OUR_BACKENDS, *(place.name for place in places)])
+    return [f"debertav3 {place.name if count[place.name] == 1 else place}" for place in places]
+
+
+Earlier = dict[tuple[str, int, int], float]
+"""Milliseconds of an earlier run by contender, texts and tokens."""
+
+
+def read_earlier(old: Path, shapes: Sequence[Shape]) -> Earlier:
+    """Read the JSON line of an earlier run, to compare with.
+
+    Raises:
+        UserError: if it is not such a file, or has none of the shapes.
+    """
+    try:
+        figures = json.loads(old.read_text(encoding="utf-8"))["figures"]
+        found = {(one["name"], one["batch"], one["length"]): float(one["milliseconds"]) for one in figures}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"--compare reads the JSON line of an earlier debertav3 bench; {old} is not one ({error})."
+        ) from None
+    if not {key[1:] for key in found} & set(shapes):
+        asked = ",".join(f"{batch}x{length}" for batch, length in shapes)
+        raise UserError(f"--compare {old} has none of the shapes {asked}. Say its own with --shapes.")
+    return found
 
 
 _MOST_TOKENS = 1 << 22

@@ -1,6 +1,5 @@
 """The figures as lines of a table and as a plot."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -8,6 +7,7 @@ from types import ModuleType
 from ...errors import MissingExtraError, UserError
 from ...files import replacing
 from .measure import BenchReport, Figure
+from .plan import Earlier
 
 OURS = "debertav3 torch"
 _STREAMS = 8.0
@@ -69,25 +69,12 @@ def row(report: BenchReport) -> str:
     return "| " + " | ".join(map(str, [*start, f"{report.matmul_gflops:.0f} GFLOP/s", *cells])) + " |"
 
 
-def compared(report: BenchReport, old: Path) -> list[str]:
-    """Lines that say how many times as fast each figure is as in an earlier report.
-
-    Args:
-        report: of now.
-        old: a file with the JSON line of an earlier run.
+def compared(report: BenchReport, before: Earlier) -> list[str]:
+    """Lines that say how many times as fast each figure is as in an earlier run.
 
     Raises:
-        UserError: if it is not such a file, or has no figure in common.
+        UserError: if they have no figure in common.
     """
-    try:
-        loaded = json.loads(old.read_text(encoding="utf-8"))
-        before = {
-            (one["name"], one["batch"], one["length"]): one["milliseconds"] for one in loaded["figures"]
-        }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"--compare reads the JSON line of an earlier debertav3 bench; {old} is not one ({error})."
-        ) from None
     lines = [
         f"{f'{one.batch} x {one.length}':>14}  {one.name:<26}{before[key]:>9.1f} ms before, "
         f"{one.milliseconds:.1f} now: {before[key] / one.milliseconds:.2f} times as fast"
@@ -95,7 +82,7 @@ def compared(report: BenchReport, old: Path) -> list[str]:
         if (key := (one.name, one.batch, one.length)) in before
     ]
     if not lines:
-        raise UserError(f"--compare {old} has no contender and shape in common with this run.")
+        raise UserError("the file of --compare has no contender and shape in common with this run.")
     return lines
 
 

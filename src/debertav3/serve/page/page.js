@@ -106,6 +106,9 @@ function setTask(task, values) {
   app.now();
 }
 
+/** Another tab; that of the task in view changes nothing, and so stops nothing. */
+function chooseTask(task) { if (task !== app.task) setTask(task); }
+
 function setWhy(on) {
   app.why = on;
   byId("why").setAttribute("aria-pressed", String(on));
@@ -116,14 +119,14 @@ function setWhy(on) {
 function setUpTabs() {
   const tabs = byId("tabs");
   tabs.replaceChildren(...app.tasks.map((task) => h("button", { type: "button", role: "tab", id: `tab-${task}`, "data-task": task, "aria-controls": "panel",
-    onclick: () => setTask(task) }, TASKS[task].short)));
+    onclick: () => chooseTask(task) }, TASKS[task].short)));
   tabs.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     const at = app.tasks.indexOf(app.task);
     const next = step ? (at + step + app.tasks.length) % app.tasks.length : { Home: 0, End: app.tasks.length - 1 }[event.key];
     if (next === undefined) return;
     event.preventDefault();
-    setTask(app.tasks[next]);
+    chooseTask(app.tasks[next]);
     tabs.children[next].focus();
   });
 }
@@ -133,7 +136,7 @@ function setUpKeys() {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) app.now();
     else if (event.altKey && event.code === "KeyX") app.panes[0].swap();
     else if (event.altKey && event.code === "KeyW" && !byId("why").hidden) setWhy(!app.why);
-    else if (event.altKey && /^Digit[1-9]$/.test(event.code) && app.tasks[event.code.at(-1) - 1]) setTask(app.tasks[event.code.at(-1) - 1]);
+    else if (event.altKey && /^Digit[1-9]$/.test(event.code) && app.tasks[event.code.at(-1) - 1]) chooseTask(app.tasks[event.code.at(-1) - 1]);
     else return;
     event.preventDefault();
   });
@@ -186,10 +189,11 @@ async function start() {
   setUpKeys();
   app.files = setUpFiles(app);
   byId("why").addEventListener("click", () => setWhy(!app.why));
-  for (const button of document.querySelectorAll("#compare button")) button.addEventListener("click", () => setCompare(button.value));
+  for (const button of document.querySelectorAll("#compare button")) button.addEventListener("click", () => { if (button.value !== app.compare) setCompare(button.value); });
   byId("key").addEventListener("change", (event) => { setKey(event.target.value.trim()); app.now(); });
   byId("key-field").addEventListener("submit", (event) => event.preventDefault());
-  addEventListener("hashchange", fromLink);
+  document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); byId("panel").focus(); });
+  addEventListener("hashchange", () => { if (fromHash(location.hash).task) fromLink(); }); // another hash is no link to a task
   fromLink();
 }
 

@@ -52,8 +52,11 @@ function dateStyles(styles) {
   return all(all(styles, "cellXfs")[0], "xf").map((one) => isDate(one.getAttribute("numFmtId")));
 }
 
+/** The date of a number of days, up to the year 9999 as in Excel; another number is no date. */
 function dated(days, from1904) {
-  const iso = new Date(Math.round((days - 25569 + (from1904 ? 1462 : 0)) * 86400) * 1000).toISOString();
+  const seconds = Math.round((days + (from1904 ? 1462 : 0)) * 86400);
+  if (!(seconds >= 0 && seconds < 2958466 * 86400)) return String(days);
+  const iso = new Date((seconds - 25569 * 86400) * 1000).toISOString();
   return days % 1 ? iso.slice(0, 19).replace("T", " ") : iso.slice(0, 10);
 }
 
@@ -78,7 +81,7 @@ export async function readWorkbook(bytes) {
     if (type === "inlineStr") return textOf(cell);
     if (type === "s") return shared[raw] ?? "";
     if (type === "b") return raw === "1" ? "TRUE" : "FALSE";
-    if (type === "str" || type === "e" || raw === "") return raw;
+    if (["str", "e", "d"].includes(type) || raw.trim() === "" || Number.isNaN(Number(raw))) return raw;
     return styles[cell.getAttribute("s")] ? dated(Number(raw), from1904) : String(Number(raw));
   };
   const rows = all(sheet, "row").map((row, index) => {

@@ -36,7 +36,7 @@ function delimiterOf(text) {
   return [",", ";", "\t"].reduce((a, b) => (count(b) > count(a) ? b : a));
 }
 
-/** A table: {format, delimiter, columns, rows: [object]}; values keep their types in JSON lines. */
+/** A table: {format, delimiter, columns, rows: [object]}; values of JSON keep their types, and numbers their digits. */
 export function parseTable(name, content) {
   const text = content.replace(/^\uFEFF/, "");
   if (/^\s*[[{]/.test(text)) return parseJson(text);
@@ -54,18 +54,34 @@ export function parseTable(name, content) {
   return { format: "csv", delimiter, columns, rows };
 }
 
+/** The first number that JavaScript would write in another way: a 64-bit id, 1.0, 1e3. */
+const changedNumber = (text) => {
+  for (const [one] of text.matchAll(/"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g)) if (one[0] !== '"' && String(Number(one)) !== one) return one;
+};
+
+/** JSON whose numbers are written again as they were read. */
+function exactly(text) {
+  if (JSON.rawJSON) return JSON.parse(text, (_, value, { source }) => (typeof value === "number" && String(value) !== source ? JSON.rawJSON(source) : value));
+  const value = JSON.parse(text), changed = changedNumber(text);
+  if (changed) throw new FileProblem(`this browser cannot keep the number ${changed} as it is. Put it in quotes, or use a newer browser or debertav3 predict.`);
+  return value;
+}
+
+function parsed(text, fault) {
+  try { return exactly(text); } catch (error) { throw error instanceof FileProblem ? error : new FileProblem(fault); }
+}
+
 function parseJson(text) {
   let rows;
   if (/^\s*\[/.test(text)) {
-    try { rows = JSON.parse(text); } catch { throw new FileProblem("it is not valid JSON."); }
+    rows = parsed(text, "it is not valid JSON.");
   } else {
     rows = [];
     text.split("\n").forEach((line, index) => {
-      if (!line.trim()) return;
-      try { rows.push(JSON.parse(line)); } catch { throw new FileProblem(`line ${index + 1} is not valid JSON.`); }
+      if (line.trim()) rows.push(parsed(line, `line ${index + 1} is not valid JSON.`));
     });
   }
-  const wrong = rows.findIndex((row) => row === null || typeof row !== "object" || Array.isArray(row));
+  const wrong = rows.findIndex((row) => row === null || typeof row !== "object" || Array.isArray(row) || JSON.isRawJSON?.(row));
   if (wrong >= 0) throw new FileProblem(`row ${wrong + 1} is not a JSON object.`);
   if (!rows.length) throw new FileProblem("it has no rows.");
   return { format: "jsonl", columns: [...new Set(rows.flatMap(Object.keys))], rows };
@@ -73,13 +89,37 @@ function parseJson(text) {
 
 export const toJsonLines = (rows) => rows.map((row) => JSON.stringify(row) + "\n").join("");
 
-export function toCsv(columns, rows, delimiter = ",") {
+const isFormula = (value) => typeof value === "string" && /^[=+@-]/.test(value) && Number.isNaN(Number(value));
+
+/** `isForSheets`: a text that a spreadsheet would run as a formula gets a ' before it. */
+export function toCsv(columns, rows, { delimiter = ",", isForSheets = false } = {}) {
   const cell = (value) => {
-    const text = value == null ? "" : typeof value === "object" ? JSON.stringify(value) : String(value);
+    const own = value == null ? "" : typeof value === "object" ? JSON.stringify(value) : String(value);
+    const text = isForSheets && isFormula(value) ? `'${own}` : own;
     return /["\r\n]/.test(text) || text.includes(delimiter) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   const row = (cells) => cells.map(cell).join(delimiter) + "\r\n";
   return row(columns) + rows.map((one) => row(columns.map((column) => one[column]))).join("");
+}
+
+const shortened = (value) => { const text = JSON.stringify(value); return text.length > 40 ? `${text.slice(0, 40)} …` : text; };
+
+/** The text of a cell; a number is its text. */
+export function textOf(value) {
+  if (typeof value === "string" || typeof value === "number") return String(value);
+  if (JSON.isRawJSON?.(value)) return JSON.stringify(value);
+  throw new FileProblem(`need a text, got ${shortened(value)}`);
+}
+
+/** The choices in a cell: a list of texts or of objects with one, {text: [...]}; or text, one a line or with | between. */
+export function choicesIn(cell) {
+  let list = cell;
+  if (typeof cell === "string" && /^\s*[[{]/.test(cell)) try { list = JSON.parse(cell); } catch { /* it is text */ }
+  if (typeof list === "string") list = list.split(/[\n|]/).map((one) => one.trim()).filter(Boolean);
+  else if (Array.isArray(list)) list = list.map((one) => one?.text ?? one);
+  else list = list.text;
+  if (Array.isArray(list) && list.length > 1 && list.every((one) => typeof one === "string")) return list;
+  throw new FileProblem(`need at least two choices in a list of texts, got ${shortened(cell)}`);
 }
 
 /** A column name that the table does not have yet. */

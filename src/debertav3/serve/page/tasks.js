@@ -77,15 +77,6 @@ function odd(result, values) {
 /** The word that was most likely replaced, or null. */
 export const oddest = (words) => words.reduce((best, word) => (word.score > (best?.score ?? -1) ? word : best), null);
 
-/** Choices in one cell of a table: a list in JSON, else one a line or with | between. */
-export function choicesIn(cell) {
-  try {
-    const list = JSON.parse(cell);
-    if (Array.isArray(list)) return list.map(String);
-  } catch { /* it is text */ }
-  return cell.split(/[\n|]/).map((one) => one.trim()).filter(Boolean);
-}
-
 /** Fields: kind "text" (several lines), "lines" (one item a line), "line", "check", "select". */
 export const TASKS = {
   nli: {
@@ -207,7 +198,7 @@ export const TASKS = {
     title: "Choose the best of several options", short: "Choose", route: "choose",
     fields: [
       { name: "context", label: "Context or question", kind: "text", also: ["question", "premise", "startphrase", "prompt"] },
-      { name: "choices", label: "Choices, one per line", kind: "lines", also: ["options", "endings", "answers"] },
+      { name: "choices", label: "Choices, one per line", kind: "lines", isList: true, also: ["options", "endings", "answers"] },
     ],
     examples: [{ context: "Anna went to bed late.", choices: "She is tired.\nIt rains.\nShe won a race." }],
     body: (v) => filled(v.context) && lines(v.choices).length > 0 && { questions: [{ context: v.context, choices: lines(v.choices) }] },
@@ -215,7 +206,7 @@ export const TASKS = {
       const [result] = answer.results, choices = lines(v.choices);
       return { view: bars(choices.map((choice, index) => [choice, result.scores[index]]), { isPlain: true }), says: `${result.text} ${percent(result.score)}` };
     },
-    many: (rows) => ({ questions: rows.map((row) => ({ context: row.context, choices: choicesIn(row.choices) })) }),
+    many: (rows) => ({ questions: rows.map((row) => ({ context: row.context, choices: row.choices })) }),
   },
   "fill-mask": {
     title: "Predict masked words", short: "Fill in", route: "fill-mask",
