@@ -114,6 +114,18 @@ def test_check_compares_what_readers_get(nano: Path, nano_mask: int, tmp_path: P
     assert "no tokenizer.json" in run("check", "--model", tmp_path).stdout
 
 
+def test_check_says_that_stock_libraries_cannot_read_the_json(nano: Path, tmp_path: Path) -> None:
+    DebertaV3Tokenizer.from_pretrained(nano).save_pretrained(tmp_path)
+    content = json.loads((tmp_path / "tokenizer.json").read_text())
+    content["normalizer"] = {"type": "Unheard"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    result = run("check", "--model", tmp_path)
+    report = json.loads(result.stdout)
+    assert result.exit_code == 1 and report["has_tokenizer_json"]
+    assert report["verdict"].startswith("stock libraries cannot read tokenizer.json (")
+    assert "\n" not in report["verdict"]
+
+
 def test_bad_input_ends_in_one_line_and_code_2(nano: Path, tmp_path: Path) -> None:
     command = [
         sys.executable,

@@ -136,6 +136,11 @@ def test_other_shape_than_configured(folder: Path) -> None:
     assert "intermediate.dense.weight has shape [24, 24], and config.json makes it [23, 24]" in faults(folder)
 
 
+def test_absolute_positions_that_the_input_needs_are_missing(folder: Path) -> None:
+    spoil_config(folder, position_biased_input=True)
+    assert "1 tensors are missing: deberta.embeddings.position_embeddings.weight" in faults(folder)
+
+
 def test_stale_embeddings_are_a_note(folder: Path) -> None:
     spoil_weights(
         folder, lambda t: t.update({f"{WORDS}._weight": 0.01 * torch.ones_like(t[f"{WORDS}.weight"])})

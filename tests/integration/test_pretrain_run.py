@@ -263,6 +263,30 @@ def test_continuing_from_a_run_restores_both_networks_and_delta(
     assert pretrain(TINY.changed(max_steps=2), shards, tmp_path / "more", resume=False, start=finished)
 
 
+def test_one_shared_table_does_not_throw_delta_away(finished: Path, tmp_path: Path) -> None:
+    shared = TINY.changed(sharing="es", mode="joint")
+    with pytest.raises(
+        UserError, match=r"plus a delta, which sharing=es cannot keep; use --set sharing=gdes"
+    ):
+        build_networks(shared, 12001, finished)
+    alone = build_networks(shared, 12001, finished / "discriminator")  # no generator is known: delta is zero
+    assert alone.discriminator is not None
+    trio = open_trio(finished / "discriminator", generator=finished / "generator")
+    table = trio.tables["word_embeddings"].discriminator
+    assert torch.equal(alone.discriminator.deberta.embeddings.word_embeddings.merged_weight(), table)
+
+
+def test_two_tables_keep_what_each_network_had(finished: Path) -> None:
+    networks = build_networks(TINY.changed(sharing="nes"), 12001, finished)
+    assert networks.discriminator is not None
+    trio = open_trio(finished / "discriminator", generator=finished / "generator")
+    table = trio.tables["word_embeddings"]
+    assert table.delta.any()
+    own = networks.discriminator.deberta.embeddings.word_embeddings.weight
+    assert torch.equal(own, table.discriminator)
+    assert torch.equal(networks.generator.deberta.embeddings.word_embeddings.weight, table.generator)
+
+
 def test_data_of_another_tokenizer_are_refused(finished: Path, shards: Path, tmp_path: Path) -> None:
     """As many pieces, but two of them have changed places: every size fits."""
     start = tmp_path / "start"

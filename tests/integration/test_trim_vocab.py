@@ -72,6 +72,20 @@ def test_the_corpus_gets_the_same_pieces(trimmed: Trimmed) -> None:
         assert small.old_ids[small.tokenizer.specials.ids[role]] == number
 
 
+def test_an_added_token_that_is_a_piece_is_kept(nano: Path, tmp_path: Path) -> None:
+    shutil.copytree(nano, tmp_path / "model")
+    piece = "\u2581beach"
+    number = DebertaV3Tokenizer.from_pretrained(nano).engine.pieces.index(piece)
+    added = tmp_path / "model" / "added_tokens.json"
+    added.write_text(json.dumps({**json.loads(added.read_text()), piece: number}))
+    config = json.loads((tmp_path / "model" / "tokenizer_config.json").read_text())
+    config["additional_special_tokens"] = [piece]
+    (tmp_path / "model" / "tokenizer_config.json").write_text(json.dumps(config))
+    small = trim_tokenizer(DebertaV3Tokenizer.from_pretrained(tmp_path / "model"), [])
+    assert small.old_ids[small.tokenizer.specials.added[piece]] == number
+    assert small.tokenizer.engine.pieces[small.tokenizer.specials.added[piece]] == piece
+
+
 words = st.sampled_from(sorted({word for text in CORPUS for word in text.split()}))
 characters = st.text(st.characters(codec="utf-8"), max_size=8)
 texts = st.lists(st.one_of(words, characters), max_size=12).map(" ".join)

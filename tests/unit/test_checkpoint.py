@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from debertav3 import models
 from debertav3.checkpoint import Checkpoint, open_model, save_model
+from debertav3.checkpoint.doctor import examine
 from debertav3.checkpoint.files import find_weights, read_header
 from debertav3.checkpoint.keys import heads_of, official_name
 from debertav3.checkpoint.saving import ALWAYS_SAVED, replacing_folder
@@ -124,6 +125,58 @@ def test_legacy_masked_lm_head_opens_with_equal_outputs(tmp_path: Path) -> None:
     stock = save_stock(tmp_path, "ForMaskedLM", legacy=True)
     opened = open_model(tmp_path, head=models.DebertaV2ForMaskedLM)
     assert_equal_outputs(opened.model, stock, "ForMaskedLM")
+
+
+def save_plain_state_dict(folder: Path, stock: Any, **changes: torch.Tensor) -> None:
+    """As training scripts do: with the tensors that are tied to others."""
+    (folder / "model.safetensors").unlink()
+    torch.save({**stock.state_dict(), **changes}, folder / "pytorch_model.bin")
+
+
+TIED = "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"
+
+
+@pytest.mark.parametrize("form", ["bin", "safetensors"])
+def test_tied_tensors_that_are_written_twice_open(form: str, tmp_path: Path) -> None:
+    stock = save_stock(tmp_path, "ForMaskedLM", legacy=True)
+    if form == "bin":
+        save_plain_state_dict(tmp_path, stock)
+    else:
+        twice = {name: stock.state_dict()[name].clone() for name in TIED}
+        change_weights(tmp_path, lambda tensors: {**tensors, **twice})
+    opened = open_model(tmp_path, head=models.DebertaV2ForMaskedLM)
+    assert_equal_outputs(opened.model, stock, "ForMaskedLM")
+    assert set(opened.report.unused) - {"deberta.embeddings.position_embeddings.weight"} == set(TIED)
+    assert examine(tmp_path).unexpected == []
+
+
+@pytest.mark.parametrize("form", ["bin", "safetensors"])
+@pytest.mark.parametrize("name", TIED)
+def test_a_tied_tensor_with_other_numbers_is_refused(name: str, form: str, tmp_path: Path) -> None:
+    stock = save_stock(tmp_path, "ForMaskedLM", legacy=True)
+    other = {name: stock.state_dict()[name] + 1}
+    if form == "bin":
+        save_plain_state_dict(tmp_path, stock, **other)
+    else:
+        change_weights(tmp_path, lambda tensors: {**tensors, **other})
+    with pytest.raises(UserError, match=f"{name} belong to its head"):
+        open_model(tmp_path, head=models.DebertaV2ForMaskedLM)
+    assert examine(tmp_path).unexpected == [name]
+
+
+def test_of_two_masked_lm_heads_every_way_of_opening_takes_the_official_one(tmp_path: Path) -> None:
+    config = tiny_config()
+    official = models.DebertaV2ForMaskedLM(config).eval()
+    save_model(official, tmp_path)
+    legacy = models.DebertaV2ForMaskedLM(config, has_legacy_head=True).state_dict()
+    older = {name: x.clone() for name, x in legacy.items() if name.startswith("cls.") and name not in TIED}
+    change_weights(tmp_path, lambda tensors: {**tensors, **older})
+    assert_equal_outputs(
+        open_model(tmp_path, head=models.DebertaV2ForMaskedLM).model, official, "ForMaskedLM"
+    )
+    loaded = models.DebertaV2ForMaskedLM.from_pretrained(tmp_path).eval()
+    assert not loaded.has_legacy_head
+    assert_equal_outputs(loaded, official, "ForMaskedLM")
 
 
 def test_half_precision_file_opens_in_fp32_unless_asked(tmp_path: Path) -> None:
@@ -331,6 +384,10 @@ def test_broken_folder_gets_one_clear_line(fault: str, message: str, tmp_path: P
         ({"id2label": {"0": "a", "2": "b"}}, "id2label must name every class from 0 on"),
         ({"id2label": ["a", "b"]}, "id2label must be"),
         ({"num_labels": 4}, "num_labels is 4"),
+        (
+            {"num_labels": 20_000_000, "id2label": ..., "label2id": ...},
+            "num_labels is 20,000,000 .*; need at most 10,000 without names",
+        ),
         ({"problem_type": "ranking"}, "problem_type is 'ranking'"),
     ],
 )
@@ -341,6 +398,33 @@ def test_wrong_config_gets_one_clear_line(changes: dict, message: str, tmp_path:
         open_model(tmp_path, head=models.DebertaV2ForSequenceClassification)
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_absolute_positions_that_the_input_needs_are_never_made_up(kind: str, tmp_path: Path) -> None:
+    save_stock(tmp_path, kind, position_biased_input=True)
+    table = "deberta.embeddings.position_embeddings.weight"
+    change_weights(tmp_path, lambda tensors: {n: x for n, x in tensors.items() if not table.endswith(n)})
+    for said in (True, ...):  # true is also what a missing key means
+        change_config(tmp_path, position_biased_input=said)
+        with pytest.raises(UserError, match=f"position_biased_input = true .* the weights have no {table}"):
+            open_model(tmp_path, head=our_class(kind))
+    change_config(tmp_path, position_biased_input=False)
+    open_model(tmp_path, head=our_class(kind))
+
+
+@pytest.mark.parametrize(("kind", "adds"), [*((kind, True) for kind in HEADS), ("ForMaskedLM", False)])
+def test_absolute_positions_of_another_shape_are_refused(kind: str, adds: bool, tmp_path: Path) -> None:
+    save_model(our_class(kind)(tiny_config(position_biased_input=adds)), tmp_path)
+    change_config(tmp_path, max_position_embeddings=40, max_relative_positions=32)
+    with pytest.raises(UserError, match=r"position_embeddings.weight has shape \[32, 48\], .* \[40, 48\]"):
+        open_model(tmp_path, head=our_class(kind))
+
+
+def test_an_encoder_that_adds_no_positions_ignores_a_table_of_another_shape(tmp_path: Path) -> None:
+    save_model(models.DebertaV2ForMaskedLM(tiny_config()), tmp_path)
+    change_config(tmp_path, max_position_embeddings=40, max_relative_positions=32)
+    open_model(tmp_path, head=models.DebertaV2Model)
 
 
 def test_missing_folder_and_file_in_place_of_folder(tmp_path: Path) -> None:

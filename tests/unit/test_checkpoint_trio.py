@@ -200,6 +200,16 @@ def test_generator_of_another_width_is_refused(discriminator: dict, tmp_path: Pa
         open_trio(tmp_path)
 
 
+def test_positions_of_another_shape_than_the_config_are_refused(
+    discriminator: dict, generator: dict, tmp_path: Path
+) -> None:
+    table, delta = table_key("position_embeddings"), delta_key("position_embeddings")
+    other = {table: torch.ones(30, 48), delta: torch.ones(30, 48)}
+    write_official(tmp_path, {**discriminator, **other}, {**generator, table: torch.ones(30, 48)})
+    with pytest.raises(UserError, match=r"has shape \[30, 48\], and config.json makes it \[32, 48\]"):
+        open_trio(tmp_path)
+
+
 def test_states_fill_the_models_without_a_key_to_spare(
     discriminator: dict, generator: dict, tmp_path: Path
 ) -> None:

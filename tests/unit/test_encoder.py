@@ -1,5 +1,6 @@
 """The encoder: packed sequences equal separate ones, padding is inert, half precision stays finite."""
 
+import warnings
 from typing import Any
 
 import accelerate
@@ -304,6 +305,14 @@ def test_a_trace_of_a_model_that_never_ran_serves_all_lengths(backend: str, grad
             got = traced(batch["input_ids"], batch["attention_mask"])
         got = got[0] if isinstance(got, tuple) else next(iter(got.values()))
         torch.testing.assert_close(got[real], want, atol=1e-5, rtol=1e-5)
+
+
+def test_choosing_a_backend_does_not_tie_a_trace_to_the_sizes_of_its_example() -> None:
+    model, example = tiny_model().float().eval(), random_batch((8,))
+    with torch.no_grad(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.jit.trace(model, (example["input_ids"], example["attention_mask"]), strict=False)
+    assert [one for one in caught if "to a Python boolean" in str(one.message)] == []
 
 
 @pytest.mark.parametrize("how", ["cpu_offload", "hooks"])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from huggingface_hub import HfApi, ModelCard, RepoUrl
 from torch import Tensor, nn
 
 import debertav3.models as models
@@ -364,6 +365,25 @@ def test_saved_config_leaves_nothing_to_a_default(name: str, tmp_path: Path) -> 
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
     reopened = HEADS[name].from_pretrained(tmp_path)
     assert reopened.state_dict().keys() == model.state_dict().keys()
+
+
+def test_what_is_uploaded_is_what_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uploaded: dict[str, dict[str, Any]] = {}
+
+    def create_commit(self: HfApi, *, operations: list[Any], **kwargs: object) -> None:
+        for one in operations:
+            if one.path_in_repo == "config.json":
+                uploaded[kwargs["repo_id"]] = json.loads(Path(one.path_or_fileobj).read_text())
+
+    monkeypatch.setattr(HfApi, "create_repo", lambda self, repo_id, **kwargs: RepoUrl(f"me/{repo_id}"))
+    monkeypatch.setattr(HfApi, "create_commit", create_commit)
+    monkeypatch.setattr(ModelCard, "load", lambda *args, **kwargs: ModelCard("---\n---\nA model."))
+    model = DebertaV2Model(tiny_config())
+    model.save_pretrained(tmp_path, push_to_hub=True, repo_id="saved")
+    model.push_to_hub("pushed")
+    on_disk = json.loads((tmp_path / "config.json").read_text())
+    assert on_disk["position_buckets"] == 8 and "type_vocab_size" in on_disk
+    assert uploaded == {"me/saved": on_disk, "me/pushed": on_disk}
 
 
 def test_saved_config_keeps_what_was_set(tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
 """The native backend equals torch in every configuration and head, with each form of its arithmetic."""
 
+import gc
 import logging
+import os
 import pickle
+import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,7 @@ from debertav3.checkpoint.opening import expected_shapes
 from debertav3.checkpoint.shapes import expected_tensors
 from debertav3.cpu.int8 import Int8Linear
 from debertav3.cpu.kernel import library
+from debertav3.cpu.kernel.library import LayerArguments
 from debertav3.cpu.native import linear as plain_linear
 from debertav3.cpu.native.maths import ACTIVATION, erf
 from debertav3.cpu.native.tensors import Int8Array
@@ -147,6 +152,33 @@ def test_the_first_masked_lm_head_of_transformers(tmp_path: Path, caplog: pytest
     assert_close(backend.run(batch), exact(model, "masked-lm", batch), allowed=1e-5)
 
 
+@pytest.mark.parametrize("fault", ["missing", "another shape"])
+def test_positions_that_the_input_needs_are_never_made_up(fault: str, tmp_path: Path) -> None:
+    checkpoint = saved(
+        random_model(debertav3.DebertaV2ForSequenceClassification, position_biased_input=True), tmp_path
+    )
+    table = "deberta.embeddings.position_embeddings.weight"
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors[table] = tensors[table][:30].clone()
+    if fault == "missing":
+        del tensors[table]
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=f"{'the weights have no ' if fault == 'missing' else ''}{table}"):
+        native(Checkpoint.open(checkpoint.path), task="classify")
+
+
+@pytest.mark.parametrize(("wrong", "available"), [(1, 1), (-1, 1), (3, 3)])
+def test_token_types_that_are_not_there_are_one_line(wrong: int, available: int, tmp_path: Path) -> None:
+    model = random_model(debertav3.DebertaV2ForSequenceClassification, type_vocab_size=available)
+    backend, batch = native(saved(model, tmp_path)), batch_of([5, 3])
+    batch["token_type_ids"][0, 2] = wrong
+    message = f"token_type_ids has {wrong}; the model has {available} token types"
+    with pytest.raises(UserError, match=message):
+        backend.run(batch)
+    with pytest.raises(UserError, match=message):
+        model(**{name: torch.from_numpy(array) for name, array in batch.items()})
+
+
 def test_masked_lm_without_positions_has_no_decoder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     checkpoint = saved(random_model(debertav3.DebertaV2ForMaskedLM), tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
@@ -243,6 +275,34 @@ def test_one_int8_matmul_is_the_same_to_the_last_bit() -> None:
     )
     with torch.no_grad():
         assert np.array_equal(ours(x.numpy()), layer(x).numpy())
+
+
+def test_tables_outlive_the_call_that_reads_them(
+    tmp_path: Path, arithmetic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if arithmetic == "numpy":
+        pytest.skip("numpy holds what it reads")
+    backend = native(saved(random_model(debertav3.DebertaV2ForSequenceClassification), tmp_path))
+    backend.run(batch_of([5]))  # makes the first tables
+    layer = backend.model.encoder.layers[0]
+    (_, tables), compiled, seen = layer._served, layer._kernel, []
+    read = weakref.ref(tables.keys)
+    del tables
+
+    class Threaded:
+        """The kernel; during its call another thread makes tables for longer texts."""
+
+        more_rows, crew = compiled.more_rows, compiled.crew
+
+        def layer(self, arguments: LayerArguments) -> None:
+            layer._served = (1 << 20, None)
+            gc.collect()
+            seen.append(read() is not None)
+            compiled.layer(arguments)
+
+    monkeypatch.setattr(layer, "_kernel", Threaded())
+    backend.run(batch_of([5]))
+    assert seen == [True]
 
 
 def test_activations_are_torchs() -> None:
@@ -351,3 +411,25 @@ def test_a_packed_model_leaves_its_file(nano: Path, arithmetic: str) -> None:
         if line.endswith(str(weights)):
             resident += int(next(one for one in lines if one.startswith("Rss:")).split()[1]) * 1024
     assert 0 < resident < weights.stat().st_size / 4
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a mapped file cannot be written there")
+@pytest.mark.parametrize("change", ["numbers", "length"])
+def test_a_file_that_is_overwritten_in_use_is_not_read_on(nano: Path, tmp_path: Path, change: str) -> None:
+    folder = Path(shutil.copytree(nano, tmp_path / "model"))
+    weights = folder / "model.safetensors"
+    backend = native(Checkpoint.open(folder))
+    backend.run(batch_of([9, 4]))
+    renamed = Path(shutil.copy(weights, tmp_path / "new"))
+    renamed.replace(weights)  # a new file of the same name: the old one is still mapped
+    backend.run(batch_of([9, 4]))
+    backend = native(Checkpoint.open(folder))
+    with weights.open("r+b") as stream:
+        if change == "numbers":
+            stream.seek(-4, os.SEEK_END)
+            stream.write(b"\x00\x00\x00\x00")
+        else:
+            stream.truncate(1000)
+    os.utime(weights, (1, 1))  # clocks of file systems are coarse
+    with pytest.raises(UserError, match="was overwritten while it is in use"):
+        backend.run(batch_of([9, 4]))

@@ -3,6 +3,7 @@
 import copy
 import pickle
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from cpu_kernels import batch_for, effect_of_rounding, random_model
 from debertav3 import DebertaV2ForSequenceClassification, DebertaV2Model
+from debertav3.cpu import attention
 from debertav3.cpu.encoder import PackedEncoder
 from debertav3.cpu.int8 import Int8Linear
 from debertav3.cpu.kernel import library
@@ -146,6 +148,72 @@ def test_changes_are_refused_in_one_line(change: str) -> None:
     packed, _ = packed_and_plain()
     with pytest.raises(UserError, match=r"packed for inference and cannot be .*; open the checkpoint again"):
         CHANGES[change](packed)
+
+
+@pytest.mark.parametrize("of", ["head", "body"])
+@pytest.mark.parametrize("change", ["train", "half", "double", "meta", "load"])
+def test_a_refused_change_changes_nothing(change: str, of: str) -> None:
+    packed, plain = packed_and_plain(DebertaV2ForSequenceClassification)
+    changed, same = (packed, plain) if of == "head" else (packed.deberta, plain.deberta)
+    changes: dict[str, Callable[[], object]] = {
+        "train": lambda: changed.train(),
+        "half": lambda: changed.half(),
+        "double": lambda: changed.to(torch.float64),
+        "meta": lambda: changed.to("meta"),
+        "load": lambda: changed.load_state_dict({name: x + 1 for name, x in same.state_dict().items()}),
+    }
+    before = [(weight, weight.clone()) for weight in packed.parameters()]
+    with pytest.raises(UserError, match="packed for inference and cannot be"):
+        changes[change]()
+    for (kept, values), weight in zip(before, packed.parameters(), strict=True):
+        assert weight is kept and torch.equal(weight, values) and weight.dtype == torch.float32
+    assert not any(module.training for module in packed.modules())
+
+
+def test_a_copy_guards_itself() -> None:
+    packed, _ = packed_and_plain()
+    for copied in (copy.deepcopy(packed), pickle.loads(pickle.dumps(packed))):
+        with pytest.raises(UserError, match="cannot be trained"):
+            copied.train()
+        assert not copied.training and not packed.training
+
+
+def test_saving_is_refused_before_a_file_is_written(tmp_path: Path) -> None:
+    packed, plain = packed_and_plain()
+    plain.save_pretrained(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    packed.config.id2label = {0: "other"}
+    with pytest.raises(
+        UserError, match="packed for inference and cannot be saved; open the checkpoint again"
+    ):
+        packed.save_pretrained(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["blockwise", "flash"])
+def test_a_backend_that_packed_layers_lack_becomes_auto(name: str) -> None:
+    plain = random_model(DebertaV2Model)
+    packed = copy.deepcopy(plain)
+    packed.set_attention_backend(name)
+    assert pack_for_inference(packed)
+    batch = batch_for(plain, [9, 4])
+    assert_equal_answers(packed, plain, batch)
+    with torch.no_grad():
+        weights = packed(**batch, output_attentions=True).attentions
+    assert len(weights) == 2
+    with pytest.raises(UserError, match=f"attention backend '{name}' does not exist"):
+        packed.set_attention_backend(name)
+    assert_equal_answers(packed, plain, batch)
+
+
+@pytest.mark.parametrize("limit", ["LONGEST", "LARGEST_WIDTH"])
+def test_auto_does_without_the_kernel_beyond_its_limits(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed, plain = packed_and_plain()
+    batch = batch_for(plain, [9, 4])
+    want = answer(plain, batch)
+    monkeypatch.setattr(attention, limit, 8)  # tokens, or numbers of a head: less than there are
+    for model in (packed, plain):
+        torch.testing.assert_close(answer(model, batch), want, atol=1e-4, rtol=1e-4)
 
 
 def test_what_changes_nothing_is_allowed() -> None:

@@ -1,5 +1,6 @@
 """The predictor's answers are the plain model's, one input at a time, under the right names."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import torch
 
 import debertav3
 from debertav3 import Predictor, UserError
+from debertav3.data.probabilities import Probabilities
 from debertav3.inference.backends.protocol import DEVICES
 from debertav3.inference.backends.torch import choose_device
 from tiny_models import ModelFolders, assert_same, plain, save, softmax, tiny_model
@@ -172,6 +174,20 @@ def test_classify_takes_texts_and_pairs(nli: Predictor, folders: ModelFolders) -
     assert list(several.classify("one text")["scores"].values()) == pytest.approx(
         (1 / (1 + np.exp(-logits))).tolist(), abs=1e-6
     )
+
+
+def test_an_output_keeps_its_threshold_under_another_name(folders: ModelFolders, tmp_path: Path) -> None:
+    names = {0: "LABEL_0", 1: "LABEL_1"}
+    made = folders(
+        "DebertaV2ForSequenceClassification", id2label=names, problem_type="multi_label_classification"
+    )
+    shutil.copytree(made, tmp_path / "fitted")
+    Probabilities(temperature=1.5, thresholds={"LABEL_0": 0.2, "LABEL_1": 0.9}).write(tmp_path / "fitted")
+    own = Predictor.from_pretrained(tmp_path / "fitted", device="cpu")
+    assert own.probabilities.thresholds == {"LABEL_0": 0.2, "LABEL_1": 0.9}
+    renamed = Predictor.from_pretrained(tmp_path / "fitted", device="cpu", labels=["LABEL_1", "toxic"])
+    assert renamed.probabilities.thresholds == {"LABEL_1": 0.2, "toxic": 0.9}
+    assert renamed.probabilities.temperature == 1.5
 
 
 @pytest.mark.parametrize("backend", ["native", "torch"])

@@ -46,6 +46,22 @@ def test_without_a_model_the_json_serves(json_only: Path, tokenizer, tmp_path: P
     )
 
 
+def test_a_model_of_an_older_tokenizer_does_not_stay(json_only: Path, nano: Path, tmp_path: Path) -> None:
+    raw = json.loads((json_only / "tokenizer.json").read_text())
+    pieces = raw["model"]["vocab"]
+    pieces[500], pieces[501] = pieces[501], pieces[500]
+    (json_only / "tokenizer.json").write_text(json.dumps(raw))
+    saved = DebertaV3Tokenizer.from_pretrained(json_only)
+    out = tmp_path / "out"
+    shutil.copytree(nano, out)
+    assert "spm.model" not in {Path(path).name for path in saved.save_pretrained(out)}
+    assert not (out / "spm.model").exists()
+    assert DebertaV3Tokenizer.from_pretrained(out).convert_ids_to_tokens([500, 501]) == [
+        pieces[500][0],
+        pieces[501][0],
+    ]
+
+
 def test_hf5_mode_survives_a_save(nano: Path, tokenizer, tmp_path: Path) -> None:
     old = DebertaV3Tokenizer.from_pretrained(nano, compat="hf5")
     assert old.encode("a\u00a0b") != tokenizer.encode("a\u00a0b")

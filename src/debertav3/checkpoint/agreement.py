@@ -42,7 +42,8 @@ def check_body(
         delta_suffices: whether Δ is enough in place of the word embeddings, as beside a generator.
 
     Raises:
-        UserError: if the number of layers or the size of the word embeddings differ, or only Δ is stored.
+        UserError: if the number of layers or the size of the word embeddings differ, only Δ is stored, or
+            absolute positions are to be added to the input and are not stored.
     """
     config = EncoderConfig.from_dict(raw)
     only_delta = keys.has_only_delta(stored)
@@ -64,6 +65,13 @@ def check_body(
         raise UserError(
             f"{folder}: config.json says num_hidden_layers = {config.num_hidden_layers}, the weights have "
             f"{layers} layers"
+        )
+    positions = keys.table_key("position_embeddings")
+    is_known = positions in stored or (delta_suffices and keys.delta_key("position_embeddings") in stored)
+    if config.position_biased_input and not is_known:
+        raise UserError(
+            f"{folder}: config.json says position_biased_input = true (the default where it is missing), and "
+            f"the weights have no {positions}: set it to false, as in V3, or use the right weights"
         )
 
 
@@ -102,7 +110,7 @@ def compare(
     modules = {name.split(".")[0] for name in fresh}  # a head is fresh as a whole, or not at all
     if relabelled or _has_pooler(stored) != _has_pooler(wanted):  # a classifier of texts does not fit tokens
         modules.add("classifier")
-    if foreign := keys.foreign_parts(stored, wanted):
+    if foreign := [name for name in keys.foreign_parts(stored, wanted) if not weights.repeats(name)]:
         if not new_head:
             raise UserError(
                 f"{folder}: {some_of(foreign)} belong to its head, and {head_name} has no such weights: "
@@ -135,13 +143,13 @@ def check_encoder(
     Raises:
         UserError: if a tensor is missing, has another shape, or is not part of the wanted encoder.
     """
-    optional = keys.table_key("position_embeddings")  # read by the enhanced mask decoder alone
+    # Without it there is no enhanced mask decoder; `check_body` has seen whether the input needs it.
+    optional = keys.table_key("position_embeddings")
     missing = [
         name
         for name in sorted(wanted)
         if name.startswith(keys.BODY)
-        and name != optional
-        and (name not in stored or stored[name].shape != wanted[name])
+        and (stored[name].shape != wanted[name] if name in stored else name != optional)
     ]
     surplus = [
         name

@@ -62,6 +62,7 @@ _AT_LEAST_ZERO = ("type_vocab_size", "conv_kernel_size", "pad_token_id")
 _AT_LEAST_MINUS_ONE = ("position_buckets", "max_relative_positions")
 _MAX_COUNT = 2**24  # far beyond any real model, and small enough that no product of sizes overflows
 _MAX_KERNEL = 999
+_MAX_NAMELESS = 10_000  # classes without names, which are made up one by one
 _PROBABILITIES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "pooler_dropout", "cls_dropout")
 _PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
 
@@ -181,6 +182,11 @@ def _check_other_keys(raw: Mapping[str, object], names: Mapping[int, str] | None
     count = raw.get("num_labels")
     if count is not None and (type(count) is not int or count < 1 or (names and len(names) != count)):
         raise UserError(f"num_labels is {count!r}; need the number of classes that id2label names")
+    if count is not None and names is None and count > _MAX_NAMELESS:
+        raise UserError(
+            f"num_labels is {count:,} and no id2label names the classes; need at most {_MAX_NAMELESS:,} "
+            "without names: correct num_labels to the rows of the classifier, or add id2label"
+        )
     for key in ("legacy", "tie_word_embeddings"):
         if not isinstance(raw.get(key, True), bool):
             raise UserError(f"{key} is {raw[key]!r}; need true or false")

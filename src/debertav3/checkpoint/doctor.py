@@ -42,7 +42,7 @@ def examine(checkpoint: str | Path | Checkpoint) -> Diagnosis:
         dtypes=weights.dtypes,
         stale=keys.stale_keys(weights.stored),
     )
-    _examine_keys(diagnosis, raw, weights.stored)
+    _examine_keys(diagnosis, raw, weights)
     _examine_labels(diagnosis, raw, weights.stored)
     _examine_numbers(diagnosis, raw, weights)
     _examine_tokenizer(diagnosis, checkpoint)
@@ -84,16 +84,18 @@ def _v1(path: str) -> Diagnosis:
     )
 
 
-def _examine_keys(
-    diagnosis: Diagnosis, raw: Mapping[str, object], stored: Mapping[str, files.StoredTensor]
-) -> None:
+def _examine_keys(diagnosis: Diagnosis, raw: Mapping[str, object], weights: Weights) -> None:
+    stored = weights.stored
     wanted = _wanted_shapes(diagnosis, raw, stored)
-    optional = keys.table_key("position_embeddings")
+    adds_positions = EncoderConfig.from_dict(raw).position_biased_input
+    optional = None if adds_positions else keys.table_key("position_embeddings")
     diagnosis.missing = sorted(name for name in wanted if name not in stored and name != optional)
     diagnosis.unexpected = sorted(
         name
         for name in stored
-        if name not in wanted and not (name.startswith(keys.BODY) and keys.is_expendable(name))
+        if name not in wanted
+        and not (name.startswith(keys.BODY) and keys.is_expendable(name))
+        and not weights.repeats(name)
     )
     other_shape = sorted(n for n in wanted if n in stored and stored[n].shape != wanted[n])
     if keys.has_only_delta(stored):

@@ -37,6 +37,12 @@ HEAD_PREFIXES: dict[str, tuple[str, ...]] = {
 }
 """How the names of each head's tensors begin."""
 
+TIED = {
+    "cls.predictions.decoder.weight": table_key("word_embeddings"),
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
+"""Tensors that only repeat another one, by which they are written twice in a plain state dict."""
+
 KNOWN_PARTS = {prefix.split(".")[0] for prefixes in HEAD_PREFIXES.values() for prefix in prefixes} | {"cls"}
 """First parts of the names of every head's tensors."""
 

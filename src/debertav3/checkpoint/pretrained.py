@@ -172,9 +172,9 @@ def _of_depth(config: Mapping[str, object], layers: int) -> dict[str, object]:
 
 
 def _check_encoder(folder: ModelFolder, config: Mapping[str, object], weights: Weights) -> None:
-    """Refuse a network whose encoder is not whole; the shared tables are looked after by :func:`_repair`."""
-    wanted = expected_shapes(DebertaV2Model, build_config(config))
-    tables = {keys.table_key(table) for table in keys.TABLES}
+    """Refuse a network whose encoder is not whole; which tables there are is up to :func:`_repair`."""
+    wanted = expected_shapes(DebertaV2Model, build_config(config), keeps_positions=True)
+    tables = {keys.table_key(table) for table in keys.TABLES} - weights.stored.keys()
     check_encoder(folder, {name: wanted[name] for name in wanted.keys() - tables}, weights.stored)
 
 

@@ -124,6 +124,22 @@ class Weights:
                 arrays[name] = Int8Array(integers, mapped[self.scales[name]].floats())
         return arrays
 
+    def repeats(self, name: str) -> bool:
+        """Whether a tensor has just the numbers of the one that it is tied to, so that it may be left unread.
+
+        Without torch if the files are safetensors.
+        """
+        twin = keys.TIED.get(name)
+        if twin is None or twin not in self.stored or self.stored[name].shape != self.stored[twin].shape:
+            return False
+        if any(self._places[one][0].suffix != ".safetensors" for one in (name, twin)):
+            tensors = self._read([name, twin])
+            return bool((tensors[name].float() == tensors[twin].float()).all())
+        import numpy as np
+
+        arrays = self._map([name, twin])
+        return bool(np.array_equal(arrays[name].floats(), arrays[twin].floats()))
+
     def forget(self) -> None:
         """Free what was read of ``.bin`` files; they are read again if their numbers are needed again."""
         self._loaded.clear()

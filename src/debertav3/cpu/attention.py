@@ -25,8 +25,19 @@ from .scratch import scratch
 from .training_attention import BLOCKWISE
 
 
-def can_fuse(states: Tensor, dropout_prob: float = 0.0) -> bool:
-    """Whether the kernel is there and can take these states: fp32 on a CPU, in inference, outside graphs."""
+def can_fuse(q_BNLH: Tensor, dropout_prob: float = 0.0) -> bool:
+    """Whether the kernel is there and can take these queries: see `can_read` and `has_room`."""
+    # Sizes last: in a recorded graph a comparison of them ties the graph to the example.
+    return can_read(q_BNLH, dropout_prob) and has_room(q_BNLH.shape[-2], q_BNLH.shape[-1])
+
+
+def has_room(length: int, head_width: int) -> bool:
+    """Whether the kernel's buffers suffice for texts of this length and heads of this width."""
+    return length <= LONGEST and head_width <= LARGEST_WIDTH
+
+
+def can_read(states: Tensor, dropout_prob: float = 0.0) -> bool:
+    """Whether the kernel is there and can read these states: fp32 on a CPU, in inference, outside graphs."""
     return (
         states.dtype == torch.float32
         and states.device.type == "cpu"
@@ -74,7 +85,7 @@ def fused_attention(
         UserError: if the kernel cannot do what is asked for, or was not built.
     """
     compiled = kernel()
-    if compiled is None or output_attentions or not can_fuse(q_BNLH, dropout_prob):
+    if compiled is None or output_attentions or not can_read(q_BNLH, dropout_prob):
         raise UserError(
             "attention backend 'fused' runs in inference only: fp32 on a CPU with the kernel built, no "
             "gradients, no dropout, no attention weights; use 'auto'"
@@ -82,7 +93,7 @@ def fused_attention(
     if isinstance(tables, RelativeTables):
         tables = _laid_out(tables, compiled)
     B, N, L, H = q_BNLH.shape
-    if any(x.shape != q_BNLH.shape for x in (k_BNLH, v_BNLH)) or H > LARGEST_WIDTH or L > LONGEST:
+    if any(x.shape != q_BNLH.shape for x in (k_BNLH, v_BNLH)) or not has_room(L, H):
         raise UserError(
             f"attention backend 'fused' needs queries, keys and values of one shape, heads of at most "
             f"{LARGEST_WIDTH} and at most {LONGEST} tokens; got {tuple(q_BNLH.shape)}, "
@@ -220,7 +231,10 @@ class PackedSelfAttention(ReadOnly, DisentangledSelfAttention):
         self.scale, self.positions = attention.scale, attention.positions
         self.has_c2p, self.has_p2c = attention.has_c2p, attention.has_p2c
         self.shares_projections = attention.shares_projections
-        self.backends, self.backend = PACKED_BACKENDS, attention.backend
+        self.backends = PACKED_BACKENDS
+        # A backend for training or for a GPU is none of these: the model now answers on a CPU.
+        is_known = attention.backend in (backend.name for backend in PACKED_BACKENDS)
+        self.backend = attention.backend if is_known else "auto"
         self._table_RD = table_RD if self.has_c2p or self.has_p2c else None
         self._prepared: dict[str, object] = {}
         self.query_proj = pack_linear(attention.query_proj)

@@ -18,7 +18,7 @@ from ..layers.attention import has_global_hook, is_watched
 from ..layers.encoder import Attention, Encoder, EncoderOutput, Intermediate, Layer, ResidualOutput
 from ..layers.masks import AttentionMasks
 from ..layers.relative_position import records_graph
-from .attention import FUSED, PackedSelfAttention, can_fuse, give_mask
+from .attention import FUSED, PackedSelfAttention, can_read, give_mask, has_room
 from .kernel.layer import LayerPlan
 from .kernel.library import LayerArguments, NormArguments, kernel
 from .linear import KernelLinear, PackedLinear, ReadOnly, pack_linear
@@ -92,7 +92,8 @@ class PackedLayer(ReadOnly, Layer):
         return (
             plan.is_known
             and plan.attention.backend in ("auto", "fused")
-            and can_fuse(states)
+            and can_read(states)
+            and has_room(states.shape[-2], plan.attention.head_width)
             and plan.is_unseen()
         )
 

@@ -24,6 +24,16 @@ _CANNOT = "this model is packed for inference and cannot be"
 _CURE = "open the checkpoint again"
 
 
+def refuse_to_save(model: nn.Module) -> None:
+    """Refuse to save a model with packed parts, before anything is written.
+
+    Raises:
+        UserError: if it has any.
+    """
+    if any(isinstance(module, ReadOnly) for module in model.modules()):
+        raise UserError(f"{_CANNOT} saved; {_CURE}")
+
+
 class ReadOnly(nn.Module):
     """A module that is made for inference: it refuses, in one line, whatever would change its weights."""
 
@@ -76,6 +86,39 @@ class ReadOnly(nn.Module):
 
     def _owns(self, name: str) -> bool:
         return name in self._modules or name in self._parameters or name in self._buffers
+
+
+class Guard(ReadOnly):
+    """The first child of a module that holds packed ones: torch asks it before any other part is changed.
+
+    Without it embeddings and heads would already be trained, moved or loaded into when a packed part refuses.
+
+    Args:
+        holder: the module, in evaluation mode.
+    """
+
+    def __init__(self, holder: nn.Module) -> None:
+        super().__init__()
+        self._holder = (holder,)  # in a tuple it is not a submodule
+        self.seal()
+
+    @classmethod
+    def put_into(cls, holder: nn.Module) -> None:
+        """Make a guard the first child of a module."""
+        others = list(holder._modules.items())
+        holder._modules.clear()
+        holder.add_module("packed_guard", cls(holder))
+        holder._modules.update(others)
+
+    def train(self, mode: bool = True) -> Self:
+        """As `ReadOnly`, and the holder, which torch switches before its children, goes back.
+
+        Raises:
+            UserError: if training is asked for.
+        """
+        if mode:
+            self._holder[0].training = False
+        return super().train(mode)
 
 
 class PackedLinear(ReadOnly):

@@ -11,6 +11,7 @@ from ..layers.encoder import Attention, Convolution, Encoder, Intermediate, Laye
 from .encoder import PackedEncoder
 from .int8 import Int8Linear
 from .kernel.library import kernel
+from .linear import Guard, ReadOnly
 from .training_dropout import SeededDropout
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ def pack_for_inference(model: nn.Module) -> bool:
     """Replace every encoder of a model with a `PackedEncoder`, if possible; this cannot be undone.
 
     The model is in evaluation mode afterwards. Any attempt to train, save, move or change it raises an
-    error.
+    error, before anything is changed.
 
     Args:
         model: a module that contains an encoder.
@@ -53,6 +54,9 @@ def pack_for_inference(model: nn.Module) -> bool:
     with torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):
         for parent, name, encoder in holders:
             setattr(parent, name, PackedEncoder(encoder))
+    for module in list(model.modules()):
+        if not isinstance(module, ReadOnly) and any(type(part) is PackedEncoder for part in module.modules()):
+            Guard.put_into(module)
     return True
 
 

@@ -237,6 +237,25 @@ class EncoderConfig:
         )
 
 
+def check_token_types(lowest: int, highest: int, *, available: int) -> None:
+    """Check the token types of a batch.
+
+    Args:
+        lowest: of the given ones.
+        highest: likewise.
+        available: ``type_vocab_size``.
+
+    Raises:
+        UserError: if the model does not have them all.
+    """
+    if lowest < 0 or highest >= available:
+        raise UserError(
+            f"token_type_ids has {lowest if lowest < 0 else highest}; the model has {available} token types, "
+            f"from 0 to {available - 1} (type_vocab_size): pairs of texts need 2, so use another model for "
+            "them, or give only zeros"
+        )
+
+
 def _attention_terms(pos_att_type: str | list[str] | None) -> set[str]:
     """The position terms of the score; transformers allows ``"p2c|c2p"`` and a list."""
     parts = pos_att_type.lower().split("|") if isinstance(pos_att_type, str) else (pos_att_type or [])

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UserError
-from .config import EncoderConfig
+from .config import EncoderConfig, check_token_types
+from .relative_position import may_read
 
 Perturbation = Callable[[Tensor], Tensor]
 """SiFT's way in: takes normalized embeddings, ``(B, L, D)``, and returns what the LayerNorm shall see."""
@@ -62,7 +63,8 @@ class Embeddings(nn.Module):
             ``(B, L, D)``.
 
         Raises:
-            UserError: for more tokens than there are absolute positions, where these are added to the input.
+            UserError: for more tokens than there are absolute positions, where these are added to the input,
+                and on a CPU for a token type that the model does not have.
         """
         x = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
         if self.position_biased_input:
@@ -72,6 +74,7 @@ class Embeddings(nn.Module):
         if self.has_token_types:
             if token_type_ids is None:
                 token_type_ids = torch.zeros(x.shape[:2], dtype=torch.int64, device=x.device)
+            self._check_types(token_type_ids)
             x = x + self.token_type_embeddings(token_type_ids)
         if self.embed_proj is not None:
             x = self.embed_proj(x)
@@ -82,6 +85,12 @@ class Embeddings(nn.Module):
             x = x * mask.unsqueeze(-1).to(x.dtype)
         embedded: Tensor = self.dropout(x)
         return embedded
+
+    def _check_types(self, token_type_ids: Tensor) -> None:
+        """Only on a CPU: elsewhere reading the numbers takes time, and the device itself refuses them."""
+        if token_type_ids.device.type == "cpu" and may_read(token_type_ids) and token_type_ids.numel():
+            lowest, highest = (int(x) for x in token_type_ids.aminmax())
+            check_token_types(lowest, highest, available=self.token_type_embeddings.num_embeddings)
 
 
 def absolute_positions(length: int, position_embeddings: nn.Embedding, device: torch.device) -> Tensor:

@@ -7,6 +7,7 @@ directly.
 
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from types import ModuleType, TracebackType
 from typing import Self
@@ -27,42 +28,55 @@ IMPORT_BY_NAME = ("gliner.modeling.encoder",)
 before the registration or during it."""
 
 
-class AutoClassRegistration:
-    """Our classes in place of transformers' own, until `undo` or the end of the ``with`` block.
-
-    Models built in the meantime keep their class.
-
-    Raises:
-        UserError: if this version of transformers still builds its own classes; nothing is changed then.
-    """
+class _Replacement:
+    """What is changed in transformers: once for the process, however many registrations there are."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._registrations = 0
         self._replaced: list[tuple[dict[object, object], object]] = []
-        self._is_active = True
-        self._stock = {name: getattr(sys.modules["transformers"], name) for name in AUTO_CLASSES.values()}
+        self._stock: dict[str, object] = {}
+
+    def begin(self) -> None:
+        """One registration more; see `AutoClassRegistration` for the error."""
+        with self._lock:
+            self._replace()
+            if wrong := _not_ours():
+                if not self._registrations:
+                    self._restore()
+                raise UserError(
+                    f"transformers {transformers.__version__} still builds its own class for "
+                    f"{', '.join(wrong)}. Install a version that debertav3 supports (its package metadata "
+                    "names them)."
+                )
+            self._registrations += 1
+
+    def end(self) -> None:
+        """One registration less; the last one restores what was there before the first."""
+        with self._lock:
+            self._registrations -= 1
+            if not self._registrations:
+                self._restore()
+
+    def _replace(self) -> None:
+        """Put ours in every place that has them not yet: transformers may have been reloaded."""
         for auto_name, class_name in AUTO_CLASSES.items():
             # Not `mapping.register`: transformers 5.14 to 5.18 ignore it for a config class of their own.
             extra = getattr(transformers, auto_name)._model_mapping._extra_content
-            self._replaced.append((extra, extra.get(transformers.DebertaV2Config)))
-            extra[transformers.DebertaV2Config] = getattr(models, class_name)
-        for class_name, stock in self._stock.items():
+            ours, before = getattr(models, class_name), extra.get(transformers.DebertaV2Config)
+            if before is not ours:
+                self._replaced.append((extra, before))
+                extra[transformers.DebertaV2Config] = ours
+        for class_name in sorted(set(AUTO_CLASSES.values())):
+            ours, found = getattr(models, class_name), getattr(sys.modules["transformers"], class_name)
+            if found is not ours:
+                self._stock[class_name] = found
             for module in _importable():
-                if getattr(module, class_name, None) is stock:
-                    setattr(module, class_name, getattr(models, class_name))
-        if wrong := _not_ours():
-            self.undo()
-            raise UserError(
-                f"transformers {transformers.__version__} still builds its own class for {', '.join(wrong)}. "
-                "Install a version that debertav3 supports (its package metadata names them)."
-            )
-        logger.info("transformers' Auto classes now build debertav3's models for deberta-v2 checkpoints")
+                if getattr(module, class_name, None) is self._stock.get(class_name, ours):
+                    setattr(module, class_name, ours)
 
-    def undo(self) -> None:
-        """Restore transformers' own classes; a second call does nothing."""
-        if not self._is_active:
-            return
-        self._is_active = False
-        for extra, before in self._replaced:
+    def _restore(self) -> None:
+        for extra, before in reversed(self._replaced):
             if before is None:
                 extra.pop(transformers.DebertaV2Config, None)
             else:
@@ -71,6 +85,34 @@ class AutoClassRegistration:
             for module in _importable():
                 if getattr(module, name, None) is getattr(models, name):
                     setattr(module, name, stock)
+        self._replaced.clear()
+        self._stock.clear()
+
+
+_REPLACEMENT = _Replacement()
+
+
+class AutoClassRegistration:
+    """Our classes in place of transformers' own, until `undo` or the end of the ``with`` block.
+
+    Of several registrations the last that ends restores transformers' own, in whatever order they end.
+    Models built in the meantime keep their class.
+
+    Raises:
+        UserError: if this version of transformers still builds its own classes; nothing is changed then.
+    """
+
+    def __init__(self) -> None:
+        self._is_active = False
+        _REPLACEMENT.begin()
+        self._is_active = True
+        logger.info("transformers' Auto classes now build debertav3's models for deberta-v2 checkpoints")
+
+    def undo(self) -> None:
+        """End this registration; a second call does nothing."""
+        if self._is_active:
+            self._is_active = False
+            _REPLACEMENT.end()
 
     def __enter__(self) -> Self:
         return self

@@ -14,6 +14,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from ..cpu.attention import BACKENDS as CPU_BACKENDS
+from ..cpu.linear import refuse_to_save
 from ..errors import UserError
 from ..files import write_text
 from ..gpu.flash_attention import FLASH
@@ -104,11 +105,11 @@ class DebertaV2PreTrainedModel(PreTrainedModel):
         Raises:
             UserError: if there is no such backend.
         """
-        if name != "auto":
-            named(BACKENDS, name)
-        for module in self.modules():
-            if isinstance(module, DisentangledSelfAttention):
-                module.backend = name
+        layers = [module for module in self.modules() if isinstance(module, DisentangledSelfAttention)]
+        for backends in (BACKENDS, *(layer.backends for layer in layers)) if name != "auto" else ():
+            named(backends, name)  # all are asked first: a packed layer has fewer
+        for layer in layers:
+            layer.backend = name
 
     def set_attn_implementation(
         self, attn_implementation: str | dict[str, str], *args: bool, **kwargs: bool
@@ -119,9 +120,24 @@ class DebertaV2PreTrainedModel(PreTrainedModel):
         self._forget_default_attention()
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
-        """Save as transformers does, with a ``config.json`` that does not rely on a reader's defaults."""
+        """Save as transformers does, with a ``config.json`` that does not rely on a reader's defaults.
+
+        Raises:
+            UserError: if the model is packed for inference; nothing is written then.
+        """
+        refuse_to_save(self)
         super().save_pretrained(save_directory, *args, **kwargs)
-        path = Path(save_directory) / "config.json"
+        self._complete_saved_config(save_directory)
+
+    def _upload_modified_files(
+        self, working_dir: str | os.PathLike[str], *args: object, **kwargs: object
+    ) -> object:
+        """Where transformers uploads what it has just saved: ``config.json`` must be complete before."""
+        self._complete_saved_config(working_dir)
+        return super()._upload_modified_files(working_dir, *args, **kwargs)  # type: ignore[arg-type]
+
+    def _complete_saved_config(self, folder: str | os.PathLike[str]) -> None:
+        path = Path(folder) / "config.json"
         if path.is_file():  # in a distributed run one process saves
             write_text(path, json.dumps(complete_config(self.config), indent=2, sort_keys=True) + "\n")
 

@@ -52,10 +52,11 @@ class DebertaV2ForMaskedLM(DebertaV2PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args: object, output_loading_info: bool = False, **kwargs: object) -> Any:
-        """Load a checkpoint with the head that it contains."""
+        """Load a checkpoint with the head that it contains, the official one of two."""
         opened: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
         model, info = opened
-        if not model.has_legacy_head and any(
+        head = {key for key in model.state_dict() if key.startswith("lm_predictions.")}
+        if head <= set(info["missing_keys"]) and any(
             key.startswith("cls.predictions.") for key in info["unexpected_keys"]
         ):
             logger.warning(

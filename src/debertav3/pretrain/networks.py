@@ -121,6 +121,8 @@ def _continued_rtd(config: PretrainConfig, start: Path) -> Networks:
     Without a generator, a new one begins as the discriminator's lower half with a fresh head.
     """
     trio = _open_run_or_checkpoint(start)
+    if config.rtd.sharing == "es":
+        _refuse_to_lose_delta(trio, start)
     raw = {**SIZES["base"], **trio.config}
     dropout: dict[str, float] = {name: raw[name] for name in DROPOUTS}
     discriminator = DebertaV2ForReplacedTokenDetection(_with_dropout(trio.config, config))
@@ -154,6 +156,21 @@ def _open_run_or_checkpoint(start: Path) -> PretrainedTrio:
             f"{start} is an MLM run, which has no discriminator: start one with --from {start / 'encoder'}"
         )
     return open_trio(start)
+
+
+def _refuse_to_lose_delta(trio: PretrainedTrio, start: Path) -> None:
+    """With one table for both networks the discriminator would start with other embeddings than it had.
+
+    Raises:
+        UserError: if delta of a table that the discriminator reads is not zero.
+    """
+    is_read = {"word_embeddings": True, "position_embeddings": trio.config.get("position_biased_input", True)}
+    lost = [name for name, table in trio.tables.items() if is_read[name] and bool(table.delta.any())]
+    if lost:
+        raise UserError(
+            f"{start}: the discriminator's {' and '.join(lost)} are the generator's plus a delta, which "
+            "sharing=es cannot keep; use --set sharing=gdes, or nes for separate tables"
+        )
 
 
 def _is_run_of_mlm(start: Path) -> bool:

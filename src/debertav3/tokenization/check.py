@@ -62,7 +62,7 @@ def check_folder(folder: str | Path, texts: Iterable[str] = PROBES) -> CheckRepo
     folder = Path(folder)
     ours = DebertaV3Tokenizer.from_pretrained(folder, compat="exact", local_files_only=True)
     theirs = DebertaV3Tokenizer.from_pretrained(folder, compat="hf5", local_files_only=True)
-    stock = _stock_reader(folder)
+    stock, unreadable = _stock_reader(folder)
     num_lines = stock_differs = transformers5_differs = 0
     examples: list[str] = []
     lines = iter(texts)
@@ -81,11 +81,11 @@ def check_folder(folder: str | Path, texts: Iterable[str] = PROBES) -> CheckRepo
     if not num_lines:
         raise UserError("no lines to check the tokenizer on: the input is empty. Give a file with text.")
     return CheckReport(
-        verdict=_verdict(stock is not None, stock_differs / num_lines),
+        verdict=unreadable or _verdict(stock is not None, stock_differs / num_lines),
         num_tokens=len(ours),
         special_ids=dict(ours.specials.ids),
         has_model=isinstance(ours.engine, SentencePieceEngine),
-        has_tokenizer_json=stock is not None,
+        has_tokenizer_json=stock is not None or unreadable is not None,
         lines=num_lines,
         stock_differs=stock_differs,
         transformers5_differs=transformers5_differs,
@@ -93,17 +93,22 @@ def check_folder(folder: str | Path, texts: Iterable[str] = PROBES) -> CheckRepo
     )
 
 
-def _stock_reader(folder: Path) -> tokenizers.Tokenizer | None:
+def _stock_reader(folder: Path) -> tuple[tokenizers.Tokenizer | None, str | None]:
+    """What stock libraries read, None where there is nothing; and why they cannot read what there is."""
     path = folder / JSON_FILE
     if not path.is_file():
-        return None
-    tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        return None, None
+    try:
+        tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing narrower
+        reason = " ".join(str(error).split())
+        return None, f"stock libraries cannot read {JSON_FILE} ({reason}); save the folder again"
     tokenizer.no_padding()  # as transformers does before every call, whatever was saved
     tokenizer.no_truncation()
     tokenizer.encode_special_tokens = (
         True  # typed special tokens are a choice of the caller's, not of the folder's
     )
-    return tokenizer
+    return tokenizer, None
 
 
 def _verdict(has_tokenizer_json: bool, share: float) -> str:

@@ -178,7 +178,8 @@ def write_folder(
 ) -> tuple[str, ...]:
     """Write the files of a tokenizer, each atomically, and return their paths.
 
-    A ``special_tokens_map.json`` goes: it is of an older tokenizer, and would come before what is written.
+    A ``special_tokens_map.json`` goes, and without a model an ``spm.model`` too: they are of an older
+    tokenizer, and would come before what is written.
 
     Raises:
         UserError: if the folder cannot be written.
@@ -205,7 +206,9 @@ def write_folder(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(folder, error) from error
-    if model is not None:
+    if model is None:
+        (folder / MODEL_FILE).unlink(missing_ok=True)
+    else:
         write_bytes(folder / MODEL_FILE, model)
     for name, content in texts.items():
         write_text(folder / name, content)

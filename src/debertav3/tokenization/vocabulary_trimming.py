@@ -65,9 +65,10 @@ def trim_tokenizer(tokenizer: DebertaV3Tokenizer, used: Iterable[int]) -> Trimme
             "tokenizer.json, or asks for lower case, split punctuation or added tokens that are found after "
             "normalization."
         )
-    pieces = sorted(set(_always_kept(engine)).union(number for number in used if number < len(engine.pieces)))
-    outside = sorted(tokenizer.specials.all_ids.values())
-    old_ids = pieces + [number for number in outside if number >= len(engine.pieces)]
+    special = set(tokenizer.specials.all_ids.values())  # some are pieces of the model, others come after them
+    wanted = special.union(_always_kept(engine), used)
+    pieces = sorted(number for number in wanted if number < len(engine.pieces))
+    old_ids = pieces + sorted(number for number in special if number >= len(engine.pieces))
     new_ids = {old: new for new, old in enumerate(old_ids)}
     specials = replace(
         tokenizer.specials,

@@ -72,7 +72,7 @@ class KernelTables:
             is_by_offset,
         )
 
-    def give(self, arguments: AttentionArguments, more_rows: int) -> tuple[Rows, Rows]:
+    def give(self, arguments: AttentionArguments, more_rows: int) -> object:
         """Fill in the tables of a call whose length is set.
 
         Args:
@@ -80,15 +80,15 @@ class KernelTables:
             more_rows: `Kernel.more_rows`.
 
         Returns:
-            Arrays that must outlive the call, as these tables must.
+            What must outlive the call: these tables, which their owner may replace meanwhile, and the rows.
         """
         layout = (self.buckets, self.num_rows, self.first_row, self.is_by_offset)
-        by_key, by_query = kept = _rows(*layout, arguments.length, more_rows)
+        by_key, by_query = _rows(*layout, arguments.length, more_rows)
         arguments.rows_by_key, arguments.rows_by_query = address(by_key), address(by_query)
         arguments.table_rows = self.num_rows
         arguments.key_table = None if self.keys is None else address(self.keys)
         arguments.query_table = None if self.queries is None else address(self.queries)
-        return kept
+        return self, by_key, by_query
 
 
 @lru_cache(maxsize=64)

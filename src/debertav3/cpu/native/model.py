@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ...errors import UserError
 from ...heads import MASKED_LM, MULTIPLE_CHOICE, REPLACED_TOKENS, SEQUENCE, SPANS, TOKENS
-from ...layers.config import EncoderConfig
+from ...layers.config import EncoderConfig, check_token_types
 from ..kernel.library import LONGEST, Kernel
 from .compiled import Compiled
 from .maths import Floats
@@ -43,18 +43,31 @@ class Embeddings:
         self.norm = named.norm("LayerNorm")
 
     def __call__(self, input_ids: Ids, token_type_ids: Ids | None, padding: Mask | None) -> Floats:
-        """``(B, L)`` ids to ``(B, L, D)``; padding becomes zero."""
+        """``(B, L)`` ids to ``(B, L, D)``; padding becomes zero.
+
+        Raises:
+            UserError: for more tokens than there are absolute positions, or a token type that is not there.
+        """
         x = self.words.rows(input_ids)
         if self.adds_positions:
             x = x + self.absolute(x.shape[1])
         if self.types is not None:
-            x = x + (self.types[:1] if token_type_ids is None else self.types[token_type_ids])
+            x = x + self._of_types(self.types, token_type_ids)
         if self.projection is not None:
             x = self.projection(x)
         x = self.norm(x)
         if padding is not None:
             x *= padding[..., None].astype(np.float32)
         return x
+
+    def _of_types(self, types: Floats, token_type_ids: Ids | None) -> Floats:
+        """Embeddings of the token types; numpy alone takes a negative one from the end."""
+        if token_type_ids is None:
+            return types[:1]
+        if token_type_ids.size:
+            lowest, highest = int(token_type_ids.min()), int(token_type_ids.max())
+            check_token_types(lowest, highest, available=len(types))
+        return types[token_type_ids]
 
     def absolute(self, length: int) -> Floats:
         """Embeddings of the positions 0 .. L-1, ``(L, E)``.
