@@ -370,16 +370,23 @@ def test_saved_config_leaves_nothing_to_a_default(name: str, tmp_path: Path) -> 
 def test_what_is_uploaded_is_what_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uploaded: dict[str, dict[str, Any]] = {}
 
-    def create_commit(self: HfApi, *, operations: list[Any], **kwargs: object) -> None:
+    def create_repo(repo_id: str, **kwargs: object) -> RepoUrl:
+        return RepoUrl(f"me/{repo_id}")
+
+    def create_commit(*, operations: list[Any], **kwargs: object) -> None:
         for one in operations:
             if one.path_in_repo == "config.json":
                 uploaded[kwargs["repo_id"]] = json.loads(Path(one.path_or_fileobj).read_text())
 
-    monkeypatch.setattr(HfApi, "create_repo", lambda self, repo_id, **kwargs: RepoUrl(f"me/{repo_id}"))
-    monkeypatch.setattr(HfApi, "create_commit", create_commit)
+    for function in (create_repo, create_commit):
+        name = function.__name__
+        monkeypatch.setattr(HfApi, name, lambda self, *args, to=function, **kwargs: to(*args, **kwargs))
+        for module in (transformers.utils.hub, transformers.modeling_utils):  # as 5.5 calls them
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, function)
     monkeypatch.setattr(ModelCard, "load", lambda *args, **kwargs: ModelCard("---\n---\nA model."))
     model = DebertaV2Model(tiny_config())
-    model.save_pretrained(tmp_path, push_to_hub=True, repo_id="saved")
+    model.save_pretrained(str(tmp_path), push_to_hub=True, repo_id="saved")
     model.push_to_hub("pushed")
     on_disk = json.loads((tmp_path / "config.json").read_text())
     assert on_disk["position_buckets"] == 8 and "type_vocab_size" in on_disk
