@@ -68,12 +68,12 @@ class Study:
         """Where a row is."""
         return self.work.out / row.name
 
-    def measure(self, rounds: int) -> None:
-        """Seconds per step of every network, in alternating rounds, unless they are known."""
-        if self.records.paces:
-            return
+    def measure(self, wanted: Sequence[Row], rounds: int) -> None:
+        """Seconds per step of the networks of some rows, in alternating rounds, unless they are known."""
         rows = {row.name: row for row in ROWS}
-        found: dict[str, list[float]] = {name: [] for name in dict.fromkeys(row.pace_row for row in ROWS)}
+        needed = dict.fromkeys(name for row in wanted for name in (row.pace_row, row.time_of) if name)
+        needed = dict.fromkeys(rows[name].pace_row for name in needed)
+        found: dict[str, list[float]] = {name: [] for name in needed if name not in self.records.paces}
         steps = max(round(self.steps * PACE_SHARE), 3)
         for number in range(rounds):
             for name, paces in found.items():
@@ -200,11 +200,11 @@ def main() -> None:
         if not arguments.dry_run:
             write_sets(arguments.data, sets)
             work.prepare(arguments.data / "corpus", study.shards)
-            study.measure(arguments.pace_rounds)
             needed = {row.start for row in rows}
-            for row in (*BASES, *ROWS):
-                if row in rows or row.name in needed:
-                    study.run(row)
+            running = [row for row in (*BASES, *ROWS) if row in rows or row.name in needed]
+            study.measure(running, arguments.pace_rounds)
+            for row in running:
+                study.run(row)
     except Stopped:
         print("stopped; run the same command to continue", flush=True)
     records, names = study.records.rows, [task.name for task in study.tasks]

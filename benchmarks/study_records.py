@@ -25,7 +25,7 @@ class Records:
 
     def put_paces(self, paces: Mapping[str, Sequence[float]]) -> None:
         """Keep the paces of rows that were timed together."""
-        self.paces = {name: list(found) for name, found in paces.items()}
+        self.paces |= {name: list(found) for name, found in paces.items()}
         self._write()
 
     def put_row(self, name: str, record: Record) -> None:
