@@ -32,8 +32,8 @@ from debertav3.gpu.flash_attention import flash_attention
 from debertav3.layers.attention_backends import eager_attention, sdpa_attention
 from debertav3.layers.relative_position import RelativePositions, RelativeTables
 from debertav3.pretrain.batches import MaskedBatch
+from debertav3.pretrain.build_step import build_step
 from debertav3.pretrain.networks import build_networks
-from debertav3.pretrain.run import build_step
 from debertav3.pretrain.settings import recipe
 from debertav3.sizes import config_for
 from pretrain_speed import StockStep

@@ -30,9 +30,9 @@ from debertav3.data.samples import PretrainingData, open_windows, special_ids, v
 from debertav3.data.shards import TokenShards
 from debertav3.layers.heads import ReplacedTokenHead
 from debertav3.pretrain.batches import MaskedBatch
+from debertav3.pretrain.build_step import build_step
 from debertav3.pretrain.flops import detection_flops, masked_lm_flops, measured_rate
 from debertav3.pretrain.networks import build_networks
-from debertav3.pretrain.run import build_step
 from debertav3.pretrain.settings import PretrainConfig, recipe
 from debertav3.sizes import config_for
 from debertav3.tokenization import DebertaV3Tokenizer

@@ -9,7 +9,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -298,6 +298,16 @@ def test_numbers_of_a_table_come_back_with_their_digits(page: Any, address: str,
         )
 
 
+def score_rows(page: Any, address: str, folder: Path, task: str, rows: Sequence[object]) -> None:
+    """Open a task's tab, give it a file of rows and start scoring."""
+    table = folder / "rows.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page.goto(f"{address}#task={task}")
+    page.wait_for_selector(".view > *")
+    page.set_input_files("#file-input", table)
+    page.get_by_role("button", name="Score", exact=True).click()
+
+
 def test_rows_whose_cells_are_no_texts_say_why(page: Any, address: str, tmp_path: Path) -> None:
     choices: list[object] = [
         {"text": ["wet", "dry"], "label": ["A", "B"]},
@@ -306,12 +316,7 @@ def test_rows_whose_cells_are_no_texts_say_why(page: Any, address: str, tmp_path
     ]
     rows = [{"context": "It rains.", "choices": one} for one in choices]
     rows.append({"context": ["It rains."], "choices": ["wet", "dry"]})
-    table = tmp_path / "rows.jsonl"
-    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    page.goto(f"{address}#task=choice")
-    page.wait_for_selector(".view > *")
-    page.set_input_files("#file-input", table)
-    page.get_by_role("button", name="Score", exact=True).click()
+    score_rows(page, address, tmp_path, "choice", rows)
     until(page, "/4 of 4, 2 not scored/.test(document.querySelector('#file').textContent)")
     said = page.locator("#file td.error").all_inner_texts()
     assert said[0].startswith("need at least two choices") and said[1] == 'need a text, got ["It rains."]'
@@ -488,12 +493,7 @@ FILES = {
 @pytest.mark.parametrize("task", FILES)
 def test_tables_for_the_other_tabs(page: Any, address: str, tmp_path: Path, task: str) -> None:
     rows = FILES[task]
-    table = tmp_path / "rows.jsonl"
-    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    page.goto(f"{address}#task={task}")
-    page.wait_for_selector(".view > *")
-    page.set_input_files("#file-input", table)
-    page.get_by_role("button", name="Score", exact=True).click()
+    score_rows(page, address, tmp_path, task, rows)
     until(page, f"/{len(rows)} of {len(rows)}/.test(document.querySelector('#file').textContent)")
     path = download(page, "Download JSONL", tmp_path)
     found = [json.loads(line) for line in path.read_text().splitlines()]

@@ -11,36 +11,31 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs
-from torch import nn
 
-from ..cpu.training_dropout import train_on_cpu
 from ..data.samples import PretrainingData
 from ..data.shards import INDEX_NAME, TokenShards
 from ..errors import DivergedError, UserError
-from ..layers.encoder import Encoder
 from ..models.precision import check_precision, multiplies_bf16
 from ..processes import is_first_process, num_processes
 from ..tokenization import DebertaV3Tokenizer
 from ..tokenization.tokenizer_files import JSON_FILE, MODEL_FILE
 from .averaging import WeightAverages
 from .batches import MaskedBatch, load_steps, open_stretches
+from .build_step import build_step
 from .corpora import Corpora, open_heldout
 from .diagnostics import derived, embedding_cosines
 from .flops import detection_flops, masked_lm_flops, measured_rate
 from .loop import Loop, TrainStep
 from .metrics_log import MetricsLog
-from .mlm import MaskedLanguageModel
 from .networks import Networks, build_networks, export
-from .optimization import StepEngine
 from .probes import probe_when_due
 from .provenance import check_folder, note_run, place_of, run_contents
 from .report import write_report
-from .rtd import JointNetworks, JointStep, MLMStep, ReplacedTokenDetector, TwoPhaseStep, add
+from .rtd import add
 from .settings import PretrainConfig
 from .stable_part import check_contents, checkpoints_of, find_stable_part
 from .verdict import RunVerdict, broken_weights, word_frequency_loss
@@ -259,63 +254,6 @@ def choose_precision(wanted: str, device_type: str) -> str:
 def _device_type() -> str:
     device = torch.accelerator.current_accelerator(check_available=True)
     return "cpu" if device is None else device.type
-
-
-def build_step(config: PretrainConfig, networks: Networks, accelerator: Accelerator) -> TrainStep:
-    """The step of the objective and mode, with its optimizers."""
-    trained: tuple[nn.Module | None, ...] = (networks.generator, networks.discriminator)
-    for model in trained:
-        if model is not None:
-            _arm(model, config, accelerator)
-
-    def engine(model: nn.Module, name: str, *, is_discriminator: bool = False) -> StepEngine:
-        optimizer = config.optimizer_config(is_discriminator=is_discriminator)
-        is_spread = config.compute.shard_weights and accelerator.num_processes > 1
-        return StepEngine(
-            model,
-            optimizer,
-            total_steps=config.loop.max_steps,
-            accelerator=accelerator,
-            name=name,
-            shard_layers=_layers(model) if is_spread else (),
-        )
-
-    generator = MaskedLanguageModel(networks.generator, config.rtd.temperature)
-    if networks.discriminator is None:
-        return MLMStep(engine(generator, "generator"))
-    discriminator = ReplacedTokenDetector(networks.discriminator)
-    if config.rtd.mode == "joint":
-        joint = JointNetworks(generator, discriminator)
-        return JointStep(engine(joint, "joint"), rtd_weight=config.rtd.weight)
-    return TwoPhaseStep(
-        engine(generator, "generator"),
-        engine(discriminator, "discriminator", is_discriminator=True),
-        rtd_weight=config.rtd.weight,
-    )
-
-
-def _layers(model: nn.Module) -> list[nn.Module]:
-    """The layers that are called as such: not the generator's last one, whose parts the decoder calls."""
-    encoders = [part for part in model.modules() if isinstance(part, Encoder)]
-    decoded = {
-        id(part.model.deberta.encoder) for part in model.modules() if isinstance(part, MaskedLanguageModel)
-    }
-    return [
-        layer
-        for encoder in encoders
-        for layer in (encoder.layer[:-1] if id(encoder) in decoded else encoder.layer)
-    ]
-
-
-def _arm(model: Any, config: PretrainConfig, accelerator: Accelerator) -> None:
-    if accelerator.device.type == "cpu":
-        train_on_cpu(model)
-    if config.compute.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
-    if config.compute.compile:
-        for layer in model.deberta.encoder.layer:
-            layer.compile()
-    model.train()
 
 
 @torch.no_grad()

@@ -70,7 +70,7 @@ def row(report: BenchReport) -> str:
 
 
 def compared(report: BenchReport, before: Earlier) -> list[str]:
-    """Lines that say how many times as fast each figure is as in an earlier run.
+    """Lines with the speed-up of each figure since an earlier run.
 
     Raises:
         UserError: if they have no figure in common.
