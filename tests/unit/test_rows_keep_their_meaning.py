@@ -313,11 +313,15 @@ def test_rows_with_shares_of_labels_are_scored_by_the_largest(
     assert soft_scores == hard_scores
 
 
-def test_classes_called_as_statistics_are_classes(tmp_path: Path, nano: Path) -> None:
-    text = "text,label\n" + "".join(f"text {n},{('mean', 'kind', 'sd')[n % 3]}\n" for n in range(30))
+def test_a_class_called_as_a_statistic_is_a_class(tmp_path: Path, nano: Path) -> None:
+    text = "text,label\n" + "".join(f"text {n},{('mean', 'kind', 'harsh')[n % 3]}\n" for n in range(60))
     config = FinetuneConfig.of(task="custom", model=str(nano), train=(str(write(tmp_path / "x.csv", text)),))
     tokenizer = DebertaV3Tokenizer.from_pretrained(nano)
-    assert check_data(config, lambda *_: tokenizer)["train"]["labels"] == {"mean": 10, "kind": 10, "sd": 10}
+    assert check_data(config, lambda *_: tokenizer)["train"]["labels"] == {
+        "mean": 20,
+        "kind": 20,
+        "harsh": 20,
+    }
 
 
 def test_a_source_is_named_once(tmp_path: Path) -> None:
