@@ -262,6 +262,34 @@ def test_eight_bits_are_for_graphs_alone() -> None:
             ExportConfig(needs_vnni=True, calibration=Path("x"), **settings)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
+def test_openvino_weights_have_seven_bits_unless_vnni_is_asked_for(nano: Path, tmp_path: Path) -> None:
+    """Two products of 7-bit weights and 8-bit activations fit in 16 bits: 2 x 64 x 255 < 2^15."""
+    need_runtime("openvino")
+    pytest.importorskip("nncf", reason="int8 on openvino needs the extra quant")
+    rows = examples(tmp_path / "rows.jsonl", 40)
+    assert largest_weight_of_products(nano, tmp_path / "seven", rows, needs_vnni=False) <= 64
+    assert largest_weight_of_products(nano, tmp_path / "eight", rows, needs_vnni=True) > 64
+
+
+def largest_weight_of_products(source: Path, folder: Path, rows: Path, *, needs_vnni: bool) -> int:
+    """The largest absolute int8 weight in the linear layers of an OpenVINO export."""
+    import openvino
+
+    config = ExportConfig(format="openvino", int8=True, calibration=rows, force=True, needs_vnni=needs_vnni)
+    export_model(source, folder, config)
+    graph = openvino.Core().read_model(str(folder / "openvino_model.xml"))
+    found = []
+    for product in (node for node in graph.get_ordered_ops() if node.get_type_name() == "MatMul"):
+        weight = product.input_value(1).get_node()
+        while weight.get_type_name() in ("Multiply", "Convert"):  # from int8 with a scale for each row
+            weight = weight.input_value(0).get_node()
+        if weight.get_type_name() == "Constant":
+            found.append(int(np.abs(weight.get_data().astype(int)).max()))
+    assert len(found) > 20, "nano has six layers of at least four products each"
+    return max(found)
+
+
 IN_ANOTHER_PROCESS = """
 import sys
 from debertav3 import Predictor, UserError
