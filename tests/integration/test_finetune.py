@@ -231,6 +231,10 @@ def test_a_resumed_run_ends_with_the_same_weights(
         crash_after(stop_at, patch)
         with pytest.raises(Crash):
             train(configure(**settings), tmp_path / "broken")
+    newest = checkpoints_of(tmp_path / "broken").newest()
+    assert newest is not None
+    saved = torch.load(newest / "optimizer.pt", weights_only=True)["state"].values()
+    assert sum("rows" in state for state in saved) == 1, "words without a gradient have no moments"
     resumed = train(configure(**settings), tmp_path / "broken", resume=True)
 
     assert straight is not None

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from transformers.integrations import TensorBoardCallback
 from transformers.trainer import TRAINER_STATE_NAME
 
 from ..cpu.table_memory import clip_grad_norm, keep_word_gradients
+from ..cpu.table_optimizer import TableAdamW
 from ..errors import DivergedError, UserError
 from ..files import damage_of
 from ..json_types import JsonObject
@@ -115,6 +116,15 @@ class FinetuneTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: object = None) -> LengthBucketSampler:
         return self.train_sampler
 
+    def get_optimizer_cls_and_kwargs(  # type: ignore[override]  # the Trainer's is static, and called on self
+        self, args: TrainingArguments, model: PreTrainedModel | None = None
+    ) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+        """As the Trainer's; for kept tables, AdamW that has moments for the rows in use."""
+        kind, options = super().get_optimizer_cls_and_kwargs(args, model)
+        if kind is torch.optim.AdamW and self.kept_tables:
+            return TableAdamW, options | {"tables": self.kept_tables}
+        return kind, options
+
     def create_optimizer(self, model: object = None) -> torch.optim.Optimizer:
         """As the Trainer's; with Muon, or with learning rates that fall from layer to layer, if it is set."""
         settings = self.config.optimizer
@@ -130,7 +140,8 @@ class FinetuneTrainer(Trainer):
                         "use optimizer=adamw"
                     )
                 muon, adamw = parameter_groups(trained, decayed, matrices, config=self.config)
-                self.optimizer = MuonWithAdamW(muon, adamw, momentum=settings.muon_momentum, **options)
+                momentum = settings.muon_momentum
+                self.optimizer = MuonWithAdamW(muon, adamw, momentum=momentum, kind=kind, **options)
             else:
                 _, groups = parameter_groups(trained, decayed, (), config=self.config)
                 self.optimizer = kind(groups, **options)

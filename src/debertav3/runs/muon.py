@@ -34,6 +34,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         muon: groups of matrices, with ``lr`` and ``weight_decay``.
         adamw: groups of the rest.
         momentum: of Muon.
+        kind: of AdamW.
         options: of AdamW.
 
     Raises:
@@ -41,12 +42,18 @@ class MuonWithAdamW(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, muon: list[dict[str, Any]], adamw: list[dict[str, Any]], *, momentum: float, **options: Any
+        self,
+        muon: list[dict[str, Any]],
+        adamw: list[dict[str, Any]],
+        *,
+        momentum: float,
+        kind: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW,
+        **options: Any,
     ) -> None:
         if not hasattr(torch.optim, "Muon"):
             raise UserError(NEEDS)
         self._muon = torch.optim.Muon(muon, momentum=momentum, adjust_lr_fn="match_rms_adamw")
-        self._adamw = torch.optim.AdamW(adamw, **options)
+        self._adamw = kind(adamw, **options)
         self._num_muon = len(self._muon.param_groups)
         super().__init__([*self._muon.param_groups, *self._adamw.param_groups], {})
 
