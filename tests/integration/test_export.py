@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -334,3 +335,15 @@ def test_threads_get_their_own_answers(nano: Path, tmp_path: Path, format_: str)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda i: (i % 4, predictor.nli(pairs[i % 4])), range(200)))
     assert all(answer == wanted[i] for i, answer in found)
+
+
+@pytest.mark.parametrize("format_", ["openvino", "onnx"])
+def test_what_a_runtime_raises_is_one_line(exports: Exports, tmp_path: Path, format_: str) -> None:
+    """Inputs without a batch dimension, as an example of a graph that fails when it runs."""
+    _, folder = exports("DebertaV2ForSequenceClassification", format_, id2label=NLI)
+    backend = Predictor.from_pretrained(folder).engine.backend
+    fitting = {"input_ids": np.full((2, 4), 5), "attention_mask": np.ones((2, 4), np.int64)}
+    assert backend.run(fitting)["logits"].shape == (2, 3)
+    with pytest.raises(UserError, match=r"cannot run \S+ here \(.+\)\. Use the checkpoint that") as raised:
+        backend.run({name: array[0] for name, array in fitting.items()})
+    assert "\n" not in str(raised.value)

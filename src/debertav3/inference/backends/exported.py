@@ -4,10 +4,11 @@
 a folder imports neither torch nor transformers.
 """
 
+import contextlib
 import importlib.util
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -32,6 +33,7 @@ FORMATS = (OPENVINO, ONNX)
 ALL_FORMATS = (*FORMATS, TORCH)
 GRAPH_FILE = {ONNX: "model.onnx", OPENVINO: "openvino_model.xml", TORCH: "model_int8.safetensors"}
 """What holds the weights; torch needs no graph (its name is also in ``checkpoint/files.py``)."""
+DOES_NOT_RUN = "Use the checkpoint that it was exported from, or export that again on this machine."
 _INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids", "masked_positions"})
 _PACKAGE = {ONNX: "onnxruntime", OPENVINO: "openvino", TORCH: "torch"}
 
@@ -180,6 +182,25 @@ def require_runtime(format_: str) -> None:
     """
     if not is_installed(format_):
         raise MissingExtraError(feature=f"backend {format_}", package=_PACKAGE[format_], extra=format_)
+
+
+@contextlib.contextmanager
+def runtime_errors(runtime: str, action: str, *, advice: str) -> Iterator[None]:
+    """Report in one line what a runtime raises: the exceptions of ONNX Runtime share no base of their own.
+
+    Args:
+        runtime: its name.
+        action: what it is asked to do: "read F".
+        advice: what to do if it cannot.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[-1] if lines else type(error).__name__
+        raise UserError(f"{runtime} cannot {action} ({reason}). {advice}") from error
 
 
 def _source_of(raw: Mapping[str, object]) -> object:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Self
 
 from ...cpu.kernel.threads import num_threads
 from ...errors import UserError
-from .exported import ONNX, Exported, require_runtime
+from .exported import DOES_NOT_RUN, ONNX, Exported, require_runtime, runtime_errors
 from .protocol import INT8, Batch, Logits
 
 if TYPE_CHECKING:
     import onnxruntime
 
+_RUNTIME = "ONNX Runtime"
 _PROVIDER = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
 
@@ -65,15 +66,10 @@ class OnnxBackend:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads()  # its own default is all cores of the machine
         options.log_severity_level = 3
-        try:
+        with runtime_errors(_RUNTIME, f"read {exported.graph}", advice="Export it again."):
             session = onnxruntime.InferenceSession(
                 str(exported.graph), options, providers=[_PROVIDER[chosen]]
             )
-        except Exception as error:  # its exceptions share no base class of their own
-            reason = str(error).strip().splitlines()[-1]
-            raise UserError(
-                f"ONNX Runtime cannot read {exported.graph} ({reason}). Export it again."
-            ) from error
         return cls(exported, session, device=chosen)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -84,7 +80,9 @@ class OnnxBackend:
         """Compute the logits of one batch: see `Backend.run`.
 
         Raises:
-            UserError: for more tokens than the model takes.
+            UserError: for more tokens than the model takes, or if the graph does not run here.
         """
-        outputs = self._session.run(self._names, self.exported.feed(batch))
+        inputs = self.exported.feed(batch)
+        with runtime_errors(_RUNTIME, f"run {self.exported.graph} here", advice=DOES_NOT_RUN):
+            outputs = self._session.run(self._names, inputs)
         return dict(zip(self._names, outputs, strict=True))

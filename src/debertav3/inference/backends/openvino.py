@@ -10,12 +10,13 @@ import numpy as np
 from ...cpu.kernel.threads import num_threads
 from ...errors import UserError
 from ..telemetry import without_telemetry
-from .exported import OPENVINO, Exported, require_runtime
+from .exported import DOES_NOT_RUN, OPENVINO, Exported, require_runtime, runtime_errors
 from .protocol import INT8, Batch, Logits
 
 if TYPE_CHECKING:
     import openvino
 
+_RUNTIME = "OpenVINO"
 _PRECISION = {"fp32": "f32", "bf16": "bf16"}
 _BATCH_TOKENS = 1024
 
@@ -70,11 +71,8 @@ class OpenVinoBackend:
             "INFERENCE_NUM_THREADS": num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }
-        try:
+        with runtime_errors(_RUNTIME, f"read {exported.graph}", advice="Export it again."):
             compiled = openvino.Core().compile_model(str(exported.graph), "CPU", options)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise UserError(f"OpenVINO cannot read {exported.graph} ({reason}). Export it again.") from error
         return cls(exported, compiled, dtype=dtype)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -85,9 +83,9 @@ class OpenVinoBackend:
         """Compute the logits of one batch: see `Backend.run`.
 
         Raises:
-            UserError: for more tokens than the model takes.
+            UserError: for more tokens than the model takes, or if the graph does not run here.
         """
         inputs = self.exported.feed(batch)
-        with self._lock:
+        with self._lock, runtime_errors(_RUNTIME, f"run {self.exported.graph} here", advice=DOES_NOT_RUN):
             outputs = self._request.infer(inputs, share_inputs=True)
             return {name: np.array(outputs[place]) for place, name in enumerate(self._names)}
