@@ -2,10 +2,12 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ pytest.importorskip("datatrove")
 from debertav3.cli.pretrain import pretrain as pretrain_command
 from debertav3.errors import UserError
 from debertav3.models import DebertaV2Model
+from debertav3.pretrain import loop, run
+from debertav3.pretrain.rtd import MLMStep
 from debertav3.pretrain.run import pretrain
 from debertav3.pretrain.settings import PretrainConfig
 from tiny_runs import (
@@ -171,6 +175,43 @@ def test_a_stable_part_is_not_continued_with_other_steps_before_it(
             TINY.changed(schedule="wsd", decay_steps=2), folders["second"], tmp_path / "out", resume=False,
             start=finished("wsd"), resume_stable=True,
         )  # fmt: skip
+
+
+def test_a_mean_may_begin_after_the_stable_part(
+    finished: Callable[[str], Path], folders: dict[str, Path], tmp_path: Path
+) -> None:
+    averaged = TINY.changed(schedule="wsd", decay_steps=2, max_steps=10, mean_last=2, mean_every_steps=2)
+    whole, out = tmp_path / "whole", tmp_path / "continued"
+    assert pretrain(averaged, folders["first"], whole, resume=False)
+    assert pretrain(averaged, folders["first"], out, resume=False, start=finished("wsd"), resume_stable=True)
+    assert same(state(whole, 10), state(out, 10))
+    assert any("-mean.safetensors" in name for name in state(out, 10))
+
+
+def test_the_speed_is_that_of_training_alone(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock on which a step takes a second, a validation a minute and a checkpoint an hour."""
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+
+    def takes(seconds: float, action: Callable[..., object]) -> Callable[..., object]:
+        def timed(*args: object, **options: object) -> object:
+            clock.now += seconds
+            return action(*args, **options)
+
+        return timed
+
+    monkeypatch.setattr(loop, "time", clock)
+    monkeypatch.setattr(loop, "save", takes(3600, loop.save))
+    monkeypatch.setattr(run, "evaluate", takes(60, run.evaluate))
+    monkeypatch.setattr(MLMStep, "__call__", takes(1, MLMStep.__call__))
+    config, out = TINY.changed(objective="mlm"), tmp_path / "out"
+    assert pretrain(config, folders["first"], out, resume=False)
+    for step in (6, 8):  # after step 4, one step is in the sums of the next line already
+        shutil.rmtree(out / "checkpoints" / f"step-{step:09d}")
+    assert pretrain(config, folders["first"], out, resume=True)
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [line["seconds_per_step"] for line in lines if "seconds_per_step" in line] == [1, 1, 1]
 
 
 def test_a_stable_part_may_decay_on_other_data(
@@ -349,22 +390,22 @@ def test_processes_change_no_loss(
 def test_the_example_of_the_guide_runs(
     repository: Path, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As it stands as a dry run, and at a four-thousandth of its steps from end to end."""
+    """As it stands as a dry run, and at a two-thousandth of its steps from end to end."""
     (text,) = re.findall(r"```yaml\n(.*?)```", (repository / "docs" / "pretraining.md").read_text(), re.S)
     (tmp_path / "shards").mkdir()
     for name, folder in (("web", "first"), ("books", "second")):
         (tmp_path / "shards" / name).symlink_to(folders[folder])
     monkeypatch.chdir(tmp_path)
-    small = {"12000": "3", "4000": "1", "20000": "5", "400": "1", "1000": "1", "256": "32", "16": "2"}
+    small = {"12000": "6", "4000": "2", "20000": "10", "400": "1", "1000": "1", "256": "32", "16": "2"}
     lines = re.sub(r"(?<= )\d+$", lambda number: small.get(number[0], number[0]), text, flags=re.M)
-    lines = re.sub(r"(?<=steps: )12000", "3", lines) + "batch_size: 4\nmax_length: 24\nprecision: fp32\n"
+    lines = re.sub(r"(?<=steps: )12000", "6", lines) + "batch_size: 4\nmax_length: 24\nprecision: fp32\n"
     for name, content in (("whole.yaml", text), ("small.yaml", lines)):
         (tmp_path / name).write_text(content)
         pretrain_command(
             out=tmp_path / "run", data=["shards/web"], config=tmp_path / name, dry_run=name == "whole.yaml"
         )
     logged = [row["mask_prob"] for row in rows(tmp_path / "run") if "mask_prob" in row]
-    assert logged == pytest.approx([0.3, 0.15, 0.15])
+    assert logged == pytest.approx([0.3, 0.15, 0.05])
     found = {path.name for path in (tmp_path / "run").iterdir() if path.is_dir()}
     assert {"encoder", "ema", "mean"} < found
     assert "web (1), books (2)" in (tmp_path / "run" / "report.html").read_text()

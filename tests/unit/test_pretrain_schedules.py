@@ -30,7 +30,7 @@ def test_rates_rise_over_the_warm_up_and_never_after_it(
     warmup = data.draw(st.integers(0, num_steps - 1))
     more: dict[str, Any] = {}
     if schedule == "wsd":
-        more["decay_steps"] = data.draw(st.integers(0, num_steps - warmup))
+        more["decay_steps"] = data.draw(st.integers(0, num_steps - warmup).filter(lambda steps: steps != 1))
         more["decay_shape"] = data.draw(st.sampled_from(["sqrt", "linear"]))
     found = rates(num_steps, schedule=schedule, warmup_steps=warmup, **more)
     assert all(0 < rate <= 2.0 for rate in found)
@@ -144,6 +144,9 @@ def test_settings_with_phases_are_written_and_read_back() -> None:
     ("assignments", "message"),
     [
         (["decay_steps=5"], "needs schedule=wsd, and the schedule is linear"),
+        (["schedule=wsd", "decay_steps=1"], "decay_steps=1 decays nothing"),
+        (["discriminator_learning_rate=1e-4", "mode=joint"], "needs objective=rtd and mode=two-phase"),
+        (["discriminator_learning_rate=1e-4", "objective=mlm"], "needs objective=rtd and mode=two-phase"),
         (["schedule=wsd", "decay_steps=19900"], "of 400 and the decay of 19,900 steps do not fit"),
         (["schedule=warp"], "It must be one of linear, wsd, cosine"),
         (["optimizer=lion"], "It must be one of adamw, muon"),

@@ -108,10 +108,16 @@ class WeightAverages:
         return [f"{engine}-{kind}" for kind, engines in self._averages.items() for engine in engines]
 
     @torch.no_grad()
-    def load(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Restore what `tensors` returned. Every process must call this."""
+    def load(self, tensors: Mapping[str, Mapping[str, Tensor]], done: int) -> None:
+        """Restore what `tensors` returned after ``done`` steps. Every process must call this.
+
+        A mean without a point is empty, and may be missing: its first point overwrites it.
+        """
+        filled = self.kinds(done)
         for kind, engines in self._averages.items():
             for engine, averages in engines.items():
+                if kind not in filled and f"{engine}-{kind}" not in tensors:
+                    continue
                 for name, average in averages.items():
                     stored = share_like(tensors[f"{engine}-{kind}"][name], average)
                     local(average).copy_(local(stored))

@@ -97,11 +97,7 @@ class Corpora:
         return sum(used.values())
 
     def contents(self) -> dict[str, dict[str, str]]:
-        """SHA-256 sums of the token files, by phase, for phases that name folders.
-
-        Raises:
-            UserError: if a file is not what its index says.
-        """
+        """SHA-256 sums of the token files, by phase, for phases that name folders."""
         known: dict[Path, Mapping[str, str]] = {}
         found: dict[str, dict[str, str]] = {}
         for number, phase in enumerate(self.plan.phases, start=1):

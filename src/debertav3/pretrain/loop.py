@@ -102,6 +102,7 @@ class Loop:
         self.done = 0
         """Steps done."""
         self._clock = time.perf_counter()
+        self._steps_on_clock = 0
 
     def run(self, *, resume: bool) -> bool:
         """Train. Returns True at the end, False if SIGTERM or Ctrl-C ended it early, with a checkpoint."""
@@ -136,6 +137,7 @@ class Loop:
         for name, value in figures.items():
             self.sums[name] = self.sums.get(name, 0.0) + value.double()
         self.steps_in_sums += 1
+        self._steps_on_clock += 1
         self._watch_skipped(number, figures)
         if is_logged:
             self._log(number + 1, {"update_norm": float(distance(trained, before))})
@@ -153,21 +155,18 @@ class Loop:
             )
 
     def _after(self, step: int, stop: bool) -> None:
+        """Validate, probe and save where they are due; the speed is that of training, without them."""
+        started = time.perf_counter()
         is_last = step == self.config.max_steps
         if step % self.config.eval_every_steps == 0 or is_last:
             figures = self.validate(step)
             self._write({"step": step, **{f"heldout_{name}": value for name, value in figures.items()}})
-        self._probe(step)
+        if (probed := self.probe(step)) is not None:
+            self._write({"step": step, **probed})
         is_kept = step == self.stable_steps
         if step % self.config.save_every_steps == 0 or is_last or stop or is_kept:
             self._save(step)
-
-    def _probe(self, step: int) -> None:
-        started = time.perf_counter()
-        figures = self.probe(step)
-        if figures is not None:
-            self._write({"step": step, **figures})
-            self._clock += time.perf_counter() - started  # the speed is that of training
+        self._clock += time.perf_counter() - started
 
     def _log(self, step: int, more: Mapping[str, float]) -> None:
         sums = self._over_processes()
@@ -182,8 +181,8 @@ class Loop:
         figures["mask_prob"] = self.plan.mask_prob(step - 1)
         figures["phase"] = 1 + self.plan.phases.index(self.plan.phase(step - 1))
         figures.update(more)
-        self._write({"step": step, **figures, "seconds_per_step": seconds / steps})
-        self.sums, self.steps_in_sums = {}, 0
+        self._write({"step": step, **figures, "seconds_per_step": seconds / self._steps_on_clock})
+        self.sums, self.steps_in_sums, self._steps_on_clock = {}, 0, 0
         self._clock = time.perf_counter()
 
     def _over_processes(self) -> dict[str, float]:

@@ -55,6 +55,11 @@ class PretrainOptimizerConfig(Settings):
                 f"decay_steps={self.decay_steps:g} needs schedule=wsd, and the schedule is "
                 f"{self.schedule}: add --set schedule=wsd, or leave decay_steps out"
             )
+        if self.decay_steps == 1:
+            raise UserError(
+                "decay_steps=1 decays nothing, because the first step of a decay still has the full rate: "
+                "use at least 2 steps, a share of all steps (below 1), or 0 for no decay"
+            )
 
 
 def as_steps(number: float, num_steps: int) -> int:

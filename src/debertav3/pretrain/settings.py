@@ -173,6 +173,13 @@ class PretrainConfig(Settings):
                 "impossible in two phases (the official default silently discards the "
                 "discriminator's gradient): add --set mode=joint"
             )
+        if self.rtd.discriminator_learning_rate is not None and (
+            self.objective != "rtd" or self.rtd.mode == "joint"
+        ):
+            raise UserError(
+                f"discriminator_learning_rate={self.rtd.discriminator_learning_rate:g} needs objective=rtd "
+                "and mode=two-phase: elsewhere one optimizer trains all weights. Leave it out"
+            )
         if self.compute.shard_weights and self.compute.precision == "fp16":
             raise UserError(
                 "shard_weights cannot be combined with fp16, whose scaler reads whole gradients: use bf16"

@@ -62,7 +62,8 @@ def restore(engines: Mapping[str, StepEngine], checkpoint: Path, averages: Weigh
     Raises:
         UserError: if it is of a run with other engines.
     """
-    scaler = read_state(checkpoint)["scaler"]
+    state = read_state(checkpoint)
+    scaler, step = state["scaler"], int(state["step"])
     for name, engine in engines.items():
         if not (checkpoint / f"{name}.safetensors").is_file():
             raise UserError(
@@ -75,7 +76,8 @@ def restore(engines: Mapping[str, StepEngine], checkpoint: Path, averages: Weigh
         _load_optimizer(engine, load_file(checkpoint / f"{name}-optimizer.safetensors"))
         if engine.accelerator.scaler is not None and scaler is not None:
             engine.accelerator.scaler.load_state_dict(scaler)
-    averages.load({name: load_file(checkpoint / f"{name}.safetensors") for name in averages.file_names()})
+    stored = {name: checkpoint / f"{name}.safetensors" for name in averages.file_names()}
+    averages.load({name: load_file(path) for name, path in stored.items() if path.is_file()}, step)
 
 
 def _model_tensors(engine: StepEngine) -> dict[str, Tensor]:
