@@ -90,7 +90,7 @@ MISHAPS = (
         run="mask-2",
         healthy="mlm",
         what="mask rate of 2 %",
-        figures=("heldout_mlm_loss", "generator_accuracy"),
+        figures=("heldout_mlm_loss", "heldout_generator_accuracy"),
         advice="Few tokens per window contribute to the loss, so it falls slowly. Set `mask_prob` to 0.15 "
         "or more.",
     ),

@@ -19,6 +19,7 @@ from torch import Tensor
 from debertav3.data.samples import PretrainingData, open_windows, special_ids, vocabulary_of
 from debertav3.data.shards import TokenShards
 from debertav3.pretrain.batches import MaskedBatch
+from debertav3.pretrain.networks import vocabulary_rows
 from debertav3.pretrain.settings import recipe
 from debertav3.sizes import config_for
 from debertav3.tokenization import DebertaV3Tokenizer
@@ -70,7 +71,8 @@ def main() -> None:
     tokenizer = DebertaV3Tokenizer.from_pretrained(arguments.data / "tokenizer")
     train, held_out = (open_data(arguments.data, split, tokenizer) for split in ("train", "heldout"))
     dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    model = transformers.DebertaV2ForMaskedLM(config_for("nano", **dropout)).train()
+    config = config_for("nano", vocab_size=vocabulary_rows("nano", len(tokenizer)), **dropout)
+    model = transformers.DebertaV2ForMaskedLM(config).train()
     plain = [one for one in model.parameters() if one.ndim < 2]
     groups = [
         {"params": [one for one in model.parameters() if one.ndim >= 2], "weight_decay": 0.01},

@@ -88,10 +88,13 @@ class Work:
         command = ["pretrain", "--data", str(shards), "--size", "nano", "--out", str(run)]
         command += ["--from", str(start)] if start else []
         command += [part for setting in given if setting != "size=nano" for part in ("--set", setting)]
-        if not (run / "encoder" / "config.json").is_file():
+        if not _has_ended(run, steps):
             resume = ["--resume"] if run.is_dir() and any(run.iterdir()) else []
-            self._run([*command, *resume], run.with_name("pretrain.log"), processes=self.processes)
-        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+            log = run.with_name("pretrain.log")
+            self._run([*command, *resume], log, processes=self.processes)
+            if not _has_ended(run, steps):
+                raise SystemExit(f"{run} stopped before step {steps}: see {log}, or run again to continue")
+        rows = _metrics(run)
         paces = [row["seconds_per_step"] for row in rows if "seconds_per_step" in row]
         curve = [row for row in rows if any(name.startswith("heldout_") for name in row)]
         return {"command": shlex.join(["debertav3", *command]), "curve": curve}, median(paces)
@@ -112,13 +115,15 @@ class Work:
 
         from debertav3 import DebertaV2ForMaskedLM, DebertaV3Tokenizer
         from debertav3.checkpoint import save_model
+        from debertav3.pretrain.networks import vocabulary_rows
         from debertav3.sizes import config_for
 
         torch.manual_seed(0)
         tokenizer = DebertaV3Tokenizer.from_pretrained(shards / "tokenizer")
         keys = {name: list(value) for name, value in shape}
+        config = config_for("nano", vocab_size=vocabulary_rows("nano", len(tokenizer)), **keys)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        save_model(DebertaV2ForMaskedLM(config_for("nano", **keys)), folder, tokenizer)
+        save_model(DebertaV2ForMaskedLM(config), folder, tokenizer)
 
     def finetuning(
         self, task: str, model: str, shards: Path, files: Sequence[str], out: Path, settings: Sequence[str]
@@ -182,3 +187,14 @@ class Work:
             for process in processes:
                 process.wait()
             raise
+
+
+def _metrics(run: Path) -> list[dict[str, float]]:
+    path = run / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def _has_ended(run: Path, steps: int) -> bool:
+    """Whether a pre-training came to its end; one that was stopped has exported its networks, too."""
+    last = max((row["step"] for row in _metrics(run)), default=0)
+    return last >= steps and (run / "encoder" / "config.json").is_file()
