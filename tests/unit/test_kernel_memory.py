@@ -2,9 +2,11 @@
 
 import gc
 import mmap
+import os
 import weakref
 
 import numpy as np
+import pytest
 
 from debertav3.cpu.kernel.memory import HugePages, aligned
 
@@ -33,6 +35,21 @@ def test_a_block_lives_as_long_as_an_array_in_it() -> None:
     del second
     gc.collect()
     assert alive() is None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_writes_into_memory_of_its_own() -> None:
+    pages = HugePages()
+    before = pages.take(16)
+    before[:] = 1
+    child = os.fork()
+    if not child:  # as a worker process that opens a model of its own
+        before[:] = 2
+        pages.take(16)[:] = 2
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert (before == 1).all()
+    assert not pages.take(16).any()
 
 
 def test_other_arrays_begin_at_a_cache_line() -> None:

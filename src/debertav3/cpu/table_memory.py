@@ -51,6 +51,7 @@ class TableMemory:
     def add_rows(self, weight: nn.Parameter, rows_M: Tensor, gradient_MD: Tensor) -> None:
         """Add to some rows of ``weight.grad``."""
         found = self._of(weight, overwritten=False)
+        rows_M = rows_M.to(torch.int64, copy=True)  # the caller may use its own for other ids
         found.index_add_(0, rows_M, gradient_MD.to(found.dtype))
         if self._rows is not None:
             self._rows.append(rows_M)

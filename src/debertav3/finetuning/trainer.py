@@ -19,7 +19,7 @@ from transformers.integrations import TensorBoardCallback
 from transformers.trainer import TRAINER_STATE_NAME
 
 from ..cpu.table_memory import clip_grad_norm, keep_word_gradients
-from ..cpu.table_optimizer import TableAdamW
+from ..cpu.table_optimizer import TableAdamW, with_whole_moments
 from ..errors import DivergedError, UserError
 from ..files import damage_of
 from ..json_types import JsonObject
@@ -142,6 +142,7 @@ class FinetuneTrainer(Trainer):
                 muon, adamw = parameter_groups(trained, decayed, matrices, config=self.config)
                 momentum = settings.muon_momentum
                 self.optimizer = MuonWithAdamW(muon, adamw, momentum=momentum, kind=kind, **options)
+                self.optimizer.register_state_dict_post_hook(with_whole_moments)
             else:
                 _, groups = parameter_groups(trained, decayed, (), config=self.config)
                 self.optimizer = kind(groups, **options)

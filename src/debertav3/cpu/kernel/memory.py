@@ -49,7 +49,9 @@ class HugePages:
 def _huge_block(size: int) -> npt.NDArray[np.uint8]:
     """At least so many bytes of zeros, from the beginning of a huge page on."""
     size = (size + _PAGE - 1) // _PAGE * _PAGE
-    mapped = mmap.mmap(-1, size + _PAGE)
+    # Private: by default the pages are shared with forks, which would pack their weights over ours.
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    mapped = mmap.mmap(-1, size + _PAGE, **private)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a Linux without them
             mapped.madvise(mmap.MADV_HUGEPAGE)
