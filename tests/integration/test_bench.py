@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from debertav3 import UserError, cli
-from debertav3.inference.bench.plan import exported_names
+from debertav3.inference.bench.plan import BenchConfig, exported_names
+from debertav3.inference.export.request import ExportConfig
+from debertav3.inference.export.run import export_model
 from debertav3.inference.files.workers import THREAD_VARIABLES
 from tiny_models import ModelFolders
 
@@ -87,6 +89,33 @@ def test_a_quick_bench_prints_a_table_a_line_and_a_plot(
     assert other.code == 2 and "no contender and shape in common" in other.err
     assert len(json.loads(other.out)["figures"]) == 2  # what was measured is not lost
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        ("DebertaV2ForMaskedLM", "has a masked-lm head"),
+        ("DebertaV2ForMultipleChoice", "has a multiple-choice head"),
+    ],
+)
+def test_heads_that_cannot_be_compared_are_refused(
+    nano: Path, tmp_path_factory: pytest.TempPathFactory, head: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        BenchConfig(model=str(ModelFolders(nano, tmp_path_factory)(head)))
+
+
+def test_exports_of_another_model_are_refused(model: Path, nano: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="needs the extra openvino")
+    exported = tmp_path / "exported"
+    export_model(model, exported, ExportConfig(format="openvino"))
+    BenchConfig(model=str(model), exported=(exported,))
+    with pytest.raises(UserError, match=r"was not exported from .*model\.safetensors"):
+        BenchConfig(model=str(nano), exported=(exported,))
+    with pytest.raises(UserError, match="has random weights"):
+        BenchConfig(model="xsmall", exported=(exported,))
+    with pytest.raises(UserError, match="and this folder with --exported"):
+        BenchConfig(model=str(exported))
 
 
 def test_contenders_of_one_name_are_told_apart(tmp_path: Path) -> None:

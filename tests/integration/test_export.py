@@ -337,6 +337,22 @@ def test_threads_get_their_own_answers(nano: Path, tmp_path: Path, format_: str)
     assert all(answer == wanted[i] for i, answer in found)
 
 
+def test_a_provider_that_does_not_work_is_not_taken_for_one_that_does(
+    exports: Exports, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """ONNX Runtime for GPUs lists CUDA on machines without one, and computes on the CPU there."""
+    _, folder = exports("DebertaV2ForSequenceClassification", "onnx", id2label=NLI)
+    import onnxruntime
+
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    with pytest.raises(UserError, match="device 'cuda' cannot be used: ONNX Runtime was built for it"):
+        Predictor.from_pretrained(folder, device="cuda")
+    assert Predictor.from_pretrained(folder).engine.backend.device == "cpu"
+    assert "cannot use cuda here and takes the CPU" in caplog.text
+
+
 @pytest.mark.parametrize("format_", ["openvino", "onnx"])
 def test_what_a_runtime_raises_is_one_line(exports: Exports, tmp_path: Path, format_: str) -> None:
     """Inputs without a batch dimension, as an example of a graph that fails when it runs."""

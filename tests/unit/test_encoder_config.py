@@ -26,6 +26,13 @@ def test_every_variant_is_read_alike_from_object_and_file(variant: str) -> None:
     assert EncoderConfig.from_dict(json.loads(config.to_json_string())) == from_object
 
 
+@pytest.mark.parametrize("key", ["hidden_size", "num_attention_heads", "vocab_size"])
+@pytest.mark.parametrize("value", [0, -4])
+def test_sizes_are_positive(key: str, value: int) -> None:
+    with pytest.raises(UserError, match=f"config: {key} is {value}; need at least 1"):
+        EncoderConfig.from_dict({**TINY, key: value})
+
+
 def test_sentinels_are_resolved() -> None:
     config = EncoderConfig.from_dict({**TINY, "max_relative_positions": -1, "pooler_hidden_size": None})
     assert (config.max_distance, config.span, config.num_buckets) == (32, 8, 8)

@@ -194,7 +194,7 @@ def test_a_whole_model_without_padding(
     for name in ("eager", "flash"):
         model.set_attention_backend(name)
         model.zero_grad()
-        batch = unpad(model.deberta, model.deberta.encoder, AttentionMasks.read(mask))
+        batch = unpad(model.deberta, model.deberta.encoder, AttentionMasks.read(mask), num_texts=len(mask))
         assert (batch is not None) == (name == "flash")
         output = model(ids, mask, labels=labels)
         output.loss.backward()
@@ -207,6 +207,18 @@ def test_a_whole_model_without_padding(
     tolerance = 1e-4 if device.type == "cpu" else 2e-2  # TF32
     for key, want in found["eager"].items():
         assert (found["flash"][key] - want).abs().max() <= tolerance * want.abs().max().clamp(min=1e-2), key
+
+
+def test_one_mask_for_all_texts(device: torch.device) -> None:
+    torch.manual_seed(0)
+    model = DebertaV2ForSequenceClassification(tiny_config(**SMALL_MODEL)).to(device).eval()
+    ids = torch.randint(4, 99, (3, 13), device=device)
+    mask = (torch.arange(13, device=device) < 9).long()[None]
+    found = []
+    for name in ("eager", "flash"):
+        model.set_attention_backend(name)
+        found.append(model(ids, mask).logits.detach())
+    assert torch.allclose(*found, atol=1e-4 if device.type == "cpu" else 2e-2)
 
 
 def test_padding_is_left_in_where_somebody_reads_it_or_looks_inside(device: torch.device) -> None:

@@ -202,6 +202,12 @@ def test_shapes_are_those_of_the_models(arithmetic: str) -> None:
             assert found == expected_shapes(class_of(head), config)
 
 
+def test_a_batch_may_be_empty(nano: Path) -> None:
+    backend = NativeBackend.open(Checkpoint.open(nano), task=None, device="cpu", dtype="fp32")
+    empty = np.zeros((0, 4), np.int64)
+    assert backend.run({"input_ids": empty, "attention_mask": empty})["logits"].shape == (0, 3)
+
+
 def test_shapes_of_the_older_head_and_what_cannot_be_built() -> None:
     config = tiny_config()
     sizes = read_encoder_config(config)

@@ -90,6 +90,18 @@ def test_global_hooks_see_the_modules() -> None:
     assert id(packed.encoder.layer[0].attention.self.query_proj) in seen
 
 
+def test_global_hooks_see_each_projection_in_mixed_precision_training() -> None:
+    plain = packed_and_plain()[1].train()
+    seen = set()
+    handle = nn.modules.module.register_module_forward_hook(lambda module, *_: seen.add(id(module)))
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            plain(**batch_for(plain, [4]))
+    finally:
+        handle.remove()
+    assert id(plain.encoder.layer[0].attention.self.value_proj) in seen
+
+
 def test_norms_written_in_place_are_read() -> None:
     packed, plain = packed_and_plain()
     batch = batch_for(plain, [9, 4])

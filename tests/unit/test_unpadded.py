@@ -64,7 +64,7 @@ def test_a_label_on_padding_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in stock transformers, whose loss is over all labels but -100."""
     model = DebertaV2ForTokenClassification(tiny_config(num_labels=2))
     asked: list[Tensor | None] = []
-    monkeypatch.setattr(base, "unpad", lambda *_, read=None: asked.append(read))
+    monkeypatch.setattr(base, "unpad", lambda *_, num_texts, read=None: asked.append(read))
     labels = torch.where(REAL, 1, -100)
     labels[1, 3] = 1
     ids = torch.full(REAL.shape, 5)
@@ -104,4 +104,4 @@ def test_an_encoder_without_padding(first_token_suffices: bool, trains: bool) ->
 
 def test_a_cpu_keeps_its_padding() -> None:
     model = DebertaV2Model(tiny_config())
-    assert unpad(model, model.encoder, AttentionMasks(REAL)) is None
+    assert unpad(model, model.encoder, AttentionMasks(REAL), num_texts=len(REAL)) is None

@@ -222,8 +222,9 @@ def is_faster(
         if trains:
             torch.autograd.grad(context.float().sum(), inputs)
 
-    flash = _seconds(lambda: run(flash_attention, True), device)
-    fused = _seconds(lambda: run(sdpa_attention, False), device)
+    with torch.autocast(device.type, enabled=False):  # as where attention runs
+        flash = _seconds(lambda: run(flash_attention, True), device)
+        fused = _seconds(lambda: run(sdpa_attention, False), device)
     logger.info(
         "attention of %d x %d tokens on %s: flash %.2f ms, sdpa %.2f ms",
         shape[0], length, device, 1e3 * flash, 1e3 * fused,

@@ -13,7 +13,7 @@ from .flash_attention import FLASH, has_device, is_installed, rows_of_slots
 
 
 def unpad(
-    model: nn.Module, encoder: Encoder, masks: AttentionMasks, *, read: Tensor | None = None
+    model: nn.Module, encoder: Encoder, masks: AttentionMasks, *, num_texts: int, read: Tensor | None = None
 ) -> UnpaddedBatch | None:
     """Where the tokens of a batch are, if the encoder can run on them alone.
 
@@ -21,6 +21,7 @@ def unpad(
         model: what holds the encoder and its embeddings.
         encoder: its layers read ``(1, T, D)`` then.
         masks: of the padded batch.
+        num_texts: B; a mask may be one for all of them.
         read: ``(B, L)`` bool, True where somebody reads the last hidden state; None if only at real tokens.
 
     Returns:
@@ -32,6 +33,7 @@ def unpad(
         return None
     if not (is_installed() and has_device(padding)):
         return None
+    padding = padding.expand(num_texts, -1)
     if has_global_hook() or any(is_watched(part) for part in model.modules()):
         return None
     attentions = [part for part in encoder.modules() if isinstance(part, DisentangledSelfAttention)]

@@ -153,7 +153,8 @@ class DisentangledSelfAttention(nn.Module):
         """
         projections = (self.query_proj, self.key_proj, self.value_proj)
         is_mixed = torch.is_grad_enabled() and _autocast_dtype(hidden_states.device.type) is not None
-        if query_states is None and is_mixed and all(is_plain(proj, nn.Linear) for proj in projections):
+        is_seen = has_global_hook() or not all(is_plain(proj, nn.Linear) for proj in projections)
+        if query_states is None and is_mixed and not is_seen:
             weight = torch.cat([proj.weight for proj in projections])
             bias = torch.cat([proj.bias for proj in projections])
             return F.linear(hidden_states, weight, bias).chunk(3, dim=-1)

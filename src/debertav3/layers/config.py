@@ -55,6 +55,7 @@ MATHS_KEYS = frozenset(DEFAULTS)
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish", "tanh", "linear")
 """Names of the functions in ``activations.py``; here so that reading a configuration needs no torch."""
 
+_POSITIVE = ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size")
 _MAX_POSITIONS = 2**16
 """A hundred times what released models have; tables over all offsets stay small."""
 
@@ -200,6 +201,9 @@ class EncoderConfig:
         value = {key: raw.get(key, default) for key, default in DEFAULTS.items()}
         for key, default in DEFAULTS.items():
             _check_type(key, value[key], default)
+        for key in _POSITIVE:
+            if value[key] < 1:
+                raise UserError(f"config: {key} is {value[key]}; need at least 1")
         hidden_size, num_heads = value["hidden_size"], value["num_attention_heads"]
         if hidden_size % num_heads:
             raise UserError(

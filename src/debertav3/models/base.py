@@ -256,7 +256,7 @@ class DebertaV2Model(DebertaV2PreTrainedModel):
             reads_padding = False
         if reads_padding is not True and not (hidden_states or attentions or perturbation):
             read = reads_padding if isinstance(reads_padding, Tensor) else None
-            unpadded = unpad(self, self.encoder, masks, read=read)
+            unpadded = unpad(self, self.encoder, masks, num_texts=batch, read=read)
         if unpadded is not None:
             masks = AttentionMasks(None, unpadded=unpadded)
             if self.embeddings.position_biased_input and position_ids is None:

@@ -119,7 +119,7 @@ def _rows(
 
 @lru_cache(maxsize=64)
 def jumps(buckets: RelativeBuckets) -> bool:
-    """Whether a row of the relative table is left out, or comes twice, between neighbouring offsets."""
+    """Whether rows of the relative table are left out, or fall, from an offset to the next."""
     far = buckets.farthest
     row = [buckets.row(offset) for offset in range(-far - 1, far + 2)]
     return any(not 0 <= after - before <= 1 for before, after in itertools.pairwise(row))

@@ -1,6 +1,7 @@
 """The parts of a model on our C++ kernel, which runs whole layers; arrays are numpy's."""
 
 import logging
+import math
 from functools import partial
 
 import numpy as np
@@ -33,8 +34,8 @@ class PackedLinear:
 
     def __call__(self, x: Floats) -> Floats:
         """``(..., in)`` to ``(..., out)``."""
-        y = self._kernel.linear(self.packed.arguments(), x.reshape(-1, x.shape[-1]))
-        return y.reshape(*x.shape[:-1], -1)
+        y = self._kernel.linear(self.packed.arguments(), x.reshape(math.prod(x.shape[:-1]), x.shape[-1]))
+        return y.reshape(*x.shape[:-1], y.shape[-1])
 
 
 class PackedNorm:

@@ -1,5 +1,8 @@
 """The backend that runs an exported graph on ONNX Runtime, without torch and without transformers."""
 
+import contextlib
+import logging
+import sys
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Self
@@ -11,6 +14,8 @@ from .protocol import INT8, Batch, Logits
 
 if TYPE_CHECKING:
     import onnxruntime
+
+logger = logging.getLogger(__name__)
 
 _RUNTIME = "ONNX Runtime"
 _PROVIDER = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -66,10 +71,24 @@ class OnnxBackend:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads()  # its own default is all cores of the machine
         options.log_severity_level = 3
-        with runtime_errors(_RUNTIME, f"read {exported.graph}", advice="Export it again."):
-            session = onnxruntime.InferenceSession(
-                str(exported.graph), options, providers=[_PROVIDER[chosen]]
-            )
+
+        def open_on(name: str) -> onnxruntime.InferenceSession:
+            # Where a provider does not work, ONNX Runtime prints that it takes the CPU, and takes it.
+            with (
+                runtime_errors(_RUNTIME, f"read {exported.graph}", advice="Export it again."),
+                contextlib.redirect_stdout(sys.stderr),
+            ):
+                return onnxruntime.InferenceSession(str(exported.graph), options, providers=[_PROVIDER[name]])
+
+        session = open_on(chosen)
+        if _PROVIDER[chosen] not in session.get_providers():
+            if device != "auto":
+                raise UserError(
+                    f"device {device!r} cannot be used: ONNX Runtime was built for it, and finds no such "
+                    "device or not its libraries. Use cpu, or auto."
+                )
+            logger.warning("ONNX Runtime cannot use %s here and takes the CPU", chosen)
+            chosen = "cpu"
         return cls(exported, session, device=chosen)
 
     def __reduce__(self) -> tuple[object, ...]:

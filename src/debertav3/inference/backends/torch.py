@@ -88,7 +88,10 @@ class TorchBackend:
         """
         try:
             return self._run(batch)
-        except torch.OutOfMemoryError as error:
+        except (MemoryError, RuntimeError) as error:
+            is_full = isinstance(error, MemoryError | torch.OutOfMemoryError)
+            if not is_full and "DefaultCPUAllocator" not in str(error):
+                raise
             size = " x ".join(map(str, batch["input_ids"].shape))
             raise UserError(
                 f"{self.device} does not have enough memory for a batch of {size} tokens. "

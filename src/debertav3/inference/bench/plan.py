@@ -8,7 +8,9 @@ from pathlib import Path
 
 from ...checkpoint.folder import Checkpoint
 from ...errors import UserError
+from ...heads import MASKED_LM, MULTIPLE_CHOICE, REPLACED_TOKENS, heads_in
 from ...sizes import SIZES, is_size
+from ..backends.exported import changes_since_export, read_exported
 
 Shape = tuple[int, int]
 """Texts in a batch, tokens in a text."""
@@ -38,11 +40,38 @@ class BenchConfig:
         if not is_size(self.model):
             if not Path(self.model).is_dir():
                 raise UserError(f"{self.model} is neither a folder nor one of the sizes {', '.join(SIZES)}.")
-            _ = Checkpoint.open(self.model).config
+            _check_model(Checkpoint.open(self.model))
         for folder in self.exported:
-            if not Checkpoint.open(folder).is_export:
+            exported = Checkpoint.open(folder)
+            if not exported.is_export:
                 raise UserError(f"--exported {folder} is not a folder of debertav3 export.")
+            if is_size(self.model):
+                raise UserError(
+                    f"--exported {folder} is an export of a checkpoint, and --model {self.model} has random "
+                    "weights. Give that checkpoint with --model."
+                )
+            if changed := changes_since_export(read_exported(exported), Checkpoint.open(self.model)):
+                raise UserError(
+                    f"--exported {folder} was not exported from {self.model} as it is now "
+                    f"({', '.join(changed)}). Export it again, or give the checkpoint that it was exported "
+                    "from with --model."
+                )
         exported_names(self.exported)
+
+
+def _check_model(checkpoint: Checkpoint) -> None:
+    """Refuse what stock transformers and our exports cannot be compared on."""
+    if checkpoint.is_export:
+        raise UserError(
+            f"{checkpoint.name} is an exported folder. Give the checkpoint that it was exported from with "
+            "--model, and this folder with --exported."
+        )
+    heads = {head.name for head in heads_in(checkpoint.config.get("architectures"))}
+    if other := heads & {MASKED_LM, MULTIPLE_CHOICE, REPLACED_TOKENS}:
+        raise UserError(
+            f"{checkpoint.name} has a {min(other)} head. bench measures classifiers, token classifiers, "
+            "question answering and encoders: give such a checkpoint, or a size."
+        )
 
 
 def exported_names(folders: Sequence[Path]) -> list[str]:

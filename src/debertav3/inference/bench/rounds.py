@@ -49,7 +49,12 @@ def matmul_rate(*, size: int = 1024, rounds: int = 9) -> float:
     first, second, out = torch.randn(size, size), torch.randn(size, size), torch.empty(size, size)
     layer = nn.Linear(size, size, bias=False).requires_grad_(False)
     ways: dict[str, Callable[[], object]] = {"torch": lambda: torch.mm(first, second, out=out)}
-    for packed in (PackedLinear(layer, has_gelu=False), *([KernelLinear(layer)] if kernel() else [])):
+    layers: list[nn.Module] = []
+    if torch.backends.mkldnn.is_available():
+        layers.append(PackedLinear(layer, has_gelu=False))
+    if kernel():
+        layers.append(KernelLinear(layer))
+    for packed in layers:
         ways[type(packed).__name__] = lambda packed=packed: packed(first)  # type: ignore[misc]
     with torch.inference_mode():
         seconds = alternate({name: _ten_times(run) for name, run in ways.items()}, rounds=rounds)
