@@ -92,7 +92,7 @@ def test_averages_are_saved_and_loaded_bit_for_bit(networks: Networks) -> None:
         first.update(step)
     second = WeightAverages(engines_of(copy.deepcopy(networks)), config, num_steps=STEPS)
     assert second.file_names() == list(first.tensors())
-    second.load(first.tensors())
+    second.load(first.tensors(), STEPS)
     for name, tensors in first.tensors().items():
         assert all(torch.equal(tensors[key], value) for key, value in second.tensors()[name].items())
 
